@@ -1,0 +1,173 @@
+"""Every error of the domain, without a word of HTTP.
+
+    YoutError
+    ├── SettingsError          a wrong or dangerous setting; the process must not start
+    ├── SchemaMismatch         the database is not at the schema this code knows
+    ├── InvalidInput           a value that staff or an operator typed cannot be used
+    ├── NotFound               no such row (or it is somebody else's)
+    ├── RequestRefused         the caller's request cannot be served as it is
+    │   ├── InvalidRequest         malformed or out of range; names the field
+    │   │   └── RequestTooLarge
+    │   ├── InvalidKey             no, unknown, expired or revoked key, all alike
+    │   ├── AccessDenied           key, plan or account does not cover this
+    │   ├── ModelNotFound
+    │   ├── InsufficientCredits    the pool cannot cover the call
+    │   ├── RateLimited            requests, tokens or concurrency
+    │   ├── IdempotencyConflict    the same key is running, was used, or had another body
+    │   └── UpstreamRejected       the vendor says that the request itself is wrong
+    └── Unavailable            the request is fine, we cannot serve it now
+        ├── DatabaseUnavailable
+        ├── NoUpstream             no channel of the model is in service
+        ├── UpstreamFailed         every attempt failed
+        └── UpstreamTimeout        no answer in time
+
+`edge/errors.py` gives each its status, type and code.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+
+class YoutError(Exception):
+    """Root of all errors that this project raises on purpose. `str(error)` is fit for the person concerned."""
+
+
+class SettingsError(YoutError):
+    """A wrong or dangerous setting. The message is one line that says what to change."""
+
+
+class SchemaMismatch(YoutError):
+    """The database's schema is older or newer than the code."""
+
+
+class InvalidInput(YoutError):
+    """A value typed by staff or an operator that cannot be used; the message says what to do."""
+
+
+class NotFound(YoutError):
+    """No such row, or one that belongs to somebody else: the two are told alike."""
+
+
+class RequestRefused(YoutError):
+    """The caller's request cannot be served as it is. Nothing was charged."""
+
+
+class InvalidRequest(RequestRefused):
+    """A malformed body, or a field that is missing, mistyped or out of range."""
+
+    def __init__(self, message: str, param: str | None = None, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is over `max_body_bytes`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes} bytes.", code="request_too_large")
+
+
+class InvalidKey(RequestRefused):
+    """No, unknown, expired or revoked key: never said which."""
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect API key provided. Create or check your key in your account, and send it as a bearer token.")
+
+
+class AccessDenied(RequestRefused):
+    """The key, plan or account does not cover this. `code` says which rule."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ModelNotFound(RequestRefused):
+    """Unknown, inactive or unpriced model."""
+
+    def __init__(self, model: str) -> None:
+        shown = model if len(model) <= 100 else model[:100] + "…"
+        super().__init__(f"The model '{shown}' does not exist or is not available to this key. GET /v1/models lists yours.")
+
+
+class InsufficientCredits(RequestRefused):
+    """The pool (or the caller's own cap) cannot cover the call. All amounts in credits.
+
+    `max_tokens_affordable` is how many output tokens the free credits would buy after the input is paid.
+    """
+
+    def __init__(self, required: int, balance: int, max_tokens_affordable: int, message: str | None = None) -> None:
+        super().__init__(
+            message or f"This call needs at least {required} credits and {balance} are free. Add credits, or ask for less."
+        )
+        self.required = required
+        self.balance = balance
+        self.max_tokens_affordable = max_tokens_affordable
+
+
+class RateLimited(RequestRefused):
+    """A request, token or concurrency limit is reached. `retry_after_ms` is 60,000 at most."""
+
+    def __init__(self, what: str, limit: int, retry_after_ms: int) -> None:
+        super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
+        self.what = what
+        self.retry_after_ms = retry_after_ms
+
+
+class IdempotencyConflict(RequestRefused):
+    """The idempotency key is running (`in_progress`), was used (`key_used`) or came with another body (`key_reused`)."""
+
+    MESSAGES = {
+        "in_progress": "A request with this Idempotency-Key is still running.",
+        "key_used": "This Idempotency-Key was used. Its answer is not kept; the first call's id and charge are under 'yout'.",
+        "key_reused": "This Idempotency-Key was used with another request body. Use a new key for a new request.",
+    }
+
+    def __init__(self, kind: str, call_id: UUID | None = None, credits_charged: int | None = None) -> None:
+        super().__init__(self.MESSAGES[kind])
+        self.kind = kind
+        self.call_id = call_id
+        self.credits_charged = credits_charged
+
+
+class UpstreamRejected(RequestRefused):
+    """The vendor refused the request itself (context too long, bad image). The message is already scrubbed."""
+
+    def __init__(self, message: str, param: str | None, code: str | None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code or "invalid_request"
+
+
+class Unavailable(YoutError):
+    """The request is fine, we cannot serve it now. Nothing was charged."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot reach its database. Nothing was charged; try again shortly.")
+
+
+class NoUpstream(Unavailable):
+    """No channel of the model is in service."""
+
+    def __init__(self) -> None:
+        super().__init__("No upstream for this model is available at the moment. Nothing was charged.")
+
+
+class UpstreamFailed(Unavailable):
+    """Every attempt at every channel failed, or a running answer broke off."""
+
+    def __init__(self, message: str = "The upstream failed to answer.") -> None:
+        super().__init__(message)
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The upstream gave no answer in time."""
+
+    def __init__(self, message: str = "The upstream did not answer in time.") -> None:
+        super().__init__(message)

@@ -1,0 +1,435 @@
+"""Every table of the platform.
+
+Money is whole credits in BIGINT columns with CHECK constraints; times are whole milliseconds UTC (`*_at`); durations end in
+`_ms`. Ids are version 7 UUIDs made by the process that inserts (`shared.clock.new_id`), so that no sequence ties the tables to
+one machine. The hot tables (`hold`, `ledger_entry`, `usage_ledger`, `idempotency_claim`) carry `account_id` in their primary
+key, which lets them be distributed by account; `docs/scaling.md` says how.
+
+Balances, holds and ledger rows are written by `shared/ledger.py` only; catalogue rows by `shared/catalog.py` only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import (
+    SQL,
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    Check,
+    CompositeKey,
+    FixedCharField,
+    ForeignKeyField,
+    IntegerField,
+    JSONField,
+    Model,
+    SmallIntegerField,
+    TextField,
+    UUIDField,
+)
+
+from shared.clock import new_id, now_ms
+from shared.database import database
+
+ACCOUNT_STATUSES = ("active", "suspended", "closed")
+STAFF_ROLES = ("owner", "billing", "support", "readonly")
+HOLD_STATES = ("held", "settled", "released", "expired")
+LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
+USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
+MODEL_KINDS = ("chat", "embedding", "image", "video", "speech")
+DIALECTS = ("openai",)
+SWITCH = ("active", "disabled")
+
+
+def one_of(column: str, values: tuple[str, ...]) -> Check:
+    """A CHECK constraint that limits `column` to `values`."""
+    return Check(f"{column} IN ({', '.join(repr(value) for value in values)})")
+
+
+def not_negative(*columns: str) -> list[Check]:
+    """CHECK constraints that keep each of `columns` at zero or above (NULL passes)."""
+    return [Check(f"{column} >= 0") for column in columns]
+
+
+class BaseModel(Model):
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class Account(BaseModel):
+    """The owner of one pool of credits. `balance - held` is what a new call may reserve."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    email = CharField(max_length=254, unique=True)  # stored in lower case
+    name = CharField(max_length=200, default="")
+    status = CharField(max_length=16, default="active")
+    balance = BigIntegerField(default=0)
+    held = BigIntegerField(default=0)
+    ledger_seq = BigIntegerField(default=0)  # number of the newest ledger entry: the chain has no gaps
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [
+            one_of("status", ACCOUNT_STATUSES),
+            *not_negative("balance", "held", "ledger_seq"),
+            Check("held <= balance"),
+            Check("email = lower(email)"),
+        ]
+
+
+class StaffUser(BaseModel):
+    """A person in the console. Staff are not customers and hold no credits."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    email = CharField(max_length=254, unique=True)
+    password_hash = CharField(max_length=255)
+    role = CharField(max_length=16)
+    status = CharField(max_length=16, default="active")
+    session_epoch = IntegerField(default=0)  # raised to end every session of this person at once
+    created_at = BigIntegerField(default=now_ms)
+    last_sign_in_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [one_of("role", STAFF_ROLES), one_of("status", SWITCH), Check("email = lower(email)")]
+
+
+class Plan(BaseModel):
+    """Limits and monthly credits that an account subscribes to. NULL limits mean the platform's defaults."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    name = CharField(max_length=100, unique=True)
+    monthly_credits = BigIntegerField(default=0)
+    rollover_cap = BigIntegerField(null=True)  # NULL: twice the monthly grant
+    price_cents = IntegerField(default=0)
+    rpm = BigIntegerField(null=True)
+    tpm = BigIntegerField(null=True)
+    concurrency = BigIntegerField(null=True)
+    allowed_models = JSONField(null=True)  # list of model ids; NULL means all
+    overage_allowed = BooleanField(default=False)
+    stores_content = BooleanField(default=False)
+    status = CharField(max_length=16, default="active")
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [
+            one_of("status", SWITCH),
+            *not_negative("monthly_credits", "rollover_cap", "price_cents"),
+            Check("rpm > 0"),
+            Check("tpm > 0"),
+            Check("concurrency > 0"),
+        ]
+
+
+class Subscription(BaseModel):
+    """The plan of an account. At most one is active."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="subscriptions", on_delete="CASCADE", index=False)
+    plan = ForeignKeyField(Plan, backref="subscriptions", on_delete="RESTRICT")
+    status = CharField(max_length=16, default="active")
+    overage_cap = BigIntegerField(default=0)  # credits; 0 is off
+    overage_used = BigIntegerField(default=0)
+    started_at = BigIntegerField(default=now_ms)
+    renews_at = BigIntegerField(null=True)
+    ended_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [one_of("status", ("active", "ended")), *not_negative("overage_cap", "overage_used")]
+
+
+Subscription.add_index(
+    Subscription.index(Subscription.account, unique=True, where=SQL("status = 'active'"), name="subscription_one_active")
+)
+Subscription.add_index(Subscription.index(Subscription.renews_at, where=SQL("status = 'active'"), name="subscription_renewals"))
+
+
+class ApiKey(BaseModel):
+    """A secret of an account. Only its SHA-256 is kept; `prefix` is what people see. NULL limits mean the plan's."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
+    name = CharField(max_length=100)
+    digest = FixedCharField(max_length=64, unique=True)
+    prefix = CharField(max_length=16)
+    rpm = BigIntegerField(null=True)
+    tpm = BigIntegerField(null=True)
+    concurrency = BigIntegerField(null=True)
+    allowed_models = JSONField(null=True)
+    allowed_ips = JSONField(null=True)  # list of addresses or networks; NULL means all
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(null=True)
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
+
+
+ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
+
+
+class Channel(BaseModel):
+    """One credential at one base URL. `sealed_secret` is encrypted with a key derived from SECRET_KEY."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    name = CharField(max_length=100, unique=True)
+    dialect = CharField(max_length=32)
+    base_url = CharField(max_length=500)
+    sealed_secret = TextField(default="")
+    settings = JSONField(default=dict)  # quirks of the vendor, see `shared/providers`
+    status = CharField(max_length=16, default="active")
+    created_at = BigIntegerField(default=now_ms)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [one_of("dialect", DIALECTS), one_of("status", SWITCH)]
+
+
+class AIModel(BaseModel):
+    """A public entry of the catalogue. Its id is what callers send as `model`."""
+
+    id = CharField(max_length=200, primary_key=True)
+    kind = CharField(max_length=16, default="chat")
+    owned_by = CharField(max_length=100, default="yout")
+    description = TextField(default="")
+    context_window = IntegerField(null=True)  # tokens; NULL means unknown
+    max_output_tokens = IntegerField(null=True)
+    modality = CharField(max_length=64, default="text->text")
+    capabilities = JSONField(default=list)
+    is_free = BooleanField(default=False)  # usable by visitors, within their daily allowance
+    status = CharField(max_length=16, default="active")
+    created_at = BigIntegerField(default=now_ms)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        table_name = "model"
+        constraints = [
+            one_of("kind", MODEL_KINDS),
+            one_of("status", SWITCH),
+            Check("context_window > 0"),
+            Check("max_output_tokens > 0"),
+        ]
+
+
+class ChannelModel(BaseModel):
+    """That a channel serves a model, under which vendor name, how eagerly. Lower `priority` is tried first."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    channel = ForeignKeyField(Channel, backref="models", on_delete="CASCADE", index=False)
+    model = ForeignKeyField(AIModel, backref="channels", on_delete="CASCADE")
+    upstream_model = CharField(max_length=200)
+    priority = SmallIntegerField(default=0)
+    weight = IntegerField(default=1)
+    status = CharField(max_length=16, default="active")
+
+    class Meta:
+        constraints = [one_of("status", SWITCH), Check("weight > 0")]
+        indexes = ((("channel", "model"), True),)
+
+
+class Price(BaseModel):
+    """What a model costs from `effective_at` on, in credits. Rows are never changed, only followed by a newer one."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    model = ForeignKeyField(AIModel, backref="prices", on_delete="CASCADE", index=False)
+    effective_at = BigIntegerField(default=now_ms)
+    credits_per_1k_input = BigIntegerField(default=0)
+    credits_per_1k_output = BigIntegerField(default=0)
+    credits_per_1k_cached_input = BigIntegerField(null=True)  # NULL: as input
+    credits_per_call = BigIntegerField(default=0)
+    minimum_credits = BigIntegerField(default=10)
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        indexes = ((("model", "effective_at"), True),)
+        constraints = [
+            Check(f"{column} >= 0 AND {column} <= 1000000000000")
+            for column in (
+                "credits_per_1k_input",
+                "credits_per_1k_output",
+                "credits_per_1k_cached_input",
+                "credits_per_call",
+                "minimum_credits",
+            )
+        ]
+
+
+class CatalogVersion(BaseModel):
+    """One row, raised by every change of models, channels and prices; processes poll it and swap their snapshot."""
+
+    id = SmallIntegerField(primary_key=True, default=1)
+    version = BigIntegerField(default=1)
+
+    class Meta:
+        constraints = [Check("id = 1")]
+
+
+class EdgeProcess(BaseModel):
+    """A running edge process. When `seen_at` grows old, the sweeper expires its holds without waiting for their deadline."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    host = CharField(max_length=255)
+    pid = IntegerField()
+    started_at = BigIntegerField(default=now_ms)
+    seen_at = BigIntegerField(default=now_ms, index=True)
+
+
+class Hold(BaseModel):
+    """Credits reserved for one running call; its id is the call's. Leaves `held` exactly once, by compare-and-set."""
+
+    id = UUIDField(default=new_id)
+    account = ForeignKeyField(Account, backref="holds", on_delete="CASCADE")
+    api_key = ForeignKeyField(ApiKey, null=True, on_delete="SET NULL", index=False)
+    edge_process = UUIDField(null=True)  # no foreign key: a process row may be gone before its holds are
+    model = CharField(max_length=200)
+    price = UUIDField()
+    amount = BigIntegerField()
+    state = CharField(max_length=16, default="held")
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField()
+    closed_at = BigIntegerField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("id", "account")
+        constraints = [one_of("state", HOLD_STATES), *not_negative("amount")]
+
+
+Hold.add_index(Hold.index(Hold.expires_at, where=SQL("state = 'held'"), name="hold_open_by_deadline"))
+Hold.add_index(Hold.index(Hold.edge_process, where=SQL("state = 'held'"), name="hold_open_by_process"))
+Hold.add_index(Hold.index(Hold.closed_at, where=SQL("state <> 'held'"), name="hold_closed"))
+
+
+class LedgerEntry(BaseModel):
+    """One movement of credits, never changed. `seq` counts from 1 without gaps in each account."""
+
+    account = ForeignKeyField(Account, backref="entries", on_delete="CASCADE", index=False)
+    seq = BigIntegerField()
+    kind = CharField(max_length=16)
+    amount = BigIntegerField()  # signed
+    balance_after = BigIntegerField()
+    call = UUIDField(null=True)  # the call (and hold) that was charged
+    actor = CharField(max_length=254, default="system")
+    reason = CharField(max_length=500, default="")
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("account", "seq")
+        constraints = [
+            one_of("kind", LEDGER_KINDS),
+            *not_negative("balance_after"),
+            Check("amount <> 0"),
+            Check("seq > 0"),
+        ]
+
+
+# At most one charge and one refund a call, whatever is delivered twice.
+LedgerEntry.add_index(
+    LedgerEntry.index(
+        LedgerEntry.account,
+        LedgerEntry.call,
+        LedgerEntry.kind,
+        unique=True,
+        where=SQL("call IS NOT NULL"),
+        name="ledger_entry_once_a_call",
+    )
+)
+LedgerEntry.add_index(LedgerEntry.index(LedgerEntry.created_at, name="ledger_entry_created_at"))
+
+
+class UsageLedger(BaseModel):
+    """One row a call: tokens, credits, model, status, latency. There is no column that content could go to.
+
+    Model, channel, key and price are kept as plain ids: the row tells what happened, also when they are gone.
+    """
+
+    id = UUIDField(default=new_id)
+    account = ForeignKeyField(Account, backref="usage", on_delete="CASCADE", index=False)
+    api_key = UUIDField(null=True)
+    model = CharField(max_length=200)
+    channel = UUIDField(null=True)
+    price = UUIDField()
+    status = CharField(max_length=16)
+    error_code = CharField(max_length=64, null=True)
+    streamed = BooleanField()
+    estimated = BooleanField(default=False)
+    input_tokens = BigIntegerField(default=0)  # cached ones included
+    cached_tokens = BigIntegerField(default=0)
+    output_tokens = BigIntegerField(default=0)  # reasoning ones included
+    reasoning_tokens = BigIntegerField(default=0)
+    credits = BigIntegerField(default=0)
+    overrun_credits = BigIntegerField(default=0)  # what the call cost above what could be charged
+    attempts = SmallIntegerField(default=0)
+    first_token_ms = IntegerField(null=True)
+    duration_ms = IntegerField(default=0)
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("id", "account")
+        constraints = [
+            one_of("status", USAGE_STATUSES),
+            *not_negative(
+                "input_tokens",
+                "cached_tokens",
+                "output_tokens",
+                "reasoning_tokens",
+                "credits",
+                "overrun_credits",
+                "attempts",
+            ),
+        ]
+
+
+UsageLedger.add_index(UsageLedger.index(UsageLedger.account, UsageLedger.created_at, name="usage_ledger_by_account"))
+UsageLedger.add_index(UsageLedger.index(UsageLedger.api_key, UsageLedger.created_at, name="usage_ledger_by_key"))
+UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, name="usage_ledger_by_time"))
+
+
+class IdempotencyClaim(BaseModel):
+    """That an account used an `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
+
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
+    key_digest = FixedCharField(max_length=64)
+    body_digest = FixedCharField(max_length=64)
+    call = UUIDField()
+    state = CharField(max_length=16, default="running")
+    credits = BigIntegerField(default=0)
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+
+    class Meta:
+        primary_key = CompositeKey("account", "key_digest")
+        constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
+
+
+class AuditEntry(BaseModel):
+    """What staff and operators changed: who, when, from where, before and after. Only ever inserted."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    actor = CharField(max_length=254)
+    action = CharField(max_length=64)
+    target = CharField(max_length=254)
+    before = JSONField(null=True)
+    after = JSONField(null=True)
+    address = CharField(max_length=64, default="")
+    created_at = BigIntegerField(default=now_ms, index=True)
+
+
+MODELS: tuple[type[Any], ...] = (
+    Account,
+    StaffUser,
+    Plan,
+    Subscription,
+    ApiKey,
+    Channel,
+    AIModel,
+    ChannelModel,
+    Price,
+    CatalogVersion,
+    EdgeProcess,
+    Hold,
+    LedgerEntry,
+    UsageLedger,
+    IdempotencyClaim,
+    AuditEntry,
+)

@@ -1,0 +1,38 @@
+"""The schema's version: run the numbered migrations, and refuse to work on a schema that this code doesn't know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peewee
+from playhouse.migrations import Runner
+
+from shared.database import is_sqlite
+from shared.errors import SchemaMismatch
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_ADVISORY_LOCK = 0x796F7574  # "yout": two releases that migrate at once run one after the other
+
+
+def migrate(database: peewee.Database) -> list[str]:
+    """Apply every pending migration and return their names. Safe to run twice, and from two machines at once."""
+    runner = Runner(database, str(MIGRATIONS))
+    if is_sqlite(database):
+        return list(runner.up())
+    with database.connection_context():
+        database.execute_sql("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
+        try:
+            return list(runner.up())
+        finally:
+            database.execute_sql("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))
+
+
+def require_current(database: peewee.Database) -> None:
+    """Raise `SchemaMismatch` unless exactly the migrations of this code have been applied."""
+    rows = Runner(database, str(MIGRATIONS)).status()
+    pending = [row.name for row in rows if row.path and not row.applied]
+    unknown = [row.name for row in rows if not row.path]
+    if unknown:
+        raise SchemaMismatch(f"The database is newer than this code (it has {unknown[-1]}). Deploy the matching release.")
+    if pending:
+        raise SchemaMismatch(f"The database lacks migration {pending[0]}. Run `yout migrate` first.")

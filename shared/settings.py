@@ -1,0 +1,228 @@
+"""One frozen `Settings`, and the only reader of the environment (and of `.env`).
+
+Every setting is a field below with its variable, default and one line of help; `docs/settings.md` lists the same table and a
+test holds the two together. A wrong or dangerous value raises `SettingsError` with one line that says what to change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from shared.errors import SettingsError
+
+DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
+SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number, not {text!r}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be between {low} and {high}, not {value}")
+        return value
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError(f"must be true or false, not {text!r}")
+
+
+def _environment(text: str) -> str:
+    if text not in ("development", "production"):
+        raise ValueError(f"must be development or production, not {text!r}")
+    return text
+
+
+def _database_url(text: str) -> str:
+    scheme = urlsplit(text).scheme
+    if scheme not in ("sqlite", "postgres", "postgresql"):
+        raise ValueError("must start with sqlite:///, postgres:// or postgresql://")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+_port = _integer(1, 65535)
+
+
+def _setting(default: Any, variables: str, parse: Callable[[str], Any], help: str) -> Any:
+    """A field read from the first of `variables` (comma separated) that is set and not empty."""
+    return field(default=default, metadata={"variables": variables.split(","), "parse": parse, "help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one process. Durations in seconds, sizes in bytes, money in credits."""
+
+    environment: str = _setting(
+        "development", "YOUT_ENV", _environment, "`production` refuses the development secret and other dangers"
+    )
+    secret_key: str = _setting(
+        DEVELOPMENT_SECRET,
+        "SECRET_KEY",
+        str,
+        "Signs sessions, seals channel secrets, salts pseudonyms; 32 characters or more",
+    )
+    data_dir: Path = _setting(Path("var"), "YOUT_DATA_DIR", Path, "Where the embedded database, Valkey and media live")
+    database_url: str = _setting(
+        "", "DATABASE_URL", _database_url, "`sqlite:///path` or `postgresql://…`; empty means SQLite in the data folder"
+    )
+    redis_url: str = _setting("", "REDIS_URL", _redis_url, "`redis://…`; empty means the embedded Valkey that `yout up` starts")
+    bind_host: str = _setting(
+        "",
+        "YOUT_BIND_HOST",
+        str,
+        "Address to listen on; empty means 127.0.0.1, or 0.0.0.0 where the platform sets `PORT`",
+    )
+    edge_port: int = _setting(8000, "YOUT_EDGE_PORT,PORT", _port, "Port of the edge; `PORT` as a PaaS sets it also works")
+    console_port: int = _setting(8001, "YOUT_CONSOLE_PORT,PORT", _port, "Port of the staff console")
+    valkey_port: int = _setting(8003, "YOUT_VALKEY_PORT", _port, "Port of the embedded Valkey")
+    local_port: int = _setting(8002, "YOUT_LOCAL_PORT", _port, "Port of the embedded model server, on loopback")
+    local_model: bool = _setting(True, "YOUT_LOCAL_MODEL", _boolean, "Whether `yout up` starts the embedded model server")
+    edge_workers: int = _setting(
+        1, "YOUT_EDGE_WORKERS,WEB_CONCURRENCY", _integer(1, 64), "Edge processes; more than one needs PostgreSQL"
+    )
+    fast_http: bool = _setting(
+        True, "YOUT_FAST_HTTP", _boolean, "The faster HTTP/1.1 connection inside Hypercorn; false uses Hypercorn's own"
+    )
+    upstream_client: str = _setting(
+        "native", "YOUT_UPSTREAM_CLIENT", str, "`native` (our HTTP/1.1 client) or `aiohttp` (honours proxy settings)"
+    )
+    public_url: str = _setting("", "YOUT_PUBLIC_URL", str, "How customers reach the edge, for links; empty means its address")
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "YOUT_TRUSTED_PROXIES", _words, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
+    )
+    max_body_bytes: int = _setting(20_000_000, "YOUT_MAX_BODY_BYTES", _integer(1_000, 1_000_000_000), "Largest request body")
+    upstream_connect_seconds: int = _setting(
+        5, "YOUT_UPSTREAM_CONNECT_SECONDS", _integer(1, 60), "Longest wait for a connection to an upstream"
+    )
+    upstream_first_byte_seconds: int = _setting(
+        120, "YOUT_UPSTREAM_FIRST_BYTE_SECONDS", _integer(1, 3600), "Longest wait for an upstream's first byte"
+    )
+    upstream_idle_seconds: int = _setting(120, "YOUT_UPSTREAM_IDLE_SECONDS", _integer(1, 3600), "Longest silence inside a stream")
+    call_seconds: int = _setting(
+        900, "YOUT_CALL_SECONDS", _integer(5, 86_400), "Longest life of one call; holds expire a minute later"
+    )
+    drain_seconds: int = _setting(
+        25, "YOUT_DRAIN_SECONDS", _integer(0, 3600), "How long running streams may finish after SIGTERM"
+    )
+    default_rpm: int = _setting(
+        600_000, "YOUT_DEFAULT_RPM", _integer(1, 10**9), "Requests a minute of an account whose plan sets none"
+    )
+    default_tpm: int = _setting(
+        1_000_000_000, "YOUT_DEFAULT_TPM", _integer(1, 10**12), "Tokens a minute of an account whose plan sets none"
+    )
+    default_concurrency: int = _setting(
+        5_000, "YOUT_DEFAULT_CONCURRENCY", _integer(1, 10**6), "Calls at once of an account whose plan sets none"
+    )
+    referer: str = _setting(
+        "https://yout.chat",
+        "YOUT_REFERER",
+        str,
+        "The `HTTP-Referer` that upstreams see; all they learn of the caller's side",
+    )
+    credits_per_usd: int = _setting(
+        1_000_000, "YOUT_CREDITS_PER_USD", _integer(1, 10**12), "For display only; money is counted in credits"
+    )
+    log_level: str = _setting("info", "YOUT_LOG_LEVEL", str, "debug, info, warning or error")
+    metrics_token: str = _setting(
+        "", "YOUT_METRICS_TOKEN", str, "Bearer token for `/metrics`; empty means that it answers loopback only"
+    )
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    @property
+    def uses_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def hold_seconds(self) -> int:
+        """How long a hold lasts: a minute more than a call may, so that only a dead process leaves one behind."""
+        return self.call_seconds + 60
+
+    @property
+    def local_base_url(self) -> str:
+        return f"http://127.0.0.1:{self.local_port}/v1"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+        """Read the environment (by default the process's, with `.env` beneath it).
+
+        Raises `SettingsError` for the first value that cannot be used.
+        """
+        values: dict[str, str] = {}
+        if dotenv is not None and dotenv.is_file():
+            values.update({name: value for name, value in dotenv_values(dotenv).items() if value is not None})
+        values.update(os.environ if environ is None else environ)
+        chosen = dict(_read_fields(values))
+        _fill_defaults(chosen, values)
+        settings = cls(**chosen)
+        _refuse_dangers(settings)
+        return settings
+
+
+def _read_fields(values: Mapping[str, str]) -> list[tuple[str, Any]]:
+    found = []
+    for item in fields(Settings):
+        variable = next((name for name in item.metadata["variables"] if values.get(name)), None)
+        if variable is None:
+            continue
+        try:
+            found.append((item.name, item.metadata["parse"](values[variable])))
+        except ValueError as problem:
+            raise SettingsError(f"{variable} {problem}.") from None
+    return found
+
+
+def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
+    """Defaults that depend on other settings."""
+    data_dir = Path(chosen.get("data_dir", "var")).absolute()
+    chosen["data_dir"] = data_dir
+    chosen.setdefault("database_url", f"sqlite:///{data_dir / 'yout.db'}")
+    chosen.setdefault("redis_url", f"redis://127.0.0.1:{chosen.get('valkey_port', 8003)}/0")
+    key_file = data_dir / SECRET_KEY_FILE
+    if "secret_key" not in chosen and key_file.is_file():
+        chosen["secret_key"] = key_file.read_text().strip()
+    chosen.setdefault("bind_host", "0.0.0.0" if values.get("PORT") else "127.0.0.1")  # noqa: S104  (a PaaS routes to it)
+
+
+def _refuse_dangers(settings: Settings) -> None:
+    if settings.production:
+        if settings.secret_key == DEVELOPMENT_SECRET:
+            raise SettingsError("SECRET_KEY must be set when YOUT_ENV is production; make one with `openssl rand -hex 32`.")
+        if len(settings.secret_key) < 32:
+            raise SettingsError("SECRET_KEY must have 32 characters or more when YOUT_ENV is production.")
+    if settings.uses_sqlite and settings.edge_workers > 1:
+        raise SettingsError(
+            "YOUT_EDGE_WORKERS (or WEB_CONCURRENCY) must be 1 with SQLite; set DATABASE_URL to PostgreSQL for more."
+        )
+    if settings.upstream_client not in ("native", "aiohttp"):
+        raise SettingsError("YOUT_UPSTREAM_CLIENT must be native or aiohttp.")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise SettingsError("YOUT_LOG_LEVEL must be debug, info, warning or error.")
+    if settings.bind_host not in ("127.0.0.1", "::1", "localhost") and settings.secret_key == DEVELOPMENT_SECRET:
+        raise SettingsError("SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT).")
