@@ -10,7 +10,6 @@ from peewee import (
     CharField,
     Check,
     CompositeKey,
-    FixedCharField,
     ForeignKeyField,
     IntegerField,
     JSONField,
@@ -120,7 +119,7 @@ class ApiKey(Model):
     id = UUIDField(primary_key=True)
     account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
     name = CharField(max_length=100)
-    digest = FixedCharField(max_length=64, unique=True)
+    digest = CharField(max_length=64, unique=True)
     prefix = CharField(max_length=16)
     rpm = BigIntegerField(null=True)
     tpm = BigIntegerField(null=True)
@@ -340,8 +339,8 @@ UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, name="usage_ledg
 
 class IdempotencyClaim(Model):
     account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
-    key_digest = FixedCharField(max_length=64)
-    body_digest = FixedCharField(max_length=64)
+    key_digest = CharField(max_length=64)
+    body_digest = CharField(max_length=64)
     call = UUIDField()
     state = CharField(max_length=16)
     credits = BigIntegerField()

@@ -38,7 +38,7 @@ def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:
     if not arguments.get("database"):
         raise SettingsError("DATABASE_URL names no database; it should end in /name.")
     arguments.setdefault("connect_timeout", CONNECT_SECONDS)
-    return PooledPostgresqlDatabase(
+    pool: peewee.Database = PooledPostgresqlDatabase(
         arguments.pop("database"),
         max_connections=max_connections,
         stale_timeout=300,

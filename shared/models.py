@@ -19,11 +19,11 @@ from peewee import (
     CharField,
     Check,
     CompositeKey,
-    FixedCharField,
     ForeignKeyField,
     IntegerField,
     JSONField,
     Model,
+    Node,
     SmallIntegerField,
     TextField,
     UUIDField,
@@ -42,12 +42,12 @@ DIALECTS = ("openai",)
 SWITCH = ("active", "disabled")
 
 
-def one_of(column: str, values: tuple[str, ...]) -> Check:
+def one_of(column: str, values: tuple[str, ...]) -> Node:
     """A CHECK constraint that limits `column` to `values`."""
     return Check(f"{column} IN ({', '.join(repr(value) for value in values)})")
 
 
-def not_negative(*columns: str) -> list[Check]:
+def not_negative(*columns: str) -> list[Node]:
     """CHECK constraints that keep each of `columns` at zero or above (NULL passes)."""
     return [Check(f"{column} >= 0") for column in columns]
 
@@ -151,7 +151,7 @@ class ApiKey(BaseModel):
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
     name = CharField(max_length=100)
-    digest = FixedCharField(max_length=64, unique=True)
+    digest = CharField(max_length=64, unique=True)
     prefix = CharField(max_length=16)
     rpm = BigIntegerField(null=True)
     tpm = BigIntegerField(null=True)
@@ -389,8 +389,8 @@ class IdempotencyClaim(BaseModel):
     """That an account used an `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
 
     account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
-    key_digest = FixedCharField(max_length=64)
-    body_digest = FixedCharField(max_length=64)
+    key_digest = CharField(max_length=64)
+    body_digest = CharField(max_length=64)
     call = UUIDField()
     state = CharField(max_length=16, default="running")
     credits = BigIntegerField(default=0)

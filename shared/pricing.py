@@ -1,0 +1,101 @@
+"""What a call may cost, and what it did cost: integers only, rounded up once, at the end. Pure.
+
+    charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + output·p_out) / 1000⌉)
+
+where `input` are the input tokens that were not cached. A price of zeros (a free model) charges 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.usage import Usage
+
+# An output shorter than this is of no use to anybody: a pool that cannot pay for it refuses the call.
+SENSIBLE_OUTPUT_TOKENS = 16
+# The output limit assumed for a model that has none in the catalogue and a caller that sets none.
+DEFAULT_OUTPUT_TOKENS = 4_096
+
+
+class PriceList(NamedTuple):
+    """One effective-dated price of a model, in credits. `credits_per_1k_cached_input` None means "as input"."""
+
+    id: UUID
+    effective_at: int
+    credits_per_1k_input: int
+    credits_per_1k_output: int
+    credits_per_1k_cached_input: int | None
+    credits_per_call: int
+    minimum_credits: int
+
+    @property
+    def is_zero(self) -> bool:
+        return not (self.credits_per_1k_input or self.credits_per_1k_output or self.credits_per_call)
+
+
+class Quote(NamedTuple):
+    """What a call may cost, before it is made.
+
+    bound           credits that it cannot exceed: the hold that is asked for
+    minimum         credits without which it makes no sense: estimated input and a sensible output
+    input_tokens    estimated input tokens
+    output_tokens   the output limit that `bound` pays for, over all choices
+    cap             the caller's own limit in credits, or None
+    """
+
+    price: PriceList
+    bound: int
+    minimum: int
+    input_tokens: int
+    output_tokens: int
+    cap: int | None = None
+
+
+def charge(price: PriceList, usage: Usage) -> int:
+    """Credits for `usage` at `price`."""
+    cached_rate = price.credits_per_1k_cached_input
+    if cached_rate is None:
+        cached_rate = price.credits_per_1k_input
+    thousandths = (
+        (usage.input_tokens - usage.cached_tokens) * price.credits_per_1k_input
+        + usage.cached_tokens * cached_rate
+        + usage.output_tokens * price.credits_per_1k_output
+    )
+    return _total(price, thousandths)
+
+
+def _total(price: PriceList, thousandths: int) -> int:
+    if price.is_zero:
+        return 0
+    return max(price.minimum_credits, price.credits_per_call - (-thousandths // 1000))
+
+
+def _dearest_input(price: PriceList) -> int:
+    return max(price.credits_per_1k_input, price.credits_per_1k_cached_input or 0)
+
+
+def quote(
+    price: PriceList, *, input_bound: int, input_estimate: int, output_limit: int, choices: int = 1, cap: int | None = None
+) -> Quote:
+    """Quote a call of `input_bound` input tokens at most (`input_estimate` likely) and `output_limit` output tokens a choice.
+
+    `cap` is the caller's own limit in credits: the bound never exceeds it. Compare `minimum` with it before the hold is taken.
+    """
+    output_tokens = output_limit * choices
+    bound = _total(price, input_bound * _dearest_input(price) + output_tokens * price.credits_per_1k_output)
+    least_output = min(output_tokens, SENSIBLE_OUTPUT_TOKENS * choices)
+    least_input = min(input_estimate, input_bound)
+    minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
+    if cap is not None:
+        bound = max(min(bound, cap), 0)
+    return Quote(price, bound, minimum, input_estimate, output_tokens, cap)
+
+
+def affordable_output(quoted: Quote, credits: int) -> int:
+    """How many output tokens `credits` buy after the estimated input is paid, at most the quote's own limit."""
+    price = quoted.price
+    if price.credits_per_1k_output == 0:
+        return quoted.output_tokens if credits >= quoted.minimum else 0
+    thousandths = (credits - price.credits_per_call) * 1000 - quoted.input_tokens * price.credits_per_1k_input
+    return max(0, min(quoted.output_tokens, thousandths // price.credits_per_1k_output))
