@@ -45,6 +45,7 @@ def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:
         timeout=CONNECT_SECONDS,
         **arguments,
     )
+    return pool
 
 
 def _open_sqlite(url: str) -> peewee.SqliteDatabase:

@@ -95,13 +95,13 @@ class ModelNotFound(RequestRefused):
 class InsufficientCredits(RequestRefused):
     """The pool (or the caller's own cap) cannot cover the call. All amounts in credits.
 
-    `max_tokens_affordable` is how many output tokens the free credits would buy after the input is paid.
+    `held` is what running calls have reserved of `balance`; `max_tokens_affordable` is how many output tokens the free rest
+    would buy after the input is paid.
     """
 
-    def __init__(self, required: int, balance: int, max_tokens_affordable: int, message: str | None = None) -> None:
-        super().__init__(
-            message or f"This call needs at least {required} credits and {balance} are free. Add credits, or ask for less."
-        )
+    def __init__(self, *, required: int, balance: int, held: int = 0, max_tokens_affordable: int = 0, message: str = "") -> None:
+        free = f"{balance - held} are free" + (f" ({held} are held by running calls)" if held else "")
+        super().__init__(message or f"This call needs at least {required} credits and {free}. Add credits, or ask for less.")
         self.required = required
         self.balance = balance
         self.max_tokens_affordable = max_tokens_affordable

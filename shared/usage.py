@@ -73,7 +73,7 @@ def settle_usage(
 ) -> Usage:
     """Decide what a call used: the vendor's word where it is believable, the local count where it is not.
 
-    `input_estimate` and `output_estimate` are local counts (tokens); `plausible_output` is the most output the call could have had.
+    `input_estimate` and `output_estimate` are local counts (tokens); `plausible_output` is the most that the call could give.
     A count above `IMPLAUSIBLE_FACTOR` times the plausible is a mistake, and an explicit zero is believed only if nothing was
     delivered. `estimated` is set as soon as one of the two main counts is ours.
     """

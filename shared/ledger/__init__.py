@@ -1,0 +1,20 @@
+"""Money, written once: the only writer of balances, holds and ledger entries.
+
+    reserve(asks)    check keys and pools, take holds            (before the calls)
+    settle(items)    turn holds into charges, release the rest    (after the calls, exactly once)
+    sweep(now)       expire holds that nobody will settle         (any time, by compare-and-set)
+    post(…)          grant, purchase, refund, adjustment, expiry
+
+`reserve` and `settle` work on batches, so that an edge commits many calls at once. All of it is plain synchronous Peewee inside
+the caller's `shared.database.transaction()`, the same statements on SQLite and PostgreSQL. Rows are locked in one order, accounts
+by id and then holds, so that concurrent batches never deadlock.
+
+What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`.
+"""
+
+from shared.ledger.posting import post
+from shared.ledger.reserve import Claim, Reservation, Reserved, reserve
+from shared.ledger.settle import Settled, Settlement, settle
+from shared.ledger.sweep import sweep
+
+__all__ = ["Claim", "Reservation", "Reserved", "Settled", "Settlement", "post", "reserve", "settle", "sweep"]

@@ -1,0 +1,157 @@
+"""Settle: turn holds into charges, for a batch of calls in one transaction; the rest of each hold goes back to the pool.
+
+Exactly once: the hold's state is the lock. A second settlement of the same call finds it closed and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts, marks
+from shared.usage import Usage
+
+NO_USAGE = Usage(0, 0)
+
+
+class Settlement(NamedTuple):
+    """One finished call. `cost` is what it should cost in credits, `cap` the caller's own limit; times in milliseconds.
+
+    `status` is one of `shared.models.USAGE_STATUSES`; None takes the hold back without a usage row, for a call that never began.
+    """
+
+    call: UUID
+    account: UUID
+    cost: int
+    status: str | None = None
+    api_key: UUID | None = None
+    model: str = ""
+    price: UUID | None = None
+    channel: UUID | None = None
+    cap: int | None = None
+    error_code: str | None = None
+    streamed: bool = False
+    usage: Usage = NO_USAGE
+    attempts: int = 0
+    first_token_ms: int | None = None
+    duration_ms: int = 0
+    created_at: int = 0
+    claimed: bool = False
+
+
+class Settled(NamedTuple):
+    """What a settlement did: `credits` charged, the `balance` after it, and what the call cost above that (`overrun`).
+
+    `fresh` is false when the call had been settled before, or has no hold: then nothing was changed.
+    """
+
+    credits: int
+    balance: int
+    overrun: int = 0
+    fresh: bool = True
+
+
+def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
+    """Settle every item, in order. Run inside a transaction; raises only what the database raises."""
+    pools = lock_accounts(item.account for item in items)
+    holds = _read_holds(items)
+    changes: dict[UUID, tuple[int, int, int]] = {}
+    entries, results = [], []
+    for item in items:
+        amount, state = holds.get(item.call, (0, "none"))
+        pool = pools.get(item.account, AccountState(0, 0, 0))
+        if state not in ("held", "expired"):
+            results.append(Settled(0, pool.balance, fresh=False))
+            continue
+        settled, after = _charge(item, pool, amount if state == "held" else 0)
+        holds[item.call] = (amount, "closed")
+        pools[item.account] = after
+        balance, held, seq = changes.get(item.account, (0, 0, 0))
+        changes[item.account] = (
+            balance + after.balance - pool.balance,
+            held + after.held - pool.held,
+            seq + after.ledger_seq - pool.ledger_seq,
+        )
+        if settled.credits:
+            entries.append((item.account, after.ledger_seq, "charge", -settled.credits, after.balance, item.call, now))
+        results.append(settled)
+    _write(items, results, changes, entries, now)
+    return results
+
+
+def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled, AccountState]:
+    """Charge `item` against its own hold of `amount` and, above that, against what is free; never more."""
+    most = amount + pool.free
+    if item.cap is not None:
+        most = min(most, item.cap)
+    credits = min(item.cost, most)
+    after = AccountState(pool.balance - credits, pool.held - amount, pool.ledger_seq + (1 if credits else 0))
+    return Settled(credits, after.balance, item.cost - credits), after
+
+
+def _read_holds(items: Sequence[Settlement]) -> dict[UUID, tuple[int, str]]:
+    accounts = sorted({item.account for item in items})
+    calls = [item.call for item in items]
+    rows = execute(
+        f"SELECT id, amount, state FROM hold WHERE id IN ({marks(len(calls))}) AND account_id IN ({marks(len(accounts))})",
+        [*calls, *accounts],
+    )
+    return {as_uuid(id): (amount, state) for id, amount, state in rows}
+
+
+_ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at")
+_USAGE_COLUMNS = (
+    *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
+    *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
+    *("attempts", "first_token_ms", "duration_ms", "created_at"),
+)
+
+
+def _write(
+    items: Sequence[Settlement],
+    results: Sequence[Settled],
+    changes: dict[UUID, tuple[int, int, int]],
+    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int]],
+    now: int,
+) -> None:
+    fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.fresh]
+    _close_holds([item for item, settled in fresh if settled.credits], "settled", now)
+    _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
+    change_accounts(changes)
+    insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", entry[6]) for entry in entries])
+    insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in fresh if item.status])
+    _close_claims([(item, settled) for item, settled in fresh if item.claimed])
+
+
+def _close_holds(items: Sequence[Settlement], state: str, now: int) -> None:
+    if not items:
+        return
+    accounts = sorted({item.account for item in items})
+    execute(
+        f"UPDATE hold SET state = ?, closed_at = ? WHERE id IN ({marks(len(items))})"
+        f" AND account_id IN ({marks(len(accounts))}) AND state IN ('held', 'expired')",
+        [state, now, *(item.call for item in items), *accounts],
+    )
+
+
+def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
+    usage = item.usage
+    return (
+        *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
+        *(item.streamed, usage.estimated, usage.input_tokens, usage.cached_tokens, usage.output_tokens),
+        *(usage.reasoning_tokens, settled.credits, settled.overrun, item.attempts, item.first_token_ms),
+        *(item.duration_ms, item.created_at),
+    )
+
+
+def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:
+    """Remember what a claimed call cost; a call that failed and cost nothing gives its key back, so that a retry may run."""
+    for item, settled in finished:
+        if item.status == "completed" or settled.credits:
+            execute(
+                "UPDATE idempotency_claim SET state = 'done', credits = ? WHERE account_id = ? AND call = ?",
+                [settled.credits, item.account, item.call],
+            )
+        else:
+            execute("DELETE FROM idempotency_claim WHERE account_id = ? AND call = ?", [item.account, item.call])

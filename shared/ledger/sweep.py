@@ -1,0 +1,93 @@
+"""Sweep: expire the holds that nobody will settle, and forget what has served its time.
+
+A hold is abandoned when its deadline has passed, or when the edge process that took it has not been seen for a while (it was
+killed). Each is claimed by compare-and-set, so that sweepers and a late settlement never give the same credits back twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+from uuid import UUID
+
+from shared.database import transaction
+from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts, marks
+
+HEARTBEAT_MS = 5_000  # how often a running edge process says so
+SILENT_MS = 30_000  # an edge process that has been silent for longer is dead
+BATCH = 500
+KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
+
+
+def sweep(now: int) -> int:
+    """Expire every abandoned hold and give their number. Runs its own short transactions; safe to run anywhere, any time."""
+    expired = 0
+    while True:
+        with transaction():
+            batch = _expire_batch(now)
+        expired += batch
+        if batch < BATCH:
+            break
+    with transaction():
+        _forget(now)
+    return expired
+
+
+def _expire_batch(now: int) -> int:
+    rows = execute(
+        "SELECT h.id, h.account_id FROM hold h LEFT JOIN edge_process e ON e.id = h.edge_process"
+        " WHERE h.state = 'held' AND (h.expires_at < ? OR"
+        " (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?))) LIMIT ?",
+        [now, now - SILENT_MS, BATCH],
+    ).fetchall()
+    if not rows:
+        return 0
+    accounts = sorted({as_uuid(account) for _, account in rows})
+    calls = [as_uuid(call) for call, _ in rows]
+    lock_accounts(accounts)
+    taken = execute(
+        f"UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ({marks(len(calls))})"
+        f" AND account_id IN ({marks(len(accounts))}) AND state = 'held'"
+        " RETURNING id, account_id, api_key_id, model, price, amount, created_at",
+        [now, *calls, *accounts],
+    ).fetchall()
+    released: dict[UUID, int] = defaultdict(int)
+    for row in taken:
+        released[as_uuid(row[1])] += row[5]
+    change_accounts({account: (0, -amount, 0) for account, amount in released.items()})
+    _record(taken, now)
+    return len(rows)
+
+
+_COLUMNS = (
+    *("id", "account_id", "api_key", "model", "price", "status", "error_code", "streamed", "estimated"),
+    *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "attempts"),
+    *("duration_ms", "created_at"),
+)
+LONGEST_MS = 2**31 - 1
+
+
+def _record(taken: list[tuple[Any, ...]], now: int) -> None:
+    """A usage row for each lost call, so that its request id is not unknown; and its Idempotency-Key is free again."""
+    rows = [
+        (
+            *(as_uuid(call), as_uuid(account), as_uuid(key) if key else None, model, as_uuid(price)),
+            *("expired", "hold_expired", False, True, 0, 0, 0, 0, 0, 0, 0, min(now - created, LONGEST_MS), created),
+        )
+        for call, account, key, model, price, _, created in taken
+    ]
+    insert("usage_ledger", _COLUMNS, rows)
+    calls = [row[0] for row in rows]
+    if calls:
+        execute(f"DELETE FROM idempotency_claim WHERE call IN ({marks(len(calls))}) AND state = 'running'", calls)
+
+
+def _forget(now: int) -> None:
+    """Drop old closed holds, expired idempotency claims, and edge processes that are long dead and hold nothing."""
+    execute("DELETE FROM hold WHERE state <> 'held' AND closed_at < ?", [now - KEEP_CLOSED_HOLDS_MS])
+    execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
+    execute(
+        "DELETE FROM edge_process WHERE seen_at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.edge_process = edge_process.id AND h.state = 'held')",
+        [now - 3_600_000],
+    )

@@ -1,0 +1,98 @@
+"""Accounts: open one, give or take credits, suspend and reinstate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import peewee
+
+from shared import ledger
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.models import Account, LedgerEntry
+from shared.operations.audit import Origin, record
+from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_email, check_text, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A movement made by hand: the account as it is now (its `balance` included) and the new ledger entry."""
+
+    account: Account
+    entry: LedgerEntry
+
+
+def find_account(email_or_id: str | UUID) -> Account:
+    """The account with this e-mail (any case) or id. Raises `NotFound`."""
+    if isinstance(email_or_id, str) and "@" in email_or_id:
+        account = Account.get_or_none(Account.email == email_or_id.strip().lower())
+    else:
+        account = Account.get_or_none(Account.id == _as_uuid(email_or_id))
+    if account is None:
+        raise NotFound(f"No account {str(email_or_id)!r}; `yout account create EMAIL` makes one.")
+    return account
+
+
+def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
+    """Open an account; `credits`, if any, come as its first grant. Raises `InvalidInput` when the e-mail is taken."""
+    email, name = check_email(email), check_text("name", name, 200, empty=True)
+    check_whole("number of credits", credits, 0, LARGEST_AMOUNT)
+    with transaction():
+        try:
+            account = Account.create(email=email, name=name)
+        except peewee.IntegrityError:
+            raise InvalidInput(
+                f"An account {email} exists already; `yout credits grant {email} N --reason R` gives it credits."
+            ) from None
+        if credits:
+            ledger.post(account.id, "grant", credits, actor=actor, reason="opening credits")
+        record(Origin(actor, address), "account.create", account.id, after={"email": email, "credits": credits})
+        return Account.get_by_id(account.id)
+
+
+def grant_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Grant:
+    """Give credits (a `grant`), or take them with a negative number (an `adjustment`).
+
+    Raises `InvalidInput` for 0, and when more would be taken than is free: credits held for running calls stay.
+    """
+    check_whole("number of credits", credits, -LARGEST_AMOUNT, LARGEST_AMOUNT)
+    if credits == 0:
+        raise InvalidInput("The number of credits must not be 0; a negative number takes credits away.")
+    reason = check_text("reason", reason, 500)
+    with transaction():
+        found = find_account(email_or_id)
+        kind = "grant" if credits > 0 else "adjustment"
+        entry = ledger.post(found.id, kind, credits, actor=actor, reason=reason)
+        account = Account.get_by_id(found.id)
+        record(
+            Origin(actor, address),
+            f"credits.{kind}",
+            account.id,
+            before={"balance": account.balance - credits},
+            after={"balance": account.balance, "amount": credits, "reason": reason, "seq": entry.seq},
+        )
+        return Grant(account, entry)
+
+
+def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Account:
+    """Suspend an account, so that its keys are refused from the next request on, or make it active again."""
+    check_choice("status", status, ("active", "suspended"))
+    with transaction():
+        account = find_account(email_or_id)
+        if account.status == "closed":
+            raise InvalidInput(f"The account {account.email} is closed for good; open a new one.")
+        if account.status != status:
+            record(
+                Origin(actor, address), "account.status", account.id, before={"status": account.status}, after={"status": status}
+            )
+            account.status = status
+            account.save(only=[Account.status])
+        return account
+
+
+def _as_uuid(text: str | UUID) -> UUID:
+    try:
+        return text if isinstance(text, UUID) else UUID(text)
+    except ValueError:
+        raise NotFound(f"{text!r} is neither an e-mail address nor an id.") from None

@@ -1,0 +1,35 @@
+"""The trail of who changed what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.models import AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who acts (`operator:name`, a staff member's e-mail, `seed`) and from which address, empty for a local command."""
+
+    actor: str
+    address: str = ""
+
+
+def record(
+    origin: Origin,
+    action: str,
+    target: object,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    """Insert one entry. `before` and `after` are JSON objects and must hold no secret, hash or password."""
+    AuditEntry.create(
+        actor=origin.actor[:254],
+        action=action,
+        target=str(target)[:254],
+        before=before,
+        after=after,
+        address=origin.address[:64],
+    )
