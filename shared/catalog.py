@@ -1,0 +1,58 @@
+"""The catalogue as the edge serves it: an immutable snapshot of models, prices and channels, swapped whole. Pure values.
+
+Keys and balances are never in it: they are read by the reserve statement of each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from shared.pricing import PriceList
+
+
+class Route(NamedTuple):
+    """One way to serve a model: a channel, and the vendor's name for the model. `sealed_secret` is still encrypted."""
+
+    id: UUID
+    channel: UUID
+    channel_name: str
+    dialect: str
+    base_url: str
+    sealed_secret: str
+    settings: Mapping[str, Any]
+    upstream_model: str
+    priority: int
+    weight: int
+
+
+class CatalogModel(NamedTuple):
+    """A public model with its routes and all its prices, the newest effective date first."""
+
+    id: str
+    kind: str
+    owned_by: str
+    description: str
+    context_window: int | None
+    max_output_tokens: int | None
+    modality: str
+    capabilities: tuple[str, ...]
+    is_free: bool
+    created_at: int
+    prices: tuple[PriceList, ...]
+    routes: tuple[Route, ...]
+
+    def price_at(self, now: int) -> PriceList | None:
+        """The price in force at `now` (milliseconds UTC), or None before the first."""
+        return next((price for price in self.prices if price.effective_at <= now), None)
+
+
+class Catalog(NamedTuple):
+    """All active models by id, as of one version."""
+
+    version: int
+    models: Mapping[str, CatalogModel]
+
+
+EMPTY = Catalog(0, {})

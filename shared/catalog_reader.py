@@ -1,0 +1,71 @@
+"""Read the catalogue from the database into one snapshot."""
+
+from __future__ import annotations
+
+from shared.catalog import Catalog, CatalogModel, Route
+from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
+from shared.pricing import PriceList
+
+
+def read_version() -> int:
+    """The catalogue's version in the database: one cheap row, polled every second."""
+    row = CatalogVersion.get_or_none(CatalogVersion.id == 1)
+    return row.version if row else 0
+
+
+def load() -> Catalog:
+    """Read the whole catalogue. The version is read first: a change in between is loaded again, never missed."""
+    version = read_version()
+    prices = _prices()
+    routes = _routes()
+    models = {
+        row.id: CatalogModel(
+            id=row.id,
+            kind=row.kind,
+            owned_by=row.owned_by,
+            description=row.description,
+            context_window=row.context_window,
+            max_output_tokens=row.max_output_tokens,
+            modality=row.modality,
+            capabilities=tuple(row.capabilities or ()),
+            is_free=row.is_free,
+            created_at=row.created_at,
+            prices=tuple(prices.get(row.id, ())),
+            routes=tuple(routes.get(row.id, ())),
+        )
+        for row in AIModel.select().where(AIModel.status == "active")
+    }
+    return Catalog(version, models)
+
+
+def _prices() -> dict[str, list[PriceList]]:
+    found: dict[str, list[PriceList]] = {}
+    for row in Price.select().order_by(Price.effective_at.desc()).dicts():
+        found.setdefault(row["model"], []).append(PriceList(**{name: row[name] for name in PriceList._fields}))
+    return found
+
+
+def _routes() -> dict[str, list[Route]]:
+    found: dict[str, list[Route]] = {}
+    links = (
+        ChannelModel.select(ChannelModel, Channel)
+        .join(Channel)
+        .where((ChannelModel.status == "active") & (Channel.status == "active"))
+    )
+    for link in links:
+        channel = link.channel
+        found.setdefault(link.__data__["model"], []).append(
+            Route(
+                id=link.id,
+                channel=channel.id,
+                channel_name=channel.name,
+                dialect=channel.dialect,
+                base_url=channel.base_url,
+                sealed_secret=channel.sealed_secret,
+                settings=channel.settings or {},
+                upstream_model=link.upstream_model,
+                priority=link.priority,
+                weight=link.weight,
+            )
+        )
+    return found
