@@ -80,6 +80,13 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     return results
 
 
+def release(calls: Sequence[UUID], now: int) -> None:
+    """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer."""
+    rows = execute(f"SELECT id, account_id FROM hold WHERE id IN ({marks(len(calls))}) AND state = 'held'", calls).fetchall()
+    if rows:
+        settle([Settlement(as_uuid(call), as_uuid(account), 0) for call, account in rows], now)
+
+
 def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled, AccountState]:
     """Charge `item` against its own hold of `amount` and, above that, against what is free; never more."""
     most = amount + pool.free
