@@ -40,8 +40,9 @@ def load() -> Catalog:
 
 def _prices() -> dict[str, list[PriceList]]:
     found: dict[str, list[PriceList]] = {}
-    for row in Price.select().order_by(Price.effective_at.desc()).dicts():
-        found.setdefault(row["model"], []).append(PriceList(**{name: row[name] for name in PriceList._fields}))
+    for row in Price.select().order_by(Price.effective_at.desc()):
+        values = row.__data__  # the foreign key as it stands, without a query for its model
+        found.setdefault(values["model"], []).append(PriceList(**{name: values[name] for name in PriceList._fields}))
     return found
 
 

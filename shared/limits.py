@@ -1,7 +1,7 @@
 """Rate limits as token buckets, and the arithmetic of them. Pure.
 
 A bucket of capacity `limit` refills evenly over a minute. A call takes one request and its estimated tokens; what it really
-used is settled afterwards, so a bucket may go below zero and then recovers. `edge/limiter.lua` does the same arithmetic inside Redis.
+used is settled afterwards, so a bucket may go below zero and then recovers. `edge/limiter.lua` does the same inside Redis.
 """
 
 from __future__ import annotations

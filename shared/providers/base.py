@@ -1,0 +1,108 @@
+"""The values between the edge and a vendor's dialect, and what a dialect must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from shared.catalog import Route
+from shared.usage import PartialUsage
+
+
+class ChatCall(NamedTuple):
+    """A validated chat call. `body` is the caller's JSON object, never changed in place.
+
+    output_limit    tokens a choice may have, as the caller set it; None when they set none
+    input_bound     the input tokens cannot be more (counted from bytes)
+    input_estimate  the input tokens are about so many
+    """
+
+    model: str
+    body: Mapping[str, Any]
+    stream: bool
+    include_usage: bool
+    choices: int
+    output_limit: int | None
+    input_bound: int
+    input_estimate: int
+
+
+class Target(NamedTuple):
+    """Where a call goes: the route, its opened secret, and what the vendor may know of the caller's side.
+
+    `pseudonym` turns a caller's own user id into one that is different for every channel; `clamp` is an output limit that the
+    hold imposes, tokens a choice, or None.
+    """
+
+    route: Route
+    secret: str
+    referer: str
+    pseudonym: Callable[[str], str]
+    clamp: int | None = None
+
+
+class VendorRequest(NamedTuple):
+    """An HTTP request to a vendor. Header names in lower case."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """A whole answer in canonical form. `text` is all that was delivered, for counting; `finished` that a choice ended."""
+
+    body: dict[str, Any]
+    usage: PartialUsage
+    text: str
+    delivered: bool
+
+
+class VendorError(NamedTuple):
+    """A vendor's refusal, read. `about_request` says that the request itself is wrong: no other channel would help.
+
+    `message` is scrubbed and fit for the caller when `about_request`, else None.
+    """
+
+    about_request: bool
+    message: str | None
+    param: str | None
+    code: str | None
+
+
+class StreamReader(Protocol):
+    """Turns a vendor's stream, as bytes arrive, into canonical chunks.
+
+    `feed` gives bytes that may be sent on at once: whole SSE events, normalised. What must wait for the settlement stays inside:
+    the chunk with the last finish reason, and usage. Raises `MalformedStream` for what is no such stream, `BrokenStream` for an
+    error that the vendor reports in it.
+    """
+
+    delivered: bool
+    finished: bool
+    done: bool
+
+    def feed(self, data: bytes) -> bytes: ...
+    def end(self) -> bytes: ...
+    def frame(self) -> dict[str, Any]: ...
+    def tail(self) -> dict[str, Any]: ...
+    def usage(self) -> PartialUsage: ...
+    def text(self) -> str: ...
+
+
+class MalformedStream(Exception):
+    """The vendor sent bytes that are no stream of the dialect."""
+
+
+class BrokenStream(Exception):
+    """The vendor's stream ended too early, or reported an error."""
+
+
+class Dialect(Protocol):
+    """What a dialect module offers; all of it pure."""
+
+    def request(self, call: ChatCall, target: Target) -> VendorRequest: ...
+    def read_answer(self, data: bytes, call: ChatCall) -> Answer: ...
+    def read_stream(self, call: ChatCall, fallback_id: str) -> StreamReader: ...
+    def read_error(self, status: int, data: bytes) -> VendorError: ...
