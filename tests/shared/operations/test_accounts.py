@@ -1,0 +1,93 @@
+"""Accounts and credits by hand: every change is in the ledger and in the trail."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import InvalidInput, NotFound
+from shared.models import Account, AuditEntry, LedgerEntry
+from shared.operations.accounts import create_account, find_account, grant_credits, set_account_status
+
+pytestmark = pytest.mark.usefixtures("bound_database")
+ACTOR = "operator:test"
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+
+
+def test_opening_credits_are_a_grant() -> None:
+    account = create_account("  Ada@Example.COM ", 500, actor=ACTOR)
+    assert (account.email, account.balance) == ("ada@example.com", 500)
+    [entry] = LedgerEntry.select()
+    assert (entry.kind, entry.amount, entry.actor) == ("grant", 500, ACTOR)
+    [trail] = AuditEntry.select()
+    assert (trail.actor, trail.action, trail.target) == (ACTOR, "account.create", str(account.id))
+    assert trail.after == {"email": "ada@example.com", "credits": 500}
+
+
+def test_an_account_is_found_by_email_and_by_id() -> None:
+    account = create_account("ada@example.com", actor=ACTOR)
+    assert find_account("ADA@example.com").id == find_account(account.id).id == find_account(str(account.id)).id
+
+
+def test_a_taken_email_is_refused_and_leaves_nothing() -> None:
+    create_account("ada@example.com", actor=ACTOR)
+    with pytest.raises(InvalidInput, match="exists already"):
+        create_account("Ada@example.com", 500, actor=ACTOR)
+    assert Account.select().count() == 1
+    assert LedgerEntry.select().count() == 0
+    assert AuditEntry.select().count() == 1
+
+
+@pytest.mark.parametrize("email", ["", "ada", "ada@", "@example.com", "a b@example.com", "a@b@c", "a\n@b.c", "a" * 251 + "@b.c"])
+def test_what_is_no_email_is_refused(email: str) -> None:
+    with pytest.raises(InvalidInput, match="e-mail"):
+        create_account(email, actor=ACTOR)
+
+
+@pytest.mark.parametrize("credits", [-1, 10**15 + 1, 1.5, True])
+def test_opening_credits_are_a_whole_number(credits: int) -> None:
+    with pytest.raises(InvalidInput, match="credits"):
+        create_account("ada@example.com", credits, actor=ACTOR)
+    assert Account.select().count() == 0
+
+
+def test_credits_are_given_and_taken() -> None:
+    create_account("ada@example.com", 100, actor=ACTOR)
+    given = grant_credits("ada@example.com", 50, "promised", actor=ACTOR, address="192.0.2.1")
+    taken = grant_credits(given.account.id, -150, "given in error", actor=ACTOR)
+    assert (given.entry.kind, given.account.balance) == ("grant", 150)
+    assert (taken.entry.kind, taken.entry.seq, taken.account.balance) == ("adjustment", 3, 0)
+    trail = AuditEntry.get(AuditEntry.action == "credits.grant")
+    assert (trail.before, trail.address) == ({"balance": 100}, "192.0.2.1")
+    assert trail.after == {"balance": 150, "amount": 50, "reason": "promised", "seq": 2}
+
+
+@pytest.mark.parametrize(("credits", "reason"), [(0, "nothing"), (-101, "too much"), (10**16, "slip"), (5, " "), (5, "x" * 501)])
+def test_a_movement_that_cannot_be_is_refused_whole(credits: int, reason: str) -> None:
+    create_account("ada@example.com", 100, actor=ACTOR)
+    with pytest.raises(InvalidInput):
+        grant_credits("ada@example.com", credits, reason, actor=ACTOR)
+    assert find_account("ada@example.com").balance == 100
+    assert AuditEntry.select().where(AuditEntry.action != "account.create").count() == 0
+
+
+@pytest.mark.parametrize("who", ["nobody@example.com", "nobody", UNKNOWN])
+def test_an_unknown_account_is_not_found(who: str) -> None:
+    with pytest.raises(NotFound, match=r"No account|neither"):
+        grant_credits(who, 5, "test", actor=ACTOR)
+
+
+def test_an_account_is_suspended_and_reinstated() -> None:
+    create_account("ada@example.com", actor=ACTOR)
+    for status in ("suspended", "suspended", "active"):
+        assert set_account_status("ada@example.com", status, actor=ACTOR).status == status
+    changes = [row.after["status"] for row in AuditEntry.select().where(AuditEntry.action == "account.status")]
+    assert sorted(changes) == ["active", "suspended"]
+
+
+def test_a_closed_account_stays_closed() -> None:
+    account = create_account("ada@example.com", actor=ACTOR)
+    Account.update(status="closed").where(Account.id == account.id).execute()
+    with pytest.raises(InvalidInput, match="closed for good"):
+        set_account_status("ada@example.com", "active", actor=ACTOR)
+    with pytest.raises(InvalidInput, match="active or suspended"):
+        set_account_status("ada@example.com", "closed", actor=ACTOR)
