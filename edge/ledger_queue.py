@@ -18,7 +18,7 @@ from uuid import UUID
 import peewee
 
 from shared.clock import now_ms
-from shared.database import database, is_sqlite, transaction
+from shared.database import drop_connection, transaction
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
 from shared.ledger import Reservation, Reserved, Settled, Settlement, release, reserve, settle
 
@@ -171,11 +171,3 @@ class LedgerQueue:
         except LOST_CONNECTION:
             drop_connection()
             return DatabaseUnavailable()
-
-
-def drop_connection() -> None:
-    """Close this thread's connection for good, so that the next statement opens a fresh one."""
-    if is_sqlite():
-        database.close()
-    elif not database.is_closed():
-        database.manual_close()

@@ -81,3 +81,11 @@ def transaction() -> Iterator[Any]:
     """
     with database.atomic("IMMEDIATE") if is_sqlite() else database.atomic() as atomic:
         yield atomic
+
+
+def drop_connection() -> None:
+    """Close this thread's connection for good, so that the next statement opens a fresh one."""
+    if is_sqlite():
+        database.close()
+    elif not database.is_closed():
+        database.manual_close()

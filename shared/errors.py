@@ -17,6 +17,7 @@
     │   └── UpstreamRejected       the vendor says that the request itself is wrong
     └── Unavailable            the request is fine, we cannot serve it now
         ├── DatabaseUnavailable
+        ├── Stopping               the process ends before the call does
         ├── NoUpstream             no channel of the model is in service
         ├── UpstreamFailed         every attempt failed
         └── UpstreamTimeout        no answer in time
@@ -171,3 +172,10 @@ class UpstreamTimeout(UpstreamFailed):
 
     def __init__(self, message: str = "The upstream did not answer in time.") -> None:
         super().__init__(message)
+
+
+class Stopping(Unavailable):
+    """The process must stop and the call had not ended when its time to drain was over."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is restarting and had to end this call. Send it again.")

@@ -13,8 +13,8 @@ What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = s
 """
 
 from shared.ledger.posting import post
-from shared.ledger.reserve import Claim, Reservation, Reserved, reserve
+from shared.ledger.reserve import Claim, OwnLimits, Reservation, Reserved, reserve
 from shared.ledger.settle import Settled, Settlement, release, settle
 from shared.ledger.sweep import sweep
 
-__all__ = ["Claim", "Reservation", "Reserved", "Settled", "Settlement", "post", "release", "reserve", "settle", "sweep"]
+__all__ = ["Claim", "OwnLimits", "Reservation", "Reserved", "Settled", "Settlement", "post", "release", "reserve", "settle", "sweep"]

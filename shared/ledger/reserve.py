@@ -45,6 +45,18 @@ class Reserved(NamedTuple):
     account: UUID
     api_key: UUID
     amount: int
+    own_limits: OwnLimits
+
+
+class OwnLimits(NamedTuple):
+    """Rate limits as the rows have them, for the edge's limiter; None where a key or a plan sets none."""
+
+    key_rpm: int | None = None
+    key_tpm: int | None = None
+    key_concurrency: int | None = None
+    plan_rpm: int | None = None
+    plan_tpm: int | None = None
+    plan_concurrency: int | None = None
 
 
 class _Key(NamedTuple):
@@ -56,6 +68,7 @@ class _Key(NamedTuple):
     allowed_models: list[str] | None
     allowed_ips: list[str] | None
     plan_models: list[str] | None
+    limits: OwnLimits
 
 
 def reserve(asks: Sequence[Reservation], now: int) -> list[Reserved | RequestRefused]:
@@ -85,15 +98,18 @@ def _lock_keys(asks: Sequence[Reservation]) -> tuple[dict[str, _Key], dict[UUID,
     lock = "" if is_sqlite() else " FOR UPDATE OF a"
     rows = execute(
         "SELECT k.digest, k.id, a.id, a.status, k.expires_at, k.revoked_at, k.allowed_models, k.allowed_ips, p.allowed_models,"
-        " a.balance, a.held, a.ledger_seq FROM api_key k JOIN account a ON a.id = k.account_id"
+        " a.balance, a.held, a.ledger_seq, k.rpm, k.tpm, k.concurrency, p.rpm, p.tpm, p.concurrency FROM api_key k JOIN account a ON a.id = k.account_id"
         " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
         f" WHERE k.digest IN ({marks(len(digests))}) ORDER BY a.id{lock}",
         digests,
     )
     keys, pools = {}, {}
-    for digest, key, account, status, expires, revoked, models, ips, plan_models, balance, held, seq in rows:
+    for digest, key, account, status, expires, revoked, models, ips, plan_models, balance, held, seq, *limits in rows:
         account = as_uuid(account)
-        keys[digest] = _Key(as_uuid(key), account, status, expires, revoked, as_list(models), as_list(ips), as_list(plan_models))
+        keys[digest] = _Key(
+            *(as_uuid(key), account, status, expires, revoked, as_list(models), as_list(ips), as_list(plan_models)),
+            OwnLimits(*limits),
+        )
         pools[account] = AccountState(balance, held, seq)
     return keys, pools
 
@@ -112,7 +128,7 @@ def _decide(
     pools[key.account] = pool._replace(held=pool.held + amount)
     if ask.claim is not None:
         claims[key.account, ask.claim.key_digest] = _Claimed(ask.claim.body_digest, ask.call, "running", 0, now + CLAIM_MS)
-    return Reserved(key.account, key.id, amount)
+    return Reserved(key.account, key.id, amount, key.limits)
 
 
 def _check_access(ask: Reservation, key: _Key) -> None:
@@ -197,8 +213,8 @@ _CLAIM_COLUMNS = ("account_id", "key_digest", "body_digest", "call", "state", "c
 
 def _write(granted: Sequence[tuple[Reservation, Reserved]], now: int) -> None:
     changes: dict[UUID, tuple[int, int, int]] = {}
-    for _, (account, _, amount) in granted:
-        changes[account] = (0, changes.get(account, (0, 0, 0))[1] + amount, 0)
+    for _, taken in granted:
+        changes[taken.account] = (0, changes.get(taken.account, (0, 0, 0))[1] + taken.amount, 0)
     change_accounts(changes)
     insert(
         "hold",

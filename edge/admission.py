@@ -1,0 +1,168 @@
+"""Admission: take the rate limit and the hold on the way in, settle and give back on the way out, always, exactly once.
+
+    async with Admission(services, caller, call, quote) as hold:
+        …
+        settled = await admission.settle()     # before the caller is told what it cost
+
+Leaving the block without a settlement settles what was delivered so far: after an error as a failed call, after a cancellation
+(client gone, shutdown) as a cut one, in a task of its own that the cancellation does not reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import NamedTuple
+from uuid import UUID
+
+from edge.errors import face, request_id
+from edge.hold import Hold
+from edge.limiter import Ticket
+from edge.requests import text_of
+from edge.services import Services
+from shared import tokens
+from shared.clock import now_ms
+from shared.errors import InvalidKey
+from shared.ledger import Claim, Reservation, Settled, Settlement
+from shared.limits import KeyLimits
+from shared.pricing import Quote, charge
+from shared.providers.base import ChatCall
+from shared.usage import Usage, settle_usage
+
+SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
+ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
+
+
+class Caller(NamedTuple):
+    """Who makes a call. `address` is the peer's, as far as proxies are trusted."""
+
+    digest: str
+    limits: KeyLimits
+    address: str
+    claim: Claim | None = None
+
+
+class Admission:
+    """See the module."""
+
+    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settled", "ticket", "usage")
+
+    def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
+        self.services = services
+        self.call_id = call_id
+        self.created_at = now_ms()
+        self.settled: Settled | None = None
+        self.hold: Hold | None = None
+        self.ticket: Ticket | None = None
+        self.usage = Usage(0, 0)  # what was charged for, once settled
+        self._caller = caller
+        self._call = call
+        self._quote = quote
+
+    async def __aenter__(self) -> Hold:
+        services, caller, call = self.services, self._caller, self._call
+        output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
+        self.ticket = await services.limiter.take(self.call_id, caller.limits, call.input_estimate + output)
+        try:
+            taken = await services.ledger.reserve(
+                Reservation(
+                    call=self.call_id,
+                    digest=caller.digest,
+                    model=call.model,
+                    quote=self._quote,
+                    expires_at=self.created_at + services.settings.hold_seconds * 1000,
+                    edge_process=services.process_id,
+                    address=caller.address,
+                    claim=caller.claim,
+                )
+            )
+        except BaseException as error:
+            services.limiter.give(self.ticket, 0)
+            if isinstance(error, InvalidKey):
+                services.keys.forget(caller.digest)
+            raise
+        services.keys.learn(caller.digest, taken)
+        self.hold = Hold(self.call_id, call, self._quote, taken)
+        return self.hold
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self.settled is not None or self.hold is None:
+            return
+        if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.services.spawn(self._settle("cancelled", "client_closed"))
+            return
+        settlement = self.services.spawn(self._settle("failed", face(error).code))
+        await asyncio.wait([settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
+
+    async def settle(self) -> Settled:
+        """Settle a completed call and wait until that is durable. The charge may be less than the cost, never more."""
+        return await self._settle("completed", None)
+
+    async def _settle(self, status: str, error_code: str | None) -> Settled:
+        hold = self.hold
+        assert hold is not None  # noqa: S101  (entered)
+        usage = self.usage = await self._usage(hold)
+        cost = charge(self._quote.price, usage) if hold.delivered else 0
+        first, now = hold.first_token_at, time.monotonic()
+        item = Settlement(
+            call=self.call_id,
+            account=hold.account,
+            cost=cost,
+            status=status,
+            api_key=hold.api_key,
+            model=self._call.model,
+            price=self._quote.price.id,
+            channel=hold.channel,
+            cap=self._quote.cap,
+            error_code=error_code,
+            streamed=self._call.stream,
+            usage=usage,
+            attempts=hold.attempts,
+            first_token_ms=int((first - hold.started) * 1000) if first is not None else None,
+            duration_ms=int((now - hold.started) * 1000),
+            created_at=self.created_at,
+            claimed=self._caller.claim is not None,
+        )
+        settlement = self.services.ledger.settle(item)
+        if self.ticket is not None:
+            self.services.limiter.give(self.ticket, usage.total_tokens)
+            self.ticket = None
+        self.settled = await settlement
+        self._log(item, self.settled)
+        return self.settled
+
+    async def _usage(self, hold: Hold) -> Usage:
+        if not hold.delivered:
+            return Usage(0, 0)
+        told = hold.told()
+        input_estimate = output_estimate = 0
+        if told.input_tokens is None or told.output_tokens is None or not (told.input_tokens and told.output_tokens):
+            # The first count loads a vocabulary, and a long one takes milliseconds: never on the event loop.
+            loop = asyncio.get_running_loop()
+            input_estimate = await loop.run_in_executor(self.services.counter, tokens.count, text_of(self._call.body))
+            output_estimate = await loop.run_in_executor(self.services.counter, tokens.count, hold.text())
+        return settle_usage(
+            told,
+            input_estimate=input_estimate or self._call.input_estimate,
+            output_estimate=output_estimate,
+            delivered=True,
+            plausible_output=self._quote.output_tokens,
+        )
+
+    def _log(self, item: Settlement, settled: Settled) -> None:
+        self.services.call_log.write(
+            {
+                "at": item.created_at,
+                "request_id": request_id(item.call),
+                "model": item.model,
+                "status": item.status,
+                "error": item.error_code,
+                "input_tokens": item.usage.input_tokens,
+                "output_tokens": item.usage.output_tokens,
+                "credits": settled.credits,
+                "attempts": item.attempts,
+                "first_token_ms": item.first_token_ms,
+                "duration_ms": item.duration_ms,
+            }
+        )

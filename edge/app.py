@@ -1,0 +1,101 @@
+"""`create_app(settings)`: wiring only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from quart import Quart, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from edge.errors import render, request_id
+from edge.health import health
+from edge.hot import Handler, chat_completions
+from edge.services import Services
+from edge.v1.models import models
+from shared.clock import new_id
+from shared.errors import YoutError
+from shared.settings import Settings
+
+
+def create_app(settings: Settings) -> Quart:
+    """The edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
+    app = Quart(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.url_map.strict_slashes = False
+    app.register_blueprint(health)
+    app.register_blueprint(models)
+    _handle_errors(app)
+    routes: dict[str, Handler] = {}
+
+    @app.before_serving
+    async def start() -> None:
+        services = await Services.start(settings)
+        app.extensions["services"] = services
+        routes["/v1/chat/completions"] = chat_completions(services)
+
+    @app.after_serving
+    async def stop() -> None:
+        services: Services = app.extensions["services"]
+        await services.close()
+
+    app.asgi_app = _mount(app.asgi_app, routes)  # type: ignore[method-assign]  # the documented way to wrap an app
+    return app
+
+
+def _mount(inner: Any, routes: dict[str, Handler]) -> Any:
+    """Serve `routes` (POST, by exact path, with or without a final slash) directly, everything else by `inner`."""
+
+    async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            handler = routes.get(scope["path"]) or routes.get(scope["path"].rstrip("/"))
+            if handler is not None:
+                await handler(scope, receive, send)
+                return
+        await inner(scope, receive, send)
+
+    return asgi
+
+
+def _handle_errors(app: Quart) -> None:
+    @app.before_request
+    async def name_request() -> None:
+        g.request_id = request_id(new_id())
+
+    @app.after_request
+    async def add_request_id(response: Response) -> Response:
+        response.headers["x-request-id"] = g.request_id
+        return response
+
+    @app.errorhandler(YoutError)
+    async def domain_error(error: YoutError) -> Response:
+        problem = render(error)
+        response = Response(problem.body, status=problem.status)
+        for name, value in problem.headers:
+            response.headers[name.decode()] = value.decode()
+        return response
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Response:
+        return _plain_error(error.code or 500)
+
+    @app.errorhandler(Exception)
+    async def mistake(error: Exception) -> Response:
+        app.logger.error("a request failed by a mistake of the server", exc_info=error)
+        problem = render(error)
+        return Response(problem.body, status=problem.status, content_type="application/json")
+
+
+_HTTP_ERRORS = {
+    404: ("not_found", "There is no {method} {path}. The API is under /v1; see the documentation for its paths."),
+    405: ("method_not_allowed", "{path} does not take {method}."),
+    413: ("request_too_large", "The request body is too large."),
+}
+
+
+def _plain_error(status: int) -> Response:
+    code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request could not be understood."))
+    message = text.format(method=request.method, path=request.path)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return Response(orjson.dumps(body), status=status, content_type="application/json")

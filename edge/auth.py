@@ -1,0 +1,118 @@
+"""Who is calling: bearer keys, and the limits that go with them.
+
+What is remembered here of a key serves the rate limiter alone. Whether the key is good is decided by the reserve statement of
+each call (or by a look-up, on routes that reserve nothing), never by this memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import Executor
+from typing import NamedTuple
+from uuid import UUID
+
+import peewee
+
+from shared import keys
+from shared.clock import now_ms
+from shared.database import drop_connection
+from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey
+from shared.ledger import OwnLimits, Reserved
+from shared.limits import KeyLimits, Limits, narrower
+from shared.models import Account, ApiKey, Plan, Subscription
+from shared.settings import Settings
+
+MOST_REMEMBERED = 50_000
+
+
+class KeyRow(NamedTuple):
+    """A key that is good at this moment, as a look-up found it."""
+
+    key: UUID
+    account: UUID
+    allowed_models: list[str] | None
+    own: OwnLimits
+
+
+class Keys:
+    """The limits of recently seen keys, by digest, and the look-up of the others."""
+
+    def __init__(self, settings: Settings, reader: Executor) -> None:
+        self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
+        self._reader = reader
+        self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
+
+    async def limits(self, digest: str) -> KeyLimits:
+        """The limits of a key. Raises `InvalidKey` for one that is unknown."""
+        known = self._known.get(digest)
+        if known is not None:
+            return known[1]
+        row = await self.look_up(digest)
+        return self._remember(digest, row.account, row.key, row.own)
+
+    def learn(self, digest: str, taken: Reserved) -> None:
+        """Refresh what is known from what the reserve statement has just read."""
+        known = self._known.get(digest)
+        if known is None or known[0] != taken.own_limits:
+            self._remember(digest, taken.account, taken.api_key, taken.own_limits)
+
+    def forget(self, digest: str) -> None:
+        """The key was refused."""
+        self._known.pop(digest, None)
+
+    async def look_up(self, digest: str) -> KeyRow:
+        """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, _read_key, digest)
+
+    def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+        whole = Limits(
+            own.plan_rpm or self._defaults.rpm,
+            own.plan_tpm or self._defaults.tpm,
+            own.plan_concurrency or self._defaults.concurrency,
+        )
+        limits = KeyLimits(account, key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        self._known[digest] = (own, limits)
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
+        return limits
+
+
+def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
+    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` unless it is well formed."""
+    secret = b""
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        secret = authorization[7:].strip()
+    elif x_api_key is not None:
+        secret = x_api_key.strip()
+    text = secret.decode("latin-1")
+    if not keys.well_formed(text):
+        raise InvalidKey
+    return keys.digest(text)
+
+
+def _read_key(digest: str) -> KeyRow:
+    query = (
+        ApiKey.select(
+            *(ApiKey.id, ApiKey.account, ApiKey.expires_at, ApiKey.revoked_at, ApiKey.allowed_models, Account.status),
+            *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
+        )
+        .join(Account)
+        .join(Subscription, peewee.JOIN.LEFT_OUTER, on=(Subscription.account == Account.id) & (Subscription.status == "active"))
+        .join(Plan, peewee.JOIN.LEFT_OUTER)
+        .where(ApiKey.digest == digest)
+    )
+    try:
+        row = query.tuples().first()
+    except (peewee.OperationalError, peewee.InterfaceError) as error:
+        drop_connection()
+        raise DatabaseUnavailable from error
+    if row is None:
+        raise InvalidKey
+    key, account, expires_at, revoked_at, allowed_models, status, *own = row
+    if revoked_at is not None or (expires_at is not None and expires_at <= now_ms()):
+        raise InvalidKey
+    if status != "active":
+        raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    return KeyRow(key, account, allowed_models, OwnLimits(*own))

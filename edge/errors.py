@@ -1,0 +1,110 @@
+"""The error table: what each domain error looks like over HTTP, as a JSON body and as an SSE frame. The only place for it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from shared import errors
+
+
+class Face(NamedTuple):
+    """How a caller sees an error. `may_retry` None leaves the decision to the client's own rules."""
+
+    status: int
+    type: str
+    code: str
+    may_retry: bool | None = None
+
+
+# Looked up along the class's MRO; a code of "" is the error's own `code`.
+FACES: dict[type[BaseException], Face] = {
+    errors.RequestTooLarge: Face(413, "invalid_request_error", "request_too_large"),
+    errors.InvalidRequest: Face(400, "invalid_request_error", ""),
+    errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
+    errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key"),
+    errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
+    errors.AccessDenied: Face(403, "permission_error", ""),
+    errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),
+    errors.NotFound: Face(404, "invalid_request_error", "not_found"),
+    errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),
+    errors.UpstreamFailed: Face(502, "upstream_error", "upstream_error"),
+    errors.NoUpstream: Face(503, "upstream_error", "no_upstream_available"),
+    errors.DatabaseUnavailable: Face(503, "service_unavailable", "service_unavailable"),
+    errors.Unavailable: Face(503, "service_unavailable", "service_unavailable"),
+}
+INTERNAL = Face(500, "server_error", "internal_error")
+_CONFLICTS = {
+    "in_progress": Face(409, "invalid_request_error", "idempotency_in_progress", may_retry=False),
+    "key_used": Face(409, "invalid_request_error", "idempotency_key_used", may_retry=False),
+    "key_reused": Face(400, "invalid_request_error", "idempotency_key_reused", may_retry=False),
+}
+
+
+class Problem(NamedTuple):
+    """A rendered error: HTTP status, headers of its own, and the JSON body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def face(error: BaseException) -> Face:
+    """The face of `error`; anything that is no domain error is a 500 that tells nothing."""
+    if isinstance(error, errors.IdempotencyConflict):
+        return _CONFLICTS[error.kind]
+    for kind in type(error).__mro__:
+        found = FACES.get(kind)
+        if found is not None:
+            return found if found.code else found._replace(code=getattr(error, "code", "invalid_request"))
+    return INTERNAL
+
+
+def render(error: BaseException) -> Problem:
+    """`error` as a whole HTTP answer."""
+    look = face(error)
+    headers = [(b"content-type", b"application/json")]
+    if look.may_retry is not None:
+        headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
+    if isinstance(error, errors.RateLimited):
+        headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
+        headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
+    return Problem(look.status, headers, orjson.dumps(_document(error, look)))
+
+
+def render_frame(error: BaseException) -> bytes:
+    """`error` as the last event of a stream that has begun. The stream ends after it without `[DONE]`."""
+    return b"data: " + orjson.dumps({"error": _document(error, face(error))["error"]}) + b"\n\n"
+
+
+def _document(error: BaseException, look: Face) -> dict[str, Any]:
+    message = str(error) if look is not INTERNAL else "The server had an error. Nothing was charged."
+    param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)
+    document: dict[str, Any] = {"error": {"message": message, "type": look.type, "param": param, "code": look.code}}
+    extra = _extra(error)
+    if extra:
+        document["yout"] = extra
+    return document
+
+
+def _extra(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, errors.InsufficientCredits):
+        return {
+            "required": error.required,
+            "balance": error.balance,
+            "max_tokens_affordable": error.max_tokens_affordable,
+        }
+    if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
+        extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
+        if error.credits_charged is not None:
+            extra["credits_charged"] = error.credits_charged
+        return extra
+    return {}
+
+
+def request_id(call: UUID) -> str:
+    """The public name of a call: what `x-request-id`, support, ledger and logs know it by."""
+    return f"req_{call.hex}"

@@ -1,0 +1,139 @@
+"""The hot POSTs as raw ASGI handlers, mounted inside the Quart app: the same exchange without the framework's cost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from edge import requests
+from edge.address import peer_address
+from edge.admission import Caller
+from edge.auth import bearer
+from edge.errors import request_id
+from edge.exchange import exchange
+from edge.responses import Headers, Send, respond, send_error
+from edge.services import Services
+from shared.clock import new_id
+from shared.errors import InvalidRequest, RequestTooLarge, YoutError
+from shared.ledger import Claim
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LONGEST_IDEMPOTENCY_KEY = 255
+
+
+class _Wanted(NamedTuple):
+    """The request headers that matter here."""
+
+    authorization: bytes | None
+    x_api_key: bytes | None
+    content_length: bytes | None
+    idempotency_key: bytes | None
+    max_credits: bytes | None
+    forwarded_for: bytes | None
+
+
+_NAMES = (b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for")
+
+
+class _Gone(Exception):
+    """The client left before it had sent its request."""
+
+
+def chat_completions(services: Services) -> Handler:
+    """The handler of `POST /v1/chat/completions`."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        call_id = new_id()
+        headers: Headers = [(b"x-request-id", request_id(call_id).encode())]
+        try:
+            wanted = _read_headers(scope)
+            digest = bearer(wanted.authorization, wanted.x_api_key)
+            body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
+            call = requests.chat(body)
+            caller = Caller(
+                digest,
+                await services.keys.limits(digest),
+                peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies),
+                _claim(wanted.idempotency_key, body),
+            )
+            events = exchange(services, call_id, caller, call, _cap(wanted.max_credits))
+        except _Gone:
+            return
+        except YoutError as error:
+            await send_error(send, error, headers)
+            return
+        await _until_gone(services, receive, respond(services, send, events, call, headers))
+
+    return handle
+
+
+async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
+    """Do `work`; cancel it as soon as the client is gone or the process must stop.
+
+    The task registers itself in `services.calls`: a shutdown cancels those still running when the drain time is over.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (an ASGI server runs us in one)
+    watch = asyncio.get_running_loop().create_task(_watch(receive, task))
+    services.calls.add(task)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not watch.done():  # not the client: the server is stopping
+            raise
+    finally:
+        services.calls.discard(task)
+        watch.cancel()
+
+
+async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()
+
+
+def _read_headers(scope: Scope) -> _Wanted:
+    found = dict.fromkeys(_NAMES)
+    for name, value in scope["headers"]:
+        if name in found:
+            found[name] = value
+    return _Wanted(*found.values())
+
+
+async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
+    if content_length is not None and content_length.isdigit() and int(content_length) > limit:
+        raise RequestTooLarge(limit)
+    chunks = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise RequestTooLarge(limit)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _claim(key: bytes | None, body: bytes) -> Claim | None:
+    if key is None:
+        return None
+    if not 1 <= len(key) <= LONGEST_IDEMPOTENCY_KEY:
+        raise InvalidRequest(f"'Idempotency-Key' must have 1 to {LONGEST_IDEMPOTENCY_KEY} characters.", "Idempotency-Key")
+    return Claim(hashlib.sha256(key).hexdigest(), hashlib.sha256(body).hexdigest())
+
+
+def _cap(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 15:
+        raise InvalidRequest("'x-yout-max-credits' must be a whole number of credits.", "x-yout-max-credits")
+    return int(value)

@@ -1,0 +1,81 @@
+-- Rate limits for a batch of calls, all or nothing for each call: requests a minute, tokens a minute, calls at once.
+--
+-- ARGV holds one operation after another; KEYS holds, for every scope of every operation, its bucket (hash) and its leases (sorted set):
+--   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ...} or {1|2|3, wait_ms, limit}
+--   give  "g" call tokens scopes, then for each scope: tpm                            -> {0}
+-- A granted take answers {0, limit_requests, remaining_requests, limit_tokens, remaining_tokens} of the narrowest scope.
+-- A refused one says what was short: 1 requests, 2 tokens, 3 calls at once. It takes nothing, also not from its other scopes.
+
+local WINDOW = 60000
+local LONGEST_RETRY = 60000
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local arg, key = 1, 1
+
+local function next_arg() arg = arg + 1; return ARGV[arg - 1] end
+
+local function level(value, at, limit)
+  if not value then return limit end
+  return math.min(limit, tonumber(value) + math.max(0, now - tonumber(at)) * limit / WINDOW)
+end
+
+local function wait(have, limit, need)
+  local missing = math.min(need, limit) - have
+  return math.max(1, math.min(LONGEST_RETRY, math.ceil(missing * WINDOW / limit)))
+end
+
+local function store(bucket, requests, tokens)
+  redis.call('HSET', bucket, 'r', string.format('%.3f', requests), 't', string.format('%.3f', tokens), 'at', now)
+  redis.call('PEXPIRE', bucket, WINDOW * 2)
+end
+
+local function take()
+  local call, lease, tokens, scopes = next_arg(), tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
+  local found, refused = {}, nil
+  for i = 1, scopes do
+    local rpm, tpm, most = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
+    local bucket, leases = KEYS[key], KEYS[key + 1]
+    key = key + 2
+    local held = redis.call('HMGET', bucket, 'r', 't', 'at')
+    local r, t = level(held[1], held[3], rpm), level(held[2], held[3], tpm)
+    redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+    if r < 1 then refused = refused or {1, wait(r, rpm, 1), rpm}
+    elseif t < math.min(tokens, tpm) then refused = refused or {2, wait(t, tpm, tokens), tpm}
+    elseif redis.call('ZCARD', leases) >= most then refused = refused or {3, 1000, most} end
+    found[i] = {bucket, leases, r - 1, t - tokens, rpm, tpm}
+  end
+  if refused then return refused end
+  local answer
+  for i = 1, scopes do
+    local s = found[i]
+    store(s[1], s[3], s[4])
+    redis.call('ZADD', s[2], now + lease, call)
+    redis.call('PEXPIRE', s[2], lease)
+    if not answer or s[3] < answer[3] then
+      answer = {0, s[5], math.floor(s[3]), s[6], math.max(0, math.floor(s[4]))}
+    end
+  end
+  return answer
+end
+
+local function give()
+  local call, tokens, scopes = next_arg(), tonumber(next_arg()), tonumber(next_arg())
+  for i = 1, scopes do
+    local tpm = tonumber(next_arg())
+    local bucket, leases = KEYS[key], KEYS[key + 1]
+    key = key + 2
+    redis.call('ZREM', leases, call)
+    local held = redis.call('HMGET', bucket, 'r', 't', 'at')
+    if tokens ~= 0 and held[1] then
+      -- The refill since then is left to the next take: only the difference between estimate and use is put right here.
+      redis.call('HSET', bucket, 't', string.format('%.3f', math.min(tpm, tonumber(held[2]) + tokens)))
+    end
+  end
+  return {0}
+end
+
+local answers = {}
+while arg <= #ARGV do
+  if next_arg() == 't' then answers[#answers + 1] = take() else answers[#answers + 1] = give() end
+end
+return answers

@@ -1,0 +1,198 @@
+"""A body becomes a frozen, validated call; the only validation of requests. Raises `InvalidRequest` that names the field.
+
+What OpenAI documents is checked where a wrong value would cost money or break a vendor; everything else, unknown fields included,
+is passed on untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from shared.errors import InvalidRequest
+from shared.providers.base import ChatCall
+
+MOST_CHOICES = 128
+MOST_TOKENS = 10_000_000
+MOST_STOPS = 16
+LONGEST_MODEL = 200
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
+# What a part that is no text may cost at most, in tokens: no vendor documents more for one image or a minute of sound.
+IMAGE_TOKENS = 3_000
+MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, the answer's priming
+
+
+def chat(data: bytes) -> ChatCall:
+    """Read the body of `POST /v1/chat/completions`."""
+    body = _object(data)
+    model = body.get("model")
+    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
+    heavy_bytes, heavy_tokens = 0, 0
+    for index, message in enumerate(messages):
+        content = _message(message, index)
+        if content:
+            more_bytes, more_tokens = _heavy_parts(content, index)
+            heavy_bytes += more_bytes
+            heavy_tokens += more_tokens
+    text_bytes = len(data) - heavy_bytes
+    return ChatCall(
+        model=model,
+        body=body,
+        stream=_flag(body, "stream"),
+        include_usage=_include_usage(body),
+        choices=_integer(body, "n", 1, MOST_CHOICES) or 1,
+        output_limit=_output_limit(body),
+        # Every token of text is at least one byte of the body.
+        input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
+        input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
+    )
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    _check_fields(body)
+    return body
+
+
+def _check_fields(body: Mapping[str, Any]) -> None:
+    _number(body, "temperature", 0, 2)
+    _number(body, "top_p", 0, 1)
+    _number(body, "presence_penalty", -2, 2)
+    _number(body, "frequency_penalty", -2, 2)
+    _integer(body, "top_logprobs", 0, 20)
+    _integer(body, "seed", -(2**63), 2**63 - 1)
+    _stop(body.get("stop"))
+    for name in ("tools", "functions"):
+        if body.get(name) is not None and not _is_list_of(body[name], dict):
+            raise InvalidRequest(f"'{name}' must be a list of objects.", name)
+    for name in ("response_format", "stream_options", "logit_bias", "metadata"):
+        if body.get(name) is not None and not isinstance(body[name], dict):
+            raise InvalidRequest(f"'{name}' must be an object.", name)
+    if body.get("tool_choice") is not None and not isinstance(body["tool_choice"], str | dict):
+        raise InvalidRequest("'tool_choice' must be a string or an object.", "tool_choice")
+
+
+def _message(message: object, index: int) -> list[Any] | None:
+    """Check one message; give its content parts where it has parts."""
+    where = f"messages[{index}]"
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidRequest(f"'{where}.role' must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+    content = message.get("content")
+    if content is None:
+        if role != "assistant":
+            raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
+        return None
+    if isinstance(content, str):
+        return None
+    if not isinstance(content, list):
+        raise InvalidRequest(f"'{where}.content' must be a string or a list of parts.", f"{where}.content")
+    return content
+
+
+def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
+    """Bytes of the parts that are no text, and the tokens they may cost at most."""
+    size = tokens = 0
+    for position, part in enumerate(parts):
+        where = f"messages[{index}].content[{position}]"
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise InvalidRequest(f"'{where}' must be an object with a 'type'.", where)
+        kind = part["type"]
+        if kind == "text":
+            if not isinstance(part.get("text"), str):
+                raise InvalidRequest(f"'{where}.text' must be a string.", f"{where}.text")
+        elif kind in PART_TYPES:
+            payload = part.get(kind)
+            encoded = _longest_string(payload)
+            size += encoded
+            # Sound and files are base64: what they hold is three quarters, and a token is at least a byte.
+            tokens += IMAGE_TOKENS if kind == "image_url" else IMAGE_TOKENS + encoded * 3 // 4
+    return size, tokens
+
+
+def _longest_string(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return max((len(item) for item in value.values() if isinstance(item, str)), default=0)
+    return 0
+
+
+def _output_limit(body: Mapping[str, Any]) -> int | None:
+    """`max_completion_tokens`, or its older name; the smaller where both are given."""
+    limits = [_integer(body, name, 1, MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _include_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if not options:
+        return False
+    if not body.get("stream"):
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", "stream_options")
+    return _flag(options, "include_usage", "stream_options.include_usage")
+
+
+def _flag(body: Mapping[str, Any], name: str, param: str | None = None) -> bool:
+    value = body.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"'{param or name}' must be true or false.", param or name)
+    return value
+
+
+def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", name)
+    return value
+
+
+def _number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high):
+        raise InvalidRequest(f"'{name}' must be a number from {low} to {high}.", name)
+
+
+def _stop(value: object) -> None:
+    if value is None or isinstance(value, str):
+        return
+    if not isinstance(value, list) or len(value) > MOST_STOPS or not _is_list_of(value, str):
+        raise InvalidRequest(f"'stop' must be a string or a list of at most {MOST_STOPS} strings.", "stop")
+
+
+def _is_list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def text_of(body: Mapping[str, Any]) -> str:
+    """All text of a chat body that a model reads, for a local count: contents, tool calls, tools."""
+    pieces: list[str] = []
+    for message in body.get("messages", ()):
+        content = message.get("content")
+        if isinstance(content, str):
+            pieces.append(content)
+        elif isinstance(content, list):
+            pieces += [part["text"] for part in content if isinstance(part.get("text"), str)]
+        if message.get("tool_calls"):
+            pieces.append(orjson.dumps(message["tool_calls"]).decode())
+    if body.get("tools"):
+        pieces.append(orjson.dumps(body["tools"]).decode())
+    return "\n".join(pieces)

@@ -1,0 +1,190 @@
+"""Events become HTTP: JSON, or server-sent events. The first event is awaited before a 200 is committed.
+
+A stream is silent at first when the upstream thinks: after `KEEPALIVE_FIRST_SECONDS` the headers go out and comments keep proxies
+from cutting it. An error before that keeps its status; after it, it is the stream's last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from edge.errors import render, render_frame
+from edge.exchange import Admitted, Finished
+from edge.services import Services
+from shared.errors import Stopping, YoutError
+from shared.limits import Standing, reset_ms
+from shared.providers.base import ChatCall
+
+log = logging.getLogger("yout.edge")
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Events = AsyncGenerator[Admitted | bytes | Finished, None]
+
+KEEPALIVE_FIRST_SECONDS = 10.0
+KEEPALIVE_SECONDS = 15.0
+# One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
+KEEPALIVE = b": keepalive\n"
+DONE = b"data: [DONE]\n\n"
+_JSON = (b"content-type", b"application/json")
+_SSE: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def send_json(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """One whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: BaseException, headers: Headers) -> None:
+    """`error` as the table gives it."""
+    problem = render(error)
+    await send_json(send, problem.status, [*headers, *problem.headers], problem.body)
+
+
+async def respond(services: Services, send: Send, events: Events, call: ChatCall, headers: Headers) -> None:
+    """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
+    if call.stream:
+        await _Stream(services, send, call, headers).run(events)
+    else:
+        await _respond_whole(services, send, events, headers)
+
+
+async def _respond_whole(services: Services, send: Send, events: Events, headers: Headers) -> None:
+    try:
+        async for event in events:
+            if isinstance(event, Admitted):
+                headers += rate_headers(event.standing)
+            elif isinstance(event, Finished):
+                body = orjson.dumps({**event.body, "yout": _yout(event)})
+                await send_json(send, 200, [*headers, _JSON], body)
+    except asyncio.CancelledError:
+        if not services.stopping:
+            raise
+        await send_error(send, Stopping(), headers)
+    except Exception as error:
+        await send_error(send, _reported(error), headers)
+
+
+class _Stream:
+    """One answer as server-sent events."""
+
+    def __init__(self, services: Services, send: Send, call: ChatCall, headers: Headers) -> None:
+        self._services = services
+        self._send = send
+        self._call = call
+        self._headers = headers
+        self._loop = asyncio.get_running_loop()
+        self._begun = False
+        self._writing = False
+        self._last_write = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(KEEPALIVE_FIRST_SECONDS, self._tick)
+
+    async def run(self, events: Events) -> None:
+        try:
+            async for event in events:
+                if isinstance(event, bytes):
+                    await self._write(event)
+                elif isinstance(event, Admitted):
+                    self._headers += rate_headers(event.standing)
+                else:
+                    await self._write(_ending(self._call, event), more=False)
+        except asyncio.CancelledError:
+            if not self._services.stopping:
+                raise
+            await self._fail(Stopping())
+        except Exception as error:
+            await self._fail(_reported(error))
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _fail(self, error: Exception) -> None:
+        if self._begun:
+            await self._write(render_frame(error), more=False)
+        else:
+            await send_error(self._send, error, self._headers)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._writing = True
+        if not self._begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._writing = False
+        self._last_write = self._loop.time()
+
+    async def _begin(self) -> None:
+        self._begun = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*self._headers, *_SSE]})
+
+    def _tick(self) -> None:
+        """Write a comment when nothing was written for long enough; one timer a stream, not one an event."""
+        patience = KEEPALIVE_SECONDS if self._begun else KEEPALIVE_FIRST_SECONDS
+        silent = self._loop.time() - self._last_write
+        if silent >= patience - 0.01 and not self._writing:
+            self._services.spawn(self._write(KEEPALIVE))
+            silent, patience = 0.0, KEEPALIVE_SECONDS
+        self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
+
+
+def _reported(error: Exception) -> Exception:
+    """Log an error that is none of ours; the caller gets a 500 that tells nothing."""
+    if not isinstance(error, YoutError):
+        log.error("a request failed by a mistake of the server", exc_info=error)
+    return error
+
+
+def _yout(event: Finished) -> dict[str, int]:
+    return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
+
+
+def _ending(call: ChatCall, event: Finished) -> bytes:
+    """The last chunk, the usage chunk if it was asked for, and `[DONE]`. `yout` rides on the last of the chunks."""
+    if not call.include_usage:
+        last = {**event.body, "yout": _yout(event)}
+        return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
+    usage = {**event.frame, "choices": [], "usage": _usage(event), "yout": _yout(event)}
+    return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
+
+
+def _usage(event: Finished) -> dict[str, Any]:
+    used = event.usage
+    return {
+        "prompt_tokens": used.input_tokens,
+        "completion_tokens": used.output_tokens,
+        "total_tokens": used.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+    }
+
+
+def rate_headers(standing: Standing) -> Headers:
+    """The `x-ratelimit-*` headers, as OpenAI names and formats them."""
+    limit, left, token_limit, tokens_left = standing
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % left),
+        (b"x-ratelimit-reset-requests", _duration(reset_ms(left, limit))),
+        (b"x-ratelimit-limit-tokens", b"%d" % token_limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % tokens_left),
+        (b"x-ratelimit-reset-tokens", _duration(reset_ms(tokens_left, token_limit))),
+    ]
+
+
+def _duration(ms: int) -> bytes:
+    return b"%dms" % ms if ms < 1000 else b"%.3gs" % (ms / 1000)

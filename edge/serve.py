@@ -1,0 +1,129 @@
+"""Serving: Hypercorn's configuration, the worker's life from start to drained stop, and several workers on one socket."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+
+import uvloop
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+
+from edge import fast_hypercorn
+from edge.app import create_app
+from shared.database import bind, open_database
+from shared.schema import require_current
+from shared.settings import Settings
+
+log = logging.getLogger("yout.edge")
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers keep a connection, or they race our close
+CALLS_A_CONNECTION = 1_000_000
+AFTER_DRAIN_SECONDS = 5  # for the last errors to be written and the last holds to be settled
+RESTART_PAUSE_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
+    database = open_database(settings.database_url)
+    require_current(database)
+    database.close()
+    if settings.edge_workers == 1:
+        uvloop.run(_work(settings, f"{settings.bind_host}:{settings.edge_port}"))
+        return 0
+    return _Parent(settings).run()
+
+
+async def _work(settings: Settings, address: str) -> None:
+    bind(open_database(settings.database_url))
+    fast_hypercorn.install(settings.fast_http)
+    app = create_app(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    draining: list[asyncio.Task[None]] = []
+
+    async def stopped() -> None:
+        await stop.wait()
+        draining.append(loop.create_task(app.extensions["services"].drain(settings.drain_seconds)))
+
+    await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
+
+
+def _config(settings: Settings, address: str) -> Config:
+    config = Config()
+    config.bind = [address]
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = CALLS_A_CONNECTION
+    config.graceful_timeout = settings.drain_seconds + AFTER_DRAIN_SECONDS
+    config.shutdown_timeout = 30
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+class _Parent:
+    """Several workers on one listening socket: starts them, starts a dead one again, and passes the stop on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._socket = _listen(settings)
+        self._children: set[int] = set()
+        self._stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for _ in range(self._settings.edge_workers):
+            self._start()
+        while self._children:
+            child, status = os.wait()
+            self._children.discard(child)
+            if not self._stopping:
+                log.error("worker %d ended (%d); starting another", child, os.waitstatus_to_exitcode(status))
+                time.sleep(RESTART_PAUSE_SECONDS)
+                self._start()
+        return 0
+
+    def _start(self) -> None:
+        child = os.fork()
+        if child:
+            self._children.add(child)
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        _die_with_parent()
+        uvloop.run(_work(self._settings, f"fd://{self._socket.fileno()}"))
+        os._exit(0)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+        for child in self._children:
+            os.kill(child, signal.SIGTERM)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.bind_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.bind_host, settings.edge_port))
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this worker when its parent is killed, so that no worker is left without one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,148 @@
+"""What one edge process has: made at start-up, handed to every request, closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+from edge.auth import Keys
+from edge.call_log import CallLog
+from edge.http_client import HttpClient
+from edge.ledger_queue import LedgerQueue
+from edge.limiter import Limiter
+from shared import catalog_reader
+from shared.catalog import EMPTY, Catalog
+from shared.clock import new_id, now_ms
+from shared.database import database, drop_connection
+from shared.ledger.sweep import HEARTBEAT_MS
+from shared.models import EdgeProcess
+from shared.routing import Health
+from shared.secrets import derive_key, unseal
+from shared.settings import Settings
+
+log = logging.getLogger("yout.edge")
+
+CATALOG_POLL_SECONDS = 1.0
+
+
+class Services:
+    """Make with `await Services.start(settings)`; the database must be bound and current."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.process_id = new_id()
+        self.catalog: Catalog = EMPTY
+        self.health = Health()
+        # Reads have a thread and a connection of their own, so that they never wait behind a commit.
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+        self.keys = Keys(settings, self.reader)
+        self.ledger = LedgerQueue()
+        self.limiter = Limiter(settings.redis_url, settings.call_seconds)
+        self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
+        self.call_log = CallLog()
+        self.calls: set[asyncio.Task[Any]] = set()  # the running calls' tasks
+        self.stopping = False
+        self._background: set[asyncio.Task[Any]] = set()
+        self._secrets: dict[str, str] = {}
+        self._pseudonym_key = derive_key(settings.secret_key, "pseudonym")
+        self._loops: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Services:
+        """Load the catalogue, announce the process, and begin to poll. Raises what the database raises."""
+        services = cls(settings)
+        await services._load_catalog()
+        await services.ledger.run(services._announce)
+        services._loops = [asyncio.create_task(services._poll_catalog()), asyncio.create_task(services._beat())]
+        return services
+
+    async def close(self) -> None:
+        """Settle what runs, say good-bye, and close everything."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, *self._background, return_exceptions=True)
+        self.ledger.run(self._leave)
+        await self.ledger.close(timeout_seconds=10)
+        await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
+        self.call_log.close()
+        self.reader.submit(drop_connection)
+        self.reader.shutdown()
+        self.counter.shutdown()
+
+    async def drain(self, seconds: float) -> None:
+        """Let running calls end for so long; then end them, each with an error and a partial settlement."""
+        if self.calls:
+            await asyncio.wait(self.calls, timeout=seconds)
+        self.stopping = True
+        for task in self.calls:
+            task.cancel()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `work` in a task of its own, which the end of its request does not cancel and the end of the process awaits."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def secret(self, sealed: str) -> str:
+        """A channel's secret, opened once."""
+        opened = self._secrets.get(sealed)
+        if opened is None:
+            opened = self._secrets[sealed] = unseal(sealed, self.settings.secret_key)
+        return opened
+
+    def pseudonym(self, account: UUID, channel: UUID, user: str) -> str:
+        """What a vendor sees instead of a caller's user id: the same for the same user, unrelatable between channels."""
+        message = account.bytes + channel.bytes + user.encode()
+        return hmac.new(self._pseudonym_key, message, hashlib.sha256).hexdigest()[:32]
+
+    async def database_answers(self) -> bool:
+        """Whether the database answers a trivial query."""
+        try:
+            await asyncio.wait_for(self._read(lambda: database.execute_sql("SELECT 1").fetchone()), 2)
+        except Exception as error:
+            log.warning("the database does not answer: %s", type(error).__name__)
+            return False
+        return True
+
+    async def _read(self, query: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.reader, query)
+
+    async def _load_catalog(self) -> None:
+        self.catalog = await self._read(catalog_reader.load)
+        self.health.forget_all_but(route.id for model in self.catalog.models.values() for route in model.routes)
+        self._secrets.clear()
+
+    async def _poll_catalog(self) -> None:
+        while True:
+            await asyncio.sleep(CATALOG_POLL_SECONDS)
+            try:
+                if await self._read(catalog_reader.read_version) != self.catalog.version:
+                    await self._load_catalog()
+            except Exception as error:  # the last snapshot serves on; whatever it was, the next poll tries again
+                log.warning("the catalogue could not be read: %s", type(error).__name__)
+                await self._read(drop_connection)
+
+    def _announce(self) -> None:
+        EdgeProcess.create(id=self.process_id, host=socket.gethostname()[:255], pid=os.getpid())
+
+    def _leave(self) -> None:
+        EdgeProcess.delete().where(EdgeProcess.id == self.process_id).execute()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_MS / 1000)
+            await self.ledger.run(self._say_alive)
+
+    def _say_alive(self) -> None:
+        if not EdgeProcess.update(seen_at=now_ms()).where(EdgeProcess.id == self.process_id).execute():
+            self._announce()

@@ -1,0 +1,1 @@
+"""The OpenAI-shaped routes that are not hot."""
