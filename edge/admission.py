@@ -46,13 +46,13 @@ class Caller(NamedTuple):
 class Admission:
     """See the module."""
 
-    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settled", "ticket", "usage")
+    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settling", "ticket", "usage")
 
     def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
-        self.settled: Settled | None = None
+        self.settling = False  # a settlement is queued: it is the only one, whatever happens while it is awaited
         self.hold: Hold | None = None
         self.ticket: Ticket | None = None
         self.usage = Usage(0, 0)  # what was charged for, once settled
@@ -87,7 +87,7 @@ class Admission:
         return self.hold
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self.settled is not None or self.hold is None:
+        if self.settling or self.hold is None:
             return
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             self.services.spawn(self._settle("cancelled", "client_closed"))
@@ -124,13 +124,14 @@ class Admission:
             created_at=self.created_at,
             claimed=self._caller.claim is not None,
         )
+        self.settling = True  # from here on without a pause: a cancellation finds it queued, or not begun
         settlement = self.services.ledger.settle(item)
         if self.ticket is not None:
             self.services.limiter.give(self.ticket, usage.total_tokens)
             self.ticket = None
-        self.settled = await settlement
-        self._log(item, self.settled)
-        return self.settled
+        settled = await settlement
+        self._log(item, settled)
+        return settled
 
     async def _usage(self, hold: Hold) -> Usage:
         if not hold.delivered:
