@@ -34,7 +34,10 @@ def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:
     """
     if url.startswith("sqlite"):
         return _open_sqlite(url)
-    arguments = parse_url(url, unquote_password=True, unquote_user=True)
+    try:
+        arguments = parse_url(url, unquote_password=True, unquote_user=True)
+    except ValueError:  # its words could hold a part of the password
+        raise SettingsError("DATABASE_URL cannot be read; write special characters of its password as %XX.") from None
     if not arguments.get("database"):
         raise SettingsError("DATABASE_URL names no database; it should end in /name.")
     arguments.setdefault("connect_timeout", CONNECT_SECONDS)
