@@ -17,6 +17,7 @@ from shared.operations.audit import Origin, record
 from shared.operations.validation import check_text, check_whole
 
 LARGEST_LIMIT = 10**12
+YEAR_10000 = 253_402_300_800_000  # ms UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ def create_key(
     for what, limit in limits.items():
         if limit is not None:
             check_whole(what, limit, 1, LARGEST_LIMIT)
-    if expires_at is not None and expires_at <= now_ms():
-        raise InvalidInput("The key would be expired from the start; give a later moment.")
+    if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
+        raise InvalidInput("The key would be expired from the start, or never expire; give a later moment, or none.")
     networks = _check_networks(allowed_ips)
     fresh = new_key()
     with transaction():

@@ -1,0 +1,48 @@
+"""Run `yout` as a process of its own, on an installation in a folder of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MARKERS = ("YOUT_", "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PORT", "WEB_CONCURRENCY")
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The one JSON object that was printed."""
+        [line] = self.out.splitlines()
+        data: dict[str, Any] = json.loads(line)
+        return data
+
+
+class Installation:
+    """A folder with a database, and the command that works on it. It reads no setting of the machine it runs on."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(MARKERS)}
+        self.environment = {**kept, "YOUT_DATA_DIR": str(folder / "var"), "SECRET_KEY": "0123456789abcdef" * 2, **environment}
+
+    def yout(self, *arguments: str, typed: str = "") -> Finished:
+        """Run one command to its end, with `typed` on standard input."""
+        done = subprocess.run(
+            [sys.executable, "-m", "yout", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,189 @@
+"""The promised forms of the command line, word for word, and what goes wrong with them."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.yout.command import Installation
+
+LOOPBACK = "http://127.0.0.1:9/v1"
+# Every promised form, in an order in which each finds what it needs; and what its object holds beside `id`.
+FORMS: list[tuple[str, dict[str, object]]] = [
+    ("migrate", {"applied": []}),
+    ("account create ada@example.com --credits 500", {"email": "ada@example.com", "credits": 500, "balance": 500}),
+    ("key create ada@example.com", {"name": "default", "expires_at": None}),
+    ("key create ada@example.com --name laptop", {"name": "laptop"}),
+    ("credits grant ada@example.com 250 --reason promised", {"credits": 250, "balance": 750, "kind": "grant"}),
+    ("credits grant ada@example.com -50 --reason error", {"credits": -50, "balance": 700, "kind": "adjustment"}),
+    (f"channel create vendor --dialect openai --base-url {LOOPBACK} --secret sk-1", {"name": "vendor", "base_url": LOOPBACK}),
+    (
+        f"channel create quirky --dialect openai --base-url {LOOPBACK} --setting retries=2 --setting mode=fast",
+        {"settings": {"retries": 2, "mode": "fast"}},
+    ),
+    ("model create m-1 --channel vendor --input 10 --output 20", {"id": "m-1", "upstream_model": "m-1", "free": False}),
+    (
+        "model create m-2 --channel vendor --upstream-model theirs --input 0 --output 0 --cached-input 0 --per-call 0"
+        " --kind chat --context-window 8000 --free",
+        {"id": "m-2", "upstream_model": "theirs", "free": True, "context_window": 8000, "kind": "chat"},
+    ),
+    (
+        "model create m-3 --channel vendor --input 1 --output 2 --minimum 3 --max-output 100 --description Small"
+        " --capability tools --capability vision",
+        {"minimum": 3, "max_output_tokens": 100, "capabilities": ["tools", "vision"]},
+    ),
+    ("staff create grace@example.com", {"email": "grace@example.com", "role": "owner"}),
+    ("staff password grace@example.com", {"email": "grace@example.com"}),
+    ("ledger verify", {"clean": True, "accounts": 1, "entries": 3, "open_holds": 0, "problems": []}),
+    ("ledger sweep", {"expired": 0}),
+]
+SECRET_OF = {"key create": "secret", "staff create": "password", "staff password": "password"}
+
+
+@pytest.fixture
+def installation(tmp_path: Path, migrated_sqlite: Path) -> Installation:
+    (tmp_path / "var").mkdir(mode=0o700)
+    shutil.copy(migrated_sqlite, tmp_path / "var" / "yout.db")
+    return Installation(tmp_path)
+
+
+def database(installation: Installation) -> sqlite3.Connection:
+    return sqlite3.connect(installation.folder / "var" / "yout.db")
+
+
+def test_every_promised_form_gives_its_object(installation: Installation) -> None:
+    for form, expected in FORMS:
+        words = form.split()
+        done = installation.yout(*words, "--json")
+        assert (done.code, done.err) == (0, ""), f"{form}: {done}"
+        assert done.data["id"], form
+        assert {name: done.data.get(name) for name in expected} == expected, form
+        secret = SECRET_OF.get(" ".join(words[:2]))
+        assert secret is None or len(done.data[secret]) >= 16, form
+
+
+def test_a_key_is_revoked_by_the_id_it_came_with(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com")
+    key = installation.yout("--json", "key", "create", "ada@example.com").data
+    first = installation.yout("key", "--json", "revoke", key["id"]).data
+    assert first["id"] == key["id"]
+    assert installation.yout("key", "revoke", key["id"], "--json").data == first
+
+
+def test_people_get_words_and_secrets_on_a_line_of_their_own(installation: Installation) -> None:
+    created = installation.yout("account", "create", "ada@example.com", "--credits", "5")
+    assert created.out.startswith("Account ada@example.com")
+    key = installation.yout("key", "create", "ada@example.com")
+    assert key.out.splitlines()[0].startswith("yout-")
+    assert "everything adds up" in installation.yout("ledger", "verify").out
+
+
+def test_secrets_may_come_from_standard_input(installation: Installation) -> None:
+    words = ("channel", "create", "vendor", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
+    assert installation.yout(*words, typed="sk-typed\n").code == 0
+    [[sealed]] = database(installation).execute("SELECT sealed_secret FROM channel")
+    assert sealed
+    assert "sk-typed" not in sealed
+    staff = installation.yout("staff", "create", "grace@example.com", "--password", "-", "--json", typed="a long enough one\n")
+    assert staff.data["password"] == "a long enough one"
+
+
+def test_the_trail_names_the_operator(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com")
+    [[actor]] = database(installation).execute("SELECT actor FROM audit_entry")
+    assert actor.startswith("operator:")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        ("", 2, "usage"),
+        ("dance", 2, "usage"),
+        ("key", 2, "usage"),
+        ("account create", 2, "usage"),
+        ("account create ada@example.com --cred 5", 2, "usage"),
+        ("account create ada@example.com --credits many", 2, "usage"),
+        ("account create ada@example.com --credits -5", 2, "invalid_input"),
+        ("account create ada", 2, "invalid_input"),
+        ("credits grant ada@example.com 5", 2, "usage"),
+        ("credits grant nobody@example.com 5 --reason test", 1, "not_found"),
+        ("key revoke 01890000-0000-7000-8000-000000000000", 1, "not_found"),
+        ("key create nobody@example.com --days 99999999999", 2, "invalid_input"),
+        ("channel create c --dialect smoke --base-url http://127.0.0.1", 2, "invalid_input"),
+        ("channel create c --dialect openai --base-url http://127.0.0.1 --setting x", 2, "usage"),
+        ("model create m --channel none --input 1 --output 1", 1, "not_found"),
+        ("model create m --channel none --input 0 --output 0", 2, "invalid_input"),
+        ("staff create grace@example.com --role king", 2, "invalid_input"),
+    ],
+)
+def test_what_cannot_be_is_one_line_that_helps(installation: Installation, words: str, code: int, kind: str) -> None:
+    for_scripts = installation.yout("--json", *words.split())
+    assert (for_scripts.code, for_scripts.err) == (code, "")
+    assert for_scripts.data["error"]["code"] == kind
+    for_people = installation.yout(*words.split())
+    assert (for_people.code, for_people.out) == (code, "")
+    [line] = for_people.err.splitlines()
+    assert line == f"yout: {for_scripts.data['error']['message']}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kind", "says"),
+    [
+        ("YOUT_EDGE_PORT", "eighty", "settings", "YOUT_EDGE_PORT must be a whole number"),
+        ("YOUT_ENV", "production", "settings", "SECRET_KEY"),
+        ("DATABASE_URL", "mysql://x/y", "settings", "DATABASE_URL must start with"),
+        ("DATABASE_URL", "postgresql://u:p/ss@h/x", "settings", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "failed", "The database of DATABASE_URL refuses"),
+        ("YOUT_DATA_DIR", "/proc/nowhere", "failed", "/proc"),
+        ("YOUT_DATA_DIR", "empty", "schema_mismatch", "yout migrate"),
+    ],
+)
+def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value: str, kind: str, says: str) -> None:
+    environment = {"SECRET_KEY": "short" if setting == "YOUT_ENV" else "0123456789abcdef" * 2}
+    done = Installation(tmp_path, **environment, **{setting: value}).yout("ledger", "verify", "--json")
+    assert (done.code, done.err) == (1, "")
+    assert done.data["error"]["code"] == kind
+    assert says in done.data["error"]["message"]
+    assert "hidden" not in done.out
+
+
+def test_a_ledger_that_does_not_add_up_fails_and_says_where(installation: Installation) -> None:
+    account = installation.yout("account", "create", "ada@example.com", "--credits", "500", "--json").data["id"]
+    with database(installation) as connection:
+        connection.execute("UPDATE account SET balance = balance + 1")
+    done = installation.yout("ledger", "verify")
+    assert done.code == 1
+    assert f"account {account}: balance 501" in done.out.splitlines()[0]
+    report = installation.yout("ledger", "verify", "--json")
+    assert (report.code, report.data["clean"], len(report.data["problems"])) == (1, False, 1)
+
+
+def test_migrate_makes_the_schema_and_again_finds_nothing_to_do(tmp_path: Path) -> None:
+    fresh = Installation(tmp_path)
+    first = fresh.yout("migrate", "--json").data
+    assert first["applied"][0] == "0001_create_foundation"
+    assert first["id"] == first["applied"][-1]
+    assert fresh.yout("migrate", "--json").data == {"id": first["id"], "applied": []}
+    assert "Nothing to do" in fresh.yout("migrate").out
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(installation: Installation) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yout", "ledger", "verify"],
+        cwd=installation.folder,
+        env=installation.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(30) == 1

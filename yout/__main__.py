@@ -1,0 +1,7 @@
+"""`python -m yout` is the same as `yout`."""
+
+import sys
+
+from yout.cli import main
+
+sys.exit(main())

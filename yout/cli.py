@@ -1,0 +1,71 @@
+"""`yout`, the operator's command line.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line or value, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from shared.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
+from shared.settings import Settings
+from yout.arguments import Invocation, Parser, Run, UsageError
+from yout.commands import account, channel, credits, key, ledger, migrate, model, staff, up
+from yout.result import Result, show, show_error
+
+NOUNS = (up, migrate, account, key, credits, channel, model, staff, ledger)
+CODES: dict[type[BaseException], str] = {
+    UsageError: "usage",
+    InvalidInput: "invalid_input",
+    NotFound: "not_found",
+    SettingsError: "settings",
+    SchemaMismatch: "schema_mismatch",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code. Errors that are to be expected become one line, never a traceback."""
+    argv = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in argv
+    try:
+        arguments = build_parser().parse_args(argv)
+        code = show(_run(arguments), as_json=as_json)
+        sys.stdout.flush()
+        return code
+    except (YoutError, OSError) as problem:
+        return _fail(problem, as_json=as_json)
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> Parser:
+    """The whole grammar. The commands import what they need only when they run, so that this is quick."""
+    parser = Parser(prog="yout", description="Operate a Yout installation. Settings come from the environment and .env.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for noun in NOUNS:
+        noun.register(commands)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> Result:
+    run: Run = arguments.run
+    call = Invocation(arguments, Settings.load())
+    if not arguments.database:
+        return run(call)
+    from yout.session import database_session
+
+    with database_session(call.settings):
+        return run(call)
+
+
+def _fail(problem: YoutError | OSError, *, as_json: bool) -> int:
+    if isinstance(problem, BrokenPipeError):
+        # Whoever read our output is gone: say nothing more, also not while the interpreter flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    code = next((CODES[kind] for kind in type(problem).__mro__ if kind in CODES), "failed")
+    show_error(str(problem), code, as_json=as_json)
+    return 2 if isinstance(problem, UsageError | InvalidInput) else 1

@@ -1,0 +1,32 @@
+"""`yout credits`: give credits by hand, or take them."""
+
+from __future__ import annotations
+
+from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.result import Result
+
+
+def register(commands: Commands[Parser]) -> None:
+    verbs = add_noun(commands, "credits", "give and take credits")
+    grant = add_command(verbs, "grant", "give credits to an account; a negative number takes them", _grant)
+    grant.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    grant.add_argument("credits", metavar="N", type=int)
+    grant.add_argument("--reason", required=True, help="why, for the ledger")
+
+
+def _grant(call: Invocation) -> Result:
+    from shared.operations.accounts import grant_credits
+
+    arguments = call.arguments
+    grant = grant_credits(arguments.email, arguments.credits, arguments.reason, actor=call.actor)
+    account, entry = grant.account, grant.entry
+    data = {
+        "id": str(account.id),
+        "email": account.email,
+        "entry": entry.seq,
+        "kind": entry.kind,
+        "credits": entry.amount,
+        "balance": account.balance,
+        "reason": entry.reason,
+    }
+    return Result(data, f"{entry.kind.capitalize()} of {entry.amount:+d} credits; {account.email} has {account.balance} now.")

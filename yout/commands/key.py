@@ -1,0 +1,59 @@
+"""`yout key`: API keys."""
+
+from __future__ import annotations
+
+from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.result import Result, moment
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+def register(commands: Commands[Parser]) -> None:
+    verbs = add_noun(commands, "key", "make and revoke API keys")
+    create = add_command(verbs, "create", "make a key and print its secret once", _create)
+    create.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    create.add_argument("--name", default="default", help="what the key is for")
+    create.add_argument("--rpm", type=int, metavar="N", help="requests a minute")
+    create.add_argument("--tpm", type=int, metavar="N", help="tokens a minute")
+    create.add_argument("--concurrency", type=int, metavar="N", help="calls at once")
+    create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
+    create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
+    create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
+    revoke = add_command(verbs, "revoke", "revoke a key for good", _revoke)
+    revoke.add_argument("key", metavar="ID")
+
+
+def _create(call: Invocation) -> Result:
+    from shared.clock import now_ms
+    from shared.operations.keys import create_key
+
+    arguments = call.arguments
+    created = create_key(
+        arguments.email,
+        arguments.name,
+        rpm=arguments.rpm,
+        tpm=arguments.tpm,
+        concurrency=arguments.concurrency,
+        allowed_models=arguments.allow_model,
+        allowed_ips=arguments.allow_ip,
+        expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
+        actor=call.actor,
+    )
+    row = created.row
+    data = {
+        "id": str(row.id),
+        "secret": created.secret,
+        "prefix": row.prefix,
+        "name": row.name,
+        "account": str(row.account.id),
+        "expires_at": row.expires_at,
+    }
+    return Result(data, f"{created.secret}\nKey {row.id} ({row.name}). The secret is shown this once; keep it safe.")
+
+
+def _revoke(call: Invocation) -> Result:
+    from shared.operations.keys import revoke_key
+
+    row = revoke_key(call.arguments.key, actor=call.actor)
+    data = {"id": str(row.id), "prefix": row.prefix, "revoked_at": row.revoked_at}
+    return Result(data, f"Key {row.prefix} ({row.id}) is revoked since {moment(row.revoked_at)}.")

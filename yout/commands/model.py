@@ -1,0 +1,61 @@
+"""`yout model`: what callers may ask for, and what it costs."""
+
+from __future__ import annotations
+
+from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.result import Result
+
+
+def register(commands: Commands[Parser]) -> None:
+    verbs = add_noun(commands, "model", "offer models")
+    create = add_command(verbs, "create", "offer a model; prices are credits per 1,000 tokens, or per call", _create)
+    create.add_argument("id", metavar="ID", help="what callers send as `model`")
+    create.add_argument("--channel", required=True, metavar="NAME", help="the channel that serves it")
+    create.add_argument("--upstream-model", metavar="M", help="the upstream's name for it (default: ID)")
+    create.add_argument("--input", type=int, required=True, metavar="N", help="credits per 1,000 input tokens")
+    create.add_argument("--output", type=int, required=True, metavar="N", help="credits per 1,000 output tokens")
+    create.add_argument("--cached-input", type=int, metavar="N", help="credits per 1,000 cached input tokens (default: as input)")
+    create.add_argument("--per-call", type=int, default=0, metavar="N", help="credits for each call (default 0)")
+    create.add_argument("--minimum", type=int, default=10, metavar="N", help="least credits of a call (default 10)")
+    create.add_argument("--kind", default="chat", help="chat, embedding, image, video or speech (default chat)")
+    create.add_argument("--context-window", type=int, metavar="N", help="tokens of prompt and answer together")
+    create.add_argument("--max-output", type=int, metavar="N", help="tokens of the longest answer")
+    create.add_argument("--free", action="store_true", help="visitors may use it; a price of 0 is allowed")
+    create.add_argument("--description", default="", metavar="TEXT", help="one line for the catalogue")
+    create.add_argument("--capability", action="append", default=[], metavar="TAG", help="such as tools or vision (repeatable)")
+    create.add_argument("--modality", metavar="TEXT", help="such as text+image->text (default: from the kind)")
+
+
+def _create(call: Invocation) -> Result:
+    from shared.operations.catalogue import create_model
+
+    arguments = call.arguments
+    prices = {name: getattr(arguments, name) for name in ("input", "output", "cached_input", "per_call", "minimum")}
+    model = create_model(
+        arguments.id,
+        arguments.channel,
+        upstream_model=arguments.upstream_model,
+        kind=arguments.kind,
+        context_window=arguments.context_window,
+        max_output_tokens=arguments.max_output,
+        free=arguments.free,
+        description=arguments.description,
+        capabilities=arguments.capability,
+        modality=arguments.modality,
+        actor=call.actor,
+        **prices,
+    )
+    data = {
+        "id": model.id,
+        "kind": model.kind,
+        "channel": arguments.channel,
+        "upstream_model": arguments.upstream_model or model.id,
+        **prices,
+        "free": model.is_free,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "capabilities": model.capabilities,
+        "modality": model.modality,
+        "status": model.status,
+    }
+    return Result(data, f"Model {model.id} on channel {arguments.channel}.")

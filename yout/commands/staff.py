@@ -1,0 +1,36 @@
+"""`yout staff`: who may use the console."""
+
+from __future__ import annotations
+
+from yout.arguments import Commands, Invocation, Parser, add_command, add_noun, secret_value
+from yout.result import Result
+
+
+def register(commands: Commands[Parser]) -> None:
+    verbs = add_noun(commands, "staff", "let people into the console")
+    create = add_command(verbs, "create", "let a person in and print their password once", _create)
+    create.add_argument("--role", default="owner", help="owner, billing, support or readonly (default owner)")
+    password = add_command(verbs, "password", "give a person a new password and end their sessions", _password)
+    for verb in (create, password):
+        verb.add_argument("email", metavar="EMAIL")
+        verb.add_argument("--password", metavar="P", help="default: a generated one; - reads it from standard input")
+
+
+def _create(call: Invocation) -> Result:
+    from shared.operations.staff import create_staff
+
+    person, password = create_staff(call.arguments.email, call.arguments.role, _chosen(call), actor=call.actor)
+    data = {"id": str(person.id), "email": person.email, "role": person.role, "password": password}
+    return Result(data, f"{password}\nStaff member {person.email} ({person.role}). The password is shown this once.")
+
+
+def _password(call: Invocation) -> Result:
+    from shared.operations.staff import set_staff_password
+
+    person, password = set_staff_password(call.arguments.email, _chosen(call), actor=call.actor)
+    data = {"id": str(person.id), "email": person.email, "password": password}
+    return Result(data, f"{password}\nNew password of {person.email}. It is shown this once.")
+
+
+def _chosen(call: Invocation) -> str | None:
+    return None if call.arguments.password is None else secret_value(call.arguments.password)

@@ -1,0 +1,22 @@
+"""`yout up`: the whole stack on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yout.arguments import Commands, Invocation, Parser, add_command
+from yout.result import Result
+
+
+def register(commands: Commands[Parser]) -> None:
+    up = add_command(commands, "up", "start the whole stack here, and stop it with Ctrl-C", _up, database=False)
+    up.add_argument("--no-local", action="store_true", help="without the embedded model server")
+    up.add_argument("--procfile", type=Path, metavar="FILE", help="other processes than those of the project's Procfile")
+
+
+def _up(call: Invocation) -> Result:
+    from yout.supervisor.stack import run_stack
+
+    local_model = call.settings.local_model and not call.arguments.no_local
+    code = run_stack(call.settings, local_model=local_model, procfile=call.arguments.procfile)
+    return Result({"id": "up", "exit_code": code}, "Stopped.", exit_code=code)

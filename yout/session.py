@@ -1,0 +1,37 @@
+"""The database of one command: opened, checked, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import peewee
+
+from shared.database import bind, database, open_database
+from shared.errors import YoutError
+from shared.schema import require_current
+from shared.settings import Settings
+
+
+class DatabaseError(YoutError):
+    """The database cannot be reached or refuses to work; the message quotes it."""
+
+
+@contextmanager
+def database_session(settings: Settings, *, check_schema: bool = True) -> Iterator[peewee.Database]:
+    """Bind and connect the database of `settings` for the block.
+
+    Raises `SchemaMismatch` unless the schema is the current one, and `DatabaseError` for whatever the server refuses.
+    """
+    target = open_database(settings.database_url, max_connections=2)
+    bind(target)
+    try:
+        with target.connection_context():
+            if check_schema:
+                require_current(target)
+            yield target
+    except (peewee.OperationalError, peewee.InterfaceError) as problem:
+        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        raise DatabaseError(f"The database of DATABASE_URL refuses: {'; '.join(lines)}") from problem
+    finally:
+        database.initialize(None)
