@@ -1,0 +1,148 @@
+"""Routes, the key check, and the one place where errors become responses."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from workers.local.answer import Model
+from workers.local.catalogue import DEMO_ECHO, ENTRIES, SMOLLM2, CatalogueEntry
+from workers.local.chat_request import read_chat_request
+from workers.local.demo import DemoEcho
+from workers.local.errors import ApiError, invalid, server_error
+from workers.local.replies import reply
+from workers.local.smollm import SmolLM
+
+log = logging.getLogger(__name__)
+
+MOST_BODY_BYTES = 4 * 2**20
+CREATED = 1_730_419_200  # when SmolLM2 was published, Unix seconds
+
+
+def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.Application:
+    """The server. With `api_key`, everything but /healthz asks for it."""
+    server = _Server(smollm)
+    app = web.Application(middlewares=[_errors, _key_check(api_key)], client_max_size=MOST_BODY_BYTES)
+    app.add_routes(
+        [
+            web.get("/healthz", server.health),
+            web.get("/v1/models", server.models),
+            web.get("/v1/models/{id}", server.model),
+            web.post("/v1/chat/completions", server.chat),
+        ]
+    )
+
+    async def lifetime(_: web.Application) -> AsyncIterator[None]:
+        loading = asyncio.create_task(smollm.load()) if load_model else None
+        yield
+        if loading is not None:
+            await loading
+        await smollm.close()
+
+    app.cleanup_ctx.append(lifetime)
+    return app
+
+
+class _Server:
+    def __init__(self, smollm: SmolLM) -> None:
+        self._smollm = smollm
+        self._models: dict[str, Model] = {SMOLLM2.id: smollm, DEMO_ECHO.id: DemoEcho()}
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Always 200 while the server runs: demo-echo answers even if the real model is off."""
+        models = {SMOLLM2.id: await self._smollm.health(), DEMO_ECHO.id: {"state": "ready"}}
+        return _json({"status": "ok", "models": models})
+
+    async def models(self, _: web.Request) -> web.Response:
+        return _json({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
+
+    async def model(self, http: web.Request) -> web.Response:
+        wanted = http.match_info["id"]
+        for entry in self._offered():
+            if entry.id == wanted:
+                return _json(_model_object(entry))
+        raise _no_such_model(wanted)
+
+    async def chat(self, http: web.Request) -> web.StreamResponse:
+        request = read_chat_request(_decoded(await http.read()))
+        model = self._models.get(request.model)
+        if model is None:
+            raise _no_such_model(request.model)
+        return await reply(http, request, model.answer(request))
+
+    def _offered(self) -> list[CatalogueEntry]:
+        off = self._smollm.state.startswith("off")
+        return [entry for entry in ENTRIES if not (off and entry is SMOLLM2)]
+
+
+def _model_object(entry: CatalogueEntry) -> dict[str, Any]:
+    return {"id": entry.id, "object": "model", "created": CREATED, "owned_by": "yout-local"}
+
+
+def _no_such_model(wanted: str) -> ApiError:
+    known = ", ".join(entry.id for entry in ENTRIES)
+    return ApiError(404, f"The model {wanted!r} does not exist here. Known are: {known}.", param="model", code="model_not_found")
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise invalid(None, f"The request body is not valid JSON: {error}.") from error
+
+
+def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response(body=orjson.dumps(body), status=status, headers=headers)
+
+
+def _key_check(api_key: str | None) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if api_key is None or request.path == "/healthz" or _bears(request, api_key):
+            return await handler(request)
+        raise ApiError(
+            401,
+            "Incorrect API key provided. Send the key this server was started with as a Bearer token.",
+            type="authentication_error",
+            code="invalid_api_key",
+        )
+
+    return check
+
+
+def _bears(http: web.Request, api_key: str) -> bool:
+    scheme, _, given = http.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), api_key.encode())
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _json(error.body(), error.status, error.headers)
+    except web.HTTPException as error:
+        return _framework_error(request, error)
+    except ConnectionResetError:
+        # The client left while we wrote to it; there is nobody to tell.
+        raise
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _json(server_error("The embedded provider failed. Its log says why.").body(), 500)
+
+
+def _framework_error(http: web.Request, error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals (no such path, wrong method, too large) as JSON."""
+    texts = {
+        404: f"There is nothing at {http.path}. The chat lives at POST /v1/chat/completions.",
+        405: f"{http.path} does not take {http.method}.",
+        413: f"The request body is larger than {MOST_BODY_BYTES} bytes.",
+    }
+    body = ApiError(error.status, texts.get(error.status, error.reason)).body()
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return _json(body, error.status, allow)
