@@ -17,4 +17,16 @@ from shared.ledger.reserve import Claim, OwnLimits, Reservation, Reserved, reser
 from shared.ledger.settle import Settled, Settlement, release, settle
 from shared.ledger.sweep import sweep
 
-__all__ = ["Claim", "OwnLimits", "Reservation", "Reserved", "Settled", "Settlement", "post", "release", "reserve", "settle", "sweep"]
+__all__ = [
+    "Claim",
+    "OwnLimits",
+    "Reservation",
+    "Reserved",
+    "Settled",
+    "Settlement",
+    "post",
+    "release",
+    "reserve",
+    "settle",
+    "sweep",
+]

@@ -22,7 +22,7 @@ def post(account: UUID, kind: str, amount: int, *, actor: str, reason: str, call
     if amount == 0 or amount * SIGNS[kind] < 0 or abs(amount) > MOST_CREDITS:
         sign = {1: "above zero", -1: "below zero", 0: "not zero"}[SIGNS[kind]]
         raise InvalidInput(f"The amount of a {kind} must be a whole number of credits, {sign}, at most {MOST_CREDITS}.")
-    pool = lock_accounts([account]).get(account)
+    pool = lock_accounts([account])().get(account)
     if pool is None:
         raise NotFound("There is no such account.")
     if pool.free + amount < 0:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from shared.database import is_sqlite
 from shared.errors import AccessDenied, IdempotencyConflict, InsufficientCredits, InvalidKey, RequestRefused
-from shared.ledger.rows import AccountState, as_list, as_uuid, change_accounts, execute, insert, marks
+from shared.ledger.rows import AccountState, as_list, as_uuid, change_accounts, execute, insert, pipelined
 from shared.pricing import Quote, affordable_output
 
 CLAIM_MS = 24 * 3600 * 1000  # how long an Idempotency-Key is remembered
@@ -89,7 +89,8 @@ def reserve(asks: Sequence[Reservation], now: int) -> list[Reserved | RequestRef
         else:
             results.append(reserved)
             granted.append((ask, reserved))
-    _write(granted, now)
+    with pipelined():
+        _write(granted, now)
     return results
 
 
@@ -98,10 +99,11 @@ def _lock_keys(asks: Sequence[Reservation]) -> tuple[dict[str, _Key], dict[UUID,
     lock = "" if is_sqlite() else " FOR UPDATE OF a"
     rows = execute(
         "SELECT k.digest, k.id, a.id, a.status, k.expires_at, k.revoked_at, k.allowed_models, k.allowed_ips, p.allowed_models,"
-        " a.balance, a.held, a.ledger_seq, k.rpm, k.tpm, k.concurrency, p.rpm, p.tpm, p.concurrency FROM api_key k JOIN account a ON a.id = k.account_id"
+        " a.balance, a.held, a.ledger_seq, k.rpm, k.tpm, k.concurrency, p.rpm, p.tpm, p.concurrency"
+        " FROM api_key k JOIN account a ON a.id = k.account_id"
         " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
-        f" WHERE k.digest IN ({marks(len(digests))}) ORDER BY a.id{lock}",
-        digests,
+        f" WHERE k.digest IN ? ORDER BY a.id{lock}",
+        [digests],
     )
     keys, pools = {}, {}
     for digest, key, account, status, expires, revoked, models, ips, plan_models, balance, held, seq, *limits in rows:
@@ -177,8 +179,8 @@ def _read_claims(asks: Sequence[Reservation], keys: dict[str, _Key]) -> dict[tup
     digests = sorted({digest for _, digest in wanted})
     rows = execute(
         "SELECT account_id, key_digest, body_digest, call, state, credits, expires_at FROM idempotency_claim"
-        f" WHERE account_id IN ({marks(len(accounts))}) AND key_digest IN ({marks(len(digests))})",
-        [*accounts, *digests],
+        " WHERE account_id IN ? AND key_digest IN ?",
+        [accounts, digests],
     )
     return {
         (as_uuid(account), key_digest): _Claimed(body_digest, as_uuid(call), state, credits, expires)

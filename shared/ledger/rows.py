@@ -7,7 +7,8 @@ more than running it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -28,37 +29,85 @@ class AccountState(NamedTuple):
 
 
 def execute(sql: str, parameters: Sequence[Any]) -> Any:
-    """Run one statement written with `?` placeholders; give the cursor."""
-    return database.execute_sql(_placeholders(sql, is_sqlite()), parameters)
+    """Run one statement written with `?` placeholders; give the cursor.
+
+    `IN ?` takes a list. PostgreSQL gets it as one array, so that a batch of any size is the same prepared statement.
+    """
+    if is_sqlite():
+        sizes = tuple(len(value) if isinstance(value, list) else 0 for value in parameters)
+        return database.execute_sql(_sqlite_text(sql, sizes), _flattened(parameters))
+    return database.execute_sql(_postgres_text(sql), parameters)
 
 
 @lru_cache(maxsize=4096)
-def _placeholders(sql: str, sqlite: bool) -> str:
-    return sql if sqlite else sql.replace("?", "%s")
+def _sqlite_text(sql: str, sizes: tuple[int, ...]) -> str:
+    pieces = sql.split("?")
+    marks = [f"({_marks(size)})" if size else "?" for size in sizes]
+    return "".join(text for pair in zip(pieces, [*marks, ""], strict=True) for text in pair)
 
 
-@lru_cache(maxsize=1024)
-def marks(count: int) -> str:
-    """`?, ?, ?` for an IN list of `count` values."""
+@lru_cache(maxsize=256)
+def _postgres_text(sql: str) -> str:
+    return sql.replace("IN ?", "= ANY(%s)").replace("?", "%s")
+
+
+def _flattened(parameters: Sequence[Any]) -> list[Any]:
+    flat: list[Any] = []
+    for value in parameters:
+        if isinstance(value, list):
+            flat += value
+        else:
+            flat.append(value)
+    return flat
+
+
+def _marks(count: int) -> str:
     return ", ".join("?" * count)
 
 
-@lru_cache(maxsize=4096)
-def row_marks(columns: int, rows: int) -> str:
-    """`(?, ?), (?, ?)` for a VALUES list."""
-    return ", ".join([f"({marks(columns)})"] * rows)
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the statements inside without waiting for each answer: on PostgreSQL one round trip instead of one each."""
+    if is_sqlite():
+        yield
+    else:
+        with database.connection().pipeline():
+            yield
 
 
 def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Insert `rows` in one statement; nothing when there are none."""
-    if rows:
-        execute(_insert_sql(table, tuple(columns), len(rows)), [value for row in rows for value in row])
+    """Insert `rows` in one statement; nothing when there are none. `columns` must be in `_TYPES`, or hold whole numbers."""
+    if not rows:
+        return
+    names = ", ".join(f'"{column}"' for column in columns)
+    source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+    database.execute_sql(f"INSERT INTO {table} ({names}) {source}", values)
+
+
+def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Rows as something to select from: columns `column1`, `column2`, … of PostgreSQL's `types`."""
+    if is_sqlite():
+        return _sqlite_values(len(types), len(rows)), [value for row in rows for value in row]
+    return _postgres_values(types), [list(column) for column in zip(*rows, strict=True)]
 
 
 @lru_cache(maxsize=4096)
-def _insert_sql(table: str, columns: tuple[str, ...], rows: int) -> str:
-    names = ", ".join(f'"{column}"' for column in columns)
-    return f"INSERT INTO {table} ({names}) VALUES {row_marks(len(columns), rows)}"
+def _sqlite_values(columns: int, rows: int) -> str:
+    return "VALUES " + ", ".join([f"({_marks(columns)})"] * rows)
+
+
+@lru_cache(maxsize=256)
+def _postgres_values(types: tuple[str, ...]) -> str:
+    names = ", ".join(f"column{number + 1}" for number in range(len(types)))
+    return f"SELECT {names} FROM unnest({', '.join(f'%s::{type}[]' for type in types)}) AS u ({names})"
+
+
+# PostgreSQL's types of the columns that are inserted and hold no whole number.
+_TYPES = {
+    **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
+    **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
+    **dict.fromkeys(("streamed", "estimated"), "bool"),
+}
 
 
 def as_uuid(value: Any) -> UUID:
@@ -72,15 +121,11 @@ def as_list(value: Any) -> list[str] | None:
     return decoded
 
 
-def lock_accounts(ids: Iterable[UUID]) -> dict[UUID, AccountState]:
-    """Read and lock accounts, in order of their id. Unknown ones are left out."""
-    wanted = sorted(set(ids))
+def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:
+    """Lock accounts, in order of their id; the result reads them. Unknown ones are left out."""
     lock = "" if is_sqlite() else " FOR UPDATE"  # SQLite has locked the whole file by BEGIN IMMEDIATE
-    rows = execute(
-        f"SELECT id, balance, held, ledger_seq FROM account WHERE id IN ({marks(len(wanted))}) ORDER BY id{lock}",
-        wanted,
-    )
-    return {as_uuid(id): AccountState(balance, held, seq) for id, balance, held, seq in rows}
+    cursor = execute(f"SELECT id, balance, held, ledger_seq FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))])
+    return lambda: {as_uuid(id): AccountState(balance, held, seq) for id, balance, held, seq in cursor}
 
 
 def change_accounts(changes: dict[UUID, tuple[int, int, int]]) -> None:
@@ -90,9 +135,12 @@ def change_accounts(changes: dict[UUID, tuple[int, int, int]]) -> None:
     """
     if not changes:
         return
-    rows = [(id, *difference) for id, difference in sorted(changes.items())]
-    execute(
+    source, values = _source(_CHANGE_TYPES, [(id, *difference) for id, difference in sorted(changes.items())])
+    database.execute_sql(
         "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4"
-        f" FROM (VALUES {row_marks(4, len(rows))}) AS v WHERE account.id = v.column1",
-        [value for row in rows for value in row],
+        f" FROM ({source}) AS v WHERE account.id = v.column1",
+        values,
     )
+
+
+_CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint")

@@ -5,11 +5,11 @@ Exactly once: the hold's state is the lock. A second settlement of the same call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts, marks
+from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts, pipelined
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
@@ -54,8 +54,9 @@ class Settled(NamedTuple):
 
 def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     """Settle every item, in order. Run inside a transaction; raises only what the database raises."""
-    pools = lock_accounts(item.account for item in items)
-    holds = _read_holds(items)
+    with pipelined():
+        read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
+        pools, holds = read_pools(), read_holds()
     changes: dict[UUID, tuple[int, int, int]] = {}
     entries, results = [], []
     for item in items:
@@ -76,13 +77,14 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         if settled.credits:
             entries.append((item.account, after.ledger_seq, "charge", -settled.credits, after.balance, item.call, now))
         results.append(settled)
-    _write(items, results, changes, entries, now)
+    with pipelined():
+        _write(items, results, changes, entries, now)
     return results
 
 
 def release(calls: Sequence[UUID], now: int) -> None:
     """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer."""
-    rows = execute(f"SELECT id, account_id FROM hold WHERE id IN ({marks(len(calls))}) AND state = 'held'", calls).fetchall()
+    rows = execute("SELECT id, account_id FROM hold WHERE id IN ? AND state = 'held'", [list(calls)]).fetchall()
     if rows:
         settle([Settlement(as_uuid(call), as_uuid(account), 0) for call, account in rows], now)
 
@@ -97,14 +99,11 @@ def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled,
     return Settled(credits, after.balance, item.cost - credits), after
 
 
-def _read_holds(items: Sequence[Settlement]) -> dict[UUID, tuple[int, str]]:
+def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[UUID, tuple[int, str]]]:
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
-    rows = execute(
-        f"SELECT id, amount, state FROM hold WHERE id IN ({marks(len(calls))}) AND account_id IN ({marks(len(accounts))})",
-        [*calls, *accounts],
-    )
-    return {as_uuid(id): (amount, state) for id, amount, state in rows}
+    cursor = execute("SELECT id, amount, state FROM hold WHERE id IN ? AND account_id IN ?", [calls, accounts])
+    return lambda: {as_uuid(id): (amount, state) for id, amount, state in cursor}
 
 
 _ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at")
@@ -136,9 +135,8 @@ def _close_holds(items: Sequence[Settlement], state: str, now: int) -> None:
         return
     accounts = sorted({item.account for item in items})
     execute(
-        f"UPDATE hold SET state = ?, closed_at = ? WHERE id IN ({marks(len(items))})"
-        f" AND account_id IN ({marks(len(accounts))}) AND state IN ('held', 'expired')",
-        [state, now, *(item.call for item in items), *accounts],
+        "UPDATE hold SET state = ?, closed_at = ? WHERE id IN ? AND account_id IN ? AND state IN ('held', 'expired')",
+        [state, now, [item.call for item in items], accounts],
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.database import transaction
-from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts, marks
+from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts
 
 HEARTBEAT_MS = 5_000  # how often a running edge process says so
 SILENT_MS = 30_000  # an edge process that has been silent for longer is dead
@@ -44,12 +44,11 @@ def _expire_batch(now: int) -> int:
         return 0
     accounts = sorted({as_uuid(account) for _, account in rows})
     calls = [as_uuid(call) for call, _ in rows]
-    lock_accounts(accounts)
+    lock_accounts(accounts)()
     taken = execute(
-        f"UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ({marks(len(calls))})"
-        f" AND account_id IN ({marks(len(accounts))}) AND state = 'held'"
+        "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
         " RETURNING id, account_id, api_key_id, model, price, amount, created_at",
-        [now, *calls, *accounts],
+        [now, calls, accounts],
     ).fetchall()
     released: dict[UUID, int] = defaultdict(int)
     for row in taken:
@@ -79,7 +78,7 @@ def _record(taken: list[tuple[Any, ...]], now: int) -> None:
     insert("usage_ledger", _COLUMNS, rows)
     calls = [row[0] for row in rows]
     if calls:
-        execute(f"DELETE FROM idempotency_claim WHERE call IN ({marks(len(calls))}) AND state = 'running'", calls)
+        execute("DELETE FROM idempotency_claim WHERE call IN ? AND state = 'running'", [calls])
 
 
 def _forget(now: int) -> None:
