@@ -1,0 +1,178 @@
+"""CPU cost of the upstream client beside aiohttp's, against a mock upstream written in C.
+
+    python bench/http_client.py --bench-kit DIR [--concurrency 32] [--rounds 5] [--loop uvloop] [--share-core]
+
+DIR holds mock.c and its Makefile; it is copied and built in a temporary directory. Prints CPU microseconds (user and
+system, of this process) for one JSON call and for one stream of 64 events, the best round of each, and the ratio. The
+rounds alternate between the clients, so that a disturbance of the machine meets both.
+
+This process runs on the first allowed core and the mock on the last. The mock makes one write of every event, so a fast
+client is woken for nearly every write and its CPU time per stream approaches the mock's own: there a stream says what
+wake-ups cost. With --share-core both run on one core, events pile up between turns as they do in front of a busy
+process, and a stream says what bursts cost. Reads per stream are printed to tell the two apart.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import uvloop
+
+from edge.http_client import HttpClient, HttpRequest
+
+JSON_BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Say something about gateways."}]}'
+STREAM_BODY = JSON_BODY[:-1] + b',"stream":true}'
+HEADERS = (("content-type", "application/json"), ("authorization", "Bearer sk-bench"), ("user-agent", "bench"))
+
+Call = Callable[[], Awaitable[int]]  # gives the number of body reads
+Calls = dict[str, Call]
+
+
+@contextmanager
+def mock_upstream(kit: Path, core: int) -> Iterator[str]:
+    """Build and run the mock on a free port of one core; gives the URL of its chat endpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("mock.c", "Makefile"):
+            shutil.copy(kit / name, folder)
+        subprocess.run(["make", "-s", "mock"], cwd=folder, check=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen([f"{folder}/mock", str(port)], stderr=subprocess.DEVNULL)
+        try:
+            os.sched_setaffinity(process.pid, {core})
+            wait_until_listening(port)
+            yield f"http://127.0.0.1:{port}/v1/chat/completions"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_until_listening(port: int) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.02)
+    raise SystemExit(f"the mock upstream did not start listening on port {port}")
+
+
+@asynccontextmanager
+async def our_calls(url: str) -> AsyncIterator[Calls]:
+    client = HttpClient()
+
+    async def json_call() -> int:
+        response = await client.open(HttpRequest("POST", url, HEADERS, JSON_BODY), first_byte_timeout=30.0)
+        body = await response.read_all(limit=1 << 20, timeout=30.0)
+        check(response.status == 200 and body.endswith(b"}"))
+        return 1
+
+    async def stream_call() -> int:
+        response = await client.open(HttpRequest("POST", url, HEADERS, STREAM_BODY), first_byte_timeout=30.0)
+        last, reads = b"", 0
+        while piece := await response.read(timeout=30.0):
+            last, reads = piece, reads + 1
+        check(last.endswith(b"data: [DONE]\n\n"))
+        return reads
+
+    yield {"json": json_call, "stream": stream_call}
+    await client.close()
+
+
+@asynccontextmanager
+async def aiohttp_calls(url: str) -> AsyncIterator[Calls]:
+    """aiohttp with what a gateway does not need switched off."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=30.0),
+    )
+    headers = dict(HEADERS)
+
+    async def json_call() -> int:
+        async with session.post(url, data=JSON_BODY, headers=headers) as response:
+            body = await response.read()
+            check(response.status == 200 and body.endswith(b"}"))
+        return 1
+
+    async def stream_call() -> int:
+        last, reads = b"", 0
+        async with session.post(url, data=STREAM_BODY, headers=headers) as response:
+            async for piece in response.content.iter_any():
+                last, reads = piece, reads + 1
+        check(last.endswith(b"data: [DONE]\n\n"))
+        return reads
+
+    yield {"json": json_call, "stream": stream_call}
+    await session.close()
+
+
+def check(good: bool) -> None:
+    if not good:
+        raise SystemExit("an answer of the mock upstream was cut or not as expected: the figures would be worthless")
+
+
+async def cpu_microseconds(call: Call, count: int, concurrency: int) -> tuple[float, float]:
+    """CPU time of this process, and body reads, for one call, with so many in flight."""
+    reads = 0
+
+    async def worker() -> None:
+        nonlocal reads
+        for _ in range(count // concurrency):
+            seen = await call()  # apart: `reads +=` would read the old sum before the wait
+            reads += seen
+
+    before = time.process_time()
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    made = count // concurrency * concurrency
+    return (time.process_time() - before) * 1e6 / made, reads / made
+
+
+async def measure(url: str, rounds: int, concurrency: int) -> dict[tuple[str, str], tuple[float, float]]:
+    counts = {"json": 20_000, "stream": 3_000}
+    best: dict[tuple[str, str], tuple[float, float]] = {}
+    async with our_calls(url) as ours, aiohttp_calls(url) as theirs:
+        for round_number in range(rounds + 1):
+            for kind, count in counts.items():
+                for name, calls in (("ours", ours), ("aiohttp", theirs)):
+                    cost = await cpu_microseconds(calls[kind], count // (1 if round_number else 10), concurrency)
+                    if round_number:  # the first round only warms up
+                        best[name, kind] = min(cost, best.get((name, kind), cost))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench-kit", type=Path, required=True, help="directory with mock.c and Makefile")
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--share-core", action="store_true", help="run the mock on this process's core")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[0]})
+    factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop
+    mock_core = cores[0] if options.share_core else cores[-1]
+    with mock_upstream(options.bench_kit, mock_core) as url, asyncio.Runner(loop_factory=factory) as runner:
+        best = runner.run(measure(url, options.rounds, options.concurrency))
+    placement = "the mock on the same core" if options.share_core else "the mock on another core"
+    print(f"{options.loop}, {placement}, {options.concurrency} concurrent, CPU microseconds, best of {options.rounds} rounds")
+    for kind, label in (("json", "JSON call"), ("stream", "stream of 64 events")):
+        (ours, our_reads), (theirs, their_reads) = best["ours", kind], best["aiohttp", kind]
+        reads = f"   reads {our_reads:.1f} and {their_reads:.1f}" if kind == "stream" else ""
+        print(f"{label:20} ours {ours:7.1f}   aiohttp {theirs:7.1f}   ratio {theirs / ours:5.2f}{reads}")
+
+
+if __name__ == "__main__":
+    main()
