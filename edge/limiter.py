@@ -11,14 +11,10 @@ import logging
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from edge.redis_connection import Argument, RedisFailed, RedisScript
 from shared.clock import now_ms
 from shared.errors import RateLimited
 from shared.limits import Bucket, KeyLimits, Limits, Standing, refill, wait_ms
@@ -27,6 +23,7 @@ log = logging.getLogger("yout.limiter")
 
 SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
 SOCKET_SECONDS = 0.5
+GIVE_SECONDS = 0.02  # a call that is over waits so long for a take to go with
 PAUSE_SECONDS = 1.0  # after a failure Redis is left alone for so long
 LARGEST_BATCH = 128
 MOST_LOCAL = 20_000
@@ -66,17 +63,11 @@ class Limiter:
     """Requests, tokens and concurrency of keys and accounts. `lease_seconds` is the longest a call may hold its slot."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=SOCKET_SECONDS,
-            socket_connect_timeout=SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        self._script = self._redis.register_script(SCRIPT)
+        self._script = RedisScript(url, SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Take | _Give] = []
         self._running: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
         self._local = LocalLimiter()
 
@@ -91,7 +82,8 @@ class Limiter:
         answer = None
         if not self.degraded:
             future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
-            self._enqueue(_Take(call, scopes, tokens, future))
+            self._waiting.append(_Take(call, scopes, tokens, future))
+            self._start()
             answer = await future
         if answer is None:
             return Ticket(call, limits, tokens, self._local.take(call, scopes, tokens), local=True)
@@ -105,24 +97,26 @@ class Limiter:
         if ticket.local:
             self._local.give(ticket.call, scopes, ticket.tokens - used_tokens)
         elif not self.degraded:
-            self._enqueue(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
+            self._waiting.append(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
+            if self._timer is None:  # it goes with the next take, or alone when none comes
+                self._timer = asyncio.get_running_loop().call_later(GIVE_SECONDS, self._start)
 
     async def ping(self) -> bool:
         """Whether Redis answers."""
-        try:
-            return bool(await self._redis.ping())
-        except (RedisError, OSError):
-            return False
+        return await self._script.ping()
 
     async def close(self) -> None:
         """Send what waits, then close the connection."""
+        self._start()
         if self._running is not None:
             await self._running
-        await self._redis.aclose()
+        self._script.close()
 
-    def _enqueue(self, operation: _Take | _Give) -> None:
-        self._waiting.append(operation)
-        if self._running is None:
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._running is None and self._waiting:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -130,9 +124,9 @@ class Limiter:
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
             answers: list[list[int] | None]
             try:
-                answers = await self._script(*_arguments(batch, self._lease_ms))
-            except (RedisError, OSError) as error:
-                log.warning("Redis is away (%s): limits are kept by this process alone", type(error).__name__)
+                answers = await self._script.run(*_arguments(batch, self._lease_ms))
+            except RedisFailed as error:
+                log.warning("Redis is away (%s): limits are kept by this process alone", error)
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 answers = [None] * len(batch)
             for operation, answer in zip(batch, answers, strict=True):
@@ -151,9 +145,9 @@ def _scopes(limits: KeyLimits) -> list[_Scope]:
     return scopes
 
 
-def _arguments(batch: list[_Take | _Give], lease_ms: int) -> tuple[list[str], list[Any]]:
+def _arguments(batch: list[_Take | _Give], lease_ms: int) -> tuple[list[str], list[Argument]]:
     names: list[str] = []
-    values: list[Any] = []
+    values: list[Argument] = []
     for operation in batch:
         for scope in operation.scopes:
             names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
