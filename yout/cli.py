@@ -32,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv
     try:
         arguments = build_parser().parse_args(argv)
-        code = show(_run(arguments), as_json=as_json)
-        sys.stdout.flush()
-        return code
+        return show(_run(arguments), as_json=as_json)
     except (YoutError, OSError) as problem:
         return _fail(problem, as_json=as_json)
     except KeyboardInterrupt:

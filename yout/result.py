@@ -20,7 +20,7 @@ class Result:
 
 def show(result: Result, *, as_json: bool) -> int:
     """Print a result to standard output and give the exit code."""
-    print(json.dumps(result.data, ensure_ascii=False) if as_json else result.text)
+    print(json.dumps(result.data, ensure_ascii=False) if as_json else result.text, flush=True)
     return result.exit_code
 
 

@@ -12,9 +12,10 @@ def register(commands: Commands[Parser]) -> None:
 
 def _migrate(call: Invocation) -> Result:
     from shared.schema import MIGRATIONS, migrate, require_current
+    from yout.secret_key import ensure_secret_key
     from yout.session import database_session
 
-    with database_session(call.settings, check_schema=False) as database:
+    with database_session(ensure_secret_key(call.settings), check_schema=False) as database:
         applied = migrate(database)
         require_current(database)
     current = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))

