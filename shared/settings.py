@@ -160,6 +160,11 @@ class Settings:
         return self.database_url.startswith("sqlite")
 
     @property
+    def embedded_valkey(self) -> bool:
+        """Whether `redis_url` is the Valkey that `yout up` starts."""
+        return self.redis_url == _embedded_valkey_url(self.valkey_port)
+
+    @property
     def hold_seconds(self) -> int:
         """How long a hold lasts: a minute more than a call may, so that only a dead process leaves one behind."""
         return self.call_seconds + 60
@@ -198,12 +203,16 @@ def _read_fields(values: Mapping[str, str]) -> list[tuple[str, Any]]:
     return found
 
 
+def _embedded_valkey_url(port: int) -> str:
+    return f"redis://127.0.0.1:{port}/0"
+
+
 def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
     """Defaults that depend on other settings."""
     data_dir = Path(chosen.get("data_dir", "var")).absolute()
     chosen["data_dir"] = data_dir
     chosen.setdefault("database_url", f"sqlite:///{data_dir / 'yout.db'}")
-    chosen.setdefault("redis_url", f"redis://127.0.0.1:{chosen.get('valkey_port', 8003)}/0")
+    chosen.setdefault("redis_url", _embedded_valkey_url(chosen.get("valkey_port", 8003)))
     key_file = data_dir / SECRET_KEY_FILE
     if "secret_key" not in chosen and key_file.is_file():
         chosen["secret_key"] = key_file.read_text().strip()
