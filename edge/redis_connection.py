@@ -16,7 +16,8 @@ from typing import Any
 import hiredis
 from redis.asyncio.connection import SSLConnection, parse_url
 
-Argument = str | int | float | bytes | memoryview[int]  # what hiredis packs
+Argument = str | int
+_pack: Any = hiredis.pack_command  # its stub speaks of a tuple of one
 
 
 class RedisFailed(Exception):
@@ -107,7 +108,7 @@ class _Link(asyncio.Protocol):
             raise ConnectionResetError("the connection is closed")
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        self._transport.write(hiredis.pack_command(command))
+        self._transport.write(_pack(command))
         return future
 
     def close(self) -> None:
