@@ -6,6 +6,7 @@ used is settled afterwards, so a bucket may go below zero and then recovers. `ed
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 from uuid import UUID
 
@@ -56,7 +57,7 @@ def refill(bucket: Bucket | None, limit: int, now: int) -> float:
 def wait_ms(level: float, limit: int, needed: float) -> int:
     """How long until `needed` fits into a bucket, at most `LONGEST_RETRY_MS`."""
     missing = min(needed, limit) - level
-    return max(1, min(LONGEST_RETRY_MS, -(-int(missing * WINDOW_MS) // limit)))
+    return max(1, min(LONGEST_RETRY_MS, math.ceil(missing * WINDOW_MS / limit)))
 
 
 def reset_ms(remaining: int, limit: int) -> int:

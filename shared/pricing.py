@@ -31,7 +31,8 @@ class PriceList(NamedTuple):
 
     @property
     def is_zero(self) -> bool:
-        return not (self.credits_per_1k_input or self.credits_per_1k_output or self.credits_per_call)
+        rates = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input, self.credits_per_call)
+        return not any(rates)
 
 
 class Quote(NamedTuple):
@@ -39,7 +40,7 @@ class Quote(NamedTuple):
 
     bound           credits that it cannot exceed: the hold that is asked for
     minimum         credits without which it makes no sense: estimated input and a sensible output
-    input_tokens    estimated input tokens
+    input_tokens    estimated input tokens, never more than the input can be
     output_tokens   the output limit that `bound` pays for, over all choices
     cap             the caller's own limit in credits, or None
     """
@@ -89,12 +90,16 @@ def quote(
     minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
     if cap is not None:
         bound = max(min(bound, cap), 0)
-    return Quote(price, bound, minimum, input_estimate, output_tokens, cap)
+    return Quote(price, bound, minimum, least_input, output_tokens, cap)
 
 
 def affordable_output(quoted: Quote, credits: int) -> int:
     """How many output tokens `credits` buy after the estimated input is paid, at most the quote's own limit."""
     price = quoted.price
+    if price.is_zero:
+        return quoted.output_tokens
+    if credits < price.minimum_credits:
+        return 0
     if price.credits_per_1k_output == 0:
         return quoted.output_tokens if credits >= quoted.minimum else 0
     thousandths = (credits - price.credits_per_call) * 1000 - quoted.input_tokens * price.credits_per_1k_input

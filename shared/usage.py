@@ -74,6 +74,7 @@ def settle_usage(
     """Decide what a call used: the vendor's word where it is believable, the local count where it is not.
 
     `input_estimate` and `output_estimate` are local counts (tokens); `plausible_output` is the most that the call could give.
+    What was delivered is a token at least, also when it is no text that could be counted.
     A count above `IMPLAUSIBLE_FACTOR` times the plausible is a mistake, and an explicit zero is believed only if nothing was
     delivered. `estimated` is set as soon as one of the two main counts is ours.
     """
@@ -85,7 +86,7 @@ def settle_usage(
     output_tokens = told.output_tokens
     most = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
     if output_tokens is None or (output_tokens == 0 and delivered) or output_tokens > most:
-        output_tokens, estimated = output_estimate, True
+        output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
