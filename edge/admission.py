@@ -130,7 +130,7 @@ class Admission:
             self.services.limiter.give(self.ticket, usage.total_tokens)
             self.ticket = None
         settled = await settlement
-        self._log(item, settled)
+        self._report(item, settled)
         return settled
 
     async def _usage(self, hold: Hold) -> Usage:
@@ -151,7 +151,11 @@ class Admission:
             plausible_output=self._quote.output_tokens,
         )
 
-    def _log(self, item: Settlement, settled: Settled) -> None:
+    def _report(self, item: Settlement, settled: Settled) -> None:
+        usage = item.usage
+        self.services.metrics.record(
+            item.status or "", settled.credits, settled.overrun, usage.input_tokens, usage.output_tokens, item.first_token_ms
+        )
         self.services.call_log.write(
             {
                 "at": item.created_at,
@@ -159,8 +163,8 @@ class Admission:
                 "model": item.model,
                 "status": item.status,
                 "error": item.error_code,
-                "input_tokens": item.usage.input_tokens,
-                "output_tokens": item.usage.output_tokens,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
                 "credits": settled.credits,
                 "attempts": item.attempts,
                 "first_token_ms": item.first_token_ms,

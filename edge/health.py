@@ -1,13 +1,16 @@
-"""`/healthz`: the process lives. `/readyz`: it can serve; says which part cannot."""
+"""`/healthz`: the process lives. `/readyz`: it can serve; says which part cannot. `/metrics`: its counters, not for the public."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+from ipaddress import ip_address
 
 import orjson
-from quart import Blueprint, Response, current_app
+from quart import Blueprint, Response, current_app, request
 
 from edge.services import Services
+from shared.errors import NotFound
 
 health = Blueprint("health", __name__)
 
@@ -26,3 +29,25 @@ async def readyz() -> Response:
     status = "ok" if database and redis else "degraded" if database else "unavailable"
     body = {"status": status, "database": database, "redis": redis, "models": len(services.catalog.models)}
     return Response(orjson.dumps(body), status=200 if database else 503, content_type="application/json")
+
+
+@health.get("/metrics")
+async def metrics() -> Response:
+    """Prometheus' text: to this machine, or to who has `YOUT_METRICS_TOKEN`. To anybody else there is no such page."""
+    services: Services = current_app.extensions["services"]
+    token = services.settings.metrics_token
+    if token:
+        allowed = hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode())
+    else:
+        allowed = _is_loopback(request.remote_addr) and "x-forwarded-for" not in request.headers
+    if not allowed:
+        raise NotFound("There is no such page.")
+    body = services.metrics.render(len(services.calls), services.limiter.degraded)
+    return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ip_address(address or "").is_loopback
+    except ValueError:
+        return False

@@ -18,6 +18,7 @@ from edge.call_log import CallLog
 from edge.http_client import HttpClient
 from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
+from edge.metrics import Metrics
 from shared import catalog_reader
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
@@ -49,6 +50,7 @@ class Services:
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.call_log = CallLog()
+        self.metrics = Metrics()
         self.calls: set[asyncio.Task[Any]] = set()  # the running calls' tasks
         self.stopping = False
         self._background: set[asyncio.Task[Any]] = set()

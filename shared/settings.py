@@ -107,9 +107,6 @@ class Settings:
     fast_http: bool = _setting(
         True, "YOUT_FAST_HTTP", _boolean, "The faster HTTP/1.1 connection inside Hypercorn; false uses Hypercorn's own"
     )
-    upstream_client: str = _setting(
-        "native", "YOUT_UPSTREAM_CLIENT", str, "`native` (our HTTP/1.1 client) or `aiohttp` (honours proxy settings)"
-    )
     public_url: str = _setting("", "YOUT_PUBLIC_URL", str, "How customers reach the edge, for links; empty means its address")
     trusted_proxies: tuple[str, ...] = _setting(
         (), "YOUT_TRUSTED_PROXIES", _words, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
@@ -229,8 +226,6 @@ def _refuse_dangers(settings: Settings) -> None:
         raise SettingsError(
             "YOUT_EDGE_WORKERS (or WEB_CONCURRENCY) must be 1 with SQLite; set DATABASE_URL to PostgreSQL for more."
         )
-    if settings.upstream_client not in ("native", "aiohttp"):
-        raise SettingsError("YOUT_UPSTREAM_CLIENT must be native or aiohttp.")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("YOUT_LOG_LEVEL must be debug, info, warning or error.")
     if settings.bind_host not in ("127.0.0.1", "::1", "localhost") and settings.secret_key == DEVELOPMENT_SECRET:
