@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: it can serve; says which part cannot. `/metrics`: its counters, not for the public."""
+"""`/healthz`: the process lives. `/readyz`: it can serve, or which part cannot. `/metrics`: its counters, not for the public."""
 
 from __future__ import annotations
 
