@@ -1,0 +1,114 @@
+"""`yout up` with stand-in processes, as a process of its own that a test may stop, kill and read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.yout.command import Installation
+
+STANDIN = Path(__file__).with_name("standin.py")
+PATIENCE_SECONDS = 60
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on at the moment, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]
+
+
+def new_installation(folder: Path, **environment: str) -> Installation:
+    """An installation on free ports, without a secret of its own."""
+    settings = ("YOUT_EDGE_PORT", "YOUT_CONSOLE_PORT", "YOUT_VALKEY_PORT", "YOUT_LOCAL_PORT")
+    ports = dict(zip(settings, map(str, free_ports(4)), strict=True))
+    return Installation(folder, **{"SECRET_KEY": "", **ports, **environment})
+
+
+class Up:
+    """A running `yout up`. `manners` says how a stand-in behaves, by its name."""
+
+    def __init__(self, installation: Installation, manners: Mapping[str, str] | None = None) -> None:
+        self.folder = installation.folder
+        self.data = self.folder / "var"
+        manners = {"edge": "", "console": "", "worker": "", **(manners or {})}
+        procfile = self.folder / "Procfile"
+        procfile.write_text("".join(f"{name}: python {STANDIN} {name} {manner}\n" for name, manner in manners.items()))
+        self.output_file = self.folder / "output"
+        with self.output_file.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "yout", "up", "--no-local", "--procfile", str(procfile)],
+                cwd=self.folder,
+                env=installation.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    def wait_for(self, text: str) -> str:
+        """The output, as soon as it holds `text`."""
+        wait_until(lambda: text in self.output or self.process.poll() is not None, f"{text!r} in the output")
+        assert text in self.output, self.output
+        return self.output
+
+    def pids(self) -> list[int]:
+        """The stand-ins that were started, in whatever state they are."""
+        file = self.data / "pids"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def ends(self) -> list[str]:
+        """The stand-ins that were told to end, in that order."""
+        return (self.data / "ends").read_text().split()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and wait for the end."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code, when it is there."""
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def clean_up(self) -> None:
+        """Leave nothing behind, whatever the test did not see to."""
+        for pid in [self.process.pid, *self.pids()]:
+            if alive(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs. One that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def listening(port: int) -> bool:
+    """Whether somebody answers on this loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: object, what: str) -> None:
+    """Look at `condition()` until it holds; fail after a minute."""
+    assert callable(condition)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)

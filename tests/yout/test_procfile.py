@@ -1,0 +1,40 @@
+"""The Procfile is read as Heroku-like platforms read it, less the shell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingsError
+from yout.supervisor.procfile import PROJECT_PROCFILE, read_procfile
+
+
+def test_the_project_s_own_names_the_three_processes() -> None:
+    processes = read_procfile(PROJECT_PROCFILE)
+    assert list(processes) == ["edge", "console", "worker"]
+    assert processes["edge"] == [sys.executable, "-m", "edge"]
+    assert "release: yout migrate\n" in PROJECT_PROCFILE.read_text()
+
+
+def test_comments_quotes_and_programs(tmp_path: Path) -> None:
+    file = tmp_path / "Procfile"
+    file.write_text("# ours\n\nweb: python -m edge\nmy-clock: /bin/sleep '1 0'\nother: yout ledger sweep\n")
+    assert read_procfile(file) == {
+        "my-clock": ["/bin/sleep", "1 0"],
+        "other": [sys.executable, "-m", "yout", "ledger", "sweep"],
+    }
+
+
+@pytest.mark.parametrize("text", ["", "web: python -m edge\n", "edge python\n", "edge: 'open\n", ": x\n"])
+def test_what_is_no_procfile_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "Procfile"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="Procfile"):
+        read_procfile(file)
+
+
+def test_a_missing_procfile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_procfile(tmp_path / "Procfile")

@@ -1,0 +1,225 @@
+"""`yout up`: what it starts, what it prints, and that nothing is left of it however it ends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.yout.command import Installation
+from tests.yout.running import Up, alive, listening, new_installation, wait_until
+
+StartUp = Callable[..., Up]
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return new_installation(tmp_path)
+
+
+@pytest.fixture
+def start_up() -> Iterator[StartUp]:
+    """`start_up(installation, worker="stubborn")`: a `yout up` that is gone after the test."""
+    started: list[Up] = []
+
+    def start(installation: Installation, **manners: str) -> Up:
+        started.append(Up(installation, manners))
+        return started[-1]
+
+    yield start
+    for up in started:
+        up.clean_up()
+
+
+def port(installation: Installation, name: str) -> int:
+    return int(installation.environment[f"YOUT_{name}_PORT"])
+
+
+def printed(output: str, label: str) -> list[str]:
+    """The words behind a label of the welcome."""
+    [line] = [line for line in output.splitlines() if line.startswith(f"  {label}")]
+    return line.removeprefix(f"  {label}").split()
+
+
+def test_ctrl_c_stops_all_in_order_and_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
+    up = start_up(installation, worker="family")
+    output = up.wait_for("Yout is up")
+    assert "edge    | edge speaks" in output
+    assert len(up.pids()) == 4
+    assert all(alive(pid) for pid in up.pids())
+    assert listening(port(installation, "VALKEY"))
+    assert up.stop(signal.SIGINT) == 0
+    assert up.ends() == ["worker", "edge", "console"]
+    assert not any(alive(pid) for pid in up.pids())
+    assert not any(listening(port(installation, name)) for name in ("VALKEY", "EDGE", "CONSOLE"))
+
+
+def test_a_second_start_finds_all_as_it_was(installation: Installation, start_up: StartUp) -> None:
+    first = start_up(installation)
+    before = first.wait_for("Ctrl-C stops it")
+    with redis.Redis(port=port(installation, "VALKEY")) as client:
+        client.set("kept", "yes")
+    first.stop(signal.SIGTERM)
+    second = start_up(installation)
+    after = second.wait_for("Ctrl-C stops it")
+    with redis.Redis(port=port(installation, "VALKEY")) as client:
+        assert client.get("kept") == b"yes"
+    second.stop()
+    for label in ("Edge", "Console", "Staff", "Account", "API key"):
+        assert printed(after, label) == printed(before, label)
+    assert printed(after, "Account") == ["demo@localhost.localdomain", "15000000", "credits"]
+    assert installation.yout("ledger", "verify", "--json").data["accounts"] == 1
+
+
+def test_a_key_or_password_that_no_longer_works_is_not_printed(installation: Installation, start_up: StartUp) -> None:
+    first = start_up(installation)
+    [key] = printed(first.wait_for("Ctrl-C stops it"), "API key")
+    first.stop()
+    with sqlite3.connect(first.data / "yout.db") as database:
+        database.execute("UPDATE api_key SET revoked_at = 1")
+    installation.yout("staff", "password", "staff@localhost.localdomain")
+    second = start_up(installation)
+    output = second.wait_for("Ctrl-C stops it")
+    second.stop()
+    [fresh] = printed(output, "API key")
+    assert fresh.startswith("yout-")
+    assert fresh != key
+    assert "yout staff password" in " ".join(printed(output, "Staff"))
+
+
+def test_what_is_kept_is_kept_private(installation: Installation, start_up: StartUp) -> None:
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    up.stop()
+    assert stat.S_IMODE(up.data.stat().st_mode) == 0o700
+    for name in ("secret.key", "welcome.json"):
+        assert stat.S_IMODE((up.data / name).stat().st_mode) == 0o600
+    assert len((up.data / "secret.key").read_text().strip()) >= 32
+
+
+def test_the_printed_snippets_are_whole(installation: Installation, start_up: StartUp) -> None:
+    installation.yout("migrate")
+    installation.yout("channel", "create", "vendor", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1")
+    installation.yout("model", "create", "m-1", "--channel", "vendor", "--input", "1", "--output", "1")
+    up = start_up(installation)
+    output = up.wait_for("chunk.yout")
+    up.stop()
+    [key] = printed(output, "API key")
+    shell = shlex.split(output[output.index("curl -N") : output.index("Or into Python")].replace("\\\n", ""))
+    assert f"http://127.0.0.1:{port(installation, 'EDGE')}/v1/chat/completions" in shell
+    assert f"Authorization: Bearer {key}" in shell
+    body = json.loads(shell[shell.index("-d") + 1])
+    assert (body["model"], body["stream"]) == ("m-1", True)
+    python = output[output.index("from openai import") : output.index("chunk.yout)") + len("chunk.yout)")]
+    compile(python, "snippet", "exec")
+    assert repr(key).strip("'") in python
+
+
+def test_killing_the_supervisor_outright_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not any(alive(pid) for pid in up.pids()), "the end of the stand-ins")
+    wait_until(lambda: not listening(port(installation, "VALKEY")), "the end of Valkey")
+
+
+@pytest.mark.parametrize(("manner", "code"), [("dies 7", 7), ("dies 0", 1)])
+def test_a_process_that_ends_takes_the_stack_with_it(
+    installation: Installation, start_up: StartUp, manner: str, code: int
+) -> None:
+    up = start_up(installation, worker=manner)
+    assert up.wait() == code
+    assert f"worker ended with exit code {manner[-1]}" in up.output
+    assert not any(alive(pid) for pid in up.pids())
+    assert not listening(port(installation, "VALKEY"))
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installation, start_up: StartUp) -> None:
+    up = start_up(installation, worker="stubborn")
+    up.wait_for("Ctrl-C stops it")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for("Ctrl-C again")
+    assert up.stop(signal.SIGINT) == 0
+    assert "worker did not end in time and was killed" in up.output
+    assert not any(alive(pid) for pid in up.pids())
+
+
+@pytest.mark.parametrize("name", ["EDGE", "CONSOLE", "VALKEY"])
+def test_a_busy_port_is_told_before_anything_starts(installation: Installation, start_up: StartUp, name: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port(installation, name)))
+        other.listen()
+        up = start_up(installation)
+        assert up.wait() == 1
+    [line] = up.output.splitlines()
+    assert line.startswith(f"yout: Port {port(installation, name)} for {name.lower()} is in use; set YOUT_{name}_PORT")
+    assert up.pids() == []
+    assert not (up.data / "yout.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"YOUT_CONSOLE_PORT": "18765", "YOUT_EDGE_PORT": "18765"}, "edge and console cannot both listen on port 18765"),
+        ({"YOUT_BIND_HOST": "192.0.2.1", "SECRET_KEY": "s" * 32}, "set YOUT_EDGE_PORT or YOUT_BIND_HOST"),
+        ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL refuses"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_line(
+    tmp_path: Path, start_up: StartUp, settings: Mapping[str, str], says: str
+) -> None:
+    up = start_up(new_installation(tmp_path, **settings))
+    assert up.wait() == 1
+    [line] = up.output.splitlines()
+    assert says in line
+    assert "hidden" not in line
+    assert up.pids() == []
+
+
+def test_one_data_folder_is_for_one_stack(installation: Installation, start_up: StartUp) -> None:
+    first = start_up(installation)
+    first.wait_for("Ctrl-C stops it")
+    folder = installation.folder / "second"
+    folder.mkdir()
+    second = start_up(new_installation(folder, YOUT_DATA_DIR=str(first.data)))
+    assert second.wait() == 1
+    assert f"Another `yout up` (process {first.process.pid})" in second.output
+    assert first.stop() == 0
+
+
+def test_production_makes_and_prints_no_way_in(tmp_path: Path, start_up: StartUp) -> None:
+    installation = new_installation(tmp_path, YOUT_ENV="production", SECRET_KEY="0123456789abcdef" * 2)
+    up = start_up(installation)
+    output = up.wait_for("Ctrl-C stops it")
+    up.stop()
+    assert "yout-" not in output
+    assert "localdomain" not in output
+    assert not (up.data / "welcome.json").exists()
+    assert installation.yout("ledger", "verify", "--json").data["accounts"] == 0
+
+
+def test_a_redis_of_ones_own_is_used_instead(tmp_path: Path, start_up: StartUp, redis_url: str) -> None:
+    installation = new_installation(tmp_path, REDIS_URL=redis_url)
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    assert not listening(port(installation, "VALKEY"))
+    assert up.stop() == 0
+
+
+def test_a_program_that_is_not_there_is_told(installation: Installation, start_up: StartUp) -> None:
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    up.stop()
+    (installation.folder / "Procfile").write_text("edge: no-such-program\n")
+    done = installation.yout("up", "--no-local", "--procfile", "Procfile")
+    assert done.code == 1
+    assert "edge cannot be started" in done.err
+    assert not listening(port(installation, "VALKEY"))
