@@ -27,7 +27,10 @@ class Claim(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """One call that asks for a hold. Times in milliseconds UTC."""
+    """One call that asks for a hold. Times in milliseconds UTC.
+
+    `account` is the key's, where the caller knows it: for the order of locks alone (`lock_in_order`), never for the decision.
+    """
 
     call: UUID
     digest: str
@@ -37,6 +40,7 @@ class Reservation(NamedTuple):
     edge_process: UUID | None = None
     address: str = ""
     claim: Claim | None = None
+    account: UUID | None = None
 
 
 class Reserved(NamedTuple):

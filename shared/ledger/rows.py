@@ -13,6 +13,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import peewee
+import psycopg
+
 from shared.database import database, is_sqlite
 
 
@@ -67,12 +70,27 @@ def _marks(count: int) -> str:
 
 @contextmanager
 def pipelined() -> Iterator[None]:
-    """Send the statements inside without waiting for each answer: on PostgreSQL one round trip instead of one each."""
+    """Send the statements inside without waiting for each answer: on PostgreSQL one round trip instead of one each.
+
+    Raises Peewee's errors, also for what the driver reports at the end of the pipeline or while rows are read.
+    """
     if is_sqlite():
         yield
-    else:
+        return
+    try:
         with database.connection().pipeline():
             yield
+    except psycopg.Error as error:
+        kind = next(kind for base, kind in _ERRORS if isinstance(error, base))
+        raise kind(*error.args) from error
+
+
+_ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = (
+    (psycopg.OperationalError, peewee.OperationalError),
+    (psycopg.InterfaceError, peewee.InterfaceError),
+    (psycopg.IntegrityError, peewee.IntegrityError),
+    (psycopg.Error, peewee.DatabaseError),
+)
 
 
 def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -126,6 +144,17 @@ def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]
     lock = "" if is_sqlite() else " FOR UPDATE"  # SQLite has locked the whole file by BEGIN IMMEDIATE
     cursor = execute(f"SELECT id, balance, held, ledger_seq FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))])
     return lambda: {as_uuid(id): AccountState(balance, held, seq) for id, balance, held, seq in cursor}
+
+
+def lock_in_order(ids: Iterable[UUID]) -> None:
+    """Lock at once the accounts of a transaction that settles some calls and then reserves others.
+
+    Each of the two locks in order, but one after the other they could take a higher id before a lower one, and two processes
+    would wait for each other. A single account needs no order, and SQLite has one lock.
+    """
+    wanted = set(ids)
+    if len(wanted) > 1 and not is_sqlite():
+        lock_accounts(wanted)
 
 
 def change_accounts(changes: dict[UUID, tuple[int, int, int]]) -> None:

@@ -43,7 +43,8 @@ class Settlement(NamedTuple):
 class Settled(NamedTuple):
     """What a settlement did: `credits` charged, the `balance` after it, and what the call cost above that (`overrun`).
 
-    `fresh` is false when the call had been settled before, or has no hold: then nothing was changed.
+    `fresh` is false when the call had been settled before, or has no hold: then nothing was changed, and `credits` is what it was
+    charged the first time.
     """
 
     credits: int
@@ -58,15 +59,19 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
         pools, holds = read_pools(), read_holds()
     changes: dict[UUID, tuple[int, int, int]] = {}
-    entries, results = [], []
+    entries, results, late = [], [], []
+    charged = _read_charges(items, holds)
     for item in items:
-        amount, state = holds.get(item.call, (0, "none"))
+        amount, state = holds.get((item.call, item.account), (0, "none"))
         pool = pools.get(item.account, AccountState(0, 0, 0))
         if state not in ("held", "expired"):
-            results.append(Settled(0, pool.balance, fresh=False))
+            results.append(Settled(charged.get(item.call, 0), pool.balance, fresh=False))
             continue
+        if state == "expired" and item.status:
+            late.append(item)
         settled, after = _charge(item, pool, amount if state == "held" else 0)
-        holds[item.call] = (amount, "closed")
+        holds[item.call, item.account] = (amount, "closed")
+        charged[item.call] = settled.credits
         pools[item.account] = after
         balance, held, seq = changes.get(item.account, (0, 0, 0))
         changes[item.account] = (
@@ -78,6 +83,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
             entries.append((item.account, after.ledger_seq, "charge", -settled.credits, after.balance, item.call, now))
         results.append(settled)
     with pipelined():
+        _forget_expiry(late)
         _write(items, results, changes, entries, now)
     return results
 
@@ -86,7 +92,7 @@ def release(calls: Sequence[UUID], now: int) -> None:
     """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer."""
     rows = execute("SELECT id, account_id FROM hold WHERE id IN ? AND state = 'held'", [list(calls)]).fetchall()
     if rows:
-        settle([Settlement(as_uuid(call), as_uuid(account), 0) for call, account in rows], now)
+        settle([Settlement(as_uuid(call), as_uuid(account), 0, claimed=True) for call, account in rows], now)
 
 
 def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled, AccountState]:
@@ -99,11 +105,33 @@ def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled,
     return Settled(credits, after.balance, item.cost - credits), after
 
 
-def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[UUID, tuple[int, str]]]:
+def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[tuple[UUID, UUID], tuple[int, str]]]:
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
-    cursor = execute("SELECT id, amount, state FROM hold WHERE id IN ? AND account_id IN ?", [calls, accounts])
-    return lambda: {as_uuid(id): (amount, state) for id, amount, state in cursor}
+    cursor = execute("SELECT id, account_id, amount, state FROM hold WHERE id IN ? AND account_id IN ?", [calls, accounts])
+    return lambda: {(as_uuid(id), as_uuid(account)): (amount, state) for id, account, amount, state in cursor}
+
+
+def _read_charges(items: Sequence[Settlement], holds: dict[tuple[UUID, UUID], tuple[int, str]]) -> dict[UUID, int]:
+    """What calls that were settled before were charged then: their commit may have got no answer."""
+    again = [item for item in items if holds.get((item.call, item.account), (0, "none"))[1] == "settled"]
+    if not again:
+        return {}
+    accounts = sorted({item.account for item in again})
+    rows = execute(
+        "SELECT call, -amount FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'",
+        [accounts, [item.call for item in again]],
+    )
+    return {as_uuid(call): credits for call, credits in rows}
+
+
+def _forget_expiry(late: Sequence[Settlement]) -> None:
+    """Make room for the real usage rows of calls that the sweeper had given up."""
+    if late:
+        execute(
+            "DELETE FROM usage_ledger WHERE id IN ? AND account_id IN ? AND status = 'expired'",
+            [[item.call for item in late], sorted({item.account for item in late})],
+        )
 
 
 _ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at")

@@ -24,16 +24,17 @@ def sweep(now: int) -> int:
     expired = 0
     while True:
         with transaction():
-            batch = _expire_batch(now)
-        expired += batch
-        if batch < BATCH:
+            found, taken = _expire_batch(now)
+        expired += taken
+        if found < BATCH:
             break
     with transaction():
         _forget(now)
     return expired
 
 
-def _expire_batch(now: int) -> int:
+def _expire_batch(now: int) -> tuple[int, int]:
+    """How many abandoned holds were found, and how many of them nobody else had closed in the meantime."""
     rows = execute(
         "SELECT h.id, h.account_id FROM hold h LEFT JOIN edge_process e ON e.id = h.edge_process"
         " WHERE h.state = 'held' AND (h.expires_at < ? OR"
@@ -41,7 +42,7 @@ def _expire_batch(now: int) -> int:
         [now, now - SILENT_MS, BATCH],
     ).fetchall()
     if not rows:
-        return 0
+        return 0, 0
     accounts = sorted({as_uuid(account) for _, account in rows})
     calls = [as_uuid(call) for call, _ in rows]
     lock_accounts(accounts)()
@@ -55,7 +56,7 @@ def _expire_batch(now: int) -> int:
         released[as_uuid(row[1])] += row[5]
     change_accounts({account: (0, -amount, 0) for account, amount in released.items()})
     _record(taken, now)
-    return len(rows)
+    return len(rows), len(taken)
 
 
 _COLUMNS = (
@@ -76,9 +77,9 @@ def _record(taken: list[tuple[Any, ...]], now: int) -> None:
         for call, account, key, model, price, _, created in taken
     ]
     insert("usage_ledger", _COLUMNS, rows)
-    calls = [row[0] for row in rows]
-    if calls:
-        execute("DELETE FROM idempotency_claim WHERE call IN ? AND state = 'running'", [calls])
+    if rows:
+        calls, accounts = [row[0] for row in rows], sorted({row[1] for row in rows})
+        execute("DELETE FROM idempotency_claim WHERE account_id IN ? AND call IN ? AND state = 'running'", [accounts, calls])
 
 
 def _forget(now: int) -> None:
