@@ -1,0 +1,61 @@
+"""The response head: from the application's header list to bytes, with the framing that this server decides."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from .grammar import are_lines, lower_name
+
+_STATUS_LINES = {int(s): b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
+_FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding", b"keep-alive"})
+_BODILESS = frozenset({204, 304})
+
+Fields = Iterable[tuple[bytes, bytes]]
+
+
+class Answer:
+    """A response start, checked and held until its first body message: ``lines`` are the application's fields,
+    ``length`` the Content-Length it announced, ``closes`` whether it asked for the connection to end.
+    """
+
+    __slots__ = ("closes", "has_body", "length", "lines", "status")
+
+    def __init__(self, status: int, fields: Fields, method: str) -> None:
+        """Raises ValueError for a status or a field that must not go on the wire, TypeError for values not bytes."""
+        if not 200 <= status <= 999:
+            raise ValueError(f"A response status is between 200 and 999, not {status}")
+        self.status = status
+        self.length: int | None = None
+        self.closes = False
+        self.has_body = status not in _BODILESS and method != "HEAD"
+        parts: list[bytes] = []
+        for name, value in fields:
+            lowered = lower_name(name)
+            if lowered is None:
+                raise ValueError(f"{name!r} is not a header name")
+            if lowered in _FRAMING:
+                self._read_framing(lowered, value)
+            else:
+                parts.append(b"%b: %b\r\n" % (name, value))
+        self.lines = b"".join(parts)
+        if not are_lines(self.lines, len(parts)):
+            raise ValueError("A response header holds a line break or another control character")
+
+    def _read_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length":
+            if self.length is not None or not value.isdigit():
+                raise ValueError(f"A response has one content-length, a decimal number, not {value!r}")
+            self.length = int(value)
+        elif name == b"connection" and b"close" in value.lower():
+            self.closes = True
+        # The rest is this hop's own business: keep-alive and chunking are decided here.
+
+    def render(self, server_headers: bytes, *, chunked: bool, close: bool) -> bytes:
+        """The head with its empty line; ``server_headers`` (date, server) are lines with their CRLF."""
+        status_line = _STATUS_LINES.get(self.status) or b"HTTP/1.1 %d \r\n" % self.status
+        framing = b""
+        if chunked:
+            framing = b"transfer-encoding: chunked\r\n"
+        elif self.length is not None and self.status != 204:  # RFC 9110, section 8.6: none with a 204
+            framing = b"content-length: %d\r\n" % self.length
+        ending = b"connection: close\r\n\r\n" if close else b"\r\n"
+        return b"".join((status_line, self.lines, framing, server_headers, ending))

@@ -1,0 +1,29 @@
+"""What one connection may cost: sizes in bytes, times in seconds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a connection; every one can be reached by a hostile peer, so none is infinite.
+
+    ``head_bytes`` covers the request line and all header lines, ``head_fields`` their number; ``unread_bytes`` is
+    the body (or the pipelined bytes) held before the socket is no longer read. ``header_seconds`` runs from the first
+    byte of a head to its end, ``body_seconds`` from one piece of an awaited body to the next, ``write_seconds``
+    is the window in which a peer has to take at least one byte of what is waiting for it. After an early close
+    the peer's bytes are thrown away for ``linger_seconds`` or ``linger_bytes``, so that it can read the answer.
+    """
+
+    head_bytes: int = 64 * 1024
+    head_fields: int = 100
+    unread_bytes: int = 64 * 1024
+    header_seconds: float = 30.0
+    body_seconds: float = 60.0
+    write_seconds: float = 60.0
+    linger_seconds: float = 2.0
+    linger_bytes: int = 1024 * 1024
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Limits.{name} must be above zero, not {getattr(self, name)!r}")

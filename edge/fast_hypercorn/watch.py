@@ -1,0 +1,67 @@
+"""The two deadlines of a connection, on one timer."""
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+
+class Watch:
+    """Calls ``on_read_late`` and ``on_write_late`` when their deadline has passed.
+
+    Moving a deadline is an assignment: the one timer stays where it is when it fires no later than needed, looks at
+    the clock when it fires, and only then goes on to the deadline of the day. A request therefore costs no timer.
+    """
+
+    __slots__ = ("_handle", "_loop", "_on_read_late", "_on_write_late", "_read_at", "_wakes_at", "_write_at")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_read_late: Callable[[], None], on_write_late: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._on_read_late = on_read_late
+        self._on_write_late = on_write_late
+        self._read_at = inf
+        self._write_at = inf
+        self._wakes_at = inf
+        self._handle: asyncio.TimerHandle | None = None
+
+    def expect_read(self, seconds: float) -> None:
+        """The peer has ``seconds`` from now; infinity takes the deadline away."""
+        self._read_at = seconds if seconds == inf else self._arm(seconds)
+
+    def expect_write(self, seconds: float) -> None:
+        """The same for the peer's taking of what we wrote."""
+        self._write_at = seconds if seconds == inf else self._arm(seconds)
+
+    def stop(self) -> None:
+        """No more calls."""
+        self._read_at = self._write_at = inf
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _arm(self, seconds: float) -> float:
+        at = self._loop.time() + seconds
+        if at < self._wakes_at:
+            self._wake_at(at)
+        return at
+
+    def _wake_at(self, at: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._wakes_at = at
+        self._handle = self._loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._handle = None
+        self._wakes_at = inf
+        now = self._loop.time()
+        if self._read_at <= now:
+            self._read_at = inf
+            self._on_read_late()
+        if self._write_at <= now:
+            self._write_at = inf
+            self._on_write_late()
+        nearest = min(self._read_at, self._write_at)
+        if nearest < self._wakes_at:
+            self._wake_at(nearest)
