@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
@@ -75,6 +76,7 @@ class Admission:
                     edge_process=services.process_id,
                     address=caller.address,
                     claim=caller.claim,
+                    account=caller.limits.account,
                 )
             )
         except BaseException as error:
@@ -136,20 +138,15 @@ class Admission:
     async def _usage(self, hold: Hold) -> Usage:
         if not hold.delivered:
             return Usage(0, 0)
-        told = hold.told()
-        input_estimate = output_estimate = 0
-        if told.input_tokens is None or told.output_tokens is None or not (told.input_tokens and told.output_tokens):
-            # The first count loads a vocabulary, and a long one takes milliseconds: never on the event loop.
-            loop = asyncio.get_running_loop()
-            input_estimate = await loop.run_in_executor(self.services.counter, tokens.count, text_of(self._call.body))
-            output_estimate = await loop.run_in_executor(self.services.counter, tokens.count, hold.text())
-        return settle_usage(
-            told,
-            input_estimate=input_estimate or self._call.input_estimate,
-            output_estimate=output_estimate,
-            delivered=True,
-            plausible_output=self._quote.output_tokens,
-        )
+        decide = partial(settle_usage, hold.told(), delivered=True, plausible_output=self._quote.output_tokens)
+        usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
+        if not usage.estimated:
+            return usage
+        # The first count loads a vocabulary, and a long one takes milliseconds: never on the event loop.
+        loop = asyncio.get_running_loop()
+        input_count = await loop.run_in_executor(self.services.counter, tokens.count, text_of(self._call.body))
+        output_count = await loop.run_in_executor(self.services.counter, tokens.count, hold.text())
+        return decide(input_estimate=input_count or self._call.input_estimate, output_estimate=output_count)
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

@@ -20,7 +20,7 @@ import peewee
 from shared.clock import now_ms
 from shared.database import drop_connection, transaction
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
-from shared.ledger import Reservation, Reserved, Settled, Settlement, release, reserve, settle
+from shared.ledger import Reservation, Reserved, Settled, Settlement, lock_in_order, release, reserve, settle
 
 log = logging.getLogger("yout.ledger")
 
@@ -52,7 +52,9 @@ class LedgerQueue:
         self._busy = False
         self._scheduled = False
         self._failures = 0
-        self._doubtful: list[UUID] = []  # reservations whose commit got no answer; owned by the thread
+        # Owned by the thread: reservations whose commit is under way, and those whose commit got no answer.
+        self._committing: list[UUID] = []
+        self._doubtful: list[UUID] = []
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -61,14 +63,23 @@ class LedgerQueue:
 
     async def reserve(self, ask: Reservation) -> Reserved:
         """Take a hold. Raises what `shared.ledger.reserve` decided, or `DatabaseUnavailable`."""
-        result = await self._submit(self._reservations, ask)
+        future = self._submit(self._reservations, ask)
+        try:
+            result = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # cancelled between the commit and this task's turn
+                self._give_back(ask, future.result())
+            raise
         if isinstance(result, RequestRefused | Unavailable):
             raise result
         taken: Reserved = result
         return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
-        """Queue a settlement at once; the future tells when it is durable. A lost database is waited for, not given up on."""
+        """Queue a settlement at once; the future tells when it is durable. A lost database is waited for, not given up on.
+
+        The future raises `DatabaseUnavailable` for a settlement that the database refuses; its hold is left to the sweeper.
+        """
         return self._submit(self._settlements, item)
 
     def run(self, job: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -109,10 +120,12 @@ class LedgerQueue:
         for waiting, result in results:
             if result is _RETRY:
                 continue
-            if not waiting.future.done():
+            if waiting.future.done():  # the caller left while it waited
+                self._give_back(waiting.item, result)
+            elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
+                waiting.future.set_exception(result)
+            else:
                 waiting.future.set_result(result)
-            elif isinstance(result, Reserved):  # the caller left while it waited: nobody else will give this hold back
-                self.settle(Settlement(waiting.item.call, result.account, 0))
         if again:
             self._settlements[:0] = again
             delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
@@ -121,6 +134,11 @@ class LedgerQueue:
         else:
             self._failures = 0
             self._kick()
+
+    def _give_back(self, ask: Any, result: Any) -> None:
+        """Nobody else will release a hold whose caller never heard of it, nor its Idempotency-Key."""
+        if isinstance(result, Reserved):
+            self.settle(Settlement(ask.call, result.account, 0, claimed=ask.claim is not None))
 
     # --- in the ledger's thread
 
@@ -137,7 +155,7 @@ class LedgerQueue:
         except LOST_CONNECTION as error:
             log.warning("the database is away: %s", type(error).__name__)
             drop_connection()
-            self._doubtful += [waiting.item.call for waiting in reservations]
+            self._doubtful += self._committing
             refused = DatabaseUnavailable()
             return [*((waiting, _RETRY) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
         except Exception:
@@ -156,12 +174,19 @@ class LedgerQueue:
         if not (settlements or reservations):
             return []
         now = now_ms()
-        with transaction():
-            if self._doubtful:
+        self._committing = []
+        if self._doubtful:
+            with transaction():
                 release(self._doubtful, now)
+            self._doubtful.clear()
+        with transaction():
+            if settlements and reservations:
+                lock_in_order(
+                    waiting.item.account for waiting in (*settlements, *reservations) if waiting.item.account is not None
+                )
             settled = settle([waiting.item for waiting in settlements], now) if settlements else []
             reserved = reserve([waiting.item for waiting in reservations], now) if reservations else []
-        self._doubtful.clear()
+            self._committing = [waiting.item.call for waiting in reservations]
         return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
 
     def _run_job(self, job: Callable[[], Any]) -> Any:
@@ -170,4 +195,7 @@ class LedgerQueue:
                 return job()
         except LOST_CONNECTION:
             drop_connection()
+            return DatabaseUnavailable()
+        except Exception:  # the thread must live on: everybody's money waits for it
+            log.exception("a job was refused by the database")
             return DatabaseUnavailable()
