@@ -34,7 +34,7 @@ def _snippets(edge: str, welcome: Welcome) -> list[str]:
         "",
         curl_snippet(edge, welcome.key, welcome.model),
         "",
-        "Or into Python, with OpenAI's SDK (pip install openai):",
+        "Or into Python, with OpenAI's SDK (.venv/bin/python has it):",
         "",
         python_snippet(edge, welcome.key, welcome.model),
     ]
