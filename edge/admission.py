@@ -24,7 +24,7 @@ from edge.requests import text_of
 from edge.services import Services
 from shared import tokens
 from shared.clock import now_ms
-from shared.errors import InvalidKey
+from shared.errors import InvalidKey, YoutError
 from shared.ledger import Claim, Reservation, Settled, Settlement
 from shared.limits import KeyLimits
 from shared.pricing import Quote, charge
@@ -83,8 +83,11 @@ class Admission:
             services.limiter.give(self.ticket, 0)
             if isinstance(error, InvalidKey):
                 services.keys.forget(caller.digest)
+            if isinstance(error, YoutError):
+                error.standing = self.ticket.standing
             raise
         services.keys.learn(caller.digest, taken)
+        services.calls.admitted(taken.api_key)
         self.hold = Hold(self.call_id, call, self._quote, taken)
         return self.hold
 
@@ -92,7 +95,8 @@ class Admission:
         if self.settling or self.hold is None:
             return
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.services.spawn(self._settle("cancelled", "client_closed"))
+            cut_by = self.services.calls.cut_by()
+            self.services.spawn(self._settle("cancelled", "client_closed" if cut_by is None else face(cut_by).code))
             return
         settlement = self.services.spawn(self._settle("failed", face(error).code))
         await asyncio.wait([settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released

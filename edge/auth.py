@@ -17,7 +17,7 @@ import peewee
 from shared import keys
 from shared.clock import now_ms
 from shared.database import drop_connection
-from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey
+from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
 from shared.ledger import OwnLimits, Reserved
 from shared.limits import KeyLimits, Limits, narrower
 from shared.models import Account, ApiKey, Plan, Subscription
@@ -61,6 +61,17 @@ class Keys:
         """The key was refused."""
         self._known.pop(digest, None)
 
+    async def first_refusal(self, digest: str, error: RequestRefused) -> RequestRefused:
+        """`error`, which speaks against a request before its key was read; unless the key itself is no good."""
+        try:
+            await self.look_up(digest)
+        except RequestRefused as refusal:
+            self.forget(digest)
+            return refusal
+        except DatabaseUnavailable:
+            pass
+        return error
+
     async def look_up(self, digest: str) -> KeyRow:
         """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`."""
         loop = asyncio.get_running_loop()
@@ -92,6 +103,15 @@ def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
     return keys.digest(text)
 
 
+def objection(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:
+    """What speaks against a key with these columns at `now` (milliseconds UTC); None when it is good."""
+    if revoked_at is not None or (expires_at is not None and expires_at <= now):
+        return InvalidKey()
+    if account_status != "active":
+        return AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    return None
+
+
 def _read_key(digest: str) -> KeyRow:
     query = (
         ApiKey.select(
@@ -111,8 +131,7 @@ def _read_key(digest: str) -> KeyRow:
     if row is None:
         raise InvalidKey
     key, account, expires_at, revoked_at, allowed_models, status, *own = row
-    if revoked_at is not None or (expires_at is not None and expires_at <= now_ms()):
-        raise InvalidKey
-    if status != "active":
-        raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    refusal = objection(revoked_at, expires_at, status, now_ms())
+    if refusal is not None:
+        raise refusal
     return KeyRow(key, account, allowed_models, OwnLimits(*own))

@@ -8,6 +8,7 @@ It yields bytes to relay, and at last `Finished`. What the caller's HTTP looks l
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from edge.admission import Admission, Caller
 from edge.services import Services
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
-from shared.errors import InsufficientCredits, InvalidRequest, ModelNotFound
+from shared.errors import InsufficientCredits, InvalidRequest, ModelNotFound, RequestRefused
 from shared.ledger import Settled
 from shared.limits import Standing
 from shared.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
@@ -44,17 +45,22 @@ async def exchange(
 ) -> AsyncGenerator[Admitted | bytes | Finished, None]:
     """Serve one call. `cap` is the caller's own limit in credits. Raises the errors of `shared.errors`."""
     model = services.catalog.models.get(call.model)
-    if model is None or model.kind != "chat":
-        raise ModelNotFound(call.model)
-    quoted = quote_call(model, call, cap)
+    try:
+        if model is None or model.kind != "chat":
+            raise ModelNotFound(call.model)
+        quoted = quote_call(model, call, cap)
+    except RequestRefused as refusal:
+        raise await services.keys.first_refusal(caller.digest, refusal) from None
     admission = Admission(services, call_id, caller, call, quoted)
     async with admission as hold:
         assert admission.ticket is not None  # noqa: S101  (taken on entering)
         yield Admitted(admission.ticket.standing)
         if call.stream:
-            async for relay in upstream.stream(services, call, model.routes, hold):
-                hold.relayed()
-                yield relay
+            # Closed by hand: left to the garbage collector, the upstream would work on while the call is settled.
+            async with aclosing(upstream.stream(services, call, model.routes, hold)) as relays:
+                async for relay in relays:
+                    hold.relayed()
+                    yield relay
             assert hold.reader is not None  # noqa: S101  (a stream that ended had one)
             hold.relayed()
             body, frame = hold.reader.tail(), hold.reader.frame()

@@ -16,7 +16,7 @@ from edge.exchange import exchange
 from edge.responses import Headers, Send, respond, send_error
 from edge.services import Services
 from shared.clock import new_id
-from shared.errors import InvalidRequest, RequestTooLarge, YoutError
+from shared.errors import InvalidRequest, RequestRefused, RequestTooLarge, YoutError
 from shared.ledger import Claim
 
 Scope = dict[str, Any]
@@ -54,40 +54,36 @@ def chat_completions(services: Services) -> Handler:
             wanted = _read_headers(scope)
             digest = bearer(wanted.authorization, wanted.x_api_key)
             body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
-            call = requests.chat(body)
-            caller = Caller(
-                digest,
-                await services.keys.limits(digest),
-                peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies),
-                _claim(wanted.idempotency_key, body),
-            )
-            events = exchange(services, call_id, caller, call, _cap(wanted.max_credits))
+            limits = await services.keys.limits(digest)
+            address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
+            try:
+                call = requests.chat(body)
+                caller = Caller(digest, limits, address, _claim(wanted.idempotency_key, body))
+                cap = _cap(wanted.max_credits)
+            except RequestRefused as refusal:
+                raise await services.keys.first_refusal(digest, refusal) from None
         except _Gone:
             return
         except YoutError as error:
             await send_error(send, error, headers)
             return
+        events = exchange(services, call_id, caller, call, cap)
         await _until_gone(services, receive, respond(services, send, events, call, headers))
 
     return handle
 
 
 async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
-    """Do `work`; cancel it as soon as the client is gone or the process must stop.
-
-    The task registers itself in `services.calls`: a shutdown cancels those still running when the drain time is over.
-    """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  (an ASGI server runs us in one)
-    watch = asyncio.get_running_loop().create_task(_watch(receive, task))
-    services.calls.add(task)
+    """Do `work`; cancel it as soon as the client is gone. In `services.calls` others find it who may have to cut it off."""
+    running = services.calls.begin()
+    watch = asyncio.get_running_loop().create_task(_watch(receive, running.task))
     try:
         await work
     except asyncio.CancelledError:
         if not watch.done():  # not the client: the server is stopping
             raise
     finally:
-        services.calls.discard(task)
+        services.calls.end(running)
         watch.cancel()
 
 

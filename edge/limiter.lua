@@ -1,9 +1,9 @@
 -- Rate limits for a batch of calls, all or nothing for each call: requests a minute, tokens a minute, calls at once.
 --
 -- ARGV holds one operation after another; KEYS holds, for every scope of every operation, its bucket (hash) and its leases (sorted set):
---   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ...} or {1|2|3, wait_ms, limit}
+--   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ...} or {1|2|3, wait_ms, limit, ...}
 --   give  "g" call tokens scopes, then for each scope: tpm                            -> {0}
--- A granted take answers {0, limit_requests, remaining_requests, limit_tokens, remaining_tokens} of the narrowest scope.
+-- Where the dots are: limit_requests, remaining_requests, limit_tokens, remaining_tokens, of the narrowest scope or the refusing one.
 -- A refused one says what was short: 1 requests, 2 tokens, 3 calls at once. It takes nothing, also not from its other scopes.
 
 local WINDOW = 60000
@@ -39,9 +39,13 @@ local function take()
     local held = redis.call('HMGET', bucket, 'r', 't', 'at')
     local r, t = level(held[1], held[3], rpm), level(held[2], held[3], tpm)
     redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
-    if r < 1 then refused = refused or {1, wait(r, rpm, 1), rpm}
-    elseif t < math.min(tokens, tpm) then refused = refused or {2, wait(t, tpm, tokens), tpm}
-    elseif redis.call('ZCARD', leases) >= most then refused = refused or {3, 1000, most} end
+    local short, pause, limit
+    if r < 1 then short, pause, limit = 1, wait(r, rpm, 1), rpm
+    elseif t < math.min(tokens, tpm) then short, pause, limit = 2, wait(t, tpm, tokens), tpm
+    elseif redis.call('ZCARD', leases) >= most then short, pause, limit = 3, 1000, most end
+    if short then
+      refused = refused or {short, pause, limit, rpm, math.floor(r), tpm, math.max(0, math.floor(t))}
+    end
     found[i] = {bucket, leases, r - 1, t - tokens, rpm, tpm}
   end
   if refused then return refused end

@@ -26,6 +26,7 @@ SOCKET_SECONDS = 0.5
 GIVE_SECONDS = 0.02  # a call that is over waits so long for a take to go with
 PAUSE_SECONDS = 1.0  # after a failure Redis is left alone for so long
 LARGEST_BATCH = 128
+MOST_OWED = 10_000
 MOST_LOCAL = 20_000
 SHORT_OF = {1: "requests per minute", 2: "tokens per minute", 3: "calls at once"}
 CONCURRENCY_RETRY_MS = 1_000
@@ -66,6 +67,7 @@ class Limiter:
         self._script = RedisScript(url, SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Take | _Give] = []
+        self._owed: list[_Give] = []  # what Redis must hear when it is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
@@ -84,11 +86,16 @@ class Limiter:
             future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
             self._waiting.append(_Take(call, scopes, tokens, future))
             self._start()
-            answer = await future
+            try:
+                answer = await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():  # cancelled between the answer and this task's turn
+                    self._give_back(call, scopes, tokens, future.result())
+                raise
         if answer is None:
             return Ticket(call, limits, tokens, self._local.take(call, scopes, tokens), local=True)
         if answer[0]:
-            raise RateLimited(SHORT_OF[answer[0]], answer[2], answer[1])
+            raise RateLimited(SHORT_OF[answer[0]], answer[2], answer[1], Standing(*answer[3:]))
         return Ticket(call, limits, tokens, Standing(*answer[1:]), local=False)
 
     def give(self, ticket: Ticket, used_tokens: int) -> None:
@@ -96,10 +103,8 @@ class Limiter:
         scopes = _scopes(ticket.limits)
         if ticket.local:
             self._local.give(ticket.call, scopes, ticket.tokens - used_tokens)
-        elif not self.degraded:
-            self._waiting.append(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
-            if self._timer is None:  # it goes with the next take, or alone when none comes
-                self._timer = asyncio.get_running_loop().call_later(GIVE_SECONDS, self._start)
+        else:
+            self._return(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
 
     async def ping(self) -> bool:
         """Whether Redis answers."""
@@ -112,29 +117,65 @@ class Limiter:
             await self._running
         self._script.close()
 
+    def _return(self, give: _Give) -> None:
+        if self.degraded:
+            self._owe(give)
+            return
+        self._waiting.append(give)
+        self._start_within(GIVE_SECONDS)  # it goes with the next take, or alone when none comes
+
+    def _give_back(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
+        """The caller of a take has left before it heard the answer."""
+        if answer is not None and answer[0] == 0:
+            self._return(_Give(call, scopes, tokens))
+
+    def _owe(self, give: _Give) -> None:
+        if len(self._owed) < MOST_OWED:
+            self._owed.append(give)
+
+    def _start_within(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._start)
+
     def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self.degraded:
+            self._waiting, self._owed = [*self._owed, *self._waiting] if self._owed else self._waiting, []
         if self._running is None and self._waiting:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
-            answers: list[list[int] | None]
             try:
                 answers = await self._script.run(*_arguments(batch, self._lease_ms))
             except RedisFailed as error:
                 log.warning("Redis is away (%s): limits are kept by this process alone", error)
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
-                answers = [None] * len(batch)
+                self._leave_alone(batch)
+                break
             for operation, answer in zip(batch, answers, strict=True):
-                if isinstance(operation, _Take) and not operation.future.done():
+                if isinstance(operation, _Give):
+                    continue
+                if operation.future.done():
+                    self._give_back(operation.call, operation.scopes, operation.tokens, answer)
+                else:
                     operation.future.set_result(answer)
-                elif isinstance(operation, _Take) and answer is not None and answer[0] == 0:
-                    self._waiting.append(_Give(operation.call, operation.scopes, operation.tokens))  # its caller has left
         self._running = None
+
+    def _leave_alone(self, unanswered: list[_Take | _Give]) -> None:
+        """Decide here what waits for Redis, and remember which slots it must free, should it come back with its memory."""
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
+        for operation in (*unanswered, *self._waiting):
+            if isinstance(operation, _Give):
+                self._owe(operation)
+                continue
+            self._owe(_Give(operation.call, operation.scopes, 0))  # it may have been granted without our hearing of it
+            if not operation.future.done():
+                operation.future.set_result(None)
+        self._waiting = []
+        self._start_within(PAUSE_SECONDS + GIVE_SECONDS)
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
@@ -174,12 +215,13 @@ class LocalLimiter:
         levels = [self._levels(scope, now) for scope in scopes]
         for scope, (requests, left) in zip(scopes, levels, strict=True):
             limits = scope.limits
+            standing = Standing(limits.rpm, int(requests), limits.tpm, max(0, int(left)))
             if requests < 1:
-                raise RateLimited(SHORT_OF[1], limits.rpm, wait_ms(requests, limits.rpm, 1))
+                raise RateLimited(SHORT_OF[1], limits.rpm, wait_ms(requests, limits.rpm, 1), standing)
             if left < min(tokens, limits.tpm):
-                raise RateLimited(SHORT_OF[2], limits.tpm, wait_ms(left, limits.tpm, tokens))
+                raise RateLimited(SHORT_OF[2], limits.tpm, wait_ms(left, limits.tpm, tokens), standing)
             if len(self._slots.get(scope.name, ())) >= limits.concurrency:
-                raise RateLimited(SHORT_OF[3], limits.concurrency, CONCURRENCY_RETRY_MS)
+                raise RateLimited(SHORT_OF[3], limits.concurrency, CONCURRENCY_RETRY_MS, standing)
         for scope, (requests, left) in zip(scopes, levels, strict=True):
             self._store(scope.name, Bucket(requests - 1, now), Bucket(left - tokens, now))
             self._slots.setdefault(scope.name, set()).add(call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from edge.errors import render, render_frame
 from edge.exchange import Admitted, Finished
 from edge.services import Services
-from shared.errors import Stopping, YoutError
+from shared.errors import YoutError
 from shared.limits import Standing, reset_ms
 from shared.providers.base import ChatCall
 
@@ -54,15 +55,17 @@ async def send_json(send: Send, status: int, headers: Headers, body: bytes) -> N
 async def send_error(send: Send, error: BaseException, headers: Headers) -> None:
     """`error` as the table gives it."""
     problem = render(error)
-    await send_json(send, problem.status, [*headers, *problem.headers], problem.body)
+    standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
+    await send_json(send, problem.status, [*headers, *standing, *problem.headers], problem.body)
 
 
 async def respond(services: Services, send: Send, events: Events, call: ChatCall, headers: Headers) -> None:
     """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
-    if call.stream:
-        await _Stream(services, send, call, headers).run(events)
-    else:
-        await _respond_whole(services, send, events, headers)
+    async with aclosing(events):  # left to the garbage collector, its hold would outlive the answer
+        if call.stream:
+            await _Stream(services, send, call, headers).run(events)
+        else:
+            await _respond_whole(services, send, events, headers)
 
 
 async def _respond_whole(services: Services, send: Send, events: Events, headers: Headers) -> None:
@@ -71,12 +74,13 @@ async def _respond_whole(services: Services, send: Send, events: Events, headers
             if isinstance(event, Admitted):
                 headers += rate_headers(event.standing)
             elif isinstance(event, Finished):
-                body = orjson.dumps({**event.body, "yout": _yout(event)})
+                body = orjson.dumps({**event.body, "usage": _told_usage(event), "yout": _yout(event)})
                 await send_json(send, 200, [*headers, _JSON], body)
     except asyncio.CancelledError:
-        if not services.stopping:
+        cut_by = services.calls.cut_by()
+        if cut_by is None:
             raise
-        await send_error(send, Stopping(), headers)
+        await send_error(send, cut_by, headers)
     except Exception as error:
         await send_error(send, _reported(error), headers)
 
@@ -92,12 +96,15 @@ class _Stream:
         self._loop = asyncio.get_running_loop()
         self._begun = False
         self._writing = False
+        self._keepalive: asyncio.Task[None] | None = None
         self._last_write = self._loop.time()
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(KEEPALIVE_FIRST_SECONDS, self._tick)
 
     async def run(self, events: Events) -> None:
         try:
             async for event in events:
+                if self._keepalive is not None:
+                    await self._finish_keepalive()
                 if isinstance(event, bytes):
                     await self._write(event)
                 elif isinstance(event, Admitted):
@@ -105,16 +112,27 @@ class _Stream:
                 else:
                     await self._write(_ending(self._call, event), more=False)
         except asyncio.CancelledError:
-            if not self._services.stopping:
+            cut_by = self._services.calls.cut_by()
+            if cut_by is None:
                 raise
-            await self._fail(Stopping())
+            await events.aclose()  # settles, also when the last words cannot be written because nobody reads
+            await self._fail(cut_by)
         except Exception as error:
             await self._fail(_reported(error))
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            if self._keepalive is not None:
+                self._keepalive.cancel()
+
+    async def _finish_keepalive(self) -> None:
+        """Let a comment that is being written go first: two writers at once could tear an event, or the headers."""
+        if self._keepalive is not None:
+            await asyncio.wait([self._keepalive])
+            self._keepalive = None
 
     async def _fail(self, error: Exception) -> None:
+        await self._finish_keepalive()
         if self._begun:
             await self._write(render_frame(error), more=False)
         else:
@@ -137,7 +155,7 @@ class _Stream:
         patience = KEEPALIVE_SECONDS if self._begun else KEEPALIVE_FIRST_SECONDS
         silent = self._loop.time() - self._last_write
         if silent >= patience - 0.01 and not self._writing:
-            self._services.spawn(self._write(KEEPALIVE))
+            self._keepalive = self._services.spawn(self._write(KEEPALIVE))
             silent, patience = 0.0, KEEPALIVE_SECONDS
         self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
 
@@ -160,6 +178,12 @@ def _ending(call: ChatCall, event: Finished) -> bytes:
         return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
     usage = {**event.frame, "choices": [], "usage": _usage(event), "yout": _yout(event)}
     return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
+
+
+def _told_usage(event: Finished) -> Any:
+    """The vendor's own account of usage with all its details; ours where it gave none that could be believed."""
+    told = event.body.get("usage")
+    return told if isinstance(told, dict) and not event.usage.estimated else _usage(event)
 
 
 def _usage(event: Finished) -> dict[str, Any]:

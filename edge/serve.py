@@ -106,13 +106,16 @@ class _Parent:
             if not self._stopping:
                 log.error("worker %d ended (%d); starting another", child, os.waitstatus_to_exitcode(status))
                 time.sleep(RESTART_PAUSE_SECONDS)
-                self._start()
+                if not self._stopping:
+                    self._start()
         return 0
 
     def _start(self) -> None:
         child = os.fork()
         if child:
             self._children.add(child)
+            if self._stopping:  # the signal came between: `_stop` did not know of this one
+                os.kill(child, signal.SIGTERM)
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

@@ -13,16 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+from edge import revocation
 from edge.auth import Keys
 from edge.call_log import CallLog
 from edge.http_client import HttpClient
 from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
 from edge.metrics import Metrics
+from edge.running import RunningCalls
 from shared import catalog_reader
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
 from shared.database import database, drop_connection
+from shared.errors import Stopping
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
 from shared.routing import Health
@@ -51,8 +54,7 @@ class Services:
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.call_log = CallLog()
         self.metrics = Metrics()
-        self.calls: set[asyncio.Task[Any]] = set()  # the running calls' tasks
-        self.stopping = False
+        self.calls = RunningCalls()
         self._background: set[asyncio.Task[Any]] = set()
         self._secrets: dict[str, str] = {}
         self._pseudonym_key = derive_key(settings.secret_key, "pseudonym")
@@ -64,7 +66,12 @@ class Services:
         services = cls(settings)
         await services._load_catalog()
         await services.ledger.run(services._announce)
-        services._loops = [asyncio.create_task(services._poll_catalog()), asyncio.create_task(services._beat())]
+        loops = (
+            services._poll_catalog(),
+            services._beat(),
+            revocation.watch(services.calls, services._read, settings.call_seconds),
+        )
+        services._loops = [asyncio.create_task(loop) for loop in loops]
         return services
 
     async def close(self) -> None:
@@ -82,11 +89,9 @@ class Services:
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""
-        if self.calls:
-            await asyncio.wait(self.calls, timeout=seconds)
-        self.stopping = True
-        for task in self.calls:
-            task.cancel()
+        await self.calls.wait(seconds)
+        for call in self.calls:
+            call.cut(Stopping())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` in a task of its own, which the end of its request does not cancel and the end of the process awaits."""

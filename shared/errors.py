@@ -29,9 +29,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from shared.limits import Standing
+
 
 class YoutError(Exception):
-    """Root of all errors that this project raises on purpose. `str(error)` is fit for the person concerned."""
+    """Root of all errors that this project raises on purpose. `str(error)` is fit for the person concerned.
+
+    `standing` is where the caller stands with its rate limits, for a request that was refused when that was known already.
+    """
+
+    standing: Standing | None = None
 
 
 class SettingsError(YoutError):
@@ -111,9 +118,10 @@ class InsufficientCredits(RequestRefused):
 class RateLimited(RequestRefused):
     """A request, token or concurrency limit is reached. `retry_after_ms` is 60,000 at most."""
 
-    def __init__(self, what: str, limit: int, retry_after_ms: int) -> None:
+    def __init__(self, what: str, limit: int, retry_after_ms: int, standing: Standing | None = None) -> None:
         super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
         self.what = what
+        self.standing = standing
         self.retry_after_ms = retry_after_ms
 
 
