@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from shared.errors import InvalidRequest
+from shared.nesting import too_deep
 from shared.providers.base import ChatCall
 
 MOST_CHOICES = 128
@@ -62,6 +63,8 @@ def _object(data: bytes) -> dict[str, Any]:
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if too_deep(data, body):
+        raise InvalidRequest("The body is nested too deeply.")
     _check_fields(body)
     return body
 

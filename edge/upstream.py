@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ MOST_ATTEMPTS = 3
 BACKOFF_SECONDS = 0.25
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
+AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
 BAD_ANSWER = (MalformedStream, BrokenStream, HttpClientError)
 
 
@@ -63,21 +65,35 @@ async def stream(services: Services, call: ChatCall, routes: Sequence[Route], ho
         while True:
             if relay:
                 yield relay
+            if reader.broken is not None:
+                raise reader.broken
             if reader.done:
                 break
-            data = await response.read(timeout=services.settings.upstream_idle_seconds)
+            idle = AFTER_FINISH_SECONDS if reader.finished else services.settings.upstream_idle_seconds
+            data = await response.read(timeout=_patience(services, hold, idle))
             if not data:
                 relay = reader.end()
                 if relay:
                     yield relay
                 break
             relay = reader.feed(data)
-    except ReadTimeout:
-        raise UpstreamTimeout("The upstream fell silent in the middle of its answer.") from None
-    except BAD_ANSWER:
+    except BAD_ANSWER as error:
+        if reader.finished:
+            return  # the answer is whole; only what follows it is missing
+        if isinstance(error, ReadTimeout):
+            raise UpstreamTimeout("The upstream fell silent in the middle of its answer.") from None
         raise UpstreamFailed("The upstream broke off in the middle of its answer.") from None
     finally:
         _let_go(services, response, reader)
+
+
+def _patience(services: Services, hold: Hold, seconds: int) -> float:
+    """`seconds`, or what is left of the call's longest life. Raises `UpstreamTimeout` when nothing is."""
+    longest = services.settings.call_seconds
+    left = hold.started + longest - time.monotonic()
+    if left <= 0:
+        raise UpstreamTimeout(f"The upstream did not finish within {longest} s, which is the longest that a call may take.")
+    return min(seconds, left)
 
 
 def _let_go(services: Services, response: HttpResponse, reader: StreamReader) -> None:
@@ -105,13 +121,13 @@ async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold
     last: _Failed | None = None
     for number in range(MOST_ATTEMPTS):
         route = candidates[number % len(candidates)]
+        breaker = services.health.of(route)
+        if not breaker.admits(now_ms()):
+            continue
         if number >= len(candidates):
             if last is not None and not last.same_route:
                 break
             await asyncio.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311
-        breaker = services.health.of(route)
-        if not breaker.admits(now_ms()):
-            continue
         breaker.begin(now_ms())
         hold.attempt(route)
         try:
@@ -134,10 +150,11 @@ async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold
 async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> None:
     response = await _send(services, call, hold, route)
     try:
-        data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = DIALECTS[route.dialect].read_answer(data, call)
+        patience = _patience(services, hold, services.settings.upstream_idle_seconds)
+        data = await response.read_all(limit=LARGEST_ANSWER, timeout=patience)
+        hold.answer = DIALECTS[route.dialect].read_answer(data, call, _answer_id(hold), int(time.time()))
     except BAD_ANSWER as error:
-        raise _Failed(_unavailable(error)) from error
+        raise _failure(error) from error
     finally:
         response.release()
 
@@ -145,18 +162,21 @@ async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Ro
 async def _open_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> _Opened:
     """Open a stream and read on until there is something to relay, or its end."""
     response = await _send(services, call, hold, route)
-    reader = DIALECTS[route.dialect].read_stream(call, f"chatcmpl-{hold.call_id.hex}")
+    reader = DIALECTS[route.dialect].read_stream(call, _answer_id(hold), int(time.time()))
     relay = b""
     try:
         while not relay and not reader.done:
-            data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
+            patience = _patience(services, hold, services.settings.upstream_first_byte_seconds)
+            data = await response.read(timeout=patience)
             if not data:
                 relay = reader.end()
                 break
             relay = reader.feed(data)
+        if reader.broken is not None:
+            raise reader.broken  # nothing was relayed yet: another attempt is better than a part
     except BAD_ANSWER as error:
         response.cancel()
-        raise _Failed(_unavailable(error)) from error
+        raise _failure(error) from error
     except BaseException:
         response.cancel()
         raise
@@ -176,16 +196,17 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
     )
     request = HttpRequest(*DIALECTS[route.dialect].request(call, target))
     try:
-        response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
+        patience = _patience(services, hold, settings.upstream_first_byte_seconds)
+        response = await services.http.open(request, first_byte_timeout=patience)
     except HttpClientError as error:
-        raise _Failed(_unavailable(error), same_route=not isinstance(error, FirstByteTimeout)) from error
+        raise _failure(error) from error
     if response.status == 200:
         return response
-    await _refuse(response, route)
+    await _refuse(response, call, target)
     raise AssertionError("unreachable")
 
 
-async def _refuse(response: HttpResponse, route: Route) -> None:
+async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:
     """Read an error answer and raise what it means."""
     retry_after_ms = _retry_after_ms(response)
     try:
@@ -195,7 +216,7 @@ async def _refuse(response: HttpResponse, route: Route) -> None:
     finally:
         response.release()
     status = response.status
-    error = DIALECTS[route.dialect].read_error(status, data)
+    error = DIALECTS[target.route.dialect].read_error(status, data, call, target)
     if error.about_request:
         raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
     if status == 429:
@@ -211,5 +232,12 @@ def _retry_after_ms(response: HttpResponse) -> int | None:
     return int(text) * 1000 if text and text.isdigit() and len(text) < 6 else None
 
 
-def _unavailable(error: Exception) -> Unavailable:
-    return UpstreamTimeout() if isinstance(error, ReadTimeout | FirstByteTimeout) else UpstreamFailed()
+def _failure(error: Exception) -> _Failed:
+    """A failed attempt. A channel that was too slow is not asked a second time."""
+    if isinstance(error, ReadTimeout | FirstByteTimeout):
+        return _Failed(UpstreamTimeout(), same_route=False)
+    return _Failed(UpstreamFailed())
+
+
+def _answer_id(hold: Hold) -> str:
+    return f"chatcmpl-{hold.call_id.hex}"

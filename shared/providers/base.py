@@ -76,12 +76,20 @@ class StreamReader(Protocol):
 
     `feed` gives bytes that may be sent on at once: whole SSE events, normalised. What must wait for the settlement stays inside:
     the chunk with the last finish reason, and usage. Raises `MalformedStream` for what is no such stream, `BrokenStream` for an
-    error that the vendor reports in it.
+    error that the vendor reports in it; where good events came before it in the same bytes, gives these and leaves the error in
+    `broken`.
+
+    delivered   anything of an answer came
+    finished    every choice that began has its finish reason
+    done        the stream's end mark came
     """
 
     delivered: bool
-    finished: bool
     done: bool
+    broken: Exception | None
+
+    @property
+    def finished(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
     def end(self) -> bytes: ...
@@ -100,9 +108,13 @@ class BrokenStream(Exception):
 
 
 class Dialect(Protocol):
-    """What a dialect module offers; all of it pure."""
+    """What a dialect module offers; all of it pure.
+
+    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) stand in for what a vendor leaves out. `read_answer` raises
+    `MalformedStream` for what is no answer.
+    """
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest: ...
-    def read_answer(self, data: bytes, call: ChatCall) -> Answer: ...
-    def read_stream(self, call: ChatCall, fallback_id: str) -> StreamReader: ...
-    def read_error(self, status: int, data: bytes) -> VendorError: ...
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer: ...
+    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader: ...
+    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError: ...

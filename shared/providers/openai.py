@@ -13,20 +13,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
+from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
 from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
 
 LONGEST_MESSAGE = 600
 _IDENTITY_FIELDS = ("user", "safety_identifier")
-# What must never reach a caller: keys, addresses, organisation and project ids.
+# What must never reach a caller: keys, hosts, addresses, organisation, project and request ids.
 _SECRETS = re.compile(
-    r"https?://\S+|\b(?:sk|pk|org|proj|key|yout)[-_][\w\-*.]{4,}|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|[\w.+-]+@[\w-]+\.[\w.]+",
+    r"https?://\S+"
+    r"|\bbearer\s+\S+"
+    r"|\b(?:sk|pk|org|proj|key|req|acct|yout)[-_][\w\-*.]{4,}"
+    r"|\b(?=[\w-]*\d)[\w-]{24,}"
+    r"|\[[\da-f]*:[\da-f:]*:[\da-f:.]*\](?::\d+)?"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
+    r"|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|\b(?:localhost|(?:[a-z\d-]+\.)+(?:com|net|org|ai|io|dev|app|cloud|chat|co|cn|eu|us|tech|internal|local|example))\b(?::\d+)?",
     re.IGNORECASE,
 )
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_PARAM = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
 
 
 class OpenAIDialect:
@@ -49,38 +60,52 @@ class OpenAIDialect:
             body.update(settings["body"])
         return VendorRequest("POST", f"{route.base_url}/chat/completions", _headers(target), orjson.dumps(body))
 
-    def read_answer(self, data: bytes, call: ChatCall) -> Answer:
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
         """Read a whole chat completion. Raises `MalformedStream` when it is none."""
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
             raise MalformedStream("not JSON") from None
-        if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
             raise MalformedStream("no choices")
-        body["model"] = call.model
-        body.setdefault("object", "chat.completion")
+        if too_deep(data, body):
+            raise MalformedStream("nested too deeply to be passed on")
+        if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
+            body["id"] = call_id
+        if type(body.get("created")) is not int:
+            body["created"] = began
+        body.update(object="chat.completion", model=call.model)
         text, delivered = _delivered(body["choices"])
         return Answer(body, read_openai_usage(body.get("usage")), text, delivered)
 
-    def read_stream(self, call: ChatCall, fallback_id: str) -> OpenAIStream:
-        """A reader for one stream; `fallback_id` replaces an id that is not `chatcmpl-…`."""
-        return OpenAIStream(call.model, fallback_id)
+    def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
+        """A reader for one stream; `call_id` replaces an id that is not `chatcmpl-…`."""
+        return OpenAIStream(call.model, call_id, began)
 
-    def read_error(self, status: int, data: bytes) -> VendorError:
-        """Read an error answer. 400, 413 and 422 are about the request, and so is a 404 that is not about the model."""
+    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+        """Read an error answer. Only 400, 413 and 422 are about the request."""
+        if status not in (400, 413, 422):
+            return VendorError(False, None, None, None)
         error = _error_object(data)
-        message, param, code = (error.get(name) for name in ("message", "param", "code"))
-        if status not in (400, 413, 422) or not isinstance(message, str):
-            return VendorError(status in (400, 413, 422), None, None, None)
-        return VendorError(True, scrub(message), _short(param), _short(code))
+        message = error.get("message")
+        shown = scrub(message, call, target) if isinstance(message, str) else None
+        return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
 
 
 OPENAI = OpenAIDialect()
 
 
-def scrub(message: str) -> str:
-    """A vendor's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters."""
-    return _SECRETS.sub("[removed]", message)[:LONGEST_MESSAGE]
+def scrub(message: str, call: ChatCall, target: Target) -> str:
+    """A vendor's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
+
+    The vendor's name of the model becomes the caller's.
+    """
+    text = message[: 4 * LONGEST_MESSAGE].replace("\0", "")  # so that a huge message costs nothing
+    text = re.sub(rf"(?<![\w.-]){re.escape(target.route.upstream_model)}(?![\w-])", "\0", text)
+    for secret in (target.secret, urlsplit(target.route.base_url).netloc):
+        if secret:
+            text = text.replace(secret, "[removed]")
+    return _SECRETS.sub("[removed]", text).replace("\0", call.model)[:LONGEST_MESSAGE]
 
 
 def _headers(target: Target) -> tuple[tuple[str, str], ...]:
@@ -126,8 +151,17 @@ def _error_object(data: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _short(value: object) -> str | None:
-    return value[:64] if isinstance(value, str) else None
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    """`value` when it looks as it should. What a vendor writes here is stored, so it must not hold anything else."""
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _choices_are_whole(choices: object) -> bool:
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)
+    )
 
 
 def _delivered(choices: list[Any]) -> tuple[str, bool]:
@@ -135,9 +169,7 @@ def _delivered(choices: list[Any]) -> tuple[str, bool]:
     pieces: list[str] = []
     other = False
     for choice in choices:
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
-            continue
+        message = choice["message"]
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
             if isinstance(message.get(name), str):
                 pieces.append(message[name])

@@ -15,6 +15,7 @@ from shared.providers.base import BrokenStream, MalformedStream
 from shared.usage import PartialUsage, read_openai_usage
 
 _LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
+_OBJECT = "chat.completion.chunk"
 
 
 class _Delta(msgspec.Struct):
@@ -29,7 +30,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
 
@@ -37,6 +38,8 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     id: Any = None
+    object: Any = None
+    created: Any = None
     model: Any = None
     usage: Any = None
     error: Any = None
@@ -49,20 +52,20 @@ class OpenAIStream:
     """One stream. See `shared.providers.base.StreamReader`."""
 
     __slots__ = (
-        *("delivered", "done", "finished", "_begun", "_carry", "_counted", "_created", "_ended", "_half_line_end", "_id"),
-        *("_model", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
+        *("broken", "delivered", "done", "_begun", "_carry", "_counted", "_created", "_ended", "_half_line_end", "_id"),
+        *("_model", "_reasons", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
     )
 
-    def __init__(self, model: str, fallback_id: str) -> None:
+    def __init__(self, model: str, call_id: str, began: int) -> None:
         self.delivered = False  # anything of the answer came: text, a tool call, audio
-        self.finished = False  # a choice gave its finish reason
         self.done = False  # [DONE] came
+        self.broken: Exception | None = None  # what went wrong after the events that `feed` gave last
         self._model = model
-        self._id = fallback_id
-        self._created = 0
+        self._id = call_id
+        self._created = began
         self._vendor_id: Any = None
         self._vendor_model: Any = None
-        self._swaps: list[tuple[bytes, bytes]] = []
+        self._swaps: list[tuple[bytes, bytes]] | None = None
         self._carry = b""
         self._half_line_end = False
         self._counted = bytearray()  # the delivered text as UTF-8: compact, for a count that is seldom needed
@@ -70,6 +73,12 @@ class OpenAIStream:
         self._tail = b""  # the newest chunk with a finish reason, kept back
         self._begun: set[int] = set()
         self._ended: set[int] = set()
+        self._reasons: dict[int, str] = {}  # why each choice ended, as told last
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has its finish reason."""
+        return bool(self._ended) and self._begun == self._ended
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; give whole events to relay (maybe none)."""
@@ -84,31 +93,35 @@ class OpenAIStream:
         if cut < 0:
             return b""
         relay: list[bytes] = []
-        for event in data[:cut].split(b"\n\n"):
-            payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else _payload(event)
-            if payload and not self.done:
-                self._read(payload, relay)
+        try:
+            for event in data[:cut].split(b"\n\n"):
+                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else _payload(event)
+                if payload and not self.done:
+                    self._read(payload, relay)
+        except (MalformedStream, BrokenStream) as error:
+            if not relay:
+                raise
+            self.broken = error  # what came before it is delivered first
         return b"".join(relay)
 
     def end(self) -> bytes:
         """The connection ended: give what is left to relay. Raises `BrokenStream` when that was too early."""
         relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without its blank line
-        if not (self.done or self.finished):
+        if not (self.done or self.finished or self.broken):
             raise BrokenStream("the stream ended before its finish reason")
         return relay
 
     def tail(self) -> dict[str, Any]:
-        """The chunk that ends the answer: the one kept back, or a plain `stop` where the vendor sent none."""
-        if self._tail:
-            chunk: dict[str, Any] = orjson.loads(self._tail)
-            chunk.pop("usage", None)
-            return chunk
-        choices = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-        return {**self.frame(), "choices": choices}
+        """The chunk that ends the answer: the one kept back, with a plain `stop` for every choice that the vendor left open."""
+        chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
+        for index in sorted((self._begun or {0}) - self._ended):
+            delta = {} if index in self._begun else {"role": "assistant", "content": ""}
+            chunk["choices"].append({"index": index, "delta": delta, "finish_reason": self._reasons.get(index, "stop")})
+        return chunk
 
     def frame(self) -> dict[str, Any]:
         """The fields that every chunk of this stream carries, without choices."""
-        return {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
+        return {"id": self._id, "object": _OBJECT, "created": self._created, "model": self._model}
 
     def usage(self) -> PartialUsage:
         """Usage as told so far."""
@@ -132,59 +145,81 @@ class OpenAIStream:
             self.done = True
             return
         try:
+            if not payload.isascii():
+                payload.decode()  # the decoder does not look into fields that it skips
             chunk = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedStream("a chunk that is not JSON of a chat completion") from None
         if chunk.error:
             raise BrokenStream("the vendor reported an error")
         if chunk.usage is not None:
             self._told = self._told.merge(read_openai_usage(chunk.usage))
-        if not self._created:
-            self._learn(chunk, payload)
+        if self._swaps is None:
+            self._learn(chunk)
         if chunk.choices:
             self._read_choices(chunk, chunk.choices, payload, relay)
 
     def _read_choices(self, chunk: _Chunk, choices: list[_Choice], payload: bytes, relay: list[bytes]) -> None:
-        ends = [choice.index for choice in choices if choice.finish_reason is not None and choice.index not in self._ended]
-        carries = False
+        odd = carries = after_end = False
         new: list[int] = []
+        ends: list[int] = []
+        reopened: list[int] = []
         for choice in choices:
-            carries = (choice.delta is not None and self._count(choice.delta)) or carries
-            if choice.index not in self._begun:
-                self._begun.add(choice.index)
-                if choice.delta is None or not choice.delta.role:
-                    new.append(choice.index)
-        if not (ends or carries) and all(choice.index in self._ended for choice in choices):
+            index, delta = choice.index or 0, choice.delta
+            odd = odd or choice.index is None or delta is None or choice.finish_reason == ""
+            if delta is not None and self._count(delta):
+                carries = True
+                if index in self._ended:
+                    reopened.append(index)
+            if index not in self._begun:
+                self._begun.add(index)
+                if delta is None or not delta.role:
+                    new.append(index)
+            after_end = after_end or index in self._ended
+            if choice.finish_reason and (index not in self._ended or index in reopened):
+                ends.append(index)
+                self._reasons[index] = choice.finish_reason
+        if after_end and not (ends or carries):
             return  # nothing may follow a choice's finish reason
-        payload = self._adapt(chunk, payload, new)
-        if self._tail:  # another choice goes on: what was kept back was not the end
-            relay.append(b"data: " + self._tail + b"\n\n")
-            self._tail = b""
+        self._release_tail(reopened, relay)
         if ends:
             self._ended.update(ends)
-            self.finished = True
-            self._tail = payload
+            self._tail = self._rewrite(payload, new)
         else:
-            relay.append(b"data: " + payload + b"\n\n")
+            relay.append(b"data: " + self._adapt(chunk, payload, new, odd) + b"\n\n")
 
-    def _learn(self, chunk: _Chunk, payload: bytes) -> None:
+    def _release_tail(self, reopened: list[int], relay: list[bytes]) -> None:
+        """More follows: what was kept back was not the end. A choice that goes on loses the reason that it gave too early."""
+        if reopened:
+            self._ended.difference_update(reopened)
+        if not self._tail:
+            return
+        if reopened:
+            chunk = orjson.loads(self._tail)
+            for choice in chunk["choices"]:
+                if choice["index"] in reopened:
+                    choice["finish_reason"] = None
+            self._tail = orjson.dumps(chunk)
+        relay.append(b"data: " + self._tail + b"\n\n")
+        self._tail = b""
+
+    def _learn(self, chunk: _Chunk) -> None:
         """Take id, model and time from the first chunk, and how to swap them for ours in the chunks that follow."""
-        created = orjson.loads(payload).get("created")
-        self._created = created if type(created) is int and created > 0 else 1
+        if type(chunk.created) is int and chunk.created > 0:
+            self._created = chunk.created
         self._vendor_id, self._vendor_model = chunk.id, chunk.model
         if isinstance(chunk.id, str) and chunk.id.startswith("chatcmpl-"):
             self._id = chunk.id
-        self._swaps = [
-            (b'"%s":%s' % (name, orjson.dumps(theirs)), b'"%s":%s' % (name, orjson.dumps(ours)))
-            for name, theirs, ours in ((b"id", chunk.id, self._id), (b"model", chunk.model, self._model))
-            if theirs != ours
-        ]
+        fields = ((b"id", chunk.id, self._id), (b"model", chunk.model, self._model))
+        self._swaps = [(_field(name, theirs), _field(name, ours)) for name, theirs, ours in fields if theirs != ours]
 
-    def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int]) -> bytes:
+    def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int], odd: bool) -> bytes:
         """The payload with our id and model; byte for byte the vendor's where nothing must change."""
-        if new or chunk.usage is not None or chunk.id != self._vendor_id or chunk.model != self._vendor_model:
+        if odd or new or chunk.usage is not None or chunk.id != self._vendor_id or chunk.model != self._vendor_model:
             return self._rewrite(payload, new)
-        for theirs, ours in self._swaps:
+        if chunk.object != _OBJECT or type(chunk.created) is not int:
+            return self._rewrite(payload, new)
+        for theirs, ours in self._swaps or ():
             # An unescaped quote cannot stand inside a JSON string, so the first hit is the field itself.
             if payload.count(theirs) != 1:
                 return self._rewrite(payload, new)
@@ -193,18 +228,23 @@ class OpenAIStream:
 
     def _rewrite(self, payload: bytes, new: list[int]) -> bytes:
         """The chunk with our id and model, the role in the first delta of `new` choices, and without usage."""
-        body: dict[str, Any] = orjson.loads(payload)
-        body.update(id=self._id, model=self._model)
-        body.setdefault("object", "chat.completion.chunk")
-        body.setdefault("created", self._created)
-        body.pop("usage", None)
-        for choice in body["choices"]:
-            delta = choice.get("delta")
-            if not isinstance(delta, dict):
-                delta = choice["delta"] = {}
-            if choice.setdefault("index", 0) in new:
-                delta["role"] = "assistant"
-        return orjson.dumps(body)
+        try:
+            body: dict[str, Any] = orjson.loads(payload)
+            body.update(id=self._id, model=self._model, object=_OBJECT)
+            if type(body.get("created")) is not int:
+                body["created"] = self._created
+            body.pop("usage", None)
+            for choice in body["choices"]:
+                if not isinstance(choice.get("delta"), dict):
+                    choice["delta"] = {}
+                if choice.get("index") is None:
+                    choice["index"] = 0
+                if choice["index"] in new:
+                    choice["delta"]["role"] = "assistant"
+                choice["finish_reason"] = choice.get("finish_reason") or None
+            return orjson.dumps(body)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            raise MalformedStream("a chunk that cannot be passed on") from None
 
     def _count(self, delta: _Delta) -> bool:
         """Add what a delta delivers to the count; tell whether that is anything."""
@@ -212,11 +252,11 @@ class OpenAIStream:
         for piece in (delta.content, delta.reasoning_content or delta.reasoning, delta.refusal):
             if piece:
                 carries = True
-                self._counted += piece.encode(errors="replace") if isinstance(piece, str) else orjson.dumps(piece)
+                self._counted += piece.encode(errors="replace") if isinstance(piece, str) else _written(piece)
         for structured in (delta.tool_calls, delta.function_call):
             if structured:
                 carries = True
-                self._counted += orjson.dumps(structured)
+                self._counted += _written(structured)
         if delta.audio:
             carries = True
         if carries:
@@ -224,12 +264,25 @@ class OpenAIStream:
         return carries
 
 
+def _field(name: bytes, value: object) -> bytes:
+    """A JSON field as most vendors write it, without spaces."""
+    return b'"%s":%s' % (name, orjson.dumps(value, default=repr))
+
+
+def _written(value: object) -> bytes:
+    """Any decoded JSON as text, for counting."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, or very deep
+        return repr(value).encode(errors="replace")
+
+
 def _payload(event: bytes) -> bytes:
-    """The data of an SSE event: its `data` lines joined; other fields and comments are dropped, for SDKs crash on them."""
+    """The data of an SSE event: its `data` lines as one; other fields and comments are dropped, for SDKs crash on them."""
     lines = []
     for line in event.split(b"\n"):
         if line.startswith(b"data:"):
             lines.append(line[6:] if line[5:6] == b" " else line[5:])
         elif line[:1] not in (b"", b":") and line.split(b":", 1)[0] not in (b"event", b"id", b"retry", b"data"):
             raise MalformedStream("a line that is no server-sent event")
-    return b"\n".join(lines).strip()
+    return b" ".join(lines).strip()  # in JSON, a line's end can only stand between two tokens

@@ -1,0 +1,55 @@
+"""The stack that the tests of the edge share, and the lane that each takes on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.edge.stack import Lane, Stack
+from tests.servers.redis import RedisServer
+
+_STACK = pytest.StashKey[Stack]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of what the shared edges printed when a test fails."""
+    report = yield
+    stack = item.config.stash.get(_STACK, None)
+    if report.failed and stack is not None:
+        report.sections.append(("output of the shared edges", stack.logs()[-5_000:]))
+    return report
+
+
+@pytest.fixture(scope="session")
+def stack(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_sqlite: Path,
+    redis_servers: Callable[[str], RedisServer],
+) -> Iterator[Stack]:
+    """The shared processes. Their Redis is the one that other tests empty, which harms nobody."""
+    folder = tmp_path_factory.mktemp("stack")
+    shutil.copy(migrated_sqlite, folder / "yout.db")
+    made = Stack(folder, f"sqlite:///{folder / 'yout.db'}", redis_servers("valkey").url)
+    pytestconfig.stash[_STACK] = made
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lane(stack: Stack) -> Iterator[Lane]:
+    """A lane of the test's own; the stack's database is bound."""
+    with stack.bound():
+        yield stack.take_lane()
+        stack.close_lanes()
+
+
+@pytest.fixture
+def hasty_lane(stack: Stack, lane: Lane) -> Lane:
+    """A lane on an edge that waits a second for an upstream, and no longer."""
+    lane.edge = stack.edge(upstream_connect_seconds=1, upstream_first_byte_seconds=1, upstream_idle_seconds=1)
+    return lane
