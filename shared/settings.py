@@ -104,6 +104,9 @@ class Settings:
     edge_workers: int = _setting(
         1, "YOUT_EDGE_WORKERS,WEB_CONCURRENCY", _integer(1, 64), "Edge processes; more than one needs PostgreSQL"
     )
+    worker_threads: int = _setting(
+        4, "YOUT_WORKER_THREADS", _integer(1, 64), "Jobs that a worker process does at once, a database connection each"
+    )
     fast_http: bool = _setting(
         True, "YOUT_FAST_HTTP", _boolean, "The faster HTTP/1.1 connection inside Hypercorn; false uses Hypercorn's own"
     )

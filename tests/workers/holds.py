@@ -1,0 +1,75 @@
+"""Holds of calls that an edge took and never finished, made through the ledger, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from shared import ledger
+from shared.clock import new_id, now_ms
+from shared.database import transaction
+from shared.keys import digest
+from shared.ledger import Claim, Reservation, Reserved, Settlement
+from shared.ledger.audit import verify
+from shared.models import Account, Hold, UsageLedger
+from shared.pricing import PriceList, Quote
+from tests import build
+
+PRICE = PriceList(uuid4(), 0, 1_000, 1_000, None, 0, 0)
+AMOUNT = 100
+HOUR_MS = 3_600_000
+
+
+class Customer:
+    """An account with one key."""
+
+    def __init__(self, credits: int = 1_000_000) -> None:
+        self.account = build.account(credits).id
+        self._digest = digest(build.api_key(self.account_row())[1])
+
+    def account_row(self) -> Account:
+        row: Account = Account.get_by_id(self.account)
+        return row
+
+    def hold(
+        self, count: int = 1, *, lasts_ms: int = -1, edge_process: UUID | None = None, claim: Claim | None = None
+    ) -> list[UUID]:
+        """Take `count` holds of `AMOUNT`, by default over since a millisecond; give the ids of their calls."""
+        now = now_ms()
+        asks = [
+            Reservation(
+                *(new_id(), self._digest, "m-1", Quote(PRICE, AMOUNT, AMOUNT, 10, 90), now + lasts_ms),
+                edge_process=edge_process,
+                claim=claim,
+            )
+            for _ in range(count)
+        ]
+        with transaction():
+            results = ledger.reserve(asks, now)
+        assert all(isinstance(result, Reserved) for result in results), results
+        return [ask.call for ask in asks]
+
+    def settle(self, call: UUID, cost: int, **columns: Any) -> ledger.Settled:
+        """Settle one finished call, as an edge does."""
+        item = Settlement(call, self.account, cost, "completed", price=PRICE.id, model="m-1", **columns)
+        with transaction():
+            return ledger.settle([item], now_ms())[0]
+
+    @property
+    def held(self) -> int:
+        return int(self.account_row().held)
+
+
+def state_of(call: UUID) -> str:
+    """The state of a call's hold."""
+    return str(Hold.get(Hold.id == call).state)
+
+
+def expired_calls() -> int:
+    """How many calls have a usage row that says that they were swept."""
+    return int(UsageLedger.select().where(UsageLedger.status == "expired").count())
+
+
+def assert_books_are_right() -> None:
+    """Every balance is its ledger's sum, every `held` that of its open holds, and nothing is overdue."""
+    assert verify(now_ms() + HOUR_MS // 60).problems == ()

@@ -1,0 +1,219 @@
+"""The worker as an operator runs it, on real servers: holds come back, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import psycopg
+import pytest
+import redis
+from dramatiq.brokers.redis import RedisBroker
+
+from shared.clock import now_ms
+from shared.database import drop_connection
+from shared.models import EdgeProcess
+from tests.servers.edge import environment_of
+from tests.servers.postgres import Postgres
+from tests.servers.process import ROOT, Process, eventually
+from tests.servers.redis import RedisServer
+from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, state_of
+
+NOWHERE = "redis://127.0.0.1:1/0"
+StartWorker = Callable[..., Process]
+
+
+class Queue:
+    """The default queue as somebody sees it who knows the actors' names alone."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url)
+        self._broker = RedisBroker(client=self._client, middleware=[], maintenance_chance=1_000_000)
+
+    def send(self, actor: str) -> None:
+        message: dramatiq.Message[Any] = dramatiq.Message("default", actor, (), {}, {})
+        self._broker.enqueue(message)
+
+    def waiting(self) -> int:
+        return int(self._client.llen("dramatiq:default"))
+
+    def unfinished(self) -> int:
+        """Messages that are neither acknowledged nor given up, those that a worker holds included."""
+        return int(self._client.hlen("dramatiq:default.msgs"))
+
+    def given_up(self) -> int:
+        return int(self._client.zcard("dramatiq:default.XQ"))
+
+    def let_a_minute_pass(self) -> None:
+        """Make every worker look silent; those that live say otherwise within a second, the dead one's messages come back."""
+        for worker in self._client.zrange("dramatiq:__heartbeats__", 0, -1):
+            self._client.zadd("dramatiq:__heartbeats__", {worker: 0})
+        self._broker.do_qsize("default")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[Queue]:
+    seen = Queue(redis_url)
+    yield seen
+    seen.close()
+
+
+@contextmanager
+def locked(url: str, customer: Customer) -> Iterator[None]:
+    """Nobody else can change the customer's account inside the block."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.close()
+        return
+    with psycopg.connect(url) as postgres:
+        postgres.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (customer.account,))
+        yield
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_abandoned_holds_are_given_back(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
+    customer = Customer()
+    dead = EdgeProcess.create(host="edge-1", pid=1, seen_at=now_ms() - HOUR_MS)
+    alive = EdgeProcess.create(host="edge-2", pid=2, seen_at=now_ms() + HOUR_MS)
+    [overdue] = customer.hold()
+    [orphan] = customer.hold(lasts_ms=HOUR_MS, edge_process=dead.id)
+    [running] = customer.hold(lasts_ms=HOUR_MS, edge_process=alive.id)
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    eventually(lambda: customer.held == AMOUNT, "only the running call's hold is left")
+    assert [state_of(call) for call in (overdue, orphan, running)] == ["expired", "expired", "held"]
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(
+    any_database_url: str, redis_url: str, queue: Queue, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    customer.hold(5)
+    with locked(any_database_url, customer):
+        worker = start_worker(database_url=any_database_url, redis_url=redis_url)
+        queue.send("sweep_holds")
+        eventually(lambda: not queue.waiting(), "the worker takes the message, and waits for the account")
+        worker.kill()
+    assert (customer.held, expired_calls(), queue.unfinished()) == (5 * AMOUNT, 0, 1)
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    eventually(lambda: customer.held == 0, "the next worker sweeps")
+    queue.let_a_minute_pass()
+    eventually(lambda: not queue.unfinished(), "the next worker takes over the message")
+    assert (expired_calls(), queue.given_up()) == (5, 0)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_two_workers_give_nothing_back_twice(
+    any_database_url: str, redis_url: str, queue: Queue, start_worker: StartWorker
+) -> None:
+    customers = [Customer() for _ in range(3)]
+    workers = [start_worker(database_url=any_database_url, redis_url=redis_url) for _ in range(2)]
+    for customer in customers:
+        customer.hold(300)
+    for _ in range(8):
+        queue.send("sweep_holds")
+    eventually(lambda: not queue.unfinished(), "every sweep is done")
+    assert [customer.held for customer in customers] == [0, 0, 0]
+    assert (expired_calls(), queue.given_up()) == (900, 0)
+    assert_books_are_right()
+    assert not any("Traceback" in worker.output() for worker in workers)
+
+
+@pytest.mark.usefixtures("bound_database")
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_holds_come_back_without_redis_and_messages_with_it(
+    any_database_url: str, own_redis: RedisServer, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    own_redis.kill()
+    customer.hold()
+    worker = start_worker(database_url=any_database_url, redis_url=own_redis.url)
+    eventually(lambda: customer.held == 0, "swept, though Redis was never there")
+
+    own_redis.restart()
+    queue = Queue(own_redis.url)
+    queue.send("sweep_holds")
+    eventually(lambda: not queue.unfinished(), "Redis is there: the message is processed")
+    assert queue.given_up() == 0
+    queue.close()
+
+    own_redis.kill()
+    customer.hold()
+    eventually(lambda: customer.held == 0, "swept, though Redis is gone again", 40)
+    eventually(lambda: worker.output().count("Redis is away") == 2, "the second outage is told")
+    assert worker.terminate() == 0
+    told = worker.output()
+    assert (told.count("Redis is away"), told.count("Redis is back")) == (2, 1)
+    assert "connection error" not in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_lost_database_is_waited_for(
+    bound_database: Any, any_database_url: str, postgres: Postgres, redis_url: str, queue: Queue, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    worker = start_worker(database_url=any_database_url, redis_url=redis_url, worker_threads=1)
+    postgres.cut_off(any_database_url)
+    drop_connection()  # the test's own was ended too
+    queue.send("sweep_holds")
+    eventually(lambda: "the hold sweeper failed" in worker.output(), "the clock meets the outage")
+    eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
+    postgres.let_in(any_database_url)
+    customer.hold()
+    eventually(lambda: "the hold sweeper works again" in worker.output(), "the clock goes on")
+    eventually(lambda: customer.held == 0, "the hold is swept")
+    eventually(lambda: not queue.unfinished(), "the message is tried again")
+    assert worker.output().count("the hold sweeper failed") == 1
+    assert_books_are_right()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(sqlite_url: str, redis_url: str, start_worker: StartWorker, number: signal.Signals) -> None:
+    worker = start_worker(database_url=sqlite_url, redis_url=redis_url)
+    assert worker.terminate(number) == 0
+    assert f"stopping on {number.name}" in worker.output()
+    assert "Worker has been shut down." in worker.output()
+
+
+def run_refused(folder: Path, **settings: Any) -> tuple[int, str]:
+    """The exit code of a worker that must not start, and everything it said."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment_of({"data_dir": folder, **settings})}
+    argv = [sys.executable, "-m", "workers"]
+    done = subprocess.run(argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_schema_that_it_does_not_know(empty_database_url: str, tmp_path: Path) -> None:
+    code, said = run_refused(tmp_path, database_url=empty_database_url, redis_url=NOWHERE)
+    assert code == 2
+    assert said.startswith("workers: The database lacks migration 0001_")
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_setting(tmp_path: Path) -> None:
+    code, said = run_refused(tmp_path, worker_threads=0)
+    assert (code, said) == (2, "workers: YOUT_WORKER_THREADS must be between 1 and 64, not 0.\n")
+
+
+def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+    code, said = run_refused(tmp_path, database_url="postgresql://somebody:secret@127.0.0.1:1/yout")
+    assert code == 1
+    assert said.startswith("workers: The database of DATABASE_URL refuses: ")
+    assert said.count("\n") == 1
+    assert "secret" not in said

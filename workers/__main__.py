@@ -1,0 +1,82 @@
+"""`python -m workers`: run the periodic work and Dramatiq's actors, in this one process.
+
+Dramatiq's own command would fork a parent, a worker and a process for its middleware. One process with threads takes a third of
+the memory, leaves nothing behind when it is killed, and runs the sweeper once. For more, start it more than once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from queue import SimpleQueue
+
+import dramatiq
+import peewee
+
+from shared.database import bind, database, open_database
+from shared.errors import YoutError
+from shared.schema import require_current
+from shared.settings import Settings
+from workers import billing
+from workers.broker import is_news, make_broker
+from workers.clock import Clock
+
+log = logging.getLogger("yout.worker")
+
+LOST_DATABASE = (peewee.OperationalError, peewee.InterfaceError)
+CLOCK_STOP_SECONDS = 5.0
+
+
+def main() -> int:
+    """Work until SIGTERM or SIGINT. Gives the exit code; what prevents the start is one line on standard error: 2 for a wrong
+    setting or schema, 1 for a database that cannot be reached."""
+    try:
+        settings = Settings.load()
+        _set_up_logging(settings.log_level)
+        _open_database(settings)
+    except YoutError as error:
+        print(f"workers: {error}", file=sys.stderr)
+        return 2
+    except LOST_DATABASE as error:
+        print(f"workers: The database of DATABASE_URL refuses: {'; '.join(str(error).splitlines())}", file=sys.stderr)
+        return 1
+    _work(settings)
+    return 0
+
+
+def _set_up_logging(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(is_news)
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+
+
+def _open_database(settings: Settings) -> None:
+    """Bind the database of this process: a connection for each thread that works, the clock's and this one's."""
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 2)
+    bind(target)
+    with target.connection_context():
+        require_current(target)
+
+
+def _work(settings: Settings) -> None:
+    signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, it may be filled by a handler that interrupts its reader
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _frame: signals.put(caught))
+    broker = make_broker(settings.redis_url)
+    billing.declare(broker)
+    worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
+    clock = Clock(billing.PERIODIC, outages=LOST_DATABASE)
+    broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
+    worker.start()
+    clock.start()
+    log.info("Worker process is ready for action.")
+    log.info("stopping on %s", signal.Signals(signals.get()).name)
+    if not clock.stop(CLOCK_STOP_SECONDS):
+        log.warning("periodic work did not end in time and is cut off; its transaction is rolled back")
+    worker.stop(timeout=settings.drain_seconds * 1000)
+    database.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Periodic work that needs no broker: a thread that runs functions on a beat of the monotonic clock."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+log = logging.getLogger("yout.worker.clock")
+
+RETRY_SECONDS = 1.0  # after a failure, where the beat itself is not quicker
+
+
+class Periodic(NamedTuple):
+    """Run `run()` every `seconds`. It must be safe to run twice, and in several processes at once."""
+
+    name: str
+    seconds: float
+    run: Callable[[], object]
+
+
+def next_beat(due: float, seconds: float, now: float) -> float:
+    """The first beat after `now` of a series that had one at `due`. Beats that were slept through are not made up for."""
+    return due + seconds * max(1, math.floor((now - due) / seconds) + 1)
+
+
+class Clock:
+    """Runs all of `work` in one thread: each once at the start and then on its beat, never two at a time.
+
+    A failure is logged once, until that work has run well again or fails in another way, and is tried again after
+    `RETRY_SECONDS`. Exceptions of the types `outages` are the outside world's and take one line; others bring their traceback.
+    """
+
+    def __init__(self, work: Sequence[Periodic], *, outages: tuple[type[Exception], ...] = ()) -> None:
+        self._work = work
+        self._outages = outages
+        self._failing: dict[str, type[Exception]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="clock", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Begin nothing more and wait for what runs; give whether it ended in time."""
+        self._stop.set()
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        due = [time.monotonic()] * len(self._work)
+        while True:
+            turn = due.index(min(due))
+            if self._stop.wait(max(0.0, due[turn] - time.monotonic())):
+                return
+            work = self._work[turn]
+            done = self._run(work)
+            now = time.monotonic()
+            due[turn] = next_beat(due[turn], work.seconds, now) if done else now + min(RETRY_SECONDS, work.seconds)
+
+    def _run(self, work: Periodic) -> bool:
+        try:
+            work.run()
+        except Exception as error:
+            self._tell(work, error)
+            return False
+        if self._failing.pop(work.name, None):
+            log.info("%s works again", work.name)
+        return True
+
+    def _tell(self, work: Periodic, error: Exception) -> None:
+        outage = isinstance(error, self._outages)
+        # One outage may show as several of its types in turn: they are one piece of news.
+        kind = Exception if outage else type(error)
+        if self._failing.get(work.name) is kind:
+            return
+        self._failing[work.name] = kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        log.error("%s failed and will be retried: %s", work.name, reason, exc_info=None if outage else error)
