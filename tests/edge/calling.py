@@ -1,0 +1,101 @@
+"""Call an edge as a customer does, from threads: whole answers, and streams read event by event."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+from tests.servers.edge import WebProcess
+
+WAIT_SECONDS = 30  # bounds a failure
+T = TypeVar("T")
+
+
+class Answered(NamedTuple):
+    """A whole answer: status, headers in lower case, decoded body."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def code(self) -> str:
+        """The error's code."""
+        return str(self.body["error"]["code"])
+
+
+def body_of(model: str = "m-1", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+    """A small chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": "Hello, who are you?"}], "stream": stream, **fields}
+
+
+def chat(edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> Answered:
+    """`POST /v1/chat/completions` on a connection of its own."""
+    with Stream(edge, secret, headers, **{"stream": False, **fields}) as call:
+        return call.whole()
+
+
+class Stream:
+    """One call whose answer is read as it comes. Leaving the block closes the connection, as a client that goes away."""
+
+    def __init__(self, edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=WAIT_SECONDS)
+        sent = {"authorization": f"Bearer {secret}", "content-type": "application/json", **(headers or {})}
+        body = json.dumps(body_of(**{"stream": True, **fields}))
+        self._connection.request("POST", "/v1/chat/completions", body, sent)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Close the connection at once."""
+        if self._connection.sock is not None:
+            self._connection.sock.close()
+        self._connection.close()
+
+    def open(self) -> http.client.HTTPResponse:
+        """The answer's head, awaited."""
+        self.response = self._connection.getresponse()
+        return self.response
+
+    def whole(self) -> Answered:
+        """The whole answer, which must be JSON."""
+        response = self.open()
+        data = response.read()
+        return Answered(response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(data))
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The data of the events until the end of the stream; `{"done": True}` stands for `[DONE]`."""
+        while line := self.response.readline():
+            if line.startswith(b"data: "):
+                yield {"done": True} if line.strip() == b"data: [DONE]" else json.loads(line[6:])
+
+    def read_text(self, wanted: str) -> None:
+        """Read until the deltas have made `wanted`."""
+        text = ""
+        for event in self.events():
+            text += "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+            if text == wanted:
+                return
+        raise AssertionError(f"the stream ended after {text!r}")
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Everything to the end of the stream; also when the connection just ends."""
+        found = []
+        with suppress(http.client.IncompleteRead, ConnectionError):
+            for event in self.events():
+                found.append(event)  # one by one: what came before the break counts
+        return found
+
+
+def together(calls: int, work: Callable[[int], T]) -> list[T]:
+    """`work(0)`, `work(1)`, … all at once."""
+    with ThreadPoolExecutor(calls) as pool:
+        return list(pool.map(work, range(calls)))
