@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from quart import Quart, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from edge.errors import render, request_id
 from edge.health import health
@@ -23,10 +24,11 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
     app.register_blueprint(health)
     app.register_blueprint(models)
-    _handle_errors(app)
     routes: dict[str, Handler] = {}
+    _handle_errors(app, routes)
 
     @app.before_serving
     async def start() -> None:
@@ -57,7 +59,7 @@ def _mount(inner: Any, routes: dict[str, Handler]) -> Any:
     return asgi
 
 
-def _handle_errors(app: Quart) -> None:
+def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
     @app.before_request
     async def name_request() -> None:
         g.request_id = request_id(new_id())
@@ -77,7 +79,12 @@ def _handle_errors(app: Quart) -> None:
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        return _plain_error(error.code or 500)
+        if isinstance(error, NotFound) and request.path.rstrip("/") in routes:  # the framework doesn't know these paths
+            error = MethodNotAllowed(["POST"])
+        response = _plain_error(error.code or 500)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
     @app.errorhandler(Exception)
     async def mistake(error: Exception) -> Response:
@@ -86,6 +93,7 @@ def _handle_errors(app: Quart) -> None:
         return Response(problem.body, status=problem.status, content_type="application/json")
 
 
+LONGEST_PATH = 200  # of what an error repeats
 _HTTP_ERRORS = {
     404: ("not_found", "There is no {method} {path}. The API is under /v1; see the documentation for its paths."),
     405: ("method_not_allowed", "{path} does not take {method}."),
@@ -95,7 +103,7 @@ _HTTP_ERRORS = {
 
 def _plain_error(status: int) -> Response:
     code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request could not be understood."))
-    message = text.format(method=request.method, path=request.path)
+    message = text.format(method=request.method, path=request.path[:LONGEST_PATH])
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     return Response(orjson.dumps(body), status=status, content_type="application/json")

@@ -32,6 +32,7 @@ class KeyRow(NamedTuple):
     key: UUID
     account: UUID
     allowed_models: list[str] | None
+    plan_models: list[str] | None
     own: OwnLimits
 
 
@@ -116,6 +117,7 @@ def _read_key(digest: str) -> KeyRow:
     query = (
         ApiKey.select(
             *(ApiKey.id, ApiKey.account, ApiKey.expires_at, ApiKey.revoked_at, ApiKey.allowed_models, Account.status),
+            Plan.allowed_models,
             *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
         )
         .join(Account)
@@ -130,8 +132,8 @@ def _read_key(digest: str) -> KeyRow:
         raise DatabaseUnavailable from error
     if row is None:
         raise InvalidKey
-    key, account, expires_at, revoked_at, allowed_models, status, *own = row
+    key, account, expires_at, revoked_at, allowed_models, status, plan_models, *own = row
     refusal = objection(revoked_at, expires_at, status, now_ms())
     if refusal is not None:
         raise refusal
-    return KeyRow(key, account, allowed_models, OwnLimits(*own))
+    return KeyRow(key, account, allowed_models, plan_models, OwnLimits(*own))

@@ -77,6 +77,13 @@ def _check_fields(body: Mapping[str, Any]) -> None:
     _integer(body, "top_logprobs", 0, 20)
     _integer(body, "seed", -(2**63), 2**63 - 1)
     _stop(body.get("stop"))
+    for name in ("logprobs", "store", "parallel_tool_calls"):
+        _flag(body, name)
+    for name in ("user", "safety_identifier", "reasoning_effort"):
+        if body.get(name) is not None and not isinstance(body[name], str):
+            raise InvalidRequest(f"'{name}' must be a string.", name)
+    if body.get("modalities") is not None and not _is_list_of(body["modalities"], str):
+        raise InvalidRequest("'modalities' must be a list of strings.", "modalities")
     for name in ("tools", "functions"):
         if body.get(name) is not None and not _is_list_of(body[name], dict):
             raise InvalidRequest(f"'{name}' must be a list of objects.", name)
@@ -95,6 +102,9 @@ def _message(message: object, index: int) -> list[Any] | None:
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"'{where}.role' must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+    calls = message.get("tool_calls")
+    if calls is not None and not _is_list_of(calls, dict):
+        raise InvalidRequest(f"'{where}.tool_calls' must be a list of objects.", f"{where}.tool_calls")
     content = message.get("content")
     if content is None:
         if role != "assistant":

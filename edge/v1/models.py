@@ -27,7 +27,8 @@ async def list_models() -> Response:
 
 @models.get("/v1/models/<path:model_id>")
 async def get_model(model_id: str) -> Response:
-    """One model."""
+    """One model. An id may hold slashes, but it does not end in one."""
+    model_id = model_id.rstrip("/")
     key = await _caller()
     now = now_ms()
     model = _services().catalog.models.get(model_id)
@@ -51,7 +52,8 @@ async def _caller() -> KeyRow:
 
 
 def _visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
-    return model.price_at(now) is not None and (key.allowed_models is None or model.id in key.allowed_models)
+    allowed = all(models is None or model.id in models for models in (key.allowed_models, key.plan_models))
+    return allowed and model.price_at(now) is not None
 
 
 def _document(model: CatalogModel, now: int) -> dict[str, Any]:
