@@ -93,6 +93,7 @@ class LedgerQueue:
         except TimeoutError:
             log.error("the database did not come back: unsettled holds are left to the sweeper")
         self._batches.put(None)
+        await asyncio.to_thread(self._thread.join, timeout_seconds)
 
     def _submit(self, waiting: list[_Waiting], item: Any) -> asyncio.Future[Any]:
         future = self._loop.create_future()
