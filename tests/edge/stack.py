@@ -136,7 +136,8 @@ class Lane:
 
     def open(self, **fields: Any) -> OpenStream:
         """Begin a stream, and read it piece by piece."""
-        self._open.append(OpenStream(self, json.dumps(self.body(**{"stream": True, **fields})).encode()))
+        data = json.dumps(self.body(**{"stream": True, **fields})).encode()
+        self._open.append(OpenStream(self.edge.port, self.secret, data))
         return self._open[-1]
 
     def close(self) -> None:
@@ -165,10 +166,10 @@ class Lane:
 class OpenStream:
     """A stream that the test reads byte by byte, and may leave."""
 
-    def __init__(self, lane: Lane, data: bytes) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)
+    def __init__(self, port: int, secret: str, data: bytes) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {lane.secret}\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
         )
         self._socket.sendall(head.encode() + data)
