@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,8 +61,14 @@ def _redis_url(text: str) -> str:
     return text
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def _networks(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in words:
+        try:
+            ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {word!r}") from None
+    return words
 
 
 _port = _integer(1, 65535)
@@ -112,7 +119,7 @@ class Settings:
     )
     public_url: str = _setting("", "YOUT_PUBLIC_URL", str, "How customers reach the edge, for links; empty means its address")
     trusted_proxies: tuple[str, ...] = _setting(
-        (), "YOUT_TRUSTED_PROXIES", _words, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
+        (), "YOUT_TRUSTED_PROXIES", _networks, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
     )
     max_body_bytes: int = _setting(20_000_000, "YOUT_MAX_BODY_BYTES", _integer(1_000, 1_000_000_000), "Largest request body")
     upstream_connect_seconds: int = _setting(
@@ -231,5 +238,8 @@ def _refuse_dangers(settings: Settings) -> None:
         )
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("YOUT_LOG_LEVEL must be debug, info, warning or error.")
-    if settings.bind_host not in ("127.0.0.1", "::1", "localhost") and settings.secret_key == DEVELOPMENT_SECRET:
-        raise SettingsError("SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT).")
+    weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
+    if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
+        raise SettingsError(
+            "SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT), with 32 characters or more."
+        )

@@ -1,0 +1,136 @@
+"""Settings: where they come from, what is refused with which line, and that the documentation lists them all."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
+from tests.servers.process import ROOT
+
+SECRET = "x" * 32
+PRODUCTION = {"YOUT_ENV": "production", "SECRET_KEY": SECRET}
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Any:
+    """`load(NAME=value, …)`: settings of exactly this environment."""
+
+    def load(**environ: str) -> Settings:
+        return Settings.load({"YOUT_DATA_DIR": str(tmp_path), **environ}, dotenv=None)
+
+    return load
+
+
+def test_nothing_need_be_set(load: Any, tmp_path: Path) -> None:
+    settings = load()
+    assert (settings.edge_port, settings.console_port, settings.bind_host) == (8000, 8001, "127.0.0.1")
+    assert settings.database_url == f"sqlite:///{tmp_path / 'yout.db'}"
+    assert settings.redis_url == "redis://127.0.0.1:8003/0"
+    assert not settings.production
+
+
+def test_a_platform_that_sets_the_port_is_listened_to(load: Any) -> None:
+    settings = load(PORT="5000", SECRET_KEY=SECRET)
+    assert (settings.edge_port, settings.console_port, settings.bind_host) == (5000, 5000, "0.0.0.0")
+    assert load(PORT="5000", YOUT_EDGE_PORT="6000", SECRET_KEY=SECRET).edge_port == 6000
+    assert load(WEB_CONCURRENCY="2", DATABASE_URL="postgres://db/yout").edge_workers == 2
+
+
+def test_an_empty_variable_is_not_set(load: Any) -> None:
+    assert load(YOUT_EDGE_PORT="", DATABASE_URL="").edge_port == 8000
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("YOUT_EDGE_PORT=7000\nYOUT_CONSOLE_PORT=7001\n")
+    settings = Settings.load({"YOUT_DATA_DIR": str(tmp_path), "YOUT_EDGE_PORT": "9000"}, dotenv=dotenv)
+    assert (settings.edge_port, settings.console_port) == (9000, 7001)
+
+
+def test_the_secret_of_the_data_folder_is_used_until_one_is_set(load: Any, tmp_path: Path) -> None:
+    (tmp_path / SECRET_KEY_FILE).write_text("made-by-yout-up\n")
+    assert load().secret_key == "made-by-yout-up"
+    assert load(SECRET_KEY=SECRET).secret_key == SECRET
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("ON", True), ("no", False), ("0", False)])
+def test_switches(load: Any, text: str, value: bool) -> None:
+    assert load(YOUT_FAST_HTTP=text).fast_http is value
+
+
+def test_proxies(load: Any) -> None:
+    assert load(YOUT_TRUSTED_PROXIES=" 10.0.0.0/8, ::1 ,").trusted_proxies == ("10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"YOUT_EDGE_PORT": "http"}, "YOUT_EDGE_PORT must be a whole number, not 'http'."),
+        ({"PORT": "70000"}, "PORT must be between 1 and 65535, not 70000."),
+        ({"YOUT_DRAIN_SECONDS": "-1"}, "YOUT_DRAIN_SECONDS must be between 0 and 3600, not -1."),
+        ({"YOUT_FAST_HTTP": "maybe"}, "YOUT_FAST_HTTP must be true or false, not 'maybe'."),
+        ({"YOUT_ENV": "prod"}, "YOUT_ENV must be development or production, not 'prod'."),
+        ({"DATABASE_URL": "mysql://db/yout"}, "DATABASE_URL must start with sqlite:///, postgres:// or postgresql://."),
+        ({"REDIS_URL": "http://cache"}, "REDIS_URL must start with redis://, rediss:// or unix://."),
+        ({"YOUT_LOG_LEVEL": "loud"}, "YOUT_LOG_LEVEL must be debug, info, warning or error."),
+        (
+            {"YOUT_TRUSTED_PROXIES": "10.0.0.0/8, proxy"},
+            "YOUT_TRUSTED_PROXIES must hold addresses or networks such as 10.0.0.0/8, not 'proxy'.",
+        ),
+        # Dangers
+        ({"YOUT_ENV": "production"}, "SECRET_KEY must be set when YOUT_ENV is production"),
+        ({"YOUT_ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "SECRET_KEY must be set when YOUT_ENV is production"),
+        ({"YOUT_ENV": "production", "SECRET_KEY": "x" * 31}, "SECRET_KEY must have 32 characters or more"),
+        ({"YOUT_EDGE_WORKERS": "2"}, "YOUT_EDGE_WORKERS (or WEB_CONCURRENCY) must be 1 with SQLite"),
+        ({"WEB_CONCURRENCY": "2", "DATABASE_URL": "sqlite:////tmp/x.db"}, "must be 1 with SQLite"),
+        ({"YOUT_BIND_HOST": "0.0.0.0"}, "SECRET_KEY must be set when the edge listens beyond this machine"),
+        ({"PORT": "5000"}, "SECRET_KEY must be set when the edge listens beyond this machine"),
+        ({"PORT": "5000", "SECRET_KEY": "short"}, "with 32 characters or more."),
+    ],
+)
+def test_what_is_wrong_or_dangerous_is_one_line(load: Any, environ: dict[str, str], line: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(**environ)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_production_with_a_secret_is_fine(load: Any) -> None:
+    assert load(**PRODUCTION, YOUT_BIND_HOST="0.0.0.0").production
+
+
+def test_no_secret_is_told_by_a_refusal(load: Any) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(DATABASE_URL="mysql://user:hunter2@db/yout")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_hold_outlives_its_call_by_a_minute(load: Any) -> None:
+    assert load(YOUT_CALL_SECONDS="5").hold_seconds == 65
+
+
+# Documentation
+
+
+def documented(item: Any) -> str:
+    """The row of docs/settings.md for one setting."""
+    variables = " or ".join(f"`{name}`" for name in item.metadata["variables"])
+    default = item.default
+    if default == DEVELOPMENT_SECRET:
+        shown = "one for development"
+    elif isinstance(default, bool):
+        shown = f"`{str(default).lower()}`"
+    else:
+        shown = f"`{default}`" if default not in ("", ()) else ""
+    return f"| {variables} | {shown} | {item.metadata['help']} |"
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows == [documented(item) for item in fields(Settings)]
