@@ -1,0 +1,93 @@
+"""What staff change, one function an action: one call into `shared.operations`, in the name of whoever is signed in.
+
+Each returns the words that tell what happened. The operations write the audit entry; nothing here touches a row.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+from uuid import UUID
+
+from flask import current_app
+from flask_login import current_user
+
+from console.address import client_address
+from console.formats import THIN, credits
+from shared.errors import IdempotencyConflict, InvalidInput
+from shared.models import ApiKey
+from shared.operations import accounts, catalogue, keys
+from shared.operations.once import once
+from shared.operations.price_change import replace_price
+
+
+class By(TypedDict):
+    actor: str
+    address: str
+
+
+def by() -> By:
+    """Who acts and from where, as every operation takes it."""
+    return {"actor": current_user.email, "address": client_address()}
+
+
+def adjust_credits(account: UUID, amount: int, reason: str, token: str) -> str:
+    """Give credits, or take them with a negative amount; once for each `token`."""
+    try:
+        with once(account, token, f"{amount} {reason}"):
+            done = accounts.grant_credits(account, amount, reason, **by())
+    except IdempotencyConflict as conflict:
+        if conflict.kind == "key_used":
+            return "This form was sent twice. The credits were moved once, by the first."
+        raise InvalidInput("This form was used already for something else. Reload the page and fill it in again.") from None
+    verb, where = ("granted", "to") if amount > 0 else ("taken", "from")
+    balance = credits(done.account.balance)
+    return f"{credits(abs(amount))} credits {verb} {where} {done.account.email}. The balance is now {balance}."
+
+
+def suspend_account(account: UUID) -> str:
+    row = accounts.set_account_status(account, "suspended", **by())
+    return f"{row.email} is suspended. Its keys are refused from the next request on; running calls finish."
+
+
+def activate_account(account: UUID) -> str:
+    row = accounts.set_account_status(account, "active", **by())
+    return f"{row.email} is active. Its keys work again."
+
+
+def revoke_key(key: ApiKey, confirmation: str) -> str:
+    """Revoke a key for good, if its name was typed. Raises `InvalidInput` if another was."""
+    if confirmation.strip() != key.name:
+        raise InvalidInput(f"That is not the key's name. Type {key.name} exactly to revoke it.")
+    keys.revoke_key(key.id, **by())
+    return f"Key {key.prefix} revoked. Calls with it fail from now on."
+
+
+def set_price(model_id: str, rates: catalogue.Rates, seen: UUID | None) -> str:
+    replace_price(model_id, rates, seen, **by())
+    return f"New price of {model_id} in force. Calls that began before keep the price they began with."
+
+
+def enable_model(model_id: str) -> str:
+    catalogue.set_model_status(model_id, "active", **by())
+    return f"{model_id} is offered again. Edges know within a second."
+
+
+def disable_model(model_id: str) -> str:
+    catalogue.set_model_status(model_id, "disabled", **by())
+    return f"{model_id} is out of the catalogue. New calls of it are refused within a second; running ones finish."
+
+
+def enable_channel(name: str) -> str:
+    catalogue.set_channel_status(name, "active", **by())
+    return f"Channel {name} is in service again within a second."
+
+
+def disable_channel(name: str) -> str:
+    catalogue.set_channel_status(name, "disabled", **by())
+    return f"Channel {name} gets no new calls within a second. Running ones finish."
+
+
+def replace_channel_secret(name: str, secret: str) -> str:
+    key = current_app.extensions["yout_settings"].secret_key
+    catalogue.update_channel_secret(name, secret, secret_key=key, **by())
+    return f"Secret of {name} replaced. New calls use it within 1{THIN}s."

@@ -1,0 +1,75 @@
+"""The console's Flask app: wiring only."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from flask import Flask, Response, jsonify, request, send_from_directory
+from flask_admin import Admin
+from flask_admin.theme import Bootstrap4Theme
+from flask_wtf import CSRFProtect
+from jinja2 import StrictUndefined
+
+from console import auth, errors, formats, gate, headers
+from console.views import home_view, views
+from shared.database import database
+from shared.secrets import derive_key
+from shared.settings import Settings
+
+SHARED_STATIC = Path(__file__).resolve().parent.parent / "shared" / "static"
+LARGEST_FORM_BYTES = 64_000
+
+
+def create_app(settings: Settings) -> Flask:
+    """The console as a WSGI app, on the database that is bound to the models (`shared.database.bind`).
+
+    The gate is installed before the CSRF check and the views, so that nothing is looked at for strangers.
+    """
+    app = Flask("console", root_path=str(Path(__file__).resolve().parent))
+    app.config.update(_flask_settings(settings))
+    app.extensions["yout_settings"] = settings
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.teardown_request(_close_connection)
+    headers.install(app)
+    auth.install(app)
+    gate.install(app)
+    CSRFProtect(app)
+    formats.install(app, settings)
+    errors.install(app)
+    _add_public_routes(app)
+    admin = Admin(app, name="yout", index_view=home_view(), theme=Bootstrap4Theme(base_template="base.html"))
+    admin.add_views(*views())
+    return app
+
+
+def _flask_settings(settings: Settings) -> dict[str, object]:
+    prefix = "__Host-" if settings.production else ""  # such a cookie is Secure, of this host alone, and for all paths
+    return {
+        "SECRET_KEY": derive_key(settings.secret_key, "console-session"),
+        "SESSION_COOKIE_NAME": f"{prefix}yout_console",  # cookies are shared by the ports of a host: not just "session"
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.production,
+        "PERMANENT_SESSION_LIFETIME": timedelta(seconds=auth.SESSION_SECONDS),
+        "MAX_CONTENT_LENGTH": LARGEST_FORM_BYTES,
+        "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as the session that it is tied to
+    }
+
+
+def _add_public_routes(app: Flask) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        """Liveness: the process answers. It asks nothing of the database, whose outage a restart would not mend."""
+        return jsonify(status="ok")
+
+    @app.get("/shared/<path:filename>")
+    def shared_static(filename: str) -> Response:
+        return send_from_directory(SHARED_STATIC, filename)
+
+
+def _close_connection(_: BaseException | None) -> None:
+    """Give the thread's connection back: closed on SQLite, to the pool on PostgreSQL. Peewee opens one at the first query."""
+    if request.endpoint not in gate.WITHOUT_DATABASE and not database.is_closed():
+        database.close()

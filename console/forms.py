@@ -1,0 +1,98 @@
+"""Every form of the console: its fields, and what is wrong with them in words that say what to do."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import Field, HiddenField, PasswordField, StringField
+from wtforms.validators import InputRequired, Length, StopValidation
+from wtforms.widgets import TextInput
+
+from console.formats import credits
+from shared.errors import InvalidInput
+
+_SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
+
+
+class WholeNumber(Field):  # type: ignore[misc]
+    """A whole number as people write it: `50000`, `50 000`, `-200`. A comma is refused: it means two things.
+
+    `data` is an int, or None when the field is `optional` and empty.
+    """
+
+    widget = TextInput()
+
+    def __init__(self, label: str, optional: bool = False, **arguments: Any) -> None:
+        super().__init__(label, **arguments)
+        self.optional = optional
+        self.typed: str | None = None
+        self.data: int | None
+
+    def number(self) -> int:
+        """The number of a field that was checked and is not optional."""
+        if self.data is None:
+            raise InvalidInput(f"{self.label.text}: write a whole number.")
+        return self.data
+
+    def _value(self) -> str:
+        if self.typed is not None:
+            return self.typed
+        return "" if self.data is None else credits(self.data)
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if not valuelist:
+            return
+        self.typed, self.data = valuelist[0].strip(), None
+        digits = self.typed.translate(_SEPARATORS).replace("\u2212", "-")
+        if not digits and self.optional:
+            return
+        if not digits.lstrip("+-").isdecimal() or len(digits) > 20:
+            raise ValueError("Write a whole number, such as 50 000, without a comma or a point.")
+        self.data = int(digits)
+
+    def pre_validate(self, form: Any) -> None:  # noqa: ARG002  (how WTForms calls it)
+        """A field that the form did not even send is as wrong as an empty one."""
+        if self.data is None and not self.optional and not self.process_errors:
+            raise StopValidation("Write a whole number.")
+
+
+class SignInForm(FlaskForm):  # type: ignore[misc]
+    email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
+    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
+
+
+class CreditsForm(FlaskForm):  # type: ignore[misc]
+    """Give or take credits. `token` is made with the form, so that it counts once however often it is sent."""
+
+    amount = WholeNumber("Credits", description="A number below zero takes credits away.")
+    reason = StringField(
+        "Reason",
+        [InputRequired("Say why; the customer's ledger shows it."), Length(max=500)],
+        description="Kept in the ledger and the audit log.",
+    )
+    token = HiddenField(default=lambda: secrets.token_urlsafe(24), validators=[Length(min=16, max=64)])
+
+
+class RevokeForm(FlaskForm):  # type: ignore[misc]
+    confirmation = StringField("Type the key's name to confirm", [InputRequired("Type the key's name.")])
+
+
+class PriceForm(FlaskForm):  # type: ignore[misc]
+    """Whole credits per 1 000 tokens, and per call. `seen` is the price that was in force when the page was made."""
+
+    input = WholeNumber("Input, per 1 000 tokens")
+    cached_input = WholeNumber("Cached input, per 1 000 tokens", optional=True, description="Empty: as input.")
+    output = WholeNumber("Output, per 1 000 tokens")
+    per_call = WholeNumber("Per call")
+    minimum = WholeNumber("Least of a call")
+    seen = HiddenField()
+
+
+class SecretForm(FlaskForm):  # type: ignore[misc]
+    secret = PasswordField(
+        "New secret",
+        [InputRequired("Paste the secret that the vendor gave."), Length(max=10_000)],
+        description="It is sealed at once and never shown again.",
+    )

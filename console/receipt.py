@@ -1,0 +1,67 @@
+"""The receipt of a call: each count of tokens at its rate, the rounding, and what was charged in the end. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.models import Price, UsageLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`tokens` at `rate` credits per 1,000 come to `thousandths` of a credit."""
+
+    what: str
+    tokens: int
+    rate: int
+    thousandths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Credits: `sum` is the lines and the price per call, rounded up once; `due` is at least the minimum of the price.
+
+    `due` is None when the price is no longer known. `charged` differs from it where `words` say why.
+    """
+
+    lines: list[Line]
+    per_call: int
+    minimum: int
+    sum: int
+    due: int | None
+    charged: int
+    words: str
+
+
+def receipt_of(call: UsageLedger, price: Price | None) -> Receipt:
+    """Compute what the call came to at the price that it began with."""
+    if price is None:
+        return Receipt([], 0, 0, 0, None, call.credits, "The price row of this call is gone, so it cannot be computed again.")
+    lines = _lines(call, price)
+    total = price.credits_per_call - (-sum(line.thousandths for line in lines) // 1000)
+    free = not (price.credits_per_1k_input or price.credits_per_1k_output or price.credits_per_call)
+    due = 0 if free else max(total, price.minimum_credits)
+    return Receipt(lines, price.credits_per_call, price.minimum_credits, total, due, call.credits, _words(call, due))
+
+
+def _lines(call: UsageLedger, price: Price) -> list[Line]:
+    cached_rate = price.credits_per_1k_cached_input
+    counted = [
+        ("Input", call.input_tokens - call.cached_tokens, price.credits_per_1k_input),
+        ("Cached input", call.cached_tokens, price.credits_per_1k_input if cached_rate is None else cached_rate),
+        ("Output", call.output_tokens, price.credits_per_1k_output),
+    ]
+    return [Line(what, tokens, rate, tokens * rate) for what, tokens, rate in counted]
+
+
+def _words(call: UsageLedger, due: int) -> str:
+    """Why the charge is not what the tokens come to; "" when it is."""
+    if call.credits == due:
+        return ""
+    if call.status in ("failed", "expired") and call.credits == 0:
+        return "Nothing was delivered, so nothing was charged."
+    if call.overrun_credits:
+        return "The call cost more than could be charged. The rest is the platform's loss, not the customer's."
+    if call.credits == 0:
+        return "The call ended before it delivered anything, so nothing was charged."
+    return "The charge is not what the tokens come to. Look into this call."

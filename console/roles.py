@@ -1,0 +1,41 @@
+"""Who may do what: the whole matrix. Everybody who is signed in may look at every page; each change is an action below.
+
+An action that is not in the matrix is nobody's, and a changing route without an action is refused (`console/gate.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+ACTIONS: dict[str, frozenset[str]] = {
+    "account.credits": frozenset({"owner", "billing"}),
+    "account.status": frozenset({"owner", "billing", "support"}),
+    "key.revoke": frozenset({"owner", "support"}),
+    "model.price": frozenset({"owner", "billing"}),
+    "model.status": frozenset({"owner", "support"}),
+    "channel.status": frozenset({"owner", "support"}),
+    "channel.secret": frozenset({"owner"}),
+}
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def allowed(role: str, action: str) -> bool:
+    """Whether staff of this role may do this."""
+    return role in ACTIONS.get(action, frozenset())
+
+
+def action(name: str) -> Callable[[_F], _F]:
+    """Mark a view as doing this action. Raises `KeyError` for one that the matrix doesn't know."""
+    ACTIONS[name]
+
+    def mark(view: _F) -> _F:
+        view.console_action = name  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def action_of(view: object) -> str | None:
+    """The action of a view, None when it was marked with none."""
+    return getattr(view, "console_action", None)

@@ -1,0 +1,34 @@
+"""The pages of the console, one file a family of nouns."""
+
+from __future__ import annotations
+
+from flask_admin import BaseView
+
+from console.views.accounts import AccountsView
+from console.views.audit import AuditView
+from console.views.channels import ChannelsView
+from console.views.holds import HoldsView
+from console.views.home import HomeView
+from console.views.keys import KeysView
+from console.views.ledger import LedgerView
+from console.views.models import ModelsView
+from console.views.usage import UsageView
+
+
+def home_view() -> BaseView:
+    """The first page."""
+    return HomeView(name="Home", endpoint="home", url="/")
+
+
+def views() -> list[BaseView]:
+    """Every other page, in the order of the menu."""
+    return [
+        AccountsView(name="Accounts", category="Customers", endpoint="accounts", url="/accounts"),
+        KeysView(name="API keys", category="Customers", endpoint="keys", url="/keys"),
+        UsageView(name="Usage", category="Calls", endpoint="usage", url="/usage"),
+        HoldsView(name="Holds", category="Calls", endpoint="holds", url="/holds"),
+        LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
+        ModelsView(name="Models and prices", category="Catalogue", endpoint="models", url="/models"),
+        ChannelsView(name="Channels", category="Catalogue", endpoint="channels", url="/channels"),
+        AuditView(name="Audit log", category="Trail", endpoint="audit", url="/audit"),
+    ]

@@ -1,0 +1,73 @@
+"""Accounts: find one, see its money, keys and calls, grant or take credits, suspend and activate."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from console import actions
+from console.forms import CreditsForm
+from console.paging import page_of
+from console.views.submission import perform, submit
+from console.views.view import View, changes, shows
+from shared.clock import now_ms
+from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
+from shared.operations.accounts import find_account
+
+LATEST = 10
+
+
+class AccountsView(View):
+    @shows("/")
+    def index(self) -> ResponseReturnValue:
+        text = request.args.get("q", "").strip()
+        if found := _by_id(text):
+            return redirect(url_for("accounts.detail", account_id=found.id), 303)
+        query = Account.select()
+        if text:
+            query = query.where(Account.email.startswith(text.lower()))
+        return self.page("accounts/list.html", q=text, page=page_of(query, [Account.id], request.args.get("before")))
+
+    @shows("/<uuid:account_id>")
+    def detail(self, account_id: UUID) -> ResponseReturnValue:
+        return self._page(find_account(account_id), CreditsForm())
+
+    @changes("/<uuid:account_id>/credits", "account.credits")
+    def credits(self, account_id: UUID) -> ResponseReturnValue:
+        account, form = find_account(account_id), CreditsForm()
+        target = url_for("accounts.detail", account_id=account.id)
+        done = submit(
+            form, lambda: actions.adjust_credits(account.id, form.amount.number(), form.reason.data, form.token.data), target
+        )
+        return done or (self._page(find_account(account_id), form), 422)
+
+    @changes("/<uuid:account_id>/suspend", "account.status")
+    def suspend(self, account_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.suspend_account(account_id), url_for("accounts.detail", account_id=account_id))
+
+    @changes("/<uuid:account_id>/activate", "account.status")
+    def activate(self, account_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
+
+    def _page(self, account: Account, form: CreditsForm) -> str:
+        mine: dict[str, Any] = {
+            "keys": ApiKey.select().where(ApiKey.account == account).order_by(ApiKey.id.desc()).limit(LATEST),
+            "entries": LedgerEntry.select().where(LedgerEntry.account == account).order_by(LedgerEntry.seq.desc()).limit(LATEST),
+            "calls": UsageLedger.select()
+            .where(UsageLedger.account == account)
+            .order_by(UsageLedger.created_at.desc())
+            .limit(LATEST),
+        }
+        rows = {name: list(query) for name, query in mine.items()}
+        return self.page("accounts/detail.html", account=account, form=form, now=now_ms(), **rows)
+
+
+def _by_id(text: str) -> Account | None:
+    try:
+        found: Account | None = Account.get_or_none(Account.id == UUID(text))
+    except ValueError:
+        return None
+    return found

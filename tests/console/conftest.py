@@ -1,0 +1,88 @@
+"""A console on each kind of database, and people who sign in to it the way a browser does: by its forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import peewee
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from console.app import create_app
+from shared.models import StaffUser
+from shared.operations.staff import create_staff
+from shared.settings import Settings
+
+PASSWORD = "correct horse battery"
+
+
+class Browser:
+    """A signed-out visitor. `send` fills in the form that a page holds, hidden fields included."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self._client = client
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self._client.get(path, **options)
+
+    def post(self, path: str, data: dict[str, Any], **options: Any) -> TestResponse:
+        return self._client.post(path, data=data, **options)
+
+    def form(self, page: str, action: str | None = None) -> dict[str, str]:
+        """The hidden fields of the form on `page` that goes to `action` (by default the page itself)."""
+        text = self.get(page).text
+        forms = re.findall(r"<form[^>]*method=\"post\"[^>]*>.*?</form>", text, re.DOTALL)
+        wanted = [form for form in forms if (f'action="{action}"' in form if action else "action=" not in form.split(">")[0])]
+        assert wanted, f"{page} has no form for {action}"
+        tags = re.findall(r"<input[^>]*type=\"hidden\"[^>]*>", wanted[0])
+        return {_attribute(tag, "name"): _attribute(tag, "value") for tag in tags}
+
+    def send(self, page: str, action: str, **values: Any) -> TestResponse:
+        """Open `page`, fill in its form for `action`, send it, and follow where it leads."""
+        return self.post(action, {**self.form(page, action), **values}, follow_redirects=True)
+
+    def sign_in(self, email: str, password: str = PASSWORD, path: str = "/login", **options: Any) -> TestResponse:
+        hidden = self.form(path)
+        return self.post(path, {**hidden, "email": email, "password": password}, **options)
+
+
+def _attribute(tag: str, name: str) -> str:
+    found = re.search(rf'{name}="([^"]*)"', tag)
+    return unescape(found.group(1)) if found else ""
+
+
+@pytest.fixture
+def app(bound_database: peewee.Database, make_settings: Callable[..., Settings]) -> Flask:
+    return create_app(make_settings())
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    return Browser(app.test_client())
+
+
+@pytest.fixture
+def staff(app: Flask) -> Callable[[str], StaffUser]:
+    """`staff("billing")`: a person of this role, with `PASSWORD`."""
+
+    def make(role: str) -> StaffUser:
+        return create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")[0]
+
+    return make
+
+
+@pytest.fixture
+def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], Browser]:
+    """`signed_in("owner")`: a browser with the session of a new person of this role."""
+
+    def make(role: str = "owner") -> Browser:
+        visitor = Browser(app.test_client())
+        assert visitor.sign_in(staff(role).email).status_code == 303
+        return visitor
+
+    return make

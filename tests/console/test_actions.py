@@ -1,0 +1,185 @@
+"""What staff change, by the forms of the pages: the row, the trail, the words, and a second click."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.clock import now_ms
+from shared.ledger.audit import verify
+from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price
+from shared.operations.prices import set_price
+from shared.secrets import unseal
+from tests import build
+from tests.servers.edge import SECRET_KEY
+
+THIN = "\u202f"
+
+
+def last_entry(action: str) -> AuditEntry:
+    """The newest audit entry of this action, which must name the signed-in person and their address."""
+    entry = AuditEntry.select().where(AuditEntry.action == action).order_by(AuditEntry.id.desc()).first()
+    assert entry is not None, f"no audit entry {action}"
+    assert (entry.actor, entry.address) == ("owner@yout.example", "127.0.0.1")
+    return entry
+
+
+def test_a_grant_is_one_ledger_entry_one_audit_entry_and_exact_words(signed_in):
+    account = build.account(credits=1_000)
+    page = f"/accounts/{account.id}"
+    answer = signed_in("owner").send(page, f"{page}/credits", amount=f" 50{THIN}000 ", reason="Goodwill")
+    assert f"50{THIN}000 credits granted to {account.email}. The balance is now 51{THIN}000." in answer.text
+    entry = LedgerEntry.get(LedgerEntry.seq == 2)
+    assert (entry.kind, entry.amount, entry.balance_after, entry.reason) == ("grant", 50_000, 51_000, "Goodwill")
+    assert entry.actor == "owner@yout.example"
+    audit = last_entry("credits.grant")
+    assert (audit.before, audit.after["balance"]) == ({"balance": 1_000}, 51_000)
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_negative_number_takes_credits(signed_in):
+    account = build.account(credits=1_000)
+    page = f"/accounts/{account.id}"
+    answer = signed_in("owner").send(page, f"{page}/credits", amount="\u2212200", reason="Granted by mistake")
+    assert f"200 credits taken from {account.email}" in answer.text
+    assert Account.get_by_id(account.id).balance == 800
+    assert last_entry("credits.adjustment").after["amount"] == -200
+
+
+def test_a_form_sent_twice_moves_the_credits_once(signed_in):
+    account = build.account(credits=1_000)
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    filled = {**browser.form(page, f"{page}/credits"), "amount": "500", "reason": "Goodwill"}
+    for _ in range(2):
+        answer = browser.post(f"{page}/credits", filled, follow_redirects=True)
+    assert "moved once" in answer.text
+    other = browser.post(f"{page}/credits", {**filled, "amount": "900"})
+    assert (other.status_code, "used already for something else" in other.text) == (422, True)
+    assert Account.get_by_id(account.id).balance == 1_500
+    assert LedgerEntry.select().count() == 2
+    assert AuditEntry.select().where(AuditEntry.action == "credits.grant").count() == 1
+
+
+def test_a_refused_grant_may_be_corrected_on_the_same_form(signed_in):
+    account = build.account(credits=100)
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    filled = {**browser.form(page, f"{page}/credits"), "amount": "-500", "reason": "Too much"}
+    refused = browser.post(f"{page}/credits", filled)
+    assert (refused.status_code, "Only 100" in refused.text, 'value="-500"' in refused.text) == (422, True, True)
+    assert browser.post(f"{page}/credits", {**filled, "amount": "-50"}).status_code == 303
+    assert Account.get_by_id(account.id).balance == 50
+
+
+@pytest.mark.parametrize("amount", ["", "0", "1,000", "1.5", "1e6", "ten", "9" * 17, "9" * 40])
+def test_an_amount_that_cannot_be_used_is_refused_in_words(signed_in, amount):
+    account = build.account(credits=100)
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    answer = browser.send(page, f"{page}/credits", amount=amount, reason="x")
+    assert answer.status_code == 422
+    assert "whole number" in answer.text or "must not be 0" in answer.text
+    assert LedgerEntry.select().count() == 1
+
+
+def test_a_grant_needs_a_reason(signed_in):
+    account = build.account(credits=100)
+    page = f"/accounts/{account.id}"
+    answer = signed_in("owner").send(page, f"{page}/credits", amount="5", reason="  ")
+    assert answer.status_code == 422
+    assert LedgerEntry.select().count() == 1
+
+
+def test_an_account_is_suspended_and_activated(signed_in):
+    account = build.account()
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    assert "is suspended" in browser.send(page, f"{page}/suspend").text
+    assert Account.get_by_id(account.id).status == "suspended"
+    assert last_entry("account.status").after == {"status": "suspended"}
+    assert "is active" in browser.send(page, f"{page}/activate").text
+    assert Account.get_by_id(account.id).status == "active"
+
+
+def test_a_key_is_revoked_when_its_name_is_typed(signed_in):
+    row, _ = build.api_key(build.account(), name="production")
+    browser, page = signed_in("owner"), f"/keys/{row.id}"
+    wrong = browser.send(page, f"{page}/revoke", confirmation="staging")
+    assert (wrong.status_code, "not the key&#39;s name" in wrong.text) == (422, True)
+    assert ApiKey.get_by_id(row.id).revoked_at is None
+    answer = browser.send(page, f"{page}/revoke", confirmation="production")
+    assert f"Key {row.prefix} revoked. Calls with it fail from now on." in answer.text
+    assert ApiKey.get_by_id(row.id).revoked_at is not None
+    assert last_entry("key.revoke").target == str(row.id)
+
+
+def test_a_new_price_follows_the_old_one_which_stays(signed_in):
+    build.model("m/1", input=100, output=300)
+    version = CatalogVersion.get().version
+    answer = signed_in("owner").send(
+        "/models/m/1", "/models/m/1/price", input=f"1{THIN}500", cached_input="", output="4000", per_call="0", minimum="10"
+    )
+    assert "New price of m/1 in force." in answer.text
+    old, new = Price.select().order_by(Price.effective_at)
+    assert (old.credits_per_1k_input, new.credits_per_1k_input, new.credits_per_1k_output) == (100, 1_500, 4_000)
+    assert new.credits_per_1k_cached_input is None
+    assert last_entry("price.set").after["input"] == 1_500
+    assert CatalogVersion.get().version > version
+
+
+def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
+    build.model("m", input=100, output=300)
+    browser = signed_in("owner")
+    filled = {**browser.form("/models/m", "/models/m/price"), "input": "1", "output": "1", "per_call": "0", "minimum": "0"}
+    set_price("m", input=200, output=600, actor="colleague")
+    answer = browser.post("/models/m/price", filled)
+    assert (answer.status_code, "changed since you opened" in answer.text) == (422, True)
+    assert Price.select().count() == 2
+    assert browser.send("/models/m", "/models/m/price", **{k: filled[k] for k in ("input", "output", "per_call", "minimum")})
+    assert Price.select().count() == 3
+
+
+@pytest.mark.parametrize("missing", ["input", "output", "per_call", "minimum"])
+def test_a_price_needs_its_numbers(signed_in, missing):
+    build.model("m")
+    browser = signed_in("owner")
+    filled = {"input": "1", "output": "1", "per_call": "0", "minimum": "0"}
+    del filled[missing]
+    assert browser.send("/models/m", "/models/m/price", **filled).status_code == 422
+    assert Price.select().count() == 1
+
+
+def test_a_model_is_disabled_and_enabled(signed_in):
+    build.model("m")
+    browser = signed_in("owner")
+    assert "out of the catalogue" in browser.send("/models/m", "/models/m/disable").text
+    assert AIModel.get_by_id("m").status == "disabled"
+    assert last_entry("model.status").target == "m"
+    assert "offered again" in browser.send("/models/m", "/models/m/enable").text
+    assert AIModel.get_by_id("m").status == "active"
+
+
+def test_a_channel_is_disabled_enabled_and_given_a_new_secret_that_no_page_shows(signed_in):
+    channel = build.channel("https://up.example/v1", name="up")
+    browser, page = signed_in("owner"), f"/channels/{channel.id}"
+    assert "gets no new calls" in browser.send(page, f"{page}/disable").text
+    assert Channel.get_by_id(channel.id).status == "disabled"
+    assert "in service again" in browser.send(page, f"{page}/enable").text
+    answer = browser.send(page, f"{page}/secret", secret="sk-fresh-secret")
+    assert "Secret of up replaced." in answer.text
+    assert unseal(Channel.get_by_id(channel.id).sealed_secret, SECRET_KEY) == "sk-fresh-secret"
+    assert (last_entry("channel.secret").before, last_entry("channel.secret").after) == (None, None)
+    refused = browser.send(page, f"{page}/secret", secret="sk-bad\nsecret-part")
+    assert refused.status_code == 422
+    for text in (answer.text, refused.text, browser.get(page).text, browser.get("/audit/").text):
+        assert "sk-fresh" not in text
+        assert "secret-part" not in text
+
+
+def test_an_entry_names_the_person_behind_a_trusted_proxy_and_nobody_elses_claim(app, signed_in, make_settings):
+    account = build.account()
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    hidden = browser.form(page, f"{page}/suspend")
+    forwarded = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
+    browser.post(f"{page}/suspend", hidden, headers=forwarded)
+    assert last_entry("account.status").address == "127.0.0.1"
+    app.extensions["yout_settings"] = make_settings(trusted_proxies=("127.0.0.0/8",))
+    browser.post(f"{page}/activate", hidden, headers=forwarded)
+    addresses = [row.address for row in AuditEntry.select().where(AuditEntry.action == "account.status").order_by(AuditEntry.id)]
+    assert addresses == ["127.0.0.1", "203.0.113.9"]

@@ -1,0 +1,259 @@
+"""What the pages show, what they must never show, and how they leaf through long tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from console.app import SHARED_STATIC
+from shared.clock import new_id, now_ms
+from shared.models import ApiKey, Channel, EdgeProcess, Hold, LedgerEntry, Price, StaffUser, UsageLedger
+from shared.operations.accounts import grant_credits
+from shared.operations.keys import revoke_key
+from tests import build
+from tests.build import UPSTREAM_SECRET
+
+LISTS = ("/", "/accounts/", "/keys/", "/usage/", "/holds/", "/ledger/", "/models/", "/channels/", "/audit/")
+THIN = "\u202f"
+
+
+def call(account: Any, **values: Any) -> UsageLedger:
+    columns = {"id": new_id(), "model": "m", "price": UUID(int=1), "status": "completed", "streamed": True, **values}
+    return UsageLedger.create(account=account, **columns)
+
+
+def hold(account: Any, **values: Any) -> Hold:
+    return Hold.create(
+        account=account, **{"model": "m", "price": UUID(int=1), "amount": 70, "expires_at": now_ms() + 60_000, **values}
+    )
+
+
+@pytest.fixture
+def filled() -> dict[str, str]:
+    """A row of everything; gives the address of each detail page."""
+    owner = build.account(email="mira@example.com")
+    key, _ = build.api_key(owner, name="<script>alert(1)</script>")
+    revoke_key(build.api_key(owner, name="old")[0].id, actor="test")
+    channel = build.channel("https://up.example/v1", settings={"quirk": "<b>"})
+    build.model("m", channel, description="<i>bold</i>")
+    grant_credits(owner.id, -10, "<script>x</script>", actor="test")
+    price = Price.get(Price.model == "m")
+    made = call(owner, api_key=key.id, channel=channel.id, price=price.id, input_tokens=10, output_tokens=5, credits=3)
+    call(owner, status="failed", error_code="upstream_timeout")
+    hold(owner)
+    return {
+        "account": f"/accounts/{owner.id}",
+        "key": f"/keys/{key.id}",
+        "model": "/models/m",
+        "channel": f"/channels/{channel.id}",
+        "receipt": f"/usage/{made.id}",
+    }
+
+
+def test_no_page_holds_inline_script_or_style_or_a_secret_and_each_says_so_to_the_browser(signed_in, filled):
+    browser = signed_in("owner")
+    secrets = [UPSTREAM_SECRET, *(row.digest for row in ApiKey.select()), *(row.sealed_secret for row in Channel.select())]
+    secrets += [row.password_hash for row in StaffUser.select()]
+    for path in (*LISTS, *filled.values(), "/login", "/nothing/here"):
+        answer = browser.get(path, follow_redirects=True)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert all(
+            "src=" in tag and body == "" for tag, body in re.findall(r"<script([^>]*)>(.*?)</script>", answer.text, re.DOTALL)
+        )
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<b>\"|<i>bold", answer.text), path
+        assert not [secret for secret in secrets if secret in answer.text], path
+
+
+def test_every_asset_of_a_page_is_served_from_our_own_origin(signed_in):
+    browser = signed_in("owner")
+    assets = re.findall(r'(?:href|src)="(/(?:static|shared)/[^"]+)"', browser.get("/").text)
+    assert len(assets) == 3
+    for path in assets:
+        answer = browser.get(path, buffered=True)  # read and closed
+        assert answer.status_code == 200
+    assert browser.get("/shared/../models.py").status_code == 404
+    assert SHARED_STATIC.joinpath("tokens.css").is_file()
+
+
+def test_empty_pages_say_what_would_be_there(signed_in):
+    browser = signed_in("readonly")
+    words = {
+        "/": "No calls in the last 24 hours",
+        "/accounts/": "No accounts yet",
+        "/keys/": "No API keys yet",
+        "/usage/": "No calls yet",
+        "/holds/": "No call is running",
+        "/ledger/": "Nothing in the ledger",
+        "/models/": "No models yet",
+        "/channels/": "No channels yet",
+    }
+    for path, expected in words.items():
+        assert expected in browser.get(path).text, path
+    assert "No entries match" in browser.get("/audit/?actor=nobody").text
+    assert "No account begins with" in browser.get("/accounts/?q=zzz").text
+
+
+def test_home_counts_the_last_day_and_nothing_older(signed_in):
+    owner = build.account()
+    for credits, status in ((700, "completed"), (50, "cancelled"), (0, "failed")):
+        call(owner, credits=credits, status=status)
+    call(owner, credits=9_000, created_at=now_ms() - 25 * 3_600_000)
+    dead = EdgeProcess.create(host="gone", pid=1, seen_at=now_ms() - 3_600_000)
+    alive = EdgeProcess.create(host="here", pid=2)
+    hold(owner, edge_process=alive.id)
+    hold(owner, edge_process=dead.id)
+    hold(owner, expires_at=now_ms() - 1)
+    text = signed_in("owner").get("/").text
+    figures = re.findall(r'<dt>([^<]+)</dt>\s*<dd class="figure[^"]*">([^<]+)</dd>', text)
+    expected = {
+        "Calls": "3",
+        "Credits charged": "750",
+        "Failed calls": "1",
+        "Open holds": "3",
+        "Stuck holds": "2",
+        "Accounts": "1",
+    }
+    assert dict(figures).items() >= expected.items()
+    holds = signed_in("support").get("/holds/").text
+    assert holds.count("past its deadline") == 1
+    assert holds.count("its process is silent") == 1
+
+
+def rows_of(text: str, pattern: str) -> list[str]:
+    return re.findall(pattern, text.split("<tbody>")[1]) if "<tbody>" in text else []
+
+
+def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
+    """Every row's match of `pattern`, page by page, by the link to the older ones."""
+    seen = []
+    for _ in range(10):
+        text = browser.get(path).text
+        seen += rows_of(text, pattern)
+        following = re.search(r'href="([^"]+)" rel="next"', text)
+        if following is None:
+            return seen
+        path = following.group(1).replace("&amp;", "&")
+    raise AssertionError("the pages do not end")
+
+
+def test_usage_pages_show_each_call_once_newest_first_also_within_one_millisecond(signed_in):
+    owner, moment = build.account(), now_ms()
+    made = [call(owner, created_at=moment - number // 40) for number in range(120)]
+    browser = signed_in("owner")
+    expected = [str(row.id) for row in sorted(made, key=lambda row: (row.created_at, row.id.int), reverse=True)]
+    link = r'class="row" href="/usage/([0-9a-f-]+)"'
+    assert leaf_through(browser, "/usage/", link) == expected
+    assert leaf_through(browser, f"/usage/?account={owner.email}&model=m", link) == expected
+
+
+def test_ledger_pages_show_each_entry_once_for_all_and_for_one_account(signed_in):
+    first, second = build.account(credits=1), build.account(credits=2)
+    for number in range(60):
+        grant_credits(first.id if number % 2 else second.id, 1_000 + number, "x", actor="test")
+    LedgerEntry.update(created_at=now_ms()).execute()
+    browser = signed_in("owner")
+    movement = rf"\+([0-9{THIN}]+)</span>"
+    assert len(set(leaf_through(browser, "/ledger/", movement))) == 62
+    mine = leaf_through(browser, f"/ledger/?account={first.id}", movement)
+    assert mine == [f"1{THIN}{number:03d}" for number in range(59, 0, -2)] + ["1"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1_2_3", "-1_00000000000000000000000000000001", "9" * 30 + "_" + "0" * 32])
+def test_a_mangled_page_address_is_told_so(signed_in, cursor):
+    answer = signed_in("owner").get(f"/usage/?before={cursor}")
+    assert (answer.status_code, "Start from the first page" in answer.text) == (400, True)
+
+
+def test_usage_filters_narrow_and_stay_in_the_address(signed_in):
+    owner, other = build.account(), build.account()
+    key, _ = build.api_key(owner)
+    wanted = call(owner, api_key=key.id, model="m-1", status="failed")
+    call(owner, model="m-2", status="failed")
+    call(other, model="m-1", status="failed")
+    call(owner, api_key=key.id, model="m-1", status="completed")
+    query = f"account={owner.email}&model=m-1&status=failed&key={key.id}"
+    text = signed_in("owner").get(f"/usage/?{query}").text
+    assert rows_of(text, r'class="row" href="/usage/([0-9a-f-]+)"') == [str(wanted.id)]
+    assert text.count('class="chip"') == 4
+    assert signed_in("support").get("/usage/?key=nonsense").status_code == 400
+
+
+def test_a_receipt_multiplies_rounds_and_names_the_charge(signed_in):
+    owner = build.account()
+    build.model("m", input=1_250, output=10_000, cached_input=125, minimum=10)
+    price = Price.get(Price.model == "m")
+    made = call(owner, price=price.id, input_tokens=1_000, cached_tokens=301, output_tokens=50, credits=1_412)
+    text = signed_in("owner").get(f"/usage/{made.id}").text
+    # 699 × 1.25 + 301 × 0.125 + 50 × 10 = 873.75 + 37.625 + 500 = 1411.375, rounded up
+    for figure in ('873<span class="soft">.750', '37<span class="soft">.625', f"1{THIN}412"):
+        assert figure in text
+    assert "The charge is what the tokens come to." in text
+    UsageLedger.update(credits=1_400, overrun_credits=12).execute()
+    assert "the platform" in signed_in("support").get(f"/usage/{made.id}").text
+
+
+def test_a_receipt_stays_readable_when_price_key_and_channel_are_gone(signed_in):
+    made = call(build.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
+    answer = signed_in("owner").get(f"/usage/{made.id}")
+    assert (answer.status_code, "price row of this call is gone" in answer.text) == (200, True)
+
+
+def test_accounts_are_found_by_the_beginning_of_an_email_and_by_id(signed_in):
+    wanted = build.account(email="mira@example.com")
+    build.account(email="tom_1@example.com")
+    browser = signed_in("owner")
+    text = browser.get("/accounts/?q=MIRA").text
+    assert rows_of(text, r'class="row" href="/accounts/([0-9a-f-]+)"') == [str(wanted.id)]
+    assert browser.get(f"/accounts/?q={wanted.id}").location == f"/accounts/{wanted.id}"
+    assert "No account begins with" in browser.get("/accounts/?q=%25").text
+    assert "No account begins with" in browser.get("/accounts/?q=tom%2D").text
+
+
+def test_keys_are_found_by_prefix_by_owner_and_by_a_pasted_key_that_is_taken_off_the_page(signed_in):
+    owner = build.account(email="mira@example.com")
+    row, secret = build.api_key(owner)
+    build.api_key(build.account())
+    browser = signed_in("owner")
+    link = r'class="row" href="/keys/([0-9a-f-]+)"'
+    for query in (row.prefix.rstrip("…"), "mira@"):
+        assert rows_of(browser.get(f"/keys/?q={query}").text, link) == [str(row.id)]
+    assert browser.get(f"/keys/?q={secret}").location == f"/keys/{row.id}"
+    mistyped = browser.get(f"/keys/?q={secret[:-1]}0")
+    assert secret[9:-1] not in mistyped.text
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_database_that_does_not_answer_is_said_so_and_comes_back(signed_in, postgres, any_database_url):
+    browser = signed_in("owner")
+    postgres.cut_off(any_database_url)
+    answer = browser.get("/")
+    assert (answer.status_code, "The database does not answer" in answer.text) == (503, True)
+    assert answer.headers["Content-Security-Policy"]
+    assert browser.get("/healthz").status_code == 200
+    postgres.let_in(any_database_url)
+    assert browser.get("/").status_code == 200
+
+
+def test_a_page_that_fails_says_so_without_its_reasons(app, signed_in):
+    def fail() -> str:
+        raise RuntimeError("secret reason")
+
+    app.add_url_rule("/fails", "fails", fail)
+    answer = signed_in("owner").get("/fails")
+    assert (answer.status_code, "This page failed" in answer.text, "secret reason" in answer.text) == (500, True, False)
+
+
+def test_unknown_rows_are_told_so(signed_in):
+    browser, unknown = signed_in("owner"), new_id()
+    for path in (f"/accounts/{unknown}", f"/keys/{unknown}", f"/usage/{unknown}", f"/channels/{unknown}", "/models/none", "/x"):
+        answer = browser.get(path)
+        assert (answer.status_code, "Nothing here" in answer.text) == (404, True), path

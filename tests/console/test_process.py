@@ -1,0 +1,49 @@
+"""The console as an operator runs it: `python -m console`."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import re
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+from console.serve import configuration
+from shared.operations.staff import create_staff
+from tests.servers.edge import SECRET_KEY, environment_of
+from tests.servers.process import ROOT
+
+
+def test_it_serves_a_sign_in_and_stops_with_0(start_console, bound_database, any_database_url):
+    create_staff("ana@yout.example", "owner", "correct horse battery", actor="test")
+    console = start_console(database_url=any_database_url)
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    page = opener.open(f"{console.url}/login").read().decode()
+    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page).group(1)
+    fields = {"csrf_token": token, "email": "ana@yout.example", "password": "correct horse battery"}
+    answer = opener.open(f"{console.url}/login", urllib.parse.urlencode(fields).encode())
+    assert answer.url == f"{console.url}/"
+    assert "The last 24 hours" in answer.read().decode()
+    assert console.terminate() == 0
+    assert console.process.output() == ""
+
+
+def _run(folder, **settings) -> subprocess.CompletedProcess:
+    environ = {"PYTHONPATH": str(ROOT), "SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": str(folder), **environment_of(settings)}
+    return subprocess.run([sys.executable, "-m", "console"], env=environ, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_a_wrong_setting_is_one_line_and_2(tmp_path):
+    ended = _run(tmp_path, console_port="many")
+    assert (ended.returncode, ended.stderr) == (2, "console: YOUT_CONSOLE_PORT must be a whole number, not 'many'.\n")
+
+
+def test_a_schema_that_is_not_migrated_is_one_line_and_2(tmp_path, empty_database_url):
+    ended = _run(tmp_path, database_url=empty_database_url)
+    assert ended.returncode == 2
+    assert re.fullmatch(r"console: The database lacks migration .* Run `yout migrate` first\.\n", ended.stderr)
+
+
+def test_an_ipv6_address_is_bound_as_one(make_settings):
+    assert configuration(make_settings(bind_host="::1", console_port=81))["bind"] == "[::1]:81"
