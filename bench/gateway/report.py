@@ -1,0 +1,188 @@
+"""Tables in Markdown: medians over the rounds, and how many times better Yout is than each of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from bench.gateway.rounds import Row
+
+OURS = "yout-"
+
+
+class Metric(NamedTuple):
+    """A column. `added` is told above the median of the mock alone; `better` says which way is good, None for a count."""
+
+    title: str
+    test: str
+    read: Callable[[Row], Any]
+    digits: int = 0
+    better: str | None = None
+    added: bool = False
+
+
+def _at(*path: str) -> Callable[[Row], Any]:
+    def read(row: Row) -> Any:
+        value: Any = row
+        for name in path:
+            if not isinstance(value, dict) or value.get("n") == 0:  # a distribution of nothing has no median
+                return None
+            value = value.get(name)
+        return value
+
+    return read
+
+
+def _mb(name: str) -> Callable[[Row], Any]:
+    return lambda row: row[name] / 1024 if row.get(name) else None
+
+
+def _quality(test: str) -> list[Metric]:
+    return [Metric("bad", test, _at("bad")), Metric("unfinished", test, _at("unfinished"))]
+
+
+def _streams(test: str) -> list[Metric]:
+    return [
+        Metric("chunks/s", test, _at("chunks_per_s"), 0, "more"),
+        Metric("whole streams", test, _at("good")),
+        *_quality(test),
+        Metric("kB a stream", test, _at("kb_a_stream"), 0, "less"),
+        Metric("chunk delay p50 ms", test, _at("chunk_delay_ms", "p50"), 1, "less"),
+        Metric("chunk delay p99 ms", test, _at("chunk_delay_ms", "p99"), 1),
+        Metric("share of the core", test, _at("core_share"), 2),
+    ]
+
+
+SECTIONS: dict[str, list[Metric]] = {
+    "Plain JSON, 64 connections": [
+        Metric("CPU us a call", "sat_c64", _at("cpu_us"), 0, "less"),
+        Metric("database CPU us", "sat_c64", _at("database_us")),
+        Metric("calls/s of a core", "sat_c64", _at("rps"), 0, "more"),
+        Metric("p50 ms", "sat_c64", _at("latency_ms", "p50"), 2),
+        Metric("p99 ms", "sat_c64", _at("latency_ms", "p99"), 2),
+        Metric("bad", "sat_c64", _at("bad")),
+        Metric("others on the core", "sat_c64", _at("foreign_share"), 2),
+    ],
+    "Added latency, ms": [
+        Metric("1 connection p50", "lat_c1", _at("latency_ms", "p50"), 2, "less", True),
+        Metric("1 connection p99", "lat_c1", _at("latency_ms", "p99"), 2, None, True),
+        Metric("16 connections, 50 ms upstream p50", "lat_c16", _at("latency_ms", "p50"), 2, "less", True),
+        Metric("16 connections p99", "lat_c16", _at("latency_ms", "p99"), 2, None, True),
+        Metric("first token p50", "sse_c1", _at("ttft_ms", "p50"), 2, "less", True),
+        Metric("first token p99", "sse_c1", _at("ttft_ms", "p99"), 2, None, True),
+    ],
+    "Streams at saturation": [
+        Metric("burst chunks/s", "sse_burst", _at("chunks_per_s"), 0, "more"),
+        Metric("CPU us a chunk", "sse_burst", _at("cpu_us_a_chunk"), 1),
+        *_quality("sse_burst"),
+        Metric("paced chunks/s", "sse_paced", _at("chunks_per_s"), 0, "more"),
+        Metric("CPU us a chunk", "sse_paced", _at("cpu_us_a_chunk"), 1),
+        *_quality("sse_paced"),
+    ],
+    "500 slow streams, 10,000 chunks/s offered": _streams("slow_500"),
+    "1,000 slow streams, 20,000 chunks/s offered": _streams("slow_1000"),
+    "Process": [
+        Metric("seconds to the first answer", "start", _at("start_seconds"), 2, "less"),
+        Metric("idle MB", "start", _mb("idle_kb"), 0, "less"),
+    ],
+}
+
+
+class Results:
+    """Rows of all rounds, and the medians in them."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self.targets = list(dict.fromkeys(row["target"] for row in rows))
+
+    def value(self, target: str, metric: Metric) -> float | None:
+        """The median, above the mock's own where the metric is an addition; None when there is none."""
+        found = self._median(target, metric)
+        if not metric.added or found is None:
+            return found
+        floor = self._median("direct", metric)
+        return None if target == "direct" or floor is None else found - floor
+
+    def _median(self, target: str, metric: Metric) -> float | None:
+        chosen = [row for row in self._rows if row["target"] == target and row["test"] == metric.test]
+        values = [value for value in map(metric.read, chosen) if value is not None]
+        return median(values) if values else None
+
+    def measured(self, metric: Metric) -> bool:
+        return any(self.value(target, metric) is not None for target in self.targets)
+
+    def problems(self) -> list[str]:
+        """Why the run is void: books that do not balance, and tests that failed."""
+        found = []
+        for row in self._rows:
+            what = [*row.get("problems", ()), *([row["error"]] if "error" in row else [])]
+            found += [f"round {row['round']}, {row['target']}, {row['test']}: {problem}" for problem in what]
+        return found
+
+    def books(self) -> list[str]:
+        """One line for each set of books."""
+        return [
+            f"- round {row['round']}, {row['target']}: {'balanced' if not row['problems'] else 'NOT BALANCED'};"
+            f" {row['charges']:,} charges, {row['answers']:,} good answers, {row['served']:,} answers of the upstream"
+            for row in self._rows
+            if row["test"] == "books"
+        ]
+
+
+def report(rows: Sequence[Row]) -> str:
+    """The whole report in Markdown."""
+    results = Results(rows)
+    parts = [part for title, metrics in SECTIONS.items() if (part := _section(title, metrics, results))]
+    parts += [_ratios(name, results) for name in results.targets if name.startswith(OURS)]
+    if "litellm" in results.targets:
+        parts.append(
+            "LiteLLM ran without a database: it kept no accounts and no spend, so its rows are of less work than Yout's."
+        )  # fmt: skip
+    parts.append("\n".join(["### Books", "", *(results.books() or ["- none were proved"])]))
+    if problems := results.problems():
+        parts.append("\n".join(["### This run is void", "", *(f"- {problem}" for problem in problems)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, metrics: Sequence[Metric], results: Results) -> str:
+    shown = [metric for metric in metrics if results.measured(metric)]
+    if not shown:
+        return ""
+    rows = [[name, *(_number(results.value(name, metric), metric) for metric in shown)] for name in results.targets]
+    return f"### {title}\n\n" + _table(["target", *(metric.title for metric in shown)], rows)
+
+
+def _ratios(ours: str, results: Results) -> str:
+    """How many times better: rates as ours by theirs, costs as theirs by ours."""
+    others = [name for name in results.targets if not name.startswith(OURS)]
+    rows = []
+    for title, metric in _compared(results):
+        value = results.value(ours, metric)
+        ratios = [_ratio(value, results.value(name, metric), metric) for name in others]
+        rows.append([f"{title}: {metric.title}", _number(value, metric), *ratios])
+    heading = f"### {ours}: how many times better (above 1) or worse (below 1)"
+    return f"{heading}\n\n" + _table(["", ours, *(f"than {name}" for name in others)], rows)
+
+
+def _compared(results: Results) -> Iterator[tuple[str, Metric]]:
+    for title, metrics in SECTIONS.items():
+        for metric in metrics:
+            if metric.better and results.measured(metric):
+                yield title, metric
+
+
+def _ratio(ours: float | None, theirs: float | None, metric: Metric) -> str:
+    if not ours or not theirs or ours < 0 or theirs < 0:
+        return "-"
+    times = ours / theirs if metric.better == "more" else theirs / ours
+    return f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
+
+
+def _number(value: float | None, metric: Metric) -> str:
+    return "-" if value is None else f"{value:,.{metric.digits}f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,0 +1,178 @@
+"""What is measured beside Yout: the mock itself, nginx as the floor of any proxy, and LiteLLM."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from bench.gateway.kit import JSON_BODY, PATH, Kit, Mock, call
+from tests.servers.process import Process, StartFailed, dies_with_parent, free_port
+
+START_SECONDS = 120
+POLL_SECONDS = 0.01
+
+
+class Gateway(NamedTuple):
+    """A target that runs. `process` is None for the mock itself; `database` is a server whose CPU is told apart."""
+
+    port: int
+    key: str = ""
+    process: Process | None = None
+    database: Process | None = None
+    start_seconds: float | None = None
+
+
+class Books(NamedTuple):
+    """What a target's own ledger says after it has stopped: `problems` must be empty, `charges` are the calls it charged."""
+
+    problems: tuple[str, ...]
+    charges: int
+    open_holds: int
+
+
+class Target(Protocol):
+    """Something that answers chat calls. `started()` runs it for the length of a `with` block."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured here, or None."""
+        return None
+
+    def started(self) -> AbstractContextManager[Gateway]: ...
+
+    def books(self) -> Books | None:
+        """The books of the last run, for a target that keeps any. To be asked after it has stopped."""
+        return None
+
+
+class Place(NamedTuple):
+    """Where targets run: the built kit, the mock, a folder for their files, the core that they get."""
+
+    kit: Kit
+    mock: Mock
+    folder: Path
+    core: int
+
+    @property
+    def upstream(self) -> str:
+        return f"127.0.0.1:{self.mock.port}"
+
+
+def inherited() -> dict[str, str]:
+    """The environment that a target gets beside its own variables: nothing of the operator's that it could act on."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+
+
+def launch(
+    name: str, argv: Sequence[str], port: int, place: Place, key: str = "", environ: Mapping[str, str] | None = None
+) -> Gateway:
+    """Start a gateway on its core, and wait for its first good chat answer. Raises `StartFailed`."""
+    pinned = dies_with_parent(["taskset", "-c", str(place.core), *argv])
+    began = time.monotonic()
+    env = {**inherited(), **(environ or {})}
+    process = Process(name, pinned, env=env, cwd=place.folder, log=place.folder / f"{name}.log")
+    try:
+        while not _answers(port, key):
+            if process.returncode is not None:
+                raise StartFailed(f"{name} ended with {process.returncode}:\n{process.output()}")
+            if time.monotonic() - began > START_SECONDS:
+                raise StartFailed(f"{name} gave no good answer within {START_SECONDS} s:\n{process.output()}")
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        process.kill()
+        raise
+    return Gateway(port, key, process, start_seconds=time.monotonic() - began)
+
+
+def _answers(port: int, key: str) -> bool:
+    try:
+        return call(port, "POST", PATH, JSON_BODY, key)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+class Direct(Target):
+    """No gateway: what the mock and the load client can do by themselves."""
+
+    name = "direct"
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    @contextmanager
+    def started(self) -> Iterator[Gateway]:
+        yield Gateway(self._place.mock.port)
+
+
+class Nginx(Target):
+    """Debian's nginx, one worker, passing calls on: no authentication, no accounting."""
+
+    name = "nginx"
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def missing(self) -> str | None:
+        return None if _nginx() else "nginx is not installed; `apt-get install nginx` does"
+
+    @contextmanager
+    def started(self) -> Iterator[Gateway]:
+        port, folder = free_port(), self._place.folder / "nginx"
+        folder.mkdir(exist_ok=True)
+        config = folder / "nginx.conf"
+        config.write_text(
+            self._place.kit.template("nginx.conf", DIR=str(folder), PORT=str(port), UPSTREAM=self._place.upstream)
+        )  # fmt: skip
+        gateway = launch(self.name, [str(_nginx()), "-c", str(config)], port, self._place)
+        with _killed(gateway):
+            yield gateway
+
+
+class LiteLLM(Target):
+    """LiteLLM's proxy with its documented settings for production and without a database: no accounts, no spend."""
+
+    name = "litellm"
+
+    def __init__(self, place: Place, peers: Path | None) -> None:
+        self._place = place
+        self._program = peers.absolute() / "litellm/venv/bin/litellm" if peers else None
+
+    def missing(self) -> str | None:
+        if self._program is None:
+            return "no --peers folder was given"
+        return None if self._program.exists() else f"{self._program} does not exist; bench/README.md says how to install it"
+
+    @contextmanager
+    def started(self) -> Iterator[Gateway]:
+        port = free_port()
+        text = self._place.kit.template("litellm.yaml", UPSTREAM=self._place.upstream)
+        found = re.search(r"master_key: *([\w-]+)", text)
+        config = self._place.folder / "litellm.yaml"
+        config.write_text(text)
+        argv = [str(self._program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}  # the first: no download at the start
+        gateway = launch(self.name, argv, port, self._place, found[1] if found else "", environ)
+        with _killed(gateway):
+            yield gateway
+
+
+@contextmanager
+def _killed(gateway: Gateway) -> Iterator[None]:
+    """End a gateway that has nothing to lose."""
+    try:
+        yield
+    finally:
+        if gateway.process is not None:
+            gateway.process.kill()
+
+
+def _nginx() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

@@ -1,0 +1,187 @@
+"""What a call's money costs: cycles of reserve and settle, by the size of the batch, on SQLite and PostgreSQL.
+
+    python -m bench.ledger [--seconds 3] [--sizes 1,8,64,256] [--accounts 20]
+
+Each call takes a hold and is settled later. `apart` commits the two each by itself, as an edge does for a lone caller; `together`
+settles one batch and reserves the next in one transaction, as it does under load. Databases are as durable as in production
+(fsync). The server of PostgreSQL runs on the last core, this process on the first. At the end the books must balance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from bench.gateway.machine import choose_cores
+from bench.gateway.servers import DurablePostgres
+from shared import catalog_reader
+from shared.clock import new_id, now_ms
+from shared.database import bind, transaction
+from shared.ledger import Reservation, Reserved, Settlement, reserve, settle
+from shared.ledger.audit import verify
+from shared.operations.accounts import create_account
+from shared.operations.catalogue import create_model
+from shared.operations.channels import create_channel
+from shared.operations.keys import create_key
+from shared.pricing import Quote, charge, quote
+from shared.schema import migrate
+from shared.usage import Usage
+from tests.databases import opened
+
+ACTOR = "bench"
+MODEL = "bench-model"
+CREDITS = 10**14
+USAGE = Usage(20, 64)
+CALL_MS = 60_000
+
+
+class Cost(NamedTuple):
+    """Cycles a second, and microseconds of this process's CPU a cycle."""
+
+    cycles_a_second: float
+    cpu_us: float
+
+
+class Till:
+    """Accounts with keys and one priced model, in the bound database; makes what calls would bring."""
+
+    def __init__(self, accounts: int) -> None:
+        create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", actor=ACTOR)
+        create_model(MODEL, "mock", input=150, output=600, actor=ACTOR)
+        price = catalog_reader.load().models[MODEL].prices[0]
+        self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
+        self._cost = charge(price, USAGE)
+        rows = [create_account(f"bench-{number}@example.com", CREDITS, actor=ACTOR) for number in range(accounts)]
+        self._digests = cycle([create_key(row.id, "bench", actor=ACTOR).row.digest for row in rows])
+
+    def asks(self, size: int) -> list[Reservation]:
+        expires = now_ms() + CALL_MS
+        return [Reservation(new_id(), next(self._digests), MODEL, self._quote, expires) for _ in range(size)]
+
+    def bills(self, asks: Sequence[Reservation], answers: Sequence[object]) -> list[Settlement]:
+        return [self._bill(ask.call, taken) for ask, taken in zip(asks, answers, strict=True)]
+
+    def _bill(self, call: UUID, taken: object) -> Settlement:
+        if not isinstance(taken, Reserved):
+            raise SystemExit(f"a reservation was refused: {taken!r}")
+        return Settlement(
+            call,
+            taken.account,
+            self._cost,
+            "completed",
+            taken.api_key,
+            MODEL,
+            self._quote.price.id,
+            usage=USAGE,
+            attempts=1,
+            created_at=now_ms(),
+        )
+
+
+def apart(till: Till, size: int) -> Generator[int, None, None]:
+    """Two transactions a batch; gives the number of whole cycles with each step."""
+    while True:
+        asks = till.asks(size)
+        with transaction():
+            taken = reserve(asks, now_ms())
+        with transaction():
+            settle(till.bills(asks, taken), now_ms())
+        yield size
+
+
+def together(till: Till, size: int) -> Generator[int, None, None]:
+    """One transaction a batch: the last one's settlements, then the next one's reservations."""
+    bills: list[Settlement] = []
+    try:
+        while True:
+            asks = till.asks(size)
+            with transaction():
+                if bills:
+                    settle(bills, now_ms())
+                taken = reserve(asks, now_ms())
+            bills = till.bills(asks, taken)
+            yield size
+    finally:
+        with transaction():
+            settle(bills, now_ms())
+
+
+def measure(steps: Generator[int, None, None], seconds: float) -> Cost:
+    """Run for so long, after a quarter of that to warm up."""
+    _run(steps, seconds / 4)
+    cpu, began = time.process_time(), time.monotonic()
+    cycles = _run(steps, seconds)
+    elapsed, used = time.monotonic() - began, time.process_time() - cpu
+    steps.close()  # settles the last batch
+    return Cost(cycles / elapsed, used / cycles * 1e6)
+
+
+def _run(steps: Iterator[int], seconds: float) -> int:
+    deadline, cycles = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        cycles += next(steps)
+    return cycles
+
+
+WAYS: dict[str, Callable[[Till, int], Generator[int, None, None]]] = {"apart": apart, "together": together}
+
+
+def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: int) -> bool:
+    """Print a row for each size and way; gives whether the books balance."""
+    with opened(url) as database:
+        bind(database)
+        migrate(database)
+        till = Till(accounts)
+        for size in sizes:
+            for name, way in WAYS.items():
+                cost = measure(way(till, size), seconds)
+                wall_us = 1e6 / cost.cycles_a_second
+                print(f"| {kind} | {size} | {name} | {cost.cycles_a_second:,.0f} | {wall_us:,.0f} | {cost.cpu_us:,.0f} |")
+        problems = verify(now_ms()).problems
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return not problems
+
+
+@contextmanager
+def postgres_url(load_core: int) -> Iterator[str]:
+    """A database of a durable server that runs on `load_core`."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {load_core})
+    server = DurablePostgres()
+    os.sched_setaffinity(0, mine)
+    try:
+        yield server.create_database()
+    finally:
+        server.stop()
+
+
+def main() -> int:
+    """Gives 0, or 1 when the books did not balance."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description="Cycles of reserve and settle.")
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[1, 8, 64, 256])
+    parser.add_argument("--accounts", type=int, default=20, help="that take turns")
+    arguments = parser.parse_args()
+    cores = choose_cores()
+    os.sched_setaffinity(0, {cores.gateway})
+    print("| database | batch | commits | cycles/s | us a cycle | CPU us a cycle |\n| --- | ---: | --- | ---: | ---: | ---: |")
+    rest = (arguments.sizes, arguments.seconds, arguments.accounts)
+    with tempfile.TemporaryDirectory(prefix="yout-bench-") as folder:
+        good = bench("SQLite", f"sqlite:///{Path(folder) / 'yout.db'}", *rest)
+    with postgres_url(cores.load) as url:
+        good = bench("PostgreSQL", url, *rest) and good
+    print("\nThe books balance." if good else "\nTHE BOOKS DO NOT BALANCE.")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
