@@ -241,5 +241,5 @@ def _refuse_dangers(settings: Settings) -> None:
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(
-            "SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT), with 32 characters or more."
+            "SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT); 32 characters or more."
         )

@@ -65,13 +65,13 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         amount, state = holds.get((item.call, item.account), (0, "none"))
         pool = pools.get(item.account, AccountState(0, 0, 0))
         if state not in ("held", "expired"):
-            results.append(Settled(charged.get(item.call, 0), pool.balance, fresh=False))
+            results.append(Settled(charged.get((item.call, item.account), 0), pool.balance, fresh=False))
             continue
         if state == "expired" and item.status:
             late.append(item)
         settled, after = _charge(item, pool, amount if state == "held" else 0)
         holds[item.call, item.account] = (amount, "closed")
-        charged[item.call] = settled.credits
+        charged[item.call, item.account] = settled.credits
         pools[item.account] = after
         balance, held, seq = changes.get(item.account, (0, 0, 0))
         changes[item.account] = (
@@ -112,17 +112,17 @@ def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[tuple[UUID, UU
     return lambda: {(as_uuid(id), as_uuid(account)): (amount, state) for id, account, amount, state in cursor}
 
 
-def _read_charges(items: Sequence[Settlement], holds: dict[tuple[UUID, UUID], tuple[int, str]]) -> dict[UUID, int]:
+def _read_charges(items: Sequence[Settlement], holds: dict[tuple[UUID, UUID], tuple[int, str]]) -> dict[tuple[UUID, UUID], int]:
     """What calls that were settled before were charged then: their commit may have got no answer."""
     again = [item for item in items if holds.get((item.call, item.account), (0, "none"))[1] == "settled"]
     if not again:
         return {}
     accounts = sorted({item.account for item in again})
     rows = execute(
-        "SELECT call, -amount FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'",
+        "SELECT call, account_id, -amount FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'",
         [accounts, [item.call for item in again]],
     )
-    return {as_uuid(call): credits for call, credits in rows}
+    return {(as_uuid(call), as_uuid(account)): credits for call, account, credits in rows}
 
 
 def _forget_expiry(late: Sequence[Settlement]) -> None:

@@ -90,7 +90,7 @@ def test_proxies(load: Any) -> None:
         ({"WEB_CONCURRENCY": "2", "DATABASE_URL": "sqlite:////tmp/x.db"}, "must be 1 with SQLite"),
         ({"YOUT_BIND_HOST": "0.0.0.0"}, "SECRET_KEY must be set when the edge listens beyond this machine"),
         ({"PORT": "5000"}, "SECRET_KEY must be set when the edge listens beyond this machine"),
-        ({"PORT": "5000", "SECRET_KEY": "short"}, "with 32 characters or more."),
+        ({"PORT": "5000", "SECRET_KEY": "short"}, "32 characters or more."),
     ],
 )
 def test_what_is_wrong_or_dangerous_is_one_line(load: Any, environ: dict[str, str], line: str) -> None:
