@@ -9,9 +9,15 @@ import orjson
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from edge import requests
+from edge.api import stream
+from edge.api.keys import keys
+from edge.api.limit import limit
+from edge.api.models import catalogue
 from edge.errors import render, request_id
 from edge.health import health
-from edge.hot import Handler, chat_completions
+from edge.hot import Handler, call_handler
+from edge.responses import CHUNKS, rate_headers
 from edge.services import Services
 from edge.v1.models import models
 from shared.clock import new_id
@@ -25,8 +31,8 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
-    app.register_blueprint(health)
-    app.register_blueprint(models)
+    for blueprint in (health, models, catalogue, limit, keys):
+        app.register_blueprint(blueprint)
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)
 
@@ -34,7 +40,8 @@ def create_app(settings: Settings) -> Quart:
     async def start() -> None:
         services = await Services.start(settings)
         app.extensions["services"] = services
-        routes["/v1/chat/completions"] = chat_completions(services)
+        routes["/v1/chat/completions"] = call_handler(services, requests.chat, CHUNKS)
+        routes["/api/chat/stream"] = call_handler(services, stream.read, stream.EVENTS)
 
     @app.after_serving
     async def stop() -> None:
@@ -73,7 +80,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
     async def domain_error(error: YoutError) -> Response:
         problem = render(error)
         response = Response(problem.body, status=problem.status)
-        for name, value in problem.headers:
+        standing = rate_headers(error.standing) if error.standing else []
+        for name, value in (*standing, *problem.headers):
             response.headers[name.decode()] = value.decode()
         return response
 

@@ -31,7 +31,10 @@ class KeyRow(NamedTuple):
 
     key: UUID
     account: UUID
+    prefix: str
+    expires_at: int | None
     allowed_models: list[str] | None
+    allowed_ips: list[str] | None
     plan_models: list[str] | None
     own: OwnLimits
 
@@ -78,13 +81,17 @@ class Keys:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, _read_key, digest)
 
-    def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+    def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+        """The limits that rows with `own` limits come to, defaults filled in."""
         whole = Limits(
             own.plan_rpm or self._defaults.rpm,
             own.plan_tpm or self._defaults.tpm,
             own.plan_concurrency or self._defaults.concurrency,
         )
-        limits = KeyLimits(account, key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        return KeyLimits(account, key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+
+    def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+        limits = self.in_force(account, key, own)
         self._known[digest] = (own, limits)
         if len(self._known) > MOST_REMEMBERED:
             self._known.popitem(last=False)
@@ -116,8 +123,8 @@ def objection(revoked_at: int | None, expires_at: int | None, account_status: st
 def _read_key(digest: str) -> KeyRow:
     query = (
         ApiKey.select(
-            *(ApiKey.id, ApiKey.account, ApiKey.expires_at, ApiKey.revoked_at, ApiKey.allowed_models, Account.status),
-            Plan.allowed_models,
+            *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
+            *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models),
             *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
         )
         .join(Account)
@@ -132,8 +139,8 @@ def _read_key(digest: str) -> KeyRow:
         raise DatabaseUnavailable from error
     if row is None:
         raise InvalidKey
-    key, account, expires_at, revoked_at, allowed_models, status, plan_models, *own = row
+    revoked_at, status, key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, *own = row
     refusal = objection(revoked_at, expires_at, status, now_ms())
     if refusal is not None:
         raise refusal
-    return KeyRow(key, account, allowed_models, plan_models, OwnLimits(*own))
+    return KeyRow(key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, OwnLimits(*own))

@@ -80,6 +80,12 @@ def render_frame(error: BaseException) -> bytes:
     return b"data: " + orjson.dumps({"error": _document(error, face(error))["error"]}) + b"\n\n"
 
 
+def render_event(error: BaseException) -> bytes:
+    """`error` as the last event of a native stream: its code and message alone."""
+    told = _document(error, face(error))["error"]
+    return b"data: " + orjson.dumps({"error": {"code": told["code"], "message": told["message"]}}) + b"\n\n"
+
+
 def _document(error: BaseException, look: Face) -> dict[str, Any]:
     message = str(error) if look is not INTERNAL else "The server had an error. Nothing was charged."
     param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)

@@ -7,26 +7,27 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from edge import requests
 from edge.address import peer_address
 from edge.admission import Caller
 from edge.auth import bearer
 from edge.errors import request_id
 from edge.exchange import exchange
-from edge.responses import Headers, Send, respond, send_error
+from edge.responses import Headers, Renderer, Send, respond, send_error
 from edge.services import Services
 from shared.clock import new_id
 from shared.errors import InvalidRequest, RequestRefused, RequestTooLarge, YoutError
 from shared.ledger import Claim
+from shared.providers.base import ChatCall
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Parse = Callable[[bytes], ChatCall]
 
 LONGEST_IDEMPOTENCY_KEY = 255
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """The request headers that matter here."""
 
     authorization: bytes | None
@@ -44,20 +45,20 @@ class _Gone(Exception):
     """The client left before it had sent its request."""
 
 
-def chat_completions(services: Services) -> Handler:
-    """The handler of `POST /v1/chat/completions`."""
+def call_handler(services: Services, parse: Parse, renderer: Renderer) -> Handler:
+    """The handler of a POST that calls a model: `parse` reads its body, `renderer` shapes its stream, the rest is alike."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
         headers: Headers = [(b"x-request-id", request_id(call_id).encode())]
         try:
-            wanted = _read_headers(scope)
+            wanted = read_headers(scope)
             digest = bearer(wanted.authorization, wanted.x_api_key)
             body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
             limits = await services.keys.limits(digest)
             address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
             try:
-                call = requests.chat(body)
+                call = parse(body)
                 caller = Caller(digest, limits, address, _claim(wanted.idempotency_key, body))
                 cap = _cap(wanted.max_credits)
             except RequestRefused as refusal:
@@ -68,7 +69,7 @@ def chat_completions(services: Services) -> Handler:
             await send_error(send, error, headers)
             return
         events = exchange(services, call_id, caller, call, cap)
-        await _until_gone(services, receive, respond(services, send, events, call, headers))
+        await _until_gone(services, receive, respond(services, send, events, call, headers, renderer))
 
     return handle
 
@@ -93,12 +94,13 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
     task.cancel()
 
 
-def _read_headers(scope: Scope) -> _Wanted:
+def read_headers(scope: Scope) -> Wanted:
+    """The last value of each header that matters."""
     found = dict.fromkeys(_NAMES)
     for name, value in scope["headers"]:
         if name in found:
             found[name] = value
-    return _Wanted(*found.values())
+    return Wanted(*found.values())
 
 
 async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:

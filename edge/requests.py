@@ -6,7 +6,7 @@ is passed on untouched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ MOST_CHOICES = 128
 MOST_TOKENS = 10_000_000
 MOST_STOPS = 16
 LONGEST_MODEL = 200
+LONGEST_NAME = 100  # of a field, as far as an error repeats it
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
 # What a part that is no text may cost at most, in tokens: no vendor documents more for one image or a minute of sound.
@@ -28,7 +29,12 @@ MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, the answer's priming
 
 def chat(data: bytes) -> ChatCall:
     """Read the body of `POST /v1/chat/completions`."""
-    body = _object(data)
+    return chat_call(json_object(data), len(data))
+
+
+def chat_call(body: dict[str, Any], size: int) -> ChatCall:
+    """The call that a chat body asks for; it came as `size` bytes."""
+    _check_fields(body)
     model = body.get("model")
     if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
         raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
@@ -42,7 +48,7 @@ def chat(data: bytes) -> ChatCall:
             more_bytes, more_tokens = _heavy_parts(content, index)
             heavy_bytes += more_bytes
             heavy_tokens += more_tokens
-    text_bytes = len(data) - heavy_bytes
+    text_bytes = size - heavy_bytes
     return ChatCall(
         model=model,
         body=body,
@@ -56,7 +62,8 @@ def chat(data: bytes) -> ChatCall:
     )
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
+    """A body that is a JSON object, of a depth that can be passed on."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -65,8 +72,15 @@ def _object(data: bytes) -> dict[str, Any]:
         raise InvalidRequest("The body must be a JSON object.")
     if too_deep(data, body):
         raise InvalidRequest("The body is nested too deeply.")
-    _check_fields(body)
     return body
+
+
+def only_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse an object with a field that is none of the `known`; `where` is the path to it, with its dot."""
+    unknown = next((name for name in found if name not in known), None)
+    if unknown is not None:
+        param = f"{where}{unknown[:LONGEST_NAME]}"
+        raise InvalidRequest(f"'{param}' is not supported here; the fields are {', '.join(known)}.", param)
 
 
 def _check_fields(body: Mapping[str, Any]) -> None:

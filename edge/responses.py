@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,6 +32,21 @@ KEEPALIVE_SECONDS = 15.0
 # One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
 KEEPALIVE = b": keepalive\n"
 DONE = b"data: [DONE]\n\n"
+
+
+class Renderer(NamedTuple):
+    """How a stream looks to its caller, all of it in whole server-sent events.
+
+    relay    turns the chunks of an answer into what the caller gets of them, maybe nothing; None sends them on as they are
+    ending   the end of an answer that is paid for
+    failure  the end of one that broke off
+    """
+
+    relay: Callable[[bytes], bytes] | None
+    ending: Callable[[ChatCall, Finished], bytes]
+    failure: Callable[[BaseException], bytes]
+
+
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -59,11 +74,11 @@ async def send_error(send: Send, error: BaseException, headers: Headers) -> None
     await send_json(send, problem.status, [*headers, *standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, send: Send, events: Events, call: ChatCall, headers: Headers) -> None:
+async def respond(services: Services, send: Send, events: Events, call: ChatCall, headers: Headers, renderer: Renderer) -> None:
     """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
     async with aclosing(events):  # left to the garbage collector, its hold would outlive the answer
         if call.stream:
-            await _Stream(services, send, call, headers).run(events)
+            await _Stream(services, send, call, headers, renderer).run(events)
         else:
             await _respond_whole(services, send, events, headers)
 
@@ -74,7 +89,7 @@ async def _respond_whole(services: Services, send: Send, events: Events, headers
             if isinstance(event, Admitted):
                 headers += rate_headers(event.standing)
             elif isinstance(event, Finished):
-                body = orjson.dumps({**event.body, "usage": _told_usage(event), "yout": _yout(event)})
+                body = orjson.dumps({**event.body, "usage": _told_usage(event), "yout": spent(event)})
                 await send_json(send, 200, [*headers, _JSON], body)
     except asyncio.CancelledError:
         cut_by = services.calls.cut_by()
@@ -88,11 +103,12 @@ async def _respond_whole(services: Services, send: Send, events: Events, headers
 class _Stream:
     """One answer as server-sent events."""
 
-    def __init__(self, services: Services, send: Send, call: ChatCall, headers: Headers) -> None:
+    def __init__(self, services: Services, send: Send, call: ChatCall, headers: Headers, renderer: Renderer) -> None:
         self._services = services
         self._send = send
         self._call = call
         self._headers = headers
+        self._renderer = renderer
         self._loop = asyncio.get_running_loop()
         self._begun = False
         self._writing = False
@@ -101,16 +117,19 @@ class _Stream:
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(KEEPALIVE_FIRST_SECONDS, self._tick)
 
     async def run(self, events: Events) -> None:
+        relay = self._renderer.relay
         try:
             async for event in events:
                 if self._keepalive is not None:
                     await self._finish_keepalive()
                 if isinstance(event, bytes):
-                    await self._write(event)
+                    data = event if relay is None else relay(event)
+                    if data:
+                        await self._write(data)
                 elif isinstance(event, Admitted):
                     self._headers += rate_headers(event.standing)
                 else:
-                    await self._write(_ending(self._call, event), more=False)
+                    await self._write(self._renderer.ending(self._call, event), more=False)
         except asyncio.CancelledError:
             cut_by = self._services.calls.cut_by()
             if cut_by is None:
@@ -134,7 +153,7 @@ class _Stream:
     async def _fail(self, error: Exception) -> None:
         await self._finish_keepalive()
         if self._begun:
-            await self._write(render_frame(error), more=False)
+            await self._write(self._renderer.failure(error), more=False)
         else:
             await send_error(self._send, error, self._headers)
 
@@ -167,26 +186,28 @@ def _reported(error: Exception) -> Exception:
     return error
 
 
-def _yout(event: Finished) -> dict[str, int]:
+def spent(event: Finished) -> dict[str, int]:
+    """What the call cost, and what is left, in credits."""
     return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
 
 
 def _ending(call: ChatCall, event: Finished) -> bytes:
     """The last chunk, the usage chunk if it was asked for, and `[DONE]`. `yout` rides on the last of the chunks."""
     if not call.include_usage:
-        last = {**event.body, "yout": _yout(event)}
+        last = {**event.body, "yout": spent(event)}
         return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
-    usage = {**event.frame, "choices": [], "usage": _usage(event), "yout": _yout(event)}
+    usage = {**event.frame, "choices": [], "usage": usage_of(event), "yout": spent(event)}
     return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
 
 
 def _told_usage(event: Finished) -> Any:
     """The vendor's own account of usage with all its details; ours where it gave none that could be believed."""
     told = event.body.get("usage")
-    return told if isinstance(told, dict) and not event.usage.estimated else _usage(event)
+    return told if isinstance(told, dict) and not event.usage.estimated else usage_of(event)
 
 
-def _usage(event: Finished) -> dict[str, Any]:
+def usage_of(event: Finished) -> dict[str, Any]:
+    """What was charged for, as OpenAI writes it."""
     used = event.usage
     return {
         "prompt_tokens": used.input_tokens,
@@ -195,6 +216,9 @@ def _usage(event: Finished) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
     }
+
+
+CHUNKS = Renderer(None, _ending, render_frame)  # OpenAI's chunks
 
 
 def rate_headers(standing: Standing) -> Headers:

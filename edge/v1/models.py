@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-from quart import Blueprint, Response, current_app, request
+from quart import Blueprint, Response
 
-from edge.auth import KeyRow, bearer
-from edge.services import Services
+from edge.auth import KeyRow
+from edge.current import answer, key_caller, services
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.errors import ModelNotFound
+from shared.pricing import PriceList
 
 models = Blueprint("models", __name__)
 
@@ -19,36 +19,22 @@ models = Blueprint("models", __name__)
 @models.get("/v1/models")
 async def list_models() -> Response:
     """Every active, priced model of the key."""
-    key = await _caller()
+    key, _ = await key_caller()
     now = now_ms()
-    found = [_document(model, now) for model in _services().catalog.models.values() if _visible(model, key, now)]
-    return _json({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
+    found = [_document(model, now) for model in services().catalog.models.values() if _visible(model, key, now)]
+    return answer({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
 
 
 @models.get("/v1/models/<path:model_id>")
 async def get_model(model_id: str) -> Response:
     """One model. An id may hold slashes, but it does not end in one."""
     model_id = model_id.rstrip("/")
-    key = await _caller()
+    key, _ = await key_caller()
     now = now_ms()
-    model = _services().catalog.models.get(model_id)
+    model = services().catalog.models.get(model_id)
     if model is None or not _visible(model, key, now):
         raise ModelNotFound(model_id)
-    return _json(_document(model, now))
-
-
-def _services() -> Services:
-    services: Services = current_app.extensions["services"]
-    return services
-
-
-async def _caller() -> KeyRow:
-    authorization, x_api_key = request.headers.get("authorization"), request.headers.get("x-api-key")
-    digest = bearer(
-        authorization.encode("latin-1") if authorization is not None else None,
-        x_api_key.encode("latin-1") if x_api_key is not None else None,
-    )
-    return await _services().keys.look_up(digest)
+    return answer(_document(model, now))
 
 
 def _visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
@@ -59,7 +45,6 @@ def _visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
 def _document(model: CatalogModel, now: int) -> dict[str, Any]:
     price = model.price_at(now)
     assert price is not None  # noqa: S101  (visible models have one)
-    cached = price.credits_per_1k_cached_input
     return {
         "id": model.id,
         "object": "model",
@@ -71,14 +56,16 @@ def _document(model: CatalogModel, now: int) -> dict[str, Any]:
         "modality": model.modality,
         "capabilities": list(model.capabilities),
         "free": model.is_free,
-        "pricing": {
-            "credits_per_1k_input": price.credits_per_1k_input,
-            "credits_per_1k_output": price.credits_per_1k_output,
-            "credits_per_1k_cached_input": cached if cached is not None else price.credits_per_1k_input,
-            "credits_per_call": price.credits_per_call,
-        },
+        "pricing": pricing(price),
     }
 
 
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), content_type="application/json")
+def pricing(price: PriceList) -> dict[str, int]:
+    """A price in credits, as the API tells it."""
+    cached = price.credits_per_1k_cached_input
+    return {
+        "credits_per_1k_input": price.credits_per_1k_input,
+        "credits_per_1k_output": price.credits_per_1k_output,
+        "credits_per_1k_cached_input": cached if cached is not None else price.credits_per_1k_input,
+        "credits_per_call": price.credits_per_call,
+    }

@@ -140,7 +140,7 @@ def _decide(
 def _check_access(ask: Reservation, key: _Key) -> None:
     if key.account_status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
-    if key.allowed_ips is not None and not _address_allowed(ask.address, key.allowed_ips):
+    if key.allowed_ips is not None and not address_allowed(ask.address, key.allowed_ips):
         raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
     if key.allowed_models is not None and ask.model not in key.allowed_models:
         raise AccessDenied(f"This key may not use the model '{ask.model}'.", "model_not_allowed")
@@ -148,7 +148,8 @@ def _check_access(ask: Reservation, key: _Key) -> None:
         raise AccessDenied(f"Your plan does not include the model '{ask.model}'.", "plan_required")
 
 
-def _address_allowed(address: str, allowed: Sequence[str]) -> bool:
+def address_allowed(address: str, allowed: Sequence[str]) -> bool:
+    """Whether `address` lies in one of the `allowed` addresses and networks."""
     try:
         caller = ip_address(address)
     except ValueError:

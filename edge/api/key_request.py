@@ -1,0 +1,133 @@
+"""What a caller may ask of a new key: never more than the key that it calls with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, NamedTuple
+
+from edge.auth import KeyRow
+from edge.moments import read_moment
+from edge.requests import json_object, only_fields
+from shared.errors import InvalidInput, InvalidRequest
+from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
+from shared.operations.validation import check_text
+
+MOST_ENTRIES = 1_000  # of a list of models or addresses
+Network = IPv4Network | IPv6Network
+
+
+class KeyRequest(NamedTuple):
+    """The arguments of `shared.operations.keys.create_key`, checked."""
+
+    name: str
+    expires_at: int | None
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    allowed_models: list[str] | None
+    allowed_ips: list[str] | None
+
+
+def read_key_request(data: bytes, maker: KeyRow, models: Collection[str], now: int) -> KeyRequest:
+    """Read a body. What it leaves out is as the `maker` has it, what goes beyond that is refused.
+
+    `models` are the ids in the catalogue, `now` is in milliseconds UTC. Raises `InvalidRequest` that names the field.
+    """
+    body = json_object(data)
+    only_fields("", body, KeyRequest._fields)
+    return KeyRequest(
+        _name(body.get("name")),
+        _expiry(body.get("expires_at"), maker.expires_at, now),
+        _limit("rpm", body.get("rpm"), maker.own.key_rpm),
+        _limit("tpm", body.get("tpm"), maker.own.key_tpm),
+        _limit("concurrency", body.get("concurrency"), maker.own.key_concurrency),
+        _models(body.get("allowed_models"), maker.allowed_models, models),
+        _addresses(body.get("allowed_ips"), maker.allowed_ips),
+    )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest("'name' must be a string: what you want to call the key.", "name")
+    try:
+        return check_text("name of the key", value, 100)
+    except InvalidInput as problem:
+        raise InvalidRequest(str(problem), "name") from None
+
+
+def _limit(what: str, value: object, most: int | None) -> int | None:
+    if value is None:
+        return most
+    if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
+        raise InvalidRequest(f"'{what}' must be a whole number from 1 to {LARGEST_LIMIT}.", what)
+    if most is not None and value > most:
+        raise InvalidRequest(f"'{what}' must be at most {most}, the limit of the key that you call with.", what)
+    return value
+
+
+def _expiry(value: object, latest: int | None, now: int) -> int | None:
+    if value is None:
+        return latest
+    try:
+        if not isinstance(value, str):
+            raise ValueError("not a string")
+        moment = read_moment(value)
+    except ValueError:
+        raise InvalidRequest(
+            "'expires_at' must be an ISO 8601 time with its offset, such as 2027-01-31T09:30:00Z.", "expires_at"
+        ) from None
+    if not now < moment < YEAR_10000:
+        raise InvalidRequest("'expires_at' must lie ahead; leave it out for a key without an end.", "expires_at")
+    if latest is not None and moment > latest:
+        raise InvalidRequest("'expires_at' must not be later than that of the key that you call with.", "expires_at")
+    return moment
+
+
+def _models(value: object, most: list[str] | None, known: Collection[str]) -> list[str] | None:
+    if value is None:
+        return most
+    asked = _strings("allowed_models", value)
+    for index, model in enumerate(asked):
+        if model not in known:
+            raise InvalidRequest(
+                f"'allowed_models[{index}]' is not in the catalogue; GET /api/chat/models/ lists it.", "allowed_models"
+            )
+        if most is not None and model not in most:
+            raise InvalidRequest(f"'allowed_models[{index}]' is not open to the key that you call with.", "allowed_models")
+    return asked
+
+
+def _addresses(value: object, most: list[str] | None) -> list[str] | None:
+    if value is None:
+        return most
+    asked = _strings("allowed_ips", value)
+    widest = [_network(entry) for entry in most] if most is not None else None
+    for index, entry in enumerate(asked):
+        network = _network(entry)
+        if network is None:
+            raise InvalidRequest(
+                f"'allowed_ips[{index}]' must be an address or a network such as 10.0.0.0/8 or 2001:db8::/32.", "allowed_ips"
+            )
+        if widest is not None and not any(_within(network, wider) for wider in widest):
+            raise InvalidRequest(f"'allowed_ips[{index}]' is not open to the key that you call with.", "allowed_ips")
+    return asked
+
+
+def _strings(what: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InvalidRequest(f"'{what}' must be a list of strings.", what)
+    if not 1 <= len(value) <= MOST_ENTRIES:
+        raise InvalidRequest(f"'{what}' must have 1 to {MOST_ENTRIES} entries; leave it out to allow all.", what)
+    return value
+
+
+def _network(entry: str) -> Network | None:
+    try:
+        return ip_network(entry.strip(), strict=False) if "%" not in entry else None  # no zone: it means nothing elsewhere
+    except ValueError:
+        return None
+
+
+def _within(network: Network, wider: Any) -> bool:
+    return wider is not None and network.version == wider.version and network.subnet_of(wider)

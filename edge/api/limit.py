@@ -1,0 +1,48 @@
+"""`GET /api/chat/limit/`: what the caller may still spend."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from quart import Blueprint, Response
+
+from edge.current import key_caller, private, read, services
+from edge.moments import iso_moment
+from shared.models import Account, Plan, Subscription
+
+limit = Blueprint("limit", __name__)
+
+
+@limit.get("/api/chat/limit/")
+async def show_limit() -> Response:
+    """The account's pool and plan as they are now, and the rate limits in force for this key."""
+    key, _ = await key_caller()
+    balance, held, plan = await read(partial(_account, key.account))
+    limits = services().keys.in_force(key.account, key.key, key.own).key_limits
+    rates = {"requests_per_minute": limits.rpm, "tokens_per_minute": limits.tpm, "concurrency": limits.concurrency}
+    return private({"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates})
+
+
+def _account(id: UUID) -> tuple[int, int, dict[str, Any] | None]:
+    """Balance, held, and the plan if there is one."""
+    account = Account.get_by_id(id)
+    subscription = (
+        Subscription.select(Subscription, Plan)
+        .join(Plan)
+        .where((Subscription.account == id) & (Subscription.status == "active"))
+        .first()
+    )
+    return account.balance, account.held, _plan(subscription) if subscription is not None else None
+
+
+def _plan(subscription: Subscription) -> dict[str, Any]:
+    return {
+        "name": subscription.plan.name,
+        "plan_active": subscription.status == "active",
+        "renews_at": iso_moment(subscription.renews_at),
+        "monthly_credits": subscription.plan.monthly_credits,
+        "overage_cap": subscription.overage_cap,
+        "overage_used": subscription.overage_used,
+    }

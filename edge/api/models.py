@@ -1,0 +1,38 @@
+"""`GET /api/chat/models/`: the catalogue for a picker. Public."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Blueprint, Response
+
+from edge.current import answer, services
+from edge.v1.models import pricing
+from shared.catalog import CatalogModel
+from shared.clock import now_ms
+from shared.pricing import PriceList
+
+catalogue = Blueprint("catalogue", __name__)
+
+
+@catalogue.get("/api/chat/models/")
+async def list_catalogue() -> Response:
+    """Every active model that has a price, by id."""
+    now = now_ms()
+    models = sorted(services().catalog.models.values(), key=lambda model: model.id)
+    priced = [(model, model.price_at(now)) for model in models]
+    return answer({"models": [_document(model, price) for model, price in priced if price is not None]})
+
+
+def _document(model: CatalogModel, price: PriceList) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "name": model.id,
+        "provider": model.owned_by,
+        "kind": model.kind,
+        "description": model.description,
+        "tags": list(model.capabilities),
+        "context_window": model.context_window,
+        "pricing": {**pricing(price), "minimum_credits": price.minimum_credits},
+        "free": model.is_free,
+    }

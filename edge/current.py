@@ -1,0 +1,69 @@
+"""What the routes inside Quart share: the services, who is calling, a read of the database, an answer in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+import peewee
+from quart import Response, current_app, request
+
+from edge.address import peer_address
+from edge.auth import KeyRow, bearer
+from edge.hot import read_headers
+from edge.services import Services
+from shared.database import drop_connection
+from shared.errors import AccessDenied, DatabaseUnavailable
+from shared.ledger.reserve import address_allowed
+
+T = TypeVar("T")
+
+
+class KeyCaller(NamedTuple):
+    """A key that is good at this moment, and the address that it came from."""
+
+    key: KeyRow
+    address: str
+
+
+def services() -> Services:
+    """What this process has."""
+    found: Services = current_app.extensions["services"]
+    return found
+
+
+async def key_caller() -> KeyCaller:
+    """Who sent the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
+    sent = read_headers(request.scope)  # type: ignore[arg-type]  # a TypedDict of the ASGI scope
+    key = await services().keys.look_up(bearer(sent.authorization, sent.x_api_key))
+    address = peer_address(request.scope, sent.forwarded_for, services().settings.trusted_proxies)  # type: ignore[arg-type]
+    if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
+        raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
+    return KeyCaller(key, address)
+
+
+async def read(query: Callable[[], T]) -> T:
+    """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
+    return await asyncio.get_running_loop().run_in_executor(services().reader, _guarded, query)
+
+
+def _guarded(query: Callable[[], T]) -> T:
+    try:
+        return query()
+    except (peewee.OperationalError, peewee.InterfaceError) as error:
+        drop_connection()
+        raise DatabaseUnavailable from error
+
+
+def answer(document: dict[str, Any], status: int = 200) -> Response:
+    """A whole answer in JSON."""
+    return Response(orjson.dumps(document), status=status, content_type="application/json")
+
+
+def private(document: dict[str, Any], status: int = 200) -> Response:
+    """One that no cache may keep."""
+    response = answer(document, status)
+    response.headers["cache-control"] = "no-store"
+    return response

@@ -1,0 +1,144 @@
+"""A shop for the tests of the native API: one edge and one scripted vendor on each kind of database, a customer a test."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from shared.clock import now_ms
+from shared.database import bind, database
+from shared.ledger.audit import verify
+from shared.models import Account, UsageLedger
+from tests import build
+from tests.answers import WAIT_SECONDS
+from tests.databases import opened
+from tests.edge.stack import Reply, read
+from tests.servers.edge import WebProcess, environment_of, start_edge
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream
+
+CREDITS = 1_000_000
+
+
+class Shop:
+    """`m-1` costs a credit a token of input and two a token of output, `m-2` the same; `free` costs nothing."""
+
+    def __init__(self, edge: WebProcess, upstream: Upstream, books: peewee.Database) -> None:
+        self.edge, self.upstream, self.books = edge, upstream, books
+
+    def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
+        """Somebody with an account and a key."""
+        owner = build.account(credits)
+        return Customer(self, owner, build.api_key(owner, **key_options)[1])
+
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
+        with closing(self.open(method, path, body, headers)) as connection:
+            return read(connection.getresponse())
+
+    def open(self, method: str, path: str, body: object, headers: dict[str, str] | None = None) -> http.client.HTTPConnection:
+        """The same, but leave the answer to be read."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=WAIT_SECONDS * 2)
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection.request(method, path, data, headers or {})
+        return connection
+
+
+class Customer:
+    """An account, and the key that calls."""
+
+    def __init__(self, shop: Shop, account: Account, secret: str) -> None:
+        self.shop, self.account, self.secret = shop, account, secret
+
+    def with_key(self, secret: str) -> Customer:
+        """The same account with another key."""
+        return Customer(self.shop, self.account, secret)
+
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        return self.shop.request(method, path, body, {"authorization": f"Bearer {self.secret}", **(headers or {})})
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("GET", path, None, headers)
+
+    def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("POST", path, body, headers)
+
+    def stream(self, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
+        """A prompt to `m-1`, unless `fields` say otherwise; the whole stream."""
+        return self.post("/api/chat/stream/", asked(**fields), headers)
+
+    def open(self, **fields: Any) -> http.client.HTTPConnection:
+        """The same, with the answer left to be read."""
+        headers = {"authorization": f"Bearer {self.secret}"}
+        return self.shop.open("POST", "/api/chat/stream/", asked(**fields), headers)
+
+    @property
+    def balance(self) -> int:
+        return int(Account.get_by_id(self.account.id).balance)
+
+    def usage(self) -> UsageLedger:
+        """The account's only usage row, awaited."""
+        rows = UsageLedger.select().where(UsageLedger.account == self.account.id)
+        eventually(lambda: rows.clone().count() == 1, "the call is settled")
+        found: UsageLedger = rows.get()
+        return found
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"model": "m-1", **({} if "messages" in fields else {"prompt": "Hi"}), **fields}
+
+
+@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
+def opened_shop(
+    request: pytest.FixtureRequest,
+    migrated_sqlite: Path,
+    redis_servers: Callable[[str], RedisServer],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("native")
+    postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    if postgres is not None:
+        url = postgres.create_migrated()
+    else:
+        shutil.copy(migrated_sqlite, folder / "yout.db")
+        url = f"sqlite:///{folder / 'yout.db'}"
+    upstream = Upstream()
+    with opened(url) as books:
+        bind(books)
+        channel = build.channel(upstream.url)
+        for model in ("m-1", "m-2"):
+            build.model(model, channel, input=1_000, output=2_000, minimum=10)
+        build.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
+        environ = environment_of({"database_url": url, "redis_url": redis_servers("valkey").url, "data_dir": folder})
+        edge = start_edge(folder, environ)
+        yield Shop(edge, upstream, books)
+        edge.kill()
+        upstream.close()
+        database.initialize(None)
+    if postgres is not None:
+        postgres.drop(url)
+
+
+@pytest.fixture
+def shop(opened_shop: Shop) -> Iterator[Shop]:
+    """The shop as a test finds it; after the test the books must agree, and nothing may be held."""
+    bind(opened_shop.books)
+    yield opened_shop
+    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+    assert verify(now_ms()).problems == ()
+    database.initialize(None)
+
+
+@pytest.fixture
+def customer(shop: Shop) -> Customer:
+    return shop.customer()
