@@ -69,8 +69,8 @@ async def stream(services: Services, call: ChatCall, routes: Sequence[Route], ho
                 raise reader.broken
             if reader.done:
                 break
-            idle = AFTER_FINISH_SECONDS if reader.finished else services.settings.upstream_idle_seconds
-            data = await response.read(timeout=_patience(services, hold, idle))
+            idle = services.settings.upstream_idle_seconds
+            data = await response.read(timeout=min(idle, AFTER_FINISH_SECONDS) if reader.finished else idle)
             if not data:
                 relay = reader.end()
                 if relay:
@@ -85,15 +85,6 @@ async def stream(services: Services, call: ChatCall, routes: Sequence[Route], ho
         raise UpstreamFailed("The upstream broke off in the middle of its answer.") from None
     finally:
         _let_go(services, response, reader)
-
-
-def _patience(services: Services, hold: Hold, seconds: int) -> float:
-    """`seconds`, or what is left of the call's longest life. Raises `UpstreamTimeout` when nothing is."""
-    longest = services.settings.call_seconds
-    left = hold.started + longest - time.monotonic()
-    if left <= 0:
-        raise UpstreamTimeout(f"The upstream did not finish within {longest} s, which is the longest that a call may take.")
-    return min(seconds, left)
 
 
 def _let_go(services: Services, response: HttpResponse, reader: StreamReader) -> None:
@@ -150,8 +141,7 @@ async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold
 async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> None:
     response = await _send(services, call, hold, route)
     try:
-        patience = _patience(services, hold, services.settings.upstream_idle_seconds)
-        data = await response.read_all(limit=LARGEST_ANSWER, timeout=patience)
+        data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
         hold.answer = DIALECTS[route.dialect].read_answer(data, call, _answer_id(hold), int(time.time()))
     except BAD_ANSWER as error:
         raise _failure(error) from error
@@ -166,8 +156,7 @@ async def _open_once(services: Services, call: ChatCall, hold: Hold, route: Rout
     relay = b""
     try:
         while not relay and not reader.done:
-            patience = _patience(services, hold, services.settings.upstream_first_byte_seconds)
-            data = await response.read(timeout=patience)
+            data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
                 relay = reader.end()
                 break
@@ -196,8 +185,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
     )
     request = HttpRequest(*DIALECTS[route.dialect].request(call, target))
     try:
-        patience = _patience(services, hold, settings.upstream_first_byte_seconds)
-        response = await services.http.open(request, first_byte_timeout=patience)
+        response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
     except HttpClientError as error:
         raise _failure(error) from error
     if response.status == 200:

@@ -107,7 +107,7 @@ class OpenAIStream:
     def end(self) -> bytes:
         """The connection ended: give what is left to relay. Raises `BrokenStream` when that was too early."""
         relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without its blank line
-        if not (self.done or self.finished or self.broken):
+        if not (self.done or self.finished):
             raise BrokenStream("the stream ended before its finish reason")
         return relay
 

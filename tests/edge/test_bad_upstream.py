@@ -14,7 +14,6 @@ from tests.answers import (
     RESET,
     Answer,
     Gate,
-    Pause,
     Torn,
     context_too_long,
     html,
@@ -319,15 +318,27 @@ def test_a_stream_that_falls_silent_is_given_up(hasty_lane: Lane) -> None:
     assert_billed_in_part(hasty_lane)
 
 
-def test_a_stream_without_an_end_is_ended_when_a_call_may_last_no_longer(stack: Stack, lane: Lane) -> None:
-    lane.edge = stack.edge(call_seconds=5)
-    drip = [piece for _ in range(200) for piece in (chunk("x "), Pause(0.1))]
-    lane.vendor.script(stream(role(), *drip))
+def test_a_vendor_that_never_ends_a_finished_stream_is_not_waited_for(hasty_lane: Lane) -> None:
+    hasty_lane.vendor.script(stream(*HELLO, usage(7, 3), HANG))
+    answer = hasty_lane.chat(stream=True)
+    assert_clean(answer.body)
+    assert [(row.status, row.estimated, row.credits) for row in hasty_lane.usage()] == [("completed", False, POLITE_COST)]
+
+
+@pytest.mark.parametrize("fast_http", [True, False])
+def test_both_http_connections_send_the_same_and_notice_a_client_that_leaves(stack: Stack, lane: Lane, fast_http: bool) -> None:
+    lane.edge = stack.edge(fast_http=fast_http)
     answer = lane.chat(stream=True)
-    assert answer.chunks[-1]["error"]["code"] == "upstream_timeout"
-    assert lane.vendor.calls[0].wait_outcome() == "disconnected"
-    assert lane.held == 0
-    assert lane.charged >= 10
+    assert_clean(answer.body)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert {"server", "content-length"} & set(answer.headers) == set()
+    assert lane.chat(n=0).error["param"] == "n"
+    lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
+    running = lane.open()
+    running.read_until(b"Hello there, you ")
+    running.leave()
+    assert lane.vendor.calls[1].wait_outcome() == "disconnected"
+    eventually(lambda: lane.held == 0, "the hold is gone")
 
 
 def test_a_client_that_leaves_cancels_the_upstream_and_pays_for_what_came(lane: Lane) -> None:

@@ -151,7 +151,7 @@ BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4).flatmap(
 
 
 @given(BODIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_json_is_a_call_or_a_named_mistake(body: dict[str, Any]) -> None:
     try:
         call = requests.chat(json.dumps(body).encode("utf-8", "surrogatepass"))
@@ -163,7 +163,7 @@ def test_any_json_is_a_call_or_a_named_mistake(body: dict[str, Any]) -> None:
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes_are_refused_politely(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         requests.chat(data)
