@@ -1,0 +1,193 @@
+"""The keys of an account, seen and changed by one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge.api.keys import MOST_KEYS
+from edge.moments import iso_moment, read_moment
+from shared.clock import new_id, now_ms
+from shared.models import ApiKey, AuditEntry, UsageLedger
+from shared.operations.keys import create_key
+from tests import build
+from tests.edge.api.conftest import Customer, Shop
+from tests.servers.process import eventually
+
+PATH = "/api/chat/keys/"
+
+
+def listed(customer: Customer) -> dict[str, dict[str, Any]]:
+    """The keys by name."""
+    answer = customer.get(PATH)
+    assert answer.status == 200
+    return {key["name"]: key for key in answer.json["keys"]}
+
+
+def made(customer: Customer, name: str = "production", **fields: Any) -> dict[str, Any]:
+    answer = customer.post(PATH, {"name": name, **fields})
+    assert answer.status == 201, answer.body
+    document: dict[str, Any] = answer.json
+    return document
+
+
+def row_of(customer: Customer) -> ApiKey:
+    """The row of the customer's first key."""
+    found: ApiKey = ApiKey.select().where(ApiKey.account == customer.account.id).order_by(ApiKey.id).first()
+    return found
+
+
+@pytest.mark.parametrize("path", [PATH, PATH.rstrip("/")])
+def test_a_key_is_made_and_works_at_once(customer: Customer, path: str) -> None:
+    answer = customer.post(path, {"name": "production"})
+    assert answer.status == 201
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert int(answer.headers["x-ratelimit-remaining-requests"]) > 0
+    key = answer.json
+    assert key["prefix"] == key["secret"][:9] + "…"
+    assert (key["name"], key["last_used"], key["expires_at"]) == ("production", None, None)
+    assert key["limits"] == dict.fromkeys(("rpm", "tpm", "concurrency", "allowed_models", "allowed_ips"))
+    assert customer.with_key(key["secret"]).stream().status == 200
+
+
+def test_what_was_asked_is_what_is_listed(customer: Customer) -> None:
+    limits = {"rpm": 5, "tpm": 500, "concurrency": 2, "allowed_models": ["m-1"], "allowed_ips": ["127.0.0.1"]}
+    expires_at = iso_moment(now_ms() + 3_600_000)
+    document = made(customer, expires_at=expires_at, **limits)
+    secret = document.pop("secret")
+    assert document["expires_at"] == expires_at
+    assert document["limits"] == {**limits, "allowed_ips": ["127.0.0.1/32"]}
+    assert listed(customer)["production"] == document
+    refused = customer.with_key(secret).stream(model="m-2")
+    assert (refused.status, refused.error["code"]) == (403, "model_not_allowed")
+    assert customer.with_key(secret).stream().headers["x-ratelimit-limit-requests"] == "5"
+
+
+def test_the_list_tells_no_secret_and_only_active_keys_of_the_account(customer: Customer) -> None:
+    customer.shop.customer()
+    secret = made(customer)["secret"]
+    expired = create_key(customer.account.id, "expired", actor="test").row
+    ApiKey.update(expires_at=now_ms() - 1).where(ApiKey.id == expired.id).execute()
+    revoked = made(customer, "revoked")["id"]
+    customer.post(f"{PATH}{revoked}/revoke/")
+    body = customer.get(PATH).body.decode()
+    assert list(listed(customer)) == ["test", "production"]
+    for hidden in (secret, customer.secret, *(row.digest for row in ApiKey.select())):
+        assert hidden not in body
+
+
+def test_last_used_is_the_last_call(customer: Customer) -> None:
+    assert listed(customer)["test"]["last_used"] is None
+    secret = made(customer)["secret"]
+    assert customer.stream().status == 200
+    first = customer.usage().created_at
+    assert listed(customer)["test"]["last_used"] == iso_moment(first)
+    assert customer.stream().status == 200
+    rows = UsageLedger.select().where(UsageLedger.account == customer.account.id)
+    eventually(lambda: rows.clone().count() == 2, "the second call is settled")
+    keys = listed(customer)
+    assert read_moment(keys["test"]["last_used"]) == max(row.created_at for row in rows.clone()) > first
+    assert keys["production"]["last_used"] is None
+    assert customer.with_key(secret).stream().status == 200
+    assert listed(customer)["production"]["last_used"] is not None
+
+
+# Revoking
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_a_revoked_key_is_refused_at_the_next_request(customer: Customer, slash: str) -> None:
+    key = made(customer)
+    other = customer.with_key(key["secret"])
+    assert other.stream().status == 200
+    answer = customer.post(f"{PATH}{key['id']}/revoke{slash}")
+    assert answer.status == 200
+    assert answer.json["id"] == key["id"]
+    for refused in (other.stream(), other.get(PATH), other.post(PATH, {"name": "x"}), other.get("/api/chat/limit/")):
+        assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+    assert customer.post(f"{PATH}{key['id']}/revoke/").json == answer.json  # the first moment stays
+
+
+def test_a_key_may_revoke_itself(customer: Customer) -> None:
+    assert customer.post(f"{PATH}{row_of(customer).id}/revoke/").status == 200
+    assert customer.get(PATH).status == 401
+
+
+def test_somebody_elses_key_is_as_unknown_as_any(shop: Shop, customer: Customer) -> None:
+    neighbour = shop.customer()
+    theirs = str(row_of(neighbour).id)
+    answers = [customer.post(f"{PATH}{id}/revoke/") for id in (theirs, str(new_id()), "none", "%C3%A9", "%00")]
+    assert {answer.status for answer in answers} == {404}
+    assert {answer.error["code"] for answer in answers} == {"not_found"}
+    assert len({answer.body for answer in answers}) == 1
+    headers = [{k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date")} for answer in answers]
+    assert all(found == headers[0] for found in headers)
+    assert neighbour.get(PATH).status == 200
+
+
+# What a key may give
+
+
+def test_a_bound_key_gives_its_bounds_away(shop: Shop) -> None:
+    customer = shop.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"])
+    child = made(customer)
+    assert child["limits"]["rpm"] == 50
+    assert child["limits"]["allowed_models"] == ["m-1"]
+    assert child["limits"]["allowed_ips"] == ["127.0.0.0/8"]
+    for fields in ({"rpm": 51}, {"allowed_models": ["m-1", "m-2"]}, {"allowed_ips": ["0.0.0.0/0"]}):
+        for caller in (customer, customer.with_key(child["secret"])):
+            refused = caller.post(PATH, {"name": "wider", **fields})
+            assert (refused.status, refused.error["code"]) == (400, "invalid_request")
+            assert refused.error["param"] == next(iter(fields))
+    assert list(listed(customer)) == ["test", "production"]
+
+
+def test_an_unknown_field_is_named(customer: Customer) -> None:
+    answer = customer.post(PATH, {"name": "x", "monthly_credit_limit": 5})
+    assert (answer.status, answer.error["param"]) == (400, "monthly_credit_limit")
+
+
+@pytest.mark.parametrize("body", [None, b"", b"{", b"[1]", b"\xff"])
+def test_a_body_that_is_no_object(customer: Customer, body: bytes | None) -> None:
+    answer = customer.post(PATH, body)
+    assert (answer.status, answer.error["code"]) == (400, "invalid_request")
+
+
+def test_the_trail_says_which_key_did_it(customer: Customer) -> None:
+    key = made(customer)
+    customer.post(f"{PATH}{key['id']}/revoke/")
+    prefix = row_of(customer).prefix
+    entries = AuditEntry.select().where(AuditEntry.target == key["id"]).order_by(AuditEntry.id)
+    assert [(entry.action, entry.actor, entry.address) for entry in entries] == [
+        ("key.create", f"key:{prefix}", "127.0.0.1"),
+        ("key.revoke", f"key:{prefix}", "127.0.0.1"),
+    ]
+    assert key["secret"] not in repr([(entry.before, entry.after) for entry in entries])
+
+
+def test_there_is_a_most(customer: Customer) -> None:
+    for number in range(MOST_KEYS - 1):
+        build.api_key(customer.account, f"key {number}")
+    refused = customer.post(PATH, {"name": "one too many"})
+    assert (refused.status, refused.error["code"]) == (400, "invalid_request")
+    assert str(MOST_KEYS) in refused.error["message"]
+    customer.post(f"{PATH}{ApiKey.get(ApiKey.name == 'key 0', ApiKey.account == customer.account.id).id}/revoke/")
+    assert made(customer, "in its place")["name"] == "in its place"
+
+
+def test_making_keys_counts_as_requests(shop: Shop) -> None:
+    customer = shop.customer(rpm=1)
+    made(customer)
+    refused = customer.post(PATH, {"name": "x"})
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert customer.get(PATH).status == 200
+
+
+def test_other_methods_are_refused(customer: Customer) -> None:
+    answer = customer.request("DELETE", PATH)
+    assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
+    assert customer.get(f"{PATH}{new_id()}/revoke/").status == 405
