@@ -25,8 +25,8 @@ from bench.gateway.machine import choose_cores
 from bench.gateway.servers import DurablePostgres
 from shared import catalog_reader
 from shared.clock import new_id, now_ms
-from shared.database import bind, transaction
-from shared.ledger import Reservation, Reserved, Settlement, reserve, settle
+from shared.database import bind
+from shared.ledger import Reservation, Reserved, Settlement, batch_transaction, reserve, settle
 from shared.ledger.audit import verify
 from shared.operations.accounts import create_account
 from shared.operations.catalogue import create_model
@@ -91,9 +91,9 @@ def apart(till: Till, size: int) -> Generator[int, None, None]:
     """Two transactions a batch; gives the number of whole cycles with each step."""
     while True:
         asks = till.asks(size)
-        with transaction():
+        with batch_transaction():
             taken = reserve(asks, now_ms())
-        with transaction():
+        with batch_transaction():
             settle(till.bills(asks, taken), now_ms())
         yield size
 
@@ -104,14 +104,14 @@ def together(till: Till, size: int) -> Generator[int, None, None]:
     try:
         while True:
             asks = till.asks(size)
-            with transaction():
+            with batch_transaction():
                 if bills:
                     settle(bills, now_ms())
                 taken = reserve(asks, now_ms())
             bills = till.bills(asks, taken)
             yield size
     finally:
-        with transaction():
+        with batch_transaction():
             settle(bills, now_ms())
 
 

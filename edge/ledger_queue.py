@@ -20,7 +20,7 @@ import peewee
 from shared.clock import now_ms
 from shared.database import drop_connection, transaction
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
-from shared.ledger import Reservation, Reserved, Settled, Settlement, lock_in_order, release, reserve, settle
+from shared.ledger import Reservation, Reserved, Settled, Settlement, batch_transaction, lock_in_order, release, reserve, settle
 
 log = logging.getLogger("yout.ledger")
 
@@ -177,10 +177,10 @@ class LedgerQueue:
         now = now_ms()
         self._committing = []
         if self._doubtful:
-            with transaction():
+            with batch_transaction():
                 release(self._doubtful, now)
             self._doubtful.clear()
-        with transaction():
+        with batch_transaction():
             if settlements and reservations:
                 lock_in_order(
                     waiting.item.account for waiting in (*settlements, *reservations) if waiting.item.account is not None

@@ -23,7 +23,7 @@ database = peewee.DatabaseProxy()
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1}
 CONNECT_SECONDS = 5
 
-sqlite3.register_adapter(uuid.UUID, lambda value: value.hex)
+sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
 
 
 def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:

@@ -14,7 +14,7 @@ What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = s
 
 from shared.ledger.posting import post
 from shared.ledger.reserve import Claim, OwnLimits, Reservation, Reserved, reserve
-from shared.ledger.rows import lock_in_order
+from shared.ledger.rows import batch_transaction, lock_in_order
 from shared.ledger.settle import Settled, Settlement, release, settle
 from shared.ledger.sweep import sweep
 
@@ -25,6 +25,7 @@ __all__ = [
     "Reserved",
     "Settled",
     "Settlement",
+    "batch_transaction",
     "lock_in_order",
     "post",
     "release",

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from shared.database import is_sqlite
 from shared.errors import AccessDenied, IdempotencyConflict, InsufficientCredits, InvalidKey, RequestRefused
-from shared.ledger.rows import AccountState, as_list, as_uuid, change_accounts, execute, insert, pipelined
+from shared.ledger.rows import AccountState, as_list, as_uuid, change_accounts, execute, insert
 from shared.pricing import Quote, affordable_output
 
 CLAIM_MS = 24 * 3600 * 1000  # how long an Idempotency-Key is remembered
@@ -93,8 +93,7 @@ def reserve(asks: Sequence[Reservation], now: int) -> list[Reserved | RequestRef
         else:
             results.append(reserved)
             granted.append((ask, reserved))
-    with pipelined():
-        _write(granted, now)
+    _write(granted, now)
     return results
 
 

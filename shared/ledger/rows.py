@@ -16,7 +16,7 @@ from uuid import UUID
 import peewee
 import psycopg
 
-from shared.database import database, is_sqlite
+from shared.database import database, drop_connection, is_sqlite, transaction
 
 
 class AccountState(NamedTuple):
@@ -69,20 +69,28 @@ def _marks(count: int) -> str:
 
 
 @contextmanager
-def pipelined() -> Iterator[None]:
-    """Send the statements inside without waiting for each answer: on PostgreSQL one round trip instead of one each.
+def batch_transaction() -> Iterator[None]:
+    """A write transaction whose statements are sent without waiting for each answer. Not to be nested in another.
 
-    Raises Peewee's errors, also for what the driver reports at the end of the pipeline or while rows are read.
+    On PostgreSQL a batch is two round trips: BEGIN goes with the first rows that are read, COMMIT with the writes. What a write
+    did wrong shows at the end; then the connection is closed, for a pipeline that failed cannot be rolled back in it. Raises
+    Peewee's errors, also for what the driver reports while rows are read.
     """
     if is_sqlite():
-        yield
+        with transaction():
+            yield
         return
     try:
         with database.connection().pipeline():
+            database.execute_sql("BEGIN")
             yield
-    except psycopg.Error as error:
-        kind = next(kind for base, kind in _ERRORS if isinstance(error, base))
-        raise kind(*error.args) from error
+            database.execute_sql("COMMIT")
+    except BaseException as error:
+        drop_connection()
+        if isinstance(error, psycopg.Error):
+            kind = next(kind for base, kind in _ERRORS if isinstance(error, base))
+            raise kind(*error.args) from error
+        raise
 
 
 _ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts, pipelined
+from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
@@ -55,9 +55,8 @@ class Settled(NamedTuple):
 
 def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     """Settle every item, in order. Run inside a transaction; raises only what the database raises."""
-    with pipelined():
-        read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
-        pools, holds = read_pools(), read_holds()
+    read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
+    pools, holds = read_pools(), read_holds()
     changes: dict[UUID, tuple[int, int, int]] = {}
     entries, results, late = [], [], []
     charged = _read_charges(items, holds)
@@ -82,9 +81,8 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         if settled.credits:
             entries.append((item.account, after.ledger_seq, "charge", -settled.credits, after.balance, item.call, now))
         results.append(settled)
-    with pipelined():
-        _forget_expiry(late)
-        _write(items, results, changes, entries, now)
+    _forget_expiry(late)
+    _write(items, results, changes, entries, now)
     return results
 
 

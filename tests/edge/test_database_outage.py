@@ -140,7 +140,7 @@ def lose_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             yield inner
         raise peewee.OperationalError("the connection was lost")
 
-    monkeypatch.setattr("edge.ledger_queue.transaction", committed_and_lost)
+    monkeypatch.setattr("edge.ledger_queue.batch_transaction", committed_and_lost)
 
 
 def held(owner: Account) -> int:
