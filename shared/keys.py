@@ -12,6 +12,8 @@ import zlib
 from typing import NamedTuple
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_DIGITS = {character: digit for digit, character in enumerate(ALPHABET)}
+_NO_DIGIT = 1 << 64  # makes any checksum wrong
 MARK = "yout-"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
@@ -47,7 +49,10 @@ def well_formed(secret: str) -> bool:
     """Whether `secret` has the shape and checksum of a key. Says nothing about its being known."""
     if len(secret) != LENGTH or not secret.startswith(MARK) or not secret.isascii():
         return False
-    return checksum(secret[len(MARK) : -CHECKSUM_LENGTH]) == secret[-CHECKSUM_LENGTH:]
+    value = 0  # the checksum's digits as a number: quicker than the number as digits, and every request pays for it
+    for character in secret[-CHECKSUM_LENGTH:]:
+        value = value * len(ALPHABET) + _DIGITS.get(character, _NO_DIGIT)
+    return value == zlib.crc32(secret[len(MARK) : -CHECKSUM_LENGTH].encode())
 
 
 def digest(secret: str) -> str:
