@@ -127,15 +127,12 @@ def _pseudonymise(body: dict[str, Any], target: Target) -> None:
 
 
 def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:
-    """Lower the caller's output limit to `clamp`, under the field they used; and use the vendor's field where it has but one."""
-    field = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-    limit = body.get(field)
-    if clamp is not None:
-        limit = clamp if limit is None else min(limit, clamp)
-    if limit is not None:
-        for name in ("max_tokens", "max_completion_tokens"):
-            body.pop(name, None)
-        body[only or field] = limit
+    """One output limit, the smallest of the caller's and `clamp`, under the field they used or the vendor's only one."""
+    asked = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
+    limits = [limit for limit in (*asked.values(), clamp) if limit is not None]
+    if limits:
+        used = next((name for name, limit in asked.items() if limit is not None), "max_tokens")
+        body[only or used] = min(limits)
 
 
 def _error_object(data: bytes) -> dict[str, Any]:
