@@ -16,7 +16,7 @@ import peewee
 
 from shared import keys
 from shared.clock import now_ms
-from shared.database import drop_connection
+from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
 from shared.ledger import OwnLimits, Reserved
 from shared.limits import KeyLimits, Limits, narrower
@@ -134,7 +134,7 @@ def _read_key(digest: str) -> KeyRow:
     )
     try:
         row = query.tuples().first()
-    except (peewee.OperationalError, peewee.InterfaceError) as error:
+    except LOST_CONNECTION as error:
         drop_connection()
         raise DatabaseUnavailable from error
     if row is None:

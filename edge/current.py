@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
-import peewee
 from quart import Response, current_app, request
 
 from edge.address import peer_address
 from edge.auth import KeyRow, bearer
 from edge.hot import read_headers
 from edge.services import Services
-from shared.database import drop_connection
+from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable
 from shared.ledger.reserve import address_allowed
 
@@ -52,7 +51,7 @@ async def read(query: Callable[[], T]) -> T:
 def _guarded(query: Callable[[], T]) -> T:
     try:
         return query()
-    except (peewee.OperationalError, peewee.InterfaceError) as error:
+    except LOST_CONNECTION as error:
         drop_connection()
         raise DatabaseUnavailable from error
 

@@ -15,10 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import peewee
-
 from shared.clock import now_ms
-from shared.database import drop_connection, transaction
+from shared.database import LOST_CONNECTION, drop_connection, transaction
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
 from shared.ledger import Reservation, Reserved, Settled, Settlement, batch_transaction, lock_in_order, release, reserve, settle
 
@@ -27,7 +25,6 @@ log = logging.getLogger("yout.ledger")
 LARGEST_BATCH = 256
 _RETRY = object()
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
-LOST_CONNECTION = (peewee.OperationalError, peewee.InterfaceError)
 
 
 class _Waiting(NamedTuple):

@@ -22,6 +22,7 @@ database = peewee.DatabaseProxy()
 # synchronous=FULL: what a caller was told is charged survives a power cut. Group commit makes it nearly free.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1}
 CONNECT_SECONDS = 5
+LOST_CONNECTION = (peewee.OperationalError, peewee.InterfaceError)  # the database is away, or went away
 
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
 

@@ -12,10 +12,9 @@ import sys
 from queue import SimpleQueue
 
 import dramatiq
-import peewee
 
-from shared.database import bind, database, open_database
-from shared.errors import YoutError
+from shared.database import LOST_CONNECTION, bind, database, open_database
+from shared.process import run
 from shared.schema import require_current
 from shared.settings import Settings
 from workers import billing
@@ -24,31 +23,14 @@ from workers.clock import Clock
 
 log = logging.getLogger("yout.worker")
 
-LOST_DATABASE = (peewee.OperationalError, peewee.InterfaceError)
 CLOCK_STOP_SECONDS = 5.0
 
 
-def main() -> int:
-    """Work until SIGTERM or SIGINT. Gives the exit code; what prevents the start is one line on standard error: 2 for a wrong
-    setting or schema, 1 for a database that cannot be reached."""
-    try:
-        settings = Settings.load()
-        _set_up_logging(settings.log_level)
-        _open_database(settings)
-    except YoutError as error:
-        print(f"workers: {error}", file=sys.stderr)
-        return 2
-    except LOST_DATABASE as error:
-        print(f"workers: The database of DATABASE_URL refuses: {'; '.join(str(error).splitlines())}", file=sys.stderr)
-        return 1
+def serve(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; give the exit code. Raises what prevents the start."""
+    _open_database(settings)
     _work(settings)
     return 0
-
-
-def _set_up_logging(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(is_news)
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
 
 
 def _open_database(settings: Settings) -> None:
@@ -66,7 +48,7 @@ def _work(settings: Settings) -> None:
     broker = make_broker(settings.redis_url)
     billing.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    clock = Clock(billing.PERIODIC, outages=LOST_DATABASE)
+    clock = Clock(billing.PERIODIC, outages=LOST_CONNECTION)
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
     worker.start()
     clock.start()
@@ -79,4 +61,4 @@ def _work(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("workers", serve, is_news))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import peewee
 
-from shared.database import bind, database, open_database
+from shared.database import LOST_CONNECTION, bind, database, open_database
 from shared.errors import YoutError
 from shared.schema import require_current
 from shared.settings import Settings
@@ -30,7 +30,7 @@ def database_session(settings: Settings, *, check_schema: bool = True) -> Iterat
             if check_schema:
                 require_current(target)
             yield target
-    except (peewee.OperationalError, peewee.InterfaceError) as problem:
+    except LOST_CONNECTION as problem:
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
         raise DatabaseError(f"The database of DATABASE_URL refuses: {'; '.join(lines)}") from problem
     finally:

@@ -1,0 +1,54 @@
+"""What prevents the edge's start is one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.databases import opened
+from tests.servers.edge import SECRET_KEY
+from tests.servers.process import ROOT
+
+
+def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m edge`, which is expected to refuse."""
+    settings = {"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **environ}
+    argv = [sys.executable, "-m", "edge"]
+    return subprocess.run(argv, env=settings, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"YOUT_EDGE_PORT": "http"}, "YOUT_EDGE_PORT must be a whole number"),
+        ({"YOUT_ENV": "production", "SECRET_KEY": ""}, "SECRET_KEY must be set"),
+        ({"YOUT_EDGE_WORKERS": "2"}, "must be 1 with SQLite"),
+        ({"DATABASE_URL": "mysql://somewhere/yout"}, "DATABASE_URL must start with"),
+    ],
+)
+def test_a_wrong_or_dangerous_setting_stops_it(tmp_path: Path, environ: dict[str, str], words: str) -> None:
+    refused = start(tmp_path, **environ)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("edge: ")
+    assert words in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_schema_that_it_does_not_know_stops_it(tmp_path: Path, sqlite_url: str) -> None:
+    empty = start(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/empty.db")
+    assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
+    assert "Run `yout migrate` first" in empty.stderr
+    with opened(sqlite_url) as database:
+        database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_of_the_future', '2026-01-01')")
+    newer = start(tmp_path, DATABASE_URL=sqlite_url)
+    assert (newer.returncode, newer.stderr.count("\n")) == (2, 1)
+    assert "newer than this code" in newer.stderr
+
+
+def test_a_database_that_does_not_answer_stops_it(tmp_path: Path) -> None:
+    refused = start(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/yout")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("edge: The database of DATABASE_URL refuses: ")
