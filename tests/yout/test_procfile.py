@@ -15,7 +15,7 @@ def test_the_project_s_own_names_the_three_processes() -> None:
     processes = read_procfile(PROJECT_PROCFILE)
     assert list(processes) == ["edge", "console", "worker"]
     assert processes["edge"] == [sys.executable, "-m", "edge"]
-    assert "release: yout migrate\n" in PROJECT_PROCFILE.read_text()
+    assert "release: python -m yout migrate\n" in PROJECT_PROCFILE.read_text()
 
 
 def test_comments_quotes_and_programs(tmp_path: Path) -> None:
