@@ -15,7 +15,10 @@ _ADVISORY_LOCK = 0x796F7574  # "yout": two releases that migrate at once run one
 
 
 def migrate(database: peewee.Database) -> list[str]:
-    """Apply every pending migration and return their names. Safe to run twice, and from two machines at once."""
+    """Apply every pending migration and return their names. Safe to run twice, and on PostgreSQL from two machines at once.
+
+    On SQLite a second run at the same moment fails without a trace of its own in the schema: run it again.
+    """
     runner = Runner(database, str(MIGRATIONS))
     if is_sqlite(database):
         return list(runner.up())
