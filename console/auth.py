@@ -24,7 +24,7 @@ FAILURES_AN_ADDRESS = 30
 blueprint = Blueprint("auth", __name__)
 
 
-class SignedIn(UserMixin):  # type: ignore[misc]
+class SignedIn(UserMixin):
     """A member of staff with a session. The session names the epoch in which it began; a raised epoch ends it."""
 
     def __init__(self, person: StaffUser) -> None:

@@ -16,7 +16,7 @@ from shared.errors import InvalidInput
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
 
 
-class WholeNumber(Field):  # type: ignore[misc]
+class WholeNumber(Field):
     """A whole number as people write it: `50000`, `50 000`, `-200`. A comma is refused: it means two things.
 
     `data` is an int, or None when the field is `optional` and empty.
@@ -58,12 +58,12 @@ class WholeNumber(Field):  # type: ignore[misc]
             raise StopValidation("Write a whole number.")
 
 
-class SignInForm(FlaskForm):  # type: ignore[misc]
+class SignInForm(FlaskForm):
     email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
     password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
 
 
-class CreditsForm(FlaskForm):  # type: ignore[misc]
+class CreditsForm(FlaskForm):
     """Give or take credits. `token` is made with the form, so that it counts once however often it is sent."""
 
     amount = WholeNumber("Credits", description="A number below zero takes credits away.")
@@ -75,11 +75,11 @@ class CreditsForm(FlaskForm):  # type: ignore[misc]
     token = HiddenField(default=lambda: secrets.token_urlsafe(24), validators=[Length(min=16, max=64)])
 
 
-class RevokeForm(FlaskForm):  # type: ignore[misc]
+class RevokeForm(FlaskForm):
     confirmation = StringField("Type the key's name to confirm", [InputRequired("Type the key's name.")])
 
 
-class PriceForm(FlaskForm):  # type: ignore[misc]
+class PriceForm(FlaskForm):
     """Whole credits per 1 000 tokens, and per call. `seen` is the price that was in force when the page was made."""
 
     input = WholeNumber("Input, per 1 000 tokens")
@@ -90,7 +90,7 @@ class PriceForm(FlaskForm):  # type: ignore[misc]
     seen = HiddenField()
 
 
-class SecretForm(FlaskForm):  # type: ignore[misc]
+class SecretForm(FlaskForm):
     secret = PasswordField(
         "New secret",
         [InputRequired("Paste the secret that the vendor gave."), Length(max=10_000)],

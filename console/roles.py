@@ -30,7 +30,7 @@ def action(name: str) -> Callable[[_F], _F]:
     ACTIONS[name]
 
     def mark(view: _F) -> _F:
-        view.console_action = name  # type: ignore[attr-defined]
+        view.console_action = name  # type: ignore[attr-defined]  # a mark on a function, read by `gate`
         return view
 
     return mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.app.base import BaseApplication
 
 from console.app import create_app
 from shared.database import bind, open_database
@@ -29,7 +29,7 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
+class _Server(BaseApplication):
     """gunicorn without a command line: its configuration follows from `Settings` alone."""
 
     def __init__(self, settings: Settings) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 from quart import Response, current_app, request
 
 from edge.address import peer_address
 from edge.auth import KeyRow, bearer
-from edge.hot import read_headers
+from edge.hot import Scope, read_headers
 from edge.services import Services
 from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable
@@ -35,9 +35,10 @@ def services() -> Services:
 
 async def key_caller() -> KeyCaller:
     """Who sent the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
-    sent = read_headers(request.scope)  # type: ignore[arg-type]  # a TypedDict of the ASGI scope
+    scope = cast(Scope, request.scope)  # Quart's is a TypedDict of the same
+    sent = read_headers(scope)
     key = await services().keys.look_up(bearer(sent.authorization, sent.x_api_key))
-    address = peer_address(request.scope, sent.forwarded_for, services().settings.trusted_proxies)  # type: ignore[arg-type]
+    address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
     return KeyCaller(key, address)

@@ -156,7 +156,7 @@ class LedgerQueue:
             self._doubtful += self._committing
             refused = DatabaseUnavailable()
             return [*((waiting, _RETRY) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
-        except Exception:
+        except Exception:  # whatever the database refused: find out whose it is, below
             if len(settlements) + len(reservations) == 1:
                 log.exception("one call's ledger entry was refused by the database; its hold is left to the sweeper")
                 return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]

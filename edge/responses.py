@@ -96,7 +96,7 @@ async def _respond_whole(services: Services, send: Send, events: Events, headers
         if cut_by is None:
             raise
         await send_error(send, cut_by, headers)
-    except Exception as error:
+    except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
         await send_error(send, _reported(error), headers)
 
 
@@ -136,7 +136,7 @@ class _Stream:
                 raise
             await events.aclose()  # settles, also when the last words cannot be written because nobody reads
             await self._fail(cut_by)
-        except Exception as error:
+        except Exception as error:  # the boundary: a stream never ends without a word
             await self._fail(_reported(error))
         finally:
             if self._timer is not None:

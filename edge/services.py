@@ -116,7 +116,7 @@ class Services:
         """Whether the database answers a trivial query."""
         try:
             await asyncio.wait_for(self._read(lambda: database.execute_sql("SELECT 1").fetchone()), 2)
-        except Exception as error:
+        except Exception as error:  # whatever it was, the answer to "does it answer?" is no
             log.warning("the database does not answer: %s", type(error).__name__)
             return False
         return True

@@ -118,7 +118,7 @@ async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold
         if number >= len(candidates):
             if last is not None and not last.same_route:
                 break
-            await asyncio.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311
+            await asyncio.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311  (jitter, no secret)
         breaker.begin(now_ms())
         hold.attempt(route)
         try:

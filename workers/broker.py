@@ -50,7 +50,7 @@ def make_broker(redis_url: str) -> RedisBroker:
         _Discretion(),
         _DatabaseConnection(),
     ]
-    return RedisBroker(  # type: ignore[no-untyped-call]
+    return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
         client=client, middleware=middleware, heartbeat_timeout=DEAD_AFTER_MS, maintenance_chance=MAINTENANCE_CHANCE
     )
 
@@ -75,7 +75,7 @@ class _Client(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
-            answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
         except self._AWAY as error:
             self._note(reachable=False, reason=str(error))
             raise RedisAway(str(error)) from None

@@ -64,7 +64,7 @@ class Clock:
     def _run(self, work: Periodic) -> bool:
         try:
             work.run()
-        except Exception as error:
+        except Exception as error:  # one kind of work must not end the others'; it is logged and tried again
             self._tell(work, error)
             return False
         if self._failing.pop(work.name, None):

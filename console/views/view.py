@@ -12,7 +12,7 @@ from console.roles import action
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class View(BaseView):  # type: ignore[misc]
+class View(BaseView):
     """A family of pages. Flask-Admin puts it into the menu; what it shows is written out in its own templates."""
 
     def page(self, template: str, **values: Any) -> str:

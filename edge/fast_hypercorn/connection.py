@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._next_waits = False
             self._begin_next()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (how asyncio calls it)
         self._lost = self._closing = True
         self.worker.connections.discard(self)
         self._watch.stop()

@@ -35,7 +35,7 @@ def check_round_trip() -> None:
     def check() -> None:
         try:
             asyncio.run(asyncio.wait_for(_round_trip(), _SECONDS))
-        except Exception as error:
+        except Exception as error:  # carried to the caller's thread, which falls back
             failures.append(error)
 
     thread = threading.Thread(target=check, name="fast-hypercorn-check")

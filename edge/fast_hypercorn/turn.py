@@ -95,7 +95,7 @@ class Turn:
             await worker.app(self._scope, self.receive, self.send)
             if not self.answered and not self.gone:
                 await worker.config.log.error("The application returned before its response was complete")
-        except Exception:
+        except Exception:  # the boundary between server and application
             self.request_id = "req_" + secrets.token_hex(12)
             await worker.config.log.exception("Error in ASGI Framework (request id %s)", self.request_id)
         finally:
@@ -233,4 +233,4 @@ class Turn:
         if response is None and not self.gone:
             response = {"status": 500, "headers": []}
         elapsed = time.time() - self._started
-        await self._connection.worker.config.log.access(self._scope, response, elapsed)  # type: ignore[arg-type]
+        await self._connection.worker.config.log.access(self._scope, response, elapsed)  # type: ignore[arg-type]  # a plain dict for a TypedDict

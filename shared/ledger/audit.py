@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from shared.database import database, is_sqlite
 from shared.ledger.rows import as_uuid, execute
-from shared.ledger.sweep import SILENT_MS
+from shared.ledger.sweep import ABANDONED, SILENT_MS
 
 STALE_GRACE_MS = 60_000  # the sweeper's own time: a hold is stale when it should have been swept this long ago
 SHOWN = 20
@@ -83,9 +83,7 @@ def _helds() -> list[str]:
 
 def _stale(now: int) -> list[str]:
     rows = execute(
-        "SELECT h.id, h.amount FROM hold h LEFT JOIN edge_process e ON e.id = h.edge_process"
-        " WHERE h.state = 'held' AND (h.expires_at < ? OR"
-        " (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?))) LIMIT ?",
+        f"SELECT h.id, h.amount FROM {ABANDONED} LIMIT ?",
         [now - STALE_GRACE_MS, now - SILENT_MS - STALE_GRACE_MS, SHOWN],
     )
     return [

@@ -16,6 +16,11 @@ from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_a
 HEARTBEAT_MS = 5_000  # how often a running edge process says so
 SILENT_MS = 30_000  # an edge process that has been silent for longer is dead
 BATCH = 500
+# Takes two moments: a hold whose deadline is before the first, or whose process was last seen before the second.
+ABANDONED = (
+    "hold h LEFT JOIN edge_process e ON e.id = h.edge_process WHERE h.state = 'held' AND (h.expires_at < ?"
+    " OR (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?)))"
+)
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 
 
@@ -36,9 +41,7 @@ def sweep(now: int) -> int:
 def _expire_batch(now: int) -> tuple[int, int]:
     """How many abandoned holds were found, and how many of them nobody else had closed in the meantime."""
     rows = execute(
-        "SELECT h.id, h.account_id FROM hold h LEFT JOIN edge_process e ON e.id = h.edge_process"
-        " WHERE h.state = 'held' AND (h.expires_at < ? OR"
-        " (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?))) LIMIT ?",
+        f"SELECT h.id, h.account_id FROM {ABANDONED} LIMIT ?",
         [now, now - SILENT_MS, BATCH],
     ).fetchall()
     if not rows:

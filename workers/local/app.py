@@ -131,7 +131,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionResetError:
         # The client left while we wrote to it; there is nobody to tell.
         raise
-    except Exception:
+    except Exception:  # the boundary: the client gets JSON in OpenAI's shape, the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
         return _json(server_error("The embedded provider failed. Its log says why.").body(), 500)
 
