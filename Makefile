@@ -2,7 +2,7 @@
 help:            ## show this list
 	@grep -E '^[a-z]+: +##|^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 lock:            ## compile requirements/*.in to hash-pinned files without addresses
-	@for name in runtime dev uv; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@for name in runtime dev uv sdks; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate --no-deps requirements/local.in -o requirements/local.txt

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import peewee
 import pytest
+from playwright.async_api import Page
 
 from shared.database import bind, database
 from shared.schema import migrate
 from shared.settings import Settings
 from tests.databases import opened
+from tests.servers.browser import chromium, chromium_path, open_page
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
 from tests.servers.node import NodeSdk, install_node_sdk
 from tests.servers.postgres import Postgres
@@ -246,3 +248,31 @@ def _start_worker(processes: list[Process], tmp_path: Path) -> Callable[..., Pro
 def node_sdk() -> NodeSdk:
     """The official Node SDK, installed once for each lock file."""
     return install_node_sdk()
+
+
+# Browsers
+
+
+OpenPage = Callable[..., Awaitable[Page]]
+
+
+@pytest.fixture(name="open_page")
+async def _open_page() -> AsyncIterator[OpenPage]:
+    """`await open_page(viewport=PHONE, scheme="dark")`: a page in a signed-out Chromium; errors that pages make fail the test.
+
+    Without Chromium the test is skipped, except in CI. A test that provokes an error empties `page.problems` afterwards.
+    """
+    if chromium_path() is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed, and CI must test in it")
+        pytest.skip("Chromium is not installed")
+    problems: list[str] = []
+    async with chromium() as browser:
+
+        async def make(**options: Any) -> Page:
+            page = await open_page(browser, problems, **options)
+            page.problems = problems  # type: ignore[attr-defined]
+            return page
+
+        yield make
+    assert problems == []
