@@ -31,7 +31,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 async def open_page(browser: Browser, problems: list[str], viewport: ViewportSize = DESKTOP, scheme: str = "light") -> Page:
-    """A page in a context of its own (no cookies). Script errors and console errors, CSP violations among them, go to `problems`."""
+    """A page in a context of its own (no cookies). What it says on the error console, CSP violations too, goes to `problems`."""
     context = await browser.new_context(
         viewport=viewport,
         color_scheme="dark" if scheme == "dark" else "light",
