@@ -69,6 +69,7 @@ class Account(BaseModel):
     held = BigIntegerField(default=0)
     ledger_seq = BigIntegerField(default=0)  # number of the newest ledger entry: the chain has no gaps
     created_at = BigIntegerField(default=now_ms)
+    password_hash = CharField(max_length=255, null=True)  # NULL: nobody signs in yet (an account that staff made)
 
     class Meta:
         constraints = [
@@ -167,6 +168,24 @@ class ApiKey(BaseModel):
 
 
 ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
+
+
+class WebSession(BaseModel):
+    """A browser that is signed in to an account. Its cookie is known by its SHA-256 alone; no address is kept.
+
+    `expires_at` moves ahead with use, up to the longest life of a session, so that this one column decides.
+    """
+
+    digest = CharField(max_length=64, primary_key=True)
+    account = ForeignKeyField(Account, backref="web_sessions", on_delete="CASCADE")
+    agent = CharField(max_length=64, default="")  # "Firefox on Linux": what its owner may know it by
+    created_at = BigIntegerField(default=now_ms)
+    seen_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
 
 
 class Channel(BaseModel):
@@ -421,6 +440,7 @@ MODELS: tuple[type[Any], ...] = (
     Plan,
     Subscription,
     ApiKey,
+    WebSession,
     Channel,
     AIModel,
     ChannelModel,
