@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,13 +19,13 @@ from tests.databases import opened
 
 HISTORY = "schema_migration"  # the runner's own table, which no model describes
 
-_SQLITE_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'schema_migration'"
+# The order of columns and the names of constraints are left out: a column that a later migration added stands last in its table.
 _POSTGRES_SCHEMA = {
     "columns": """
-        SELECT table_name, ordinal_position, column_name, data_type, character_maximum_length, is_nullable, column_default
+        SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
         FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'""",
     "constraints": """
-        SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid)
+        SELECT conrelid::regclass::text, contype, pg_get_constraintdef(oid)
         FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'schema_migration'""",
     "indexes": """
@@ -37,8 +38,35 @@ Schema = dict[str, list[tuple[Any, ...]]]
 
 def schema_of(target: peewee.Database) -> Schema:
     """Everything but rows that the database knows of its tables."""
-    queries = {"objects": _SQLITE_SCHEMA} if is_sqlite(target) else _POSTGRES_SCHEMA
-    return {what: sorted(target.execute_sql(query).fetchall(), key=repr) for what, query in queries.items()}
+    if is_sqlite(target):
+        return sqlite_schema_of(target)
+    return {what: sorted(target.execute_sql(query).fetchall(), key=repr) for what, query in _POSTGRES_SCHEMA.items()}
+
+
+def sqlite_schema_of(target: peewee.Database) -> Schema:
+    """The same from SQLite, which keeps the text of its definitions: a column added later is written otherwise, and last."""
+    found = target.execute_sql(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'schema_migration'"
+    ).fetchall()
+    tables = {name: sql for kind, name, _, sql in found if kind == "table"}
+    schema: Schema = {"indexes": [(table, name, sql) for kind, name, table, sql in found if kind == "index"]}
+    for what, pragma, skip in (("columns", "table_info", 1), ("foreign keys", "foreign_key_list", 2)):
+        rows = [(table, *row[skip:]) for table in tables for row in target.execute_sql(f"PRAGMA {pragma}({table})").fetchall()]
+        schema[what] = rows
+    schema["checks"] = [(table, check) for table, sql in tables.items() for check in checks_of(sql)]
+    return {what: sorted(rows, key=repr) for what, rows in schema.items()}
+
+
+def checks_of(sql: str) -> list[str]:
+    """The expressions of all CHECK constraints in a definition."""
+    found = []
+    for match in re.finditer(r"CHECK \(", sql):
+        depth, position = 1, match.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[position], 0)
+            position += 1
+        found.append(sql[match.end() : position - 1])
+    return found
 
 
 def names_of(schema: Schema) -> set[str]:
