@@ -37,6 +37,8 @@ STAFF_ROLES = ("owner", "billing", "support", "readonly")
 HOLD_STATES = ("held", "settled", "released", "expired")
 LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
+MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut, or broke off
+PURGE_STATUSES = ("queued", "running", "done")
 MODEL_KINDS = ("chat", "embedding", "image", "video", "speech")
 DIALECTS = ("openai",)
 SWITCH = ("active", "disabled")
@@ -434,6 +436,82 @@ class AuditEntry(BaseModel):
     created_at = BigIntegerField(default=now_ms, index=True)
 
 
+class Conversation(BaseModel):
+    """A stored history, kept only because its owner asked. With `Message` and `Share` the only tables that hold content."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="conversations", on_delete="CASCADE", index=False)
+    title = CharField(max_length=200, default="")
+    message_count = IntegerField(default=0)  # the next message's position: raised in the transaction that adds it
+    created_at = BigIntegerField(default=now_ms)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = not_negative("message_count")
+
+
+Conversation.add_index(Conversation.index(Conversation.account, Conversation.id, name="conversation_by_account"))
+
+
+class Message(BaseModel):
+    """One turn of a conversation. `content` is JSON, a string or a list of parts: it can say what a text column cannot (NUL)."""
+
+    conversation = ForeignKeyField(Conversation, backref="messages", on_delete="CASCADE", index=False)
+    position = IntegerField()
+    role = CharField(max_length=16)
+    content = TextField()
+    status = CharField(max_length=16, default="complete")
+    model = CharField(max_length=200, null=True)  # of an answer: who gave it
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("conversation", "position")
+        constraints = [one_of("status", MESSAGE_STATUSES), *not_negative("position")]
+
+
+class Share(BaseModel):
+    """A public read-only snapshot under an unguessable `slug`. Revoking it deletes the row."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="shares", on_delete="CASCADE", index=False)
+    slug = CharField(max_length=32, unique=True)
+    title = CharField(max_length=200, default="")
+    messages = TextField()  # JSON: [{"role", "content"}], texts only
+    conversation = UUIDField(null=True)  # where it was taken from; no foreign key: the snapshot outlives it
+    created_at = BigIntegerField(default=now_ms)
+
+
+Share.add_index(Share.index(Share.account, Share.id, name="share_by_account"))
+
+
+class PurgeJob(BaseModel):
+    """That an account asked to be emptied, how far that is, and at last its certificate. At most one of an account is unfinished.
+
+    `removed` counts rows and files by store, each raised in the transaction that removed them. `due_at` is when a worker may take
+    the job: while one works on it (`runner`), that lies ahead, and is moved on with every step.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="purges", on_delete="CASCADE", index=False)
+    status = CharField(max_length=16, default="queued")
+    step = CharField(max_length=32, default="")
+    removed = JSONField(default=dict)
+    boundary = BigIntegerField()  # calls admitted up to this moment are waited for
+    runner = UUIDField(null=True)
+    due_at = BigIntegerField(default=now_ms)
+    created_at = BigIntegerField(default=now_ms)
+    finished_at = BigIntegerField(null=True)
+    certificate = TextField(null=True)  # JSON, signed
+
+    class Meta:
+        constraints = [one_of("status", PURGE_STATUSES)]
+
+
+PurgeJob.add_index(PurgeJob.index(PurgeJob.account, unique=True, where=SQL("status <> 'done'"), name="purge_job_one_at_a_time"))
+PurgeJob.add_index(PurgeJob.index(PurgeJob.account, PurgeJob.id, name="purge_job_by_account"))
+PurgeJob.add_index(PurgeJob.index(PurgeJob.due_at, where=SQL("status <> 'done'"), name="purge_job_due"))
+
+
 MODELS: tuple[type[Any], ...] = (
     Account,
     StaffUser,
@@ -452,4 +530,8 @@ MODELS: tuple[type[Any], ...] = (
     UsageLedger,
     IdempotencyClaim,
     AuditEntry,
+    Conversation,
+    Message,
+    Share,
+    PurgeJob,
 )
