@@ -40,6 +40,8 @@ USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
 MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut, or broke off
 PURGE_STATUSES = ("queued", "running", "done")
 MODEL_KINDS = ("chat", "embedding", "image", "video", "speech")
+MEDIA_KINDS = ("image", "video", "speech")
+MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai",)
 SWITCH = ("active", "disabled")
 
@@ -52,6 +54,11 @@ def one_of(column: str, values: tuple[str, ...]) -> Node:
 def not_negative(*columns: str) -> list[Node]:
     """CHECK constraints that keep each of `columns` at zero or above (NULL passes)."""
     return [Check(f"{column} >= 0") for column in columns]
+
+
+def in_range(column: str) -> Node:
+    """A CHECK constraint that keeps a price where sums of it cannot overflow (NULL passes)."""
+    return Check(f"{column} >= 0 AND {column} <= 1000000000000")
 
 
 class BaseModel(Model):
@@ -114,6 +121,7 @@ class Plan(BaseModel):
     stores_content = BooleanField(default=False)
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
+    media_days = IntegerField(null=True, constraints=[Check("media_days > 0")])  # how long media are kept; NULL: the setting
 
     class Meta:
         constraints = [
@@ -261,11 +269,13 @@ class Price(BaseModel):
     credits_per_call = BigIntegerField(default=0)
     minimum_credits = BigIntegerField(default=10)
     created_at = BigIntegerField(default=now_ms)
+    credits_per_5_seconds = BigIntegerField(null=True, constraints=[in_range("credits_per_5_seconds")])  # video
+    credits_per_1k_characters = BigIntegerField(null=True, constraints=[in_range("credits_per_1k_characters")])  # speech
 
     class Meta:
         indexes = ((("model", "effective_at"), True),)
         constraints = [
-            Check(f"{column} >= 0 AND {column} <= 1000000000000")
+            in_range(column)
             for column in (
                 "credits_per_1k_input",
                 "credits_per_1k_output",
@@ -423,6 +433,86 @@ class IdempotencyClaim(BaseModel):
         constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
 
 
+class MediaJob(BaseModel):
+    """One picture, film or speech that is made later; its id is the call's and the hold's.
+
+    `sealed_params` is what was asked for, the prompt among it, encrypted; it is erased in the statement that ends the job.
+    `options` are the numbers and names of the request that may stay (`n`, `size`, `seconds`, `format`), never a prompt. A job
+    that a worker has in hand is its `claimed_by` until `claimed_until`; `due_at` is when the next message about it is owed.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="media_jobs", on_delete="CASCADE", index=False)
+    api_key = ForeignKeyField(ApiKey, null=True, on_delete="SET NULL", index=False)
+    kind = CharField(max_length=16)
+    model = CharField(max_length=200)
+    price = UUIDField()
+    sealed_params = TextField(null=True)
+    options = JSONField(default=dict)
+    status = CharField(max_length=16, default="queued")
+    progress = SmallIntegerField(default=0)  # per cent, as far as the vendor tells
+    attempts = SmallIntegerField(default=0)  # times that a worker took the job in hand
+    claimed_by = UUIDField(null=True)
+    claimed_until = BigIntegerField(null=True)
+    due_at = BigIntegerField()
+    deadline_at = BigIntegerField()
+    channel = UUIDField(null=True)
+    vendor_job = CharField(max_length=200, null=True)
+    credits_held = BigIntegerField()
+    credits_charged = BigIntegerField(null=True)  # NULL until the job ends
+    error_code = CharField(max_length=64, null=True)
+    error_class = CharField(max_length=64, null=True)  # for staff: what failed, in words of our own
+    callback_url = TextField(null=True)  # erased when it has been told, or given up on
+    callback_attempts = SmallIntegerField(default=0)
+    callback_due_at = BigIntegerField(null=True)
+    files_expire_at = BigIntegerField(null=True)  # when what the job wrote is deleted; NULL: not ended, or deleted
+    created_at = BigIntegerField(default=now_ms)
+    started_at = BigIntegerField(null=True)
+    finished_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            one_of("kind", MEDIA_KINDS),
+            one_of("status", MEDIA_STATES),
+            Check("(status IN ('queued', 'running')) = (finished_at IS NULL)"),
+            Check("finished_at IS NULL OR sealed_params IS NULL"),  # no prompt outlives its job
+            Check("progress >= 0 AND progress <= 100"),
+            *not_negative("attempts", "credits_held", "credits_charged"),
+            Check("credits_charged <= credits_held"),
+        ]
+
+
+MediaJob.add_index(MediaJob.index(MediaJob.account, MediaJob.id, name="media_job_by_account"))
+MediaJob.add_index(MediaJob.index(MediaJob.due_at, where=SQL("finished_at IS NULL"), name="media_job_open_due"))
+MediaJob.add_index(MediaJob.index(MediaJob.deadline_at, where=SQL("finished_at IS NULL"), name="media_job_open_deadline"))
+MediaJob.add_index(MediaJob.index(MediaJob.callback_due_at, where=SQL("callback_due_at IS NOT NULL"), name="media_job_callbacks"))
+MediaJob.add_index(MediaJob.index(MediaJob.files_expire_at, where=SQL("files_expire_at IS NOT NULL"), name="media_job_files"))
+
+
+class MediaOutput(BaseModel):
+    """A file that a job delivered. `media_type` is what its bytes are, not what a vendor said."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    job = ForeignKeyField(MediaJob, backref="outputs", on_delete="CASCADE", index=False)
+    position = SmallIntegerField()
+    storage_key = CharField(max_length=300)
+    media_type = CharField(max_length=100)
+    size_bytes = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        indexes = ((("job", "position"), True),)
+        constraints = [*not_negative("position", "size_bytes")]
+
+
+class WebhookSecret(BaseModel):
+    """What an account's webhooks are signed with, encrypted like a channel's secret."""
+
+    account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
+    sealed_secret = TextField()
+    created_at = BigIntegerField(default=now_ms)
+
+
 class AuditEntry(BaseModel):
     """What staff and operators changed: who, when, from where, before and after. Only ever inserted."""
 
@@ -529,6 +619,9 @@ MODELS: tuple[type[Any], ...] = (
     LedgerEntry,
     UsageLedger,
     IdempotencyClaim,
+    MediaJob,
+    MediaOutput,
+    WebhookSecret,
     AuditEntry,
     Conversation,
     Message,
