@@ -9,7 +9,6 @@ import orjson
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from edge import requests
 from edge.api import stream
 from edge.api.keys import keys
 from edge.api.limit import limit
@@ -17,8 +16,9 @@ from edge.api.models import catalogue
 from edge.errors import render, request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
-from edge.responses import CHUNKS, rate_headers
+from edge.responses import rate_headers
 from edge.services import Services
+from edge.v1.chat import CHAT
 from edge.v1.models import models
 from shared.clock import new_id
 from shared.errors import YoutError
@@ -40,8 +40,8 @@ def create_app(settings: Settings) -> Quart:
     async def start() -> None:
         services = await Services.start(settings)
         app.extensions["services"] = services
-        routes["/v1/chat/completions"] = call_handler(services, requests.chat, CHUNKS)
-        routes["/api/chat/stream"] = call_handler(services, stream.read, stream.EVENTS)
+        routes["/v1/chat/completions"] = call_handler(services, CHAT)
+        routes["/api/chat/stream"] = call_handler(services, stream.NATIVE)
 
     @app.after_serving
     async def stop() -> None:

@@ -63,16 +63,21 @@ def face(error: BaseException) -> Face:
     return INTERNAL
 
 
-def render(error: BaseException) -> Problem:
-    """`error` as a whole HTTP answer."""
+def render(error: BaseException, _: str = "") -> Problem:
+    """`error` as a whole HTTP answer in OpenAI's shape, which has no place for the request's id."""
     look = face(error)
+    return Problem(look.status, own_headers(error, look), orjson.dumps(_document(error, look)))
+
+
+def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
+    """The headers that tell a client what to do after `error`."""
     headers = [(b"content-type", b"application/json")]
     if look.may_retry is not None:
         headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
     if isinstance(error, errors.RateLimited):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
-    return Problem(look.status, headers, orjson.dumps(_document(error, look)))
+    return headers
 
 
 def render_frame(error: BaseException) -> bytes:

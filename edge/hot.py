@@ -12,17 +12,16 @@ from edge.admission import Caller
 from edge.auth import bearer
 from edge.errors import request_id
 from edge.exchange import exchange
-from edge.responses import Headers, Renderer, Send, respond, send_error
+from edge.responses import Send, open_line, respond, send_error
 from edge.services import Services
+from edge.surface import Surface
 from shared.clock import new_id
 from shared.errors import InvalidRequest, RequestRefused, RequestTooLarge, YoutError
 from shared.ledger import Claim
-from shared.providers.base import ChatCall
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-Parse = Callable[[bytes], ChatCall]
 
 LONGEST_IDEMPOTENCY_KEY = 255
 
@@ -45,12 +44,12 @@ class _Gone(Exception):
     """The client left before it had sent its request."""
 
 
-def call_handler(services: Services, parse: Parse, renderer: Renderer) -> Handler:
-    """The handler of a POST that calls a model: `parse` reads its body, `renderer` shapes its stream, the rest is alike."""
+def call_handler(services: Services, surface: Surface) -> Handler:
+    """The handler of a POST that calls a model: `surface` reads its body and shapes its answer, the rest is alike."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
-        headers: Headers = [(b"x-request-id", request_id(call_id).encode())]
+        line = open_line(send, surface, request_id(call_id))
         try:
             wanted = read_headers(scope)
             digest = bearer(wanted.authorization, wanted.x_api_key)
@@ -58,7 +57,7 @@ def call_handler(services: Services, parse: Parse, renderer: Renderer) -> Handle
             limits = await services.keys.limits(digest)
             address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
             try:
-                call = parse(body)
+                asked = surface.read(body, call_id)
                 caller = Caller(digest, limits, address, _claim(wanted.idempotency_key, body))
                 cap = _cap(wanted.max_credits)
             except RequestRefused as refusal:
@@ -66,10 +65,10 @@ def call_handler(services: Services, parse: Parse, renderer: Renderer) -> Handle
         except _Gone:
             return
         except YoutError as error:
-            await send_error(send, error, headers)
+            await send_error(line, error)
             return
-        events = exchange(services, call_id, caller, call, cap)
-        await _until_gone(services, receive, respond(services, send, events, call, headers, renderer))
+        events = exchange(services, call_id, caller, asked.call, cap)
+        await _until_gone(services, receive, respond(services, line, asked, events))
 
     return handle
 

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge.errors import render, render_frame
 from edge.exchange import Admitted, Finished
 from edge.services import Services
+from edge.surface import Asked, Renderer, Surface
 from shared.errors import YoutError
 from shared.limits import Standing, reset_ms
-from shared.providers.base import ChatCall
 
 log = logging.getLogger("yout.edge")
 
@@ -29,22 +28,21 @@ Events = AsyncGenerator[Admitted | bytes | Finished, None]
 
 KEEPALIVE_FIRST_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0
-# One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
-KEEPALIVE = b": keepalive\n"
-DONE = b"data: [DONE]\n\n"
 
 
-class Renderer(NamedTuple):
-    """How a stream looks to its caller, all of it in whole server-sent events.
+class Line(NamedTuple):
+    """The way back to one caller: how errors look there, the request's public id, and the headers that every answer has."""
 
-    relay    turns the chunks of an answer into what the caller gets of them, maybe nothing; None sends them on as they are
-    ending   the end of an answer that is paid for
-    failure  the end of one that broke off
-    """
+    send: Send
+    surface: Surface
+    request_id: str
+    headers: Headers
 
-    relay: Callable[[bytes], bytes] | None
-    ending: Callable[[ChatCall, Finished], bytes]
-    failure: Callable[[BaseException], bytes]
+
+def open_line(send: Send, surface: Surface, request_id: str) -> Line:
+    """The line of a request that has just come in."""
+    name = request_id.encode()
+    return Line(send, surface, request_id, [(header, name) for header in surface.id_headers])
 
 
 _JSON = (b"content-type", b"application/json")
@@ -55,59 +53,56 @@ _SSE: Headers = [
 ]
 
 
-async def send_json(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """One whole answer."""
-    await send(
+async def send_json(line: Line, status: int, headers: Headers, body: bytes) -> None:
+    """One whole answer; `headers` are its own."""
+    await line.send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+            "headers": [*line.headers, *headers, (b"content-length", b"%d" % len(body))],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    await line.send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: BaseException, headers: Headers) -> None:
-    """`error` as the table gives it."""
-    problem = render(error)
+async def send_error(line: Line, error: BaseException) -> None:
+    """`error` as the surface gives it."""
+    problem = line.surface.problem(error, line.request_id)
     standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
-    await send_json(send, problem.status, [*headers, *standing, *problem.headers], problem.body)
+    await send_json(line, problem.status, [*standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, send: Send, events: Events, call: ChatCall, headers: Headers, renderer: Renderer) -> None:
+async def respond(services: Services, line: Line, asked: Asked, events: Events) -> None:
     """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
     async with aclosing(events):  # left to the garbage collector, its hold would outlive the answer
-        if call.stream:
-            await _Stream(services, send, call, headers, renderer).run(events)
+        if asked.call.stream:
+            await _Stream(services, line, asked.renderer).run(events)
         else:
-            await _respond_whole(services, send, events, headers)
+            await _respond_whole(services, line, asked.renderer, events)
 
 
-async def _respond_whole(services: Services, send: Send, events: Events, headers: Headers) -> None:
+async def _respond_whole(services: Services, line: Line, renderer: Renderer, events: Events) -> None:
     try:
         async for event in events:
             if isinstance(event, Admitted):
-                headers += rate_headers(event.standing)
+                line.headers.extend(rate_headers(event.standing))
             elif isinstance(event, Finished):
-                body = orjson.dumps({**event.body, "usage": _told_usage(event), "yout": spent(event)})
-                await send_json(send, 200, [*headers, _JSON], body)
+                await send_json(line, 200, [_JSON], orjson.dumps(renderer.whole(event)))
     except asyncio.CancelledError:
         cut_by = services.calls.cut_by()
         if cut_by is None:
             raise
-        await send_error(send, cut_by, headers)
+        await send_error(line, cut_by)
     except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
-        await send_error(send, _reported(error), headers)
+        await send_error(line, _reported(error))
 
 
 class _Stream:
     """One answer as server-sent events."""
 
-    def __init__(self, services: Services, send: Send, call: ChatCall, headers: Headers, renderer: Renderer) -> None:
+    def __init__(self, services: Services, line: Line, renderer: Renderer) -> None:
         self._services = services
-        self._send = send
-        self._call = call
-        self._headers = headers
+        self._line = line
         self._renderer = renderer
         self._loop = asyncio.get_running_loop()
         self._begun = False
@@ -127,9 +122,9 @@ class _Stream:
                     if data:
                         await self._write(data)
                 elif isinstance(event, Admitted):
-                    self._headers += rate_headers(event.standing)
+                    self._line.headers.extend(rate_headers(event.standing))
                 else:
-                    await self._write(self._renderer.ending(self._call, event), more=False)
+                    await self._write(self._renderer.ending(event), more=False)
         except asyncio.CancelledError:
             cut_by = self._services.calls.cut_by()
             if cut_by is None:
@@ -155,26 +150,26 @@ class _Stream:
         if self._begun:
             await self._write(self._renderer.failure(error), more=False)
         else:
-            await send_error(self._send, error, self._headers)
+            await send_error(self._line, error)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._writing = True
         if not self._begun:
             await self._begin()
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        await self._line.send({"type": "http.response.body", "body": data, "more_body": more})
         self._writing = False
         self._last_write = self._loop.time()
 
     async def _begin(self) -> None:
         self._begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*self._headers, *_SSE]})
+        await self._line.send({"type": "http.response.start", "status": 200, "headers": [*self._line.headers, *_SSE]})
 
     def _tick(self) -> None:
-        """Write a comment when nothing was written for long enough; one timer a stream, not one an event."""
+        """Fill a silence when nothing was written for long enough; one timer a stream, not one an event."""
         patience = KEEPALIVE_SECONDS if self._begun else KEEPALIVE_FIRST_SECONDS
         silent = self._loop.time() - self._last_write
         if silent >= patience - 0.01 and not self._writing:
-            self._keepalive = self._services.spawn(self._write(KEEPALIVE))
+            self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
             silent, patience = 0.0, KEEPALIVE_SECONDS
         self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
 
@@ -184,41 +179,6 @@ def _reported(error: Exception) -> Exception:
     if not isinstance(error, YoutError):
         log.error("a request failed by a mistake of the server", exc_info=error)
     return error
-
-
-def spent(event: Finished) -> dict[str, int]:
-    """What the call cost, and what is left, in credits."""
-    return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
-
-
-def _ending(call: ChatCall, event: Finished) -> bytes:
-    """The last chunk, the usage chunk if it was asked for, and `[DONE]`. `yout` rides on the last of the chunks."""
-    if not call.include_usage:
-        last = {**event.body, "yout": spent(event)}
-        return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
-    usage = {**event.frame, "choices": [], "usage": usage_of(event), "yout": spent(event)}
-    return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
-
-
-def _told_usage(event: Finished) -> Any:
-    """The vendor's own account of usage with all its details; ours where it gave none that could be believed."""
-    told = event.body.get("usage")
-    return told if isinstance(told, dict) and not event.usage.estimated else usage_of(event)
-
-
-def usage_of(event: Finished) -> dict[str, Any]:
-    """What was charged for, as OpenAI writes it."""
-    used = event.usage
-    return {
-        "prompt_tokens": used.input_tokens,
-        "completion_tokens": used.output_tokens,
-        "total_tokens": used.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
-    }
-
-
-CHUNKS = Renderer(None, _ending, render_frame)  # OpenAI's chunks
 
 
 def rate_headers(standing: Standing) -> Headers:

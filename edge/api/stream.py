@@ -6,6 +6,7 @@ Everything between the two is that of `/v1`.
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from edge.errors import render_event
 from edge.exchange import Finished
 from edge.requests import chat_call, json_object, only_fields
-from edge.responses import Renderer, spent, usage_of
+from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
 from shared.errors import AccessDenied, InvalidRequest
 from shared.providers.base import ChatCall
 
@@ -89,9 +90,35 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-def _relay(chunks: bytes) -> bytes:
-    """The native events of whole canonical events, each of them `data: ` and a chunk in one line."""
-    return b"".join([_told(_decode(event[6:])) for event in chunks.split(b"\n\n") if event])
+class Events:
+    """The native events of one answer, which is always a stream."""
+
+    __slots__ = ()
+
+    def relay(self, chunks: bytes) -> bytes:
+        """The native events of whole canonical events, each of them `data: ` and a chunk in one line."""
+        return b"".join([_told(_decode(event[6:])) for event in chunks.split(b"\n\n") if event])
+
+    def ending(self, event: Finished) -> bytes:
+        """What the last chunk still says, and the event that closes the stream."""
+        last = msgspec.convert(event.body, _Chunk)
+        return _told(last) + b"data: " + orjson.dumps(self._done(event, last)) + b"\n\n"
+
+    def failure(self, error: BaseException) -> bytes:
+        """The error's code and message."""
+        return render_event(error)
+
+    def keepalive(self) -> bytes:
+        """A comment."""
+        return KEEPALIVE
+
+    def whole(self, event: Finished) -> dict[str, Any]:
+        """The closing event alone."""
+        return self._done(event, msgspec.convert(event.body, _Chunk))
+
+    def _done(self, event: Finished, last: _Chunk) -> dict[str, Any]:
+        reason = next((choice.finish_reason for choice in last.choices if choice.index == 0), None)
+        return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": None}
 
 
 def _told(chunk: _Chunk) -> bytes:
@@ -117,12 +144,8 @@ def _text(said: Any) -> str:
     return said if isinstance(said, str) else ""
 
 
-def _ending(_: ChatCall, event: Finished) -> bytes:
-    """What the last chunk still says, and the event that closes the stream."""
-    last = msgspec.convert(event.body, _Chunk)
-    reason = next((choice.finish_reason for choice in last.choices if choice.index == 0), None)
-    done = {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": None}
-    return _told(last) + b"data: " + orjson.dumps(done) + b"\n\n"
+def _open(data: bytes, _: UUID) -> Asked:
+    return Asked(read(data), Events())
 
 
-EVENTS = Renderer(_relay, _ending, render_event)
+NATIVE = Surface(_open)

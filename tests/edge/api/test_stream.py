@@ -86,7 +86,7 @@ def test_conversations_are_not_kept(kept: dict[str, Any]) -> None:
 
 
 def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
-    relay = native.EVENTS.relay
+    relay = native.Events().relay
     assert relay is not None
     return [json.loads(line[6:]) for line in relay(frames(*chunks)).split(b"\n\n") if line]
 

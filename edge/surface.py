@@ -1,0 +1,74 @@
+"""A surface: the shape in which callers of one POST speak. Pure: it reads a body, and writes answers, streams and errors.
+
+Whatever the surface, the call in between is a `ChatCall`, and what comes back are canonical chat events (`providers.base`):
+a new surface is a `Surface` value, and nothing else of the edge knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from edge.errors import Problem, render
+from edge.exchange import Finished
+from shared.providers.base import ChatCall
+
+# One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
+KEEPALIVE = b": keepalive\n"
+
+
+class Renderer(Protocol):
+    """The answer to one call as its caller sees it; it may remember what it has written. Streams are whole server-sent events.
+
+    relay      turns whole canonical events into what the caller gets of them, maybe nothing; None sends them on as they are
+    ending     the end of a stream whose call is paid for
+    failure    the end of one that broke off
+    keepalive  what fills a silence
+    whole      the answer of a call that does not stream
+    """
+
+    @property
+    def relay(self) -> Callable[[bytes], bytes] | None: ...
+
+    def ending(self, event: Finished) -> bytes: ...
+    def failure(self, error: BaseException) -> bytes: ...
+    def keepalive(self) -> bytes: ...
+    def whole(self, event: Finished) -> dict[str, Any]: ...
+
+
+class Asked(NamedTuple):
+    """What a body asks for, and the renderer of its answer."""
+
+    call: ChatCall
+    renderer: Renderer
+
+
+class Surface(NamedTuple):
+    """What a route of calls is made of.
+
+    read        the body of the call with this id; raises `InvalidRequest` and the other refusals
+    problem     an error as a whole answer, told the request's public id
+    id_headers  the names under which every answer carries that id
+    """
+
+    read: Callable[[bytes, UUID], Asked]
+    problem: Callable[[BaseException, str], Problem] = render
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
+
+
+def spent(event: Finished) -> dict[str, int]:
+    """What the call cost, and what is left, in credits."""
+    return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
+
+
+def usage_of(event: Finished) -> dict[str, Any]:
+    """What was charged for, as OpenAI writes it for chats."""
+    used = event.usage
+    return {
+        "prompt_tokens": used.input_tokens,
+        "completion_tokens": used.output_tokens,
+        "total_tokens": used.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+    }
