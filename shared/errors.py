@@ -17,6 +17,7 @@
     │   └── UpstreamRejected       the vendor says that the request itself is wrong
     └── Unavailable            the request is fine, we cannot serve it now
         ├── DatabaseUnavailable
+        ├── StorageUnavailable     the store of media outputs
         ├── Stopping               the process ends before the call does
         ├── NoUpstream             no channel of the model is in service
         ├── UpstreamFailed         every attempt failed
@@ -159,6 +160,13 @@ class DatabaseUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The service cannot reach its database. Nothing was charged; try again shortly.")
+
+
+class StorageUnavailable(Unavailable):
+    """The store of media outputs did not answer, or refused us."""
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot reach its media storage. Try again shortly.")
 
 
 class NoUpstream(Unavailable):

@@ -71,6 +71,20 @@ def _networks(text: str) -> tuple[str, ...]:
     return words
 
 
+def _media_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be s3://bucket or s3://bucket/folder")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.query:
+        raise ValueError("must be an address such as https://s3.example.com, without a user or a query")
+    return text
+
+
 _port = _integer(1, 65535)
 
 
@@ -121,6 +135,20 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting(
         (), "YOUT_TRUSTED_PROXIES", _networks, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
     )
+    media_url: str = _setting(
+        "",
+        "YOUT_MEDIA_URL",
+        _media_url,
+        "`s3://bucket` or `s3://bucket/folder` for media outputs; empty means `media` in the data folder",
+    )
+    media_endpoint: str = _setting(
+        "", "YOUT_MEDIA_ENDPOINT", _endpoint, "Address of an S3-compatible store; empty means Amazon's own for the region"
+    )
+    media_region: str = _setting("us-east-1", "YOUT_MEDIA_REGION", str, "Region of the bucket")
+    media_access_key: str = _setting(
+        "", "YOUT_MEDIA_ACCESS_KEY", str, "Access key id of the store; empty uses what AWS gives the machine"
+    )
+    media_secret_key: str = _setting("", "YOUT_MEDIA_SECRET_KEY", str, "Secret access key of the store")
     max_body_bytes: int = _setting(20_000_000, "YOUT_MAX_BODY_BYTES", _integer(1_000, 1_000_000_000), "Largest request body")
     upstream_connect_seconds: int = _setting(
         5, "YOUT_UPSTREAM_CONNECT_SECONDS", _integer(1, 60), "Longest wait for a connection to an upstream"
@@ -238,6 +266,8 @@ def _refuse_dangers(settings: Settings) -> None:
         )
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("YOUT_LOG_LEVEL must be debug, info, warning or error.")
+    if bool(settings.media_access_key) != bool(settings.media_secret_key):
+        raise SettingsError("YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY belong together; set both or neither.")
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(

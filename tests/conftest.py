@@ -22,6 +22,7 @@ from tests.servers.node import NodeSdk, install_node_sdk
 from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.redis import KINDS, RedisServer, binary
+from tests.servers.s3 import S3Server
 from tests.upstream import Upstream
 
 _PROCESSES = pytest.StashKey[list[Process]]()
@@ -170,6 +171,26 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer("valkey", tmp_path)
     yield server
     server.kill()
+
+
+# Storage
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The S3-speaking server of this test process."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def media_settings(request: pytest.FixtureRequest, make_settings: Callable[..., Settings]) -> Settings:
+    """Settings with an empty media store of each kind in turn: a folder, and a bucket of a real S3-speaking server."""
+    if request.param == "disk":
+        return make_settings()
+    server: S3Server = request.getfixturevalue("s3_server")
+    return make_settings(**server.settings_of_new_bucket())
 
 
 # Upstreams and processes

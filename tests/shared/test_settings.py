@@ -82,6 +82,13 @@ def test_proxies(load: Any) -> None:
             {"YOUT_TRUSTED_PROXIES": "10.0.0.0/8, proxy"},
             "YOUT_TRUSTED_PROXIES must hold addresses or networks such as 10.0.0.0/8, not 'proxy'.",
         ),
+        ({"YOUT_MEDIA_URL": "https://bucket"}, "YOUT_MEDIA_URL must be s3://bucket or s3://bucket/folder."),
+        ({"YOUT_MEDIA_URL": "s3://"}, "YOUT_MEDIA_URL must be s3://bucket or s3://bucket/folder."),
+        ({"YOUT_MEDIA_ENDPOINT": "minio:9000"}, "YOUT_MEDIA_ENDPOINT must be an address such as https://s3.example.com"),
+        (
+            {"YOUT_MEDIA_ACCESS_KEY": "id"},
+            "YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY belong together; set both or neither.",
+        ),
         # Dangers
         ({"YOUT_ENV": "production"}, "SECRET_KEY must be set when YOUT_ENV is production"),
         ({"YOUT_ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "SECRET_KEY must be set when YOUT_ENV is production"),
