@@ -3,6 +3,10 @@
     charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + output·p_out) / 1000⌉)
 
 where `input` are the input tokens that were not cached. A price of zeros (a free model) charges 0.
+
+    media: charge = max(minimum, per_call · units + per_5_seconds · ⌈seconds/5⌉ + ⌈per_1k_characters · characters / 1000⌉)
+
+where `units` are the pictures delivered, or 1 for a film or a speech.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from shared.usage import Usage
 
 # An output shorter than this is of no use to anybody: a pool that cannot pay for it refuses the call.
 SENSIBLE_OUTPUT_TOKENS = 16
+# A film is priced by these steps, a begun one as a whole one.
+VIDEO_STEP_SECONDS = 5
 # The output limit assumed for a model that has none in the catalogue and a caller that sets none.
 DEFAULT_OUTPUT_TOKENS = 4_096
 
@@ -28,11 +34,13 @@ class PriceList(NamedTuple):
     credits_per_1k_cached_input: int | None
     credits_per_call: int
     minimum_credits: int
+    credits_per_5_seconds: int | None = None
+    credits_per_1k_characters: int | None = None
 
     @property
     def is_zero(self) -> bool:
-        rates = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input, self.credits_per_call)
-        return not any(rates)
+        tokens = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input)
+        return not any((*tokens, self.credits_per_call, self.credits_per_5_seconds, self.credits_per_1k_characters))
 
 
 class Quote(NamedTuple):
@@ -64,6 +72,29 @@ def charge(price: PriceList, usage: Usage) -> int:
         + usage.output_tokens * price.credits_per_1k_output
     )
     return _total(price, thousandths)
+
+
+class MediaUnits(NamedTuple):
+    """How much media: pictures (or 1), seconds of video, characters to be spoken. Whole numbers, zero or above."""
+
+    units: int = 1
+    seconds: int = 0
+    characters: int = 0
+
+
+def media_charge(price: PriceList, used: MediaUnits) -> int:
+    """Credits for media that were delivered; nothing delivered (no `units`) costs nothing."""
+    if price.is_zero or used.units == 0:
+        return 0
+    seconds = -(-used.seconds // VIDEO_STEP_SECONDS) * (price.credits_per_5_seconds or 0)
+    characters = -(-used.characters * (price.credits_per_1k_characters or 0) // 1000)
+    return max(price.minimum_credits, price.credits_per_call * used.units + seconds + characters)
+
+
+def media_quote(price: PriceList, asked: MediaUnits, cap: int | None = None) -> Quote:
+    """Quote a media job: its hold is what it costs when everything is delivered, all or nothing."""
+    cost = media_charge(price, asked)
+    return Quote(price, cost, cost, 0, 0, cap)
 
 
 def _total(price: PriceList, thousandths: int) -> int:

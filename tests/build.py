@@ -55,6 +55,8 @@ def model(
     cached_input: int | None = None,
     per_call: int = 0,
     minimum: int = 0,
+    per_5_seconds: int | None = None,
+    per_1k_characters: int | None = None,
     upstream_model: str = "vendor-model",
     **columns: Any,
 ) -> AIModel:
@@ -69,6 +71,8 @@ def model(
         credits_per_1k_cached_input=cached_input,
         credits_per_call=per_call,
         minimum_credits=minimum,
+        credits_per_5_seconds=per_5_seconds,
+        credits_per_1k_characters=per_1k_characters,
     )
     raise_catalog_version()
     return made

@@ -8,13 +8,14 @@ that their snapshot is old.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import peewee
 
 from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
-from shared.models import MODEL_KINDS, SWITCH, AIModel, ChannelModel
+from shared.models import MEDIA_KINDS, MODEL_KINDS, SWITCH, AIModel, ChannelModel
 from shared.operations.audit import Origin, record
 from shared.operations.channels import (
     create_channel,
@@ -66,11 +67,13 @@ def create_model(
     channel_name: str,
     *,
     upstream_model: str | None = None,
-    input: int,
-    output: int,
+    input: int = 0,
+    output: int = 0,
     cached_input: int | None = None,
     per_call: int = 0,
     minimum: int = 10,
+    per_5_seconds: int | None = None,
+    per_1k_characters: int | None = None,
     kind: str = "chat",
     context_window: int | None = None,
     max_output_tokens: int | None = None,
@@ -83,12 +86,14 @@ def create_model(
 ) -> AIModel:
     """Put a model into the catalogue, priced from now on and served by one channel.
 
-    Prices are whole credits per 1,000 tokens, or per call; zero throughout is allowed for a `free` model only. `upstream_model`
+    Prices are whole credits per 1,000 tokens, or per call, and of media per 5 seconds or 1,000 characters; zero throughout is
+    allowed for a `free` model only. `upstream_model`
     is the vendor's name for it, by default `id`; `modality` (such as `text+image->text`) follows from the kind by default.
     """
     check_model_id(id)
-    rates = Rates(input, output, cached_input, per_call, minimum)
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters)
     rates.check(free)
+    _check_media_rates(kind, rates)
     values = {
         "id": id,
         "kind": check_choice("kind", kind, MODEL_KINDS),
@@ -107,7 +112,8 @@ def create_model(
             raise InvalidInput(f"A model {id!r} exists already; change its price or channels in the console.") from None
         insert_price(id, rates, now_ms())
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
-        after = {"channel": channel.name, "kind": kind, "free": free, "input": input, "output": output, "per_call": per_call}
+        prices = {name: value for name, value in asdict(rates).items() if value}
+        after = {"channel": channel.name, "kind": kind, "free": free, **prices}
         record(Origin(actor, address), "model.create", id, after=after)
         bump_catalog_version()
         return model
@@ -157,6 +163,18 @@ def check_model_id(text: str) -> str:
     if not (0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text):
         raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
     return text
+
+
+def _check_media_rates(kind: str, rates: Rates) -> None:
+    """A price that the kind is never charged by would be a free model by mistake."""
+    if rates.per_5_seconds is not None and kind != "video":
+        raise InvalidInput("A price per 5 seconds is for video models only; give the model's price in another way.")
+    if rates.per_1k_characters is not None and kind != "speech":
+        raise InvalidInput("A price per 1,000 characters is for speech models only; give the model's price in another way.")
+    if kind in MEDIA_KINDS and (rates.input or rates.output):
+        raise InvalidInput(
+            f"A model of kind {kind} isn't charged by tokens; give a price per call, per 5 seconds or per character."
+        )
 
 
 def _check_tokens(what: str, tokens: int | None) -> int | None:

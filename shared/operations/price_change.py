@@ -41,6 +41,8 @@ def replace_price(model_id: str, rates: Rates, seen: UUID | None, *, actor: str,
             cached_input=rates.cached_input,
             per_call=rates.per_call,
             minimum=rates.minimum,
+            per_5_seconds=rates.per_5_seconds,
+            per_1k_characters=rates.per_1k_characters,
             actor=actor,
             address=address,
         )

@@ -17,17 +17,20 @@ LARGEST_PRICE = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Prices in whole credits: per 1,000 tokens (`cached_input` None means "as input"), per call, and the least of a call."""
+    """Prices in whole credits: per 1,000 tokens (`cached_input` None means "as input"), per call, and the least of a call; of
+    media also per 5 seconds of video and per 1,000 characters of speech (None: not priced by these)."""
 
     input: int
     output: int
     cached_input: int | None = None
     per_call: int = 0
     minimum: int = 10
+    per_5_seconds: int | None = None
+    per_1k_characters: int | None = None
 
     @property
     def is_zero(self) -> bool:
-        return not (self.input or self.output or self.per_call)
+        return not (self.input or self.output or self.per_call or self.per_5_seconds or self.per_1k_characters)
 
     def check(self, free: bool) -> None:
         """Raise `InvalidInput` for a price out of range, or for no price at all of a model that is not free."""
@@ -46,6 +49,8 @@ def set_price(
     cached_input: int | None = None,
     per_call: int = 0,
     minimum: int = 10,
+    per_5_seconds: int | None = None,
+    per_1k_characters: int | None = None,
     effective_at: int | None = None,
     actor: str,
     address: str = "",
@@ -54,7 +59,7 @@ def set_price(
 
     Raises `InvalidInput` for a past moment: what was charged must stay explicable. Calls that run keep the price they began with.
     """
-    rates = Rates(input, output, cached_input, per_call, minimum)
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters)
     if effective_at is not None and effective_at < now_ms():
         raise InvalidInput("A price cannot take effect in the past; leave the moment out to set it now.")
     with transaction():
@@ -79,6 +84,8 @@ def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
         credits_per_1k_cached_input=rates.cached_input,
         credits_per_call=rates.per_call,
         minimum_credits=rates.minimum,
+        credits_per_5_seconds=rates.per_5_seconds,
+        credits_per_1k_characters=rates.per_1k_characters,
     )
 
 

@@ -37,6 +37,11 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         " --capability tools --capability vision",
         {"minimum": 3, "max_output_tokens": 100, "capabilities": ["tools", "vision"]},
     ),
+    (
+        "model create film-1 --channel vendor --kind video --per-5-seconds 1200000",
+        {"kind": "video", "per_5_seconds": 1_200_000, "input": 0, "modality": "text->video"},
+    ),
+    ("model create picture-1 --channel vendor --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
     ("staff create grace@example.com", {"email": "grace@example.com", "role": "owner"}),
     ("staff password grace@example.com", {"email": "grace@example.com"}),
     ("ledger verify", {"clean": True, "accounts": 1, "entries": 3, "open_holds": 0, "problems": []}),
@@ -118,6 +123,9 @@ def test_the_trail_names_the_operator(installation: Installation) -> None:
         ("channel create c --dialect openai --base-url http://127.0.0.1 --setting x", 2, "usage"),
         ("model create m --channel none --input 1 --output 1", 1, "not_found"),
         ("model create m --channel none --input 0 --output 0", 2, "invalid_input"),
+        ("model create m --channel none --kind image", 2, "invalid_input"),
+        ("model create m --channel none --kind image --per-5-seconds 1", 2, "invalid_input"),
+        ("model create m --channel none --kind video --input 1 --per-5-seconds 1", 2, "invalid_input"),
         ("staff create grace@example.com --role king", 2, "invalid_input"),
     ],
 )

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun
 from yout.result import Result
+
+PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum")
+MEDIA_KINDS = ("image", "video", "speech")
 
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "model", "offer models")
-    create = add_command(verbs, "create", "offer a model; prices are credits per 1,000 tokens, or per call", _create)
+    create = add_command(
+        verbs, "create", "offer a model; prices are credits per 1,000 tokens, per call, or as the kind has it", _create
+    )
     create.add_argument("id", metavar="ID", help="what callers send as `model`")
     create.add_argument("--channel", required=True, metavar="NAME", help="the channel that serves it")
     create.add_argument("--upstream-model", metavar="M", help="the upstream's name for it (default: ID)")
-    create.add_argument("--input", type=int, required=True, metavar="N", help="credits per 1,000 input tokens")
-    create.add_argument("--output", type=int, required=True, metavar="N", help="credits per 1,000 output tokens")
+    create.add_argument("--input", type=int, metavar="N", help="credits per 1,000 input tokens (chat models need it)")
+    create.add_argument("--output", type=int, metavar="N", help="credits per 1,000 output tokens (chat models need it)")
     create.add_argument("--cached-input", type=int, metavar="N", help="credits per 1,000 cached input tokens (default: as input)")
     create.add_argument("--per-call", type=int, default=0, metavar="N", help="credits for each call (default 0)")
+    create.add_argument("--per-5-seconds", type=int, metavar="N", help="credits for each 5 seconds of video")
+    create.add_argument("--per-1k-characters", type=int, metavar="N", help="credits per 1,000 characters of speech")
     create.add_argument("--minimum", type=int, default=10, metavar="N", help="least credits of a call (default 10)")
     create.add_argument("--kind", default="chat", help="chat, embedding, image, video or speech (default chat)")
     create.add_argument("--context-window", type=int, metavar="N", help="tokens of prompt and answer together")
@@ -30,7 +37,12 @@ def _create(call: Invocation) -> Result:
     from shared.operations.catalogue import create_model
 
     arguments = call.arguments
-    prices = {name: getattr(arguments, name) for name in ("input", "output", "cached_input", "per_call", "minimum")}
+    prices = {name: getattr(arguments, name) for name in PRICES}
+    for name in ("input", "output"):
+        if prices[name] is None:
+            if arguments.kind not in MEDIA_KINDS:
+                raise UsageError(f"the following arguments are required: --{name} (only media are not priced by tokens)")
+            prices[name] = 0
     model = create_model(
         arguments.id,
         arguments.channel,
