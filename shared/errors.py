@@ -5,6 +5,9 @@
     ├── SchemaMismatch         the database is not at the schema this code knows
     ├── InvalidInput           a value that staff or an operator typed cannot be used
     ├── NotFound               no such row (or it is somebody else's)
+    ├── OutboundRefused        an address that somebody else chose must not be sought
+    ├── OutboundFailed         it was, and gave no answer that can be used
+    │   └── OutboundTimeout
     ├── RequestRefused         the caller's request cannot be served as it is
     │   ├── InvalidRequest         malformed or out of range; names the field
     │   │   └── RequestTooLarge
@@ -56,6 +59,24 @@ class InvalidInput(YoutError):
 
 class NotFound(YoutError):
     """No such row, or one that belongs to somebody else: the two are told alike."""
+
+
+class OutboundRefused(YoutError):
+    """An address that a provider or customer gave must not be sought; trying again is no use. The message names no address."""
+
+
+class OutboundFailed(YoutError):
+    """Such an address gave no answer that can be used; trying again may help. The message names no address."""
+
+    def __init__(self, message: str = "The address could not be reached, or broke off.") -> None:
+        super().__init__(message)
+
+
+class OutboundTimeout(OutboundFailed):
+    """Such an address did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The address did not answer in time.")
 
 
 class RequestRefused(YoutError):

@@ -149,6 +149,15 @@ class Settings:
         "", "YOUT_MEDIA_ACCESS_KEY", str, "Access key id of the store; empty uses what AWS gives the machine"
     )
     media_secret_key: str = _setting("", "YOUT_MEDIA_SECRET_KEY", str, "Secret access key of the store")
+    outbound_networks: tuple[str, ...] = _setting(
+        (),
+        "YOUT_OUTBOUND_NETWORKS",
+        _networks,
+        "Networks that outputs are fetched from and callbacks sent to though they are not public, on any port, over http too",
+    )
+    outbound_http: bool = _setting(
+        False, "YOUT_OUTBOUND_HTTP", _boolean, "Plain http to public addresses in production too, for outputs and callbacks"
+    )
     max_body_bytes: int = _setting(20_000_000, "YOUT_MAX_BODY_BYTES", _integer(1_000, 1_000_000_000), "Largest request body")
     upstream_connect_seconds: int = _setting(
         5, "YOUT_UPSTREAM_CONNECT_SECONDS", _integer(1, 60), "Longest wait for a connection to an upstream"
