@@ -84,6 +84,7 @@ class PriceForm(FlaskForm):
 
     input = WholeNumber("Input, per 1 000 tokens")
     cached_input = WholeNumber("Cached input, per 1 000 tokens", optional=True, description="Empty: as input.")
+    cache_write = WholeNumber("Written to a cache, per 1 000 tokens", optional=True, description="Empty: as input.")
     output = WholeNumber("Output, per 1 000 tokens")
     per_call = WholeNumber("Per call")
     minimum = WholeNumber("Least of a call")

@@ -39,19 +39,22 @@ def receipt_of(call: UsageLedger, price: Price | None) -> Receipt:
         return Receipt([], 0, 0, 0, None, call.credits, "The price row of this call is gone, so it cannot be computed again.")
     lines = _lines(call, price)
     total = price.credits_per_call - (-sum(line.thousandths for line in lines) // 1000)
-    free = not (price.credits_per_1k_input or price.credits_per_1k_output or price.credits_per_call)
+    rates = [line.rate for line in lines] + [price.credits_per_call, price.credits_per_1k_cache_write]
+    free = not any(rates)
     due = 0 if free else max(total, price.minimum_credits)
     return Receipt(lines, price.credits_per_call, price.minimum_credits, total, due, call.credits, _words(call, due))
 
 
 def _lines(call: UsageLedger, price: Price) -> list[Line]:
-    cached_rate = price.credits_per_1k_cached_input
+    cached_rate, written_rate = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
+    uncached = call.input_tokens - call.cached_tokens - call.cache_write_tokens
     counted = [
-        ("Input", call.input_tokens - call.cached_tokens, price.credits_per_1k_input),
+        ("Input", uncached, price.credits_per_1k_input),
         ("Cached input", call.cached_tokens, price.credits_per_1k_input if cached_rate is None else cached_rate),
+        ("Cache write", call.cache_write_tokens, price.credits_per_1k_input if written_rate is None else written_rate),
         ("Output", call.output_tokens, price.credits_per_1k_output),
     ]
-    return [Line(what, tokens, rate, tokens * rate) for what, tokens, rate in counted]
+    return [Line(what, tokens, rate, tokens * rate) for what, tokens, rate in counted if tokens or what != "Cache write"]
 
 
 def _words(call: UsageLedger, due: int) -> str:

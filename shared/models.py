@@ -39,10 +39,11 @@ LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
 MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut, or broke off
 PURGE_STATUSES = ("queued", "running", "done")
-MODEL_KINDS = ("chat", "embedding", "image", "video", "speech")
+MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "transcription")
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
-DIALECTS = ("openai",)
+DIALECTS = ("openai", "anthropic", "gemini")
+CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # what was done with an answer that was cut off
 SWITCH = ("active", "disabled")
 
 
@@ -271,6 +272,7 @@ class Price(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     credits_per_5_seconds = BigIntegerField(null=True, constraints=[in_range("credits_per_5_seconds")])  # video
     credits_per_1k_characters = BigIntegerField(null=True, constraints=[in_range("credits_per_1k_characters")])  # speech
+    credits_per_1k_cache_write = BigIntegerField(null=True)  # NULL: as input
 
     class Meta:
         indexes = ((("model", "effective_at"), True),)
@@ -280,6 +282,7 @@ class Price(BaseModel):
                 "credits_per_1k_input",
                 "credits_per_1k_output",
                 "credits_per_1k_cached_input",
+                "credits_per_1k_cache_write",
                 "credits_per_call",
                 "minimum_credits",
             )
@@ -394,16 +397,23 @@ class UsageLedger(BaseModel):
     first_token_ms = IntegerField(null=True)
     duration_ms = IntegerField(default=0)
     created_at = BigIntegerField(default=now_ms)
+    # Rare ones, left out of the insert of a plain call.
+    cache_write_tokens = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the input, written to the vendor's cache
+    asked_model = CharField(max_length=200, null=True)  # the first choice of the caller, where another model served
+    failed_attempts = CharField(max_length=200, null=True)  # why each attempt before the last failed: `status_503,timeout`
+    cut = CharField(max_length=32, null=True)
 
     class Meta:
         primary_key = CompositeKey("id", "account")
         constraints = [
             one_of("status", USAGE_STATUSES),
+            one_of("cut", CUTS),
             *not_negative(
                 "input_tokens",
                 "cached_tokens",
                 "output_tokens",
                 "reasoning_tokens",
+                "cache_write_tokens",
                 "credits",
                 "overrun_credits",
                 "attempts",

@@ -1,8 +1,9 @@
 """What a call may cost, and what it did cost: integers only, rounded up once, at the end. Pure.
 
-    charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + output·p_out) / 1000⌉)
+    charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + written·p_written + output·p_out) / 1000⌉)
 
-where `input` are the input tokens that were not cached. A price of zeros (a free model) charges 0.
+where `input` are the input tokens that were neither read from the vendor's cache nor written to it. A price of zeros (a free
+model) charges 0.
 
     media: charge = max(minimum, per_call · units + per_5_seconds · ⌈seconds/5⌉ + ⌈per_1k_characters · characters / 1000⌉)
 
@@ -25,7 +26,7 @@ DEFAULT_OUTPUT_TOKENS = 4_096
 
 
 class PriceList(NamedTuple):
-    """One effective-dated price of a model, in credits. `credits_per_1k_cached_input` None means "as input"."""
+    """One effective-dated price of a model, in credits. A price of cached input or of a cache write that is None is as input."""
 
     id: UUID
     effective_at: int
@@ -36,11 +37,13 @@ class PriceList(NamedTuple):
     minimum_credits: int
     credits_per_5_seconds: int | None = None
     credits_per_1k_characters: int | None = None
+    credits_per_1k_cache_write: int | None = None
 
     @property
     def is_zero(self) -> bool:
         tokens = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input)
-        return not any((*tokens, self.credits_per_call, self.credits_per_5_seconds, self.credits_per_1k_characters))
+        media = (self.credits_per_5_seconds, self.credits_per_1k_characters)
+        return not any((*tokens, self.credits_per_1k_cache_write, self.credits_per_call, *media))
 
 
 class Quote(NamedTuple):
@@ -71,6 +74,8 @@ def charge(price: PriceList, usage: Usage) -> int:
         + usage.cached_tokens * cached_rate
         + usage.output_tokens * price.credits_per_1k_output
     )
+    if usage.cache_write_tokens and price.credits_per_1k_cache_write is not None:
+        thousandths += usage.cache_write_tokens * (price.credits_per_1k_cache_write - price.credits_per_1k_input)
     return _total(price, thousandths)
 
 
@@ -104,7 +109,7 @@ def _total(price: PriceList, thousandths: int) -> int:
 
 
 def _dearest_input(price: PriceList) -> int:
-    return max(price.credits_per_1k_input, price.credits_per_1k_cached_input or 0)
+    return max(price.credits_per_1k_input, price.credits_per_1k_cached_input or 0, price.credits_per_1k_cache_write or 0)
 
 
 def quote(

@@ -14,13 +14,15 @@ IMPLAUSIBLE_FACTOR = 10
 
 
 class Usage(NamedTuple):
-    """Token counts of one call. `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`."""
+    """Token counts of one call. `cached_tokens` and `cache_write_tokens` are disjoint parts of `input_tokens`: read from and
+    written to the vendor's prompt cache. `reasoning_tokens` ⊂ `output_tokens`."""
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -34,6 +36,7 @@ class PartialUsage(NamedTuple):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
     def merge(self, newer: PartialUsage) -> PartialUsage:
         """Fields of `newer` win where it has them: the last word of a stream counts, an absent field keeps the earlier one."""
@@ -44,11 +47,13 @@ def read_openai_usage(value: object) -> PartialUsage:
     """Read an OpenAI-shaped `usage` object. Fields that are not non-negative integers count as missing."""
     if not isinstance(value, Mapping):
         return PartialUsage()
+    input_details = _details(value, "prompt_tokens_details", "input_tokens_details")
     return PartialUsage(
         input_tokens=_first_count(value, "prompt_tokens", "input_tokens"),
         output_tokens=_first_count(value, "completion_tokens", "output_tokens"),
-        cached_tokens=_first_count(_details(value, "prompt_tokens_details", "input_tokens_details"), "cached_tokens"),
+        cached_tokens=_first_count(input_details, "cached_tokens"),
         reasoning_tokens=_first_count(_details(value, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
+        cache_write_tokens=_first_count(input_details, "cache_write_tokens"),
     )
 
 
@@ -87,10 +92,12 @@ def settle_usage(
     most = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
     if output_tokens is None or (output_tokens == 0 and delivered) or output_tokens > most:
         output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
+    cached_tokens = min(told.cached_tokens or 0, input_tokens)
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        cached_tokens=min(told.cached_tokens or 0, input_tokens),
+        cached_tokens=cached_tokens,
         reasoning_tokens=min(told.reasoning_tokens or 0, output_tokens),
         estimated=estimated,
+        cache_write_tokens=min(told.cache_write_tokens or 0, input_tokens - cached_tokens),
     )

@@ -76,15 +76,7 @@ class ModelsView(View):
 
 def price_list(price: Price) -> PriceList:
     """The row as the pure functions of `shared.pricing` take it."""
-    return PriceList(
-        price.id,
-        price.effective_at,
-        price.credits_per_1k_input,
-        price.credits_per_1k_output,
-        price.credits_per_1k_cached_input,
-        price.credits_per_call,
-        price.minimum_credits,
-    )
+    return PriceList(**{name: getattr(price, name) for name in PriceList._fields})
 
 
 def _routes() -> list[Any]:
@@ -107,6 +99,7 @@ def _form_of(price: Price | None) -> PriceForm:
         data={
             "input": price.credits_per_1k_input,
             "cached_input": price.credits_per_1k_cached_input,
+            "cache_write": price.credits_per_1k_cache_write,
             "output": price.credits_per_1k_output,
             "per_call": price.credits_per_call,
             "minimum": price.minimum_credits,
@@ -120,6 +113,7 @@ def _rates(form: PriceForm) -> Rates:
         input=form.input.number(),
         output=form.output.number(),
         cached_input=form.cached_input.data,
+        cache_write=form.cache_write.data,
         per_call=form.per_call.number(),
         minimum=form.minimum.number(),
     )

@@ -62,12 +62,13 @@ def _document(model: CatalogModel, now: int) -> dict[str, Any]:
 
 def pricing(price: PriceList) -> dict[str, int]:
     """A price in credits, as the API tells it; what only media are priced by, where the model has it."""
-    cached = price.credits_per_1k_cached_input
+    cached, written = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
     media = {name: getattr(price, name) for name in ("credits_per_5_seconds", "credits_per_1k_characters")}
     return {
         "credits_per_1k_input": price.credits_per_1k_input,
         "credits_per_1k_output": price.credits_per_1k_output,
         "credits_per_1k_cached_input": cached if cached is not None else price.credits_per_1k_input,
+        "credits_per_1k_cache_write": written if written is not None else price.credits_per_1k_input,
         "credits_per_call": price.credits_per_call,
         **{name: value for name, value in media.items() if value is not None},
     }

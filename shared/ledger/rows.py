@@ -132,6 +132,7 @@ def _postgres_values(types: tuple[str, ...]) -> str:
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
+    **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
 }
 

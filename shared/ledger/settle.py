@@ -15,6 +15,19 @@ from shared.usage import Usage
 NO_USAGE = Usage(0, 0)
 
 
+class Rare(NamedTuple):
+    """What most calls have nothing to tell of: columns that are written only for a batch in which a call has any.
+
+    asked_model      the caller's first choice, where another model served
+    failed_attempts  why each attempt before the last failed, codes with commas
+    cut              what was done with an answer that was cut off, one of `shared.models.CUTS`
+    """
+
+    asked_model: str | None = None
+    failed_attempts: str | None = None
+    cut: str | None = None
+
+
 class Settlement(NamedTuple):
     """One finished call. `cost` is what it should cost in credits, `cap` the caller's own limit; times in milliseconds.
 
@@ -38,6 +51,7 @@ class Settlement(NamedTuple):
     duration_ms: int = 0
     created_at: int = 0
     claimed: bool = False
+    rare: Rare | None = None
 
 
 class Settled(NamedTuple):
@@ -138,6 +152,7 @@ _USAGE_COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at"),
 )
+_ALL_COLUMNS = (*_USAGE_COLUMNS, "cache_write_tokens", *Rare._fields)
 
 
 def _write(
@@ -152,7 +167,11 @@ def _write(
     _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
     change_accounts(changes)
     insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", entry[6]) for entry in entries])
-    insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in fresh if item.status])
+    told = [(item, settled) for item, settled in fresh if item.status]
+    if any(item.rare is not None or item.usage.cache_write_tokens for item, _ in told):
+        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item) for item, settled in told])
+    else:
+        insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in told])
     _close_claims([(item, settled) for item, settled in fresh if item.claimed])
 
 
@@ -174,6 +193,10 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
         *(usage.reasoning_tokens, settled.credits, settled.overrun, item.attempts, item.first_token_ms),
         *(item.duration_ms, item.created_at),
     )
+
+
+def _rare_row(item: Settlement) -> tuple[object, ...]:
+    return (item.usage.cache_write_tokens, *(item.rare or Rare()))
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:

@@ -51,6 +51,8 @@ MODALITIES = {
     "image": "text->image",
     "video": "text->video",
     "speech": "text->speech",
+    "moderation": "text->scores",
+    "transcription": "audio->text",
 }
 
 
@@ -74,6 +76,7 @@ def create_model(
     minimum: int = 10,
     per_5_seconds: int | None = None,
     per_1k_characters: int | None = None,
+    cache_write: int | None = None,
     kind: str = "chat",
     context_window: int | None = None,
     max_output_tokens: int | None = None,
@@ -91,7 +94,7 @@ def create_model(
     is the vendor's name for it, by default `id`; `modality` (such as `text+image->text`) follows from the kind by default.
     """
     check_model_id(id)
-    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters)
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
     rates.check(free)
     _check_media_rates(kind, rates)
     values = {

@@ -43,6 +43,7 @@ def replace_price(model_id: str, rates: Rates, seen: UUID | None, *, actor: str,
             minimum=rates.minimum,
             per_5_seconds=rates.per_5_seconds,
             per_1k_characters=rates.per_1k_characters,
+            cache_write=rates.cache_write,
             actor=actor,
             address=address,
         )

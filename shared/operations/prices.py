@@ -17,8 +17,11 @@ LARGEST_PRICE = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Prices in whole credits: per 1,000 tokens (`cached_input` None means "as input"), per call, and the least of a call; of
-    media also per 5 seconds of video and per 1,000 characters of speech (None: not priced by these)."""
+    """Prices in whole credits: per 1,000 tokens, per call, and the least of a call; of media also per 5 seconds of video and per
+    1,000 characters of speech (None: not priced by these).
+
+    None for `cached_input` or `cache_write` (input read from the vendor's prompt cache, or written to it) means "as input".
+    """
 
     input: int
     output: int
@@ -27,6 +30,7 @@ class Rates:
     minimum: int = 10
     per_5_seconds: int | None = None
     per_1k_characters: int | None = None
+    cache_write: int | None = None
 
     @property
     def is_zero(self) -> bool:
@@ -51,6 +55,7 @@ def set_price(
     minimum: int = 10,
     per_5_seconds: int | None = None,
     per_1k_characters: int | None = None,
+    cache_write: int | None = None,
     effective_at: int | None = None,
     actor: str,
     address: str = "",
@@ -59,7 +64,7 @@ def set_price(
 
     Raises `InvalidInput` for a past moment: what was charged must stay explicable. Calls that run keep the price they began with.
     """
-    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters)
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
     if effective_at is not None and effective_at < now_ms():
         raise InvalidInput("A price cannot take effect in the past; leave the moment out to set it now.")
     with transaction():
@@ -86,6 +91,7 @@ def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
         minimum_credits=rates.minimum,
         credits_per_5_seconds=rates.per_5_seconds,
         credits_per_1k_characters=rates.per_1k_characters,
+        credits_per_1k_cache_write=rates.cache_write,
     )
 
 

@@ -62,6 +62,7 @@ def test_models_are_listed_and_retrieved(client: OpenAI, lane: Lane) -> None:
         "credits_per_1k_input": 1_000,
         "credits_per_1k_output": 2_000,
         "credits_per_1k_cached_input": 1_000,
+        "credits_per_1k_cache_write": 1_000,
         "credits_per_call": 0,
     }
     assert {"context_window", "max_output_tokens", "modality", "capabilities"} <= set(extra)

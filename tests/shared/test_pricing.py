@@ -14,8 +14,10 @@ from shared.pricing import SENSIBLE_OUTPUT_TOKENS, PriceList, Quote, affordable_
 from shared.usage import Usage
 
 
-def price(input: int = 0, output: int = 0, cached: int | None = None, per_call: int = 0, minimum: int = 10) -> PriceList:
-    return PriceList(uuid4(), 0, input, output, cached, per_call, minimum)
+def price(
+    input: int = 0, output: int = 0, cached: int | None = None, per_call: int = 0, minimum: int = 10, written: int | None = None
+) -> PriceList:
+    return PriceList(uuid4(), 0, input, output, cached, per_call, minimum, credits_per_1k_cache_write=written)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,9 @@ def price(input: int = 0, output: int = 0, cached: int | None = None, per_call: 
         (price(1_000, 0, cached=100, minimum=0), Usage(1_000, 0, cached_tokens=800), 280),
         (price(1_000, 0, cached=None, minimum=0), Usage(1_000, 0, cached_tokens=800), 1_000),
         (price(1_000, 0, cached=0, minimum=0), Usage(1_000, 0, cached_tokens=1_000), 0),
+        (price(1_000, 0, cached=100, minimum=0, written=1_250), Usage(1_000, 0, cached_tokens=500, cache_write_tokens=400), 650),
+        (price(1_000, 0, minimum=0), Usage(1_000, 0, cache_write_tokens=400), 1_000),
+        (price(1_000, 0, minimum=0, written=0), Usage(1_000, 0, cache_write_tokens=400), 600),
         (price(0, 1_000, minimum=0), Usage(5, 9, reasoning_tokens=7), 9),  # reasoning is output
         (price(per_call=1_000), Usage(10**6, 10**6), 1_000),
         (price(1_000, per_call=500), Usage(20, 0), 520),
@@ -44,25 +49,29 @@ def test_what_a_call_costs(rates: PriceList, used: Usage, credits: int) -> None:
 
 
 rates = st.integers(0, 10**12) | st.integers(0, 5)
-prices = st.builds(price, rates, rates, st.none() | rates, rates, st.integers(0, 10**6))
+prices = st.builds(price, rates, rates, st.none() | rates, rates, st.integers(0, 10**6), st.none() | rates)
 counts = st.integers(0, 10**7)
 
 
 @st.composite
 def usages(draw: st.DrawFn, most_input: int = 10**7, most_output: int = 10**7) -> Usage:
     input_tokens = draw(st.integers(0, most_input))
-    return Usage(input_tokens, draw(st.integers(0, most_output)), draw(st.integers(0, input_tokens)))
+    cached = draw(st.integers(0, input_tokens))
+    written = draw(st.integers(0, input_tokens - cached))
+    return Usage(input_tokens, draw(st.integers(0, most_output)), cached, cache_write_tokens=written)
 
 
 @given(prices, usages())
 def test_charges_are_exact(rates: PriceList, used: Usage) -> None:
     cached = rates.credits_per_1k_input if rates.credits_per_1k_cached_input is None else rates.credits_per_1k_cached_input
+    written = rates.credits_per_1k_input if rates.credits_per_1k_cache_write is None else rates.credits_per_1k_cache_write
     exact = (
-        Fraction(used.input_tokens - used.cached_tokens) * rates.credits_per_1k_input
+        Fraction(used.input_tokens - used.cached_tokens - used.cache_write_tokens) * rates.credits_per_1k_input
         + Fraction(used.cached_tokens) * cached
+        + Fraction(used.cache_write_tokens) * written
         + Fraction(used.output_tokens) * rates.credits_per_1k_output
     ) / 1000
-    free = not any((rates.credits_per_1k_input, rates.credits_per_1k_output, cached, rates.credits_per_call))
+    free = not any((rates.credits_per_1k_input, rates.credits_per_1k_output, cached, written, rates.credits_per_call))
     expected = 0 if free else max(rates.minimum_credits, rates.credits_per_call + ceil(exact))
     assert charge(rates, used) == expected
 

@@ -13,7 +13,7 @@ def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "channel", "connect upstreams")
     create = add_command(verbs, "create", "connect one credential at one upstream", _create)
     create.add_argument("name", metavar="NAME")
-    create.add_argument("--dialect", required=True, help="the upstream's wire format: openai")
+    create.add_argument("--dialect", required=True, help="the upstream's wire format: openai, anthropic or gemini")
     create.add_argument("--base-url", required=True, metavar="URL", help="up to and with its version, such as https://host/v1")
     create.add_argument("--secret", default="", metavar="S", help="the upstream's key; - reads it from standard input")
     create.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun
 from yout.result import Result
 
-PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum")
+PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum", "cache_write")
 MEDIA_KINDS = ("image", "video", "speech")
 
 
@@ -20,11 +20,16 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--input", type=int, metavar="N", help="credits per 1,000 input tokens (chat models need it)")
     create.add_argument("--output", type=int, metavar="N", help="credits per 1,000 output tokens (chat models need it)")
     create.add_argument("--cached-input", type=int, metavar="N", help="credits per 1,000 cached input tokens (default: as input)")
+    create.add_argument(
+        "--cache-write", type=int, metavar="N", help="credits per 1,000 tokens written to a cache (default: as input)"
+    )
     create.add_argument("--per-call", type=int, default=0, metavar="N", help="credits for each call (default 0)")
     create.add_argument("--per-5-seconds", type=int, metavar="N", help="credits for each 5 seconds of video")
     create.add_argument("--per-1k-characters", type=int, metavar="N", help="credits per 1,000 characters of speech")
     create.add_argument("--minimum", type=int, default=10, metavar="N", help="least credits of a call (default 10)")
-    create.add_argument("--kind", default="chat", help="chat, embedding, image, video or speech (default chat)")
+    create.add_argument(
+        "--kind", default="chat", help="chat (default), embedding, image, video, speech, moderation or transcription"
+    )
     create.add_argument("--context-window", type=int, metavar="N", help="tokens of prompt and answer together")
     create.add_argument("--max-output", type=int, metavar="N", help="tokens of the longest answer")
     create.add_argument("--free", action="store_true", help="visitors may use it; a price of 0 is allowed")

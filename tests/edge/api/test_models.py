@@ -29,6 +29,7 @@ def test_anybody_sees_the_catalogue(shop: Shop, path: str) -> None:
             "credits_per_1k_input": 0,
             "credits_per_1k_output": 0,
             "credits_per_1k_cached_input": 0,
+            "credits_per_1k_cache_write": 0,
             "credits_per_call": 0,
             "minimum_credits": 0,
         },
@@ -38,6 +39,7 @@ def test_anybody_sees_the_catalogue(shop: Shop, path: str) -> None:
         "credits_per_1k_input": 1_000,
         "credits_per_1k_output": 2_000,
         "credits_per_1k_cached_input": 1_000,
+        "credits_per_1k_cache_write": 1_000,
         "credits_per_call": 0,
         "minimum_credits": 10,
     }

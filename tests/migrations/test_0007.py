@@ -1,0 +1,54 @@
+"""The migration that widens CHECKs keeps rows, indexes and foreign keys, in both directions, on both databases."""
+
+from __future__ import annotations
+
+import peewee
+import pytest
+from playhouse.migrations import Runner
+
+from shared.clock import new_id
+from shared.models import MODELS, AIModel, Channel, ChannelModel, Price
+from shared.schema import MIGRATIONS, migrate
+from tests import build
+from tests.databases import opened
+from tests.shared.test_schema import schema_of
+
+NAME = "0007_add_dialects_and_routing"
+
+
+def count(target: peewee.Database, table: str) -> int:
+    number: int = target.execute_sql(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return number
+
+
+def test_rows_survive_both_directions(any_database_url: str) -> None:
+    with opened(any_database_url) as target, target.bind_ctx(MODELS):
+        channel = build.channel("http://127.0.0.1:9/v1")
+        build.model("m-1", channel)
+        schema = schema_of(target)
+        Runner(target, str(MIGRATIONS)).down(NAME)
+        tables = ("channel", "model", "channel_model", "price")
+        assert [count(target, table) for table in tables] == [1, 1, 1, 1]
+        refused_kind(target)
+        migrate(target)
+        assert schema_of(target) == schema
+        assert [count(target, table) for table in tables] == [1, 1, 1, 1]
+        assert Price.get().credits_per_1k_cache_write is None
+        AIModel.create(id="m-2", kind="moderation")
+        with pytest.raises(peewee.IntegrityError):
+            ChannelModel.create(id=new_id(), channel=new_id(), model="m-2", upstream_model="x")  # the foreign key holds
+
+
+def refused_kind(target: peewee.Database) -> None:
+    with pytest.raises(peewee.IntegrityError), target.atomic():
+        AIModel.create(id="m-3", kind="moderation")
+
+
+def test_it_is_not_undone_while_a_channel_needs_it(any_database_url: str) -> None:
+    with opened(any_database_url) as target, target.bind_ctx((Channel,)):
+        Channel.create(name="a", dialect="anthropic", base_url="https://example.invalid/v1")
+        schema = schema_of(target)
+        with pytest.raises((peewee.IntegrityError, RuntimeError)):
+            Runner(target, str(MIGRATIONS)).down(NAME)
+        assert schema_of(target) == schema
+        assert Channel.get().dialect == "anthropic"
