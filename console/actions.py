@@ -13,9 +13,10 @@ from flask_login import current_user
 
 from console.address import client_address
 from console.formats import THIN, credits
+from shared import passwords
 from shared.errors import IdempotencyConflict, InvalidInput
-from shared.models import ApiKey
-from shared.operations import accounts, catalogue, keys
+from shared.models import ApiKey, StaffUser
+from shared.operations import accounts, catalogue, keys, second_factor, staff, staff_sessions
 from shared.operations.once import once
 from shared.operations.price_change import replace_price
 
@@ -91,3 +92,67 @@ def replace_channel_secret(name: str, secret: str) -> str:
     key = current_app.extensions["yout_settings"].secret_key
     catalogue.update_channel_secret(name, secret, secret_key=key, **by())
     return f"Secret of {name} replaced. New calls use it within 1{THIN}s."
+
+
+def create_staff(email: str, role: str) -> tuple[StaffUser, str]:
+    """Let a person in; give the row and the first password, which is shown once."""
+    return staff.create_staff(email, role, must_change_password=_first_password_change(), **by())
+
+
+def reset_staff_password(email: str) -> tuple[StaffUser, str]:
+    return staff.set_staff_password(email, must_change_password=_first_password_change(), **by())
+
+
+def set_staff_role(person: UUID, role: str) -> str:
+    row = staff.set_staff_role(person, role, **by())
+    return f"{row.email} is {row.role} from their next request on."
+
+
+def set_staff_status(person: UUID, status: str) -> str:
+    row = staff.set_staff_status(person, status, **by())
+    return (
+        f"{row.email} may sign in again."
+        if status == "active"
+        else f"{row.email} is disabled, and every session of theirs ended."
+    )
+
+
+def turn_off_second_factor(person: StaffUser) -> str:
+    second_factor.turn_off(person.id, **by())
+    return f"{person.email} signs in with the password alone now, and can set up a new second factor."
+
+
+def sign_out_staff(person: StaffUser) -> str:
+    ended = staff_sessions.end_sessions(person.id, **by())
+    return f"{ended} session{'' if ended == 1 else 's'} of {person.email} ended."
+
+
+def change_own_password(current: str, new: str) -> str:
+    session = current_user.session.digest
+    staff.change_own_password(current_user.person, current, new, session=session, address=client_address())
+    return "Your password is changed. Every other session of yours has ended."
+
+
+def turn_off_own_second_factor(password: str) -> str:
+    """Raises `InvalidInput` for a wrong password: a page left open must not be enough."""
+    if not passwords.matches(current_user.person.password_hash, password):
+        raise InvalidInput("That is not your password.")
+    second_factor.turn_off(current_user.person.id, **by())
+    return "The second factor is off. You sign in with the password alone."
+
+
+def end_own_session(began_at: int) -> str:
+    """End the session of whoever is signed in that began at this millisecond, if it still lives."""
+    for row in staff_sessions.living_sessions(current_user.person.id):
+        if row.created_at == began_at:
+            staff_sessions.end_session(row.digest)
+    return "That session has ended."
+
+
+def end_own_other_sessions() -> str:
+    ended = staff_sessions.end_sessions(current_user.person.id, but=current_user.session.digest, **by())
+    return f"{ended} other session{'' if ended == 1 else 's'} ended." if ended else "There was no other session."
+
+
+def _first_password_change() -> bool:
+    return bool(current_app.extensions["yout_settings"].staff_password_change)

@@ -14,6 +14,7 @@ from jinja2 import StrictUndefined
 from console import auth, errors, formats, gate, headers
 from console.views import home_view, views
 from shared.database import database
+from shared.operations.staff_sessions import SESSION_MS
 from shared.secrets import derive_key
 from shared.settings import Settings
 
@@ -52,7 +53,7 @@ def _flask_settings(settings: Settings) -> dict[str, object]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.production,
-        "PERMANENT_SESSION_LIFETIME": timedelta(seconds=auth.SESSION_SECONDS),
+        "PERMANENT_SESSION_LIFETIME": timedelta(milliseconds=SESSION_MS),
         "MAX_CONTENT_LENGTH": LARGEST_FORM_BYTES,
         "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as the session that it is tied to
     }

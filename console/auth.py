@@ -1,4 +1,4 @@
-"""Sign-in: who may enter the console, and for how long."""
+"""Sign-in: who may enter the console, and for how long. The session itself is a row that the server can end."""
 
 from __future__ import annotations
 
@@ -10,49 +10,64 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
 from console.address import client_address, network_of
-from console.forms import SignInForm
+from console.forms import CodeForm, SignInForm
+from console.roles import oneself
 from console.throttle import Throttle
 from shared.clock import now_ms
-from shared.models import StaffUser
-from shared.operations.sign_ins import record_sign_in
+from shared.models import StaffSession, StaffUser
+from shared.operations.second_factor import prove
 from shared.operations.staff import verify_password
+from shared.operations.staff_sessions import begin_session, end_session, find_session
+from shared.settings import Settings
 
-SESSION_SECONDS = 12 * 3600  # from the sign-in on, however busy the session is
 FAILURES_A_PERSON = 10
 FAILURES_AN_ADDRESS = 30
+PENDING_MS = 5 * 60 * 1000  # from the password to the code of the second factor
 
 blueprint = Blueprint("auth", __name__)
 
 
 class SignedIn(UserMixin):
-    """A member of staff with a session. The session names the epoch in which it began; a raised epoch ends it."""
+    """A member of staff with a living session."""
 
-    def __init__(self, person: StaffUser) -> None:
-        self.email: str = person.email
-        self.role: str = person.role
-        self._id = f"{person.id.hex}.{person.session_epoch}"
+    def __init__(self, secret: str, row: StaffSession) -> None:
+        self.session = row
+        self.person: StaffUser = row.staff
+        self.email: str = row.staff.email
+        self.role: str = row.staff.role
+        self._secret = secret
 
     def get_id(self) -> str:
-        return self._id
+        """What the cookie holds, signed: the session's secret."""
+        return self._secret
+
+    def must_change_password(self) -> bool:
+        """Whether somebody else made the password that they came in with."""
+        return bool(self.person.must_change_password)
+
+    def must_set_up_second_factor(self) -> bool:
+        """Whether this installation asks for a second factor that they don't have yet."""
+        return settings().staff_second_factor and not self.person.sealed_totp
+
+
+def settings() -> Settings:
+    """The settings that the console was made with."""
+    found: Settings = current_app.extensions["yout_settings"]
+    return found
 
 
 def install(app: Flask) -> None:
-    """Add the session handling and the two routes to `app`."""
+    """Add the session handling and the routes of the door to `app`."""
     manager = LoginManager(app)
     manager.user_loader(load)
     app.extensions["yout_throttle"] = Throttle()
     app.register_blueprint(blueprint)
 
 
-def load(session_id: str) -> SignedIn | None:
+def load(secret: str) -> SignedIn | None:
     """The person of a session, or None when it is too old, was ended, or the person is disabled or gone."""
-    person_id, _, epoch = session_id.partition(".")
-    if now_ms() - session.get("signed_in_at", 0) > SESSION_SECONDS * 1000:
-        return None
-    person = StaffUser.get_or_none(StaffUser.id == UUID(person_id))
-    if person is None or person.status != "active" or str(person.session_epoch) != epoch:
-        return None
-    return SignedIn(person)
+    row = find_session(secret)
+    return SignedIn(secret, row) if row is not None else None
 
 
 @blueprint.route("/login", methods=("GET", "POST"))
@@ -63,20 +78,52 @@ def sign_in() -> ResponseReturnValue:
     form = SignInForm()
     if not form.validate_on_submit():
         return render_template("sign_in.html", form=form), 422 if form.is_submitted() else 200
-    wait_ms, person = _prove(form.email.data, form.password.data)
+    where = "address " + network_of(client_address())
+    who = "email " + form.email.data.strip().lower()
+    wait_ms = _throttle().begin({who: FAILURES_A_PERSON, where: FAILURES_AN_ADDRESS}, now_ms())
     if wait_ms:
-        minutes = -(-wait_ms // 60_000)
-        form.form_errors = [f"Too many failed sign-ins. Try again in {minutes} minute{'s' if minutes > 1 else ''}."]
-        return render_template("sign_in.html", form=form), 429, {"Retry-After": str(-(-wait_ms // 1000))}
+        return _too_many("sign_in.html", form, wait_ms)
+    person = verify_password(form.email.data, form.password.data)
     if person is None:
         form.form_errors = ["E-mail or password is wrong."]
         return render_template("sign_in.html", form=form), 403
+    _throttle().forgive(who, where)
+    if person.sealed_totp:
+        session.clear()
+        session["pending"] = {"staff": person.id.hex, "at": now_ms(), "password": person.password_hash[-16:]}
+        return redirect(url_for("auth.second_factor", next=target if target != "/" else None), 303)
+    _begin_session(person)
+    return redirect(target, 303)
+
+
+@blueprint.route("/login/code", methods=("GET", "POST"))
+def second_factor() -> ResponseReturnValue:
+    """The second step: a code of the app, or a recovery code. Only for who has just given the right password."""
+    target = safe_target(request.args.get("next"))
+    person = _pending()
+    if person is None:
+        flash("Give your password again: the code came too late.", "bad")
+        return redirect(url_for("auth.sign_in", next=target if target != "/" else None), 303)
+    form = CodeForm()
+    if not form.validate_on_submit():
+        return render_template("second_factor.html", form=form), 422 if form.is_submitted() else 200
+    who = "code " + person.id.hex
+    wait_ms = _throttle().begin({who: FAILURES_A_PERSON}, now_ms())
+    if wait_ms:
+        return _too_many("second_factor.html", form, wait_ms)
+    if not prove(person, form.code.data, secret_key=settings().secret_key):
+        form.code.errors = ["That code is not right, or was used. Wait for the next one, or use a recovery code."]
+        return render_template("second_factor.html", form=form), 403
+    _throttle().forgive(who, "")
     _begin_session(person)
     return redirect(target, 303)
 
 
 @blueprint.post("/logout")
+@oneself
 def sign_out() -> ResponseReturnValue:
+    if current_user.is_authenticated:
+        end_session(current_user.session.digest)
     logout_user()
     session.clear()
     flash("You are signed out.", "good")
@@ -94,22 +141,51 @@ def safe_target(text: str | None) -> str:
     return "/" if parts.scheme or parts.netloc else text
 
 
-def _prove(email: str, password: str) -> tuple[int, StaffUser | None]:
-    """(milliseconds to wait, None) when throttled, else (0, the person or None)."""
-    throttle: Throttle = current_app.extensions["yout_throttle"]
-    who, where = "email " + email.strip().lower(), "address " + network_of(client_address())
-    wait_ms = throttle.begin({who: FAILURES_A_PERSON, where: FAILURES_AN_ADDRESS}, now_ms())
-    if wait_ms:
-        return wait_ms, None
-    person = verify_password(email, password)
-    if person is not None:
-        throttle.forgive(who, where)
-    return 0, person
+def _throttle() -> Throttle:
+    found: Throttle = current_app.extensions["yout_throttle"]
+    return found
+
+
+def _too_many(template: str, form: SignInForm | CodeForm, wait_ms: int) -> ResponseReturnValue:
+    minutes = -(-wait_ms // 60_000)
+    form.form_errors = [f"Too many failed attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."]
+    return render_template(template, form=form), 429, {"Retry-After": str(-(-wait_ms // 1000))}
+
+
+def _pending() -> StaffUser | None:
+    """Who gave the right password a moment ago and owes the code. A password that was changed meanwhile counts no more."""
+    pending = session.get("pending")
+    if not pending or now_ms() - pending["at"] > PENDING_MS:
+        return None
+    person: StaffUser | None = StaffUser.get_or_none(StaffUser.id == UUID(pending["staff"]))
+    if person is None or person.status != "active" or person.password_hash[-16:] != pending["password"]:
+        return None
+    return person if person.sealed_totp else None
 
 
 def _begin_session(person: StaffUser) -> None:
-    record_sign_in(person, address=client_address())
+    secret = begin_session(person, address=client_address(), agent=_agent())
     session.clear()  # nothing that was in the cookie before counts for the person
     session.permanent = True
-    session["signed_in_at"] = now_ms()
-    login_user(SignedIn(person))
+    row = find_session(secret)
+    if row is not None:  # None: disabled in this very moment
+        login_user(SignedIn(secret, row))
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def _agent() -> str:
+    """The browser and its system in two words: enough to know one's own sessions, and nothing to follow anybody by."""
+    sent = request.user_agent.string
+    browser = next((name for mark, name in _BROWSERS if mark in sent), "Another program")
+    system = next((name for mark, name in _SYSTEMS if mark in sent), "")
+    return f"{browser} on {system}" if system else browser

@@ -6,12 +6,14 @@ import secrets
 from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import Field, HiddenField, PasswordField, StringField
-from wtforms.validators import InputRequired, Length, StopValidation
+from wtforms import Field, HiddenField, PasswordField, SelectField, StringField
+from wtforms.validators import EqualTo, InputRequired, Length, StopValidation
 from wtforms.widgets import TextInput
 
 from console.formats import credits
 from shared.errors import InvalidInput
+from shared.models import STAFF_ROLES
+from shared.passwords import SHORTEST
 
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
 
@@ -61,6 +63,38 @@ class WholeNumber(Field):
 class SignInForm(FlaskForm):
     email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
     password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
+
+
+class CodeForm(FlaskForm):
+    code = StringField(
+        "Code", [InputRequired("Enter the code."), Length(max=40)], description="Six digits from your app, or a recovery code."
+    )
+
+
+class OwnPasswordForm(FlaskForm):
+    current = PasswordField("Present password", [InputRequired("Enter your present password."), Length(max=1024)])
+    new = PasswordField(
+        "New password",
+        [InputRequired("Enter a new password."), Length(SHORTEST, 1024, f"Use at least {SHORTEST} characters.")],
+        description=f"At least {SHORTEST} characters. A few words that you can remember are good.",
+    )
+    again = PasswordField("New password again", [EqualTo("new", "The two are not the same.")])
+
+
+class EnrolForm(FlaskForm):
+    code = StringField("Code that the app shows", [InputRequired("Enter the six digits that the app shows."), Length(max=40)])
+
+
+class TurnOffForm(FlaskForm):
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=1024)])
+
+
+class RoleForm(FlaskForm):
+    role = SelectField("Role", choices=list(STAFF_ROLES))
+
+
+class NewStaffForm(RoleForm):
+    email = StringField("E-mail", [InputRequired("Enter their e-mail address."), Length(max=254)])
 
 
 class CreditsForm(FlaskForm):

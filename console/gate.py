@@ -1,21 +1,21 @@
 """The gate before every view: a signed-in member of staff for every page, and a role for every change.
 
 It refuses by default: a new view needs no decorator to be protected, and a new route that changes something is closed until
-it names its action.
+it names its action. Who still owes a password of their own or a second factor sees nothing but the page where they make it.
 """
 
 from __future__ import annotations
 
-from flask import Flask, abort, current_app, redirect, request, url_for
+from flask import Flask, abort, current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from console.roles import action_of, allowed
+from console.roles import action_of, allowed, of_oneself
 
 WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz"})
-PUBLIC = WITHOUT_DATABASE | {"auth.sign_in"}
-CHANGES_OWN_SESSION_ONLY = frozenset({"auth.sign_out"})
+PUBLIC = WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_WHILE_OWING = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})
 
 
 def install(app: Flask) -> None:
@@ -30,9 +30,25 @@ def _check() -> ResponseReturnValue | None:
         # What a stranger wanted to send is not kept: after signing in they start from the page.
         here = request.full_path.rstrip("?") if request.method in SAFE_METHODS else None
         return redirect(url_for("auth.sign_in", next=here if here != "/" else None), 303)
-    if request.endpoint is None or request.method in SAFE_METHODS or request.endpoint in CHANGES_OWN_SESSION_ONLY:
+    owed = _owed()
+    if owed and request.endpoint not in _WHILE_OWING:
+        flash(owed, "bad")
+        return redirect(url_for("me.index"), 303)
+    if request.endpoint is None or request.method in SAFE_METHODS:
         return None
-    action = action_of(current_app.view_functions[request.endpoint])
+    view = current_app.view_functions[request.endpoint]
+    if of_oneself(view):
+        return None
+    action = action_of(view)
     if action is None or not allowed(current_user.role, action):
         abort(403)
     return None
+
+
+def _owed() -> str:
+    """What the signed-in person must do before anything else; "" when nothing."""
+    if current_user.must_change_password():
+        return "Choose a password of your own first: the one that you came in with was made for you."
+    if current_user.must_set_up_second_factor():
+        return "Set up a second factor first: this console asks for one."
+    return ""

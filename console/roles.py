@@ -16,6 +16,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "model.status": frozenset({"owner", "support"}),
     "channel.status": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
+    "staff.manage": frozenset({"owner"}),
 }
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -34,6 +35,17 @@ def action(name: str) -> Callable[[_F], _F]:
         return view
 
     return mark
+
+
+def oneself(view: _F) -> _F:
+    """Mark a view as changing only what is the signed-in person's own: every role may."""
+    view.console_oneself = True  # type: ignore[attr-defined]  # a mark on a function, read by `gate`
+    return view
+
+
+def of_oneself(view: object) -> bool:
+    """Whether a view was marked so."""
+    return getattr(view, "console_oneself", False)
 
 
 def action_of(view: object) -> str | None:

@@ -98,12 +98,41 @@ class StaffUser(BaseModel):
     password_hash = CharField(max_length=255)
     role = CharField(max_length=16)
     status = CharField(max_length=16, default="active")
-    session_epoch = IntegerField(default=0)  # raised to end every session of this person at once
     created_at = BigIntegerField(default=now_ms)
     last_sign_in_at = BigIntegerField(null=True)
+    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # the second factor's secret; empty: none
+    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # the newest code's: each code opens once
+    must_change_password = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
         constraints = [one_of("role", STAFF_ROLES), one_of("status", SWITCH), Check("email = lower(email)")]
+
+
+class StaffSession(BaseModel):
+    """A session in the console. The browser has the secret, here is its SHA-256: the server can end it at any moment."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    staff = ForeignKeyField(StaffUser, backref="sessions", on_delete="CASCADE")
+    address = CharField(max_length=64, default="")
+    agent = CharField(max_length=64, default="")  # the browser's and system's name, for the person's own list
+    created_at = BigIntegerField(default=now_ms)
+    seen_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
+class StaffRecoveryCode(BaseModel):
+    """What lets a person in once without their second factor. Only the SHA-256 is kept."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    staff = ForeignKeyField(StaffUser, backref="recovery_codes", on_delete="CASCADE")
+    used_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
 
 
 class Plan(BaseModel):
@@ -615,6 +644,8 @@ PurgeJob.add_index(PurgeJob.index(PurgeJob.due_at, where=SQL("status <> 'done'")
 MODELS: tuple[type[Any], ...] = (
     Account,
     StaffUser,
+    StaffSession,
+    StaffRecoveryCode,
     Plan,
     Subscription,
     ApiKey,

@@ -1,4 +1,4 @@
-"""Channel secrets at rest: sealed with a key that is derived from SECRET_KEY, so that a copy of the database alone opens none.
+"""Secrets at rest: sealed with a key that is derived from SECRET_KEY, so that a copy of the database alone opens none.
 
 One secret key of the installation gives a separate key for each purpose by HKDF-SHA256 (RFC 5869): what leaks from one
 purpose says nothing about another.
@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import SettingsError
 
-CHANNEL_SECRET = "channel-secret"  # a label, not a secret: changing it makes every sealed secret unreadable
+# Labels, not secrets: changing one makes everything that was sealed under it unreadable.
+CHANNEL_SECRET = "channel-secret"
+SECOND_FACTOR = "second-factor"
 
 
 def derive_key(secret_key: str, purpose: str, length: int = 32) -> bytes:
@@ -23,12 +25,12 @@ def derive_key(secret_key: str, purpose: str, length: int = 32) -> bytes:
     return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret_key.encode())
 
 
-def seal(secret: str, secret_key: str) -> str:
-    """Encrypt and authenticate a channel's secret. The empty secret (an upstream that asks for none) stays empty."""
-    return _cipher(secret_key).encrypt(secret.encode()).decode() if secret else ""
+def seal(secret: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
+    """Encrypt and authenticate a secret for one purpose. The empty one (an upstream that asks for none) stays empty."""
+    return _cipher(secret_key, purpose).encrypt(secret.encode()).decode() if secret else ""
 
 
-def unseal(sealed: str, secret_key: str) -> str:
+def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
     """The secret that `seal` was given.
 
     Raises `SettingsError` when `secret_key` is not the one it was sealed with, or the text was damaged.
@@ -36,12 +38,13 @@ def unseal(sealed: str, secret_key: str) -> str:
     if not sealed:
         return ""
     try:
-        return _cipher(secret_key).decrypt(sealed.encode()).decode()
+        return _cipher(secret_key, purpose).decrypt(sealed.encode()).decode()
     except InvalidToken:
+        what = purpose.replace("-", " ")
         raise SettingsError(
-            "A channel secret was sealed with another SECRET_KEY. Set SECRET_KEY to the former value, or enter the secret again."
+            f"A {what} was sealed with another SECRET_KEY. Set SECRET_KEY to the former value, or enter the {what} again."
         ) from None
 
 
-def _cipher(secret_key: str) -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(derive_key(secret_key, CHANNEL_SECRET)))
+def _cipher(secret_key: str, purpose: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(derive_key(secret_key, purpose)))

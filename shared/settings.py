@@ -190,6 +190,15 @@ class Settings:
     credits_per_usd: int = _setting(
         1_000_000, "YOUT_CREDITS_PER_USD", _integer(1, 10**12), "For display only; money is counted in credits"
     )
+    staff_password_change: bool = _setting(
+        False,
+        "YOUT_STAFF_PASSWORD_CHANGE",
+        _boolean,
+        "Whether staff must change a password that was made for them; in production it is true unless set",
+    )
+    staff_second_factor: bool = _setting(
+        False, "YOUT_STAFF_SECOND_FACTOR", _boolean, "Whether staff must set up a second factor before they see anything"
+    )
     log_level: str = _setting("info", "YOUT_LOG_LEVEL", str, "debug, info, warning or error")
     metrics_token: str = _setting(
         "", "YOUT_METRICS_TOKEN", str, "Bearer token for `/metrics`; empty means that it answers loopback only"
@@ -257,6 +266,7 @@ def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
     chosen["data_dir"] = data_dir
     chosen.setdefault("database_url", f"sqlite:///{data_dir / 'yout.db'}")
     chosen.setdefault("redis_url", _embedded_valkey_url(chosen.get("valkey_port", 8003)))
+    chosen.setdefault("staff_password_change", chosen.get("environment") == "production")
     key_file = data_dir / SECRET_KEY_FILE
     if "secret_key" not in chosen and key_file.is_file():
         chosen["secret_key"] = key_file.read_text().strip()

@@ -11,7 +11,9 @@ from console.views.holds import HoldsView
 from console.views.home import HomeView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
+from console.views.me import MeView
 from console.views.models import ModelsView
+from console.views.staff import StaffView
 from console.views.usage import UsageView
 
 
@@ -30,5 +32,7 @@ def views() -> list[BaseView]:
         LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
         ModelsView(name="Models and prices", category="Catalogue", endpoint="models", url="/models"),
         ChannelsView(name="Channels", category="Catalogue", endpoint="channels", url="/channels"),
-        AuditView(name="Audit log", category="Trail", endpoint="audit", url="/audit"),
+        StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),
+        AuditView(name="Audit log", category="Console", endpoint="audit", url="/audit"),
+        MeView(name="Your account", endpoint="me", url="/me"),
     ]

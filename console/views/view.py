@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from flask_admin import BaseView, expose
 
-from console.roles import action
+from console.roles import action, oneself
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -30,5 +30,14 @@ def changes(rule: str, name: str) -> Callable[[_F], _F]:
 
     def declare(view: _F) -> _F:
         return cast(_F, expose(rule, methods=("POST",))(action(name)(view)))
+
+    return declare
+
+
+def changes_oneself(rule: str) -> Callable[[_F], _F]:
+    """Take forms at `rule` by which anybody who is signed in changes something of their own, and of nobody else."""
+
+    def declare(view: _F) -> _F:
+        return cast(_F, expose(rule, methods=("POST",))(oneself(view)))
 
     return declare

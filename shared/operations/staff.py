@@ -1,14 +1,18 @@
-"""Staff: the people in the console, and how they prove who they are."""
+"""Staff: the people in the console, what they may do, and their passwords."""
 
 from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
 
 import peewee
 
 from shared import passwords
-from shared.database import transaction
+from shared.database import is_sqlite, transaction
 from shared.errors import InvalidInput, NotFound
-from shared.models import STAFF_ROLES, StaffUser
+from shared.models import STAFF_ROLES, SWITCH, StaffUser
 from shared.operations.audit import Origin, record
+from shared.operations.staff_sessions import revoke_sessions
 from shared.operations.validation import check_choice, check_email
 
 
@@ -21,16 +25,27 @@ def find_staff(email: str) -> StaffUser:
 
 
 def create_staff(
-    email: str, role: str = "owner", password: str | None = None, *, actor: str, address: str = ""
+    email: str,
+    role: str = "owner",
+    password: str | None = None,
+    *,
+    must_change_password: bool = False,
+    actor: str,
+    address: str = "",
 ) -> tuple[StaffUser, str]:
-    """Let a person into the console. Gives the row and the password, generated unless one is given; only its hash is kept."""
+    """Let a person into the console. Gives the row and the password, generated unless one is given; only its hash is kept.
+
+    With `must_change_password` the first thing they are asked for is a password of their own.
+    """
     email = check_email(email)
     check_choice("role", role, STAFF_ROLES)
     password = _check_password(password)
     password_hash = passwords.hash_password(password)  # slow by design, so before the transaction
     with transaction():
         try:
-            person = StaffUser.create(email=email, password_hash=password_hash, role=role)
+            person = StaffUser.create(
+                email=email, password_hash=password_hash, role=role, must_change_password=must_change_password
+            )
         except peewee.IntegrityError:
             raise InvalidInput(
                 f"A staff member {email} exists already; `yout staff password {email}` gives them a new password."
@@ -39,17 +54,75 @@ def create_staff(
         return person, password
 
 
-def set_staff_password(email: str, password: str | None = None, *, actor: str, address: str = "") -> tuple[StaffUser, str]:
-    """Replace a password (generated unless given) and end every session of that person."""
+def set_staff_password(
+    email: str, password: str | None = None, *, must_change_password: bool = False, actor: str, address: str = ""
+) -> tuple[StaffUser, str]:
+    """Replace somebody's password (generated unless given) and end every session of theirs."""
     password = _check_password(password)
     password_hash = passwords.hash_password(password)
     with transaction():
         person = find_staff(email)
-        StaffUser.update(password_hash=password_hash, session_epoch=StaffUser.session_epoch + 1).where(
-            StaffUser.id == person.id
-        ).execute()
+        _store_password(person.id, password_hash, must_change_password)
+        revoke_sessions(person.id)
         record(Origin(actor, address), "staff.password", person.id)
         return StaffUser.get_by_id(person.id), password
+
+
+def change_own_password(person: StaffUser, current: str, new: str, *, session: str, address: str = "") -> None:
+    """Replace one's own password after proving the present one. Ends every other session; `session` is this one's digest.
+
+    Raises `InvalidInput` for a wrong present password, an unfit new one, or the same again.
+    """
+    if not passwords.matches(person.password_hash, current):
+        raise InvalidInput("That is not your present password.")
+    if new == current:
+        raise InvalidInput("Choose a password other than the present one.")
+    password_hash = passwords.hash_password(_check_password(new))
+    with transaction():
+        _store_password(person.id, password_hash, must_change=False)
+        revoke_sessions(person.id, but=session)
+        record(Origin(person.email, address), "staff.password", person.id)
+
+
+def set_staff_role(person: UUID, role: str, *, actor: str, address: str = "") -> StaffUser:
+    """Change what a person may do, on their next request. Raises `InvalidInput` if nobody would be left as an active owner."""
+    check_choice("role", role, STAFF_ROLES)
+    return _change(person, "role", role, Origin(actor, address))
+
+
+def set_staff_status(person: UUID, status: str, *, actor: str, address: str = "") -> StaffUser:
+    """Let a person in (`active`) or keep them out from their next request on (`disabled`). Raises as `set_staff_role`."""
+    check_choice("status", status, SWITCH)
+    return _change(person, "status", status, Origin(actor, address))
+
+
+def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:
+    with transaction():
+        owners = _lock_active_owners()
+        person = StaffUser.get_or_none(StaffUser.id == id)
+        if person is None:
+            raise NotFound(f"No staff member {id}.")
+        before = getattr(person, column)
+        if before == value:
+            return person
+        if owners == [person.id]:
+            raise InvalidInput(f"{person.email} is the only active owner. Make somebody else an owner first.")
+        setattr(person, column, value)
+        person.save(only=[getattr(StaffUser, column)])
+        if value == "disabled":
+            revoke_sessions(person.id)
+        record(origin, f"staff.{column}", person.id, before={column: before}, after={column: value})
+        return person
+
+
+def _lock_active_owners() -> list[UUID]:
+    """The active owners, locked where the database locks rows: two owners who demote each other at once leave one."""
+    query: Any = StaffUser.select().where((StaffUser.role == "owner") & (StaffUser.status == "active")).order_by(StaffUser.id)
+    return [person.id for person in (query if is_sqlite() else query.for_update())]
+
+
+def _store_password(person: UUID, password_hash: str, must_change: bool) -> None:
+    StaffUser.update(password_hash=password_hash, must_change_password=must_change).where(StaffUser.id == person).execute()
 
 
 def verify_password(email: str, password: str) -> StaffUser | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from console import auth
 from console.app import create_app
 from console.auth import FAILURES_A_PERSON, safe_target
 from console.throttle import WINDOW_MS, Throttle
 from shared.clock import now_ms
-from shared.models import AuditEntry, StaffUser
+from shared.models import AuditEntry, StaffSession, StaffUser
+from shared.operations import staff_sessions
 from shared.operations.staff import set_staff_password
+from shared.operations.staff_sessions import IDLE_MS, SESSION_MS
 from tests.console.conftest import PASSWORD, Browser
 
 
@@ -118,10 +119,32 @@ def test_a_new_password_ends_every_session(signed_in):
 def test_a_session_ends_twelve_hours_after_the_sign_in(signed_in, monkeypatch):
     browser = signed_in("owner")
     start = now_ms()
-    monkeypatch.setattr(auth, "now_ms", lambda: start + auth.SESSION_SECONDS * 1000 - 60_000)
-    assert browser.get("/").status_code == 200
-    monkeypatch.setattr(auth, "now_ms", lambda: start + auth.SESSION_SECONDS * 1000 + 60_000)
-    assert browser.get("/").location.startswith("/login")
+    for passed in range(0, SESSION_MS, IDLE_MS // 2):
+        monkeypatch.setattr(staff_sessions, "now_ms", lambda passed=passed: start + passed)
+        assert browser.get("/me/").status_code == 200
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + SESSION_MS + 60_000)
+    assert browser.get("/me/").location.startswith("/login")
+
+
+def test_a_session_that_nobody_uses_ends_after_two_hours(signed_in, monkeypatch):
+    browser = signed_in("owner")
+    start = now_ms()
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + IDLE_MS - 60_000)
+    assert browser.get("/me/").status_code == 200  # which counts as a use
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 2 * IDLE_MS - 90_000)
+    assert browser.get("/me/").status_code == 200
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 3 * IDLE_MS)
+    assert browser.get("/me/").location.startswith("/login")
+
+
+def test_the_server_ends_sessions_and_a_copied_cookie_is_worth_nothing_after_the_sign_out(app, signed_in):
+    browser = signed_in("owner")
+    stolen = browser._client.get_cookie("yout_console").value
+    browser.send("/", "/logout")
+    thief = app.test_client()
+    thief.set_cookie("yout_console", stolen)
+    assert thief.get("/").location.startswith("/login")
+    assert StaffSession.get().revoked_at is not None
 
 
 def test_signing_out_ends_the_session_and_takes_a_form(signed_in):

@@ -41,6 +41,12 @@ def test_a_platform_that_sets_the_port_is_listened_to(load: Any) -> None:
     assert load(WEB_CONCURRENCY="2", DATABASE_URL="postgres://db/yout").edge_workers == 2
 
 
+def test_staff_change_their_first_password_in_production_only_unless_it_is_set(load: Any) -> None:
+    assert [load().staff_password_change, load(**PRODUCTION).staff_password_change] == [False, True]
+    assert load(YOUT_STAFF_PASSWORD_CHANGE="yes").staff_password_change
+    assert not load(**PRODUCTION, YOUT_STAFF_PASSWORD_CHANGE="no").staff_password_change
+
+
 def test_an_empty_variable_is_not_set(load: Any) -> None:
     assert load(YOUT_EDGE_PORT="", DATABASE_URL="").edge_port == 8000
 

@@ -8,9 +8,11 @@ from yout.result import Result
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "staff", "let people into the console")
-    create = add_command(verbs, "create", "let a person in and print their password once", _create)
+    create = add_command(verbs, "create", "let a person in and print their first password, once", _create)
     create.add_argument("--role", default="owner", help="owner, billing, support or readonly (default owner)")
     password = add_command(verbs, "password", "give a person a new password and end their sessions", _password)
+    factor = add_command(verbs, "reset-second-factor", "take a lost second factor away, so that its owner gets in again", _reset)
+    factor.add_argument("email", metavar="EMAIL")
     for verb in (create, password):
         verb.add_argument("email", metavar="EMAIL")
         verb.add_argument("--password", metavar="P", help="default: a generated one; - reads it from standard input")
@@ -19,7 +21,13 @@ def register(commands: Commands[Parser]) -> None:
 def _create(call: Invocation) -> Result:
     from shared.operations.staff import create_staff
 
-    person, password = create_staff(call.arguments.email, call.arguments.role, _chosen(call), actor=call.actor)
+    person, password = create_staff(
+        call.arguments.email,
+        call.arguments.role,
+        _chosen(call),
+        must_change_password=call.settings.staff_password_change,
+        actor=call.actor,
+    )
     data = {"id": str(person.id), "email": person.email, "role": person.role, "password": password}
     return Result(data, f"{password}\nStaff member {person.email} ({person.role}). The password is shown this once.")
 
@@ -27,9 +35,24 @@ def _create(call: Invocation) -> Result:
 def _password(call: Invocation) -> Result:
     from shared.operations.staff import set_staff_password
 
-    person, password = set_staff_password(call.arguments.email, _chosen(call), actor=call.actor)
+    person, password = set_staff_password(
+        call.arguments.email,
+        _chosen(call),
+        must_change_password=call.settings.staff_password_change,
+        actor=call.actor,
+    )
     data = {"id": str(person.id), "email": person.email, "password": password}
     return Result(data, f"{password}\nNew password of {person.email}. It is shown this once.")
+
+
+def _reset(call: Invocation) -> Result:
+    from shared.operations.second_factor import turn_off
+    from shared.operations.staff import find_staff
+
+    person = find_staff(call.arguments.email)
+    turn_off(person.id, actor=call.actor)
+    data = {"id": str(person.id), "email": person.email, "second_factor": False}
+    return Result(data, f"{person.email} signs in with the password alone now, and can set up a new second factor.")
 
 
 def _chosen(call: Invocation) -> str | None:

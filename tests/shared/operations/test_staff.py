@@ -7,7 +7,15 @@ from argon2 import PasswordHasher
 
 from shared.errors import InvalidInput, NotFound
 from shared.models import AuditEntry, StaffUser
-from shared.operations.staff import create_staff, set_staff_password, verify_password
+from shared.operations.staff import (
+    change_own_password,
+    create_staff,
+    set_staff_password,
+    set_staff_role,
+    set_staff_status,
+    verify_password,
+)
+from shared.operations.staff_sessions import begin_session, end_sessions, find_session, living_sessions
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 ACTOR = "operator:test"
@@ -48,8 +56,10 @@ def test_a_hash_of_former_days_is_replaced() -> None:
 
 def test_a_new_password_ends_sessions() -> None:
     person, former = create_staff(EMAIL, actor=ACTOR)
-    changed, password = set_staff_password(EMAIL, actor=ACTOR)
-    assert changed.session_epoch == person.session_epoch + 1
+    session = begin_session(person)
+    assert find_session(session) is not None
+    _, password = set_staff_password(EMAIL, actor=ACTOR)
+    assert find_session(session) is None
     assert verify_password(EMAIL, former) is None
     assert verify_password(EMAIL, password) is not None
 
@@ -64,3 +74,49 @@ def test_what_cannot_be_is_refused() -> None:
         create_staff("b@example.com", "king", actor=ACTOR)
     with pytest.raises(NotFound):
         set_staff_password("b@example.com", actor=ACTOR)
+
+
+def test_ones_own_new_password_keeps_this_session_and_ends_the_others() -> None:
+    person, password = create_staff(EMAIL, must_change_password=True, actor=ACTOR)
+    here, elsewhere = begin_session(person), begin_session(person)
+    this = find_session(here)
+    assert this is not None
+    change_own_password(this.staff, password, "a password of my own", session=this.digest)
+    assert find_session(here) is not None
+    assert find_session(elsewhere) is None
+    assert not StaffUser.get_by_id(person.id).must_change_password
+    with pytest.raises(InvalidInput, match="present password"):
+        change_own_password(StaffUser.get_by_id(person.id), password, "yet another password", session=this.digest)
+    with pytest.raises(InvalidInput, match="other than"):
+        change_own_password(StaffUser.get_by_id(person.id), "a password of my own", "a password of my own", session=this.digest)
+
+
+def test_the_only_active_owner_stays_one() -> None:
+    ana, _ = create_staff("ana@example.com", actor=ACTOR)
+    ben, _ = create_staff("ben@example.com", "support", actor=ACTOR)
+    for change in (
+        lambda: set_staff_role(ana.id, "billing", actor=ACTOR),
+        lambda: set_staff_status(ana.id, "disabled", actor=ACTOR),
+    ):
+        with pytest.raises(InvalidInput, match="only active owner"):
+            change()
+    set_staff_role(ben.id, "owner", actor=ACTOR)
+    assert set_staff_role(ana.id, "billing", actor=ACTOR).role == "billing"
+    entry = AuditEntry.get((AuditEntry.action == "staff.role") & (AuditEntry.target == str(ana.id)))
+    assert (entry.before, entry.after) == ({"role": "owner"}, {"role": "billing"})
+    with pytest.raises(InvalidInput, match="role"):
+        set_staff_role(ana.id, "king", actor=ACTOR)
+
+
+def test_disabling_ends_sessions_and_signing_out_everywhere_leaves_the_person_in() -> None:
+    create_staff(EMAIL, actor=ACTOR)
+    ben, password = create_staff("ben@example.com", "support", actor=ACTOR)
+    first, second = begin_session(ben), begin_session(ben)
+    assert len(living_sessions(ben.id)) == 2
+    assert end_sessions(ben.id, actor=ACTOR) == 2
+    assert (find_session(first), find_session(second), living_sessions(ben.id)) == (None, None, [])
+    third = begin_session(ben)
+    set_staff_status(ben.id, "disabled", actor=ACTOR)
+    set_staff_status(ben.id, "active", actor=ACTOR)
+    assert find_session(third) is None
+    assert verify_password("ben@example.com", password) is not None

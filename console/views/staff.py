@@ -1,0 +1,95 @@
+"""Staff: who may enter the console and what each may do, with the whole matrix of roles."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import url_for
+from flask.typing import ResponseReturnValue
+
+from console import actions
+from console.forms import NewStaffForm, RoleForm
+from console.roles import ACTIONS
+from console.views.submission import perform, submit
+from console.views.view import View, changes, shows
+from shared.errors import InvalidInput, NotFound
+from shared.models import STAFF_ROLES, StaffUser
+from shared.operations.second_factor import recovery_codes_left
+from shared.operations.staff_sessions import living_sessions
+
+
+class StaffView(View):
+    @shows("/")
+    def index(self) -> ResponseReturnValue:
+        return self._list(NewStaffForm(formdata=None))
+
+    @changes("/", "staff.manage")
+    def create(self) -> ResponseReturnValue:
+        form = NewStaffForm()
+        if not form.validate_on_submit():
+            return self._list(form), 422
+        try:
+            person, password = actions.create_staff(form.email.data, form.role.data)
+        except InvalidInput as problem:
+            form.form_errors = [str(problem)]
+            return self._list(form), 422
+        return self._secret(person, password, "They sign in with it at this console's address.")
+
+    @shows("/<uuid:staff_id>")
+    def detail(self, staff_id: UUID) -> ResponseReturnValue:
+        return self._page(_find(staff_id))
+
+    @changes("/<uuid:staff_id>/role", "staff.manage")
+    def role(self, staff_id: UUID) -> ResponseReturnValue:
+        person, form = _find(staff_id), RoleForm()
+        done = submit(form, lambda: actions.set_staff_role(person.id, form.role.data), _address(staff_id))
+        return done or (self._page(_find(staff_id), form), 422)
+
+    @changes("/<uuid:staff_id>/disable", "staff.manage")
+    def disable(self, staff_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.set_staff_status(staff_id, "disabled"), _address(staff_id))
+
+    @changes("/<uuid:staff_id>/enable", "staff.manage")
+    def enable(self, staff_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.set_staff_status(staff_id, "active"), _address(staff_id))
+
+    @changes("/<uuid:staff_id>/password", "staff.manage")
+    def password(self, staff_id: UUID) -> ResponseReturnValue:
+        person, password = actions.reset_staff_password(_find(staff_id).email)
+        return self._secret(person, password, "Every session of theirs has ended.")
+
+    @changes("/<uuid:staff_id>/second-factor/off", "staff.manage")
+    def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.turn_off_second_factor(_find(staff_id)), _address(staff_id))
+
+    @changes("/<uuid:staff_id>/sign-out", "staff.manage")
+    def sign_out(self, staff_id: UUID) -> ResponseReturnValue:
+        return perform(lambda: actions.sign_out_staff(_find(staff_id)), _address(staff_id))
+
+    def _list(self, form: NewStaffForm) -> str:
+        people: Any = StaffUser.select().order_by(StaffUser.email)
+        return self.page("staff/list.html", people=list(people), form=form, actions=ACTIONS, roles=STAFF_ROLES)
+
+    def _page(self, person: StaffUser, form: RoleForm | None = None) -> str:
+        return self.page(
+            "staff/detail.html",
+            person=person,
+            form=form or RoleForm(formdata=None, role=person.role),
+            codes_left=recovery_codes_left(person.id),
+            sessions=living_sessions(person.id),
+        )
+
+    def _secret(self, person: StaffUser, password: str, words: str) -> str:
+        return self.page("staff/password.html", person=person, password=password, words=words)
+
+
+def _find(staff_id: UUID) -> StaffUser:
+    person: StaffUser | None = StaffUser.get_or_none(StaffUser.id == staff_id)
+    if person is None:
+        raise NotFound(f"No staff member {staff_id}.")
+    return person
+
+
+def _address(staff_id: UUID) -> str:
+    return url_for("staff.detail", staff_id=staff_id)

@@ -1,0 +1,137 @@
+"""The second factor of staff: time-based codes (RFC 6238, 30 seconds, 6 digits) and recovery codes, each good for one sign-in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from uuid import UUID
+
+import pyotp
+
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.models import StaffRecoveryCode, StaffUser
+from shared.operations.audit import Origin, record
+from shared.secrets import SECOND_FACTOR, seal, unseal
+
+ISSUER = "yout console"
+STEP_SECONDS = 30
+CODE_DIGITS = 6
+DRIFT_STEPS = 1  # a clock that is half a minute off still opens the door (RFC 6238, section 5.2)
+RECOVERY_CODES = 10
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # without what is mistaken for something else
+
+
+def new_secret() -> str:
+    """A fresh secret in base32, 160 bits: what an authenticator app is given."""
+    return pyotp.random_base32()
+
+
+def enrolment_address(email: str, secret: str) -> str:
+    """The `otpauth://` address that an authenticator app reads from a QR code."""
+    return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+
+
+def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, address: str = "") -> list[str]:
+    """Turn the second factor on, once `code` proves that the app has the secret; give fresh recovery codes, shown once.
+
+    Raises `InvalidInput` for a wrong code or a person who has one already.
+    """
+    step = _matching_step(secret, code)
+    if step is None:
+        raise InvalidInput("That code is not right. Check the clock of the device, and type the code that it shows now.")
+    with transaction():
+        changed = (
+            StaffUser.update(sealed_totp=seal(secret, secret_key, SECOND_FACTOR), totp_step=step)
+            .where((StaffUser.id == person) & (StaffUser.sealed_totp == ""))
+            .execute()
+        )
+        if not changed:
+            raise InvalidInput("A second factor is set up already. Turn it off first to set up another device.")
+        codes = _replace_recovery_codes(person)
+        record(
+            Origin(actor, address), "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True}
+        )
+    return codes
+
+
+def turn_off(person: UUID, *, actor: str, address: str = "") -> None:
+    """Take the second factor and its recovery codes away. Raises `NotFound` for an unknown person."""
+    with transaction():
+        row = StaffUser.get_or_none(StaffUser.id == person)
+        if row is None:
+            raise NotFound(f"No staff member {person}.")
+        StaffRecoveryCode.delete().where(StaffRecoveryCode.staff == person).execute()
+        StaffUser.update(sealed_totp="", totp_step=0).where(StaffUser.id == person).execute()
+        if row.sealed_totp:
+            change = {"before": {"second_factor": True}, "after": {"second_factor": False}}
+            record(Origin(actor, address), "staff.second_factor", person, **change)
+
+
+def renew_recovery_codes(person: UUID, *, actor: str, address: str = "") -> list[str]:
+    """Fresh recovery codes in place of all former ones. Raises `InvalidInput` without a second factor."""
+    with transaction():
+        if not StaffUser.select().where((StaffUser.id == person) & (StaffUser.sealed_totp != "")).exists():
+            raise InvalidInput("Recovery codes belong to a second factor, and none is set up.")
+        codes = _replace_recovery_codes(person)
+        record(Origin(actor, address), "staff.recovery_codes", person, after={"codes": len(codes)})
+    return codes
+
+
+def prove(person: StaffUser, code: str, *, secret_key: str) -> bool:
+    """Whether `code` is a right one that was not used before: of the app, or a recovery code. It is used up by this."""
+    typed = code.strip().replace(" ", "").replace("-", "").lower()
+    if len(typed) == CODE_DIGITS:
+        step = _matching_step(unseal(person.sealed_totp, secret_key, SECOND_FACTOR), typed)
+        return step is not None and _use_step(person.id, step)
+    return _use_recovery_code(person.id, typed)
+
+
+def recovery_codes_left(person: UUID) -> int:
+    """How many recovery codes can still be used."""
+    mine = (StaffRecoveryCode.staff == person) & StaffRecoveryCode.used_at.is_null()
+    left: int = StaffRecoveryCode.select().where(mine).count()
+    return left
+
+
+def _matching_step(secret: str, code: str) -> int | None:
+    """The time step whose code this is, among the present one and its neighbours."""
+    typed = code.strip().replace(" ", "")
+    if len(typed) != CODE_DIGITS or not typed.isascii() or not typed.isdecimal():
+        return None
+    now = int(time.time()) // STEP_SECONDS
+    generator = pyotp.TOTP(secret)
+    found = None
+    for step in range(now - DRIFT_STEPS, now + DRIFT_STEPS + 1):
+        if hmac.compare_digest(generator.at(step * STEP_SECONDS), typed):
+            found = step
+    return found
+
+
+def _use_step(person: UUID, step: int) -> bool:
+    """Claim a step by compare-and-set: of two sign-ins with the same code one gets in (RFC 6238, section 5.2)."""
+    with transaction():
+        claimed: int = StaffUser.update(totp_step=step).where((StaffUser.id == person) & (StaffUser.totp_step < step)).execute()
+    return claimed == 1
+
+
+def _use_recovery_code(person: UUID, typed: str) -> bool:
+    mine = (StaffRecoveryCode.digest == _digest(person, typed)) & (StaffRecoveryCode.staff == person)
+    with transaction():
+        used: int = StaffRecoveryCode.update(used_at=now_ms()).where(mine & StaffRecoveryCode.used_at.is_null()).execute()
+    return used == 1
+
+
+def _replace_recovery_codes(person: UUID) -> list[str]:
+    StaffRecoveryCode.delete().where(StaffRecoveryCode.staff == person).execute()
+    codes = ["".join(secrets.choice(_ALPHABET) for _ in range(10)) for _ in range(RECOVERY_CODES)]
+    StaffRecoveryCode.insert_many([{"digest": _digest(person, code), "staff": person} for code in codes]).execute()
+    return [f"{code[:5]}-{code[5:]}" for code in codes]
+
+
+def _digest(person: UUID, code: str) -> str:
+    """Bound to the person, so that equal codes of two people are two rows. 49 random bits, and the door is throttled."""
+    return hashlib.sha256(person.bytes + code.encode()).hexdigest()

@@ -1,0 +1,179 @@
+"""Staff and one's own account: who may let whom in, the second factor at the door, sessions that one sees and ends."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pyotp
+import pytest
+
+from console.app import create_app
+from console.auth import FAILURES_A_PERSON
+from shared.models import AuditEntry, StaffSession, StaffUser
+from shared.operations.second_factor import enrol, new_secret
+from shared.operations.staff import create_staff
+from shared.settings import Settings
+from tests.console.conftest import PASSWORD, Browser
+
+NEW_PASSWORD = "one more correct horse"
+
+
+@pytest.fixture
+def with_app(app, staff) -> Callable[[str], tuple[Browser, pyotp.TOTP, list[str]]]:
+    """`with_app("owner")`: a stranger's browser, and the authenticator app and recovery codes of a person of this role."""
+
+    def make(role: str) -> tuple[Browser, pyotp.TOTP, list[str]]:
+        person, device = staff(role), pyotp.TOTP(new_secret())
+        earlier = int(time.time()) - 30
+        key = app.extensions["yout_settings"].secret_key
+        codes = enrol(person.id, device.secret, device.at(earlier), secret_key=key, actor="test")
+        return Browser(app.test_client()), device, codes
+
+    return make
+
+
+def send_code(browser: Browser, code: str, path: str = "/login/code"):
+    return browser.post(path, {**browser.form("/login/code"), "code": code})
+
+
+def test_the_password_alone_does_not_open_a_door_with_two_locks(with_app) -> None:
+    browser, device, _ = with_app("owner")
+    answer = browser.sign_in("owner@yout.example", path="/login?next=/usage/")
+    assert answer.location == "/login/code?next=/usage/"
+    assert browser.get("/").location.startswith("/login")
+    assert send_code(browser, "000000").status_code == 403
+    assert not StaffSession.select().exists()
+    assert send_code(browser, device.now(), "/login/code?next=/usage/").location == "/usage/"
+    assert browser.get("/").status_code == 200
+
+
+def test_a_recovery_code_opens_it_once(with_app, app) -> None:
+    browser, _, codes = with_app("owner")
+    browser.sign_in("owner@yout.example")
+    assert send_code(browser, codes[0]).status_code == 303
+    assert "9 recovery codes left" in browser.get("/me/").text
+    again = Browser(app.test_client())
+    again.sign_in("owner@yout.example")
+    assert send_code(again, codes[0]).status_code == 403
+
+
+def test_codes_are_not_guessed_without_end(with_app) -> None:
+    browser, device, _ = with_app("owner")
+    browser.sign_in("owner@yout.example")
+    for _ in range(FAILURES_A_PERSON):
+        assert send_code(browser, "000000").status_code == 403
+    answer = send_code(browser, device.now())
+    assert (answer.status_code, "Too many failed attempts" in answer.text) == (429, True)
+
+
+def test_the_second_step_is_for_those_who_did_the_first(browser, with_app) -> None:
+    with_app("owner")
+    assert browser.get("/login/code").location == "/login"
+    stranger, _, _ = with_app("billing")
+    stranger.sign_in("billing@yout.example")
+    StaffUser.update(status="disabled").where(StaffUser.email == "billing@yout.example").execute()
+    assert stranger.get("/login/code").location == "/login"
+
+
+def test_one_sets_up_a_second_factor_by_oneself_and_is_shown_the_codes_once(signed_in) -> None:
+    browser = signed_in("readonly")
+    page = browser.get("/me/").text
+    secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', page).group(1)
+    assert "<svg" in page
+    assert " style=" not in page
+    wrong = browser.send("/me/", "/me/second-factor", code="123")
+    assert (wrong.status_code, "not right" in wrong.text) == (422, True)
+    shown = browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now())
+    assert len(re.findall(r"<li><code>[a-z2-9]{5}-[a-z2-9]{5}</code></li>", shown.text)) == 10
+    assert secret not in browser.get("/me/").text
+    refused = browser.send("/me/", "/me/second-factor/off", password="wrong horse battery")
+    assert (refused.status_code, "not your password" in refused.text) == (422, True)
+    assert "The second factor is off" in browser.send("/me/", "/me/second-factor/off", password=PASSWORD).text
+
+
+def test_one_changes_ones_own_password(signed_in, app) -> None:
+    browser = signed_in("support")
+    elsewhere = Browser(app.test_client())
+    elsewhere.sign_in("support@yout.example")
+    refused = browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again="something else")
+    assert (refused.status_code, "not the same" in refused.text) == (422, True)
+    answer = browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
+    assert "Your password is changed" in answer.text
+    assert elsewhere.get("/").location.startswith("/login")
+    assert Browser(app.test_client()).sign_in("support@yout.example", NEW_PASSWORD).status_code == 303
+
+
+def test_one_sees_and_ends_ones_own_sessions_and_nobody_elses(signed_in, app) -> None:
+    other = signed_in("billing")
+    browser = signed_in("support")
+    second = Browser(app.test_client())
+    second.sign_in("support@yout.example", headers={"User-Agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0"})
+    assert "Firefox on Linux" in browser.get("/me/").text
+    theirs = StaffSession.get(StaffSession.agent == "Firefox on Linux")
+    token = browser.form("/me/", "/me/sessions/end-others")
+    foreign = StaffSession.select().join(StaffUser).where(StaffUser.role == "billing").get()
+    browser.post(f"/me/sessions/{foreign.created_at}/end", token)
+    assert other.get("/").status_code == 200
+    browser.post(f"/me/sessions/{theirs.created_at}/end", token)
+    assert second.get("/").location.startswith("/login")
+    assert browser.get("/me/").status_code == 200
+
+
+def test_an_owner_lets_somebody_in_changes_and_disables_them(signed_in, app) -> None:
+    owner = signed_in("owner")
+    page = owner.send("/staff/", "/staff/", email="Ben@Yout.example", role="support")
+    password = re.search(r'<code class="secret">([^<]+)</code>', page.text).group(1)
+    ben = StaffUser.get(StaffUser.email == "ben@yout.example")
+    visitor = Browser(app.test_client())
+    assert visitor.sign_in("ben@yout.example", password).status_code == 303
+    assert password not in owner.get(f"/staff/{ben.id}").text
+    owner.send(f"/staff/{ben.id}", f"/staff/{ben.id}/role", role="billing")
+    assert "billing" in visitor.get("/me/").text
+    owner.send(f"/staff/{ben.id}", f"/staff/{ben.id}/disable")
+    assert visitor.get("/").location.startswith("/login")
+    trail = [entry.action for entry in AuditEntry.select().where(AuditEntry.target == str(ben.id)).order_by(AuditEntry.id)]
+    assert trail == ["staff.create", "staff.sign_in", "staff.role", "staff.status"]
+    assert "exists already" in owner.send("/staff/", "/staff/", email="ben@yout.example", role="support").text
+
+
+def test_the_last_owner_cannot_be_taken_away(signed_in) -> None:
+    owner = signed_in("owner")
+    me = StaffUser.get()
+    assert "only active owner" in owner.send(f"/staff/{me.id}", f"/staff/{me.id}/role", role="support").text
+    assert "only active owner" in owner.send(f"/staff/{me.id}", f"/staff/{me.id}/disable").text
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+class TestWhoOwesSomething:
+    """A password that was made for one, or a second factor that the console asks for, comes before everything else."""
+
+    @pytest.fixture
+    def production(self, bound_database, make_settings: Callable[..., Settings]):
+        def make(**settings: object) -> Browser:
+            app = create_app(make_settings(**settings))
+            return Browser(app.test_client())
+
+        return make
+
+    def test_a_first_password_is_changed_before_anything_is_seen(self, production) -> None:
+        create_staff("ana@yout.example", "owner", PASSWORD, must_change_password=True, actor="test")
+        browser = production()
+        browser.sign_in("ana@yout.example")
+        for path in ("/", "/accounts/", "/staff/"):
+            assert browser.get(path).location == "/me/"
+        token = browser.form("/me/", "/logout")
+        assert browser.post("/staff/", {**token, "email": "eve@yout.example", "role": "owner"}).location == "/me/"
+        assert "password of your own" in browser.get("/me/").text
+        browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
+        assert browser.get("/").status_code == 200
+
+    def test_a_second_factor_that_is_asked_for_is_set_up_first(self, production) -> None:
+        create_staff("ana@yout.example", "owner", PASSWORD, actor="test")
+        browser = production(staff_second_factor=True)
+        browser.sign_in("ana@yout.example")
+        assert browser.get("/accounts/").location == "/me/"
+        secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', browser.get("/me/").text).group(1)
+        browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now())
+        assert browser.get("/accounts/").status_code == 200

@@ -1,0 +1,132 @@
+"""The second factor: codes of the present, each once; recovery codes, each once; secrets sealed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pyotp
+import pytest
+
+from shared.database import database
+from shared.errors import InvalidInput
+from shared.models import AuditEntry, StaffRecoveryCode, StaffUser
+from shared.operations import second_factor
+from shared.operations.second_factor import enrol, new_secret, prove, recovery_codes_left, renew_recovery_codes, turn_off
+from shared.operations.staff import create_staff
+
+pytestmark = pytest.mark.usefixtures("bound_database")
+ACTOR = "operator:test"
+KEY = "k" * 32
+MOMENT = 1_800_000_000
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch):
+    """`at(seconds)`: the clock shows so many seconds after a fixed moment."""
+
+    def set_clock(seconds: int) -> None:
+        monkeypatch.setattr(time, "time", lambda: MOMENT + seconds)
+
+    set_clock(0)
+    return set_clock
+
+
+@pytest.fixture
+def ana(at) -> tuple[StaffUser, pyotp.TOTP, list[str]]:
+    """A person with a second factor, the app that has it, and the recovery codes."""
+    person, _ = create_staff("ana@example.com", actor=ACTOR)
+    app = pyotp.TOTP(new_secret())
+    codes = enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+    return person, app, codes
+
+
+def fresh(person: StaffUser) -> StaffUser:
+    return StaffUser.get_by_id(person.id)
+
+
+def test_a_wrong_code_turns_nothing_on(at) -> None:
+    person, _ = create_staff("ana@example.com", actor=ACTOR)
+    for code in ("000000", "", "12345", "abcdef", "١٢٣٤٥٦"):
+        with pytest.raises(InvalidInput, match="not right"):
+            enrol(person.id, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", code, secret_key=KEY, actor=ACTOR)
+    assert fresh(person).sealed_totp == ""
+
+
+def test_a_code_opens_once_and_only_near_its_time(ana, at) -> None:
+    person, app, _ = ana
+    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # the one that it was set up with
+    at(30)
+    assert prove(fresh(person), f" {app.at(MOMENT + 30)[:3]} {app.at(MOMENT + 30)[3:]} ", secret_key=KEY)
+    assert not prove(fresh(person), app.at(MOMENT + 30), secret_key=KEY)
+    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # older than the newest that was used
+    assert prove(fresh(person), app.at(MOMENT + 60), secret_key=KEY)  # the device's clock is a little fast
+    at(300)
+    assert not prove(fresh(person), app.at(MOMENT + 200), secret_key=KEY)
+
+
+def test_recovery_codes_open_once_each_and_new_ones_replace_them(ana, at) -> None:
+    person, _, codes = ana
+    assert len(set(codes)) == recovery_codes_left(person.id) == 10
+    assert prove(fresh(person), codes[0].upper(), secret_key=KEY)
+    assert not prove(fresh(person), codes[0], secret_key=KEY)
+    assert recovery_codes_left(person.id) == 9
+    newer = renew_recovery_codes(person.id, actor=ACTOR)
+    assert not prove(fresh(person), codes[1], secret_key=KEY)
+    assert prove(fresh(person), newer[1].replace("-", ""), secret_key=KEY)
+
+
+def test_nobody_uses_the_code_of_another(ana) -> None:
+    _, _, codes = ana
+    ben, _ = create_staff("ben@example.com", actor=ACTOR)
+    assert not prove(ben, codes[0], secret_key=KEY)
+    with pytest.raises(InvalidInput, match="none is set up"):
+        renew_recovery_codes(ben.id, actor=ACTOR)
+
+
+def test_the_database_and_the_trail_hold_neither_secret_nor_codes(ana) -> None:
+    person, app, codes = ana
+    rows = repr([*StaffUser.select().dicts(), *StaffRecoveryCode.select().dicts(), *AuditEntry.select().dicts()])
+    assert app.secret not in rows
+    assert not any(code in rows or code.replace("-", "") in rows for code in codes)
+    with pytest.raises(InvalidInput, match="already"):
+        enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+
+
+def test_turned_off_it_can_be_set_up_anew(ana) -> None:
+    person, app, codes = ana
+    turn_off(person.id, actor=ACTOR)
+    assert (fresh(person).sealed_totp, recovery_codes_left(person.id)) == ("", 0)
+    assert enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR) != codes
+    actions = [(entry.action, entry.after) for entry in AuditEntry.select().order_by(AuditEntry.created_at, AuditEntry.id)]
+    assert [after for action, after in actions if action == "staff.second_factor"] == [
+        {"second_factor": True},
+        {"second_factor": False},
+        {"second_factor": True},
+    ]
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_of_sign_ins_at_once_with_one_code_one_gets_in(ana, at) -> None:
+    person, app, codes = ana
+    at(30)
+    for code in (app.at(MOMENT + 30), codes[3]):
+        start, results = threading.Barrier(6), []
+
+        def attempt(code: str = code, start: threading.Barrier = start, results: list[bool] = results) -> None:
+            row = fresh(person)
+            start.wait()
+            results.append(prove(row, code, secret_key=KEY))
+            database.close()
+
+        threads = [threading.Thread(target=attempt) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == [False] * 5 + [True]
+
+
+def test_the_picture_for_the_app_names_the_console_and_the_person() -> None:
+    address = second_factor.enrolment_address("ana@example.com", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    assert address.startswith("otpauth://totp/yout%20console:ana%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
