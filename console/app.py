@@ -11,7 +11,7 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import auth, errors, formats, gate, headers
+from console import auth, errors, formats, gate, headers, timing
 from console.views import home_view, views
 from shared.database import database
 from shared.operations.staff_sessions import SESSION_MS
@@ -33,6 +33,7 @@ def create_app(settings: Settings) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.teardown_request(_close_connection)
+    timing.install(app)
     headers.install(app)
     auth.install(app)
     gate.install(app)

@@ -11,6 +11,7 @@ Balances, holds and ledger rows are written by `shared/ledger.py` only; catalogu
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from peewee import (
     SQL,
@@ -29,6 +30,7 @@ from peewee import (
     UUIDField,
 )
 
+from shared import latency
 from shared.clock import new_id, now_ms
 from shared.database import database
 
@@ -398,6 +400,12 @@ LedgerEntry.add_index(
     )
 )
 LedgerEntry.add_index(LedgerEntry.index(LedgerEntry.created_at, name="ledger_entry_created_at"))
+LedgerEntry.add_index(
+    LedgerEntry.index(LedgerEntry.kind, LedgerEntry.created_at, where=SQL("kind <> 'charge'"), name="ledger_entry_by_kind")
+)
+LedgerEntry.add_index(
+    LedgerEntry.index(LedgerEntry.actor, LedgerEntry.created_at, where=SQL("actor <> 'edge'"), name="ledger_entry_by_actor")
+)
 
 
 class UsageLedger(BaseModel):
@@ -453,6 +461,93 @@ class UsageLedger(BaseModel):
 UsageLedger.add_index(UsageLedger.index(UsageLedger.account, UsageLedger.created_at, name="usage_ledger_by_account"))
 UsageLedger.add_index(UsageLedger.index(UsageLedger.api_key, UsageLedger.created_at, name="usage_ledger_by_key"))
 UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, name="usage_ledger_by_time"))
+UsageLedger.add_index(UsageLedger.index(UsageLedger.model, UsageLedger.created_at, name="usage_ledger_by_model"))
+UsageLedger.add_index(
+    UsageLedger.index(
+        UsageLedger.channel, UsageLedger.created_at, where=SQL("channel IS NOT NULL"), name="usage_ledger_by_channel"
+    )
+)
+# What is rare has small indexes of its own: the insert of a plain call doesn't touch them.
+UsageLedger.add_index(
+    UsageLedger.index(
+        UsageLedger.status, UsageLedger.created_at, where=SQL("status <> 'completed'"), name="usage_ledger_by_status"
+    )
+)
+UsageLedger.add_index(
+    UsageLedger.index(
+        UsageLedger.error_code, UsageLedger.created_at, where=SQL("error_code IS NOT NULL"), name="usage_ledger_by_error"
+    )
+)
+UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, where=SQL("estimated"), name="usage_ledger_estimated"))
+
+
+class UsageSum(BaseModel):
+    """What the calls of an hour or a day come to, for one model, channel and status. `at` is when it begins.
+
+    The columns `first_token_…` and `duration_…` count calls by latency (`shared.latency`). NULL is 0: most of them are empty.
+    """
+
+    grain_hours = SmallIntegerField()
+    at = BigIntegerField()
+    model = CharField(max_length=200)
+    channel = UUIDField()  # NO_CHANNEL for calls that reached none
+    status = CharField(max_length=16)
+    calls = BigIntegerField()
+    estimated = BigIntegerField(null=True)
+    input_tokens = BigIntegerField(null=True)
+    cached_tokens = BigIntegerField(null=True)
+    output_tokens = BigIntegerField(null=True)
+    reasoning_tokens = BigIntegerField(null=True)
+    credits = BigIntegerField(null=True)
+    overrun_credits = BigIntegerField(null=True)
+    duration_ms = BigIntegerField(null=True)  # of all calls together
+
+
+NO_CHANNEL = UUID(int=0)
+LATENCY_COLUMNS = (*latency.columns("first_token"), *latency.columns("duration"))
+for _column in LATENCY_COLUMNS:
+    UsageSum._meta.add_field(_column, IntegerField(null=True))
+_SUM_CONSTRAINTS = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "input_tokens", "output_tokens", "credits")]
+
+
+class PlatformUsage(UsageSum):
+    """Of all accounts together, purged ones too: nothing in it is somebody's."""
+
+    class Meta:
+        primary_key = CompositeKey("grain_hours", "at", "model", "channel", "status")
+        constraints = _SUM_CONSTRAINTS
+
+
+class AccountUsage(UsageSum):
+    """Of one account. Its hours are kept for `shared.rollup.KEEP_HOURS`, its days until the account is purged.
+
+    No foreign key: checking it would lock every account of an hour against the calls that take their holds.
+    """
+
+    account = UUIDField()
+
+    class Meta:
+        primary_key = CompositeKey("grain_hours", "at", "account", "model", "channel", "status")
+        constraints = _SUM_CONSTRAINTS
+
+
+AccountUsage.add_index(
+    AccountUsage.index(AccountUsage.account, AccountUsage.grain_hours, AccountUsage.at, name="account_usage_by_account")
+)
+
+
+class RollupState(BaseModel):
+    """One row: the hours before `rolled_until` are summed up; `checked_at` is the older hour that was last compared again.
+
+    Whoever writes the sums, or takes an account out of them, locks it first.
+    """
+
+    id = SmallIntegerField(primary_key=True, default=1)
+    rolled_until = BigIntegerField(null=True)  # NULL: nothing yet
+    checked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("id = 1")]
 
 
 class IdempotencyClaim(BaseModel):
@@ -526,6 +621,7 @@ MediaJob.add_index(MediaJob.index(MediaJob.due_at, where=SQL("finished_at IS NUL
 MediaJob.add_index(MediaJob.index(MediaJob.deadline_at, where=SQL("finished_at IS NULL"), name="media_job_open_deadline"))
 MediaJob.add_index(MediaJob.index(MediaJob.callback_due_at, where=SQL("callback_due_at IS NOT NULL"), name="media_job_callbacks"))
 MediaJob.add_index(MediaJob.index(MediaJob.files_expire_at, where=SQL("files_expire_at IS NOT NULL"), name="media_job_files"))
+MediaJob.add_index(MediaJob.index(MediaJob.status, MediaJob.id, name="media_job_by_status"))
 
 
 class MediaOutput(BaseModel):
@@ -563,6 +659,11 @@ class AuditEntry(BaseModel):
     after = JSONField(null=True)
     address = CharField(max_length=64, default="")
     created_at = BigIntegerField(default=now_ms, index=True)
+
+
+AuditEntry.add_index(AuditEntry.index(AuditEntry.actor, AuditEntry.created_at, name="audit_entry_by_actor"))
+AuditEntry.add_index(AuditEntry.index(AuditEntry.action, AuditEntry.created_at, name="audit_entry_by_action"))
+AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, name="audit_entry_by_target"))
 
 
 class Conversation(BaseModel):
@@ -659,6 +760,9 @@ MODELS: tuple[type[Any], ...] = (
     Hold,
     LedgerEntry,
     UsageLedger,
+    PlatformUsage,
+    AccountUsage,
+    RollupState,
     IdempotencyClaim,
     MediaJob,
     MediaOutput,

@@ -17,7 +17,7 @@ from shared.database import LOST_CONNECTION, bind, database, open_database
 from shared.process import run
 from shared.schema import require_current
 from shared.settings import Settings
-from workers import billing
+from workers import billing, rollup
 from workers.broker import is_news, make_broker
 from workers.clock import Clock
 
@@ -48,7 +48,7 @@ def _work(settings: Settings) -> None:
     broker = make_broker(settings.redis_url)
     billing.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    clock = Clock(billing.PERIODIC, outages=LOST_CONNECTION)
+    clock = Clock((*billing.PERIODIC, *rollup.PERIODIC), outages=LOST_CONNECTION)
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
     worker.start()
     clock.start()

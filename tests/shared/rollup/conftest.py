@@ -1,0 +1,54 @@
+"""Calls as rows, and their sums by the simplest means: adding up in Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from shared.clock import new_id
+from shared.models import NO_CHANNEL, AccountUsage, PlatformUsage, UsageLedger
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOON = 20_000 * DAY + 12 * HOUR  # some noon, ms UTC
+COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "duration_ms")
+
+
+def call(account: UUID, created_at: int, **values: Any) -> UsageLedger:
+    columns = {"id": new_id(), "model": "m", "price": UUID(int=1), "status": "completed", "streamed": True, **values}
+    return UsageLedger.create(account=account, created_at=created_at, **columns)
+
+
+Sums = dict[tuple[Any, ...], Counter[str]]
+
+
+def sums_of_calls(grain: int, *, by_account: bool, before: int) -> Sums:
+    """What the sums of all calls that began before `before` should be."""
+    expected: Sums = {}
+    for row in UsageLedger.select().where(UsageLedger.created_at < before):
+        at = row.created_at - row.created_at % (grain * HOUR)
+        key = (at, *([row.account_id] if by_account else []), row.model, row.channel or NO_CHANNEL, row.status)
+        counter = expected.setdefault(key, Counter())
+        counter["calls"] += 1
+        counter["estimated"] += row.estimated
+        counter["first_tokens"] += row.first_token_ms is not None
+        for column in COUNTED:
+            counter[column] += getattr(row, column)
+    return {key: +counter for key, counter in expected.items()}
+
+
+def sums_kept(grain: int, *, by_account: bool) -> Sums:
+    """What the sums are."""
+    table = AccountUsage if by_account else PlatformUsage
+    found: Sums = {}
+    for row in table.select().where(table.grain_hours == grain):
+        key = (row.at, *([row.account] if by_account else []), row.model, row.channel, row.status)
+        counter = Counter({column: getattr(row, column) or 0 for column in ("calls", "estimated", *COUNTED)})
+        by_bucket = {name: value or 0 for name, value in row.__data__.items()}
+        counter["first_tokens"] = sum(value for name, value in by_bucket.items() if name.startswith("first_token_"))
+        assert (
+            sum(value for name, value in by_bucket.items() if name.startswith("duration_") and name != "duration_ms") == row.calls
+        )
+        found[key] = +counter
+    return found

@@ -1,0 +1,24 @@
+"""The worker sums the usage up by itself, and goes on where a killed one was."""
+
+from __future__ import annotations
+
+from shared.clock import now_ms
+from shared.models import PlatformUsage, RollupState
+from tests import build
+from tests.servers.process import eventually
+from tests.shared.rollup.conftest import DAY, HOUR, call, sums_kept, sums_of_calls
+
+
+def test_a_worker_sums_up_what_a_killed_one_left(bound_database, any_database_url, redis_url, start_worker):
+    owner, now = build.account().id, now_ms()
+    for number in range(60):
+        call(owner, now - 2 * DAY + number * HOUR // 2, credits=number)
+    for _ in range(2):
+        worker = start_worker(database_url=any_database_url, redis_url=redis_url)
+        eventually(lambda: PlatformUsage.select().exists(), "the first sums")
+        worker.kill()
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    eventually(lambda: (RollupState.get().rolled_until or 0) > now - 2 * HOUR, "all sums")
+    until = RollupState.get().rolled_until
+    for by_account in (False, True):
+        assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)
