@@ -20,6 +20,8 @@ from edge.responses import rate_headers
 from edge.services import Services
 from edge.v1.chat import CHAT
 from edge.v1.models import models
+from edge.v1.responses import RESPONSES
+from edge.v1.responses.stored import stored_responses
 from shared.clock import new_id
 from shared.errors import YoutError
 from shared.settings import Settings
@@ -31,7 +33,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
-    for blueprint in (health, models, catalogue, limit, keys):
+    for blueprint in (health, models, stored_responses, catalogue, limit, keys):
         app.register_blueprint(blueprint)
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)
@@ -41,6 +43,7 @@ def create_app(settings: Settings) -> Quart:
         services = await Services.start(settings)
         app.extensions["services"] = services
         routes["/v1/chat/completions"] = call_handler(services, CHAT)
+        routes["/v1/responses"] = call_handler(services, RESPONSES)
         routes["/api/chat/stream"] = call_handler(services, stream.NATIVE)
 
     @app.after_serving

@@ -66,7 +66,7 @@ def face(error: BaseException) -> Face:
 def render(error: BaseException, _: str = "") -> Problem:
     """`error` as a whole HTTP answer in OpenAI's shape, which has no place for the request's id."""
     look = face(error)
-    return Problem(look.status, own_headers(error, look), orjson.dumps(_document(error, look)))
+    return Problem(look.status, own_headers(error, look), orjson.dumps(document(error)))
 
 
 def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
@@ -82,23 +82,25 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
 
 def render_frame(error: BaseException) -> bytes:
     """`error` as the last event of a stream that has begun. The stream ends after it without `[DONE]`."""
-    return b"data: " + orjson.dumps({"error": _document(error, face(error))["error"]}) + b"\n\n"
+    return b"data: " + orjson.dumps({"error": document(error)["error"]}) + b"\n\n"
 
 
 def render_event(error: BaseException) -> bytes:
     """`error` as the last event of a native stream: its code and message alone."""
-    told = _document(error, face(error))["error"]
+    told = document(error)["error"]
     return b"data: " + orjson.dumps({"error": {"code": told["code"], "message": told["message"]}}) + b"\n\n"
 
 
-def _document(error: BaseException, look: Face) -> dict[str, Any]:
+def document(error: BaseException) -> dict[str, Any]:
+    """`error` in OpenAI's shape: what it says, and under `yout` what only we know."""
+    look = face(error)
     message = str(error) if look is not INTERNAL else "The server had an error. Nothing was charged."
     param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)
-    document: dict[str, Any] = {"error": {"message": message, "type": look.type, "param": param, "code": look.code}}
+    told: dict[str, Any] = {"error": {"message": message, "type": look.type, "param": param, "code": look.code}}
     extra = _extra(error)
     if extra:
-        document["yout"] = extra
-    return document
+        told["yout"] = extra
+    return told
 
 
 def _extra(error: BaseException) -> dict[str, Any]:

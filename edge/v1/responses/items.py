@@ -1,0 +1,185 @@
+"""The input items of a Responses body become chat messages. Pure. Raises `InvalidRequest` that names the item's field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.errors import InvalidRequest
+
+ROLES = ("user", "assistant", "system", "developer")
+Message = dict[str, Any]
+
+
+def messages_of(value: object) -> list[Message]:
+    """The messages of `input`: a string, or a list of items."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest("'input' must be a string, or a list with at least one item.", "input")
+    conversation = _Conversation()
+    for index, item in enumerate(value):
+        where = f"input[{index}]"
+        if not isinstance(item, dict):
+            raise InvalidRequest(f"'{where}' must be an object.", where)
+        kind = item.get("type", "message")
+        read = _ITEMS.get(kind) if isinstance(kind, str) else None
+        if read is None:
+            known = ", ".join(_ITEMS)
+            raise InvalidRequest(f"Items of this type cannot be served here; the types are {known}.", f"{where}.type")
+        read(conversation, item, where)
+    return conversation.end()
+
+
+class _Conversation:
+    """Messages in the making. Chats know a turn of the model as one message; here it is several items."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._pictures: list[Message] = []  # from the outputs of tools, whose messages hold text alone
+
+    def end(self) -> list[Message]:
+        self._show_pictures()
+        return self._messages
+
+    def say(self, message: Message) -> None:
+        self._show_pictures()
+        self._messages.append(message)
+
+    def call(self, call: dict[str, Any]) -> None:
+        """A tool call belongs to the model's turn, which may have begun with text or another call."""
+        last = self._messages[-1] if self._messages else {}
+        if last.get("role") != "assistant" or self._pictures:
+            self.say({"role": "assistant", "content": None})
+        self._messages[-1].setdefault("tool_calls", []).append(call)
+
+    def answer(self, call_id: str, parts: str | list[Message]) -> None:
+        """The output of a tool. Pictures follow as a message of the user, once all outputs of the turn are told."""
+        if isinstance(parts, str):
+            content = parts
+        else:
+            content = "\n".join(part["text"] for part in parts if part["type"] == "text")
+            shown = [part for part in parts if part["type"] != "text"]
+            if shown:
+                self._pictures += [{"type": "text", "text": f"What the tool call {call_id} returned:"}, *shown]
+        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def _show_pictures(self) -> None:
+        if self._pictures:
+            self._messages.append({"role": "user", "content": self._pictures})
+            self._pictures = []
+
+
+def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    role, content = item.get("role"), item.get("content")
+    if role not in ROLES:
+        raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
+    if not isinstance(content, str | list):
+        raise InvalidRequest(f"'{where}.content' must be a string or a list of parts.", f"{where}.content")
+    parts = content if isinstance(content, str) else _parts(content, f"{where}.content")
+    if role == "assistant" and not isinstance(parts, str):
+        parts = "".join(part.get("text") or part.get("refusal", "") for part in parts)
+    conversation.say({"role": role, "content": parts})
+
+
+def _function_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    for name in ("call_id", "name", "arguments"):
+        _string(item, name, where)
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    conversation.call({"id": item["call_id"], "type": "function", "function": function})
+
+
+def _function_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    output = item.get("output")
+    if not isinstance(output, str | list):
+        raise InvalidRequest(f"'{where}.output' must be a string or a list of parts.", f"{where}.output")
+    parts = output if isinstance(output, str) else _parts(output, f"{where}.output")
+    conversation.answer(_string(item, "call_id", where), parts)
+
+
+def _reasoning(_: _Conversation, __: Mapping[str, Any], ___: str) -> None:
+    """What a model thought before is not shown to it again: chats have no field for it that every vendor takes."""
+
+
+def _reference(_: _Conversation, __: Mapping[str, Any], where: str) -> None:
+    raise InvalidRequest(
+        "Items are not stored here, so an 'item_reference' has nothing to refer to. Send the item itself; libraries do so when"
+        " they are told not to store: in the Vercel AI SDK, providerOptions.openai.store = false.",
+        where,
+    )
+
+
+_ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
+    "message": _message,
+    "function_call": _function_call,
+    "function_call_output": _function_output,
+    "reasoning": _reasoning,
+    "item_reference": _reference,
+}
+
+
+def _parts(parts: list[Any], where: str) -> list[Message]:
+    """Content parts as chats have them."""
+    made = []
+    for position, part in enumerate(parts):
+        at = f"{where}[{position}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        read = _PARTS.get(kind) if isinstance(kind, str) else None
+        if read is None:
+            raise InvalidRequest(f"'{at}' must be a part of one of the types {', '.join(_PARTS)}.", f"{at}.type")
+        made.append(read(part, at))
+    return made
+
+
+def _text(part: Mapping[str, Any], where: str) -> Message:
+    return {"type": "text", "text": _string(part, "text", where)}
+
+
+def _refusal(part: Mapping[str, Any], where: str) -> Message:
+    return {"type": "refusal", "refusal": _string(part, "refusal", where)}
+
+
+def _image(part: Mapping[str, Any], where: str) -> Message:
+    _no_file_id(part, where)
+    image = {"url": _string(part, "image_url", where)}
+    if part.get("detail") is not None:
+        image["detail"] = _string(part, "detail", where)
+    return {"type": "image_url", "image_url": image}
+
+
+def _file(part: Mapping[str, Any], where: str) -> Message:
+    _no_file_id(part, where)
+    if part.get("file_url") is not None:
+        raise InvalidRequest("Files are not fetched here. Send the file itself as 'file_data'.", f"{where}.file_url")
+    file = {"file_data": _string(part, "file_data", where)}
+    if part.get("filename") is not None:
+        file["filename"] = _string(part, "filename", where)
+    return {"type": "file", "file": file}
+
+
+def _audio(part: Mapping[str, Any], where: str) -> Message:
+    if not isinstance(part.get("input_audio"), dict):
+        raise InvalidRequest(f"'{where}.input_audio' must be an object.", f"{where}.input_audio")
+    return {"type": "input_audio", "input_audio": part["input_audio"]}
+
+
+_PARTS: dict[str, Callable[[Mapping[str, Any], str], Message]] = {
+    "input_text": _text,
+    "input_image": _image,
+    "input_file": _file,
+    "input_audio": _audio,
+    "output_text": _text,
+    "refusal": _refusal,
+}
+
+
+def _no_file_id(part: Mapping[str, Any], where: str) -> None:
+    if part.get("file_id") is not None:
+        raise InvalidRequest("Files are not stored here. Send the content itself instead of 'file_id'.", f"{where}.file_id")
+
+
+def _string(item: Mapping[str, Any], name: str, where: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{where}.{name}' must be a string.", f"{where}.{name}")
+    return value

@@ -1,0 +1,89 @@
+"""The output items of a response, and the events by which they grow. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from edge.v1.blocks import Block, Piece
+
+_PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
+
+
+class WriteEvent(Protocol):
+    """Writes one event of a kind with these fields, numbered."""
+
+    def __call__(self, kind: str, **fields: Any) -> bytes: ...
+
+
+class Output:
+    """The `Shape` of a response: every block is an item of its own. `cut` once the answer is known to be incomplete."""
+
+    def __init__(self, name: str, write: WriteEvent) -> None:
+        self.cut = False
+        self._name = name
+        self._write = write
+
+    def item(self, block: Block, *, status: str | None = None) -> dict[str, Any]:
+        """A block as an item, with all that it has so far."""
+        status = status or ("incomplete" if self.cut else "completed")
+        id = self._id(block)
+        if block.kind == "reasoning":
+            summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
+            return {"id": id, "type": "reasoning", "summary": summary}
+        if block.kind == "tool":
+            call = {"call_id": block.id or f"call_{self._name}_{block.index}", "name": block.name}
+            arguments = "" if status == "in_progress" else block.arguments
+            return {"id": id, "type": "function_call", "status": status, **call, "arguments": arguments}
+        content = [_part(block)] if block.parts else []
+        return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+    def opened(self, block: Block) -> bytes:
+        """The item is added, empty, and its part where it has parts."""
+        added = self._write("response.output_item.added", output_index=block.index, item=self.item(block, status="in_progress"))
+        if block.kind == "reasoning":
+            part = {"type": "summary_text", "text": ""}
+            return added + self._write("response.reasoning_summary_part.added", **self._at(block), summary_index=0, part=part)
+        if block.kind == "tool":
+            return added
+        return added + self._write("response.content_part.added", **self._at(block), content_index=0, part=_part(block))
+
+    def grew(self, block: Block, piece: Piece) -> bytes:
+        """The delta of the item's kind."""
+        at = {**self._at(block), "delta": piece.text}
+        if block.kind == "reasoning":
+            return self._write("response.reasoning_summary_text.delta", **at, summary_index=0)
+        if block.kind == "tool":
+            return self._write("response.function_call_arguments.delta", **at)
+        if block.kind == "refusal":
+            return self._write("response.refusal.delta", **at, content_index=0)
+        return self._write("response.output_text.delta", **at, content_index=0, logprobs=list(piece.logprobs))
+
+    def closed(self, block: Block) -> bytes:
+        """All that there is to say of the item's text, its part, and the item."""
+        return self._text_done(block) + self._write("response.output_item.done", output_index=block.index, item=self.item(block))
+
+    def _text_done(self, block: Block) -> bytes:
+        at = self._at(block)
+        if block.kind == "reasoning":
+            part = {"type": "summary_text", "text": block.text}
+            done = self._write("response.reasoning_summary_text.done", **at, summary_index=0, text=block.text)
+            return done + self._write("response.reasoning_summary_part.done", **at, summary_index=0, part=part)
+        if block.kind == "tool":
+            return self._write("response.function_call_arguments.done", **at, name=block.name, arguments=block.arguments)
+        if block.kind == "refusal":
+            done = self._write("response.refusal.done", **at, content_index=0, refusal=block.text)
+        else:
+            done = self._write("response.output_text.done", **at, content_index=0, text=block.text, logprobs=block.logprobs)
+        return done + self._write("response.content_part.done", **at, content_index=0, part=_part(block))
+
+    def _at(self, block: Block) -> dict[str, Any]:
+        return {"item_id": self._id(block), "output_index": block.index}
+
+    def _id(self, block: Block) -> str:
+        return f"{_PREFIXES[block.kind]}_{self._name}_{block.index}"
+
+
+def _part(block: Block) -> dict[str, Any]:
+    if block.kind == "refusal":
+        return {"type": "refusal", "refusal": block.text}
+    return {"type": "output_text", "text": block.text, "annotations": [], "logprobs": block.logprobs}

@@ -1,0 +1,165 @@
+"""A Responses body becomes a chat call. Pure.
+
+Every field is translated, told back, passed on or refused; none is dropped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.requests import chat_call, json_object
+from edge.v1.responses.items import messages_of
+from shared.errors import InvalidRequest
+from shared.providers.base import ChatCall
+
+Body = dict[str, Any]
+
+# What needs a memory or tools on this side, and what to do instead.
+_REFUSED = {
+    "store": "Responses are not stored here. Leave out 'store', or set it to false.",
+    "previous_response_id": "Responses are not stored here. Send the earlier items in 'input' instead of 'previous_response_id'.",
+    "conversation": "Conversations are not stored under /v1. Send the earlier items in 'input'.",
+    "background": "Responses are not run in the background here. Leave out 'background'; stream a long answer.",
+    "prompt": "Prompt templates are not stored here. Send 'instructions' and 'input'.",
+    "context_management": "Contexts are not compacted here. Leave out 'context_management'.",
+    "moderation": "Leave out 'moderation', and call POST /v1/moderations.",
+    "n": "A response is one answer. Leave out 'n'.",
+    "modalities": "Responses are text here. Leave out 'modalities'; POST /v1/chat/completions has it.",
+    "functions": "Send 'tools' instead of 'functions'.",
+    "messages": "Send 'input' instead of 'messages', or call POST /v1/chat/completions.",
+    "max_tokens": "Send 'max_output_tokens' instead of 'max_tokens'.",
+    "max_completion_tokens": "Send 'max_output_tokens' instead of 'max_completion_tokens'.",
+    "response_format": "Send 'text.format' instead of 'response_format'.",
+}
+# What is translated below, or only told back.
+_OWN = frozenset(
+    {
+        *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "max_tool_calls", "include"),
+        *("metadata", "top_logprobs", "truncation", "stream_options", "prompt_cache_options", "prompt_cache_retention"),
+    }
+)
+_LOGPROBS = "message.output_text.logprobs"
+_EFFORT_STRINGS = ("effort", "summary", "generate_summary")
+
+
+def read(data: bytes) -> tuple[Body, ChatCall]:
+    """The body as it came, and the call that it asks for."""
+    body = json_object(data)
+    _refuse(body)
+    chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
+    chat["messages"] = _messages(body)
+    _add_tools(chat, body)
+    _add_text(chat, _object(body, "text"))
+    _add_reasoning(chat, _object(body, "reasoning"))
+    _add_logprobs(chat, body)
+    limit = body.get("max_output_tokens")
+    if limit is not None:
+        if type(limit) is not int or limit < 1:
+            raise InvalidRequest("'max_output_tokens' must be a whole number from 1.", "max_output_tokens")
+        chat["max_completion_tokens"] = limit
+    return body, chat_call(chat, len(data))
+
+
+def _refuse(body: Mapping[str, Any]) -> None:
+    for name, advice in _REFUSED.items():
+        if body.get(name):
+            raise InvalidRequest(advice, name)
+    if body.get("truncation") not in (None, "disabled"):
+        raise InvalidRequest("Input is not truncated here. Leave out 'truncation', and send what fits the model.", "truncation")
+    if not isinstance(body.get("metadata") or {}, dict):
+        raise InvalidRequest("'metadata' must be an object.", "metadata")
+    calls = body.get("max_tool_calls")
+    if calls is not None and type(calls) is not int:
+        raise InvalidRequest("'max_tool_calls' must be a whole number; it counts calls of hosted tools.", "max_tool_calls")
+
+
+def _messages(body: Mapping[str, Any]) -> list[Body]:
+    instructions = body.get("instructions")
+    if instructions is None:
+        return messages_of(body.get("input"))
+    if not isinstance(instructions, str):
+        raise InvalidRequest("'instructions' must be a string.", "instructions")
+    return [{"role": "system", "content": instructions}, *messages_of(body.get("input"))]
+
+
+def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:
+    tools = body["tools"] if body.get("tools") is not None else []
+    if not isinstance(tools, list):
+        raise InvalidRequest("'tools' must be a list.", "tools")
+    made = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        choice, made = _choose(choice, made)
+    if made:
+        chat["tools"] = made
+        if choice is not None:
+            chat["tool_choice"] = choice
+    else:
+        chat.pop("parallel_tool_calls", None)  # vendors refuse it without tools
+
+
+def _tool(tool: object, where: str) -> Body:
+    if not isinstance(tool, dict):
+        raise InvalidRequest(f"'{where}' must be an object.", where)
+    if tool.get("type") != "function":
+        raise InvalidRequest("Hosted tools are not served here; only tools of the type 'function' are.", f"{where}.type")
+    if not isinstance(tool.get("name"), str):
+        raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
+    wanted = ("name", "description", "parameters", "strict")
+    return {"type": "function", "function": {name: tool[name] for name in wanted if tool.get(name) is not None}}
+
+
+def _choose(choice: Mapping[str, Any], tools: list[Body]) -> tuple[Any, list[Body]]:
+    """A choice that names one tool, or some of them: the others are then not shown to the model."""
+    kind = choice.get("type")
+    if kind == "function" and isinstance(choice.get("name"), str):
+        return {"type": "function", "function": {"name": choice["name"]}}, tools
+    allowed = choice.get("tools")
+    if kind == "allowed_tools" and isinstance(allowed, list):
+        names = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
+        return choice.get("mode", "auto"), [tool for tool in tools if tool["function"]["name"] in names]
+    raise InvalidRequest("'tool_choice' must be auto, none or required, or name a function.", "tool_choice")
+
+
+def _add_text(chat: Body, text: Mapping[str, Any]) -> None:
+    if text.get("verbosity") is not None:
+        chat["verbosity"] = text["verbosity"]
+    wanted = text.get("format")
+    if wanted is None:
+        return
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if kind == "json_schema":
+        schema = {name: value for name, value in wanted.items() if name != "type" and value is not None}
+        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif kind == "json_object":
+        chat["response_format"] = {"type": "json_object"}
+    elif kind != "text":
+        raise InvalidRequest("'text.format.type' must be text, json_object or json_schema.", "text.format.type")
+
+
+def _add_reasoning(chat: Body, reasoning: Mapping[str, Any]) -> None:
+    for name in _EFFORT_STRINGS:
+        if not isinstance(reasoning.get(name) or "", str):
+            raise InvalidRequest(f"'reasoning.{name}' must be a string.", f"reasoning.{name}")
+    if reasoning.get("effort") is not None:
+        chat["reasoning_effort"] = reasoning["effort"]
+
+
+def _add_logprobs(chat: Body, body: Mapping[str, Any]) -> None:
+    include = body.get("include") or []
+    if not isinstance(include, list):
+        raise InvalidRequest("'include' must be a list of strings.", "include")
+    if body.get("top_logprobs"):
+        chat["top_logprobs"] = body["top_logprobs"]
+    if _LOGPROBS in include or body.get("top_logprobs"):
+        chat["logprobs"] = True
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{name}' must be an object.", name)
+    return value

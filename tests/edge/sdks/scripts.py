@@ -1,0 +1,51 @@
+"""What a scripted vendor says in the contract tests of the SDKs: the same answers, whatever surface asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.answers import Answer, Pause, reply, stream
+from tests.upstream import Request
+from tests.wire import DONE, Json, chunk, completion, failure, finish, role, tokens, usage
+
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ARGUMENTS = '{"city":"Bonn"}'
+WEATHER_CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ARGUMENTS}}
+
+
+def either(whole: Json, *chunks: Any, input: int = 7, output: int = 3) -> Any:
+    """One answer in both forms: as the vendor is asked."""
+
+    def answer(request: Request) -> Answer:
+        if request.json.get("stream"):
+            return stream(role(), *chunks, usage(input, output), DONE)
+        return reply(whole)
+
+    return answer
+
+
+def says(text: str, *, reasoning: str = "") -> Any:
+    """A text, perhaps after some reasoning."""
+    thought = [chunk(reasoning_content=reasoning)] if reasoning else []
+    more: Json = {"reasoning_content": reasoning} if reasoning else {}
+    half = len(text) // 2
+    return either(completion(text, usage=tokens(), **more), *thought, chunk(text[:half]), chunk(text[half:]), finish())
+
+
+def calls_weather() -> Any:
+    """A call of the tool `weather`, its arguments in pieces."""
+    head = {"index": 0, **WEATHER_CALL, "function": {"name": "weather", "arguments": ""}}
+    parts = [{"index": 0, "function": {"arguments": part}} for part in (ARGUMENTS[:6], ARGUMENTS[6:])]
+    chunks = [chunk(tool_calls=[part]) for part in (head, *parts)]
+    whole = completion(None, usage=tokens(), finish="tool_calls", tool_calls=[WEATHER_CALL])
+    return either(whole, *chunks, finish("tool_calls"))
+
+
+def breaks_off() -> Answer:
+    """A stream that fails after its first words; the pause lets them arrive on their own, so that nothing is tried again."""
+    return stream(role(), chunk("Hel"), Pause(0.3), failure("Boom."))
