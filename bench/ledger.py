@@ -65,7 +65,7 @@ class Till:
 
     def asks(self, size: int) -> list[Reservation]:
         expires = now_ms() + CALL_MS
-        return [Reservation(new_id(), next(self._digests), MODEL, self._quote, expires) for _ in range(size)]
+        return [Reservation(new_id(), MODEL, self._quote, expires, next(self._digests)) for _ in range(size)]
 
     def bills(self, asks: Sequence[Reservation], answers: Sequence[object]) -> list[Settlement]:
         return [self._bill(ask.call, taken) for ask, taken in zip(asks, answers, strict=True)]

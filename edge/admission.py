@@ -86,8 +86,9 @@ class Admission:
             if isinstance(error, YoutError):
                 error.standing = self.ticket.standing
             raise
-        services.keys.learn(caller.digest, taken)
-        services.calls.admitted(taken.api_key)
+        if taken.api_key is not None:
+            services.keys.learn(caller.digest, taken.api_key, taken)
+            services.calls.admitted(taken.api_key)
         self.hold = Hold(self.call_id, call, self._quote, taken)
         return self.hold
 

@@ -55,11 +55,11 @@ class Keys:
         row = await self.look_up(digest)
         return self._remember(digest, row.account, row.key, row.own)
 
-    def learn(self, digest: str, taken: Reserved) -> None:
+    def learn(self, digest: str, key: UUID, taken: Reserved) -> None:
         """Refresh what is known from what the reserve statement has just read."""
         known = self._known.get(digest)
         if known is None or known[0] != taken.own_limits:
-            self._remember(digest, taken.account, taken.api_key, taken.own_limits)
+            self._remember(digest, taken.account, key, taken.own_limits)
 
     def forget(self, digest: str) -> None:
         """The key was refused."""

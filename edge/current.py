@@ -15,7 +15,7 @@ from edge.hot import Scope, read_headers
 from edge.services import Services
 from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable
-from shared.ledger.reserve import address_allowed
+from shared.ledger.payers import address_allowed
 
 T = TypeVar("T")
 

@@ -25,11 +25,13 @@ FACES: dict[type[BaseException], Face] = {
     errors.InvalidRequest: Face(400, "invalid_request_error", ""),
     errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
     errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key"),
+    errors.InvalidSession: Face(401, "authentication_error", "not_signed_in"),
     errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
     errors.AccessDenied: Face(403, "permission_error", ""),
     errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),
     errors.NotFound: Face(404, "invalid_request_error", "not_found"),
     errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
     errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),
     errors.UpstreamFailed: Face(502, "upstream_error", "upstream_error"),
     errors.NoUpstream: Face(503, "upstream_error", "no_upstream_available"),
@@ -74,7 +76,7 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"application/json")]
     if look.may_retry is not None:
         headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
     return headers

@@ -18,7 +18,19 @@ from uuid import UUID
 from shared.clock import now_ms
 from shared.database import LOST_CONNECTION, drop_connection, transaction
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
-from shared.ledger import Reservation, Reserved, Settled, Settlement, batch_transaction, lock_in_order, release, reserve, settle
+from shared.ledger import (
+    NO_VISITORS,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    VisitorTerms,
+    batch_transaction,
+    lock_in_order,
+    release,
+    reserve,
+    settle,
+)
 
 log = logging.getLogger("yout.ledger")
 
@@ -41,7 +53,8 @@ class _Batch(NamedTuple):
 class LedgerQueue:
     """The edge's one way to the ledger. Make it inside the running loop; `close` settles what is queued."""
 
-    def __init__(self) -> None:
+    def __init__(self, visitors: VisitorTerms = NO_VISITORS) -> None:
+        self._visitors = visitors
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
         self._reservations: list[_Waiting] = []
@@ -183,7 +196,7 @@ class LedgerQueue:
                     waiting.item.account for waiting in (*settlements, *reservations) if waiting.item.account is not None
                 )
             settled = settle([waiting.item for waiting in settlements], now) if settlements else []
-            reserved = reserve([waiting.item for waiting in reservations], now) if reservations else []
+            reserved = reserve([waiting.item for waiting in reservations], now, self._visitors) if reservations else []
             self._committing = [waiting.item.call for waiting in reservations]
         return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
 

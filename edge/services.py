@@ -26,6 +26,7 @@ from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
 from shared.database import database, drop_connection
 from shared.errors import Stopping
+from shared.ledger import VisitorTerms
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
 from shared.routing import Health
@@ -49,7 +50,8 @@ class Services:
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.keys = Keys(settings, self.reader)
-        self.ledger = LedgerQueue()
+        self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
+        self.ledger = LedgerQueue(self.visitors)
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.call_log = CallLog()

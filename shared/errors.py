@@ -12,10 +12,12 @@
     │   ├── InvalidRequest         malformed or out of range; names the field
     │   │   └── RequestTooLarge
     │   ├── InvalidKey             no, unknown, expired or revoked key, all alike
+    │   ├── InvalidSession         not signed in, or the session has ended
     │   ├── AccessDenied           key, plan or account does not cover this
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── RateLimited            requests, tokens or concurrency
+    │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
     │   ├── IdempotencyConflict    the same key is running, was used, or had another body
     │   └── UpstreamRejected       the vendor says that the request itself is wrong
     └── Unavailable            the request is fine, we cannot serve it now
@@ -33,7 +35,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shared.limits import Standing
+from shared.limits import LONGEST_RETRY_MS, Standing
+from shared.periods import moment_text
 
 
 class YoutError(Exception):
@@ -106,6 +109,13 @@ class InvalidKey(RequestRefused):
         super().__init__("Incorrect API key provided. Create or check your key in your account, and send it as a bearer token.")
 
 
+class InvalidSession(RequestRefused):
+    """No session, or one that has ended: expired, revoked or unknown, all alike."""
+
+    def __init__(self) -> None:
+        super().__init__("You are not signed in, or your session has ended. Sign in, or send an API key as a bearer token.")
+
+
 class AccessDenied(RequestRefused):
     """The key, plan or account does not cover this. `code` says which rule."""
 
@@ -145,6 +155,21 @@ class RateLimited(RequestRefused):
         self.what = what
         self.standing = standing
         self.retry_after_ms = retry_after_ms
+
+
+class DailyAllowanceExhausted(RequestRefused):
+    """A visitor's daily allowance, or the pool of all visitors, is used up. Times in milliseconds UTC.
+
+    `retry_after_ms` is the time until `resets_at`, but never more than the longest that a client is told to wait.
+    """
+
+    def __init__(self, whose: str, resets_at: int, now: int) -> None:
+        super().__init__(
+            f"{whose} cannot cover this call. The next day's credits come at {moment_text(resets_at)}; with an account you can go"
+            " on now."
+        )
+        self.resets_at = resets_at
+        self.retry_after_ms = min(LONGEST_RETRY_MS, max(1, resets_at - now))
 
 
 class IdempotencyConflict(RequestRefused):

@@ -37,6 +37,8 @@ from shared.database import database
 ACCOUNT_STATUSES = ("active", "suspended", "closed")
 STAFF_ROLES = ("owner", "billing", "support", "readonly")
 HOLD_STATES = ("held", "settled", "released", "expired")
+PERIOD_STATES = ("granted", "skipped")
+OVERAGE_KINDS = ("charge", "bill")
 LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
 MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut, or broke off
@@ -64,6 +66,11 @@ def in_range(column: str) -> Node:
     return Check(f"{column} >= 0 AND {column} <= 1000000000000")
 
 
+def named(name: str, condition: str) -> Node:
+    """A CHECK constraint with a name, for a column that a later migration adds: engines number the nameless ones as they come."""
+    return SQL(f"CONSTRAINT {name} CHECK ({condition})")
+
+
 class BaseModel(Model):
     class Meta:
         database = database
@@ -81,6 +88,10 @@ class Account(BaseModel):
     held = BigIntegerField(default=0)
     ledger_seq = BigIntegerField(default=0)  # number of the newest ledger entry: the chain has no gaps
     created_at = BigIntegerField(default=now_ms)
+    # The part of `balance` that a plan granted: used first, and it may expire. The rest was bought or given and stays.
+    plan_credits = BigIntegerField(
+        default=0, constraints=[SQL("DEFAULT 0"), named("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")]
+    )
     password_hash = CharField(max_length=255, null=True)  # NULL: nobody signs in yet (an account that staff made)
 
     class Meta:
@@ -177,6 +188,16 @@ class Subscription(BaseModel):
     started_at = BigIntegerField(default=now_ms)
     renews_at = BigIntegerField(null=True)
     ended_at = BigIntegerField(null=True)
+    overage_held = BigIntegerField(
+        default=0, constraints=[SQL("DEFAULT 0"), named("subscription_overage_held", "overage_held >= 0")]
+    )
+    # The day of the month on which it renews, or the month's last where that is earlier.
+    anchor_day = SmallIntegerField(
+        default=1, constraints=[SQL("DEFAULT 1"), named("subscription_anchor_day", "anchor_day >= 1 AND anchor_day <= 31")]
+    )
+    next_plan = UUIDField(null=True)  # the plan that it changes to with the next period
+    cancelled_at = BigIntegerField(null=True)  # it ends where its period does
+    suspended_at = BigIntegerField(null=True)  # it grants nothing and allows no overage until it is resumed
 
     class Meta:
         constraints = [one_of("status", ("active", "ended")), *not_negative("overage_cap", "overage_used")]
@@ -186,6 +207,56 @@ Subscription.add_index(
     Subscription.index(Subscription.account, unique=True, where=SQL("status = 'active'"), name="subscription_one_active")
 )
 Subscription.add_index(Subscription.index(Subscription.renews_at, where=SQL("status = 'active'"), name="subscription_renewals"))
+
+
+class SubscriptionPeriod(BaseModel):
+    """One period of a subscription and what it granted. The primary key is what makes a renewal happen once."""
+
+    subscription = ForeignKeyField(Subscription, backref="periods", on_delete="CASCADE", index=False)
+    starts_at = BigIntegerField()
+    ends_at = BigIntegerField()
+    plan = UUIDField()
+    state = CharField(max_length=16, default="granted")
+    granted = BigIntegerField(default=0)
+    expired = BigIntegerField(default=0)  # plan credits beyond the rollover cap, gone when it began
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("subscription", "starts_at")
+        constraints = [
+            one_of("state", PERIOD_STATES),
+            *not_negative("granted", "expired"),
+            Check("ends_at > starts_at"),
+        ]
+
+
+class OverageEntry(BaseModel):
+    """One movement of a subscription's overage, never changed: `charge` of a call, or `bill`, which closes the counter.
+
+    `Subscription.overage_used` is their sum. A bill's amount is below zero: so much is to be paid.
+    """
+
+    id = UUIDField(default=new_id)
+    account = ForeignKeyField(Account, backref="overage_entries", on_delete="CASCADE", index=False)
+    subscription = UUIDField()
+    kind = CharField(max_length=16)
+    amount = BigIntegerField()
+    call = UUIDField(null=True)
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("id", "account")
+        constraints = [one_of("kind", OVERAGE_KINDS), Check("amount > 0 OR kind = 'bill' AND amount < 0")]
+
+
+OverageEntry.add_index(
+    OverageEntry.index(
+        OverageEntry.account, OverageEntry.call, unique=True, where=SQL("call IS NOT NULL"), name="overage_entry_once_a_call"
+    )
+)
+OverageEntry.add_index(
+    OverageEntry.index(OverageEntry.subscription, OverageEntry.created_at, name="overage_entry_by_subscription")
+)
 
 
 class ApiKey(BaseModel):
@@ -204,6 +275,8 @@ class ApiKey(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField(null=True)
     revoked_at = BigIntegerField(null=True)
+    # Credits a calendar month (UTC) that its calls may cost; NULL: no limit of its own.
+    monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
 
     class Meta:
         constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
@@ -354,6 +427,10 @@ class Hold(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField()
     closed_at = BigIntegerField(null=True)
+    # Beside the `amount` of the pool: credits of the subscription's overage, and the allowance (by name) that counts them all.
+    overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named("hold_overage", "overage >= 0")])
+    subscription = UUIDField(null=True)
+    allowance = CharField(max_length=96, null=True)
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -363,6 +440,45 @@ class Hold(BaseModel):
 Hold.add_index(Hold.index(Hold.expires_at, where=SQL("state = 'held'"), name="hold_open_by_deadline"))
 Hold.add_index(Hold.index(Hold.edge_process, where=SQL("state = 'held'"), name="hold_open_by_process"))
 Hold.add_index(Hold.index(Hold.closed_at, where=SQL("state <> 'held'"), name="hold_closed"))
+
+
+class Allowance(BaseModel):
+    """Credits that a key or a visitor may use in a period, beside what their pool has. `shared/ledger/allowances.py` names them.
+
+    A row is made with the first call of a period. `used + held` never exceeds `allowed`.
+    """
+
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # whose pool pays
+    name = CharField(max_length=96)
+    kind = CharField(max_length=16)
+    period = IntegerField()  # a key's: the month, as 202612; a visitor's: the number of the day since 1970-01-01
+    allowed = BigIntegerField()
+    used = BigIntegerField(default=0)
+    held = BigIntegerField(default=0)
+
+    class Meta:
+        primary_key = CompositeKey("account", "name")
+        constraints = [
+            one_of("kind", ("key", "visitor")),
+            *not_negative("allowed", "used", "held"),
+            Check("used + held <= allowed"),
+        ]
+
+
+Allowance.add_index(Allowance.index(Allowance.kind, Allowance.period, name="allowance_by_period"))
+
+
+class VisitorPoolDay(BaseModel):
+    """That the visitors' pool was renewed for a day, once: what was left of it expired, and it was filled up to `credits`."""
+
+    day = IntegerField(primary_key=True)
+    credits = BigIntegerField()
+    expired = BigIntegerField()
+    granted = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [*not_negative("day", "credits", "expired", "granted")]
 
 
 class LedgerEntry(BaseModel):
@@ -377,6 +493,18 @@ class LedgerEntry(BaseModel):
     actor = CharField(max_length=254, default="system")
     reason = CharField(max_length=500, default="")
     created_at = BigIntegerField(default=now_ms)
+    # The part of `amount` that is plan credits: `Account.plan_credits` is its sum.
+    plan_amount = BigIntegerField(
+        default=0,
+        constraints=[
+            SQL("DEFAULT 0"),
+            named(
+                "ledger_entry_plan_part",
+                "amount < 0 AND plan_amount >= amount AND plan_amount <= 0"
+                " OR amount > 0 AND plan_amount <= amount AND plan_amount >= 0",
+            ),
+        ],
+    )
 
     class Meta:
         primary_key = CompositeKey("account", "seq")
@@ -439,6 +567,11 @@ class UsageLedger(BaseModel):
     asked_model = CharField(max_length=200, null=True)  # the first choice of the caller, where another model served
     failed_attempts = CharField(max_length=200, null=True)  # why each attempt before the last failed: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
+    # The part of `credits` that went beyond the pool.
+    overage_credits = BigIntegerField(
+        default=0,
+        constraints=[SQL("DEFAULT 0"), named("usage_ledger_overage_part", "overage_credits >= 0 AND overage_credits <= credits")],
+    )
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -648,6 +781,50 @@ class WebhookSecret(BaseModel):
     created_at = BigIntegerField(default=now_ms)
 
 
+class Payment(BaseModel):
+    """Credits that were paid for: once for each reference that its provider gave, whatever is delivered twice."""
+
+    provider = CharField(max_length=32)
+    reference = CharField(max_length=200)
+    account = ForeignKeyField(Account, backref="payments", on_delete="CASCADE")
+    credits = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        primary_key = CompositeKey("provider", "reference")
+        constraints = [Check("credits > 0")]
+
+
+class CodeBatch(BaseModel):
+    """Redeem codes that were made together."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    note = CharField(max_length=200, default="")
+    credits = BigIntegerField()  # of each code
+    count = IntegerField()
+    expires_at = BigIntegerField(null=True)
+    created_by = CharField(max_length=254)
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [Check("credits > 0"), Check("count > 0")]
+
+
+class RedeemCode(BaseModel):
+    """A code that gives credits once. Only its SHA-256 is kept; `prefix` is what people see."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    batch = ForeignKeyField(CodeBatch, backref="codes", on_delete="CASCADE")
+    digest = CharField(max_length=64, unique=True)
+    prefix = CharField(max_length=16)
+    account = ForeignKeyField(Account, backref="codes", null=True, on_delete="SET NULL")
+    redeemed_at = BigIntegerField(null=True)
+    voided_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64"), Check("redeemed_at IS NULL OR voided_at IS NULL")]
+
+
 class AuditEntry(BaseModel):
     """What staff and operators changed: who, when, from where, before and after. Only ever inserted."""
 
@@ -749,6 +926,8 @@ MODELS: tuple[type[Any], ...] = (
     StaffRecoveryCode,
     Plan,
     Subscription,
+    SubscriptionPeriod,
+    OverageEntry,
     ApiKey,
     WebSession,
     Channel,
@@ -758,6 +937,8 @@ MODELS: tuple[type[Any], ...] = (
     CatalogVersion,
     EdgeProcess,
     Hold,
+    Allowance,
+    VisitorPoolDay,
     LedgerEntry,
     UsageLedger,
     PlatformUsage,
@@ -767,6 +948,9 @@ MODELS: tuple[type[Any], ...] = (
     MediaJob,
     MediaOutput,
     WebhookSecret,
+    Payment,
+    CodeBatch,
+    RedeemCode,
     AuditEntry,
     Conversation,
     Message,

@@ -181,6 +181,15 @@ class Settings:
     default_concurrency: int = _setting(
         5_000, "YOUT_DEFAULT_CONCURRENCY", _integer(1, 10**6), "Calls at once of an account whose plan sets none"
     )
+    visitor_pool_credits: int = _setting(
+        0,
+        "YOUT_VISITOR_POOL_CREDITS",
+        _integer(0, 10**15),
+        "Credits a day for all visitors without an account together, the most that they can cost; 0 lets none in",
+    )
+    visitor_daily_credits: int = _setting(
+        2_000, "YOUT_VISITOR_DAILY_CREDITS", _integer(1, 10**15), "Credits of that pool a day for each visitor"
+    )
     referer: str = _setting(
         "https://yout.chat",
         "YOUT_REFERER",

@@ -48,7 +48,7 @@ def _work(settings: Settings) -> None:
     broker = make_broker(settings.redis_url)
     billing.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    clock = Clock((*billing.PERIODIC, *rollup.PERIODIC), outages=LOST_CONNECTION)
+    clock = Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION)
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
     worker.start()
     clock.start()

@@ -1,20 +1,24 @@
-"""Billing that runs later: giving back the credits held for calls that nobody will finish."""
+"""Billing that runs later: giving back the credits held for calls that nobody will finish, and the credits of a new day."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import dramatiq
 
 from shared.clock import now_ms
-from shared.database import database, drop_connection
-from shared.ledger import sweep
+from shared.database import database, drop_connection, transaction
+from shared.ledger import VisitorTerms, renew_pool, sweep
+from shared.settings import Settings
 from workers.clock import Periodic
 
 log = logging.getLogger("yout.worker.billing")
 
 SWEEP_SECONDS = 10.0
 SWEEP_LIMIT_MS = 60_000
+POOL_SECONDS = 60.0
 
 
 def sweep_holds() -> None:
@@ -24,19 +28,30 @@ def sweep_holds() -> None:
         log.info("gave back the credits of %d abandoned holds", expired)
 
 
+def renew_visitor_pool(terms: VisitorTerms) -> None:
+    """Give visitors the credits of a new day, once, and let what is left of the former day's expire."""
+    with transaction():
+        renew_pool(terms, now_ms())
+
+
 def declare(broker: dramatiq.Broker) -> None:
     """Let `broker` run this module's actors for those who send them by name."""
     dramatiq.actor(actor_name="sweep_holds", broker=broker, time_limit=SWEEP_LIMIT_MS)(sweep_holds)
 
 
-def _sweep_on_the_beat() -> None:
+def periodic(settings: Settings) -> tuple[Periodic, ...]:
+    """What runs on the beat. It needs the database alone: money never waits for Redis."""
+    terms = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
+    return (
+        Periodic("the hold sweeper", SWEEP_SECONDS, partial(_on_the_beat, sweep_holds)),
+        Periodic("the visitors' pool", POOL_SECONDS, partial(_on_the_beat, partial(renew_visitor_pool, terms))),
+    )
+
+
+def _on_the_beat(work: Callable[[], None]) -> None:
     try:
-        sweep_holds()
+        work()
     except BaseException:
         drop_connection()
         raise
     database.close()
-
-
-# The sweeper needs the database alone: money never waits for Redis.
-PERIODIC = (Periodic("the hold sweeper", SWEEP_SECONDS, _sweep_on_the_beat),)

@@ -4,32 +4,42 @@
     settle(items)    turn holds into charges, release the rest    (after the calls, exactly once)
     sweep(now)       expire holds that nobody will settle         (any time, by compare-and-set)
     post(…)          grant, purchase, refund, adjustment, expiry
+    renew_pool(…)    the credits of a new day for visitors
 
 `reserve` and `settle` work on batches, so that an edge commits many calls at once. All of it is plain synchronous Peewee inside
 the caller's `shared.database.transaction()`, the same statements on SQLite and PostgreSQL. Rows are locked in one order, accounts
 by id and then holds, so that concurrent batches never deadlock.
 
-What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`.
+What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`; and beside
+the balance: `plan_credits = sum(their movements)`, and each allowance and overage holds what open holds took of it.
 """
 
+from shared.ledger.claims import Claim
+from shared.ledger.payers import OwnLimits
 from shared.ledger.posting import post
-from shared.ledger.reserve import Claim, OwnLimits, Reservation, Reserved, reserve
+from shared.ledger.reserve import Reservation, Reserved, reserve
 from shared.ledger.rows import batch_transaction, lock_in_order
 from shared.ledger.settle import Settled, Settlement, release, settle
 from shared.ledger.sweep import sweep
+from shared.ledger.visitors import NO_VISITORS, VisitorTerms, renew_pool
+from shared.ledger.visitors import standing as visitor_standing
 
 __all__ = [
+    "NO_VISITORS",
     "Claim",
     "OwnLimits",
     "Reservation",
     "Reserved",
     "Settled",
     "Settlement",
+    "VisitorTerms",
     "batch_transaction",
     "lock_in_order",
     "post",
     "release",
+    "renew_pool",
     "reserve",
     "settle",
     "sweep",
+    "visitor_standing",
 ]

@@ -26,7 +26,7 @@ class Report(NamedTuple):
 def verify(now: int) -> Report:
     """Check all accounts in one read of the database. Changes nothing."""
     with _snapshot():
-        problems = [*_balances(), *_chains(), *_helds(), *_stale(now), *_charges()]
+        problems = [*_balances(), *_chains(), *_helds(), *_stale(now), *_charges(), *_plan_parts(), *_meters()]
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
     return Report(counts[0], counts[1], open_holds, tuple(problems))
@@ -94,9 +94,57 @@ def _stale(now: int) -> list[str]:
 def _charges() -> list[str]:
     """Every charge has the usage row that explains it, to the credit (rows of a purged account are both gone)."""
     rows = execute(
-        "SELECT l.call, -l.amount, u.credits FROM ledger_entry l LEFT JOIN usage_ledger u"
-        " ON u.id = l.call AND u.account_id = l.account_id"
-        " WHERE l.kind = 'charge' AND l.call IS NOT NULL AND (u.credits IS NULL OR u.credits <> -l.amount) LIMIT ?",
+        "SELECT t.call, t.charged, u.credits FROM (SELECT call, account_id, sum(credits) AS charged, sum(beyond) AS beyond FROM"
+        " (SELECT call, account_id, -amount AS credits, 0 AS beyond FROM ledger_entry WHERE kind = 'charge'"
+        " UNION ALL SELECT call, account_id, amount, amount FROM overage_entry WHERE kind = 'charge') c"
+        " WHERE call IS NOT NULL GROUP BY call, account_id) t LEFT JOIN usage_ledger u"
+        " ON u.id = t.call AND u.account_id = t.account_id"
+        " WHERE u.credits IS NULL OR u.credits <> t.charged OR u.overage_credits <> t.beyond LIMIT ?",
         [SHOWN],
     )
     return [f"call {as_uuid(call)}: charged {charged}, its usage row says {credits}" for call, charged, credits in rows]
+
+
+def _plan_parts() -> list[str]:
+    """An account's plan credits are the sum of their movements, and every charge took them before it took others."""
+    sums = execute(
+        "SELECT a.id, a.plan_credits, coalesce(l.total, 0) FROM account a LEFT JOIN"
+        " (SELECT account_id, sum(plan_amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
+        " WHERE a.plan_credits <> coalesce(l.total, 0) LIMIT ?",
+        [SHOWN],
+    ).fetchall()
+    order = execute(
+        "SELECT account_id, seq, before FROM (SELECT account_id, seq, kind, amount, plan_amount,"
+        " sum(plan_amount) OVER (PARTITION BY account_id ORDER BY seq) - plan_amount AS before FROM ledger_entry) t"
+        " WHERE kind = 'charge' AND -plan_amount <> CASE WHEN before < -amount THEN before ELSE -amount END LIMIT ?",
+        [SHOWN],
+    )
+    return [
+        *(f"account {as_uuid(id)}: {plan} plan credits, but their movements sum to {total}" for id, plan, total in sums),
+        *(f"account {as_uuid(id)}: charge {seq} should have taken the {before} plan credits first" for id, seq, before in order),
+    ]
+
+
+def _meters() -> list[str]:
+    """What allowances and overage hold is what open holds took of them; what overage used is the sum of its entries."""
+    allowances = execute(
+        "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
+        " (SELECT account_id, allowance, sum(amount + overage) AS total FROM hold WHERE state = 'held' AND allowance IS NOT NULL"
+        " GROUP BY account_id, allowance) h ON h.account_id = w.account_id AND h.allowance = w.name"
+        " WHERE w.held <> coalesce(h.total, 0) LIMIT ?",
+        [SHOWN],
+    ).fetchall()
+    overages = execute(
+        "SELECT s.id, s.overage_held, coalesce(h.total, 0), s.overage_used, coalesce(e.total, 0) FROM subscription s"
+        " LEFT JOIN (SELECT subscription, sum(overage) AS total FROM hold WHERE state = 'held' AND subscription IS NOT NULL"
+        " GROUP BY subscription) h ON h.subscription = s.id"
+        " LEFT JOIN (SELECT subscription, sum(amount) AS total FROM overage_entry GROUP BY subscription) e"
+        " ON e.subscription = s.id"
+        " WHERE s.overage_held <> coalesce(h.total, 0) OR s.overage_used <> coalesce(e.total, 0) LIMIT ?",
+        [SHOWN],
+    )
+    return [
+        *(f"allowance {name}: {held} credits held, but its open holds sum to {total}" for name, held, total in allowances),
+        *(f"subscription {as_uuid(id)}: overage of {used} used and {held} held, but its entries sum to {spent} and its open holds"
+          f" to {open}" for id, held, open, used, spent in overages),
+    ]  # fmt: skip

@@ -1,42 +1,51 @@
-"""Reserve: check the key and take the hold, for a batch of calls in one transaction.
+"""Reserve: check who pays and take the hold, for a batch of calls in one transaction.
 
-The same statement that locks the pools reads the keys, so that a revoked key, a suspended account or an empty pool is seen by the
-very next call, on every edge process. Nothing here is served from a cache.
+A call is paid by the pool of an account, told by an API key or a web session, or by the visitors' pool. Beside the pool there may
+be an allowance that counts (a key's month, a visitor's day) and a subscription's overage that goes on where the pool ends.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.database import is_sqlite
-from shared.errors import AccessDenied, IdempotencyConflict, InsufficientCredits, InvalidKey, RequestRefused
-from shared.ledger.rows import AccountState, as_list, as_uuid, change_accounts, execute, insert
+from shared.errors import AccessDenied, DailyAllowanceExhausted, InsufficientCredits, InvalidKey, InvalidSession, RequestRefused
+from shared.ledger.allowances import (
+    Meter,
+    MeterId,
+    key_allowance,
+    read_allowances,
+    read_overages,
+    visitor_allowance,
+    write_meters,
+)
+from shared.ledger.claims import CLAIM_MS, Claim, Claimed, Claims, check_claim, read_claims, write_claims
+from shared.ledger.payers import OwnLimits, Payer, Payers, Pools, check_access, lock_payers
+from shared.ledger.rows import AccountState, Change, change_accounts, execute, insert
+from shared.ledger.visitors import LEAST_CREDITS, NO_VISITORS, POOL, VisitorTerms, open_pool
+from shared.periods import day_end, day_of, moment_text, month_end
 from shared.pricing import Quote, affordable_output
 
-CLAIM_MS = 24 * 3600 * 1000  # how long an Idempotency-Key is remembered
-
-
-class Claim(NamedTuple):
-    """An `Idempotency-Key` and the body it came with, as SHA-256 hex digests."""
-
-    key_digest: str
-    body_digest: str
+NO_METER = Meter(0)
 
 
 class Reservation(NamedTuple):
     """One call that asks for a hold. Times in milliseconds UTC.
 
-    `account` is the key's, where the caller knows it: for the order of locks alone (`lock_in_order`), never for the decision.
+    Exactly one of `digest` (of an API key), `session` (of a web session) and `visitor` (today's salted digest) says who pays.
+    `account` is the payer's, where the caller knows it: for the order of locks alone (`lock_in_order`), never for the
+    decision.
     """
 
     call: UUID
-    digest: str
     model: str
     quote: Quote
     expires_at: int
+    digest: str = ""
+    session: str = ""
+    visitor: str = ""
     edge_process: UUID | None = None
     address: str = ""
     claim: Claim | None = None
@@ -44,200 +53,228 @@ class Reservation(NamedTuple):
 
 
 class Reserved(NamedTuple):
-    """A hold that was taken: `amount` credits of `account`."""
+    """A hold that was taken: `amount` credits of `account`, its overage included. `api_key` is None without one."""
 
     account: UUID
-    api_key: UUID
+    api_key: UUID | None
     amount: int
     own_limits: OwnLimits
 
 
-class OwnLimits(NamedTuple):
-    """Rate limits as the rows have them, for the edge's limiter; None where a key or a plan sets none."""
-
-    key_rpm: int | None = None
-    key_tpm: int | None = None
-    key_concurrency: int | None = None
-    plan_rpm: int | None = None
-    plan_tpm: int | None = None
-    plan_concurrency: int | None = None
+class _Granted(NamedTuple):
+    ask: Reservation
+    taken: Reserved
+    claim: Claim | None = None
+    overage: int = 0
+    subscription: UUID | None = None
+    allowance: str | None = None
 
 
-class _Key(NamedTuple):
-    id: UUID
-    account: UUID
-    account_status: str
-    expires_at: int | None
-    revoked_at: int | None
-    allowed_models: list[str] | None
-    allowed_ips: list[str] | None
-    plan_models: list[str] | None
-    limits: OwnLimits
+class _Books(NamedTuple):
+    """All that a batch decides by, read once under the locks, changed by each decision."""
+
+    keys: Payers
+    sessions: Payers
+    pools: Pools
+    claims: Claims
+    meters: dict[MeterId, Meter]
+    free_models: frozenset[str]
+    visitors: VisitorTerms
+    now: int
+
+    def payer(self, ask: Reservation) -> Payer:
+        """Raises `InvalidKey`, `InvalidSession`."""
+        payer = self.sessions.get(ask.session) if ask.session else self.keys.get(ask.digest)
+        if payer is None or not payer.usable(self.now):
+            raise InvalidSession if ask.session else InvalidKey
+        return payer
 
 
-def reserve(asks: Sequence[Reservation], now: int) -> list[Reserved | RequestRefused]:
+def reserve(asks: Sequence[Reservation], now: int, visitors: VisitorTerms = NO_VISITORS) -> list[Reserved | RequestRefused]:
     """Decide every ask, in order, and write the holds of those that may go on.
 
     Gives for each ask `Reserved`, or the error that its caller should see (not raised: one caller's error is not its
     neighbours'). Run inside a transaction.
     """
-    keys, pools = _lock_keys(asks)
-    claims = _read_claims(asks, keys)
+    books = _open_books(asks, now, visitors)
+    meters = dict(books.meters)
     results: list[Reserved | RequestRefused] = []
-    granted: list[tuple[Reservation, Reserved]] = []
+    granted: list[_Granted] = []
     for ask in asks:
         try:
-            reserved = _decide(ask, keys.get(ask.digest), pools, claims, now)
+            one = _decide_visitor(ask, books) if ask.visitor else _decide(ask, books)
         except RequestRefused as refusal:
             results.append(refusal)
         else:
-            results.append(reserved)
-            granted.append((ask, reserved))
+            results.append(one.taken)
+            granted.append(one)
     _write(granted, now)
+    write_meters(meters, books.meters)
     return results
 
 
-def _lock_keys(asks: Sequence[Reservation]) -> tuple[dict[str, _Key], dict[UUID, AccountState]]:
-    digests = sorted({ask.digest for ask in asks})
-    lock = "" if is_sqlite() else " FOR UPDATE OF a"
-    rows = execute(
-        "SELECT k.digest, k.id, a.id, a.status, k.expires_at, k.revoked_at, k.allowed_models, k.allowed_ips, p.allowed_models,"
-        " a.balance, a.held, a.ledger_seq, k.rpm, k.tpm, k.concurrency, p.rpm, p.tpm, p.concurrency"
-        " FROM api_key k JOIN account a ON a.id = k.account_id"
-        " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
-        f" WHERE k.digest IN ? ORDER BY a.id{lock}",
-        [digests],
+def _open_books(asks: Sequence[Reservation], now: int, visitors: VisitorTerms) -> _Books:
+    for ask in asks:
+        if bool(ask.digest) + bool(ask.session) + bool(ask.visitor) != 1:
+            raise ValueError(f"call {ask.call} must be paid by a key, a session or a visitor")
+    keys, sessions, pools = lock_payers(
+        sorted({ask.digest for ask in asks if ask.digest}), sorted({ask.session for ask in asks if ask.session})
     )
-    keys, pools = {}, {}
-    for digest, key, account, status, expires, revoked, models, ips, plan_models, balance, held, seq, *limits in rows:
-        account = as_uuid(account)
-        keys[digest] = _Key(
-            *(as_uuid(key), account, status, expires, revoked, as_list(models), as_list(ips), as_list(plan_models)),
-            OwnLimits(*limits),
+    meters, free_models = {}, frozenset[str]()
+    visits = [ask for ask in asks if ask.visitor]
+    if visits and visitors.pool_credits:
+        pool = open_pool(visitors, now)
+        if pool is not None:
+            pools[POOL] = pool
+        names = {(POOL, visitor_allowance(ask.visitor, now)) for ask in visits}
+        rows = execute("SELECT id FROM model WHERE id IN ? AND is_free", [sorted({ask.model for ask in visits})])
+        meters.update(dict.fromkeys(names, NO_METER) | read_allowances(names)())
+        free_models = frozenset(id for (id,) in rows)
+    books = _Books(keys, sessions, pools, {}, meters, free_models, visitors, now)
+    _read_meters([ask for ask in asks if not ask.visitor], books)
+    books.claims.update(read_claims(_claims(asks, books)))
+    return books
+
+
+def _read_meters(asks: Sequence[Reservation], books: _Books) -> None:
+    """Read the allowances of keys that have a limit, and the overage of accounts whose pool may be too small for this batch.
+
+    Most batches have none: then nothing is read.
+    """
+    limited: set[MeterId] = set()
+    overdrawn: set[MeterId] = set()
+    wanted: defaultdict[UUID, int] = defaultdict(int)
+    for ask in asks:
+        payer = books.sessions.get(ask.session) if ask.session else books.keys.get(ask.digest)
+        if payer is None:
+            continue
+        if payer.monthly_limit is not None and payer.api_key is not None:
+            limited.add((payer.account, key_allowance(payer.api_key, books.now)))
+        if payer.overage is not None:
+            wanted[payer.account] += ask.quote.bound
+            if wanted[payer.account] > books.pools[payer.account].free:
+                overdrawn.add((payer.account, payer.overage))
+    if limited or overdrawn:
+        read_limited, read_overdrawn = read_allowances(limited), read_overages(overdrawn)
+        books.meters.update(dict.fromkeys(limited | overdrawn, NO_METER) | read_limited() | read_overdrawn())
+
+
+def _claims(asks: Sequence[Reservation], books: _Books) -> list[tuple[UUID, Claim]]:
+    found = []
+    for ask in asks:
+        if ask.claim is None:
+            continue
+        if ask.visitor:
+            found.append((POOL, ask.claim.of_visitor(ask.visitor)))
+        else:
+            payer = books.sessions.get(ask.session) if ask.session else books.keys.get(ask.digest)
+            if payer is not None:
+                found.append((payer.account, ask.claim))
+    return found
+
+
+def _decide(ask: Reservation, books: _Books) -> _Granted:
+    """Take the hold in `books`, or raise what the caller should see."""
+    payer = books.payer(ask)
+    check_access(payer, ask.model, ask.address)
+    account, pool = payer.account, books.pools[payer.account]
+    if ask.claim is not None:
+        check_claim(ask.claim, books.claims.get((account, ask.claim.key_digest)), books.now)
+    overage = books.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
+    amount = _hold_amount(ask.quote, pool, overage)
+    allowance = None
+    if payer.monthly_limit is not None and payer.api_key is not None:
+        allowance = key_allowance(payer.api_key, books.now)
+        meter = books.meters[account, allowance].allow(payer.monthly_limit)
+        amount = min(amount, meter.free)
+        if amount < ask.quote.bound and amount < ask.quote.minimum:
+            raise _key_limit_reached(ask.quote, pool, meter, payer.monthly_limit, books.now)
+        books.meters[account, allowance] = meter.take(amount)
+    beyond = max(0, amount - pool.free)
+    if beyond and payer.overage is not None:
+        books.meters[account, payer.overage] = overage.take(beyond)
+    books.pools[account] = pool._replace(held=pool.held + amount - beyond)
+    if ask.claim is not None:
+        books.claims[account, ask.claim.key_digest] = _running(ask, ask.claim, books.now)
+    taken = Reserved(account, payer.api_key, amount, payer.limits)
+    return _Granted(ask, taken, ask.claim, beyond, payer.overage if beyond else None, allowance)
+
+
+def _decide_visitor(ask: Reservation, books: _Books) -> _Granted:
+    """As `_decide`, of the visitors' pool. A call takes `LEAST_CREDITS` at least, whatever its price."""
+    pool = books.pools.get(POOL)
+    if pool is None:
+        raise InvalidSession
+    if ask.model not in books.free_models:
+        raise AccessDenied(f"The model '{ask.model}' needs an account. Sign in, or send an API key.", "model_not_allowed")
+    claim = ask.claim.of_visitor(ask.visitor) if ask.claim is not None else None
+    if claim is not None:
+        check_claim(claim, books.claims.get((POOL, claim.key_digest)), books.now)
+    bound, minimum = max(ask.quote.bound, LEAST_CREDITS), max(ask.quote.minimum, LEAST_CREDITS)
+    if ask.quote.cap is not None and minimum > ask.quote.cap:
+        raise InsufficientCredits(
+            required=minimum,
+            balance=ask.quote.cap,
+            message=f"This call needs at least {minimum} credits, and its x-yout-max-credits allows {ask.quote.cap}.",
         )
-        pools[account] = AccountState(balance, held, seq)
-    return keys, pools
+    allowance = visitor_allowance(ask.visitor, books.now)
+    meter = books.meters[POOL, allowance].allow(books.visitors.daily_credits)
+    amount = min(bound, pool.free, meter.free)
+    if amount < minimum:
+        whose = "Your daily allowance" if meter.free < minimum else "Today's credits for visitors"
+        raise DailyAllowanceExhausted(whose, day_end(day_of(books.now)), books.now)
+    books.meters[POOL, allowance] = meter.take(amount)
+    books.pools[POOL] = pool._replace(held=pool.held + amount)
+    if claim is not None:
+        books.claims[POOL, claim.key_digest] = _running(ask, claim, books.now)
+    return _Granted(ask, Reserved(POOL, None, amount, OwnLimits()), claim, allowance=allowance)
 
 
-def _decide(
-    ask: Reservation, key: _Key | None, pools: dict[UUID, AccountState], claims: dict[tuple[UUID, str], _Claimed], now: int
-) -> Reserved:
-    """Take the hold in `pools` (and the claim in `claims`), or raise what the caller should see."""
-    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-        raise InvalidKey
-    _check_access(ask, key)
-    if ask.claim is not None:
-        _check_claim(ask.claim, claims.get((key.account, ask.claim.key_digest)), now)
-    pool = pools[key.account]
-    amount = _hold_amount(ask.quote, pool)
-    pools[key.account] = pool._replace(held=pool.held + amount)
-    if ask.claim is not None:
-        claims[key.account, ask.claim.key_digest] = _Claimed(ask.claim.body_digest, ask.call, "running", 0, now + CLAIM_MS)
-    return Reserved(key.account, key.id, amount, key.limits)
+def _running(ask: Reservation, claim: Claim, now: int) -> Claimed:
+    return Claimed(claim.body_digest, ask.call, "running", 0, now + CLAIM_MS)
 
 
-def _check_access(ask: Reservation, key: _Key) -> None:
-    if key.account_status != "active":
-        raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
-    if key.allowed_ips is not None and not address_allowed(ask.address, key.allowed_ips):
-        raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
-    if key.allowed_models is not None and ask.model not in key.allowed_models:
-        raise AccessDenied(f"This key may not use the model '{ask.model}'.", "model_not_allowed")
-    if key.plan_models is not None and ask.model not in key.plan_models:
-        raise AccessDenied(f"Your plan does not include the model '{ask.model}'.", "plan_required")
-
-
-def address_allowed(address: str, allowed: Sequence[str]) -> bool:
-    """Whether `address` lies in one of the `allowed` addresses and networks."""
-    try:
-        caller = ip_address(address)
-    except ValueError:
-        return False
-    return any(caller in ip_network(network, strict=False) for network in allowed)
-
-
-def _hold_amount(quote: Quote, pool: AccountState) -> int:
-    """The bound, or the whole free pool where that is less but still covers the quote's minimum."""
-    if pool.free >= quote.bound:
+def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
+    """The bound, or all that is free where that is less but still covers the quote's minimum."""
+    free = pool.free + overage.free
+    if free >= quote.bound:
         return quote.bound
-    if pool.free >= quote.minimum:
-        return pool.free
+    if free >= quote.minimum:
+        return free
     raise InsufficientCredits(
-        required=quote.minimum, balance=pool.balance, held=pool.held, max_tokens_affordable=affordable_output(quote, pool.free)
+        required=quote.minimum, balance=pool.balance, held=pool.held, max_tokens_affordable=affordable_output(quote, free)
     )
 
 
-class _Claimed(NamedTuple):
-    body_digest: str
-    call: UUID
-    state: str
-    credits: int
-    expires_at: int
-
-
-def _read_claims(asks: Sequence[Reservation], keys: dict[str, _Key]) -> dict[tuple[UUID, str], _Claimed]:
-    wanted = {(keys[ask.digest].account, ask.claim.key_digest) for ask in asks if ask.claim and ask.digest in keys}
-    if not wanted:
-        return {}
-    accounts = sorted({account for account, _ in wanted})
-    digests = sorted({digest for _, digest in wanted})
-    rows = execute(
-        "SELECT account_id, key_digest, body_digest, call, state, credits, expires_at FROM idempotency_claim"
-        " WHERE account_id IN ? AND key_digest IN ?",
-        [accounts, digests],
+def _key_limit_reached(quote: Quote, pool: AccountState, meter: Meter, limit: int, now: int) -> InsufficientCredits:
+    return InsufficientCredits(
+        required=quote.minimum,
+        balance=pool.balance,
+        max_tokens_affordable=affordable_output(quote, meter.free),
+        message=f"This call needs at least {quote.minimum} credits. The key's own limit is {limit} a month, of which {meter.free}"
+        f" are free until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
     )
-    return {
-        (as_uuid(account), key_digest): _Claimed(body_digest, as_uuid(call), state, credits, expires)
-        for account, key_digest, body_digest, call, state, credits, expires in rows
-    }
 
 
-def _check_claim(claim: Claim, claimed: _Claimed | None, now: int) -> None:
-    if claimed is None or claimed.expires_at <= now:
-        return
-    if claimed.body_digest != claim.body_digest:
-        raise IdempotencyConflict("key_reused")
-    if claimed.state == "running":
-        raise IdempotencyConflict("in_progress", claimed.call)
-    raise IdempotencyConflict("key_used", claimed.call, claimed.credits)
+_COLUMNS = ("id", "account_id", "api_key_id", "edge_process", "model", "price", "amount", "state", "created_at", "expires_at")
+_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance")
 
 
-_HOLD_COLUMNS = (
-    "id",
-    "account_id",
-    "api_key_id",
-    "edge_process",
-    "model",
-    "price",
-    "amount",
-    "state",
-    "created_at",
-    "expires_at",
-)
-_CLAIM_COLUMNS = ("account_id", "key_digest", "body_digest", "call", "state", "credits", "created_at", "expires_at")
-
-
-def _write(granted: Sequence[tuple[Reservation, Reserved]], now: int) -> None:
-    changes: dict[UUID, tuple[int, int, int]] = {}
-    for _, taken in granted:
-        changes[taken.account] = (0, changes.get(taken.account, (0, 0, 0))[1] + taken.amount, 0)
+def _write(granted: Sequence[_Granted], now: int) -> None:
+    changes: dict[UUID, Change] = {}
+    plain, special = [], []
+    for ask, taken, _, overage, subscription, allowance in granted:
+        amount = taken.amount - overage
+        changes[taken.account] = (0, changes.get(taken.account, (0, 0, 0, 0))[1] + amount, 0, 0)
+        row = (
+            *(ask.call, taken.account, taken.api_key, ask.edge_process, ask.model, ask.quote.price.id),
+            *(amount, "held", now, ask.expires_at),
+        )
+        if overage or allowance is not None:
+            special.append((*row, overage, subscription, allowance))
+        else:
+            plain.append(row)
     change_accounts(changes)
-    insert(
-        "hold",
-        _HOLD_COLUMNS,
-        [
-            (
-                *(ask.call, taken.account, taken.api_key, ask.edge_process, ask.model, ask.quote.price.id),
-                *(taken.amount, "held", now, ask.expires_at),
-            )
-            for ask, taken in granted
-        ],
-    )
-    claims = [(ask.call, taken.account, ask.claim) for ask, taken in granted if ask.claim is not None]
-    for _, account, claim in claims:  # an expired claim makes room for the new one
-        execute("DELETE FROM idempotency_claim WHERE account_id = ? AND key_digest = ?", [account, claim.key_digest])
-    insert(
-        "idempotency_claim",
-        _CLAIM_COLUMNS,
-        [(account, claim[0], claim[1], call, "running", 0, now, now + CLAIM_MS) for call, account, claim in claims],
-    )
+    insert("hold", _COLUMNS, plain)
+    insert("hold", _SPECIAL, special)
+    write_claims([(one.ask.call, one.taken.account, one.claim) for one in granted if one.claim is not None], now)

@@ -25,6 +25,7 @@ class AccountState(NamedTuple):
     balance: int
     held: int
     ledger_seq: int
+    plan_credits: int = 0
 
     @property
     def free(self) -> int:
@@ -101,13 +102,16 @@ _ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = 
 )
 
 
-def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Insert `rows` in one statement; nothing when there are none. `columns` must be in `_TYPES`, or hold whole numbers."""
+def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
+    """Insert `rows` in one statement; nothing when there are none. `columns` must be in `_TYPES`, or hold whole numbers.
+
+    `conflict` says what happens to a row whose key exists (`ON CONFLICT …`).
+    """
     if not rows:
         return
     names = ", ".join(f'"{column}"' for column in columns)
     source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
-    database.execute_sql(f"INSERT INTO {table} ({names}) {source}", values)
+    database.execute_sql(f"INSERT INTO {table} ({names}) {source} {conflict}", values)
 
 
 def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
@@ -131,8 +135,10 @@ def _postgres_values(types: tuple[str, ...]) -> str:
 # PostgreSQL's types of the columns that are inserted and hold no whole number.
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
+    **dict.fromkeys(("subscription", "plan"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
     **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
+    **dict.fromkeys(("name", "allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
 }
 
@@ -151,8 +157,10 @@ def as_list(value: Any) -> list[str] | None:
 def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:
     """Lock accounts, in order of their id; the result reads them. Unknown ones are left out."""
     lock = "" if is_sqlite() else " FOR UPDATE"  # SQLite has locked the whole file by BEGIN IMMEDIATE
-    cursor = execute(f"SELECT id, balance, held, ledger_seq FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))])
-    return lambda: {as_uuid(id): AccountState(balance, held, seq) for id, balance, held, seq in cursor}
+    cursor = execute(
+        f"SELECT id, balance, held, ledger_seq, plan_credits FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))]
+    )
+    return lambda: {as_uuid(id): AccountState(*numbers) for id, *numbers in cursor}
 
 
 def lock_in_order(ids: Iterable[UUID]) -> None:
@@ -166,8 +174,11 @@ def lock_in_order(ids: Iterable[UUID]) -> None:
         lock_accounts(wanted)
 
 
-def change_accounts(changes: dict[UUID, tuple[int, int, int]]) -> None:
-    """Add `(balance, held, ledger_seq)` differences to locked accounts, all in one statement.
+Change = tuple[int, int, int, int]  # differences of balance, held, ledger_seq and plan_credits
+
+
+def change_accounts(changes: dict[UUID, Change]) -> None:
+    """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts, all in one statement.
 
     The table's CHECK constraints are the last guard: a wrong difference fails the batch, it never overdraws.
     """
@@ -175,10 +186,21 @@ def change_accounts(changes: dict[UUID, tuple[int, int, int]]) -> None:
         return
     source, values = _source(_CHANGE_TYPES, [(id, *difference) for id, difference in sorted(changes.items())])
     database.execute_sql(
-        "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4"
-        f" FROM ({source}) AS v WHERE account.id = v.column1",
+        "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4,"
+        f" plan_credits = plan_credits + v.column5 FROM ({source}) AS v WHERE account.id = v.column1",
         values,
     )
 
 
-_CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint")
+_CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint", "bigint")
+
+
+def add_change(changes: dict[UUID, Change], account: UUID, before: AccountState, after: AccountState) -> None:
+    """Add what lies between two states of an account to its differences."""
+    balance, held, seq, plan = changes.get(account, (0, 0, 0, 0))
+    changes[account] = (
+        balance + after.balance - before.balance,
+        held + after.held - before.held,
+        seq + after.ledger_seq - before.ledger_seq,
+        plan + after.plan_credits - before.plan_credits,
+    )

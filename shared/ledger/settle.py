@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.ledger.rows import AccountState, as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.clock import new_id
+from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
+from shared.ledger.rows import AccountState, Change, add_change, as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
@@ -57,6 +60,7 @@ class Settlement(NamedTuple):
 class Settled(NamedTuple):
     """What a settlement did: `credits` charged, the `balance` after it, and what the call cost above that (`overrun`).
 
+    `overage` of the credits went beyond the pool. A visitor's balance is what is left of the day's allowance, not of the pool.
     `fresh` is false when the call had been settled before, or has no hold: then nothing was changed, and `credits` is what it was
     charged the first time.
     """
@@ -65,39 +69,64 @@ class Settled(NamedTuple):
     balance: int
     overrun: int = 0
     fresh: bool = True
+    overage: int = 0
+
+
+class _Hold(NamedTuple):
+    """A hold as its row has it: `amount` of the pool, and, where it is not a plain one, what else it took."""
+
+    amount: int = 0
+    state: str = "none"
+    special: bool = False
+
+
+class _Extra(NamedTuple):
+    """What a hold took beside the pool: credits of a subscription's `overage`, and its whole sum of an `allowance`."""
+
+    overage: int
+    subscription: UUID | None
+    allowance: str | None
+
+
+CallId = tuple[UUID, UUID]  # a call and its account
 
 
 def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     """Settle every item, in order. Run inside a transaction; raises only what the database raises."""
     read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
     pools, holds = read_pools(), read_holds()
-    changes: dict[UUID, tuple[int, int, int]] = {}
+    extras, meters = _read_extras(holds)
+    read = dict(meters)
+    changes: dict[UUID, Change] = {}
     entries, results, late = [], [], []
     charged = _read_charges(items, holds)
     for item in items:
-        amount, state = holds.get((item.call, item.account), (0, "none"))
-        pool = pools.get(item.account, AccountState(0, 0, 0))
-        if state not in ("held", "expired"):
-            results.append(Settled(charged.get((item.call, item.account), 0), pool.balance, fresh=False))
+        id = item.call, item.account
+        hold = holds.get(id, _NO_HOLD)
+        pool = pools.get(item.account, _NO_POOL)
+        if hold.state not in ("held", "expired"):
+            results.append(Settled(charged.get(id, 0), pool.balance, fresh=False))
             continue
-        if state == "expired" and item.status:
+        if hold.state == "expired" and item.status:
             late.append(item)
-        settled, after = _charge(item, pool, amount if state == "held" else 0)
-        holds[item.call, item.account] = (amount, "closed")
-        charged[item.call, item.account] = settled.credits
+        settled, after = _charge_special(item, pool, hold, extras[id], meters) if hold.special else _charge(item, pool, hold)
+        holds[id] = _CLOSED
+        charged[id] = settled.credits
         pools[item.account] = after
-        balance, held, seq = changes.get(item.account, (0, 0, 0))
-        changes[item.account] = (
-            balance + after.balance - pool.balance,
-            held + after.held - pool.held,
-            seq + after.ledger_seq - pool.ledger_seq,
-        )
-        if settled.credits:
-            entries.append((item.account, after.ledger_seq, "charge", -settled.credits, after.balance, item.call, now))
+        add_change(changes, item.account, pool, after)
+        if after.ledger_seq != pool.ledger_seq:
+            amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
+            entries.append((item.account, after.ledger_seq, "charge", amount, after.balance, item.call, now, plan))
         results.append(settled)
     _forget_expiry(late)
     _write(items, results, changes, entries, now)
+    write_meters(read, meters)
+    _write_overage(items, results, extras, now)
     return results
+
+
+_NO_POOL = AccountState(0, 0, 0)
+_NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
 def release(calls: Sequence[UUID], now: int) -> None:
@@ -107,34 +136,104 @@ def release(calls: Sequence[UUID], now: int) -> None:
         settle([Settlement(as_uuid(call), as_uuid(account), 0, claimed=True) for call, account in rows], now)
 
 
-def _charge(item: Settlement, pool: AccountState, amount: int) -> tuple[Settled, AccountState]:
-    """Charge `item` against its own hold of `amount` and, above that, against what is free; never more."""
+def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
+    """Charge `item` against its own hold and, above that, against what is free; never more."""
+    amount = hold.amount if hold.state == "held" else 0
     most = amount + pool.free
     if item.cap is not None:
         most = min(most, item.cap)
     credits = min(item.cost, most)
-    after = AccountState(pool.balance - credits, pool.held - amount, pool.ledger_seq + (1 if credits else 0))
+    after = _after(pool, amount, credits)
     return Settled(credits, after.balance, item.cost - credits), after
 
 
-def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[tuple[UUID, UUID], tuple[int, str]]]:
+def _after(pool: AccountState, released: int, credits: int) -> AccountState:
+    """The pool with a hold released and a charge taken, plan credits first."""
+    plan = min(pool.plan_credits, credits)
+    return AccountState(
+        pool.balance - credits, pool.held - released, pool.ledger_seq + (1 if credits else 0), pool.plan_credits - plan
+    )
+
+
+def _charge_special(
+    item: Settlement, pool: AccountState, hold: _Hold, extra: _Extra, meters: dict[MeterId, Meter]
+) -> tuple[Settled, AccountState]:
+    """As `_charge`, for a hold that an allowance counts or that reaches into overage: the pool first, then what it took of those.
+
+    Of a hold that was swept nothing is held any more: what is free now must do, and no more than the hold was.
+    """
+    visitor, running = item.account == POOL, hold.state == "held"
+    cost, whole = item.cost, hold.amount + extra.overage
+    if visitor and item.usage.total_tokens:
+        cost = max(cost, LEAST_CREDITS)
+    amount = hold.amount if running else 0
+    overage = extra.overage
+    if extra.subscription is not None:
+        meter = meters[item.account, extra.subscription]
+        overage = overage if running else min(overage, meter.free)
+    most = amount + pool.free + overage
+    if visitor:
+        most = min(most, whole)
+    if extra.allowance is not None:
+        allowance = meters[item.account, extra.allowance]
+        most = min(most, allowance.free + (whole if running else 0))
+    if item.cap is not None:
+        most = min(most, item.cap)
+    credits = min(cost, most)
+    beyond = max(0, credits - amount - pool.free)
+    if extra.subscription is not None:
+        meters[item.account, extra.subscription] = meter.settle(extra.overage if running else 0, beyond)
+    after = _after(pool, amount, credits - beyond)
+    balance = after.balance
+    if extra.allowance is not None:
+        allowance = allowance.settle(whole if running else 0, credits)
+        meters[item.account, extra.allowance] = allowance
+        balance = allowance.allowed - allowance.used if visitor else balance
+    return Settled(credits, balance, cost - credits, overage=beyond), after
+
+
+def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]]:
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
-    cursor = execute("SELECT id, account_id, amount, state FROM hold WHERE id IN ? AND account_id IN ?", [calls, accounts])
-    return lambda: {(as_uuid(id), as_uuid(account)): (amount, state) for id, account, amount, state in cursor}
+    cursor = execute(
+        "SELECT id, account_id, amount, state, allowance IS NOT NULL OR overage > 0 FROM hold WHERE id IN ? AND account_id IN ?",
+        [calls, accounts],
+    )
+    return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}
 
 
-def _read_charges(items: Sequence[Settlement], holds: dict[tuple[UUID, UUID], tuple[int, str]]) -> dict[tuple[UUID, UUID], int]:
+def _read_extras(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _Extra], dict[MeterId, Meter]]:
+    """What the special ones among `holds` took beside the pool, and the meters that count it; mostly there are none."""
+    special = [id for id, hold in holds.items() if hold.special]
+    if not special:
+        return {}, {}
+    rows = execute(
+        "SELECT id, account_id, overage, subscription, allowance FROM hold WHERE id IN ? AND account_id IN ?",
+        [[call for call, _ in special], sorted({account for _, account in special})],
+    )
+    extras = {
+        (as_uuid(id), as_uuid(account)): _Extra(overage, as_uuid(subscription) if subscription else None, allowance)
+        for id, account, overage, subscription, allowance in rows
+    }
+    read_allowed = read_allowances({(id[1], extra.allowance) for id, extra in extras.items() if extra.allowance})
+    read_overdrawn = read_overages({(id[1], extra.subscription) for id, extra in extras.items() if extra.subscription})
+    return extras, read_allowed() | read_overdrawn()
+
+
+def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> dict[CallId, int]:
     """What calls that were settled before were charged then: their commit may have got no answer."""
-    again = [item for item in items if holds.get((item.call, item.account), (0, "none"))[1] == "settled"]
+    again = [item for item in items if holds.get((item.call, item.account), _NO_HOLD).state == "settled"]
     if not again:
         return {}
-    accounts = sorted({item.account for item in again})
+    which = [sorted({item.account for item in again}), [item.call for item in again]]
     rows = execute(
-        "SELECT call, account_id, -amount FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'",
-        [accounts, [item.call for item in again]],
+        "SELECT call, account_id, sum(credits) FROM"
+        " (SELECT call, account_id, -amount AS credits FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'"
+        " UNION ALL SELECT call, account_id, amount FROM overage_entry WHERE account_id IN ? AND call IN ?) t"
+        " GROUP BY call, account_id",
+        [*which, *which],
     )
-    return {(as_uuid(call), as_uuid(account)): credits for call, account, credits in rows}
+    return {(as_uuid(call), as_uuid(account)): int(credits) for call, account, credits in rows}
 
 
 def _forget_expiry(late: Sequence[Settlement]) -> None:
@@ -146,30 +245,31 @@ def _forget_expiry(late: Sequence[Settlement]) -> None:
         )
 
 
-_ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at")
+_ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount")
 _USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at"),
 )
-_ALL_COLUMNS = (*_USAGE_COLUMNS, "cache_write_tokens", *Rare._fields)
+_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", *Rare._fields)
+_OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
 
 def _write(
     items: Sequence[Settlement],
     results: Sequence[Settled],
-    changes: dict[UUID, tuple[int, int, int]],
-    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int]],
+    changes: dict[UUID, Change],
+    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int, int]],
     now: int,
 ) -> None:
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.fresh]
     _close_holds([item for item, settled in fresh if settled.credits], "settled", now)
     _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
     change_accounts(changes)
-    insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", entry[6]) for entry in entries])
+    insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
     told = [(item, settled) for item, settled in fresh if item.status]
-    if any(item.rare is not None or item.usage.cache_write_tokens for item, _ in told):
-        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item) for item, settled in told])
+    if any(item.rare is not None or item.usage.cache_write_tokens or settled.overage for item, settled in told):
+        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in told])
     else:
         insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in told])
     _close_claims([(item, settled) for item, settled in fresh if item.claimed])
@@ -195,8 +295,17 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     )
 
 
-def _rare_row(item: Settlement) -> tuple[object, ...]:
-    return (item.usage.cache_write_tokens, *(item.rare or Rare()))
+def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
+    return (settled.overage, item.usage.cache_write_tokens, *(item.rare or Rare()))
+
+
+def _write_overage(items: Sequence[Settlement], results: Sequence[Settled], extras: dict[CallId, _Extra], now: int) -> None:
+    rows = [
+        (new_id(), item.account, extras[item.call, item.account].subscription, "charge", settled.overage, item.call, now)
+        for item, settled in zip(items, results, strict=True)
+        if settled.overage
+    ]
+    insert("overage_entry", _OVERAGE_COLUMNS, rows)
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:

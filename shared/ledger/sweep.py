@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from shared.database import transaction
+from shared.ledger.allowances import MeterId, read_allowances, read_overages, write_meters
 from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.periods import day_of
 
 HEARTBEAT_MS = 5_000  # how often a running edge process says so
 SILENT_MS = 30_000  # an edge process that has been silent for longer is dead
@@ -21,6 +23,7 @@ ABANDONED = (
     "hold h LEFT JOIN edge_process e ON e.id = h.edge_process WHERE h.state = 'held' AND (h.expires_at < ?"
     " OR (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?)))"
 )
+KEEP_VISITOR_DAYS = 8  # longer than a closed hold, which a late settlement may find
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 
 
@@ -51,15 +54,29 @@ def _expire_batch(now: int) -> tuple[int, int]:
     lock_accounts(accounts)()
     taken = execute(
         "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
-        " RETURNING id, account_id, api_key_id, model, price, amount, created_at",
+        " RETURNING id, account_id, api_key_id, model, price, amount, created_at, overage, subscription, allowance",
         [now, calls, accounts],
     ).fetchall()
     released: dict[UUID, int] = defaultdict(int)
     for row in taken:
         released[as_uuid(row[1])] += row[5]
-    change_accounts({account: (0, -amount, 0) for account, amount in released.items()})
-    _record(taken, now)
+    change_accounts({account: (0, -amount, 0, 0) for account, amount in released.items()})
+    _release_meters(taken)
+    _record([row[:7] for row in taken], now)
     return len(rows), len(taken)
+
+
+def _release_meters(taken: list[tuple[Any, ...]]) -> None:
+    """Give back what the holds took of allowances and overage."""
+    held: dict[MeterId, int] = defaultdict(int)
+    for _, account, *_, amount, _, overage, subscription, allowance in taken:
+        if subscription is not None:
+            held[as_uuid(account), as_uuid(subscription)] += overage
+        if allowance is not None:
+            held[as_uuid(account), allowance] += amount + overage
+    read_allowed = read_allowances([id for id in held if isinstance(id[1], str)])
+    read = read_allowed() | read_overages([id for id in held if not isinstance(id[1], str)])()
+    write_meters(read, {id: meter.settle(held[id], 0) for id, meter in read.items()})
 
 
 _COLUMNS = (
@@ -86,9 +103,11 @@ def _record(taken: list[tuple[Any, ...]], now: int) -> None:
 
 
 def _forget(now: int) -> None:
-    """Drop old closed holds, expired idempotency claims, and edge processes that are long dead and hold nothing."""
+    """Drop old closed holds, expired idempotency claims, visitors of former days, and edge processes that are long dead and
+    hold nothing."""
     execute("DELETE FROM hold WHERE state <> 'held' AND closed_at < ?", [now - KEEP_CLOSED_HOLDS_MS])
     execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
+    execute("DELETE FROM allowance WHERE kind = 'visitor' AND period < ? AND held = 0", [day_of(now) - KEEP_VISITOR_DAYS])
     execute(
         "DELETE FROM edge_process WHERE seen_at < ?"
         " AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.edge_process = edge_process.id AND h.state = 'held')",

@@ -10,6 +10,7 @@ import peewee
 from shared import ledger
 from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
+from shared.ledger.visitors import POOL
 from shared.models import Account, LedgerEntry
 from shared.operations.audit import Origin, record
 from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_email, check_text, check_whole
@@ -32,6 +33,12 @@ def find_account(email_or_id: str | UUID) -> Account:
     if account is None:
         raise NotFound(f"No account {str(email_or_id)!r}; `yout account create EMAIL` makes one.")
     return account
+
+
+def refuse_pool(account: Account) -> None:
+    """Raise `InvalidInput` for the visitors' pool, which is no customer: only its own renewal and calls move its credits."""
+    if account.id == POOL:
+        raise InvalidInput("This is the visitors' pool, not a customer's account; YOUT_VISITOR_POOL_CREDITS is its size.")
 
 
 def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
@@ -62,6 +69,7 @@ def grant_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: 
     reason = check_text("reason", reason, 500)
     with transaction():
         found = find_account(email_or_id)
+        refuse_pool(found)
         kind = "grant" if credits > 0 else "adjustment"
         entry = ledger.post(found.id, kind, credits, actor=actor, reason=reason)
         account = Account.get_by_id(found.id)

@@ -12,7 +12,7 @@ from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
 from shared.keys import new_key
 from shared.models import AIModel, ApiKey
-from shared.operations.accounts import find_account
+from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
 from shared.operations.validation import check_text, check_whole
 
@@ -56,6 +56,7 @@ def create_key(
     fresh = new_key()
     with transaction():
         account = find_account(email_or_id)
+        refuse_pool(account)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed; a key of it would be refused.")
         row = ApiKey.create(

@@ -113,7 +113,7 @@ def test_a_caller_who_leaves_during_an_outage_pays_for_what_was_delivered_once(
 
 
 def asking(digest: str, bound: int, claim: Claim | None = None) -> Reservation:
-    return Reservation(new_id(), digest, "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, claim=claim)
+    return Reservation(new_id(), "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, digest, claim=claim)
 
 
 def settling(taken: Reservation, owner: Account, cost: int) -> Settlement:

@@ -38,7 +38,7 @@ class Customer:
         now = now_ms()
         asks = [
             Reservation(
-                *(new_id(), self._digest, "m-1", Quote(PRICE, AMOUNT, AMOUNT, 10, 90), now + lasts_ms),
+                *(new_id(), "m-1", Quote(PRICE, AMOUNT, AMOUNT, 10, 90), now + lasts_ms, self._digest),
                 edge_process=edge_process,
                 claim=claim,
             )

@@ -1,0 +1,99 @@
+"""Allowances: what a key may use in a month and a visitor in a day, counted beside the pool that pays.
+
+The same arithmetic bounds a subscription's overage. All three are read under the lock of the account and so is every change of
+them; the holds name what counts them, so that each credit that was taken comes back, or is used, exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from shared.ledger.rows import as_uuid, execute, insert
+from shared.periods import day_of, month_of
+
+# What meters are known by: the account, and the name of an allowance or the id of a subscription (its overage).
+MeterId = tuple[UUID, str | UUID]
+
+
+class Meter(NamedTuple):
+    """Credits `used` and `held` of those `allowed`."""
+
+    allowed: int
+    used: int = 0
+    held: int = 0
+
+    @property
+    def free(self) -> int:
+        return max(0, self.allowed - self.used - self.held)
+
+    def take(self, credits: int) -> Meter:
+        """With so many more held."""
+        return self._replace(held=self.held + credits)
+
+    def settle(self, taken: int, used: int) -> Meter:
+        """With `taken` no longer held and `used` of them, or of the free ones, used."""
+        return self._replace(held=self.held - taken, used=self.used + used)
+
+    def allow(self, credits: int) -> Meter:
+        """With `credits` allowed from now on; what is used and held already stays allowed."""
+        return self._replace(allowed=max(credits, self.used + self.held))
+
+
+def key_allowance(key: UUID, now: int) -> str:
+    """The name of a key's allowance for the month of `now`."""
+    return f"key/{month_of(now)}/{key.hex}"
+
+
+def visitor_allowance(visitor: str, now: int) -> str:
+    """The name of a visitor's allowance for the day of `now`."""
+    return f"visitor/{day_of(now)}/{visitor}"
+
+
+def read_allowances(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
+    """Allowances by account and name; the result reads those that have a row."""
+    if not wanted:
+        return dict
+    accounts, names = sorted({id[0] for id in wanted}), sorted({str(id[1]) for id in wanted})
+    cursor = execute(
+        "SELECT account_id, name, allowed, used, held FROM allowance WHERE account_id IN ? AND name IN ?", [accounts, names]
+    )
+    return lambda: {(as_uuid(account), name): Meter(*amounts) for account, name, *amounts in cursor}
+
+
+def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
+    """The overage of subscriptions, by account and id, whatever became of them meanwhile; the result reads them."""
+    if not wanted:
+        return dict
+    accounts, ids = sorted({id[0] for id in wanted}), sorted({as_uuid(id[1]) for id in wanted})
+    cursor = execute(
+        "SELECT account_id, id, overage_cap, overage_used, overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
+        [accounts, ids],
+    )
+    return lambda: {(as_uuid(account), as_uuid(id)): Meter(*amounts) for account, id, *amounts in cursor}
+
+
+_COLUMNS = ("account_id", "name", "kind", "period", "allowed", "used", "held")
+
+
+def write_meters(before: dict[MeterId, Meter], after: dict[MeterId, Meter]) -> None:
+    """Store those of `after` that differ from what was read `before`. The accounts are locked, so the values are whole."""
+    changed = {id: meter for id, meter in after.items() if before.get(id) != meter}
+    insert(
+        "allowance",
+        _COLUMNS,
+        [_row(account, name, meter) for (account, name), meter in changed.items() if isinstance(name, str)],
+        "ON CONFLICT (account_id, name) DO UPDATE SET allowed = excluded.allowed, used = excluded.used, held = excluded.held",
+    )
+    for (account, subscription), meter in changed.items():
+        if isinstance(subscription, UUID):
+            execute(
+                "UPDATE subscription SET overage_used = ?, overage_held = ? WHERE id = ? AND account_id = ?",
+                [meter.used, meter.held, subscription, account],
+            )
+
+
+def _row(account: UUID, name: str, meter: Meter) -> tuple[Any, ...]:
+    kind, period, _ = name.split("/", 2)
+    return (account, name, kind, int(period), *meter)

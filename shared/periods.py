@@ -1,0 +1,64 @@
+"""Days and months of the calendar, in UTC, from whole milliseconds. Pure."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import UTC, datetime, timedelta
+
+DAY_MS = 24 * 3600 * 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def day_of(moment: int) -> int:
+    """The number of the day since 1970-01-01."""
+    return moment // DAY_MS
+
+
+def day_end(day: int) -> int:
+    """When the next day begins."""
+    return (day + 1) * DAY_MS
+
+
+def month_of(moment: int) -> int:
+    """The calendar month as a number that people can read: 202612."""
+    date = _date(moment)
+    return date.year * 100 + date.month
+
+
+def month_start(moment: int) -> int:
+    """When the calendar month began."""
+    return _milliseconds(_date(moment).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+
+
+def month_end(moment: int) -> int:
+    """When the next calendar month begins."""
+    return next_renewal(month_start(moment), 1)
+
+
+def next_renewal(moment: int, anchor_day: int) -> int:
+    """The same time of day in the next month, on its `anchor_day`, or on its last day where it has fewer.
+
+    Counted from the anchor and not from the last renewal, a subscription of the 31st comes back to the 31st after February.
+    """
+    date = _date(moment)
+    year, month = (date.year + 1, 1) if date.month == 12 else (date.year, date.month + 1)
+    day = min(anchor_day, monthrange(year, month)[1])
+    return _milliseconds(date.replace(year=year, month=month, day=day))
+
+
+def moment_text(moment: int) -> str:
+    """A moment as errors tell it: 2026-12-01T00:00:00Z."""
+    return _date(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def anchor_day(moment: int) -> int:
+    """The day of the month of a moment."""
+    return _date(moment).day
+
+
+def _date(moment: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=moment)
+
+
+def _milliseconds(date: datetime) -> int:
+    return (date - _EPOCH) // timedelta(milliseconds=1)
