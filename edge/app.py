@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from edge.api import stream
 from edge.api.keys import keys
 from edge.api.limit import limit
+from edge.api.media import api as media
 from edge.api.models import catalogue
 from edge.errors import render, request_id
 from edge.health import health
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
-    for blueprint in (health, models, stored_responses, catalogue, limit, keys):
+    for blueprint in (health, models, stored_responses, catalogue, limit, keys, media):
         app.register_blueprint(blueprint)
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)

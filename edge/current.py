@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
+from uuid import UUID
 
 import orjson
 from quart import Response, current_app, request
@@ -13,9 +15,10 @@ from edge.address import peer_address
 from edge.auth import KeyRow, bearer
 from edge.hot import Scope, read_headers
 from edge.services import Services
-from shared.database import LOST_CONNECTION, drop_connection
-from shared.errors import AccessDenied, DatabaseUnavailable
+from shared.database import LOST_CONNECTION, drop_connection, transaction
+from shared.errors import AccessDenied, DatabaseUnavailable, InvalidInput, InvalidRequest, YoutError
 from shared.ledger.payers import address_allowed
+from shared.limits import KeyLimits
 
 T = TypeVar("T")
 
@@ -42,6 +45,44 @@ async def key_caller() -> KeyCaller:
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
     return KeyCaller(key, address)
+
+
+class AccountCaller(NamedTuple):
+    """Who acts for an account at this moment: a key of it.
+
+    `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
+    """
+
+    account: UUID
+    actor: str
+    address: str
+    limits: KeyLimits
+
+
+async def account_caller() -> AccountCaller:
+    """The account that the request is made for. Raises as `key_caller`."""
+    key, address = await key_caller()
+    return AccountCaller(key.account, f"key:{key.prefix}", address, services().keys.in_force(key.account, key.key, key.own))
+
+
+async def write(job: Callable[[], T]) -> T:
+    """Run `job` in the thread that writes, in a transaction. Raises what it raised; what cannot be used is `InvalidRequest`."""
+    result = await services().ledger.run(partial(_attempt, job))
+    if isinstance(result, InvalidInput):
+        raise InvalidRequest(str(result))
+    if isinstance(result, Exception):
+        raise result
+    written: T = result
+    return written
+
+
+def _attempt(job: Callable[[], T]) -> T | YoutError:
+    """What `job` gives, or its refusal as a value: an exception would count as the database's."""
+    try:
+        with transaction():
+            return job()
+    except YoutError as refusal:
+        return refusal
 
 
 async def read(query: Callable[[], T]) -> T:

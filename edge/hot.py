@@ -58,8 +58,8 @@ def call_handler(services: Services, surface: Surface) -> Handler:
             address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
             try:
                 asked = surface.read(body, call_id)
-                caller = Caller(digest, limits, address, _claim(wanted.idempotency_key, body))
-                cap = _cap(wanted.max_credits)
+                caller = Caller(digest, limits, address, claim_of(wanted.idempotency_key, body))
+                cap = cap_of(wanted.max_credits)
             except RequestRefused as refusal:
                 raise await services.keys.first_refusal(digest, refusal) from None
         except _Gone:
@@ -120,7 +120,8 @@ async def _read_body(receive: Receive, content_length: bytes | None, limit: int)
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _claim(key: bytes | None, body: bytes) -> Claim | None:
+def claim_of(key: bytes | None, body: bytes) -> Claim | None:
+    """The claim that an `Idempotency-Key` makes for a body."""
     if key is None:
         return None
     if not 1 <= len(key) <= LONGEST_IDEMPOTENCY_KEY:
@@ -128,7 +129,8 @@ def _claim(key: bytes | None, body: bytes) -> Claim | None:
     return Claim(hashlib.sha256(key).hexdigest(), hashlib.sha256(body).hexdigest())
 
 
-def _cap(value: bytes | None) -> int | None:
+def cap_of(value: bytes | None) -> int | None:
+    """The caller's own limit in credits, `x-yout-max-credits`."""
     if value is None:
         return None
     if not value.isdigit() or len(value) > 15:

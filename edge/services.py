@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import os
 import socket
@@ -19,19 +17,22 @@ from edge.call_log import CallLog
 from edge.http_client import HttpClient
 from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
+from edge.media.watch import JobWatch
 from edge.metrics import Metrics
 from edge.running import RunningCalls
-from shared import catalog_reader
+from shared import catalog_reader, pseudonyms
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
-from shared.database import database, drop_connection
-from shared.errors import Stopping
+from shared.database import LOST_CONNECTION, database, drop_connection
+from shared.errors import DatabaseUnavailable, Stopping
+from shared.jobs import Jobs
 from shared.ledger import VisitorTerms
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
 from shared.routing import Health
 from shared.secrets import derive_key, unseal
 from shared.settings import Settings
+from shared.storage import open_storage
 
 log = logging.getLogger("yout.edge")
 
@@ -54,12 +55,15 @@ class Services:
         self.ledger = LedgerQueue(self.visitors)
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
+        self.jobs = Jobs(settings.redis_url)
+        self.storage = open_storage(settings)
+        self.watch = JobWatch(self._guarded_read)
         self.call_log = CallLog()
         self.metrics = Metrics()
         self.calls = RunningCalls()
         self._background: set[asyncio.Task[Any]] = set()
         self._secrets: dict[str, str] = {}
-        self._pseudonym_key = derive_key(settings.secret_key, "pseudonym")
+        self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)
         self._loops: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -84,6 +88,7 @@ class Services:
         self.ledger.run(self._leave)
         await self.ledger.close(timeout_seconds=10)
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
+        await asyncio.to_thread(self.jobs.close)
         self.call_log.close()
         self.reader.submit(drop_connection)
         self.reader.shutdown()
@@ -111,8 +116,7 @@ class Services:
 
     def pseudonym(self, account: UUID, channel: UUID, user: str) -> str:
         """What a vendor sees instead of a caller's user id: the same for the same user, unrelatable between channels."""
-        message = account.bytes + channel.bytes + user.encode()
-        return hmac.new(self._pseudonym_key, message, hashlib.sha256).hexdigest()[:32]
+        return pseudonyms.pseudonym(self._pseudonym_key, account, channel, user)
 
     async def database_answers(self) -> bool:
         """Whether the database answers a trivial query."""
@@ -122,6 +126,13 @@ class Services:
             log.warning("the database does not answer: %s", type(error).__name__)
             return False
         return True
+
+    async def _guarded_read(self, query: Any) -> Any:
+        try:
+            return await self._read(query)
+        except LOST_CONNECTION as error:
+            await self._read(drop_connection)
+            raise DatabaseUnavailable from error
 
     async def _read(self, query: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.reader, query)

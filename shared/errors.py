@@ -23,6 +23,7 @@
     └── Unavailable            the request is fine, we cannot serve it now
         ├── DatabaseUnavailable
         ├── StorageUnavailable     the store of media outputs
+        ├── QueueUnavailable       Redis did not take the message that a job needs
         ├── Stopping               the process ends before the call does
         ├── NoUpstream             no channel of the model is in service
         ├── UpstreamFailed         every attempt failed
@@ -213,6 +214,13 @@ class StorageUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The service cannot reach its media storage. Try again shortly.")
+
+
+class QueueUnavailable(Unavailable):
+    """Redis did not take a message. What it was about was undone."""
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot take new jobs at the moment. Nothing was charged; try again shortly.")
 
 
 class NoUpstream(Unavailable):

@@ -7,6 +7,7 @@ purpose says nothing about another.
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,6 +17,8 @@ from shared.errors import SettingsError
 
 # Labels, not secrets: changing one makes everything that was sealed under it unreadable.
 CHANNEL_SECRET = "channel-secret"
+MEDIA_REQUEST = "media-request"
+WEBHOOK_SECRET = "webhook-secret"
 SECOND_FACTOR = "second-factor"
 
 
@@ -46,5 +49,6 @@ def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
         ) from None
 
 
+@lru_cache(maxsize=16)
 def _cipher(secret_key: str, purpose: str) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(derive_key(secret_key, purpose)))

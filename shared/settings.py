@@ -190,6 +190,22 @@ class Settings:
     visitor_daily_credits: int = _setting(
         2_000, "YOUT_VISITOR_DAILY_CREDITS", _integer(1, 10**15), "Credits of that pool a day for each visitor"
     )
+    media_job_seconds: int = _setting(
+        1_800,
+        "YOUT_MEDIA_JOB_SECONDS",
+        _integer(10, 86_400),
+        "Longest life of a media job, its wait included; then it is refunded",
+    )
+    media_answer_seconds: int = _setting(
+        300, "YOUT_MEDIA_ANSWER_SECONDS", _integer(1, 3_600), "Longest wait for an upstream's answer to a media request"
+    )
+    media_max_bytes: int = _setting(
+        200_000_000, "YOUT_MEDIA_MAX_BYTES", _integer(1_000, 10**10), "Largest file that a media job may deliver"
+    )
+    media_days: int = _setting(30, "YOUT_MEDIA_DAYS", _integer(1, 3_650), "How long media are kept where the plan sets nothing")
+    media_link_seconds: int = _setting(
+        3_600, "YOUT_MEDIA_LINK_SECONDS", _integer(10, 604_800), "How long a link to a media file is good"
+    )
     referer: str = _setting(
         "https://yout.chat",
         "YOUT_REFERER",

@@ -20,6 +20,7 @@ from shared.settings import Settings
 from workers import billing, rollup
 from workers.broker import is_news, make_broker
 from workers.clock import Clock
+from workers.media import MediaWork
 
 log = logging.getLogger("yout.worker")
 
@@ -34,8 +35,8 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Bind the database of this process: a connection for each thread that works, the clock's and this one's."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 2)
+    """Bind the database of this process: a connection for each thread that works, the three clocks' and this one's."""
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 4)
     bind(target)
     with target.connection_context():
         require_current(target)
@@ -47,16 +48,27 @@ def _work(settings: Settings) -> None:
         signal.signal(number, lambda caught, _frame: signals.put(caught))
     broker = make_broker(settings.redis_url)
     billing.declare(broker)
+    media = MediaWork(settings)
+    media.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    clock = Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION)
+    clocks = (
+        Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION),
+        Clock(media.periodic, outages=LOST_CONNECTION),
+        Clock((media.leases,), outages=LOST_CONNECTION),
+    )
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
     worker.start()
-    clock.start()
+    for clock in clocks:
+        clock.start()
     log.info("Worker process is ready for action.")
     log.info("stopping on %s", signal.Signals(signals.get()).name)
-    if not clock.stop(CLOCK_STOP_SECONDS):
+    *others, leases = clocks
+    stopped = [clock.stop(CLOCK_STOP_SECONDS) for clock in others]
+    if not all(stopped):
         log.warning("periodic work did not end in time and is cut off; its transaction is rolled back")
     worker.stop(timeout=settings.drain_seconds * 1000)
+    leases.stop(CLOCK_STOP_SECONDS)
+    media.close()
     database.close()
 
 

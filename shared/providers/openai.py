@@ -58,7 +58,7 @@ class OpenAIDialect:
         _limit_output(body, target.clamp, settings.get("max_tokens"))
         if settings.get("body"):
             body.update(settings["body"])
-        return VendorRequest("POST", f"{route.base_url}/chat/completions", _headers(target), orjson.dumps(body))
+        return VendorRequest("POST", f"{route.base_url}/chat/completions", request_headers(target), orjson.dumps(body))
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
         """Read a whole chat completion. Raises `MalformedStream` when it is none."""
@@ -84,18 +84,23 @@ class OpenAIDialect:
 
     def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
         """Read an error answer. Only 400, 413 and 422 are about the request."""
-        if status not in (400, 413, 422):
-            return VendorError(False, None, None, None)
-        error = _error_object(data)
-        message = error.get("message")
-        shown = scrub(message, call, target) if isinstance(message, str) else None
-        return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
+        return read_openai_error(status, data, call.model, target)
 
 
 OPENAI = OpenAIDialect()
 
 
-def scrub(message: str, call: ChatCall, target: Target) -> str:
+def read_openai_error(status: int, data: bytes, model: str, target: Target) -> VendorError:
+    """Read an error answer to a call of `model`. Only 400, 413 and 422 are about the request."""
+    if status not in (400, 413, 422):
+        return VendorError(False, None, None, None)
+    error = _error_object(data)
+    message = error.get("message")
+    shown = scrub(message, model, target) if isinstance(message, str) else None
+    return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
+
+
+def scrub(message: str, model: str, target: Target) -> str:
     """A vendor's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
 
     The vendor's name of the model becomes the caller's.
@@ -105,10 +110,11 @@ def scrub(message: str, call: ChatCall, target: Target) -> str:
     for secret in (target.secret, urlsplit(target.route.base_url).netloc):
         if secret:
             text = text.replace(secret, "[removed]")
-    return _SECRETS.sub("[removed]", text).replace("\0", call.model)[:LONGEST_MESSAGE]
+    return _SECRETS.sub("[removed]", text).replace("\0", model)[:LONGEST_MESSAGE]
 
 
-def _headers(target: Target) -> tuple[tuple[str, str], ...]:
+def request_headers(target: Target) -> tuple[tuple[str, str], ...]:
+    """Content type, credential, referer and the channel's own; nothing of the caller."""
     headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "yout", "http-referer": target.referer}
     if target.secret:
         headers["authorization"] = f"Bearer {target.secret}"

@@ -1,0 +1,163 @@
+"""`/api/media/`: order pictures, films and speech, see what becomes of them, cancel them, fetch what they made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+
+import orjson
+from quart import Blueprint, Response, request
+
+from edge.current import account_caller, private, read, services, write
+from edge.errors import render_event
+from edge.media import jobs, orders, requests
+from edge.media.files import file_response
+from edge.responses import rate_headers
+from shared import media
+from shared.clock import now_ms
+from shared.errors import InvalidRequest, NotFound, UpstreamTimeout, YoutError
+from shared.links import check
+from shared.media import webhooks
+from shared.models import MediaJob, MediaOutput
+
+api = Blueprint("media", __name__, url_prefix="/api/media")
+
+MOST_LISTED = 100
+DEFAULT_LISTED = 20
+KEEPALIVE_SECONDS = 10
+LONGEST_STREAM_SECONDS = 900
+NO_SUCH_FILE = "There is no such file, or its link has expired. GET the job for a new link."
+
+
+@api.post("/<any(image, video, speech):kind>/")
+async def create(kind: str) -> Response:
+    """Order a job: 202, and its id."""
+    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    terms = await orders.read_terms(data)
+    call, callback_url = requests.native(kind, data)
+    (job, _), standing = await orders.order(call, terms, callback_url)
+    cost = job.credits_held if job.credits_charged is None else job.credits_charged
+    response = private({"job_uuid": str(job.id), "status": job.status, "credits_cost": cost}, 202)
+    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})
+    response.headers["location"] = f"/api/media/jobs/{job.id}/"
+    return response
+
+
+@api.get("/jobs/")
+async def list_own() -> Response:
+    """A page of the account's jobs, newest first; `after` is the last id of the page before."""
+    caller = await account_caller()
+    limit = _limit(request.args.get("limit"))
+    after = request.args.get("after")
+    found = await jobs.list_jobs(
+        caller.account,
+        limit=limit + 1,
+        after=jobs.job_id(after) if after else None,
+        kind=_chosen("kind", jobs.MEDIA_KINDS),
+        status=_chosen("status", jobs.MEDIA_STATES),
+    )
+    page = found[:limit]
+    following = str(page[-1].job.id) if len(found) > limit else None
+    return private({"jobs": [jobs.document(one) for one in page], "next": following})
+
+
+@api.get("/jobs/<id>/")
+async def show(id: str) -> Response:
+    """One job; as a stream of its changes where `Accept` asks for one."""
+    caller = await account_caller()
+    found = await jobs.find(caller.account, jobs.job_id(id))
+    if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
+        return _stream(found)
+    return private(jobs.document(found))
+
+
+@api.post("/jobs/<id>/cancel/")
+async def cancel(id: str) -> Response:
+    """Cancel a job: its credits come back. One that has ended stays as it is."""
+    caller = await account_caller()
+    await write(partial(media.cancel, caller.account, jobs.job_id(id)))
+    return private(jobs.document(await jobs.find(caller.account, jobs.job_id(id))))
+
+
+@api.get("/files/<id>")
+async def fetch(id: str) -> Response:
+    """A file, for whoever has its signed link."""
+    path, settings = f"/api/media/files/{id}", services().settings
+    if not check(path, request.args.get("expires", ""), request.args.get("signature", ""), settings.secret_key, now_ms()):
+        raise NotFound(NO_SUCH_FILE)
+    found = await read(partial(_output, id))
+    if found is None:
+        raise NotFound(NO_SUCH_FILE)
+    return await file_response(*found)
+
+
+@api.get("/webhook-secret/")
+async def show_secret() -> Response:
+    """What the account's webhooks are signed with."""
+    caller = await account_caller()
+    return private({"secret": await write(partial(webhooks.secret_of, caller.account, services().settings.secret_key))})
+
+
+@api.post("/webhook-secret/")
+async def renew_secret() -> Response:
+    """A new secret in place of the old one."""
+    caller = await account_caller()
+    return private({"secret": await write(partial(webhooks.replace_secret, caller.account, services().settings.secret_key))})
+
+
+def _stream(found: jobs.FoundJob) -> Response:
+    """The job as events: one now, one at each change, and the last at its end."""
+    response = Response(_events(found), content_type="text/event-stream")
+    response.headers.update({"cache-control": "no-store", "x-accel-buffering": "no"})
+    response.timeout = None
+    return response
+
+
+async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
+    account, id = found.job.__data__["account"], found.job.id
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LONGEST_STREAM_SECONDS
+    async with aclosing(services().watch.changes(id)) as changes:
+        following = asyncio.ensure_future(anext(changes, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([following], timeout=KEEPALIVE_SECONDS)
+                if loop.time() > until:
+                    yield render_event(UpstreamTimeout("The job goes on; ask for its changes again."))
+                    return
+                if not done:
+                    yield b": keepalive\n\n"
+                    continue
+                if following.result() is None:
+                    return
+                yield b"data: " + orjson.dumps(jobs.document(await jobs.find(account, id))) + b"\n\n"
+                following = asyncio.ensure_future(anext(changes, None))
+        except YoutError as error:
+            yield render_event(error)
+        finally:
+            following.cancel()
+
+
+def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:
+    try:
+        output = MediaOutput.get_or_none(MediaOutput.id == jobs.job_id(id))
+    except NotFound:
+        return None
+    return (output.job, output) if output is not None else None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LISTED
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_LISTED):
+        raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
+    return int(text)
+
+
+def _chosen(name: str, known: tuple[str, ...]) -> str | None:
+    value = request.args.get(name)
+    if value is not None and value not in known:
+        raise InvalidRequest(f"'{name}' must be one of {', '.join(known)}.", name)
+    return value

@@ -1,0 +1,76 @@
+"""Serve a stored file: in pieces, by range, and so that a browser does with it nothing but show or save it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from quart import Response, request
+
+from edge.current import services
+from shared.errors import NotFound
+from shared.models import MediaJob, MediaOutput
+
+# What a type is called when it is saved.
+ENDINGS = {
+    "image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp",
+    "video/mp4": "mp4", "video/webm": "webm",
+    "audio/mpeg": "mp3", "audio/ogg": "ogg", "audio/wav": "wav", "audio/flac": "flac", "audio/aac": "aac", "audio/mp4": "m4a",
+    "audio/pcm": "pcm",
+}  # fmt: skip
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+
+
+async def file_response(job: MediaJob, output: MediaOutput) -> Response:
+    """The file, or the part of it that `Range` asks for. Raises `NotFound` when it is gone, `StorageUnavailable`."""
+    size, etag = output.size_bytes, f'"{output.id.hex}"'
+    asked = request.headers.get("range")
+    if asked is not None and request.headers.get("if-range", etag) != etag:
+        asked = None
+    part = _range(asked, size) if asked is not None else None
+    if part == ():
+        return Response(b"", status=416, headers={"content-range": f"bytes */{size}", **_headers(job, output, etag)})
+    start, end = part or (0, size)
+    if request.method == "HEAD":
+        body: AsyncIterator[bytes] | bytes = b""
+    else:
+        try:
+            body = await services().storage.get_async(output.storage_key, start, end) if size else b""
+        except NotFound:
+            raise NotFound("This file is no longer kept.") from None
+    response = Response(body, status=206 if part else 200, headers=_headers(job, output, etag))
+    response.headers["content-length"] = str(end - start)
+    if part:
+        response.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+    response.timeout = None  # a large file to a slow reader takes its time
+    return response
+
+
+def _headers(job: MediaJob, output: MediaOutput, etag: str) -> dict[str, str]:
+    ending = ENDINGS.get(output.media_type, "bin")
+    return {
+        "content-type": output.media_type,
+        "content-disposition": f'attachment; filename="{job.kind}-{job.id.hex[:12]}-{output.position + 1}.{ending}"',
+        "accept-ranges": "bytes",
+        "etag": etag,
+        "cache-control": "private, max-age=300",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+        "cross-origin-resource-policy": "cross-origin",  # for pages elsewhere that show what their owner has a link to
+        "referrer-policy": "no-referrer",
+    }
+
+
+def _range(asked: str, size: int) -> tuple[int, int] | tuple[()] | None:
+    """The asked part as `(start, end)`; empty for one that the file doesn't have; None for what is no single range of bytes."""
+    found = _RANGE.fullmatch(asked.strip())
+    if found is None or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < int(first):
+            return None
+    return (start, end) if start < end else ()

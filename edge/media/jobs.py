@@ -1,0 +1,87 @@
+"""An account's jobs, read: one, a page of them, their outputs, and the links to these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from quart import request
+
+from edge.current import read, services
+from shared.errors import NotFound
+from shared.media.document import job_document
+from shared.media.ends import NO_SUCH_JOB
+from shared.media.links import public_link
+from shared.models import MEDIA_KINDS, MEDIA_STATES, MediaJob, MediaOutput
+
+__all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find", "job_id", "list_jobs"]
+
+
+class FoundJob(NamedTuple):
+    """A job and what it delivered, in order; no outputs where they are no longer kept."""
+
+    job: MediaJob
+    outputs: list[MediaOutput]
+
+
+def job_id(text: str) -> UUID:
+    """The id in a path. Raises `NotFound` for what is none, as for one that is somebody else's."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(NO_SUCH_JOB) from None
+
+
+async def find(account: UUID, id: UUID, kind: str | None = None) -> FoundJob:
+    """An account's job, of this `kind` if one is given. Raises `NotFound`, also for somebody else's."""
+    found = await read(partial(_find, account, id))
+    if found is None or (kind is not None and found.job.kind != kind):
+        raise NotFound(NO_SUCH_JOB)
+    return found
+
+
+async def list_jobs(
+    account: UUID,
+    *,
+    limit: int,
+    after: UUID | None = None,
+    ascending: bool = False,
+    kind: str | None = None,
+    status: str | None = None,
+) -> list[FoundJob]:
+    """A page of an account's jobs, newest first unless `ascending`, beginning behind the job `after`."""
+    return await read(partial(_list, account, limit, after, ascending, kind, status))
+
+
+def document(found: FoundJob) -> dict[str, Any]:
+    """The job as its owner sees it, with links that are good for a while."""
+    settings = services().settings
+    base = settings.public_url or request.host_url
+    return job_document(found.job, found.outputs, lambda output: public_link(base, found.job, output, settings))
+
+
+def _find(account: UUID, id: UUID) -> FoundJob | None:
+    job = MediaJob.get_or_none((MediaJob.id == id) & (MediaJob.account == account))
+    return FoundJob(job, _outputs([job])[0]) if job is not None else None
+
+
+def _list(account: UUID, limit: int, after: UUID | None, ascending: bool, kind: str | None, status: str | None) -> list[FoundJob]:
+    query = MediaJob.select().where(MediaJob.account == account)
+    if after is not None:
+        query = query.where(MediaJob.id > after if ascending else MediaJob.id < after)
+    if kind is not None:
+        query = query.where(MediaJob.kind == kind)
+    if status is not None:
+        query = query.where(MediaJob.status == status)
+    jobs = list(query.order_by(MediaJob.id if ascending else MediaJob.id.desc()).limit(limit))
+    return [FoundJob(job, outputs) for job, outputs in zip(jobs, _outputs(jobs), strict=True)]
+
+
+def _outputs(jobs: Sequence[MediaJob]) -> list[list[MediaOutput]]:
+    """The outputs of each job, in one query."""
+    found: dict[UUID, list[MediaOutput]] = {job.id: [] for job in jobs}
+    for output in MediaOutput.select().where(MediaOutput.job.in_(list(found))).order_by(MediaOutput.position):
+        found[output.__data__["job"]].append(output)
+    return [found[job.id] for job in jobs]

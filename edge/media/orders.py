@@ -1,0 +1,118 @@
+"""Orders: a validated call becomes a job. The hold and the row are one transaction; the message follows it, or undoes it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import NamedTuple, cast
+
+from quart import request
+
+from edge.auth import bearer
+from edge.current import AccountCaller, account_caller, services, write
+from edge.hot import Scope, cap_of, claim_of, read_headers
+from shared import media
+from shared.catalog import CatalogModel
+from shared.clock import new_id, now_ms
+from shared.errors import InsufficientCredits, InvalidRequest, ModelNotFound, NoUpstream, OutboundRefused, QueueUnavailable
+from shared.jobs import MEDIA_QUEUE
+from shared.ledger import Claim, Reservation
+from shared.limits import Standing
+from shared.media import Submitted, Wish, webhooks
+from shared.outbound import check_url, policy_of
+from shared.pricing import Quote, media_quote
+from shared.providers.media import MediaCall
+from shared.settings import Settings
+
+HOLD_GRACE_SECONDS = 120  # the media sweep ends a job at its deadline, long before the hold sweep would take its credits back
+
+
+class Terms(NamedTuple):
+    """Who orders, and on which terms: read from the request's headers."""
+
+    caller: AccountCaller
+    digest: str
+    claim: Claim | None
+    cap: int | None
+
+
+class Order(NamedTuple):
+    """A job that was ordered, and where its orderer stands with the rate limits."""
+
+    submitted: Submitted
+    standing: Standing
+
+
+async def read_terms(data: bytes) -> Terms:
+    """The terms of a request whose body is `data`. Raises as `account_caller`, and `InvalidRequest` for a bad header."""
+    sent = read_headers(cast(Scope, request.scope))
+    caller = await account_caller()
+    digest = bearer(sent.authorization, sent.x_api_key)
+    return Terms(caller, digest, claim_of(sent.idempotency_key, data), cap_of(sent.max_credits))
+
+
+async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) -> Order:
+    """Make `call` a job, or find the one that its `Idempotency-Key` has made before.
+
+    Raises `ModelNotFound`, `InsufficientCredits`, what the ledger decides, and `QueueUnavailable` when the workers can't be told:
+    then nothing is held and no row is left.
+    """
+    own = services()
+    model = own.catalog.models.get(call.model)
+    if model is None or model.kind != call.kind:
+        raise ModelNotFound(call.model)
+    quote = _quote(model, call, terms.cap)
+    if not model.routes:
+        raise NoUpstream
+    if callback_url is not None:
+        _check_callback(callback_url)
+    ticket = await own.limiter.take(new_id(), terms.caller.limits, 0)
+    own.limiter.give(ticket, 0)
+    if ticket.local:  # Redis is away: no worker would hear of the job
+        raise QueueUnavailable
+    submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
+    sent = not submitted.fresh or await asyncio.to_thread(own.jobs.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE)
+    if not sent and await write(partial(media.withdraw, submitted.job.id, now_ms())):
+        raise QueueUnavailable
+    return Order(submitted, ticket.standing)
+
+
+def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | None, settings: Settings) -> Submitted:
+    """In the ledger's thread, in a transaction."""
+    now = now_ms()
+    deadline_at = now + settings.media_job_seconds * 1000
+    ask = Reservation(
+        call=new_id(),
+        digest=terms.digest,
+        model=call.model,
+        quote=quote,
+        expires_at=deadline_at + HOLD_GRACE_SECONDS * 1000,
+        address=terms.caller.address,
+        claim=terms.claim,
+        account=terms.caller.account,
+    )
+    submitted = media.submit(ask, Wish(call, media.seal_body(call, settings.secret_key), deadline_at, callback_url), now)
+    if callback_url is not None:
+        webhooks.secret_of(terms.caller.account, settings.secret_key)  # so that it can be read from now on
+    return submitted
+
+
+def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
+    price = model.price_at(now_ms())
+    if price is None:
+        raise ModelNotFound(model.id)
+    quote = media_quote(price, call.units, cap)
+    if cap is not None and quote.bound > cap:
+        raise InsufficientCredits(
+            required=quote.bound,
+            balance=cap,
+            message=f"This job costs {quote.bound} credits, and its x-yout-max-credits allows {cap}.",
+        )
+    return quote
+
+
+def _check_callback(url: str) -> None:
+    try:
+        check_url(url, policy_of(services().settings))
+    except OutboundRefused as refusal:
+        raise InvalidRequest(f"'callback_url' can't be used. {refusal}", "callback_url") from None

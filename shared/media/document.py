@@ -1,0 +1,36 @@
+"""A job as its owner sees it: the same in the API, in its stream of changes, and in webhooks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.media.reasons import reason
+from shared.models import MediaJob, MediaOutput
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[MediaOutput], str]) -> dict[str, Any]:
+    """The job; `link` makes the address that an output can be fetched from."""
+    files = [{"url": link(output), "content_type": output.media_type, "size_bytes": output.size_bytes} for output in outputs]
+    return {
+        "job_uuid": str(job.id),
+        "kind": job.kind,
+        "model": job.model,
+        "status": job.status,
+        "progress": job.progress,
+        "output_url": files[0]["url"] if files else None,
+        "outputs": files,
+        "error": {"code": job.error_code, "message": reason(job.error_code)} if job.error_code else None,
+        "credits_cost": job.credits_held if job.credits_charged is None else job.credits_charged,
+        "created": _moment(job.created_at),
+        "finished": _moment(job.finished_at),
+    }
+
+
+def _moment(ms: int | None) -> str | None:
+    if ms is None:
+        return None
+    return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,0 +1,43 @@
+"""Retention: files go when their time is over; and those that no row knows, which a worker left that died while it wrote them."""
+
+from __future__ import annotations
+
+import itertools
+
+from shared.clock import now_ms
+from shared.models import MediaJob, MediaOutput
+from shared.storage import Storage
+
+MOST_JOBS = 200  # at once
+ORPHAN_AGE_MS = 24 * 3_600_000  # a job is long over by then, whatever wrote the file
+_folders = itertools.cycle(f"{number:02x}" for number in range(256))
+
+
+def delete_expired(storage: Storage) -> int:
+    """Delete the outputs of jobs whose files have expired; give the number of jobs. Raises `StorageUnavailable`."""
+    expired = MediaJob.files_expire_at.is_null(False) & (MediaJob.files_expire_at <= now_ms())
+    jobs = list(MediaJob.select(MediaJob.id).where(expired).order_by(MediaJob.files_expire_at).limit(MOST_JOBS))
+    for job in jobs:
+        delete_files(job, storage)
+    return len(jobs)
+
+
+def delete_files(job: MediaJob, storage: Storage) -> int:
+    """Delete what a job delivered, files before rows: what fails is tried again. Give the number of files."""
+    outputs = list(MediaOutput.select().where(MediaOutput.job == job.id))
+    for output in outputs:
+        storage.delete(output.storage_key)
+    MediaOutput.delete().where(MediaOutput.job == job.id).execute()
+    MediaJob.update(files_expire_at=None).where(MediaJob.id == job.id).execute()
+    return len(outputs)
+
+
+def delete_orphans(storage: Storage) -> int:
+    """Delete old files that no row speaks of, in the next of the storage's 256 folders; give their number."""
+    old = now_ms() - ORPHAN_AGE_MS
+    keys = [found.key for found in storage.list(next(_folders)) if found.modified_at < old]
+    known = {row.storage_key for row in MediaOutput.select(MediaOutput.storage_key).where(MediaOutput.storage_key.in_(keys))}
+    orphans = [key for key in keys if key not in known]
+    for key in orphans:
+        storage.delete(key)
+    return len(orphans)

@@ -1,0 +1,83 @@
+"""Media jobs from order to file, on both databases: what they cost, what they deliver, and what is left when they fail."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from shared.models import MediaJob
+from tests.answers import status
+from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, asked, film_job, pictures
+from tests.servers.process import eventually
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "type", "cost"),
+    [
+        ("image", PNG, "image/png", IMAGE),
+        ("speech", MP3, "audio/mpeg", SPEECH * 40 // 1000),
+        ("video", MP4, "video/mp4", VIDEO),
+    ],
+)
+def test_each_kind_is_made_charged_and_fetched(
+    studio: Studio, customer: Customer, kind: str, content: bytes, type: str, cost: int
+) -> None:
+    ordered = customer.post(f"/api/media/{kind}/", asked(kind))
+    assert (ordered.status, sorted(ordered.json)) == (202, ["credits_cost", "job_uuid", "status"])
+    assert (ordered.json["status"], ordered.json["credits_cost"]) == ("queued", cost)
+    job = customer.ended(ordered.json["job_uuid"])
+    assert (job["status"], job["progress"], job["credits_cost"], job["error"]) == ("succeeded", 100, cost, None)
+    assert (job["kind"], job["finished"] > job["created"]) == (kind, True)
+    file = studio.follow(job["output_url"])
+    assert (file.status, file.body, file.headers["content-type"]) == (200, content, type)
+    assert customer.spent == cost
+    [row] = customer.usage()
+    assert (row.status, row.credits, str(row.id)) == ("completed", cost, job["job_uuid"])
+
+
+def test_half_of_the_pictures_cost_half(customer: Customer, studio: Studio) -> None:
+    studio.upstream.script(pictures(PNG, PNG))
+    job = customer.make(n=4)
+    assert (job["status"], len(job["outputs"]), job["credits_cost"]) == ("succeeded", 2, 2 * IMAGE)
+    assert customer.spent == 2 * IMAGE
+
+
+def test_more_pictures_than_ordered_are_not_charged(customer: Customer, studio: Studio) -> None:
+    studio.upstream.script(pictures(PNG, PNG, PNG))
+    job = customer.make(n=2)
+    assert (len(job["outputs"]), customer.spent) == (2, 2 * IMAGE)
+
+
+def test_a_failing_vendor_costs_nothing(customer: Customer, studio: Studio) -> None:
+    studio.upstream.default = status(500)
+    job = customer.make()
+    assert (job["status"], job["error"]["code"], job["credits_cost"]) == ("failed", "upstream_error", 0)
+    assert (customer.spent, customer.usage()[0].status) == (0, "failed")
+
+
+def test_a_film_shows_how_far_it_is(customer: Customer, studio: Studio) -> None:
+    polls = iter([film_job("in_progress", 40), film_job("completed")])
+    studio.upstream.script(film_job("queued"))
+    well = studio.upstream.default
+    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    id = customer.order("video", seconds=6)
+    eventually(lambda: customer.job(id)["progress"] >= 40, "the vendor's progress is shown")
+    job = customer.ended(id)
+    assert (job["status"], job["credits_cost"], customer.row(id).attempts) == ("succeeded", 2 * VIDEO, 1)
+
+
+def test_another_accounts_job_is_as_one_that_never_was(customer: Customer, studio: Studio) -> None:
+    id = customer.order()
+    stranger = studio.customer()
+    for method, path in (("GET", "/api/media/jobs/{}/"), ("POST", "/api/media/jobs/{}/cancel/")):
+        theirs, nobodys = (stranger.request(method, path.format(one)) for one in (id, uuid4()))
+        assert theirs.status == 404
+        assert theirs.body == nobodys.body
+    assert customer.ended(id)["status"] == "succeeded"
+
+
+def test_nothing_of_the_prompt_outlives_the_job(customer: Customer) -> None:
+    id = customer.order()
+    customer.ended(id)
+    assert MediaJob.get_by_id(id).sealed_params is None
