@@ -10,10 +10,13 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from edge.api import stream
+from edge.api.conversations import conversations
 from edge.api.keys import keys
 from edge.api.limit import limit
 from edge.api.media import api as media
 from edge.api.models import catalogue
+from edge.api.purge import purging
+from edge.api.share import sharing
 from edge.errors import render, request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
@@ -23,9 +26,26 @@ from edge.v1.chat import CHAT
 from edge.v1.models import models
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
+from edge.web.assets import assets
+from edge.web.share_page import share_page
 from shared.clock import new_id
 from shared.errors import YoutError
 from shared.settings import Settings
+
+BLUEPRINTS = (
+    health,
+    models,
+    stored_responses,
+    catalogue,
+    limit,
+    keys,
+    media,
+    conversations,
+    sharing,
+    purging,
+    assets,
+    share_page,
+)
 
 
 def create_app(settings: Settings) -> Quart:
@@ -34,7 +54,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
-    for blueprint in (health, models, stored_responses, catalogue, limit, keys, media):
+    for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)

@@ -15,10 +15,11 @@ from edge.address import peer_address
 from edge.auth import KeyRow, bearer
 from edge.hot import Scope, read_headers
 from edge.services import Services
+from shared.clock import new_id
 from shared.database import LOST_CONNECTION, drop_connection, transaction
 from shared.errors import AccessDenied, DatabaseUnavailable, InvalidInput, InvalidRequest, YoutError
 from shared.ledger.payers import address_allowed
-from shared.limits import KeyLimits
+from shared.limits import KeyLimits, Standing
 
 T = TypeVar("T")
 
@@ -28,6 +29,18 @@ class KeyCaller(NamedTuple):
 
     key: KeyRow
     address: str
+
+
+class AccountCaller(NamedTuple):
+    """Who acts for an account at this moment: a key of it.
+
+    `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
+    """
+
+    account: UUID
+    actor: str
+    address: str
+    limits: KeyLimits
 
 
 def services() -> Services:
@@ -47,22 +60,30 @@ async def key_caller() -> KeyCaller:
     return KeyCaller(key, address)
 
 
-class AccountCaller(NamedTuple):
-    """Who acts for an account at this moment: a key of it.
-
-    `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
-    """
-
-    account: UUID
-    actor: str
-    address: str
-    limits: KeyLimits
-
-
 async def account_caller() -> AccountCaller:
     """The account that the request is made for. Raises as `key_caller`."""
     key, address = await key_caller()
     return AccountCaller(key.account, f"key:{key.prefix}", address, services().keys.in_force(key.account, key.key, key.own))
+
+
+async def count_request(limits: KeyLimits) -> Standing:
+    """Take one request from the caller's rate limit, for what it writes stays. Raises `RateLimited`."""
+    ticket = await services().limiter.take(new_id(), limits, 0)
+    services().limiter.give(ticket, 0)
+    return ticket.standing
+
+
+async def read(query: Callable[[], T]) -> T:
+    """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
+    return await asyncio.get_running_loop().run_in_executor(services().reader, _guarded, query)
+
+
+def _guarded(query: Callable[[], T]) -> T:
+    try:
+        return query()
+    except LOST_CONNECTION as error:
+        drop_connection()
+        raise DatabaseUnavailable from error
 
 
 async def write(job: Callable[[], T]) -> T:
@@ -83,19 +104,6 @@ def _attempt(job: Callable[[], T]) -> T | YoutError:
             return job()
     except YoutError as refusal:
         return refusal
-
-
-async def read(query: Callable[[], T]) -> T:
-    """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
-    return await asyncio.get_running_loop().run_in_executor(services().reader, _guarded, query)
-
-
-def _guarded(query: Callable[[], T]) -> T:
-    try:
-        return query()
-    except LOST_CONNECTION as error:
-        drop_connection()
-        raise DatabaseUnavailable from error
 
 
 def answer(document: dict[str, Any], status: int = 200) -> Response:

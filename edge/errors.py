@@ -30,6 +30,7 @@ FACES: dict[type[BaseException], Face] = {
     errors.AccessDenied: Face(403, "permission_error", ""),
     errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),
     errors.NotFound: Face(404, "invalid_request_error", "not_found"),
+    errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),
     errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
     errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
     errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),

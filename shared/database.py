@@ -20,7 +20,8 @@ from shared.errors import SettingsError
 database = peewee.DatabaseProxy()
 
 # synchronous=FULL: what a caller was told is charged survives a power cut. Group commit makes it nearly free.
-SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1}
+# secure_delete: what is deleted is overwritten in the file, or a purge would leave it there.
+SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
 LOST_CONNECTION = (peewee.OperationalError, peewee.InterfaceError)  # the database is away, or went away
 

@@ -19,6 +19,7 @@
     │   ├── RateLimited            requests, tokens or concurrency
     │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
     │   ├── IdempotencyConflict    the same key is running, was used, or had another body
+    │   ├── PurgeRunning           the account is being emptied: nothing can be stored
     │   └── UpstreamRejected       the vendor says that the request itself is wrong
     └── Unavailable            the request is fine, we cannot serve it now
         ├── DatabaseUnavailable
@@ -187,6 +188,13 @@ class IdempotencyConflict(RequestRefused):
         self.kind = kind
         self.call_id = call_id
         self.credits_charged = credits_charged
+
+
+class PurgeRunning(RequestRefused):
+    """The account is being emptied: nothing new can be stored or shared until that is done."""
+
+    def __init__(self) -> None:
+        super().__init__("A purge of this account is running. Nothing can be stored or shared until it is done.")
 
 
 class UpstreamRejected(RequestRefused):

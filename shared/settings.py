@@ -248,6 +248,14 @@ class Settings:
         return self.call_seconds + 60
 
     @property
+    def edge_url(self) -> str:
+        """How customers reach the edge, without a slash at the end: for links that leave it."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        everywhere = self.bind_host in ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
+        return f"http://{'127.0.0.1' if everywhere else self.bind_host}:{self.edge_port}"
+
+    @property
     def local_base_url(self) -> str:
         return f"http://127.0.0.1:{self.local_port}/v1"
 

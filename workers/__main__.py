@@ -14,10 +14,11 @@ from queue import SimpleQueue
 import dramatiq
 
 from shared.database import LOST_CONNECTION, bind, database, open_database
+from shared.jobs import Jobs
 from shared.process import run
 from shared.schema import require_current
 from shared.settings import Settings
-from workers import billing, rollup
+from workers import billing, purge, rollup
 from workers.broker import is_news, make_broker
 from workers.clock import Clock
 from workers.media import MediaWork
@@ -35,8 +36,8 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Bind the database of this process: a connection for each thread that works, the three clocks' and this one's."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 4)
+    """Bind the database of this process: a connection for each thread that works, the four clocks' and this one's."""
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 5)
     bind(target)
     with target.connection_context():
         require_current(target)
@@ -50,10 +51,13 @@ def _work(settings: Settings) -> None:
     billing.declare(broker)
     media = MediaWork(settings)
     media.declare(broker)
+    purge.declare(broker, settings)
+    jobs = Jobs(settings.redis_url)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     clocks = (
         Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION),
         Clock(media.periodic, outages=LOST_CONNECTION),
+        Clock(purge.periodic(jobs), outages=LOST_CONNECTION),
         Clock((media.leases,), outages=LOST_CONNECTION),
     )
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
@@ -69,6 +73,7 @@ def _work(settings: Settings) -> None:
     worker.stop(timeout=settings.drain_seconds * 1000)
     leases.stop(CLOCK_STOP_SECONDS)
     media.close()
+    jobs.close()
     database.close()
 
 

@@ -5,6 +5,7 @@
     sweep(now)       expire holds that nobody will settle         (any time, by compare-and-set)
     post(…)          grant, purchase, refund, adjustment, expiry
     renew_pool(…)    the credits of a new day for visitors
+    collapse.py      purge an account: its entries become one, its calls are forgotten
 
 `reserve` and `settle` work on batches, so that an edge commits many calls at once. All of it is plain synchronous Peewee inside
 the caller's `shared.database.transaction()`, the same statements on SQLite and PostgreSQL. Rows are locked in one order, accounts

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from shared.database import database, is_sqlite
+from shared.ledger.collapse import OPENING_ACTOR
 from shared.ledger.rows import as_uuid, execute
 from shared.ledger.sweep import ABANDONED, SILENT_MS
 
@@ -52,11 +53,14 @@ def _balances() -> list[str]:
 
 
 def _chains() -> list[str]:
+    """Each balance follows from the one before, and no number is missing. While an account is purged its chain may begin later,
+    with the opening entry that stands for the numbers before it."""
     rows = execute(
         "SELECT account_id, seq, balance_after, running, number FROM (SELECT account_id, seq, balance_after,"
-        " sum(amount) OVER w AS running, row_number() OVER w AS number FROM ledger_entry"
-        " WINDOW w AS (PARTITION BY account_id ORDER BY seq)) t WHERE balance_after <> running OR seq <> number LIMIT ?",
-        [SHOWN],
+        " sum(amount) OVER w AS running, row_number() OVER w AS number, first_value(seq) OVER w AS first,"
+        " first_value(actor) OVER w AS opener FROM ledger_entry WINDOW w AS (PARTITION BY account_id ORDER BY seq)) t"
+        " WHERE balance_after <> running OR seq <> number + CASE WHEN opener = ? THEN first - 1 ELSE 0 END LIMIT ?",
+        [OPENING_ACTOR, SHOWN],
     ).fetchall()
     gaps = execute(
         "SELECT a.id, a.ledger_seq, coalesce(l.newest, 0) FROM account a LEFT JOIN"

@@ -1,0 +1,86 @@
+"""`/api/chat/conversations/`: what an account has stored, listed, read and deleted."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from quart import Blueprint, Response
+
+from edge.api.paging import read_page, whole_number
+from edge.current import account_caller, private, read, write
+from edge.moments import iso_moment
+from shared.models import Conversation, Message
+from shared.operations.conversations import (
+    LARGEST_PAGE,
+    MOST_MESSAGES,
+    delete_conversation,
+    find_conversation,
+    list_conversations,
+    read_messages,
+)
+
+conversations = Blueprint("conversations", __name__)
+
+
+@conversations.get("/api/chat/conversations/")
+async def show_conversations() -> Response:
+    """A page of them, the newest first; `next` is the `after` of the following page."""
+    caller = await account_caller()
+    page = read_page()
+    rows = await read(partial(list_conversations, caller.account, after=page.after, limit=page.limit + 1))
+    more = len(rows) > page.limit
+    shown = rows[: page.limit]
+    return private({"conversations": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
+
+
+@conversations.get("/api/chat/conversations/<conversation_id>/")
+async def show_conversation(conversation_id: str) -> Response:
+    """One with a page of its messages, the oldest first, from position `start` on."""
+    caller = await account_caller()
+    start = whole_number("start", 0, MOST_MESSAGES, 0)
+    limit = whole_number("limit", 1, LARGEST_PAGE, LARGEST_PAGE)
+    row, messages = await read(partial(_read, caller.account, conversation_id, start, limit))
+    follows = start + len(messages)
+    return private(
+        {
+            **_document(row),
+            "messages": [_message(message) for message in messages],
+            "next": follows if messages and follows < row.message_count else None,
+        }
+    )
+
+
+@conversations.delete("/api/chat/conversations/<conversation_id>/")
+async def remove_conversation(conversation_id: str) -> Response:
+    """Delete one with its messages, for good."""
+    caller = await account_caller()
+    await write(partial(delete_conversation, caller.account, conversation_id))
+    return private({"id": str(UUID(conversation_id)), "deleted": True})
+
+
+def _read(account: UUID, conversation: str, start: int, limit: int) -> tuple[Conversation, list[Message]]:
+    row = find_conversation(account, conversation)
+    return row, read_messages(row.id, start=start, limit=limit)
+
+
+def _document(row: Conversation) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "title": row.title,
+        "message_count": row.message_count,
+        "created": iso_moment(row.created_at),
+        "updated": iso_moment(row.updated_at),
+    }
+
+
+def _message(row: Message) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "content": orjson.loads(row.content),
+        "status": row.status,
+        "model": row.model,
+        "created": iso_moment(row.created_at),
+    }

@@ -1,0 +1,83 @@
+"""Certificates: what a purge removed and what remains, signed with Ed25519 (RFC 8032) so that it can be shown to others.
+
+    {"certificate": {…}, "signature": "base64", "key_id": "hex"}
+
+The signature is over the certificate as JSON with sorted keys and without blanks, in ASCII (what `jq -cjS` prints, and what
+RFC 8785 gives for it: there are only strings without escapes, whole numbers, and objects of these). `key_id` is the beginning of
+the SHA-256 of the raw public key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from shared.errors import InvalidInput
+from shared.secrets import derive_key
+
+PURPOSE = "purge-certificate"  # a label, not a secret: changing it changes the key
+
+
+def sign(certificate: dict[str, Any], secret_key: str) -> dict[str, Any]:
+    """The certificate as a signed document."""
+    key = _private_key(secret_key)
+    signature = base64.b64encode(key.sign(canonical(certificate))).decode()
+    return {"certificate": certificate, "signature": signature, "key_id": _key_id(key.public_key())}
+
+
+def verify(document: object, key: Ed25519PublicKey) -> dict[str, Any]:
+    """The certificate in a signed document. Raises `InvalidInput` that says why it is none, or not as it was signed."""
+    if not isinstance(document, dict) or not isinstance(document.get("certificate"), dict):
+        raise InvalidInput("This is no purge certificate: a JSON object with 'certificate', 'signature' and 'key_id'.")
+    if document.get("key_id") != _key_id(key):
+        raise InvalidInput(
+            f"The certificate names the key {str(document.get('key_id'))[:64]!r}, not {_key_id(key)}: another installation signed"
+            " it, or this one before its SECRET_KEY was changed."
+        )
+    certificate: dict[str, Any] = document["certificate"]
+    try:
+        key.verify(base64.b64decode(str(document.get("signature")), validate=True), canonical(certificate))
+    except (InvalidSignature, binascii.Error):
+        raise InvalidInput("The signature does not fit: the certificate is not as it was signed.") from None
+    return certificate
+
+
+def canonical(certificate: dict[str, Any]) -> bytes:
+    """The bytes that are signed."""
+    return json.dumps(certificate, sort_keys=True, separators=(",", ":")).encode()
+
+
+def public_key(secret_key: str) -> Ed25519PublicKey:
+    """The key that certificates of this installation are verified with."""
+    return _private_key(secret_key).public_key()
+
+
+def public_pem(secret_key: str) -> bytes:
+    """The same in PEM, as OpenSSL reads it."""
+    return public_key(secret_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_public_pem(data: bytes) -> Ed25519PublicKey:
+    """A key in PEM. Raises `InvalidInput`."""
+    try:
+        key = load_pem_public_key(data)
+    except ValueError:
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise InvalidInput("This is no Ed25519 public key in PEM.")
+    return key
+
+
+def _private_key(secret_key: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(derive_key(secret_key, PURPOSE))
+
+
+def _key_id(key: Ed25519PublicKey) -> str:
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]

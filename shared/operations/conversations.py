@@ -1,0 +1,163 @@
+"""Stored conversations: continue one, keep a call's turn, list, read and delete them.
+
+Content is kept only because its owner asked, in the tables `conversation` and `message` alone. A turn is kept after its call is
+settled; by then the account may have been purged, or the conversation deleted: what was begun before that is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from peewee import fn
+
+from shared.clock import new_id, now_ms
+from shared.database import transaction
+from shared.errors import AccessDenied, InvalidRequest, NotFound
+from shared.models import Conversation, Message, Plan, Subscription
+from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
+
+MOST_MESSAGES = 1_000  # of a conversation
+LONGEST_TITLE = 80  # characters, of one that is made of the first message
+LARGEST_PAGE = 100
+NO_SUCH_CONVERSATION = "There is no such conversation. GET /api/chat/conversations/ lists yours."
+
+
+class Turn(NamedTuple):
+    """One message as the API has it: `content` is text, or a list of OpenAI's content parts."""
+
+    role: str
+    content: Any
+
+
+class Keeping(NamedTuple):
+    """What a call that continues or stores a conversation needs to know before it begins.
+
+    `purges` is how many purges the account had begun by then: a turn is kept only if that is still so.
+    """
+
+    account: UUID
+    conversation: UUID
+    fresh: bool  # the conversation will be made with its first turn
+    stores: bool
+    purges: int
+    earlier: list[Turn]
+
+
+def begin_turn(account: UUID, conversation: str | None, *, stores: bool, coming: int) -> Keeping:
+    """Read what a call needs that brings `coming` messages to a conversation (None: a new one).
+
+    Raises `AccessDenied` (`plan_required`) for an account whose plan keeps nothing, `PurgeRunning`, `NotFound` for a conversation
+    that is not the account's, and `InvalidRequest` for one that is full.
+    """
+    if stores:
+        _require_plan(account)
+        refuse_while_purging(account)
+    purges = purges_begun(account)
+    if conversation is None:
+        return Keeping(account, new_id(), True, stores, purges, [])
+    row = find_conversation(account, conversation)
+    if stores and row.message_count + coming >= MOST_MESSAGES:
+        raise InvalidRequest(f"A conversation has at most {MOST_MESSAGES} messages; begin another one.", "conversation_id")
+    earlier = [Turn(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
+    return Keeping(account, row.id, False, stores, purges, earlier)
+
+
+def keep_turn(keeping: Keeping, said: Sequence[Turn], answer: str, *, model: str, whole: bool) -> bool:
+    """Add what was `said` and the `answer` as far as it was delivered (`whole`, or cut); give whether it was kept.
+
+    It is not when the account has begun a purge, or has deleted the conversation, since the call began.
+    """
+    with transaction():
+        lock_account(keeping.account)
+        if purges_begun(keeping.account) != keeping.purges:
+            return False
+        count, now = 0, now_ms()
+        if keeping.fresh:
+            Conversation.create(
+                id=keeping.conversation, account=keeping.account, title=_title_of(said), created_at=now, updated_at=now
+            )
+        else:
+            row = Conversation.get_or_none(Conversation.id == keeping.conversation)
+            if row is None:
+                return False
+            count = row.message_count
+        rows: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in said]
+        rows.append({"role": "assistant", "content": answer, "status": "complete" if whole else "partial", "model": model})
+        for position, columns in enumerate(rows, count):
+            content = orjson.dumps(columns.pop("content")).decode()
+            Message.create(conversation=keeping.conversation, position=position, content=content, created_at=now, **columns)
+        Conversation.update(message_count=count + len(rows), updated_at=now).where(
+            Conversation.id == keeping.conversation
+        ).execute()
+        return True
+
+
+def list_conversations(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Conversation]:
+    """A page of an account's conversations, the newest first, from the one `after` on."""
+    query = Conversation.select().where(Conversation.account == account).order_by(Conversation.id.desc())
+    if after is not None:
+        query = query.where(Conversation.id < after)
+    return list(query.limit(limit))
+
+
+def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
+    """The account's own conversation of this id. Raises `NotFound`, for somebody else's too."""
+    try:
+        id = conversation if isinstance(conversation, UUID) else UUID(conversation)
+    except ValueError:
+        raise NotFound(NO_SUCH_CONVERSATION) from None
+    row: Conversation | None = Conversation.get_or_none((Conversation.id == id) & (Conversation.account == account))
+    if row is None:
+        raise NotFound(NO_SUCH_CONVERSATION)
+    return row
+
+
+def read_messages(conversation: UUID, *, start: int = 0, limit: int = LARGEST_PAGE) -> list[Message]:
+    """A page of a conversation's messages, from position `start` on. Whose it is must have been checked."""
+    return list(_messages(conversation).where(Message.position >= start).limit(limit))
+
+
+def delete_conversation(account: UUID, conversation: str | UUID) -> None:
+    """Delete a conversation with its messages; its shares are snapshots and stay. Raises `NotFound`."""
+    with transaction():
+        lock_account(account)  # a turn that is being kept comes before or after, not in between
+        row = find_conversation(account, conversation)
+        Message.delete().where(Message.conversation == row.id).execute()
+        Conversation.delete().where(Conversation.id == row.id).execute()
+
+
+def count_conversations(account: UUID) -> int:
+    """How many conversations the account has."""
+    return int(Conversation.select(fn.COUNT(Conversation.id)).where(Conversation.account == account).scalar())
+
+
+def _messages(conversation: UUID) -> Any:
+    return Message.select().where(Message.conversation == conversation).order_by(Message.position)
+
+
+def _require_plan(account: UUID) -> None:
+    active = (Subscription.account == account) & (Subscription.status == "active")
+    if not Subscription.select().join(Plan).where(active & Plan.stores_content).exists():
+        raise AccessDenied(
+            "Your plan does not keep conversations. Leave out 'store', and send the earlier messages with each request.",
+            "plan_required",
+        )
+
+
+def _title_of(said: Sequence[Turn]) -> str:
+    """The beginning of what the user said first, in one line."""
+    text = next((text_of_content(turn.content) for turn in said if turn.role == "user"), "")
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: LONGEST_TITLE * 4]).split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1].rstrip() + "…"
+
+
+def text_of_content(content: Any) -> str:
+    """The text of a message: all of a string, the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n\n".join(texts)

@@ -1,0 +1,102 @@
+"""Shares: a public, read-only snapshot of messages under an unguessable address, until its owner revokes it.
+
+A snapshot holds what the two sides said and nothing else: no system prompt, no account, no file or image.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shared.database import transaction
+from shared.errors import InvalidRequest, NotFound
+from shared.models import Share
+from shared.operations.conversations import Turn, find_conversation, read_messages
+from shared.operations.purges import lock_account, refuse_while_purging
+
+SLUG_BYTES = 16  # 128 random bits
+SHOWN_ROLES = ("user", "assistant")
+MOST_SHARES = 1_000  # of an account
+MOST_MESSAGES = 1_000
+MOST_CHARACTERS = 200_000  # of a share's text: what a page can show, and a server render at once
+NO_SUCH_SHARE = "There is no such share. GET /api/chat/share/ lists yours."
+_INSTEAD = {"image_url": "[image]", "input_audio": "[audio]", "file": "[file]", "video_url": "[video]"}
+
+
+def share_messages(account: UUID, title: str, messages: Sequence[Turn], *, conversation: UUID | None = None) -> Share:
+    """Publish a snapshot of `messages`. Raises `InvalidRequest` where nothing is left to show, or too much; `PurgeRunning`."""
+    shown = [{"role": turn.role, "content": shown_text(turn.content)} for turn in messages if turn.role in SHOWN_ROLES]
+    shown = [message for message in shown if message["content"].strip()]
+    if not shown:
+        raise InvalidRequest("There is nothing to share: no message of the user or the assistant has text.", "messages")
+    size = sum(len(message["content"]) for message in shown)
+    if len(shown) > MOST_MESSAGES or size > MOST_CHARACTERS:
+        raise InvalidRequest(
+            f"A share has at most {MOST_MESSAGES} messages and {MOST_CHARACTERS} characters; these are {len(shown)} and {size}.",
+            "messages",
+        )
+    with transaction():
+        lock_account(account)
+        refuse_while_purging(account)
+        if Share.select().where(Share.account == account).count() >= MOST_SHARES:
+            raise InvalidRequest(f"The account has {MOST_SHARES} shares, which is the most. Revoke one that is not needed.")
+        share: Share = Share.create(
+            account=account,
+            slug=secrets.token_urlsafe(SLUG_BYTES),
+            title=title,
+            messages=orjson.dumps(shown).decode(),
+            conversation=conversation,
+        )
+        return share
+
+
+def share_conversation(account: UUID, conversation: str, title: str | None = None) -> Share:
+    """Publish a stored conversation as it is now, under its own title or another. Raises `NotFound` and as `share_messages`."""
+    row = find_conversation(account, conversation)
+    turns = [Turn(message.role, orjson.loads(message.content)) for message in read_messages(row.id, limit=MOST_MESSAGES + 1)]
+    return share_messages(account, row.title if title is None else title, turns, conversation=row.id)
+
+
+def list_shares(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Share]:
+    """A page of an account's shares, the newest first, from the one `after` on; without their text."""
+    columns = (Share.id, Share.slug, Share.title, Share.conversation, Share.created_at)
+    query = Share.select(*columns).where(Share.account == account).order_by(Share.id.desc())
+    if after is not None:
+        query = query.where(Share.id < after)
+    return list(query.limit(limit))
+
+
+def find_share(slug: str) -> Share:
+    """What is public under `slug`. Raises `NotFound`: a revoked share and one that never was are alike."""
+    share: Share | None = Share.get_or_none(Share.slug == slug)
+    if share is None:
+        raise NotFound(NO_SUCH_SHARE)
+    return share
+
+
+def revoke_share(account: UUID, slug: str) -> None:
+    """Delete the account's own share for good. Raises `NotFound`, for somebody else's too."""
+    if not Share.delete().where((Share.slug == slug) & (Share.account == account)).execute():
+        raise NotFound(NO_SUCH_SHARE)
+
+
+def shared_messages(share: Share) -> list[dict[str, str]]:
+    """The snapshot: `role` and text of each message."""
+    messages: list[dict[str, str]] = orjson.loads(share.messages)
+    return messages
+
+
+def shown_text(content: Any) -> str:
+    """A message's text; of a part that is none, what it was."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    pieces = [
+        part["text"] if isinstance(part.get("text"), str) else _INSTEAD.get(str(part.get("type")), "")
+        for part in content
+        if isinstance(part, dict)
+    ]
+    return "\n\n".join(piece for piece in pieces if piece)

@@ -1,0 +1,140 @@
+"""Shares: what may be shared, what the page and its JSON show, and that only their owner takes them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from edge.api.share import read_share_request
+from shared.errors import InvalidRequest
+from shared.operations.purges import begin_purge
+from shared.operations.shares import MOST_CHARACTERS
+from tests.edge.api.conftest import Customer, Shop
+
+PATH = "/api/chat/share/"
+MESSAGES = [
+    {"role": "system", "content": "Be secret."},
+    {"role": "user", "content": [{"type": "text", "text": "What is **this**?"}, {"type": "image_url", "image_url": {}}]},
+    {"role": "assistant", "content": "A *test*."},
+]
+
+
+def shared(customer: Customer, **fields: Any) -> dict[str, Any]:
+    reply = customer.post(PATH, {"title": "A talk", "messages": MESSAGES, **fields})
+    assert reply.status == 201, reply.body
+    document: dict[str, Any] = reply.json
+    return document
+
+
+def path_of(url: str) -> str:
+    return "/" + url.split("/", 3)[3]
+
+
+def test_a_share_is_a_page_and_json(shop: Shop, customer: Customer) -> None:
+    made = shared(customer)
+    assert len(made["slug"]) == 22
+    assert made["url"] == f"{shop.edge.url}/c/{made['slug']}"
+    page = shop.request("GET", path_of(made["url"]))
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    text = page.body.decode()
+    assert "<strong>this</strong>" in text
+    assert "[image]" in text
+    assert "<em>test</em>" in text
+    assert "Be secret" not in text
+    assert customer.account.email not in text
+    assert str(customer.account.id) not in text
+    document = shop.request("GET", path_of(made["url"]), headers={"accept": "application/json"})
+    assert document.headers["content-type"] == "application/json"
+    assert set(document.json) == {"title", "messages", "created"}
+    assert document.json["messages"] == [
+        {"role": "user", "content": "What is **this**?\n\n[image]"},
+        {"role": "assistant", "content": "A *test*."},
+    ]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_its_headers_keep_it_to_itself(shop: Shop, customer: Customer, accept: str) -> None:
+    for path in (path_of(shared(customer)["url"]), "/c/unknown"):
+        headers = shop.request("GET", path, headers={"accept": accept}).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
+        assert "script" not in headers["content-security-policy"]
+        assert headers["x-robots-tag"] == "noindex, nofollow"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_revoked_and_unknown_are_alike(shop: Shop, customer: Customer, accept: str) -> None:
+    made = shared(customer)
+    stranger = shop.customer()
+    foreign = stranger.request("DELETE", path_of(made["delete_url"]))
+    unknown = stranger.request("DELETE", f"{PATH}{'x' * 22}/")
+    assert (foreign.status, foreign.body) == (unknown.status, unknown.body) == (404, unknown.body)
+    assert customer.request("DELETE", path_of(made["delete_url"])).status == 200
+    asked = {"accept": accept}
+    revoked = shop.request("GET", path_of(made["url"]), headers=asked)
+    for slug in ("x" * 22, "short", "%00" * 22, "a" * 500):
+        never = shop.request("GET", f"/c/{slug}", headers=asked)
+        assert (never.status, never.body) == (revoked.status, revoked.body) == (404, revoked.body)
+    again = customer.request("DELETE", path_of(made["delete_url"]))
+    assert (again.status, again.body) == (unknown.status, unknown.body)
+
+
+def test_shares_are_listed_by_page_without_their_text(customer: Customer) -> None:
+    slugs = [shared(customer, title=f"Talk {number}")["slug"] for number in range(3)]
+    first = customer.get(f"{PATH}?limit=2").json
+    assert [share["slug"] for share in first["shares"]] == slugs[:0:-1]
+    second = customer.get(f"{PATH}?limit=2&after={first['next']}").json
+    assert ([share["slug"] for share in second["shares"]], second["next"]) == (slugs[:1], None)
+    assert "messages" not in first["shares"][0]
+    for query in ("limit=0", "limit=101", "limit=x", "after=1", "limit=%C2%B2"):
+        assert customer.get(f"{PATH}?{query}").status == 400
+
+
+WRONG: list[tuple[Any, str | None]] = [
+    ({}, "conversation_id"),
+    ({"conversation_id": "c", "messages": MESSAGES}, "conversation_id"),
+    ({"conversation_id": 1}, "conversation_id"),
+    ({"messages": MESSAGES}, "title"),
+    ({"messages": MESSAGES, "title": 1}, "title"),
+    ({"messages": MESSAGES, "title": " "}, "title"),
+    ({"messages": MESSAGES, "title": "a\x00"}, "title"),
+    ({"messages": MESSAGES, "title": "a" * 201}, "title"),
+    ({"messages": [], "title": "a"}, "messages"),
+    ({"messages": "Hi", "title": "a"}, "messages"),
+    ({"messages": ["Hi"], "title": "a"}, "messages[0]"),
+    ({"messages": [{"role": "root", "content": "a"}], "title": "a"}, "messages[0].role"),
+    ({"messages": [{"role": [], "content": "a"}], "title": "a"}, "messages[0].role"),
+    ({"messages": [{"role": "user", "content": 1}], "title": "a"}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": ["a"]}], "title": "a"}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": "a", "name": "b"}], "title": "a"}, "messages[0].name"),
+    ({"messages": MESSAGES, "title": "a", "slug": "mine"}, "slug"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_wrong_field_is_named(body: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_share_request(orjson.dumps(body))
+    assert caught.value.param == param
+
+
+def test_what_shows_nothing_or_too_much_is_refused(customer: Customer) -> None:
+    for messages in ([{"role": "system", "content": "Hi"}], [{"role": "user", "content": "a" * (MOST_CHARACTERS + 1)}]):
+        reply = customer.post(PATH, {"title": "a", "messages": messages})
+        assert (reply.status, reply.error["param"]) == (400, "messages")
+
+
+def test_nothing_is_shared_during_a_purge(customer: Customer) -> None:
+    begin_purge(customer.account.id, actor="test")
+    reply = customer.post(PATH, {"title": "a", "messages": MESSAGES})
+    assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "purge_in_progress", "false")
+
+
+def test_an_unknown_key_shares_nothing(shop: Shop) -> None:
+    assert shop.request("POST", PATH, {"title": "a", "messages": MESSAGES}).status == 401
+    assert shop.request("GET", PATH).status == 401

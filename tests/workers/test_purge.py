@@ -1,0 +1,179 @@
+"""A purge, carried out by real workers on both databases: what goes, what stays, and that no death of a worker changes either."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import peewee
+
+from shared import certificates
+from shared.clock import new_id, now_ms
+from shared.database import is_sqlite
+from shared.jobs import Jobs
+from shared.ledger import Claim
+from shared.ledger.audit import verify
+from shared.models import Account, Conversation, Hold, IdempotencyClaim, LedgerEntry, Message, PurgeJob, Share, UsageLedger
+from shared.operations.accounts import grant_credits
+from shared.operations.conversations import Keeping, Turn, keep_turn
+from shared.operations.purges import ACTOR, begin_purge, purges_begun
+from shared.operations.shares import share_messages
+from tests.servers.edge import SECRET_KEY
+from tests.servers.process import Process, eventually
+from tests.workers.holds import HOUR_MS, Customer, assert_books_are_right
+
+StartWorker = Callable[..., Process]
+SAID = [Turn("user", "Hi")]
+MODELS: tuple[type[Any], ...] = (Conversation, Message, Share, UsageLedger, Hold, IdempotencyClaim)
+
+
+def keeping(account: UUID, conversation: UUID | None = None) -> Keeping:
+    return Keeping(account, conversation or new_id(), conversation is None, True, purges_begun(account), [])
+
+
+def furnish(customer: Customer, *, conversations: int = 3, calls: int = 4) -> dict[str, int]:
+    """Give an account a past of every kind; give its rows by store."""
+    for _ in range(conversations):
+        first = keeping(customer.account)
+        assert keep_turn(first, SAID, "Hello.", model="m-1", whole=True)
+        assert keep_turn(keeping(customer.account, first.conversation), SAID, "Again.", model="m-1", whole=False)
+    share_messages(customer.account, "A share", SAID)
+    for number in range(calls):
+        [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
+        customer.settle(call, 10 * (number % 2), claimed=True)
+    return {
+        "conversations": conversations,
+        "messages": 4 * conversations,
+        "shares": 1,
+        "media_jobs": 0,
+        "media_files": 0,
+        "ledger_entries": 1 + calls // 2,
+        "overage_entries": 0,
+        "usage_rows": calls,
+        "usage_sums": 0,
+        "holds": calls,
+        "idempotency_claims": calls,
+    }
+
+
+def rows_of(account: UUID) -> int:
+    """Everything that a purge should remove."""
+    messages = Message.select().join(Conversation).where(Conversation.account == account).count()
+    return messages + sum(model.select().where(model.account == account).count() for model in MODELS if model is not Message)
+
+
+def job_of(id: UUID) -> PurgeJob:
+    job: PurgeJob = PurgeJob.get_by_id(id)
+    return job
+
+
+def await_end(id: UUID, seconds: float = 30) -> dict[str, Any]:
+    """The certificate, verified."""
+    eventually(lambda: job_of(id).status == "done", "the purge is done", seconds)
+    document = json.loads(job_of(id).certificate)
+    return certificates.verify(document, certificates.public_key(SECRET_KEY))
+
+
+def test_an_account_is_emptied_and_its_balance_stays(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+) -> None:
+    customer, neighbour = Customer(), Customer()
+    expected = furnish(customer)
+    left = furnish(neighbour)
+    balance = customer.account_row().balance
+    job = begin_purge(customer.account, actor="test")
+    assert begin_purge(customer.account, actor="test").id == job.id, "one at a time"
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    certificate = await_end(job.id)
+    assert certificate["removed"] == expected
+    assert certificate["remains"] == {"balance": balance, "plan_credits": 0, "held": 0, "ledger_entries": 1}
+    assert certificate["account"] == str(customer.account)
+    assert rows_of(customer.account) == 0
+    [opening] = LedgerEntry.select().where(LedgerEntry.account == customer.account)
+    assert (opening.seq, opening.amount, opening.balance_after, opening.call) == (1, balance, balance, None)
+    assert rows_of(neighbour.account) == sum(left.values()) - left["ledger_entries"]
+    grant_credits(customer.account, 5, "after", actor="test")
+    assert_books_are_right()
+    again = begin_purge(customer.account, actor="test")
+    assert again.id != job.id
+    eventually(lambda: job_of(again.id).status == "done", "the second one too")
+    assert Account.get_by_id(customer.account).balance == balance + 5
+    assert_books_are_right()
+
+
+def test_an_account_without_a_balance_keeps_no_entry(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+) -> None:
+    customer = Customer(100)
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    customer.settle(call, 100)
+    job = begin_purge(customer.account, actor="test")
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    assert await_end(job.id)["remains"] == {"balance": 0, "plan_credits": 0, "held": 0, "ledger_entries": 0}
+    assert rows_of(customer.account) == 0
+    grant_credits(customer.account, 7, "after", actor="test")
+    assert_books_are_right()
+
+
+def test_running_calls_are_waited_for_and_new_ones_are_not(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    furnish(customer)
+    before = keeping(customer.account)
+    [running] = customer.hold(lasts_ms=HOUR_MS)
+    job = begin_purge(customer.account, actor="test")
+    PurgeJob.update(boundary=PurgeJob.boundary + 1).where(PurgeJob.id == job.id).execute()
+    eventually(lambda: now_ms() > job.boundary + 1, "the clock goes on")
+    [newer] = customer.hold(lasts_ms=HOUR_MS)
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    eventually(lambda: job_of(job.id).step == "calls", "the purge waits for the call")
+    assert not keep_turn(before, SAID, "Late.", model="m-1", whole=True), "what it says is discarded"
+    balance = customer.account_row().balance
+    customer.settle(running, 60)
+    certificate = await_end(job.id)
+    assert certificate["remains"] == {"balance": balance - 60, "plan_credits": 0, "held": 100, "ledger_entries": 1}
+    assert [hold.id for hold in Hold.select().where(Hold.account == customer.account)] == [newer]
+    assert_books_are_right()
+    assert customer.settle(newer, 10).credits == 10
+    assert_books_are_right()
+
+
+def test_killed_workers_change_nothing(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    expected = furnish(customer, conversations=40, calls=60)
+    balance = customer.account_row().balance
+    job = begin_purge(customer.account, actor="test")
+    jobs = Jobs(redis_url)
+    steps = []
+    for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed in the middle of a step, and after one
+        seen = look(job.id)
+        worker = start_worker(database_url=any_database_url, redis_url=redis_url)
+        assert jobs.send(ACTOR, str(job.id))
+        while look(job.id) == seen and job_of(job.id).status != "done":
+            assert worker.returncode is None, worker.output()
+        worker.kill()
+        steps.append(step_of(job.id))
+        assert_books_are_right()
+        PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # nobody waits for the lease of the dead
+    jobs.close()
+    start_worker(database_url=any_database_url, redis_url=redis_url)
+    certificate = await_end(job.id)
+    assert certificate["removed"] == expected
+    assert certificate["remains"]["balance"] == balance
+    assert len(set(steps)) > 2, steps
+    assert rows_of(customer.account) == 0
+    assert verify(now_ms()).problems == ()
+    assert not is_sqlite() or bound_database.execute_sql("PRAGMA quick_check").fetchone() == ("ok",)
+
+
+def step_of(id: UUID) -> str:
+    return str(job_of(id).step)
+
+
+def progress_of(id: UUID) -> str:
+    return repr(job_of(id).removed)
