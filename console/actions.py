@@ -12,9 +12,9 @@ from flask import current_app
 from flask_login import current_user
 
 from console.address import client_address
-from console.formats import THIN, credits
 from shared import passwords
 from shared.errors import IdempotencyConflict, InvalidInput
+from shared.formats import THIN, credits
 from shared.models import ApiKey, StaffUser
 from shared.operations import accounts, catalogue, keys, second_factor, staff, staff_sessions
 from shared.operations.once import once

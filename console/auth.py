@@ -9,16 +9,17 @@ from flask import Blueprint, Flask, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
-from console.address import client_address, network_of
+from console.address import client_address
 from console.forms import CodeForm, SignInForm
 from console.roles import oneself
-from console.throttle import Throttle
 from shared.clock import now_ms
 from shared.models import StaffSession, StaffUser
 from shared.operations.second_factor import prove
 from shared.operations.staff import verify_password
 from shared.operations.staff_sessions import begin_session, end_session, find_session
+from shared.proxies import network_of
 from shared.settings import Settings
+from shared.throttle import Throttle
 
 FAILURES_A_PERSON = 10
 FAILURES_AN_ADDRESS = 30

@@ -1,82 +1,20 @@
-"""How figures, times and ids are written. Pure but for `install`; look at `docs/console.md` for the rules."""
+"""How the console's templates write figures, times, ids and changes; `shared/formats.py` has what all pages share."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from flask import Flask, current_app
 from flask_login import current_user
-from markupsafe import Markup
 
 from console.roles import allowed
-from shared.clock import now_ms
+from shared.formats import credits, duration, exact, short_id, signed, usd, when
 from shared.settings import Settings
 
-THIN = "\u202f"  # a thin space that no line breaks at
-MINUS = "\u2212"
-_STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
 
-
-def credits(amount: int) -> str:
-    """`14 999 990`, with thin spaces and a real minus."""
-    return f"{amount:,}".replace(",", THIN).replace("-", MINUS)
-
-
-def signed(amount: int) -> str:
-    """The same with its sign, always: `+500`, `−12`."""
-    return ("+" if amount > 0 else "") + credits(amount)
-
-
-def duration(ms: int | None) -> str:
-    """`420 ms`, `1.42 s`, `3 min 5 s`; `–` for none."""
-    if ms is None:
-        return "–"
-    if ms < 1000:
-        return f"{ms}{THIN}ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.2f}{THIN}s"
-    return f"{ms // 60_000}{THIN}min {ms // 1000 % 60}{THIN}s"
-
-
-def exact(ms: int) -> str:
-    """`2026-11-22 09:30:00.123 UTC`."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d} UTC"
-
-
-def relative(ms: int, now: int) -> str:
-    """`just now`, `12 s ago`, `in 3 min`, `2 d ago`; the date when it is a month away or more."""
-    seconds = abs(now - ms) // 1000
-    if seconds < 2:
-        return "just now"
-    for below, size, unit in _STEPS:
-        if seconds < below:
-            text = f"{seconds // size}{THIN}{unit}"
-            return f"{text} ago" if ms <= now else f"in {text}"
-    return exact(ms)[:10]
-
-
-def when(ms: int | None) -> Markup:
-    """A `<time>` that shows the relative and holds the exact time; `–` for none."""
-    if ms is None:
-        return Markup("–")
-    machine = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(machine, exact(ms), relative(ms, now_ms()))
-
-
-def short_id(value: UUID | str) -> Markup:
-    """`019abc12…9f3c`: the middle left out, the whole in the title and for copying."""
-    text = str(value)
-    return Markup('<code class="id" title="{}" data-copy="{}">{}…{}</code>').format(text, text, text[:8], text[-4:])
-
-
-def usd(amount: int) -> str:
-    """The worth of credits for display, `≈ 12.50 USD`."""
-    worth = amount / current_app.extensions["yout_settings"].credits_per_usd
-    digits = 2 if abs(worth) >= 1 or worth == 0 else 4
-    return f"≈{THIN}{worth:,.{digits}f} USD".replace(",", THIN).replace("-", MINUS)
+def worth(amount: int) -> str:
+    """What credits are worth at the installation's rate."""
+    return usd(amount, current_app.extensions["yout_settings"].credits_per_usd)
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str, str]]:
@@ -99,7 +37,7 @@ def _shown(values: dict[str, Any] | None, name: str) -> str:
 def install(app: Flask, settings: Settings) -> None:
     """Give the templates these filters, and what every page needs to know."""
     app.jinja_env.filters.update(
-        credits=credits, signed=signed, duration=duration, when=when, short_id=short_id, usd=usd, exact=exact
+        credits=credits, signed=signed, duration=duration, when=when, short_id=short_id, usd=worth, exact=exact
     )
     app.jinja_env.globals.update(
         changes=changes,

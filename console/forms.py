@@ -10,8 +10,8 @@ from wtforms import Field, HiddenField, PasswordField, SelectField, StringField
 from wtforms.validators import EqualTo, InputRequired, Length, StopValidation
 from wtforms.widgets import TextInput
 
-from console.formats import credits
 from shared.errors import InvalidInput
+from shared.formats import credits
 from shared.models import STAFF_ROLES
 from shared.passwords import SHORTEST
 

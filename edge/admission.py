@@ -36,12 +36,17 @@ ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from th
 
 
 class Caller(NamedTuple):
-    """Who makes a call. `address` is the peer's, as far as proxies are trusted."""
+    """Who makes a call: one of a key, a web session and a visitor, by its digest; the other two are "".
+
+    `address` is the peer's, as far as proxies are trusted.
+    """
 
     digest: str
     limits: KeyLimits
     address: str
     claim: Claim | None = None
+    session: str = ""
+    visitor: str = ""
 
 
 class Admission:
@@ -70,13 +75,15 @@ class Admission:
                 Reservation(
                     call=self.call_id,
                     digest=caller.digest,
+                    session=caller.session,
+                    visitor=caller.visitor,
                     model=call.model,
                     quote=self._quote,
                     expires_at=self.created_at + services.settings.hold_seconds * 1000,
                     edge_process=services.process_id,
                     address=caller.address,
                     claim=caller.claim,
-                    account=caller.limits.account,
+                    account=caller.limits.account if not caller.visitor else None,
                 )
             )
         except BaseException as error:

@@ -26,7 +26,10 @@ from edge.v1.chat import CHAT
 from edge.v1.models import models
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
+from edge.web import pages
 from edge.web.assets import assets
+from edge.web.errors import error_page, wants_page
+from edge.web.routes import web
 from edge.web.share_page import share_page
 from shared.clock import new_id
 from shared.errors import YoutError
@@ -45,6 +48,7 @@ BLUEPRINTS = (
     purging,
     assets,
     share_page,
+    web,
 )
 
 
@@ -56,6 +60,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    pages.install(app, settings)
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)
 
@@ -102,6 +107,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
 
     @app.errorhandler(YoutError)
     async def domain_error(error: YoutError) -> Response:
+        if wants_page():
+            return await error_page(error)
         problem = render(error)
         response = Response(problem.body, status=problem.status)
         standing = rate_headers(error.standing) if error.standing else []
@@ -113,7 +120,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
     async def http_error(error: HTTPException) -> Response:
         if isinstance(error, NotFound) and request.path.rstrip("/") in routes:  # the framework doesn't know these paths
             error = MethodNotAllowed(["POST"])
-        response = _plain_error(error.code or 500)
+        response = await error_page(error) if wants_page() else _plain_error(error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["allow"] = ", ".join(sorted(error.valid_methods))
         return response
@@ -121,6 +128,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
     @app.errorhandler(Exception)
     async def mistake(error: Exception) -> Response:
         app.logger.error("a request failed by a mistake of the server", exc_info=error)
+        if wants_page():
+            return await error_page(error)
         problem = render(error)
         return Response(problem.body, status=problem.status, content_type="application/json")
 

@@ -66,7 +66,12 @@ class Keys:
         self._known.pop(digest, None)
 
     async def first_refusal(self, digest: str, error: RequestRefused) -> RequestRefused:
-        """`error`, which speaks against a request before its key was read; unless the key itself is no good."""
+        """`error`, which speaks against a request before its key was read; unless the key itself is no good.
+
+        A web session ("" is given for its digest) has been read by then, and a visitor has nothing to be read.
+        """
+        if not digest:
+            return error
         try:
             await self.look_up(digest)
         except RequestRefused as refusal:

@@ -13,13 +13,16 @@ from quart import Response, current_app, request
 
 from edge.address import peer_address
 from edge.auth import KeyRow, bearer
+from edge.callers import SAFE_METHODS, address_of, read_sent, require_own_origin, session_limits, session_of, visitor_of
 from edge.hot import Scope, read_headers
 from edge.services import Services
+from edge.sessions import SessionRow
 from shared.clock import new_id
 from shared.database import LOST_CONNECTION, drop_connection, transaction
-from shared.errors import AccessDenied, DatabaseUnavailable, InvalidInput, InvalidRequest, YoutError
+from shared.errors import AccessDenied, DatabaseUnavailable, InvalidInput, InvalidKey, InvalidRequest, YoutError
 from shared.ledger.payers import address_allowed
 from shared.limits import KeyLimits, Standing
+from shared.operations.web_accounts import actor_of
 
 T = TypeVar("T")
 
@@ -32,7 +35,7 @@ class KeyCaller(NamedTuple):
 
 
 class AccountCaller(NamedTuple):
-    """Who acts for an account at this moment: a key of it.
+    """Who acts for an account at this moment: a key of it, or somebody who is signed in.
 
     `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
     """
@@ -41,6 +44,15 @@ class AccountCaller(NamedTuple):
     actor: str
     address: str
     limits: KeyLimits
+    key: KeyRow | None = None
+    session: SessionRow | None = None
+
+
+class VisitorCaller(NamedTuple):
+    """Somebody with neither key nor session, by the digest of today."""
+
+    visitor: str
+    address: str
 
 
 def services() -> Services:
@@ -50,7 +62,7 @@ def services() -> Services:
 
 
 async def key_caller() -> KeyCaller:
-    """Who sent the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
+    """The key of the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
     scope = cast(Scope, request.scope)  # Quart's is a TypedDict of the same
     sent = read_headers(scope)
     key = await services().keys.look_up(bearer(sent.authorization, sent.x_api_key))
@@ -61,16 +73,28 @@ async def key_caller() -> KeyCaller:
 
 
 async def account_caller() -> AccountCaller:
-    """The account that the request is made for. Raises as `key_caller`."""
-    key, address = await key_caller()
-    return AccountCaller(key.account, f"key:{key.prefix}", address, services().keys.in_force(key.account, key.key, key.own))
+    """The account that the request is made for, by a key or a web session. Raises as `key_caller`, and as `session_of`."""
+    found = await caller()
+    if isinstance(found, VisitorCaller):
+        raise InvalidKey
+    return found
 
 
-async def count_request(limits: KeyLimits) -> Standing:
-    """Take one request from the caller's rate limit, for what it writes stays. Raises `RateLimited`."""
-    ticket = await services().limiter.take(new_id(), limits, 0)
-    services().limiter.give(ticket, 0)
-    return ticket.standing
+async def caller() -> AccountCaller | VisitorCaller:
+    """Who sent the request. A key that is sent must be good, and so must a session; who brings neither is a visitor."""
+    scope = cast(Scope, request.scope)
+    if read_headers(scope).key_sent:
+        key, address = await key_caller()
+        limits = services().keys.in_force(key.account, key.key, key.own)
+        return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
+    sent = read_sent(scope)
+    address = address_of(services(), scope, sent)
+    row = await session_of(services(), sent, request.method)
+    if row is None:
+        if request.method not in SAFE_METHODS:
+            require_own_origin(sent, services().settings)
+        return VisitorCaller(visitor_of(services(), scope, sent), address)
+    return AccountCaller(row.account, actor_of(row.account), address, session_limits(services(), row), session=row)
 
 
 async def read(query: Callable[[], T]) -> T:
@@ -84,6 +108,13 @@ def _guarded(query: Callable[[], T]) -> T:
     except LOST_CONNECTION as error:
         drop_connection()
         raise DatabaseUnavailable from error
+
+
+async def count_request(limits: KeyLimits) -> Standing:
+    """Take one request from the caller's rate limit, for what it writes stays. Raises `RateLimited`."""
+    ticket = await services().limiter.take(new_id(), limits, 0)
+    services().limiter.give(ticket, 0)
+    return ticket.standing
 
 
 async def write(job: Callable[[], T]) -> T:

@@ -25,7 +25,6 @@ FACES: dict[type[BaseException], Face] = {
     errors.InvalidRequest: Face(400, "invalid_request_error", ""),
     errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
     errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key"),
-    errors.InvalidSession: Face(401, "authentication_error", "not_signed_in"),
     errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
     errors.AccessDenied: Face(403, "permission_error", ""),
     errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from edge.address import peer_address
 from edge.admission import Caller
 from edge.auth import bearer
+from edge.callers import web_caller
 from edge.errors import request_id
 from edge.exchange import exchange
 from edge.responses import Send, open_line, respond, send_error
@@ -36,6 +37,11 @@ class Wanted(NamedTuple):
     max_credits: bytes | None
     forwarded_for: bytes | None
 
+    @property
+    def key_sent(self) -> bool:
+        """Whether the request brings what should be a key."""
+        return self.authorization is not None or self.x_api_key is not None
+
 
 _NAMES = (b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for")
 
@@ -52,16 +58,21 @@ def call_handler(services: Services, surface: Surface) -> Handler:
         line = open_line(send, surface, request_id(call_id))
         try:
             wanted = read_headers(scope)
-            digest = bearer(wanted.authorization, wanted.x_api_key)
-            body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
-            limits = await services.keys.limits(digest)
-            address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
+            if surface.for_web and not wanted.key_sent:
+                caller = await web_caller(services, scope)
+                body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
+            else:
+                digest = bearer(wanted.authorization, wanted.x_api_key)
+                body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
+                limits = await services.keys.limits(digest)
+                caller = Caller(digest, limits, peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies))
             try:
                 asked = surface.read(body, call_id)
-                caller = Caller(digest, limits, address, claim_of(wanted.idempotency_key, body))
+                if wanted.idempotency_key is not None:
+                    caller = caller._replace(claim=claim_of(wanted.idempotency_key, body))
                 cap = cap_of(wanted.max_credits)
             except RequestRefused as refusal:
-                raise await services.keys.first_refusal(digest, refusal) from None
+                raise await services.keys.first_refusal(caller.digest, refusal) from None
         except _Gone:
             return
         except YoutError as error:

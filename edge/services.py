@@ -20,6 +20,7 @@ from edge.limiter import Limiter
 from edge.media.watch import JobWatch
 from edge.metrics import Metrics
 from edge.running import RunningCalls
+from edge.sessions import Sessions
 from shared import catalog_reader, pseudonyms
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
@@ -33,6 +34,7 @@ from shared.routing import Health
 from shared.secrets import derive_key, unseal
 from shared.settings import Settings
 from shared.storage import open_storage
+from shared.throttle import Throttle
 
 log = logging.getLogger("yout.edge")
 
@@ -53,6 +55,9 @@ class Services:
         self.keys = Keys(settings, self.reader)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
+        self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash
+        self.sessions = Sessions(settings, self.reader, self.ledger)
+        self.throttle = Throttle()
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.jobs = Jobs(settings.redis_url)
@@ -93,6 +98,7 @@ class Services:
         self.reader.submit(drop_connection)
         self.reader.shutdown()
         self.counter.shutdown()
+        self.passwords.shutdown()
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""

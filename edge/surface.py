@@ -50,11 +50,13 @@ class Surface(NamedTuple):
     read        the body of the call with this id; raises `InvalidRequest` and the other refusals
     problem     an error as a whole answer, told the request's public id
     id_headers  the names under which every answer carries that id
+    for_web     whether web sessions and visitors may call too, not keys alone
     """
 
     read: Callable[[bytes, UUID], Asked]
     problem: Callable[[BaseException, str], Problem] = render
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    for_web: bool = False
 
 
 def spent(event: Finished) -> dict[str, int]:

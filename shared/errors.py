@@ -12,7 +12,7 @@
     │   ├── InvalidRequest         malformed or out of range; names the field
     │   │   └── RequestTooLarge
     │   ├── InvalidKey             no, unknown, expired or revoked key, all alike
-    │   ├── InvalidSession         not signed in, or the session has ended
+    │   │   └── InvalidSession         no web session, or one that has ended
     │   ├── AccessDenied           key, plan or account does not cover this
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
@@ -111,11 +111,12 @@ class InvalidKey(RequestRefused):
         super().__init__("Incorrect API key provided. Create or check your key in your account, and send it as a bearer token.")
 
 
-class InvalidSession(RequestRefused):
+class InvalidSession(InvalidKey):
     """No session, or one that has ended: expired, revoked or unknown, all alike."""
 
     def __init__(self) -> None:
-        super().__init__("You are not signed in, or your session has ended. Sign in, or send an API key as a bearer token.")
+        words = "You are not signed in, or your session has ended. Sign in, or send an API key as a bearer token."
+        RequestRefused.__init__(self, words)
 
 
 class AccessDenied(RequestRefused):

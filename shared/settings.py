@@ -61,6 +61,12 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def _sign_up(text: str) -> str:
+    if text not in ("open", "closed"):
+        raise ValueError(f"must be open or closed, not {text!r}")
+    return text
+
+
 def _networks(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in words:
@@ -206,6 +212,12 @@ class Settings:
     media_link_seconds: int = _setting(
         3_600, "YOUT_MEDIA_LINK_SECONDS", _integer(10, 604_800), "How long a link to a media file is good"
     )
+    sign_up: str = _setting(
+        "open", "YOUT_SIGN_UP", _sign_up, "`open`: anybody may open an account; `closed`: staff and operators do"
+    )
+    sign_up_credits: int = _setting(0, "YOUT_SIGN_UP_CREDITS", _integer(0, 10**12), "Credits that somebody who signs up is given")
+    visitor_rpm: int = _setting(20, "YOUT_VISITOR_RPM", _integer(1, 10**9), "Requests a minute of a visitor without an account")
+    visitor_concurrency: int = _setting(2, "YOUT_VISITOR_CONCURRENCY", _integer(1, 10**6), "Calls at once of such a visitor")
     referer: str = _setting(
         "https://yout.chat",
         "YOUT_REFERER",
@@ -254,6 +266,11 @@ class Settings:
             return self.public_url.rstrip("/")
         everywhere = self.bind_host in ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
         return f"http://{'127.0.0.1' if everywhere else self.bind_host}:{self.edge_port}"
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers reach the edge by https, so that cookies may be `Secure`."""
+        return self.production or self.public_url.startswith("https://")
 
     @property
     def local_base_url(self) -> str:

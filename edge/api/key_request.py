@@ -1,8 +1,8 @@
-"""What a caller may ask of a new key: never more than the key that it calls with. Pure."""
+"""What a caller may ask of a new key: never more than the key that it calls with, if it calls with one. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 
@@ -29,21 +29,37 @@ class KeyRequest(NamedTuple):
     allowed_ips: list[str] | None
 
 
-def read_key_request(data: bytes, maker: KeyRow, models: Collection[str], now: int) -> KeyRequest:
-    """Read a body. What it leaves out is as the `maker` has it, what goes beyond that is refused.
+NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # of who is signed in
+
+
+def bounds_of(maker: KeyRow | None) -> KeyRequest:
+    """The widest key that this one may make; None stands for a web session, which may make any."""
+    if maker is None:
+        return NO_BOUNDS
+    own = maker.own
+    limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
+    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips)
+
+
+def read_key_request(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
+    """Read a body. What it leaves out is as in `most`, what goes beyond that is refused.
 
     `models` are the ids in the catalogue, `now` is in milliseconds UTC. Raises `InvalidRequest` that names the field.
     """
-    body = json_object(data)
+    return check_key_request(json_object(data), most, models, now)
+
+
+def check_key_request(body: Mapping[str, Any], most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
+    """As `read_key_request`, of a body that has been read."""
     only_fields("", body, KeyRequest._fields)
     return KeyRequest(
         _name(body.get("name")),
-        _expiry(body.get("expires_at"), maker.expires_at, now),
-        _limit("rpm", body.get("rpm"), maker.own.key_rpm),
-        _limit("tpm", body.get("tpm"), maker.own.key_tpm),
-        _limit("concurrency", body.get("concurrency"), maker.own.key_concurrency),
-        _models(body.get("allowed_models"), maker.allowed_models, models),
-        _addresses(body.get("allowed_ips"), maker.allowed_ips),
+        _expiry(body.get("expires_at"), most.expires_at, now),
+        _limit("rpm", body.get("rpm"), most.rpm),
+        _limit("tpm", body.get("tpm"), most.tpm),
+        _limit("concurrency", body.get("concurrency"), most.concurrency),
+        _models(body.get("allowed_models"), most.allowed_models, models),
+        _addresses(body.get("allowed_ips"), most.allowed_ips),
     )
 
 

@@ -1,23 +1,20 @@
-"""`/api/chat/keys/`: an account's keys, seen and changed by one of them."""
+"""`/api/chat/keys/`: an account's keys, seen and changed by one of them or by who is signed in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.api.key_request import KeyRequest, read_key_request
-from edge.current import KeyCaller, key_caller, private, read, services
+from edge.api.key_request import KeyRequest, bounds_of, read_key_request
+from edge.current import AccountCaller, account_caller, count_request, private, read, services, write
 from edge.moments import iso_moment
 from edge.responses import rate_headers
-from shared.clock import new_id, now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, InvalidRequest, NotFound, YoutError
-from shared.limits import Standing
+from shared.clock import now_ms
+from shared.errors import InvalidRequest, NotFound
 from shared.models import ApiKey, UsageLedger
 from shared.operations.keys import CreatedKey, create_key, revoke_key
 
@@ -25,24 +22,23 @@ MOST_KEYS = 100  # active ones of an account
 NO_SUCH_KEY = "There is no such key. GET /api/chat/keys/ lists yours."
 
 keys = Blueprint("keys", __name__)
-T = TypeVar("T")
 
 
 @keys.get("/api/chat/keys/")
 async def list_keys() -> Response:
     """The account's active keys, oldest first."""
-    key, _ = await key_caller()
-    return private({"keys": await read(partial(_list, key.account))})
+    caller = await account_caller()
+    return private({"keys": await read(partial(_list, caller.account))})
 
 
 @keys.post("/api/chat/keys/")
 async def make_key() -> Response:
     """A new key of the account, and its secret: no other answer holds it."""
-    caller = await key_caller()
+    caller = await account_caller()
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    asked = read_key_request(data, caller.key, services().catalog.models, now_ms())
-    standing = await _count_request(caller)
-    created = await _write(partial(_create, caller, asked))
+    asked = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
+    standing = await count_request(caller.limits)
+    created = await write(partial(create, caller, asked))
     response = private({**_document(created.row), "secret": created.secret}, 201)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})
     return response
@@ -51,36 +47,8 @@ async def make_key() -> Response:
 @keys.post("/api/chat/keys/<key_id>/revoke/")
 async def revoke(key_id: str) -> Response:
     """Revoke a key of the account for good; a second time changes nothing."""
-    row = await _write(partial(_revoke, await key_caller(), key_id))
+    row = await write(partial(revoke_own, await account_caller(), key_id))
     return private({"id": str(row.id), "revoked_at": iso_moment(row.revoked_at)})
-
-
-async def _count_request(caller: KeyCaller) -> Standing:
-    """Take one request from the key's rate limit, for what it writes stays. Raises `RateLimited`."""
-    key, limiter = caller.key, services().limiter
-    ticket = await limiter.take(new_id(), services().keys.in_force(key.account, key.key, key.own), 0)
-    limiter.give(ticket, 0)
-    return ticket.standing
-
-
-async def _write(job: Callable[[], T]) -> T:
-    """Run `job` in the thread that writes, in a transaction. Raises what it raised."""
-    result = await services().ledger.run(partial(_attempt, job))
-    if isinstance(result, InvalidInput):
-        raise InvalidRequest(str(result))
-    if isinstance(result, Exception):
-        raise result
-    written: T = result
-    return written
-
-
-def _attempt(job: Callable[[], T]) -> T | YoutError:
-    """What `job` gives, or its refusal as a value: an exception would count as the database's."""
-    try:
-        with transaction():
-            return job()
-    except YoutError as refusal:
-        return refusal
 
 
 def _active(account: UUID) -> Any:
@@ -95,25 +63,29 @@ def _list(account: UUID) -> list[dict[str, Any]]:
     return [_document(row, row.last_call) for row in rows]
 
 
-def _create(caller: KeyCaller, asked: KeyRequest) -> CreatedKey:
-    if ApiKey.select().where(_active(caller.key.account)).count() >= MOST_KEYS:
+def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
+    """Make the key that was asked for. Raises `InvalidRequest` when the account has too many."""
+    if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
         raise InvalidRequest(f"The account has {MOST_KEYS} active keys, which is the most. Revoke one that is not used.")
     fields = asked._asdict()
-    return create_key(caller.key.account, fields.pop("name"), **fields, actor=_actor(caller), address=caller.address)
+    return create_key(caller.account, fields.pop("name"), **fields, actor=caller.actor, address=caller.address)
 
 
-def _revoke(caller: KeyCaller, key_id: str) -> ApiKey:
+def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
+    """Revoke a key of the caller's account. Raises `NotFound` as `find_own`."""
+    return revoke_key(find_own(caller.account, key_id).id, actor=caller.actor, address=caller.address)
+
+
+def find_own(account: UUID, key_id: str) -> ApiKey:
+    """A key of the account, revoked or not. Raises `NotFound` for anybody else's, as for one that never was."""
     try:
-        own = (ApiKey.id == UUID(key_id)) & (ApiKey.account == caller.key.account)
+        own = (ApiKey.id == UUID(key_id)) & (ApiKey.account == account)
     except ValueError:
         raise NotFound(NO_SUCH_KEY) from None
-    if not ApiKey.select().where(own).exists():
+    row: ApiKey | None = ApiKey.get_or_none(own)
+    if row is None:
         raise NotFound(NO_SUCH_KEY)
-    return revoke_key(key_id, actor=_actor(caller), address=caller.address)
-
-
-def _actor(caller: KeyCaller) -> str:
-    return f"key:{caller.key.prefix}"
+    return row
 
 
 def _document(row: ApiKey, last_call: int | None = None) -> dict[str, Any]:

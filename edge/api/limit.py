@@ -8,7 +8,7 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.current import key_caller, private, read, services
+from edge.current import account_caller, private, read
 from edge.moments import iso_moment
 from shared.models import Account, Plan, Subscription
 
@@ -17,10 +17,10 @@ limit = Blueprint("limit", __name__)
 
 @limit.get("/api/chat/limit/")
 async def show_limit() -> Response:
-    """The account's pool and plan as they are now, and the rate limits in force for this key."""
-    key, _ = await key_caller()
-    balance, held, plan = await read(partial(_account, key.account))
-    limits = services().keys.in_force(key.account, key.key, key.own).key_limits
+    """The account's pool and plan as they are now, and the rate limits in force for who asks."""
+    caller = await account_caller()
+    balance, held, plan = await read(partial(_account, caller.account))
+    limits = caller.limits.key_limits
     rates = {"requests_per_minute": limits.rpm, "tokens_per_minute": limits.tpm, "concurrency": limits.concurrency}
     return private({"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates})
 

@@ -148,4 +148,4 @@ def _open(data: bytes, _: UUID) -> Asked:
     return Asked(read(data), Events())
 
 
-NATIVE = Surface(_open)
+NATIVE = Surface(_open, for_web=True)

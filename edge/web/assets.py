@@ -1,29 +1,56 @@
-"""`/assets/<name>`: the style sheets, scripts and icons of the edge's pages, from `shared/static` and from beside this file."""
+"""`/assets/<name>`: the style sheets and scripts of the edge's pages, from `shared/static` and from beside this file.
+
+A few small files, read once: no request waits for a disk. Our pages ask for each by its version, so that browsers may keep it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 from pathlib import Path
+from typing import NamedTuple
 
-from quart import Blueprint, Response, abort
+from quart import Blueprint, Response, abort, request
 
 import shared
 
-FRESH_SECONDS = 300
-_FOLDERS = (Path(shared.__file__).parent / "static", Path(__file__).parent / "static")
-# A few small files, read once: no request waits for a disk.
-_FILES = {path.name: path.read_bytes() for folder in _FOLDERS for path in folder.iterdir() if path.is_file()}
+FRESH_SECONDS = 300  # of a file that is asked for without its version
+LASTING_SECONDS = 365 * 24 * 3600
+FOLDERS = (Path(shared.__file__).parent / "static", Path(__file__).parent / "static")
 
 assets = Blueprint("assets", __name__)
 
 
-@assets.get("/assets/<name>")
+class Asset(NamedTuple):
+    """One file."""
+
+    data: bytes
+    content_type: str
+    version: str
+
+
+def _load(path: Path) -> Asset:
+    data = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "text/plain"  # a licence
+    return Asset(data, f"{kind}; charset=utf-8" if kind.startswith("text/") else kind, hashlib.sha256(data).hexdigest()[:12])
+
+
+_FILES = {path.relative_to(folder).as_posix(): _load(path) for folder in FOLDERS for path in folder.rglob("*") if path.is_file()}
+
+
+def asset(name: str) -> str:
+    """The address of a file such as `web.css`, with its version. Raises `KeyError` for one that is not there."""
+    return f"/assets/{name}?v={_FILES[name].version}"
+
+
+@assets.get("/assets/<path:name>")
 async def show_asset(name: str) -> Response:
     """One of the files."""
-    if name not in _FILES:
+    found = _FILES.get(name)
+    if found is None:
         abort(404)
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    response = Response(_FILES[name], content_type=f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
-    response.headers["cache-control"] = f"public, max-age={FRESH_SECONDS}"
+    response = Response(found.data, content_type=found.content_type)
+    lasting = request.args.get("v") == found.version
+    response.headers["cache-control"] = f"public, max-age={LASTING_SECONDS if lasting else FRESH_SECONDS}"
     response.headers["x-content-type-options"] = "nosniff"
     return response

@@ -6,12 +6,12 @@ import pytest
 
 from console.app import create_app
 from console.auth import FAILURES_A_PERSON, safe_target
-from console.throttle import WINDOW_MS, Throttle
 from shared.clock import now_ms
 from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations import staff_sessions
 from shared.operations.staff import set_staff_password
 from shared.operations.staff_sessions import IDLE_MS, SESSION_MS
+from shared.throttle import WINDOW_MS
 from tests.console.conftest import PASSWORD, Browser
 
 
@@ -59,29 +59,6 @@ def test_too_many_failures_of_a_person_close_the_door_to_the_right_password_too(
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= WINDOW_MS // 1000
     assert "Try again in" in answer.text
-
-
-def test_a_throttle_opens_again_when_the_window_has_passed():
-    throttle = Throttle()
-    assert [throttle.begin({"a": 2}, now) for now in (0, 10)] == [0, 0]
-    assert throttle.begin({"a": 2}, 20) == WINDOW_MS - 20
-    assert throttle.begin({"a": 2}, WINDOW_MS) == 0
-
-
-def test_a_throttle_counts_nothing_for_a_refused_attempt_and_forgives_after_a_success():
-    throttle = Throttle()
-    throttle.begin({"ann": 1, "net": 3}, 0)
-    assert throttle.begin({"ann": 1, "net": 3}, 1) > 0
-    throttle.forgive("ann", "net")
-    assert [throttle.begin({"ann": 1, "net": 1}, 2)] == [0]
-
-
-def test_a_throttle_remembers_a_bounded_number_of_keys():
-    throttle = Throttle(most_keys=2)
-    for key in ("a", "b", "c"):
-        throttle.begin({key: 1}, 0)
-    assert throttle.begin({"a": 1}, 1) == 0
-    assert throttle.begin({"c": 1}, 1) > 0
 
 
 def test_after_signing_in_one_lands_where_one_wanted_to_go(browser, staff):

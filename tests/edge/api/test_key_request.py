@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.api.key_request import KeyRequest, read_key_request
+from edge.api.key_request import KeyRequest, bounds_of, read_key_request
 from edge.auth import KeyRow
 from edge.moments import iso_moment
 from shared.clock import new_id
@@ -37,7 +37,7 @@ BOUND = maker(
 
 
 def read(body: object, key: KeyRow = FREE) -> KeyRequest:
-    return read_key_request(orjson.dumps(body), key, MODELS, NOW)
+    return read_key_request(orjson.dumps(body), bounds_of(key), MODELS, NOW)
 
 
 def test_a_name_is_enough() -> None:
@@ -161,7 +161,7 @@ def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"x"', b"\xff"])
 def test_a_body_that_is_no_object(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        read_key_request(data, FREE, MODELS, NOW)
+        read_key_request(data, bounds_of(FREE), MODELS, NOW)
 
 
 def test_moments_are_written_as_they_are_read() -> None:

@@ -1,0 +1,113 @@
+"""Callers without a key: web sessions and visitors, told from the request's headers. A plain call with a key never comes here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from edge.address import peer_address
+from edge.admission import Caller
+from edge.services import Services
+from edge.sessions import SessionRow, check_active
+from shared.clock import now_ms
+from shared.errors import AccessDenied
+from shared.limits import KeyLimits, Limits
+from shared.settings import Settings
+from shared.visitors import visitor_digest
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_NAMES = (b"cookie", b"user-agent", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token", b"x-forwarded-for")
+
+
+class Sent(NamedTuple):
+    """The request headers that tell callers without a key apart; "" for one that is missing."""
+
+    cookie: str
+    user_agent: str
+    host: str
+    origin: str
+    fetch_site: str
+    csrf_token: str
+    forwarded_for: str
+
+
+def read_sent(scope: dict[str, Any]) -> Sent:
+    """The last value of each."""
+    found = dict.fromkeys(_NAMES, "")
+    for name, value in scope["headers"]:
+        if name in found:
+            found[name] = value.decode("latin-1")
+    return Sent(*found.values())
+
+
+def cookie_value(header: str, name: str) -> str:
+    """One cookie of a `Cookie` header (RFC 6265, section 4.2.1), "" when it is not there."""
+    for pair in header.split(";"):
+        found, _, value = pair.strip().partition("=")
+        if found == name:
+            return value
+    return ""
+
+
+async def session_of(services: Services, sent: Sent, method: str) -> SessionRow | None:
+    """The session that the request is made with, or None when it brings no cookie of one.
+
+    Raises `InvalidSession`; `AccessDenied` for a suspended account, and for a request that would change something and lacks the
+    proof that a page of ours sent it.
+    """
+    secret = cookie_value(sent.cookie, services.sessions.cookie)
+    if not secret:
+        return None
+    row = await services.sessions.look_up(secret)
+    check_active(row)
+    if method not in SAFE_METHODS:
+        require_own_origin(sent, services.settings)
+        if not services.sessions.proves(secret, sent.csrf_token):
+            raise AccessDenied("Send the page's token in 'x-csrf-token' with a request that a cookie pays for.", "csrf_failed")
+    return row
+
+
+def require_own_origin(sent: Sent, settings: Settings) -> None:
+    """Refuse what a browser says comes from another site's page. Programs that send neither header have no such page."""
+    if sent.origin:
+        own = {sent.host, urlsplit(settings.public_url).netloc} - {""}
+        foreign = sent.origin.partition("://")[2] not in own
+    else:
+        foreign = sent.fetch_site not in ("", "same-origin", "none")
+    if foreign:
+        raise AccessDenied("This request came from a page of another site. Use an API key there.", "foreign_origin")
+
+
+def session_limits(services: Services, row: SessionRow) -> KeyLimits:
+    """The rate limits of a session: its account's, which all its keys share."""
+    return services.keys.in_force(row.account, row.account, row.own)
+
+
+def visitor_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
+    """The digest of today that a caller with neither key nor session is known by."""
+    return visitor_digest(services.settings.secret_key, address_of(services, scope, sent), sent.user_agent, now_ms())
+
+
+def visitor_limits(settings: Settings, visitor: str) -> KeyLimits:
+    """A visitor's rate limits. Tokens are bounded by the daily allowance, so their rate is left as it is for accounts."""
+    limits = Limits(settings.visitor_rpm, settings.default_tpm, settings.visitor_concurrency)
+    scope = UUID(visitor[:32])  # where an account's id stands for others
+    return KeyLimits(scope, scope, limits, limits)
+
+
+def address_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
+    """Where the request came from, as far as proxies are trusted."""
+    return peer_address(scope, sent.forwarded_for.encode("latin-1"), services.settings.trusted_proxies)
+
+
+async def web_caller(services: Services, scope: dict[str, Any]) -> Caller:
+    """Who makes a call without a key: a session, else a visitor. Raises as `session_of`."""
+    sent = read_sent(scope)
+    address = address_of(services, scope, sent)
+    row = await session_of(services, sent, scope["method"])
+    if row is not None:
+        return Caller("", session_limits(services, row), address, session=row.digest)
+    require_own_origin(sent, services.settings)
+    visitor = visitor_of(services, scope, sent)
+    return Caller("", visitor_limits(services.settings, visitor), address, visitor=visitor)

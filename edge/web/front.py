@@ -1,0 +1,23 @@
+"""The first page: what this is, for people who have not been here."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from edge.current import services
+from edge.web.pages import edge_url, page
+from shared.clock import now_ms
+
+front = Blueprint("front", __name__)
+SHOWN_MODELS = 12
+
+
+@front.get("/")
+async def show_front() -> Response:
+    now = now_ms()
+    models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id))
+    priced = [(model, price) for model in models if (price := model.price_at(now)) is not None]
+    example = next((model.id for model, _ in priced if model.kind == "chat"), "a-model")
+    return await page(
+        "front.html", edge=edge_url(), models=priced[:SHOWN_MODELS], more=len(priced) - SHOWN_MODELS, example=example
+    )

@@ -1,0 +1,99 @@
+"""Account → API keys: see them, make one, copy its secret once, revoke it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from peewee import fn
+from quart import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
+
+from edge.api.key_request import NO_BOUNDS, check_key_request
+from edge.api.keys import create, find_own, revoke_own
+from edge.callers import session_limits
+from edge.current import AccountCaller, count_request, read, services, write
+from edge.web.pages import edge_url, page
+from edge.web.visit import address, go, signed_in
+from shared.clock import now_ms
+from shared.errors import InvalidRequest, RateLimited
+from shared.models import ApiKey, UsageLedger
+from shared.operations.web_accounts import actor_of
+
+keys = Blueprint("account_keys", __name__)
+
+
+@keys.get("/account/keys")
+async def show_keys() -> Response:
+    return await _page()
+
+
+@keys.post("/account/keys")
+async def make_key() -> Response:
+    form = await request.form
+    caller = _caller()
+    try:
+        asked = check_key_request(_read_form(form), NO_BOUNDS, services().catalog.models, now_ms())
+        await count_request(caller.limits)
+        created = await write(partial(create, caller, asked))
+    except RateLimited as problem:
+        return await _page(429, form, {"": str(problem)})
+    except InvalidRequest as problem:
+        return await _page(422, form, {problem.param or "": str(problem)})
+    return await page("account/key_made.html", 201, key=created.row, secret=created.secret, edge=edge_url(), example=_example())
+
+
+@keys.get("/account/keys/<key_id>/revoke")
+async def ask_revoke(key_id: str) -> Response:
+    row = await read(partial(find_own, signed_in().account, key_id))
+    return await page("account/key_revoke.html", key=row)
+
+
+@keys.post("/account/keys/<key_id>/revoke")
+async def do_revoke(key_id: str) -> Response:
+    await write(partial(revoke_own, _caller(), key_id))
+    return go("/account/keys", "key-revoked")
+
+
+def _caller() -> AccountCaller:
+    session = signed_in()
+    limits = session_limits(services(), session)
+    return AccountCaller(session.account, actor_of(session.account), address(), limits, session=session)
+
+
+async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
+    rows = await read(partial(_read, signed_in().account))
+    models = sorted(services().catalog.models)
+    return await page(
+        "account/keys.html", status, rows=rows, models=models, now=now_ms(), form=form or MultiDict(), wrong=wrong or {}
+    )
+
+
+def _read(account: UUID) -> list[tuple[ApiKey, int | None]]:
+    """Those that can be used first, then the newest."""
+    last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
+    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(ApiKey.account == account)
+    rows = sorted(query, key=lambda row: (row.revoked_at is not None, -row.created_at))
+    return [(row, row.last_call) for row in rows]
+
+
+def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:
+    """The form's text as the API would be sent it; what is left empty is left out."""
+    body: dict[str, Any] = {"name": form.get("name", "")}
+    for name in ("rpm", "tpm", "concurrency"):
+        text = "".join(form.get(name, "").split())
+        if text:
+            body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
+    if form.get("expires_at"):
+        body["expires_at"] = f"{form['expires_at']}T23:59:59Z"  # a day, to its end
+    if form.getlist("allowed_models"):
+        body["allowed_models"] = form.getlist("allowed_models")
+    addresses = form.get("allowed_ips", "").replace(",", " ").split()
+    if addresses:
+        body["allowed_ips"] = addresses
+    return body
+
+
+def _example() -> str:
+    return next((model.id for model in services().catalog.models.values() if model.kind == "chat"), "a-model")

@@ -1,0 +1,77 @@
+"""Pages: rendered, and with the headers that keep them to themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import StrictUndefined
+from quart import Quart, Response, render_template, request
+
+from edge.current import services
+from edge.web.assets import asset
+from edge.web.visit import csrf_token, visit
+from edge.web.words import DONE
+from shared import formats
+from shared.settings import Settings
+
+# Pages hold no inline script or style, so the policy allows none, without nonces.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",  # data: for the icon, which is written into the page's head
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+async def page(template: str, status: int = 200, **context: Any) -> Response:
+    """A page. Besides `context` its template knows whose visit it is, and what the address says was done."""
+    seen = visit()
+    html = await render_template(
+        template,
+        session=seen.session,
+        status=status,
+        csrf_token=csrf_token,
+        done=DONE.get(request.args.get("done", "")),
+        here=request.path.rstrip("/") or "/",
+        sign_up_open=services().settings.sign_up == "open",
+        **context,
+    )
+    return Response(html, status=status, content_type="text/html; charset=utf-8")
+
+
+async def add_headers(response: Response) -> Response:
+    """What every page answers with."""
+    response.headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
+    response.headers["x-content-type-options"] = "nosniff"
+    response.headers["x-frame-options"] = "DENY"
+    response.headers["cross-origin-opener-policy"] = "same-origin"
+    response.headers["referrer-policy"] = "same-origin"
+    response.headers.setdefault("cache-control", "no-store")
+    return response
+
+
+def edge_url() -> str:
+    """How customers reach this edge: the operator's word for it, else how this request came."""
+    return services().settings.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
+
+
+def install(app: Quart, settings: Settings) -> None:
+    """Give the templates their filters."""
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        credits=formats.credits,
+        signed=formats.signed,
+        duration=formats.duration,
+        when=formats.when,
+        exact=formats.exact,
+        short_id=formats.short_id,
+        usd=lambda amount: formats.usd(amount, settings.credits_per_usd),
+    )
+    app.jinja_env.globals.update(asset=asset)

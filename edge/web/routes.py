@@ -1,0 +1,25 @@
+"""All pages, and what happens around each of them."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from edge.web.front import front
+from edge.web.keys import keys
+from edge.web.overview import overview
+from edge.web.pages import add_headers
+from edge.web.sessions import sessions
+from edge.web.sign_in import sign_in
+from edge.web.visit import SignInNeeded, begin_visit, end_visit, to_sign_in
+
+web = Blueprint("web", __name__, template_folder="templates")
+web.before_request(begin_visit)
+web.after_request(end_visit)
+web.after_request(add_headers)
+for blueprint in (front, sign_in, overview, keys, sessions):
+    web.register_blueprint(blueprint)
+
+
+@web.errorhandler(SignInNeeded)
+async def sign_in_first(_: SignInNeeded) -> Response:
+    return to_sign_in()

@@ -1,0 +1,153 @@
+"""Signing up, in and out, and setting a password by a link."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from quart import Blueprint, Response, request
+
+from edge.current import read, services, write
+from edge.web.pages import page
+from edge.web.proof import Throttled, agent, count_sign_up, hash_new, prove
+from edge.web.visit import address, clear_session, go, safe_target, set_session, signed_in, visit
+from shared.clock import now_ms
+from shared.errors import InvalidInput, InvalidRequest, NotFound
+from shared.models import Account
+from shared.operations.validation import check_email
+from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
+from shared.password_links import PasswordLink, proves, read_token
+
+sign_in = Blueprint("sign_in", __name__)
+
+WRONG = "E-mail or password is wrong."
+
+
+@sign_in.get("/sign-in")
+async def show_sign_in() -> Response:
+    if visit().session is not None:
+        return go(safe_target(request.args.get("next")))
+    return await page("sign_in.html", email="", wrong="")
+
+
+@sign_in.post("/sign-in")
+async def do_sign_in() -> Response:
+    form = await request.form
+    email, password = form.get("email", ""), form.get("password", "")
+    try:
+        proven = await prove(email, password)
+    except Throttled as problem:
+        return _wait(await page("sign_in.html", 429, email=email, wrong=str(problem)), problem)
+    if proven is None:
+        return await page("sign_in.html", 403, email=email, wrong=WRONG)
+    await _leave_former_session()
+    session = await write(partial(begin_session, proven.account, agent(), proven_by=proven.password_hash, address=address()))
+    return set_session(go(safe_target(request.args.get("next"))), session)
+
+
+@sign_in.get("/sign-up")
+async def show_sign_up() -> Response:
+    if visit().session is not None:
+        return go("/account")
+    _require_open()
+    return await page("sign_up.html", email="", wrong="", field_name="")
+
+
+@sign_in.post("/sign-up")
+async def do_sign_up() -> Response:
+    _require_open()
+    form = await request.form
+    email, password = form.get("email", ""), form.get("password", "")
+    field = "email"
+    try:
+        count_sign_up()
+        email = check_email(email)
+        field = "password"
+        password_hash = await hash_new(password, email)
+        field = "email"
+        credits = services().settings.sign_up_credits
+        account = await write(partial(sign_up, email, password_hash, credits, address=address()))
+    except Throttled as problem:
+        return _wait(await page("sign_up.html", 429, email=email, wrong=str(problem), field_name=""), problem)
+    except InvalidInput as problem:
+        return await page("sign_up.html", 422, email=email, wrong=str(problem), field_name=field)
+    except InvalidRequest:  # the address is taken: all that may be told, and it is what a sign-up cannot hide
+        wrong = "This address cannot be used for a new account. If it is yours, sign in."
+        return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
+    await _leave_former_session()
+    session = await write(partial(begin_session, account.id, agent(), proven_by=password_hash, address=address()))
+    return set_session(go("/account", "welcome"), session)
+
+
+@sign_in.post("/sign-out")
+async def do_sign_out() -> Response:
+    await _leave_former_session()
+    return clear_session(go("/sign-in", "signed-out"))
+
+
+@sign_in.post("/sign-out-everywhere")
+async def do_sign_out_everywhere() -> Response:
+    """Everywhere else; this browser stays."""
+    session = signed_in()
+    await write(partial(end_sessions, session.account, but=session.digest))
+    return go("/account/sessions", "signed-out-everywhere")
+
+
+@sign_in.get("/password/<token>")
+async def show_password_link(token: str) -> Response:
+    found = await _linked(token)
+    return await page("password_link.html", email=found.email, wrong="")
+
+
+@sign_in.post("/password/<token>")
+async def use_password_link(token: str) -> Response:
+    found = await _linked(token)
+    try:
+        password_hash = await hash_new((await request.form).get("password", ""), found.email)
+    except InvalidInput as problem:
+        return await page("password_link.html", 422, email=found.email, wrong=str(problem))
+    await _leave_former_session()
+    session = await write(partial(change_password, found.account, found.password_hash, password_hash, agent(), address=address()))
+    return set_session(go("/account", "password-changed"), session)
+
+
+class _Linked(NamedTuple):
+    account: UUID
+    email: str
+    password_hash: str | None
+
+
+async def _linked(token: str) -> _Linked:
+    """Whose password the link may set. Raises `NotFound` for one that is void, whatever made it so."""
+    try:
+        link = read_token(token)
+    except InvalidInput as problem:
+        raise NotFound(str(problem)) from None
+    found = await read(partial(_find, link))
+    if found is None or not proves(link, services().settings.secret_key, found.password_hash, now_ms()):
+        raise NotFound("This link has been used or is too old. Ask for another one.")
+    return found
+
+
+def _find(link: PasswordLink) -> _Linked | None:
+    open_one = (Account.id == link.account) & (Account.status != "closed")
+    row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
+    return _Linked(*row) if row is not None else None
+
+
+async def _leave_former_session() -> None:
+    """End the session that the browser held, if it held one: it is about to lose it."""
+    former = visit().session
+    if former is not None:
+        await write(partial(end_session, former.digest))
+
+
+def _require_open() -> None:
+    if services().settings.sign_up != "open":
+        raise NotFound("Accounts are opened by the people who run this service. Ask them for one.")
+
+
+def _wait(response: Response, problem: Throttled) -> Response:
+    response.headers["retry-after"] = str(-(-problem.wait_ms // 1000))
+    return response

@@ -1,0 +1,145 @@
+"""Who looks at a page, and the proof that a form was ours.
+
+A page's forms carry a token that is bound to a cookie: to the session's where somebody is signed in, else to one that is there
+for the forms alone. A stranger's page knows neither.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple, cast
+from urllib.parse import quote, urlsplit
+
+from quart import Response, g, request
+
+from edge.callers import SAFE_METHODS, Sent, address_of, cookie_value, read_sent, require_own_origin
+from edge.current import services
+from edge.hot import Scope
+from edge.sessions import SessionRow, check_active
+from shared.errors import AccessDenied, InvalidSession, YoutError
+from shared.web_sessions import LONGEST_MS, NewSession
+
+FORM_COOKIE = "yout_form"
+
+
+class SignInNeeded(YoutError):
+    """The page is for people who are signed in."""
+
+
+class Visit(NamedTuple):
+    """`secret` is what the forms' token is bound to; `ended` that the browser holds a session which is no good any more."""
+
+    session: SessionRow | None
+    secret: str
+    sent: Sent
+    ended: bool
+
+
+NOBODY = Visit(None, "", Sent(*[""] * len(Sent._fields)), False)  # until the cookies were read
+
+
+def visit() -> Visit:
+    """That of the current request."""
+    found: Visit = g.get("visit", NOBODY)
+    return found
+
+
+async def begin_visit() -> None:
+    """Before a page: read the cookies, and refuse a form that is not ours. Raises `AccessDenied`, `DatabaseUnavailable`."""
+    sent = read_sent(cast(Scope, request.scope))
+    secret = cookie_value(sent.cookie, services().sessions.cookie)
+    session = None
+    if secret:
+        try:
+            session = await services().sessions.look_up(secret)
+        except InvalidSession:
+            g.visit = Visit(None, _form_secret(sent), sent, True)
+    if not secret or session is not None:
+        g.visit = Visit(session, secret or _form_secret(sent), sent, False)
+    if request.method not in SAFE_METHODS:
+        require_own_origin(sent, services().settings)
+        token = (await request.form).get("csrf_token", "")
+        if not services().sessions.proves(visit().secret, token):
+            raise AccessDenied("The form was too old, or not from here. Nothing was changed. Load the page again.", "csrf_failed")
+
+
+async def end_visit(response: Response) -> Response:
+    """After a page: give a browser without a session the cookie that its forms need, and take one that is no good away."""
+    seen: Visit | None = g.get("visit")
+    if seen is None:
+        return response
+    if seen.ended and "set_session" not in g:
+        response.delete_cookie(services().sessions.cookie, path="/", secure=services().sessions.secure, httponly=True)
+    if seen.session is None and cookie_value(seen.sent.cookie, _form_cookie()) != seen.secret:
+        _set_cookie(response, _form_cookie(), seen.secret, None)
+    return response
+
+
+def csrf_token() -> str:
+    """The token of every form on the page, and of what its scripts send."""
+    return services().sessions.csrf_token(visit().secret)
+
+
+def signed_in() -> SessionRow:
+    """Whose page it is. Raises `SignInNeeded`, and `AccessDenied` for a suspended account."""
+    session = visit().session
+    if session is None:
+        raise SignInNeeded
+    check_active(session)
+    return session
+
+
+def address() -> str:
+    """Where the request came from."""
+    return address_of(services(), cast(Scope, request.scope), visit().sent)
+
+
+def set_session(response: Response, session: NewSession) -> Response:
+    """Sign the browser in. The secret is always a fresh one: what the browser held before gives nobody this session."""
+    g.set_session = True
+    _set_cookie(response, services().sessions.cookie, session.secret, LONGEST_MS // 1000)
+    return response
+
+
+def clear_session(response: Response) -> Response:
+    """Sign the browser out."""
+    sessions = services().sessions
+    response.delete_cookie(sessions.cookie, path="/", secure=sessions.secure, httponly=True, samesite="Lax")
+    return response
+
+
+def go(path: str, done: str = "") -> Response:
+    """To another page of ours, which tells what was done (a name of `words.DONE`)."""
+    if done:
+        path += f"{'&' if '?' in path else '?'}done={done}"
+    return Response("", 303, {"location": path})
+
+
+def to_sign_in() -> Response:
+    """To the sign-in, and from there back to the page that was asked for."""
+    wanted = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
+    return go(f"/sign-in?next={quote(wanted, safe='/')}")
+
+
+def safe_target(text: str | None) -> str:
+    """Where to go after the sign-in: `text` if it is a path of ours, else the account.
+
+    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave.
+    """
+    if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
+        return "/account"
+    parts = urlsplit(text)
+    return "/account" if parts.scheme or parts.netloc else text
+
+
+def _form_secret(sent: Sent) -> str:
+    held = cookie_value(sent.cookie, _form_cookie())
+    return held if 20 <= len(held) <= 64 and held.isascii() else secrets.token_urlsafe(24)
+
+
+def _form_cookie() -> str:
+    return f"__Host-{FORM_COOKIE}" if services().sessions.secure else FORM_COOKIE
+
+
+def _set_cookie(response: Response, name: str, value: str, seconds: int | None) -> None:
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=services().sessions.secure, httponly=True, samesite="Lax")

@@ -1,0 +1,12 @@
+"""What pages say after something was done. Named in the address, so that nobody can make a page of ours say anything else."""
+
+from __future__ import annotations
+
+DONE = {
+    "signed-out": "You are signed out.",
+    "signed-out-everywhere": "You are signed out everywhere else. Those browsers are refused from now on.",
+    "session-ended": "Session ended. That browser is refused from now on.",
+    "password-changed": "Password changed. Every other browser is signed out.",
+    "key-revoked": "Key revoked. Calls with it fail from now on.",
+    "welcome": "Your account is open.",
+}

@@ -1,0 +1,110 @@
+"""The web account: open one, prove who one is, begin and end sessions, change a password.
+
+Passwords are checked and hashed by the caller before these run (`shared.passwords`): that takes tens of milliseconds, and these
+are transactions. What a customer does here is on record under `account:` and the id, as what staff do is under their e-mail.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import InvalidInput, InvalidSession, NotFound
+from shared.models import Account, WebSession
+from shared.operations.accounts import create_account
+from shared.operations.audit import Origin, record
+from shared.web_sessions import NewSession, ends_at, new_session
+
+MOST_SESSIONS = 50  # of an account at once; the one that was quiet for longest makes room
+
+
+def actor_of(account: UUID) -> str:
+    """Who acts when a customer acts, for the trail."""
+    return f"account:{account}"
+
+
+def sign_up(email: str, password_hash: str, credits: int, *, address: str = "") -> Account:
+    """Open an account with a password. Raises `InvalidInput` when the address cannot be used or is taken."""
+    with transaction():
+        account = create_account(email, credits, actor="sign-up", address=address)
+        Account.update(password_hash=password_hash).where(Account.id == account.id).execute()
+        return account
+
+
+def begin_session(account: UUID, agent: str, *, proven_by: str, address: str = "") -> NewSession:
+    """A new session for somebody who proved to know the password behind the hash `proven_by`.
+
+    Raises `InvalidSession` when the password was changed, or the account closed, since it was checked.
+    """
+    with transaction():
+        current = (Account.id == account) & (Account.password_hash == proven_by) & (Account.status != "closed")
+        if not Account.select().where(current).exists():
+            raise InvalidSession
+        fresh = _insert_session(account, agent)
+        record(Origin(actor_of(account), address), "account.sign_in", account)
+        return fresh
+
+
+def end_session(digest: str) -> bool:
+    """End one session by its digest; whether it was still open."""
+    open_one = (WebSession.digest == digest) & WebSession.revoked_at.is_null()
+    return bool(WebSession.update(revoked_at=now_ms()).where(open_one).execute())
+
+
+def end_own_session(account: UUID, digest: str) -> None:
+    """End one of the account's sessions. Raises `NotFound` for anybody else's, as for one that never was."""
+    own = WebSession.select().where((WebSession.digest == digest) & (WebSession.account == account))
+    if not own.exists():
+        raise NotFound("There is no such session.")
+    end_session(digest)
+
+
+def end_sessions(account: UUID, *, but: str = "") -> int:
+    """End every session of the account, or every one but the digest `but`. Gives how many that were."""
+    others = (WebSession.account == account) & WebSession.revoked_at.is_null() & (WebSession.digest != but)
+    return int(WebSession.update(revoked_at=now_ms()).where(others).execute())
+
+
+def touch_session(digest: str) -> None:
+    """Write down that a session is in use, which moves its end ahead."""
+    session = WebSession.get_or_none(WebSession.digest == digest)
+    if session is None:
+        return
+    now = now_ms()
+    later = {WebSession.seen_at: now, WebSession.expires_at: ends_at(session.created_at, now)}
+    WebSession.update(later).where((WebSession.digest == digest) & WebSession.revoked_at.is_null()).execute()
+
+
+def change_password(account: UUID, former_hash: str | None, password_hash: str, agent: str, *, address: str = "") -> NewSession:
+    """Replace the password, end every session, and begin one for who did it.
+
+    `former_hash` is the hash that the former password (or a link, None where there was no password) was checked against. Raises
+    `InvalidInput` when it is no longer the account's: somebody else was quicker.
+    """
+    with transaction():
+        unchanged = Account.password_hash.is_null() if former_hash is None else Account.password_hash == former_hash
+        changed = Account.update(password_hash=password_hash).where((Account.id == account) & unchanged).execute()
+        if not changed:
+            raise InvalidInput("The password was changed meanwhile. Sign in with the new one.")
+        end_sessions(account)
+        record(Origin(actor_of(account), address), "account.password", account)
+        return _insert_session(account, agent)
+
+
+def _insert_session(account: UUID, agent: str) -> NewSession:
+    now, fresh = now_ms(), new_session()
+    _forget_ended(account, now)
+    WebSession.create(
+        digest=fresh.digest, account=account, agent=agent[:64], created_at=now, seen_at=now, expires_at=ends_at(now, now)
+    )
+    return fresh
+
+
+def _forget_ended(account: UUID, now: int) -> None:
+    """Delete the account's sessions that are over, and of the others those above `MOST_SESSIONS`."""
+    own = WebSession.account == account
+    WebSession.delete().where(own & (WebSession.revoked_at.is_null(False) | (WebSession.expires_at <= now))).execute()
+    newest = WebSession.select(WebSession.digest).where(own).order_by(WebSession.seen_at.desc()).limit(MOST_SESSIONS - 1)
+    kept = [row.digest for row in newest]
+    WebSession.delete().where(own & WebSession.digest.not_in(kept)).execute()

@@ -1,0 +1,57 @@
+"""Links by which somebody sets the password of an account: signed, for one use, and for a short time.
+
+Nothing is stored. The signature covers the hash of the password as it is when the link is made, so that the link is void as soon
+as a password was set by it, or in any other way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.errors import InvalidInput
+from shared.secrets import derive_key
+
+LASTS_MS = 24 * 3600 * 1000
+_SIGNATURE_BYTES = 24
+_LENGTH = 16 + 8 + _SIGNATURE_BYTES
+
+
+class PasswordLink(NamedTuple):
+    """What a token says; whether that is true only `proves` tells, for it takes the account's hash."""
+
+    account: UUID
+    expires_at: int
+    signature: bytes
+
+
+def make_token(secret_key: str, account: UUID, password_hash: str | None, expires_at: int) -> str:
+    """The last part of a link: 64 characters that are safe in a path. `expires_at` is in milliseconds UTC."""
+    signature = _sign(secret_key, account, password_hash, expires_at)
+    return base64.urlsafe_b64encode(account.bytes + expires_at.to_bytes(8, "big") + signature).decode()
+
+
+def read_token(token: str) -> PasswordLink:
+    """What a token says. Raises `InvalidInput` for one that has not the shape of a token."""
+    try:
+        data = base64.b64decode(token, altchars=b"-_", validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != _LENGTH:
+        raise InvalidInput("The link is incomplete. Copy the whole of it.")
+    return PasswordLink(UUID(bytes=data[:16]), int.from_bytes(data[16:24], "big"), data[24:])
+
+
+def proves(link: PasswordLink, secret_key: str, password_hash: str | None, now: int) -> bool:
+    """Whether a link was made by us for the account with this hash, and still counts."""
+    expected = _sign(secret_key, link.account, password_hash, link.expires_at)
+    return hmac.compare_digest(expected, link.signature) and now < link.expires_at
+
+
+def _sign(secret_key: str, account: UUID, password_hash: str | None, expires_at: int) -> bytes:
+    message = account.bytes + expires_at.to_bytes(8, "big") + (password_hash or "").encode()
+    key = derive_key(secret_key, "password-link")
+    return hmac.new(key, message, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

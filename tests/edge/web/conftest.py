@@ -1,0 +1,190 @@
+"""An edge with pages on each kind of database, and people who use it the way a browser does: by its forms and its cookies."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import peewee
+import pytest
+
+from shared.clock import now_ms
+from shared.database import bind, database
+from shared.ledger.audit import verify
+from shared.models import Account
+from shared.operations.web_accounts import begin_session, sign_up
+from tests import build
+from tests.answers import WAIT_SECONDS
+from tests.databases import opened
+from tests.edge.stack import Reply, read
+from tests.servers.edge import WebProcess, environment_of, start_edge
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream
+
+COOKIE = "yout_session"  # where browsers come by plain http
+PASSWORD = "correct horse battery"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+_numbers = iter(range(1, 100_000))
+
+
+class Browser:
+    """Somebody with a browser, at an address of their own: keeps cookies, sends the page's token, follows nothing by itself."""
+
+    def __init__(self, port: int, agent: str = AGENT) -> None:
+        self.port = port
+        self.agent = agent
+        number = next(_numbers)
+        self.address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        self.account: Account | None = None  # of a `member`
+        self.cookies: dict[str, str] = {}
+        self.set_cookies: list[str] = []  # the headers of the last answer, whole
+
+    def request(self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS * 2)) as connection:
+            sent = {"user-agent": self.agent, "accept": "text/html", "x-forwarded-for": self.address}
+            if self.cookies:
+                sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            connection.request(method, path, data, {**sent, **(headers or {})})
+            response = connection.getresponse()
+            self.set_cookies = response.msg.get_all("set-cookie") or []
+            for header in self.set_cookies:
+                name, _, value = header.split(";")[0].partition("=")
+                self.cookies[name] = value
+                if not value:
+                    del self.cookies[name]
+            return read(response)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("GET", path, None, headers)
+
+    def token(self, path: str = "/sign-in") -> str:
+        """The token of the forms on a page."""
+        found = re.search(r'name="csrf_token" value="([^"]*)"', self.get(path).body.decode())
+        assert found, f"{path} has no form"
+        return unescape(found.group(1))
+
+    def send(
+        self, path: str, fields: dict[str, Any] | None = None, *, page: str = "", headers: dict[str, str] | None = None
+    ) -> Reply:
+        """Fill in a form of `page` (by default `path`) and send it to `path`."""
+        body = urlencode({"csrf_token": self.token(page or path), **(fields or {})}, doseq=True).encode()
+        return self.post(path, body, headers)
+
+    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
+        origin = {"origin": f"http://127.0.0.1:{self.port}", "content-type": "application/x-www-form-urlencoded"}
+        return self.request("POST", path, body, {**origin, **(headers or {})})
+
+    def sign_up(self, email: str | None = None, password: str = PASSWORD) -> str:
+        """Open an account; gives its e-mail."""
+        email = email or f"person-{next(_numbers)}@example.com"
+        answer = self.send("/sign-up", {"email": email, "password": password})
+        assert answer.status == 303, answer.body.decode()
+        return email
+
+    def sign_in(self, email: str, password: str = PASSWORD) -> Reply:
+        return self.send("/sign-in", {"email": email, "password": password})
+
+    def api(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        """Call the native API as a script of the page does."""
+        sent = {"accept": "application/json", "content-type": "application/json"}
+        if method != "GET":
+            sent |= {"origin": f"http://127.0.0.1:{self.port}", "x-csrf-token": self.token("/account/keys")}
+        data = orjson.dumps(body) if body is not None else None
+        return self.request(method, path, data, {**sent, **(headers or {})})
+
+
+class Site:
+    """The edge, and who comes to it. `second` is another process on the same database."""
+
+    def __init__(self, url: str, folder: Path, redis_url: str, upstream: Upstream, books: peewee.Database) -> None:
+        self.upstream, self.books = upstream, books
+        self._settings: dict[str, Any] = {"database_url": url, "redis_url": redis_url, "data_dir": folder}
+        self._settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
+        self._folder = folder
+        self._edges: dict[str, WebProcess] = {}
+
+    def edge(self, **settings: Any) -> WebProcess:
+        """The edge with these settings besides the usual ones, started when first asked for."""
+        key = repr(sorted(settings.items()))
+        if key not in self._edges:
+            self._edges[key] = start_edge(self._folder, environment_of({**self._settings, **settings}))
+        return self._edges[key]
+
+    def browser(self, agent: str = AGENT, **settings: Any) -> Browser:
+        """A signed-out browser."""
+        return Browser(self.edge(**settings).port, agent)
+
+    def member(self) -> Browser:
+        """A browser that is signed in to an account of its own, as `begin_session` leaves it: hashing a password takes long."""
+        account = sign_up(f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
+        browser = self.browser()
+        browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
+        browser.account = account
+        return browser
+
+    def account(self, email: str) -> Account:
+        found: Account = Account.get(Account.email == email)
+        return found
+
+    def close(self) -> None:
+        for edge in self._edges.values():
+            edge.kill()
+        self.upstream.close()
+
+
+@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
+def opened_site(
+    request: pytest.FixtureRequest,
+    migrated_sqlite: Path,
+    redis_servers: Callable[[str], RedisServer],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    if postgres is not None:
+        url = postgres.create_migrated()
+    else:
+        shutil.copy(migrated_sqlite, folder / "yout.db")
+        url = f"sqlite:///{folder / 'yout.db'}"
+    upstream = Upstream()
+    with opened(url) as books:
+        bind(books)
+        channel = build.channel(upstream.url)
+        build.model("m-1", channel, input=1_000, output=2_000, minimum=10)
+        build.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
+        made = Site(url, folder, redis_servers("valkey").url, upstream, books)
+        yield made
+        made.close()
+        database.initialize(None)
+    if postgres is not None:
+        postgres.drop(url)
+
+
+@pytest.fixture
+def site(opened_site: Site) -> Iterator[Site]:
+    """The site as a test finds it; after the test the books must agree, and nothing may be held."""
+    bind(opened_site.books)
+    yield opened_site
+    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+    assert verify(now_ms()).problems == ()
+    database.initialize(None)
+
+
+@pytest.fixture
+def browser(site: Site) -> Browser:
+    return site.browser()
+
+
+@pytest.fixture
+def member(site: Site) -> Browser:
+    return site.member()

@@ -1,0 +1,218 @@
+"""Signing up, in and out: who gets in, what the cookie is, how a session ends, and that nobody learns who has an account."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edge.web.proof import FAILURES_A_PERSON
+from edge.web.visit import safe_target
+from shared.models import AuditEntry, WebSession
+from shared.operations.accounts import set_account_status
+from shared.operations.web_accounts import end_sessions
+from shared.web_sessions import IDLE_MS, LONGEST_MS, agent_label, digest, ends_at
+from tests import build
+from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
+
+
+def test_who_signs_up_has_an_account_with_the_credits_that_the_operator_gives(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    account = site.account(email)
+    assert (account.balance, account.password_hash.startswith("$argon2id$")) == (500_000, True)
+    page = browser.get("/account")
+    assert (page.status, b"500\xe2\x80\xaf000" in page.body) == (200, True)
+    assert PASSWORD.encode() not in page.body
+
+
+def test_only_the_digest_of_the_cookie_is_stored(site: Site, browser: Browser) -> None:
+    account = site.account(browser.sign_up())
+    (row,) = WebSession.select().where(WebSession.account == account)
+    assert row.digest == digest(browser.cookies[COOKIE])
+    assert row.agent == "Firefox on Linux"
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Browser) -> None:
+    browser.sign_up()
+    (cookie,) = [header for header in browser.set_cookies if header.startswith(f"{COOKIE}=")]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+def test_where_browsers_come_by_https_the_cookie_is_secure_and_of_this_host_alone(site: Site) -> None:
+    browser = site.browser(public_url="https://yout.example")
+    browser.sign_up()
+    cookie = next(header for header in browser.set_cookies if header.startswith("__Host-yout_session="))
+    assert "Secure" in cookie
+    assert "HttpOnly" in cookie
+    assert browser.get("/account").status == 200
+
+
+def test_a_session_of_another_name_is_none(site: Site, member: Browser) -> None:
+    """A cookie that a sibling host could have set is not taken where `__Host-` protects."""
+    strict = site.browser(public_url="https://yout.example")
+    strict.cookies["yout_session"] = member.cookies[COOKIE]
+    assert strict.get("/account").status == 303
+
+
+@pytest.mark.parametrize("email", ["nobody@example.com", "known@example.com", "no-password@example.com"])
+def test_a_wrong_password_an_unknown_person_and_an_account_without_a_password_are_told_the_same(
+    site: Site, browser: Browser, email: str
+) -> None:
+    if email == "known@example.com":
+        site.browser().sign_up("known@example.com")
+    if email == "no-password@example.com":
+        build.account(email=email)
+    answer = browser.sign_in(email, "wrong horse battery")
+    assert answer.status == 403
+    told = re.sub(rb'value="[^"]*"', b"", answer.body)
+    browser.cookies.clear()
+    other = browser.sign_in("somebody-else@example.com", "wrong horse battery")
+    assert re.sub(rb'value="[^"]*"', b"", other.body) == told
+
+
+def test_too_many_failures_close_the_door_to_the_right_password_too(site: Site, browser: Browser) -> None:
+    email = site.browser().sign_up()
+    for _ in range(FAILURES_A_PERSON):
+        assert browser.sign_in(email, "wrong horse battery").status == 403
+    answer = browser.sign_in(email)
+    assert answer.status == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 15 * 60
+
+
+def test_signing_in_gives_a_fresh_secret_and_ends_the_session_that_was_there(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    former = browser.cookies[COOKIE]
+    browser.cookies.clear()
+    browser.cookies[COOKIE] = "planted-by-somebody-else-0123456789"
+    assert browser.sign_in(email).status == 303
+    assert browser.cookies[COOKIE] not in (former, "planted-by-somebody-else-0123456789")
+    assert browser.get("/account").status == 200
+
+
+def test_signing_out_ends_the_session_on_the_server(site: Site, member: Browser) -> None:
+    secret = member.cookies[COOKIE]
+    assert member.send("/sign-out", page="/account").status == 303
+    assert COOKIE not in member.cookies
+    thief = site.browser()
+    thief.cookies[COOKIE] = secret
+    assert thief.get("/account").status == 303
+    assert thief.api("GET", "/api/chat/keys/").status == 401
+
+
+def test_a_revoked_session_is_refused_on_the_next_request_of_every_process(site: Site, browser: Browser) -> None:
+    account = site.account(browser.sign_up())
+    elsewhere = Browser(site.edge(visitor_rpm=21).port)
+    elsewhere.cookies.update(browser.cookies)
+    assert (browser.api("GET", "/api/chat/keys/").status, elsewhere.api("GET", "/api/chat/keys/").status) == (200, 200)
+    end_sessions(account.id)
+    assert (browser.api("GET", "/api/chat/keys/").status, elsewhere.api("GET", "/api/chat/keys/").status) == (401, 401)
+    assert browser.get("/account").headers["location"] == "/sign-in?next=/account"
+
+
+def test_signing_out_everywhere_keeps_this_browser(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    other = site.browser()
+    other.sign_in(email)
+    assert other.get("/account").status == 200
+    assert browser.send("/sign-out-everywhere", page="/account/sessions").status == 303
+    assert (browser.get("/account").status, other.get("/account").status) == (200, 303)
+
+
+def test_a_new_password_ends_the_other_sessions_and_renews_this_one(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    other = site.browser()
+    other.sign_in(email)
+    former = browser.cookies[COOKIE]
+    fields = {"current": PASSWORD, "password": "another horse battery"}
+    assert browser.send("/account/password", fields, page="/account/sessions").status == 303
+    assert browser.cookies[COOKIE] != former
+    assert (browser.get("/account").status, other.get("/account").status) == (200, 303)
+    assert other.sign_in(email).status == 403
+    assert other.sign_in(email, "another horse battery").status == 303
+
+
+@pytest.mark.parametrize(("field", "value"), [("current", "wrong horse battery"), ("password", "short")])
+def test_a_new_password_takes_the_former_one_and_twelve_characters(browser: Browser, field: str, value: str) -> None:
+    browser.sign_up()
+    fields = {"current": PASSWORD, "password": "another horse battery", field: value}
+    answer = browser.send("/account/password", fields, page="/account/sessions")
+    assert answer.status == 422
+    assert re.search(rb'id="%s"[^>]*aria-invalid' % field.encode(), answer.body)
+
+
+def test_somebody_elses_session_is_none(site: Site, member: Browser) -> None:
+    account = site.account(site.browser().sign_up())
+    theirs = WebSession.get(WebSession.account == account).digest
+    answers = [member.send(f"/account/sessions/{id}/end", page="/account/sessions") for id in (theirs, "0" * 64)]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert WebSession.get_by_id(theirs).revoked_at is None
+    bodies = [re.sub(rb"req_\w+", b"", answer.body) for answer in answers]
+    assert bodies[0] == bodies[1]
+
+
+def test_a_suspended_account_sees_why_and_can_sign_out(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    set_account_status(email, "suspended", actor="test")
+    page = browser.get("/account")
+    assert page.status == 403
+    assert b"suspended" in page.body
+    refused = browser.api("GET", "/api/chat/limit/")
+    assert (refused.status, refused.error["code"]) == (403, "account_suspended")
+    assert browser.send("/sign-out", page="/chat").status == 303
+
+
+def test_a_taken_address_is_refused_without_saying_more(site: Site, browser: Browser) -> None:
+    email = site.browser().sign_up()
+    answer = browser.send("/sign-up", {"email": email.upper(), "password": "another horse battery"})
+    assert answer.status == 422
+    assert browser.sign_in(email, "another horse battery").status == 403
+
+
+def test_a_closed_site_opens_no_accounts(site: Site) -> None:
+    browser = site.browser(sign_up="closed")
+    assert browser.get("/sign-up").status == 404
+    token = browser.token("/sign-in")
+    body = f"csrf_token={token}&email=a@example.com&password={'x' * 12}".encode()
+    assert browser.post("/sign-up", body).status == 404
+    assert b"/sign-up" not in browser.get("/").body
+
+
+def test_signing_in_is_on_record_without_the_password(site: Site, browser: Browser) -> None:
+    account = site.account(browser.sign_up())
+    entry = AuditEntry.get((AuditEntry.action == "account.sign_in") & (AuditEntry.target == str(account.id)))
+    assert (entry.actor, entry.before, entry.after) == (f"account:{account.id}", None, None)
+
+
+def test_after_signing_in_one_lands_where_one_wanted_to_go(site: Site, browser: Browser) -> None:
+    email = site.browser().sign_up()
+    door = browser.get("/account/keys?x=1").headers["location"]
+    assert door == "/sign-in?next=/account/keys%3Fx%3D1"
+    assert browser.send(door, {"email": email, "password": PASSWORD}).headers["location"] == "/account/keys?x=1"
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "/\t/evil.example", "x", "", None]
+)
+def test_nobody_is_sent_elsewhere_after_signing_in(target: str | None) -> None:
+    assert safe_target(target) == "/account"
+
+
+def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_first() -> None:
+    assert ends_at(1_000, 1_000) == 1_000 + IDLE_MS
+    assert ends_at(1_000, LONGEST_MS) == 1_000 + LONGEST_MS
+
+
+@pytest.mark.parametrize(
+    ("agent", "label"),
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64) Chrome/142.0 Safari/537.36 Edg/142.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/142.0 Mobile Safari/537.36", "Chrome on Android"),
+        ("curl/8.5", "An unknown browser"),
+    ],
+)
+def test_a_browser_is_known_by_its_name_and_system(agent: str, label: str) -> None:
+    assert agent_label(agent) == label
