@@ -44,7 +44,7 @@ def test_a_running_call_is_held(customer: Customer) -> None:
 def test_the_plan_and_the_narrower_limits_of_the_key(shop: Shop) -> None:
     customer = shop.customer(rpm=5, tpm=10**9)
     plan = Plan.create(name=f"plan of {customer.account.id}", monthly_credits=7, rpm=50, tpm=500, concurrency=3)
-    Subscription.create(account=customer.account, plan=plan, overage_cap=9, overage_used=2, renews_at=1_800_000_000_123)
+    Subscription.create(account=customer.account, plan=plan, overage_cap=9, overage_used=0, renews_at=1_800_000_000_123)
     told = customer.get(PATH).json
     assert told["rate_limits"] == {"requests_per_minute": 5, "tokens_per_minute": 500, "concurrency": 3}
     assert told["plan"] == {
@@ -53,7 +53,7 @@ def test_the_plan_and_the_narrower_limits_of_the_key(shop: Shop) -> None:
         "renews_at": "2027-01-15T08:00:00.123Z",
         "monthly_credits": 7,
         "overage_cap": 9,
-        "overage_used": 2,
+        "overage_used": 0,
     }
     Subscription.update(status="ended").where(Subscription.account == customer.account).execute()
     assert customer.get(PATH).json["plan"] is None
