@@ -104,10 +104,11 @@ class Admission:
             return
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             cut_by = self.services.calls.cut_by()
-            self.services.spawn(self._settle("cancelled", "client_closed" if cut_by is None else face(cut_by).code))
+            code = "client_closed" if cut_by is None else face(cut_by).code
+            self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
             return
-        settlement = self.services.spawn(self._settle("failed", face(error).code))
-        await asyncio.wait([settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
+        self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))
+        await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
 
     async def settle(self) -> Settled:
         """Settle a completed call and wait until that is durable. The charge may be less than the cost, never more."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from edge import upstream
 from edge.admission import Admission, Caller
+from edge.hold import Hold
 from edge.services import Services
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
@@ -29,6 +30,7 @@ class Admitted(NamedTuple):
     """The call may go on: the first thing that is yielded."""
 
     standing: Standing
+    hold: Hold
 
 
 class Finished(NamedTuple):
@@ -54,7 +56,7 @@ async def exchange(
     admission = Admission(services, call_id, caller, call, quoted)
     async with admission as hold:
         assert admission.ticket is not None  # noqa: S101  (taken on entering)
-        yield Admitted(admission.ticket.standing)
+        yield Admitted(admission.ticket.standing, hold)
         if call.stream:
             # Closed by hand: left to the garbage collector, the upstream would work on while the call is settled.
             async with aclosing(upstream.stream(services, call, model.routes, hold)) as relays:

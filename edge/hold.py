@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from uuid import UUID
 
@@ -17,7 +18,7 @@ class Hold:
 
     __slots__ = (
         *("account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "first_token_at"),
-        *("quote", "reader", "started"),
+        *("quote", "reader", "settlement", "started"),
     )
 
     def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: Reserved) -> None:
@@ -34,6 +35,7 @@ class Hold:
         self.first_token_at: float | None = None
         self.reader: StreamReader | None = None
         self.answer: Answer | None = None
+        self.settlement: asyncio.Task[object] | None = None  # of a call that broke off
 
     def attempt(self, route: Route) -> None:
         """Another attempt begins: what an earlier one said no longer counts."""

@@ -73,12 +73,16 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 cap = cap_of(wanted.max_credits)
             except RequestRefused as refusal:
                 raise await services.keys.first_refusal(caller.digest, refusal) from None
+            if asked.history is not None:
+                asked = asked._replace(call=await asked.history.open(services, caller))
         except _Gone:
             return
         except YoutError as error:
             await send_error(line, error)
             return
         events = exchange(services, call_id, caller, asked.call, cap)
+        if asked.history is not None:
+            events = asked.history.keep(services, asked.call.model, events)
         await _until_gone(services, receive, respond(services, line, asked, events))
 
     return handle

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import orjson
 
 from edge.exchange import Admitted, Finished
 from edge.services import Services
-from edge.surface import Asked, Renderer, Surface
+from edge.surface import Asked, Events, Renderer, Surface
 from shared.errors import YoutError
 from shared.limits import Standing, reset_ms
 
@@ -24,7 +24,6 @@ log = logging.getLogger("yout.edge")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-Events = AsyncGenerator[Admitted | bytes | Finished, None]
 
 KEEPALIVE_FIRST_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0

@@ -6,13 +6,17 @@ a new surface is a `Surface` value, and nothing else of the edge knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from edge.admission import Caller
 from edge.errors import Problem, render
-from edge.exchange import Finished
+from edge.exchange import Admitted, Finished
+from edge.services import Services
 from shared.providers.base import ChatCall
+
+Events = AsyncGenerator[Admitted | bytes | Finished, None]
 
 # One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
 KEEPALIVE = b": keepalive\n"
@@ -37,11 +41,19 @@ class Renderer(Protocol):
     def whole(self, event: Finished) -> dict[str, Any]: ...
 
 
+class Beside(Protocol):
+    """What a call does beside the exchange, for those few that do (`edge.history`)."""
+
+    async def open(self, services: Services, caller: Caller) -> ChatCall: ...
+    def keep(self, services: Services, model: str, events: Events) -> Events: ...
+
+
 class Asked(NamedTuple):
     """What a body asks for, and the renderer of its answer."""
 
     call: ChatCall
     renderer: Renderer
+    history: Beside | None = None
 
 
 class Surface(NamedTuple):

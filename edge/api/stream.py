@@ -13,9 +13,11 @@ import orjson
 
 from edge.errors import render_event
 from edge.exchange import Finished
+from edge.history import History
 from edge.requests import chat_call, json_object, only_fields
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
-from shared.errors import AccessDenied, InvalidRequest
+from shared.errors import InvalidRequest
+from shared.operations.conversations import Turn
 from shared.providers.base import ChatCall
 
 FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
@@ -23,14 +25,25 @@ MESSAGE_FIELDS = ("role", "content")
 ROLES = ("system", "developer", "user", "assistant")
 
 
-def read(data: bytes) -> ChatCall:
-    """The call that a body asks for. Raises `InvalidRequest`, and `AccessDenied` where a conversation is to be kept."""
+def read(data: bytes) -> Asked:
+    """What a body asks for. Raises `InvalidRequest`."""
     body = json_object(data)
     only_fields("", body, FIELDS)
     messages = _messages(body)
-    _refuse_to_keep(body)
+    store, conversation = _kept(body)
     chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
-    return chat_call({"model": body.get("model"), "messages": messages, "stream": True, **chosen}, len(data))
+    asked = {"model": body.get("model"), "stream": True, **chosen}
+    call = chat_call({**asked, "messages": messages}, len(data))
+    if not store and conversation is None:
+        return Asked(call, Events())
+    listener = KeptEvents()
+    said = [Turn(message["role"], message["content"]) for message in call.body["messages"]]
+
+    def build(turns: list[Turn]) -> ChatCall:
+        whole = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return chat_call({**asked, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
+
+    return Asked(call, listener, History(conversation, stores=store, said=said, build=build, listener=listener))
 
 
 def _messages(body: dict[str, Any]) -> object:
@@ -56,18 +69,14 @@ def _check_message(message: object, where: str) -> None:
             raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
 
 
-def _refuse_to_keep(body: dict[str, Any]) -> None:
+def _kept(body: dict[str, Any]) -> tuple[bool, str | None]:
+    """Whether the turn is to be kept, and of which conversation it is."""
     store, conversation = body.get("store"), body.get("conversation_id")
     if store is not None and not isinstance(store, bool):
         raise InvalidRequest("'store' must be true or false.", "store")
     if conversation is not None and not isinstance(conversation, str):
         raise InvalidRequest("'conversation_id' must be a string.", "conversation_id")
-    if store or conversation is not None:
-        raise AccessDenied(
-            "No plan includes stored conversations yet. Leave out 'store' and 'conversation_id', and send the earlier messages"
-            " with each request.",
-            "plan_required",
-        )
+    return bool(store), conversation
 
 
 class _Delta(msgspec.Struct):
@@ -94,6 +103,7 @@ class Events:
     """The native events of one answer, which is always a stream."""
 
     __slots__ = ()
+    conversation: UUID | None = None
 
     def relay(self, chunks: bytes) -> bytes:
         """The native events of whole canonical events, each of them `data: ` and a chunk in one line."""
@@ -118,7 +128,36 @@ class Events:
 
     def _done(self, event: Finished, last: _Chunk) -> dict[str, Any]:
         reason = next((choice.finish_reason for choice in last.choices if choice.index == 0), None)
-        return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": None}
+        conversation = self.conversation and str(self.conversation)
+        return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": conversation}
+
+
+class KeptEvents(Events):
+    """Those of a call that belongs to a conversation."""
+
+    __slots__ = ("_pieces", "conversation")
+
+    def __init__(self) -> None:
+        self.conversation: UUID | None = None
+        self._pieces: list[str] = []
+
+    def hear(self, event: bytes | Finished) -> None:
+        """Note what the caller is told, of the answer itself."""
+        if isinstance(event, Finished):
+            self._note(msgspec.convert(event.body, _Chunk))
+            return
+        for one in event.split(b"\n\n"):
+            if one:
+                self._note(_decode(one[6:]))
+
+    def heard(self) -> str:
+        """All of it."""
+        return "".join(self._pieces)
+
+    def _note(self, chunk: _Chunk) -> None:
+        for choice in chunk.choices:
+            if choice.index == 0 and choice.delta is not None:
+                self._pieces.append(_text(choice.delta.content) + _text(choice.delta.refusal))
 
 
 def _told(chunk: _Chunk) -> bytes:
@@ -145,7 +184,7 @@ def _text(said: Any) -> str:
 
 
 def _open(data: bytes, _: UUID) -> Asked:
-    return Asked(read(data), Events())
+    return read(data)
 
 
 NATIVE = Surface(_open, for_web=True)
