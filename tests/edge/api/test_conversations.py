@@ -205,3 +205,10 @@ def test_two_turns_at_once_both_stay(shop: Shop, keeper: Customer) -> None:
     assert len(turns(keeper, id)) == 6
     first.close()
     second.close()
+
+
+def test_visitors_have_no_conversations(shop: Shop) -> None:
+    for fields in ({"store": True}, {"conversation_id": str(uuid4())}):
+        reply = shop.request("POST", "/api/chat/stream/", {"model": "free", "prompt": "Hi", **fields})
+        assert (reply.status, reply.error["code"]) == (403, "plan_required")
+    assert shop.request("GET", PATH).status == 401
