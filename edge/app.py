@@ -17,12 +17,16 @@ from edge.api.media import api as media
 from edge.api.models import catalogue
 from edge.api.purge import purging
 from edge.api.share import sharing
-from edge.errors import render, request_id
+from edge.errors import request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
 from edge.responses import rate_headers
 from edge.services import Services
+from edge.surface import Surface
 from edge.v1.chat import CHAT
+from edge.v1.messages import MESSAGES
+from edge.v1.messages.counting import counting
+from edge.v1.messages.errors import plain_body
 from edge.v1.models import models
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
@@ -39,6 +43,7 @@ BLUEPRINTS = (
     health,
     models,
     stored_responses,
+    counting,
     catalogue,
     limit,
     keys,
@@ -70,6 +75,8 @@ def create_app(settings: Settings) -> Quart:
         app.extensions["services"] = services
         routes["/v1/chat/completions"] = call_handler(services, CHAT)
         routes["/v1/responses"] = call_handler(services, RESPONSES)
+        for path in MESSAGES_PATHS:
+            routes[path] = call_handler(services, MESSAGES)
         routes["/api/chat/stream"] = call_handler(services, stream.NATIVE)
 
     @app.after_serving
@@ -79,6 +86,10 @@ def create_app(settings: Settings) -> Quart:
 
     app.asgi_app = _mount(app.asgi_app, routes)  # type: ignore[method-assign]  # the documented way to wrap an app
     return app
+
+
+# The second for SDKs whose base URL ends in /v1: they add it once more.
+MESSAGES_PATHS = ("/v1/messages", "/v1/v1/messages")
 
 
 def _mount(inner: Any, routes: dict[str, Handler]) -> Any:
@@ -102,14 +113,15 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
 
     @app.after_request
     async def add_request_id(response: Response) -> Response:
-        response.headers["x-request-id"] = g.request_id
+        for name in _surface().id_headers:
+            response.headers[name.decode()] = g.request_id
         return response
 
     @app.errorhandler(YoutError)
     async def domain_error(error: YoutError) -> Response:
         if wants_page():
             return await error_page(error)
-        problem = render(error)
+        problem = _surface().problem(error, g.request_id)
         response = Response(problem.body, status=problem.status)
         standing = rate_headers(error.standing) if error.standing else []
         for name, value in (*standing, *problem.headers):
@@ -130,8 +142,13 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
         app.logger.error("a request failed by a mistake of the server", exc_info=error)
         if wants_page():
             return await error_page(error)
-        problem = render(error)
+        problem = _surface().problem(error, g.request_id)
         return Response(problem.body, status=problem.status, content_type="application/json")
+
+
+def _surface() -> Surface:
+    """The surface that the request's path belongs to, for the shape of errors; OpenAI's everywhere but under Messages."""
+    return MESSAGES if request.path.startswith(MESSAGES_PATHS) else CHAT
 
 
 LONGEST_PATH = 200  # of what an error repeats
@@ -146,5 +163,7 @@ def _plain_error(status: int) -> Response:
     code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request could not be understood."))
     message = text.format(method=request.method, path=request.path[:LONGEST_PATH])
     kind = "invalid_request_error" if status < 500 else "server_error"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    if _surface() is MESSAGES:
+        body = plain_body(status, body["error"], g.request_id)
     return Response(orjson.dumps(body), status=status, content_type="application/json")

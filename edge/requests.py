@@ -151,6 +151,12 @@ def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
     return size, tokens
 
 
+def heavy_tokens(body: Mapping[str, Any]) -> int:
+    """What the parts of a chat body that are no text may cost at most, in tokens."""
+    parts = ((message.get("content"), index) for index, message in enumerate(body["messages"]))
+    return sum(_heavy_parts(content, index)[1] for content, index in parts if isinstance(content, list))
+
+
 def _longest_string(value: object) -> int:
     if isinstance(value, str):
         return len(value)

@@ -183,7 +183,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         pseudonym=partial(services.pseudonym, hold.account, route.channel),
         clamp=hold.clamp,
     )
-    request = HttpRequest(*DIALECTS[route.dialect].request(call, target))
+    request = HttpRequest(*DIALECTS[route.dialect].request(call.told_to(route.dialect), target))
     try:
         response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
     except HttpClientError as error:

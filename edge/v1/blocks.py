@@ -13,11 +13,16 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 import orjson
 
+from edge.v1.natives import signed_id
+
 Kind = Literal["reasoning", "text", "refusal", "tool"]
 
 
 class Piece(NamedTuple):
-    """What a delta adds to one block. Tool calls are told apart by `tool`, their place in the answer."""
+    """What a delta adds to one block. Tool calls are told apart by `tool`, their place in the answer.
+
+    `signed` is a whole block of thinking that its vendor has signed: it ends the reasoning that was told before it.
+    """
 
     kind: Kind
     text: str
@@ -25,12 +30,13 @@ class Piece(NamedTuple):
     id: str = ""
     name: str = ""
     logprobs: tuple[Any, ...] = ()
+    signed: Mapping[str, Any] | None = None
 
 
 class Block:
     """One block. `index` is its place among all blocks of the answer."""
 
-    __slots__ = ("id", "index", "kind", "logprobs", "name", "parts", "tool")
+    __slots__ = ("id", "index", "kind", "logprobs", "name", "parts", "signed", "tool")
 
     def __init__(self, index: int, first: Piece) -> None:
         self.index = index
@@ -38,6 +44,7 @@ class Block:
         self.tool, self.id, self.name = first.tool, first.id, first.name
         self.parts: list[str] = []
         self.logprobs: list[Any] = []
+        self.signed: Mapping[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -101,10 +108,11 @@ class Blocks:
             self.all.append(block)
             told += self._shape.opened(block)
         block.logprobs.extend(piece.logprobs)
-        if not piece.text:
-            return told
-        block.parts.append(piece.text)
-        return told + self._shape.grew(block, piece)
+        block.signed = piece.signed
+        if piece.text:
+            block.parts.append(piece.text)
+            told += self._shape.grew(block, piece)
+        return told
 
     def _close(self) -> bytes:
         block, self._open = self._open, None
@@ -112,7 +120,11 @@ class Blocks:
 
 
 def _same(block: Block, piece: Piece) -> bool:
-    return block.kind == piece.kind and (block.kind != "tool" or block.tool == piece.tool)
+    if block.kind != piece.kind or block.signed is not None:
+        return False
+    if block.kind == "tool":
+        return block.tool == piece.tool
+    return piece.signed is None or piece.signed.get("type") == "thinking"
 
 
 def _is_whole(block: Block) -> bool:
@@ -130,6 +142,7 @@ class _Delta(msgspec.Struct):
     reasoning: Any = None
     refusal: Any = None
     tool_calls: Any = None
+    thinking_blocks: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -175,6 +188,8 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
     reasoning = text_of(delta.reasoning_content) or text_of(delta.reasoning)
     if reasoning:
         pieces.append(Piece("reasoning", reasoning))
+    if isinstance(delta.thinking_blocks, list):
+        pieces += [Piece("reasoning", "", signed=block) for block in delta.thinking_blocks if isinstance(block, dict)]
     content = text_of(delta.content)
     if content:
         told = logprobs.get("content") if isinstance(logprobs, dict) else None
@@ -197,9 +212,16 @@ def _tool(call: Mapping[str, Any], place: int) -> Piece:
         "tool",
         arguments or "",
         tool=index if isinstance(index, int) else place,
-        id=call["id"] if isinstance(call.get("id"), str) else "",
+        id=signed_id(call["id"], _signature(call)) if isinstance(call.get("id"), str) else "",
         name=told["name"] if isinstance(told.get("name"), str) else "",
     )
+
+
+def _signature(call: Mapping[str, Any]) -> str:
+    extra = call.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) else ""
 
 
 def text_of(said: Any) -> str:

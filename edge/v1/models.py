@@ -21,7 +21,7 @@ async def list_models() -> Response:
     """Every active, priced model of the key."""
     key, _ = await key_caller()
     now = now_ms()
-    found = [_document(model, now) for model in services().catalog.models.values() if _visible(model, key, now)]
+    found = [_document(model, now) for model in services().catalog.models.values() if visible(model, key, now)]
     return answer({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
 
 
@@ -32,12 +32,13 @@ async def get_model(model_id: str) -> Response:
     key, _ = await key_caller()
     now = now_ms()
     model = services().catalog.models.get(model_id)
-    if model is None or not _visible(model, key, now):
+    if model is None or not visible(model, key, now):
         raise ModelNotFound(model_id)
     return answer(_document(model, now))
 
 
-def _visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
+def visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
+    """Whether `key` may use `model`, which has a price at `now` (milliseconds UTC)."""
     allowed = all(models is None or model.id in models for models in (key.allowed_models, key.plan_models))
     return allowed and model.price_at(now) is not None
 

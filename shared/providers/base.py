@@ -15,6 +15,7 @@ class ChatCall(NamedTuple):
     output_limit    tokens a choice may have, as the caller set it; None when they set none
     input_bound     the input tokens cannot be more (counted from bytes)
     input_estimate  the input tokens are about so many
+    natives         richer bodies for the dialects that know fields which `body` leaves out; None: there are none
     """
 
     model: str
@@ -25,6 +26,11 @@ class ChatCall(NamedTuple):
     output_limit: int | None
     input_bound: int
     input_estimate: int
+    natives: Mapping[str, Mapping[str, Any]] | None = None
+
+    def told_to(self, dialect: str) -> ChatCall:
+        """The call as `dialect` should read it."""
+        return self if self.natives is None else self._replace(body=self.natives.get(dialect, self.body))
 
 
 class Target(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edge.v1.natives import open_thinking, plain_id, tool_call
 from shared.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
@@ -37,6 +38,7 @@ class _Conversation:
     def __init__(self) -> None:
         self._messages: list[Message] = []
         self._pictures: list[Message] = []  # from the outputs of tools, whose messages hold text alone
+        self._thoughts: list[Any] = []  # which belong to the model's next message
 
     def end(self) -> list[Message]:
         self._show_pictures()
@@ -44,12 +46,17 @@ class _Conversation:
 
     def say(self, message: Message) -> None:
         self._show_pictures()
+        if self._thoughts and message["role"] == "assistant":
+            message["thinking_blocks"], self._thoughts = self._thoughts, []
         self._messages.append(message)
+
+    def remember(self, thoughts: list[Any]) -> None:
+        self._thoughts += thoughts
 
     def call(self, call: dict[str, Any]) -> None:
         """A tool call belongs to the model's turn, which may have begun with text or another call."""
         last = self._messages[-1] if self._messages else {}
-        if last.get("role") != "assistant" or self._pictures:
+        if last.get("role") != "assistant" or self._pictures or self._thoughts:
             self.say({"role": "assistant", "content": None})
         self._messages[-1].setdefault("tool_calls", []).append(call)
 
@@ -85,8 +92,7 @@ def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -
 def _function_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     for name in ("call_id", "name", "arguments"):
         _string(item, name, where)
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    conversation.call({"id": item["call_id"], "type": "function", "function": function})
+    conversation.call(tool_call(item["call_id"], item["name"], item["arguments"]))
 
 
 def _function_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
@@ -94,11 +100,14 @@ def _function_output(conversation: _Conversation, item: Mapping[str, Any], where
     if not isinstance(output, str | list):
         raise InvalidRequest(f"'{where}.output' must be a string or a list of parts.", f"{where}.output")
     parts = output if isinstance(output, str) else _parts(output, f"{where}.output")
-    conversation.answer(_string(item, "call_id", where), parts)
+    conversation.answer(plain_id(_string(item, "call_id", where)), parts)
 
 
-def _reasoning(_: _Conversation, __: Mapping[str, Any], ___: str) -> None:
-    """What a model thought before is not shown to it again: chats have no field for it that every vendor takes."""
+def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
+    """Thinking that its vendor has signed goes back to it; other thoughts have no place that every vendor takes."""
+    sealed = item.get("encrypted_content")
+    if isinstance(sealed, str):
+        conversation.remember(open_thinking(sealed))
 
 
 def _reference(_: _Conversation, __: Mapping[str, Any], where: str) -> None:

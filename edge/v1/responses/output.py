@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from edge.v1.blocks import Block, Piece
+from edge.v1.natives import seal_thinking
 
 _PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
 
@@ -29,7 +30,8 @@ class Output:
         id = self._id(block)
         if block.kind == "reasoning":
             summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
-            return {"id": id, "type": "reasoning", "summary": summary}
+            sealed = {"encrypted_content": seal_thinking([block.signed])} if block.signed is not None else {}
+            return {"id": id, "type": "reasoning", "summary": summary, **sealed}
         if block.kind == "tool":
             call = {"call_id": block.id or f"call_{self._name}_{block.index}", "name": block.name}
             arguments = "" if status == "in_progress" else block.arguments

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.requests import chat_call, json_object
+from edge.v1.natives import with_natives
 from edge.v1.responses.items import messages_of
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
@@ -58,7 +59,7 @@ def read(data: bytes) -> tuple[Body, ChatCall]:
         if type(limit) is not int or limit < 1:
             raise InvalidRequest("'max_output_tokens' must be a whole number from 1.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
-    return body, chat_call(chat, len(data))
+    return body, with_natives(chat, lambda portable: chat_call(portable, len(data)))
 
 
 def _refuse(body: Mapping[str, Any]) -> None:

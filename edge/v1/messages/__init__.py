@@ -1,0 +1,18 @@
+"""`POST /v1/messages`: Anthropic's Messages, for any model."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from edge.surface import Asked, Surface
+from edge.v1.messages.answer import Message
+from edge.v1.messages.errors import problem
+from edge.v1.messages.request import read
+
+
+def _open(data: bytes, call_id: UUID) -> Asked:
+    call = read(data)
+    return Asked(call, Message(call_id, call))
+
+
+MESSAGES = Surface(_open, problem, (b"x-request-id", b"request-id"))

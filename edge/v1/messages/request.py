@@ -1,0 +1,146 @@
+"""A Messages body becomes a chat call. Pure.
+
+Every field is translated, passed on or refused; what is accepted without effect is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.requests import MOST_TOKENS, chat_call, json_object
+from edge.v1.messages.turns import messages_of
+from edge.v1.natives import with_natives
+from shared.errors import InvalidRequest
+from shared.providers.base import ChatCall
+
+Json = dict[str, Any]
+
+_OWN = frozenset(
+    {
+        *("messages", "system", "max_tokens", "stop_sequences", "tools", "tool_choice", "metadata", "output_config"),
+        *("output_format", "thinking", "service_tier", "speed"),
+    }
+)
+# Hints about this one API's own machinery: no other vendor has it, and an answer is right without it.
+_WITHOUT_EFFECT = frozenset({"context_management", "diagnostics"})
+_REFUSED = {
+    "container": "Code is not run here. Leave out 'container'.",
+    "mcp_servers": "Servers of tools are not called from here. Leave out 'mcp_servers', and send 'tools'.",
+    "inference_geo": "A place of inference cannot be chosen here. Leave out 'inference_geo'.",
+    "n": "A message is one answer. Leave out 'n'.",
+    "modalities": "Messages are text here. Leave out 'modalities'.",
+    "functions": "Send 'tools' instead of 'functions'.",
+    "max_completion_tokens": "Send 'max_tokens' instead of 'max_completion_tokens'.",
+    "response_format": "Send 'output_config.format' instead of 'response_format'.",
+    "stream_options": "Usage is always told. Leave out 'stream_options'.",
+}
+
+
+def read(data: bytes) -> ChatCall:
+    """The call that a body asks for."""
+    body = json_object(data)
+    limit = body.get("max_tokens")
+    if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
+        raise InvalidRequest(f"'max_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_tokens")
+    rich = chat_body(body)
+    rich["max_tokens"] = limit
+    return with_natives(rich, lambda portable: chat_call(portable, len(data)))
+
+
+def chat_body(body: Mapping[str, Any]) -> Json:
+    """The chat body of a Messages body, without an output limit; with fields that only some dialects know."""
+    for name, advice in _REFUSED.items():
+        if body.get(name):
+            raise InvalidRequest(advice, name)
+    left_out = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
+    chat = {name: value for name, value in body.items() if name not in left_out and value is not None}
+    chat["messages"] = messages_of(body.get("system"), body.get("messages"))
+    _add_tools(chat, body)
+    _add_format(chat, body)
+    _add_thinking(chat, body)
+    stops = body.get("stop_sequences")
+    if stops is not None:
+        if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+            raise InvalidRequest("'stop_sequences' must be a list of strings.", "stop_sequences")
+        if stops:
+            chat["stop"] = stops
+    user = _object(body, "metadata").get("user_id")
+    if user is not None:
+        if not isinstance(user, str):
+            raise InvalidRequest("'metadata.user_id' must be a string.", "metadata.user_id")
+        chat["user"] = user
+    for name, usual in (("service_tier", ("auto", "standard_only")), ("speed", ("standard",))):
+        if body.get(name) is not None and body[name] not in usual:
+            raise InvalidRequest(f"'{name}' must be {' or '.join(usual)} here.", name)
+    return chat
+
+
+def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
+    tools = body.get("tools")
+    if tools is not None and not isinstance(tools, list):
+        raise InvalidRequest("'tools' must be a list.", "tools")
+    if not tools:
+        return
+    chat["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    choice = _object(body, "tool_choice")
+    if not choice:
+        return
+    kind, name = choice.get("type"), choice.get("name")
+    if kind == "tool" and isinstance(name, str):
+        chat["tool_choice"] = {"type": "function", "function": {"name": name}}
+    elif kind in ("auto", "any", "none"):
+        chat["tool_choice"] = "required" if kind == "any" else kind
+    else:
+        raise InvalidRequest("'tool_choice.type' must be auto, any or none, or tool with a 'name'.", "tool_choice.type")
+    if choice.get("disable_parallel_tool_use") is True:
+        chat["parallel_tool_calls"] = False
+
+
+def _tool(tool: object, where: str) -> Json:
+    if not isinstance(tool, dict):
+        raise InvalidRequest(f"'{where}' must be an object.", where)
+    if tool.get("type") not in (None, "custom"):
+        raise InvalidRequest("Hosted tools are not served here; only tools with an 'input_schema' are.", f"{where}.type")
+    if not isinstance(tool.get("name"), str):
+        raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
+    if not isinstance(tool.get("input_schema"), dict):
+        raise InvalidRequest(f"'{where}.input_schema' must be an object.", f"{where}.input_schema")
+    function = {"name": tool["name"], "parameters": tool["input_schema"]}
+    function.update({name: tool[name] for name in ("description", "strict") if tool.get(name) is not None})
+    marked = {"cache_control": tool["cache_control"]} if tool.get("cache_control") else {}
+    return {"type": "function", "function": function, **marked}
+
+
+def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
+    config = _object(body, "output_config")
+    wanted = config.get("format") or body.get("output_format")
+    if wanted is not None:
+        if not isinstance(wanted, dict) or wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
+            raise InvalidRequest("'output_config.format' must be a json_schema with its 'schema'.", "output_config.format")
+        schema = {"name": "answer", "schema": wanted["schema"], "strict": True}
+        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+    effort = config.get("effort")
+    if effort is not None:
+        if not isinstance(effort, str):
+            raise InvalidRequest("'output_config.effort' must be a string.", "output_config.effort")
+        chat["reasoning_effort"] = effort
+
+
+def _add_thinking(chat: Json, body: Mapping[str, Any]) -> None:
+    """`thinking` reaches models behind Anthropic's API; others think as they do, or as `output_config.effort` says."""
+    thinking = _object(body, "thinking")
+    if not thinking:
+        return
+    if not isinstance(thinking.get("type"), str):
+        raise InvalidRequest("'thinking.type' must be a string.", "thinking.type")
+    chat["thinking"] = thinking
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{name}' must be an object.", name)
+    return value

@@ -1,0 +1,260 @@
+"""The official Anthropic SDK for Python, unmodified, on models behind an OpenAI-shaped vendor: what its users see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic import Anthropic
+from anthropic.types import Message, RawMessageStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+from tests import build
+from tests.answers import HANG, context_too_long, status, stream
+from tests.edge.sdks.scripts import ARGUMENTS, SCHEMA, WEATHER_CALL, breaks_off, calls_weather, either, says
+from tests.edge.stack import CREDITS, POLITE_COST, Lane
+from tests.servers.process import eventually
+from tests.wire import DONE, chunk, completion, finish, role, tokens, usage
+
+HI: Any = [{"role": "user", "content": "Hi"}]
+YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
+WEATHER: Any = {"name": "weather", "description": "d", "input_schema": SCHEMA}
+EVENTS: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
+
+
+@pytest.fixture
+def client(lane: Lane) -> Iterator[Anthropic]:
+    with Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0) as made:
+        yield made
+
+
+def ask(client: Anthropic, lane: Lane, **fields: Any) -> Any:
+    return client.messages.create(**{"model": lane.model, "max_tokens": 100, "messages": HI, **fields})
+
+
+def checked(message: Any) -> Message:
+    """`message`, every field as the SDK's own types have it."""
+    Message.model_validate(message.model_dump(warnings="error"), strict=True)
+    found: Message = message
+    return found
+
+
+def events_of(client: Anthropic, lane: Lane, **fields: Any) -> list[Any]:
+    """All raw events of a stream, each as the SDK's types have it."""
+    events: list[Any] = list(ask(client, lane, stream=True, **fields))
+    for event in events:
+        EVENTS.validate_python(event.model_dump(warnings=False))
+    return events
+
+
+def test_a_message_is_answered_and_charged(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(says("Hello there."))
+    message = checked(ask(client, lane, system="Be brief."))
+    [block] = message.content
+    assert (block.type, block.text) == ("text", "Hello there.")  # type: ignore[union-attr]
+    assert (message.id, message.model, message.stop_reason) == (f"msg_{lane.usage()[0].id.hex}", lane.model, "end_turn")
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 3)
+    assert message.yout == YOUT  # type: ignore[attr-defined]
+    assert message._request_id == f"req_{lane.usage()[0].id.hex}"
+    assert lane.vendor.calls[0].json["messages"] == [{"role": "system", "content": "Be brief."}, *HI]
+    assert lane.vendor.calls[0].json["max_tokens"] == 100
+    assert lane.charged == POLITE_COST
+
+
+def test_the_events_of_a_text(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(says("Hello there."))
+    events = events_of(client, lane)
+    assert [event.type for event in events] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert events[-2].delta.stop_reason == "end_turn"
+    assert (events[-2].usage.input_tokens, events[-2].usage.output_tokens) == (7, 3)
+    assert events[-2].yout == YOUT
+
+
+def test_the_stream_helper_assembles_the_message(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(says("Rain.", reasoning="Clouds."))
+    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI) as helper:
+        text = "".join(helper.text_stream)
+        final = helper.get_final_message()
+    assert text == "Rain."
+    thought, said = final.content
+    assert (thought.type, thought.thinking) == ("thinking", "Clouds.")  # type: ignore[union-attr]
+    assert said.text == "Rain."  # type: ignore[union-attr]
+    assert (final.usage.input_tokens, final.usage.output_tokens) == (7, 3)
+
+
+def test_a_tool_round_trip(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(calls_weather(), says("Rain."))
+    message = checked(ask(client, lane, tools=[WEATHER], tool_choice={"type": "any", "disable_parallel_tool_use": True}))
+    [use] = message.content
+    assert use.type == "tool_use"
+    assert (use.id, use.name, use.input, message.stop_reason) == ("call_1", "weather", {"city": "Bonn"}, "tool_use")
+    result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": "Rain in Bonn."}]}
+    turns = [*HI, {"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    answer = ask(client, lane, messages=turns, tools=[WEATHER])
+    assert answer.content[0].text == "Rain."
+    first, second = lane.vendor.calls
+    assert first.json["tools"] == [
+        {"type": "function", "function": {"name": "weather", "parameters": SCHEMA, "description": "d"}}
+    ]
+    assert (first.json["tool_choice"], first.json["parallel_tool_calls"]) == ("required", False)
+    assert second.json["messages"] == [
+        *HI,
+        {"role": "assistant", "content": None, "tool_calls": [WEATHER_CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."},
+    ]
+
+
+def test_the_events_of_a_tool_call(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(calls_weather(), calls_weather())
+    events = events_of(client, lane, tools=[WEATHER])
+    pieces = [event.delta.partial_json for event in events if event.type == "content_block_delta"]
+    assert "".join(pieces) == ARGUMENTS
+    assert len(pieces) == 2
+    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI, tools=[WEATHER]) as helper:
+        [use] = helper.get_final_message().content
+    assert (use.type, use.input) == ("tool_use", {"city": "Bonn"})  # type: ignore[union-attr]
+
+
+def test_structured_output_is_parsed(client: Anthropic, lane: Lane) -> None:
+    class City(BaseModel):
+        city: str
+
+    lane.vendor.script(says(ARGUMENTS))
+    message = client.messages.parse(model=lane.model, max_tokens=100, messages=HI, output_format=City)
+    assert message.parsed_output == City(city="Bonn")
+    asked = lane.vendor.calls[0].json["response_format"]
+    assert asked["json_schema"]["schema"]["properties"]["city"]["type"] == "string"
+
+
+@pytest.mark.parametrize(("reason", "told"), [("length", "max_tokens"), ("content_filter", "refusal"), ("stop", "end_turn")])
+def test_why_it_stopped(client: Anthropic, lane: Lane, reason: str, told: str) -> None:
+    answer = either(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
+    lane.vendor.script(answer, answer)
+    assert ask(client, lane).stop_reason == told
+    assert events_of(client, lane)[-2].delta.stop_reason == told
+
+
+def test_cached_tokens_are_told_apart(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(stream(role(), chunk("Hi"), finish(), usage(100, 3, cached=40), DONE))
+    used = events_of(client, lane)[-2].usage
+    assert (used.input_tokens, used.cache_read_input_tokens, used.cache_creation_input_tokens) == (60, 40, 0)
+
+
+def test_what_only_anthropic_knows_does_not_reach_others(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(says("Rain."))
+    marked: Any = {"cache_control": {"type": "ephemeral"}}
+    ask(
+        client,
+        lane,
+        system=[{"type": "text", "text": "Be brief.", **marked}],
+        messages=[{"role": "user", "content": [{"type": "text", "text": "Hi", **marked}, {"type": "text", "text": "there"}]}],
+        tools=[{**WEATHER, **marked}],
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        metadata={"user_id": "ann"},
+        extra_body={"top_k": 5, "temperature": 0.5},
+        stop_sequences=["END"],
+    )
+    [received] = lane.vendor.calls
+    assert received.json["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\n\nthere"}]
+    assert received.json["stop"] == ["END"]
+    assert received.json["temperature"] == 0.5
+    assert received.json["user"] not in (None, "ann")
+    text = json.dumps(received.json)
+    assert [name for name in ("cache_control", "thinking", "top_k", "user_id") if name in text] == []
+
+
+def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
+    poor = build.api_key(build.account(credits=9))[1]
+    with pytest.raises(anthropic.AuthenticationError) as unknown:
+        ask(client.with_options(api_key="yout-wrong"), lane)
+    assert unknown.value.request_id
+    with pytest.raises(anthropic.APIStatusError) as broke:
+        ask(client.with_options(api_key=poor, max_retries=2), lane)
+    assert broke.value.status_code == 402
+    told: Any = broke.value.body
+    assert (told["type"], told["error"]["type"], told["error"]["code"]) == ("error", "billing_error", "insufficient_credits")
+    assert told["request_id"] == broke.value.request_id
+    assert told["yout"]["required"] > told["yout"]["balance"] == 9
+    with pytest.raises(anthropic.NotFoundError) as missing:
+        ask(client, lane, model="nobody")
+    told = missing.value.body
+    assert told["error"]["type"] == "not_found_error"
+    with pytest.raises(anthropic.BadRequestError) as bad:
+        ask(client, lane, max_tokens=0)
+    told = bad.value.body
+    assert (told["error"]["type"], told["error"]["param"]) == ("invalid_request_error", "max_tokens")
+    lane.vendor.script(context_too_long(), status(401))
+    with pytest.raises(anthropic.BadRequestError):
+        ask(client, lane, stream=True)
+    with pytest.raises(anthropic.InternalServerError) as failed:
+        ask(client, lane)
+    assert failed.value.status_code == 502
+    assert lane.charged == 0
+
+
+def test_a_stream_that_breaks_off_raises(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(breaks_off())
+    events: list[Any] = []
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        events.extend(ask(client, lane, stream=True))  # keeps what came before the error
+    told: Any = caught.value.body
+    assert (told["error"]["type"], told["error"]["code"]) == ("api_error", "upstream_error")
+    assert events[-1].delta.text == "Hel"
+    assert lane.charged > 0
+
+
+def test_leaving_a_stream(client: Anthropic, lane: Lane) -> None:
+    lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
+    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI) as helper:
+        assert next(iter(helper.text_stream)) == "Hello there, you "
+    assert lane.vendor.calls[0].wait_outcome() == "disconnected"
+    eventually(lambda: len(lane.usage()) == 1, "the call is settled")
+    assert lane.usage()[0].status == "cancelled"
+    assert (lane.charged, lane.held) == (lane.usage()[0].credits, 0)
+
+
+def test_tokens_are_counted_without_a_call(client: Anthropic, lane: Lane) -> None:
+    short = client.messages.count_tokens(model=lane.model, messages=HI).input_tokens
+    long = client.messages.count_tokens(model=lane.model, messages=HI, system="Be brief. " * 50, tools=[WEATHER]).input_tokens
+    assert 0 < short < 10 < long
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.count_tokens(model="nobody", messages=HI)
+    with pytest.raises(anthropic.AuthenticationError) as caught:
+        client.with_options(api_key="yout-wrong").messages.count_tokens(model=lane.model, messages=HI)
+    told: Any = caught.value.body
+    assert told["error"]["type"] == "authentication_error"
+    assert (lane.charged, lane.vendor.calls) == (0, [])
+
+
+def test_both_headers_and_both_base_urls_are_served(lane: Lane) -> None:
+    body = json.dumps({"model": lane.model, "max_tokens": 5, "messages": HI}).encode()
+    for path in ("/v1/messages", "/v1/messages/", "/v1/v1/messages"):
+        key = {"authorization": "", "x-api-key": lane.secret, "anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
+        reply = lane.post(body, key, path=path)
+        assert reply.status == 200
+        assert reply.headers["request-id"] == reply.headers["x-request-id"]
+    count = lane.post(body, path="/v1/v1/messages/count_tokens")
+    assert (count.status, count.json["input_tokens"] > 0) == (200, True)
+
+
+def test_the_models_are_listed(client: Anthropic, lane: Lane) -> None:
+    assert lane.model in [model.id for model in client.models.list()]
+
+
+def test_other_methods_get_an_error_in_the_same_shape(lane: Lane) -> None:
+    reply = lane.get("/v1/messages")
+    assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (405, "error", "invalid_request_error")
+    assert reply.json["request_id"] == reply.headers["request-id"]
+    missing = lane.get("/v1/messages/batches")
+    assert (missing.status, missing.json["error"]["type"]) == (404, "not_found_error")
