@@ -14,11 +14,10 @@ from flask_login import current_user
 from console.address import client_address
 from shared import passwords
 from shared.errors import IdempotencyConflict, InvalidInput
-from shared.formats import THIN, credits
+from shared.formats import credits
 from shared.models import ApiKey, StaffUser
-from shared.operations import accounts, catalogue, keys, second_factor, staff, staff_sessions
+from shared.operations import accounts, keys, second_factor, staff, staff_sessions
 from shared.operations.once import once
-from shared.operations.price_change import replace_price
 
 
 class By(TypedDict):
@@ -61,37 +60,6 @@ def revoke_key(key: ApiKey, confirmation: str) -> str:
         raise InvalidInput(f"That is not the key's name. Type {key.name} exactly to revoke it.")
     keys.revoke_key(key.id, **by())
     return f"Key {key.prefix} revoked. Calls with it fail from now on."
-
-
-def set_price(model_id: str, rates: catalogue.Rates, seen: UUID | None) -> str:
-    replace_price(model_id, rates, seen, **by())
-    return f"New price of {model_id} in force. Calls that began before keep the price they began with."
-
-
-def enable_model(model_id: str) -> str:
-    catalogue.set_model_status(model_id, "active", **by())
-    return f"{model_id} is offered again. Edges know within a second."
-
-
-def disable_model(model_id: str) -> str:
-    catalogue.set_model_status(model_id, "disabled", **by())
-    return f"{model_id} is out of the catalogue. New calls of it are refused within a second; running ones finish."
-
-
-def enable_channel(name: str) -> str:
-    catalogue.set_channel_status(name, "active", **by())
-    return f"Channel {name} is in service again within a second."
-
-
-def disable_channel(name: str) -> str:
-    catalogue.set_channel_status(name, "disabled", **by())
-    return f"Channel {name} gets no new calls within a second. Running ones finish."
-
-
-def replace_channel_secret(name: str, secret: str) -> str:
-    key = current_app.extensions["yout_settings"].secret_key
-    catalogue.update_channel_secret(name, secret, secret_key=key, **by())
-    return f"Secret of {name} replaced. New calls use it within 1{THIN}s."
 
 
 def create_staff(email: str, role: str) -> tuple[StaffUser, str]:

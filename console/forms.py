@@ -113,18 +113,6 @@ class RevokeForm(FlaskForm):
     confirmation = StringField("Type the key's name to confirm", [InputRequired("Type the key's name.")])
 
 
-class PriceForm(FlaskForm):
-    """Whole credits per 1 000 tokens, and per call. `seen` is the price that was in force when the page was made."""
-
-    input = WholeNumber("Input, per 1 000 tokens")
-    cached_input = WholeNumber("Cached input, per 1 000 tokens", optional=True, description="Empty: as input.")
-    cache_write = WholeNumber("Written to a cache, per 1 000 tokens", optional=True, description="Empty: as input.")
-    output = WholeNumber("Output, per 1 000 tokens")
-    per_call = WholeNumber("Per call")
-    minimum = WholeNumber("Least of a call")
-    seen = HiddenField()
-
-
 class SecretForm(FlaskForm):
     secret = PasswordField(
         "New secret",

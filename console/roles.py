@@ -12,8 +12,11 @@ ACTIONS: dict[str, frozenset[str]] = {
     "account.credits": frozenset({"owner", "billing"}),
     "account.status": frozenset({"owner", "billing", "support"}),
     "key.revoke": frozenset({"owner", "support"}),
+    "model.edit": frozenset({"owner"}),
     "model.price": frozenset({"owner", "billing"}),
+    "model.route": frozenset({"owner", "support"}),
     "model.status": frozenset({"owner", "support"}),
+    "channel.edit": frozenset({"owner"}),  # where a secret is sent to is as good as the secret
     "channel.status": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
     "staff.manage": frozenset({"owner"}),

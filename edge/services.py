@@ -152,7 +152,9 @@ class Services:
         while True:
             await asyncio.sleep(CATALOG_POLL_SECONDS)
             try:
-                if await self._read(catalog_reader.read_version) != self.catalog.version:
+                stale_at = self.catalog.stale_at
+                rested = stale_at is not None and stale_at <= now_ms()
+                if rested or await self._read(catalog_reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # the last snapshot serves on; whatever it was, the next poll tries again
                 log.warning("the catalogue could not be read: %s", type(error).__name__)

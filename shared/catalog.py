@@ -49,10 +49,11 @@ class CatalogModel(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """All active models by id, as of one version."""
+    """All active models by id, as of one version. From `stale_at` (ms UTC) on, a channel that rested is to be served again."""
 
     version: int
     models: Mapping[str, CatalogModel]
+    stale_at: int | None = None
 
 
 EMPTY = Catalog(0, {})

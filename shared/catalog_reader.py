@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from peewee import fn
+
 from shared.catalog import Catalog, CatalogModel, Route
+from shared.clock import now_ms
 from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
 from shared.pricing import PriceList
 
@@ -15,9 +18,9 @@ def read_version() -> int:
 
 def load() -> Catalog:
     """Read the whole catalogue. The version is read first: a change in between is loaded again, never missed."""
-    version = read_version()
+    version, now = read_version(), now_ms()
     prices = _prices()
-    routes = _routes()
+    routes = _routes(now)
     models = {
         row.id: CatalogModel(
             id=row.id,
@@ -35,7 +38,7 @@ def load() -> Catalog:
         )
         for row in AIModel.select().where(AIModel.status == "active")
     }
-    return Catalog(version, models)
+    return Catalog(version, models, _end_of_first_rest(now))
 
 
 def _prices() -> dict[str, list[PriceList]]:
@@ -46,13 +49,17 @@ def _prices() -> dict[str, list[PriceList]]:
     return found
 
 
-def _routes() -> dict[str, list[Route]]:
+def _end_of_first_rest(now: int) -> int | None:
+    """When the next resting channel is back; None when none rests."""
+    resting = (Channel.status == "active") & (Channel.out_until > now)
+    first: int | None = Channel.select(fn.MIN(Channel.out_until)).where(resting).scalar()
+    return first
+
+
+def _routes(now: int) -> dict[str, list[Route]]:
     found: dict[str, list[Route]] = {}
-    links = (
-        ChannelModel.select(ChannelModel, Channel)
-        .join(Channel)
-        .where((ChannelModel.status == "active") & (Channel.status == "active"))
-    )
+    serving = (Channel.status == "active") & (Channel.out_until.is_null() | (Channel.out_until <= now))
+    links = ChannelModel.select(ChannelModel, Channel).join(Channel).where((ChannelModel.status == "active") & serving)
     for link in links:
         channel = link.channel
         found.setdefault(link.__data__["model"], []).append(

@@ -315,6 +315,8 @@ class Channel(BaseModel):
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
     updated_at = BigIntegerField(default=now_ms)
+    out_until = BigIntegerField(null=True)  # it rests until then: no new calls
+    out_reason = CharField(max_length=200, null=True)
 
     class Meta:
         constraints = [one_of("dialect", DIALECTS), one_of("status", SWITCH)]
@@ -356,6 +358,9 @@ class ChannelModel(BaseModel):
     priority = SmallIntegerField(default=0)
     weight = IntegerField(default=1)
     status = CharField(max_length=16, default="active")
+    # What the vendor asks of us, in credits; NULL: not known. For the margin that staff see, never for a charge.
+    cost_per_1k_input = BigIntegerField(null=True, constraints=[Check("cost_per_1k_input >= 0")])
+    cost_per_1k_output = BigIntegerField(null=True, constraints=[Check("cost_per_1k_output >= 0")])
 
     class Meta:
         constraints = [one_of("status", SWITCH), Check("weight > 0")]
@@ -391,6 +396,41 @@ class Price(BaseModel):
                 "minimum_credits",
             )
         ]
+
+
+PRICE_RATES = (
+    *("credits_per_1k_input", "credits_per_1k_output", "credits_per_1k_cached_input", "credits_per_1k_cache_write"),
+    *("credits_per_call", "minimum_credits", "credits_per_5_seconds", "credits_per_1k_characters"),
+)
+
+
+class PriceDraft(BaseModel):
+    """A price that somebody is working on. It charges nobody; published it becomes a `Price` and is gone."""
+
+    model = ForeignKeyField(AIModel, backref="draft", on_delete="CASCADE", primary_key=True)
+    credits_per_1k_input = BigIntegerField(default=0)
+    credits_per_1k_output = BigIntegerField(default=0)
+    credits_per_1k_cached_input = BigIntegerField(null=True)
+    credits_per_1k_cache_write = BigIntegerField(null=True)
+    credits_per_call = BigIntegerField(default=0)
+    minimum_credits = BigIntegerField(default=10)
+    credits_per_5_seconds = BigIntegerField(null=True)
+    credits_per_1k_characters = BigIntegerField(null=True)
+    author = CharField(max_length=254)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [Check(f"{column} >= 0 AND {column} <= 1000000000000") for column in PRICE_RATES]
+
+
+class AccountNote(BaseModel):
+    """What staff want each other to know of an account. Customers never see it."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="notes", on_delete="CASCADE")
+    author = CharField(max_length=254)
+    text = TextField()
+    created_at = BigIntegerField(default=now_ms)
 
 
 class CatalogVersion(BaseModel):
@@ -934,6 +974,8 @@ MODELS: tuple[type[Any], ...] = (
     AIModel,
     ChannelModel,
     Price,
+    PriceDraft,
+    AccountNote,
     CatalogVersion,
     EdgeProcess,
     Hold,

@@ -13,6 +13,7 @@ from console.views.keys import KeysView
 from console.views.ledger import LedgerView
 from console.views.me import MeView
 from console.views.models import ModelsView
+from console.views.routes import RoutesView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
 
@@ -34,5 +35,6 @@ def views() -> list[BaseView]:
         ChannelsView(name="Channels", category="Catalogue", endpoint="channels", url="/channels"),
         StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),
         AuditView(name="Audit log", category="Console", endpoint="audit", url="/audit"),
+        RoutesView(name="Routes", endpoint="routes", url="/routes"),
         MeView(name="Your account", endpoint="me", url="/me"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,15 @@ from flask import url_for
 from flask.typing import ResponseReturnValue
 from peewee import fn
 
-from console import actions
+from console import catalogue_actions as actions
+from console.catalogue_forms import ChannelForm, NewChannelForm, RestForm
 from console.forms import SecretForm
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
+from shared.clock import now_ms
 from shared.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
+from shared.operations.channels import find_channel
 
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
 
@@ -28,34 +32,83 @@ class ChannelsView(View):
             .group_by(ChannelModel.channel)
             .tuples()
         )
-        return self.page("channels/list.html", channels=list(_select().order_by(Channel.name)), serving=dict(counts))
+        channels = list(_select().order_by(Channel.name))
+        return self.page("channels/list.html", channels=channels, serving=dict(counts), now=now_ms())
+
+    @shows("/new")
+    def new(self) -> ResponseReturnValue:
+        return self.page("channels/new.html", form=NewChannelForm(formdata=None))
+
+    @changes("/new", "channel.edit")
+    def create(self) -> ResponseReturnValue:
+        form = NewChannelForm()
+        done = submit(form, lambda: actions.create_channel(form), lambda: _address_of(form.name.data.strip()))
+        return done or (self.page("channels/new.html", form=form), 422)
 
     @shows("/<uuid:channel_id>")
     def detail(self, channel_id: UUID) -> ResponseReturnValue:
-        return self._page(_find(channel_id), SecretForm())
+        return self._page(_find(channel_id))
+
+    @changes("/<uuid:channel_id>/edit", "channel.edit")
+    def edit(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), ChannelForm()
+        done = submit(form, lambda: actions.update_channel(channel.name, form), _address(channel_id))
+        return done or (self._page(channel, edit=form), 422)
+
+    @changes("/<uuid:channel_id>/rest", "channel.status")
+    def rest(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), RestForm()
+        done = submit(
+            form, lambda: actions.rest_channel(channel.name, form.minutes.number(), form.reason.data), _address(channel_id)
+        )
+        return done or (self._page(channel, rest=form), 422)
+
+    @changes("/<uuid:channel_id>/rest/end", "channel.status")
+    def end_rest(self, channel_id: UUID) -> ResponseReturnValue:
+        channel = _find(channel_id)
+        return perform(lambda: actions.rest_channel(channel.name, 0, ""), _address(channel_id))
 
     @changes("/<uuid:channel_id>/enable", "channel.status")
     def enable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.enable_channel(channel.name), url_for("channels.detail", channel_id=channel_id))
+        return perform(lambda: actions.enable_channel(channel.name), _address(channel_id))
 
     @changes("/<uuid:channel_id>/disable", "channel.status")
     def disable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.disable_channel(channel.name), url_for("channels.detail", channel_id=channel_id))
+        return perform(lambda: actions.disable_channel(channel.name), _address(channel_id))
 
     @changes("/<uuid:channel_id>/secret", "channel.secret")
     def secret(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), SecretForm()
-        target = url_for("channels.detail", channel_id=channel.id)
+        target = _address(channel.id)
         done = submit(form, lambda: actions.replace_channel_secret(channel.name, form.secret.data), target)
-        return done or (self._page(channel, form), 422)
+        return done or (self._page(channel, secret=form), 422)
 
-    def _page(self, channel: Channel, form: SecretForm) -> str:
+    def _page(
+        self, channel: Channel, *, secret: SecretForm | None = None, edit: ChannelForm | None = None, rest: RestForm | None = None
+    ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
         )
-        return self.page("channels/detail.html", channel=channel, form=form, routes=list(routes.order_by(AIModel.id)))
+        quirks = json.dumps(channel.settings or {}, indent=2, ensure_ascii=False)
+        return self.page(
+            "channels/detail.html",
+            channel=channel,
+            form=secret or SecretForm(formdata=None),
+            edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
+            rest=rest or RestForm(formdata=None, minutes=30),
+            routes=list(routes.order_by(AIModel.id)),
+            now=now_ms(),
+        )
+
+
+def _address(channel_id: UUID) -> str:
+    return url_for("channels.detail", channel_id=channel_id)
+
+
+def _address_of(name: str) -> str:
+    return _address(find_channel(name).id)
 
 
 def _select() -> Any:

@@ -1,28 +1,30 @@
-"""Models and prices: what is offered, at what price, through which channels; set a price, switch a model on and off."""
+"""Models and prices: what is offered, at what price, through which channels; prices are drafted, compared and then published."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
-from uuid import UUID
+from typing import Any, cast
 
-from flask import url_for
+from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import actions
-from console.forms import PriceForm
+from console import catalogue_actions as actions
+from console.catalogue_forms import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm
 from console.views.filters import as_uuid
+from console.views.margins import margins
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.models import AIModel, Channel, ChannelModel, Price
+from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalogue import Rates, find_model
-from shared.operations.price_change import price_in_force
+from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of
+from shared.operations.prices_in_force import price_in_force, prices_in_force
 from shared.pricing import PriceList, charge
 from shared.usage import Usage
 
 EXAMPLE = Usage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
+SHOWING = {"": "All", "unpriced": "Without a price", "drafts": "With a draft", "unrouted": "Without a channel"}
 
 
 class ModelsView(View):
@@ -31,52 +33,139 @@ class ModelsView(View):
         routes = defaultdict(list)
         for route in _routes():
             routes[route.model_id].append(route)
+        prices, drafts = prices_in_force(), _drafted()
+        showing = request.args.get("show", "")
+        hidden = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
+        kept = drafts if showing == "drafts" else None
+        rows: Any = AIModel.select().order_by(AIModel.id)
+        models = [row for row in rows if row.id not in hidden and (kept is None or row.id in kept)]
         return self.page(
-            "models/list.html", models=list(AIModel.select().order_by(AIModel.id)), prices=_prices_in_force(), routes=routes
+            "models/list.html", models=models, prices=prices, routes=routes, drafts=drafts, showing=showing, choices=SHOWING
         )
+
+    @shows("/new")
+    def new(self) -> ResponseReturnValue:
+        return self._new(NewModelForm(formdata=None, per_call=0, minimum=10))
+
+    @changes("/new", "model.edit")
+    def create(self) -> ResponseReturnValue:
+        form = NewModelForm()
+        form.channel.choices = _channel_names()
+        done = submit(form, lambda: actions.create_model(form, _rates(form)), lambda: _address(form.model.data.strip()))
+        return done or (self._new(form), 422)
 
     @shows("/<path:model_id>")
     def detail(self, model_id: str) -> ResponseReturnValue:
-        price = price_in_force(model_id)
-        return self._page(find_model(model_id), price, _form_of(price))
+        return self._page(find_model(model_id))
 
-    @changes("/<path:model_id>/price", "model.price")
-    def price(self, model_id: str) -> ResponseReturnValue:
-        model, form = find_model(model_id), PriceForm()
-        target = url_for("models.detail", model_id=model.id)
-        done = submit(form, lambda: actions.set_price(model.id, _rates(form), _seen(form)), target)
-        if done is None:
-            price = price_in_force(model_id)
-            form.seen.data = str(price.id) if price else ""  # the page shows this price: sending again is meant
-            return self._page(model, price, form), 422
-        return done
+    @changes("/<path:model_id>/edit", "model.edit")
+    def edit(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), ModelForm()
+        done = submit(form, lambda: actions.update_model(model.id, form), _address(model.id))
+        return done or (self._page(model, edit=form), 422)
+
+    @changes("/<path:model_id>/draft", "model.price")
+    def draft(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), RatesForm()
+        done = submit(form, lambda: actions.save_draft(model.id, _rates(form)), _address(model.id) + "#price")
+        return done or (self._page(model, rates=form), 422)
+
+    @changes("/<path:model_id>/draft/publish", "model.price")
+    def publish(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), PublishForm()
+        done = submit(form, lambda: actions.publish_draft(model.id, _seen(form), form.moment()), _address(model.id))
+        return done or (self._page(model, publish=form), 422)
+
+    @changes("/<path:model_id>/draft/discard", "model.price")
+    def discard(self, model_id: str) -> ResponseReturnValue:
+        model = find_model(model_id)
+        return perform(lambda: actions.discard_draft(model.id), _address(model.id))
+
+    @changes("/<path:model_id>/routes", "model.route")
+    def add_route(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), NewRouteForm()
+        form.channel.choices = _channel_names()
+        done = submit(form, lambda: actions.add_route(model.id, form), _address(model.id))
+        return done or (self._page(model, route=form), 422)
 
     @changes("/<path:model_id>/enable", "model.status")
     def enable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.enable_model(model_id), url_for("models.detail", model_id=model_id))
+        return perform(lambda: actions.enable_model(model_id), _address(model_id))
 
     @changes("/<path:model_id>/disable", "model.status")
     def disable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.disable_model(model_id), url_for("models.detail", model_id=model_id))
+        return perform(lambda: actions.disable_model(model_id), _address(model_id))
 
-    def _page(self, model: AIModel, price: Price | None, form: PriceForm) -> str:
+    def _new(self, form: NewModelForm) -> str | Response:
+        form.channel.choices = _channel_names()
+        if not form.channel.choices:
+            return cast(Response, redirect(url_for("channels.new"), 303))  # a model needs one to be served by
+        return self.page("models/new.html", form=form)
+
+    def _page(
+        self,
+        model: AIModel,
+        *,
+        edit: ModelForm | None = None,
+        rates: RatesForm | None = None,
+        publish: PublishForm | None = None,
+        route: NewRouteForm | None = None,
+    ) -> str:
+        price, draft = price_in_force(model.id), find_draft(model.id)
+        routes = [row for row in _routes() if row.model_id == model.id]
+        route = route or NewRouteForm(formdata=None, priority=0, weight=1)
+        route.channel.choices = [name for name in _channel_names() if name not in {row.channel.name for row in routes}]
+        shown = publish or PublishForm(formdata=None)
+        shown.seen_at.data, shown.seen_price.data = str(draft.updated_at) if draft else "", str(price.id) if price else ""
         prices = Price.select().where(Price.model == model).order_by(Price.effective_at.desc()).limit(PRICES_SHOWN)
         return self.page(
             "models/detail.html",
             model=model,
             price=price,
-            form=form,
+            draft=draft,
+            compared=_compared(price, draft),
+            edit=edit or _form_of(model),
+            rates=rates or _rates_form(draft or price),
+            publish=shown,
+            route=route,
             prices=list(prices),
-            routes=[route for route in _routes() if route.model_id == model.id],
+            routes=routes,
+            margins=margins(draft or price, routes),
             example=EXAMPLE,
-            example_charge=charge(price_list(price), EXAMPLE) if price else None,
+            example_now=_example(price),
+            example_then=_example(draft),
             now=now_ms(),
         )
 
 
-def price_list(price: Price) -> PriceList:
-    """The row as the pure functions of `shared.pricing` take it."""
-    return PriceList(**{name: getattr(price, name) for name in PriceList._fields})
+def _address(model_id: str) -> str:
+    return url_for("models.detail", model_id=model_id)
+
+
+def _channel_names() -> list[str]:
+    return [row.name for row in Channel.select(Channel.name).order_by(Channel.name)]
+
+
+def _example(row: Price | PriceDraft | None) -> int | None:
+    """What the example costs at these rates."""
+    if row is None:
+        return None
+    values: dict[str, Any] = {name: getattr(row, name, None) for name in PriceList._fields}  # a draft has no id and no date
+    return charge(PriceList(**values), EXAMPLE)
+
+
+def _drafted() -> set[str]:
+    """The ids of models with a draft of a price."""
+    rows: Any = PriceDraft.select(PriceDraft.model).tuples()
+    return {model_id for (model_id,) in rows}
+
+
+def _compared(price: Price | None, draft: PriceDraft | None) -> list[tuple[str, int | None, int | None]]:
+    """(what, in force, in the draft) of every rate that differs."""
+    if draft is None:
+        return []
+    rows = [(name.replace("_", " "), getattr(price, column, None), getattr(draft, column)) for name, column in COLUMNS.items()]
+    return [row for row in rows if row[1] != row[2]]
 
 
 def _routes() -> list[Any]:
@@ -86,29 +175,18 @@ def _routes() -> list[Any]:
     return list(ChannelModel.select(ChannelModel, *shown).join(Channel).order_by(*order))
 
 
-def _prices_in_force() -> dict[str, Price]:
-    """Model id → the price that a call begins with now. Rows come oldest first, so that the newest stays."""
-    rows: Any = Price.select().where(Price.effective_at <= now_ms()).order_by(Price.effective_at)
-    return {row.model_id: row for row in rows}
+def _form_of(model: AIModel) -> ModelForm:
+    return ModelForm(formdata=None, obj=model, data={"capabilities": ", ".join(model.capabilities or ()), "free": model.is_free})
 
 
-def _form_of(price: Price | None) -> PriceForm:
-    if price is None:
-        return PriceForm(data={"per_call": 0, "minimum": 10})
-    return PriceForm(
-        data={
-            "input": price.credits_per_1k_input,
-            "cached_input": price.credits_per_1k_cached_input,
-            "cache_write": price.credits_per_1k_cache_write,
-            "output": price.credits_per_1k_output,
-            "per_call": price.credits_per_call,
-            "minimum": price.minimum_credits,
-            "seen": price.id,
-        }
-    )
+def _rates_form(row: Price | PriceDraft | None) -> RatesForm:
+    if row is None:
+        return RatesForm(formdata=None, per_call=0, minimum=10)
+    rates = rates_of(row)
+    return RatesForm(formdata=None, **{name: getattr(rates, name) for name in COLUMNS})
 
 
-def _rates(form: PriceForm) -> Rates:
+def _rates(form: RatesForm) -> Rates:
     return Rates(
         input=form.input.number(),
         output=form.output.number(),
@@ -116,8 +194,11 @@ def _rates(form: PriceForm) -> Rates:
         cache_write=form.cache_write.data,
         per_call=form.per_call.number(),
         minimum=form.minimum.number(),
+        per_5_seconds=form.per_5_seconds.data,
+        per_1k_characters=form.per_1k_characters.data,
     )
 
 
-def _seen(form: PriceForm) -> UUID | None:
-    return as_uuid("price", form.seen.data) if form.seen.data else None
+def _seen(form: PublishForm) -> Seen:
+    at = form.seen_at.data or ""
+    return Seen(int(at) if at.isdecimal() else 0, as_uuid("price", form.seen_price.data) if form.seen_price.data else None)

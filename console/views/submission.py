@@ -20,8 +20,11 @@ def perform(deed: Callable[[], str], target: str) -> ResponseReturnValue:
     return redirect(target, 303)
 
 
-def submit(form: FlaskForm, deed: Callable[[], str], target: str) -> ResponseReturnValue | None:
-    """Check the form, do it and go to `target`. None when something is wrong: then `form` knows what, to be shown again."""
+def submit(form: FlaskForm, deed: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
+    """Check the form, do it and go to `target` (a function where that is known only afterwards).
+
+    None when something is wrong: then `form` knows what, to be shown again.
+    """
     if not form.validate_on_submit():
         return None
     try:
@@ -30,4 +33,4 @@ def submit(form: FlaskForm, deed: Callable[[], str], target: str) -> ResponseRet
         form.form_errors = [str(problem)]
         return None
     flash(words, "good")
-    return redirect(target, 303)
+    return redirect(target if isinstance(target, str) else target(), 303)

@@ -42,6 +42,7 @@ __all__ = [
     "set_price",
     "update_channel",
     "update_channel_secret",
+    "update_model",
 ]
 
 LONGEST_WINDOW = 100_000_000  # tokens
@@ -82,6 +83,7 @@ def create_model(
     max_output_tokens: int | None = None,
     free: bool = False,
     description: str = "",
+    owned_by: str = "yout",
     capabilities: Sequence[str] = (),
     modality: str | None = None,
     actor: str,
@@ -101,6 +103,7 @@ def create_model(
         "id": id,
         "kind": check_choice("kind", kind, MODEL_KINDS),
         "description": check_text("description", description, 2_000, empty=True),
+        "owned_by": check_text("owner", owned_by, 100),
         "context_window": _check_tokens("context window", context_window),
         "max_output_tokens": _check_tokens("output limit", max_output_tokens),
         "is_free": free,
@@ -120,6 +123,42 @@ def create_model(
         record(Origin(actor, address), "model.create", id, after=after)
         bump_catalog_version()
         return model
+
+
+def update_model(
+    model_id: str,
+    *,
+    description: str,
+    owned_by: str,
+    context_window: int | None,
+    max_output_tokens: int | None,
+    capabilities: Sequence[str],
+    modality: str,
+    free: bool,
+    actor: str,
+    address: str = "",
+) -> AIModel:
+    """Change what the catalogue says of a model. Its id, kind and price are other matters."""
+    values = {
+        "description": check_text("description", description, 2_000, empty=True),
+        "owned_by": check_text("owner", owned_by, 100),
+        "context_window": _check_tokens("context window", context_window),
+        "max_output_tokens": _check_tokens("output limit", max_output_tokens),
+        "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
+        "modality": check_text("modality", modality, 64),
+        "is_free": free,
+    }
+    with transaction():
+        model = find_model(model_id)
+        before = {name: getattr(model, name) for name in values}
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        if changed:
+            AIModel.update({**changed, "updated_at": now_ms()}).where(AIModel.id == model_id).execute()
+            record(
+                Origin(actor, address), "model.update", model_id, before={name: before[name] for name in changed}, after=changed
+            )
+            bump_catalog_version()
+        return AIModel.get_by_id(model_id)
 
 
 def add_channel_to_model(

@@ -6,8 +6,9 @@ import pytest
 
 from shared.clock import now_ms
 from shared.ledger.audit import verify
-from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price
+from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price, PriceDraft
 from shared.operations.prices import set_price
+from shared.operations.prices_in_force import price_in_force
 from shared.secrets import unseal
 from tests import build
 from tests.servers.edge import SECRET_KEY
@@ -109,40 +110,72 @@ def test_a_key_is_revoked_when_its_name_is_typed(signed_in):
     assert last_entry("key.revoke").target == str(row.id)
 
 
-def test_a_new_price_follows_the_old_one_which_stays(signed_in):
+RATES = {"input": "1", "output": "1", "cached_input": "", "cache_write": "", "per_call": "0", "minimum": "0"}
+
+
+def test_a_price_is_drafted_compared_and_published_and_the_old_one_stays(signed_in):
     build.model("m/1", input=100, output=300)
     version = CatalogVersion.get().version
-    answer = signed_in("owner").send(
-        "/models/m/1", "/models/m/1/price", input=f"1{THIN}500", cached_input="", output="4000", per_call="0", minimum="10"
+    browser = signed_in("billing")
+    drafted = browser.send(
+        "/models/m/1", "/models/m/1/draft", **{**RATES, "input": f"1{THIN}500", "output": "4000", "minimum": "10"}
     )
+    assert "It charges nobody" in drafted.text
+    assert f"1{THIN}500" in drafted.text
+    assert Price.select().count() == 1
+    answer = browser.send("/models/m/1", "/models/m/1/draft/publish", effective_at="")
     assert "New price of m/1 in force." in answer.text
     old, new = Price.select().order_by(Price.effective_at)
     assert (old.credits_per_1k_input, new.credits_per_1k_input, new.credits_per_1k_output) == (100, 1_500, 4_000)
     assert new.credits_per_1k_cached_input is None
-    assert last_entry("price.set").after["input"] == 1_500
+    assert AuditEntry.get(AuditEntry.action == "price.set").after["input"] == 1_500
     assert CatalogVersion.get().version > version
+    assert not PriceDraft.select().exists()
+
+
+def test_a_price_may_begin_later_and_never_earlier(signed_in):
+    build.model("m", input=100)
+    browser = signed_in("owner")
+    browser.send("/models/m", "/models/m/draft", **RATES)
+    assert browser.send("/models/m", "/models/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
+    assert browser.send("/models/m", "/models/m/draft/publish", effective_at="tomorrow").status_code == 422
+    page = browser.send("/models/m", "/models/m/draft/publish", effective_at="2090-01-31T09:30")
+    assert "in force from 2090-01-31 09:30 UTC on" in page.text
+    assert Price.select().order_by(Price.effective_at.desc()).get().effective_at == 3_789_538_200_000
+    assert price_in_force("m").credits_per_1k_input == 100
 
 
 def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
-    build.model("m", input=100, output=300)
+    build.model("m", input=100)
     browser = signed_in("owner")
-    filled = {**browser.form("/models/m", "/models/m/price"), "input": "1", "output": "1", "per_call": "0", "minimum": "0"}
-    set_price("m", input=200, output=600, actor="colleague")
-    answer = browser.post("/models/m/price", filled)
-    assert (answer.status_code, "changed since you opened" in answer.text) == (422, True)
-    assert Price.select().count() == 2
-    assert browser.send("/models/m", "/models/m/price", **{k: filled[k] for k in ("input", "output", "per_call", "minimum")})
-    assert Price.select().count() == 3
+    browser.send("/models/m", "/models/m/draft", **RATES)
+    filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
+    set_price("m", input=700, output=700, actor="a colleague")
+    answer = browser.post("/models/m/draft/publish", filled)
+    assert (answer.status_code, "has changed since" in answer.text) == (422, True)
+    assert price_in_force("m").credits_per_1k_input == 700
+    assert browser.send("/models/m", "/models/m/draft/publish", effective_at="").status_code == 200
+    assert browser.post("/models/m/draft/publish", filled).status_code == 404  # a second click
+
+
+def test_a_draft_that_changed_meanwhile_is_not_published_and_can_be_thrown_away(signed_in):
+    build.model("m", input=100)
+    browser = signed_in("owner")
+    browser.send("/models/m", "/models/m/draft", **RATES)
+    filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
+    browser.send("/models/m", "/models/m/draft", **{**RATES, "output": "9"})
+    assert browser.post("/models/m/draft/publish", filled).status_code == 422
+    browser.send("/models/m", "/models/m/draft/discard")
+    assert not PriceDraft.select().exists()
+    assert Price.select().count() == 1
 
 
 @pytest.mark.parametrize("missing", ["input", "output", "per_call", "minimum"])
 def test_a_price_needs_its_numbers(signed_in, missing):
     build.model("m")
-    browser = signed_in("owner")
-    filled = {"input": "1", "output": "1", "per_call": "0", "minimum": "0"}
-    del filled[missing]
-    assert browser.send("/models/m", "/models/m/price", **filled).status_code == 422
-    assert Price.select().count() == 1
+    filled = {name: value for name, value in RATES.items() if name != missing}
+    assert signed_in("owner").send("/models/m", "/models/m/draft", **filled).status_code == 422
+    assert not PriceDraft.select().exists()
 
 
 def test_a_model_is_disabled_and_enabled(signed_in):

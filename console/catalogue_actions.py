@@ -1,0 +1,151 @@
+"""What staff change in the catalogue, one function an action. See `console.actions`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import current_app
+
+from console.actions import by
+from console.catalogue_forms import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
+from shared.formats import THIN, exact
+from shared.operations import catalogue, price_drafts, routes
+from shared.operations.price_drafts import Seen
+
+
+def create_model(form: NewModelForm, rates: catalogue.Rates) -> str:
+    row = catalogue.create_model(
+        form.model.data.strip(),
+        form.channel.data,
+        upstream_model=(form.upstream_model.data or "").strip() or None,
+        input=rates.input,
+        output=rates.output,
+        cached_input=rates.cached_input,
+        cache_write=rates.cache_write,
+        per_call=rates.per_call,
+        minimum=rates.minimum,
+        per_5_seconds=rates.per_5_seconds,
+        per_1k_characters=rates.per_1k_characters,
+        kind=form.kind.data,
+        context_window=form.context_window.data,
+        max_output_tokens=form.max_output_tokens.data,
+        free=form.free.data,
+        description=form.description.data or "",
+        owned_by=form.owned_by.data,
+        capabilities=form.tags(),
+        modality=(form.modality.data or "").strip() or None,
+        **by(),
+    )
+    return f"{row.id} is in the catalogue. Edges serve it within a second."
+
+
+def update_model(model_id: str, form: ModelForm) -> str:
+    catalogue.update_model(
+        model_id,
+        description=form.description.data or "",
+        owned_by=form.owned_by.data,
+        context_window=form.context_window.data,
+        max_output_tokens=form.max_output_tokens.data,
+        capabilities=form.tags(),
+        modality=(form.modality.data or "").strip() or catalogue.MODALITIES[catalogue.find_model(model_id).kind],
+        free=form.free.data,
+        **by(),
+    )
+    return f"{model_id} is changed. Edges know within a second."
+
+
+def save_draft(model_id: str, rates: catalogue.Rates) -> str:
+    price_drafts.save_draft(model_id, rates, **by())
+    return "Draft kept. It charges nobody: compare it with the price in force, then publish it."
+
+
+def publish_draft(model_id: str, seen: Seen, effective_at: int | None) -> str:
+    price_drafts.publish_draft(model_id, seen, effective_at, **by())
+    since = f"in force from {exact(effective_at)[:16]} UTC on" if effective_at else "in force"
+    return f"New price of {model_id} {since}. Calls that began before keep the price they began with."
+
+
+def discard_draft(model_id: str) -> str:
+    price_drafts.discard_draft(model_id, **by())
+    return "The draft is thrown away. The price in force stays."
+
+
+def enable_model(model_id: str) -> str:
+    catalogue.set_model_status(model_id, "active", **by())
+    return f"{model_id} is offered again. Edges know within a second."
+
+
+def disable_model(model_id: str) -> str:
+    catalogue.set_model_status(model_id, "disabled", **by())
+    return f"{model_id} is out of the catalogue. New calls of it are refused within a second; running ones finish."
+
+
+def add_route(model_id: str, form: NewRouteForm) -> str:
+    upstream = (form.upstream_model.data or "").strip() or model_id
+    row = catalogue.add_channel_to_model(
+        model_id, form.channel.data, upstream, form.priority.number(), form.weight.number(), **by()
+    )
+    if form.cost_input.data is not None or form.cost_output.data is not None:
+        update_route(row.id, form, upstream)
+    return f"Channel {form.channel.data} serves {model_id} within a second."
+
+
+def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
+    routes.update_route(
+        route_id,
+        upstream_model=upstream_model,
+        priority=form.priority.number(),
+        weight=form.weight.number(),
+        cost_input=form.cost_input.data,
+        cost_output=form.cost_output.data,
+        **by(),
+    )
+    return "The route is changed. Edges know within a second."
+
+
+def remove_route(route_id: UUID) -> str:
+    model_id = routes.remove_route(route_id, **by())
+    return f"The channel serves {model_id} no longer. Running calls finish."
+
+
+def create_channel(form: NewChannelForm) -> str:
+    channel = catalogue.create_channel(
+        form.name.data,
+        form.dialect.data,
+        form.base_url.data,
+        form.secret.data or "",
+        secret_key=_secret_key(),
+        settings=form.quirks(),
+        **by(),
+    )
+    return f"Channel {channel.name} is made. It serves nothing until a model is put on it."
+
+
+def update_channel(name: str, form: ChannelForm) -> str:
+    catalogue.update_channel(name, base_url=form.base_url.data, settings=form.quirks(), **by())
+    return f"Channel {name} is changed. New calls go there within a second."
+
+
+def rest_channel(name: str, minutes: int, reason: str) -> str:
+    routes.rest_channel(name, minutes * 60_000, reason, **by())
+    return f"Channel {name} rests for {minutes}{THIN}min. Running calls finish." if minutes else f"Channel {name} is back."
+
+
+def enable_channel(name: str) -> str:
+    catalogue.set_channel_status(name, "active", **by())
+    return f"Channel {name} is in service again within a second."
+
+
+def disable_channel(name: str) -> str:
+    catalogue.set_channel_status(name, "disabled", **by())
+    return f"Channel {name} gets no new calls within a second. Running ones finish."
+
+
+def replace_channel_secret(name: str, secret: str) -> str:
+    catalogue.update_channel_secret(name, secret, secret_key=_secret_key(), **by())
+    return f"Secret of {name} replaced. New calls use it within 1{THIN}s."
+
+
+def _secret_key() -> str:
+    key: str = current_app.extensions["yout_settings"].secret_key
+    return key

@@ -1,0 +1,96 @@
+"""Which channel serves a model, and how: change a route's share or name, know its cost, take it away; let a channel rest."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import NotFound
+from shared.models import AIModel, Channel, ChannelModel
+from shared.operations.audit import Origin, record
+from shared.operations.catalogue import check_model_id
+from shared.operations.channels import find_channel
+from shared.operations.prices import LARGEST_PRICE
+from shared.operations.validation import check_text, check_whole
+from shared.operations.version import bump_catalog_version
+
+LONGEST_REST_MS = 7 * 24 * 3600 * 1000
+
+
+def update_route(
+    route_id: UUID,
+    *,
+    upstream_model: str,
+    priority: int,
+    weight: int,
+    cost_input: int | None = None,
+    cost_output: int | None = None,
+    actor: str,
+    address: str = "",
+) -> ChannelModel:
+    """Change the vendor's name, priority and weight of a route, and its cost to us (credits per 1,000 tokens; None: unknown)."""
+    values: dict[str, Any] = {
+        "upstream_model": check_model_id(upstream_model),
+        "priority": check_whole("priority", priority, -1_000, 1_000),
+        "weight": check_whole("weight", weight, 1, 1_000_000),
+        "cost_per_1k_input": None if cost_input is None else check_whole("cost of input", cost_input, 0, LARGEST_PRICE),
+        "cost_per_1k_output": None if cost_output is None else check_whole("cost of output", cost_output, 0, LARGEST_PRICE),
+    }
+    with transaction():
+        route = find_route(route_id)
+        before = {name: getattr(route, name) for name in values}
+        if before != values:
+            ChannelModel.update(values).where(ChannelModel.id == route_id).execute()
+            target = f"{route.model.id} on {route.channel.name}"
+            record(Origin(actor, address), "model.channel", target, before=before, after=values)
+            bump_catalog_version()
+        return find_route(route_id)
+
+
+def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
+    """Let a channel serve a model no longer; give the model's id. Running calls finish."""
+    with transaction():
+        route = find_route(route_id)
+        ChannelModel.delete().where(ChannelModel.id == route_id).execute()
+        record(
+            Origin(actor, address),
+            "model.channel",
+            route.model.id,
+            before={"channel": route.channel.name},
+            after={"channel": None},
+        )
+        bump_catalog_version()
+        model_id: str = route.model.id
+        return model_id
+
+
+def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
+    """Send no new calls to a channel for so many milliseconds (0 ends the rest). Raises `InvalidInput` for more than a week."""
+    check_whole("rest (ms)", ms, 0, LONGEST_REST_MS)
+    reason = check_text("reason", reason, 200, empty=ms == 0)
+    with transaction():
+        channel = find_channel(name)
+        values = {"out_until": now_ms() + ms if ms else None, "out_reason": reason if ms else None, "updated_at": now_ms()}
+        before = {"out_until": channel.out_until, "out_reason": channel.out_reason}
+        Channel.update(values).where(Channel.id == channel.id).execute()
+        after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
+        record(Origin(actor, address), "channel.rest", channel.name, before=before, after=after)
+        bump_catalog_version()
+        return Channel.get_by_id(channel.id)
+
+
+def find_route(route_id: UUID) -> ChannelModel:
+    """The route with its model and channel. Raises `NotFound`."""
+    route: ChannelModel | None = (
+        ChannelModel.select(ChannelModel, AIModel, Channel)
+        .join(AIModel)
+        .switch(ChannelModel)
+        .join(Channel)
+        .where(ChannelModel.id == route_id)
+        .first()
+    )
+    if route is None:
+        raise NotFound(f"No route {route_id}: the channel serves the model no longer.")
+    return route

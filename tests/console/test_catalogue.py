@@ -1,0 +1,151 @@
+"""The catalogue made and changed in the console: channels, models, routes and their cost, a channel that rests."""
+
+from __future__ import annotations
+
+import pytest
+
+from console.views.margins import Margin, margins
+from shared.clock import now_ms
+from shared.models import AIModel, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
+from shared.secrets import unseal
+from tests import build
+from tests.servers.edge import SECRET_KEY
+
+CHANNEL = {
+    "name": "vendor",
+    "dialect": "openai",
+    "base_url": "https://api.example.com/v1/",
+    "secret": "sk-secret",
+    "settings": "{}",
+}
+MODEL = {
+    **{
+        "model": "gpt-test",
+        "kind": "chat",
+        "channel": "vendor",
+        "upstream_model": "",
+        "description": "A test.",
+        "owned_by": "Acme",
+    },
+    **{"modality": "", "context_window": "128 000", "max_output_tokens": "", "capabilities": "tools, vision"},
+    **{"input": "150", "output": "600", "per_call": "0", "minimum": "10"},
+}
+
+
+def test_a_channel_and_a_model_are_added_and_served(signed_in):
+    browser = signed_in("owner")
+    answer = browser.send("/channels/new", "/channels/new", **CHANNEL)
+    assert "Channel vendor is made" in answer.text
+    channel = Channel.get()
+    assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
+    assert "sk-secret" not in answer.text + browser.get("/audit/").text
+    before = CatalogVersion.get().version
+    answer = browser.send("/models/new", "/models/new", **MODEL)
+    assert "gpt-test is in the catalogue" in answer.text
+    model = AIModel.get()
+    assert (model.context_window, model.capabilities, model.owned_by) == (128_000, ["tools", "vision"], "Acme")
+    assert Price.get().credits_per_1k_output == 600
+    assert ChannelModel.get().upstream_model == "gpt-test"
+    assert CatalogVersion.get().version > before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("base_url", "ftp://host", "must look like https://host/v1"),
+        ("base_url", "https://user:pass@host/v1", "must hold no user"),
+        ("settings", "{", "That is not JSON"),
+        ("settings", "[]", "JSON object"),
+        ("name", "", "Name the channel"),
+    ],
+)
+def test_a_wrong_channel_is_told_what_is_wrong(signed_in, field, value, words):
+    answer = signed_in("owner").send("/channels/new", "/channels/new", **{**CHANNEL, field: value})
+    assert (answer.status_code, words in answer.text) == (422, True)
+    assert "sk-secret" not in answer.text
+    assert not Channel.select().exists()
+
+
+def test_a_model_needs_a_channel_a_price_and_an_id_of_its_own(signed_in):
+    browser = signed_in("owner")
+    assert browser.get("/models/new").location == "/channels/new"
+    build.channel("https://api.example.com/v1", name="vendor")
+    unpriced = browser.send("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
+    assert (unpriced.status_code, "must be marked free" in unpriced.text) == (422, True)
+    browser.send("/models/new", "/models/new", **MODEL)
+    again = browser.send("/models/new", "/models/new", **MODEL)
+    assert (again.status_code, "exists already" in again.text) == (422, True)
+
+
+def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):
+    build.model("m", build.channel("https://api.example.com/v1"))
+    browser = signed_in("owner")
+    values = {
+        "description": "Better.",
+        "owned_by": "Acme",
+        "capabilities": "tools",
+        "context_window": "",
+        "max_output_tokens": "500",
+    }
+    assert "m is changed" in browser.send("/models/m", "/models/m/edit", **values, free="y").text
+    model = AIModel.get()
+    assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
+    assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
+
+
+def test_a_model_gets_a_second_channel_whose_share_and_cost_are_changed_and_loses_it(signed_in):
+    build.model("m", build.channel("https://a.example.com/v1", name="a"), input=100, output=300)
+    build.channel("https://b.example.com/v1", name="b")
+    browser = signed_in("support")
+    values = {"channel": "b", "upstream_model": "", "priority": "1", "weight": "3", "cost_input": "80", "cost_output": ""}
+    assert "Channel b serves m" in browser.send("/models/m", "/models/m/routes", **values).text
+    route = ChannelModel.get(ChannelModel.priority == 1)
+    assert (route.upstream_model, route.weight, route.cost_per_1k_input) == ("m", 3, 80)
+    assert "Margin on b" in browser.get("/models/m").text
+    page = f"/routes/{route.id}"
+    browser.send(page, page, upstream_model="vendor-m", priority="0", weight="5", cost_input="120", cost_output="250")
+    route = ChannelModel.get_by_id(route.id)
+    assert (route.upstream_model, route.priority, route.weight, route.cost_per_1k_output) == ("vendor-m", 0, 5, 250)
+    assert AuditEntry.select().where(AuditEntry.action == "model.channel").count() == 3
+    browser.send(page, f"{page}/remove")
+    assert [row.channel.name for row in ChannelModel.select()] == ["a"]
+    assert browser.get(page).status_code == 404
+
+
+def test_a_channel_rests_and_comes_back(signed_in):
+    channel = build.channel("https://a.example.com/v1", name="a")
+    browser, page = signed_in("support"), f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/rest", minutes="30", reason="Their status page is red")
+    assert "Their status page is red" in answer.text
+    assert 29 * 60_000 < Channel.get().out_until - now_ms() <= 30 * 60_000
+    assert "rests" in browser.get("/channels/").text
+    assert browser.send(page, f"{page}/rest/end").status_code == 200
+    assert (Channel.get().out_until, Channel.get().out_reason) == (None, None)
+    assert browser.send(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
+
+
+def test_the_address_of_a_channel_is_for_owners(signed_in):
+    channel = build.channel("https://a.example.com/v1", name="a")
+    page = f"/channels/{channel.id}"
+    owner = signed_in("owner")
+    assert owner.send(page, f"{page}/edit", base_url="https://c.example.com/v1", settings='{"a": 1}').status_code == 200
+    assert (Channel.get().base_url, Channel.get().settings) == ("https://c.example.com/v1", {"a": 1})
+    support = signed_in("support")
+    assert f"{page}/edit" not in support.get(page).text
+    answer = support.post(
+        f"{page}/edit", {**support.form("/", "/logout"), "base_url": "https://evil.example.com", "settings": "{}"}
+    )
+    assert answer.status_code == 403
+
+
+def test_margins_say_what_is_left_of_a_price():
+    class Row:
+        def __init__(self, **values):
+            self.__dict__.update(values)
+
+    price = Row(credits_per_1k_input=100, credits_per_1k_output=0)
+    known = Row(channel=Row(name="a"), cost_per_1k_input=120, cost_per_1k_output=5)
+    half = Row(channel=Row(name="b"), cost_per_1k_input=None, cost_per_1k_output=0)
+    unknown = Row(channel=Row(name="c"), cost_per_1k_input=None, cost_per_1k_output=None)
+    assert margins(price, [known, half, unknown]) == [Margin("a", -20, -5, -20, None), Margin("b", None, 0, None, None)]
+    assert margins(None, [known]) == []
