@@ -1,4 +1,4 @@
-"""Billing that runs later: giving back the credits held for calls that nobody will finish, and the credits of a new day."""
+"""Billing that runs later: giving back the credits held for calls that nobody will finish, and the credits of new periods."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import dramatiq
 from shared.clock import now_ms
 from shared.database import database, drop_connection, transaction
 from shared.ledger import VisitorTerms, renew_pool, sweep
+from shared.ledger import renew_subscriptions as renew
 from shared.settings import Settings
 from workers.clock import Periodic
 
@@ -19,6 +20,8 @@ log = logging.getLogger("yout.worker.billing")
 SWEEP_SECONDS = 10.0
 SWEEP_LIMIT_MS = 60_000
 POOL_SECONDS = 60.0
+RENEWAL_SECONDS = 60.0
+RENEWAL_LIMIT_MS = 600_000
 
 
 def sweep_holds() -> None:
@@ -34,9 +37,17 @@ def renew_visitor_pool(terms: VisitorTerms) -> None:
         renew_pool(terms, now_ms())
 
 
+def renew_subscriptions() -> None:
+    """Begin the periods of subscriptions that are due, each once, whoever runs this and how often."""
+    begun = renew(now_ms())
+    if begun:
+        log.info("began or ended %d periods of subscriptions", begun)
+
+
 def declare(broker: dramatiq.Broker) -> None:
     """Let `broker` run this module's actors for those who send them by name."""
     dramatiq.actor(actor_name="sweep_holds", broker=broker, time_limit=SWEEP_LIMIT_MS)(sweep_holds)
+    dramatiq.actor(actor_name="renew_subscriptions", broker=broker, time_limit=RENEWAL_LIMIT_MS)(renew_subscriptions)
 
 
 def periodic(settings: Settings) -> tuple[Periodic, ...]:
@@ -44,6 +55,7 @@ def periodic(settings: Settings) -> tuple[Periodic, ...]:
     terms = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
     return (
         Periodic("the hold sweeper", SWEEP_SECONDS, partial(_on_the_beat, sweep_holds)),
+        Periodic("the renewals", RENEWAL_SECONDS, partial(_on_the_beat, renew_subscriptions)),
         Periodic("the visitors' pool", POOL_SECONDS, partial(_on_the_beat, partial(renew_visitor_pool, terms))),
     )
 

@@ -4,6 +4,7 @@
     settle(items)    turn holds into charges, release the rest    (after the calls, exactly once)
     sweep(now)       expire holds that nobody will settle         (any time, by compare-and-set)
     post(…)          grant, purchase, refund, adjustment, expiry
+    renew_subscriptions(now)  the periods that are due, their grants and expiries
     renew_pool(…)    the credits of a new day for visitors
     collapse.py      purge an account: its entries become one, its calls are forgotten
 
@@ -15,9 +16,11 @@ What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = s
 the balance: `plan_credits = sum(their movements)`, and each allowance and overage holds what open holds took of it.
 """
 
+from shared.ledger.allowances import month_spending
 from shared.ledger.claims import Claim
 from shared.ledger.payers import OwnLimits
 from shared.ledger.posting import post
+from shared.ledger.renewals import renew_subscriptions
 from shared.ledger.reserve import Reservation, Reserved, reserve
 from shared.ledger.rows import batch_transaction, lock_in_order
 from shared.ledger.settle import Settled, Settlement, release, settle
@@ -36,9 +39,11 @@ __all__ = [
     "VisitorTerms",
     "batch_transaction",
     "lock_in_order",
+    "month_spending",
     "post",
     "release",
     "renew_pool",
+    "renew_subscriptions",
     "reserve",
     "settle",
     "sweep",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.ledger.rows import as_uuid, execute, insert
-from shared.periods import day_of, month_of
+from shared.periods import day_of, month_of, month_start
 
 # What meters are known by: the account, and the name of an allowance or the id of a subscription (its overage).
 MeterId = tuple[UUID, str | UUID]
@@ -72,6 +72,20 @@ def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Met
         [accounts, ids],
     )
     return lambda: {(as_uuid(account), as_uuid(id)): Meter(*amounts) for account, id, *amounts in cursor}
+
+
+def month_spending(account: UUID, now: int) -> dict[UUID, int]:
+    """What the calls of an account's keys cost in the calendar month of `now` so far, in credits, for keys that had any."""
+    counted = execute(
+        "SELECT name, used FROM allowance WHERE account_id = ? AND kind = 'key' AND period = ?", [account, month_of(now)]
+    ).fetchall()
+    summed = execute(
+        "SELECT api_key, sum(credits) FROM usage_ledger WHERE account_id = ? AND created_at >= ? AND api_key IS NOT NULL"
+        " GROUP BY api_key",
+        [account, month_start(now)],
+    ).fetchall()
+    # A key with a limit has a counter, which a purge of the usage rows leaves as it is.
+    return {as_uuid(key): int(used) for key, used in summed} | {UUID(name.rpartition("/")[2]): used for name, used in counted}
 
 
 _COLUMNS = ("account_id", "name", "kind", "period", "allowed", "used", "held")

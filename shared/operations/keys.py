@@ -40,16 +40,18 @@ def create_key(
     concurrency: int | None = None,
     allowed_models: Sequence[str] | None = None,
     allowed_ips: Sequence[str] | None = None,
+    monthly_credit_limit: int | None = None,
 ) -> CreatedKey:
     """Make a key of an account. None means the plan's limits, all models, all addresses, no end.
 
-    `expires_at` is in ms UTC and must lie ahead; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`).
+    `expires_at` is in ms UTC and must lie ahead; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`);
+    `monthly_credit_limit` is what its calls may cost in a calendar month (UTC).
     """
     name = check_text("name of the key", name, 100)
-    limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
+    limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency, "monthly_credit_limit": monthly_credit_limit}
     for what, limit in limits.items():
         if limit is not None:
-            check_whole(what, limit, 1, LARGEST_LIMIT)
+            check_whole(what.replace("_", " "), limit, 1, LARGEST_LIMIT)
     if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
         raise InvalidInput("The key would be expired from the start, or never expire; give a later moment, or none.")
     networks = _check_networks(allowed_ips)
@@ -65,7 +67,7 @@ def create_key(
             digest=fresh.digest,
             prefix=fresh.prefix,
             expires_at=expires_at,
-            allowed_models=_check_models(allowed_models),
+            allowed_models=check_models(allowed_models),
             allowed_ips=networks,
             **limits,
         )
@@ -93,7 +95,8 @@ def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
         return row
 
 
-def _check_models(models: Sequence[str] | None) -> list[str] | None:
+def check_models(models: Sequence[str] | None) -> list[str] | None:
+    """The ids without repetitions, for a key or a plan; None means all. Raises `InvalidInput` for none or an unknown one."""
     if models is None:
         return None
     if not models:
@@ -101,7 +104,7 @@ def _check_models(models: Sequence[str] | None) -> list[str] | None:
     known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(list(models)))}
     unknown = next((model for model in models if model not in known), None)
     if unknown is not None:
-        raise InvalidInput(f"No model {unknown!r} in the catalogue; create it before a key is limited to it.")
+        raise InvalidInput(f"No model {unknown!r} in the catalogue; create it before anything is limited to it.")
     return list(dict.fromkeys(models))
 
 

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
-from yout.result import Result
+from yout.result import Result, moment
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "account", "open accounts")
+    verbs = add_noun(commands, "account", "open accounts, give them plans")
     create = add_command(verbs, "create", "open an account, with credits if you like", _create)
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--credits", type=int, default=0, metavar="N", help="opening credits (default 0)")
     create.add_argument("--name", default="", help="a name for people")
+    for verb, help, run in (
+        ("subscribe", "give an account a plan; its first period begins now", _subscribe),
+        ("change-plan", "change an account's plan with its next period", _change_plan),
+        ("cancel-plan", "let an account's plan end with its period", _cancel_plan),
+        ("keep-plan", "withdraw a cancellation", _keep_plan),
+        ("suspend-plan", "stop a plan's grants and overage until it is resumed", _suspend_plan),
+        ("resume-plan", "let a suspended plan grant again", _resume_plan),
+        ("overage", "let an account's calls go on when its credits are used up", _overage),
+    ):
+        command = add_command(verbs, verb, help, run)
+        command.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+        if verb in ("subscribe", "change-plan"):
+            command.add_argument("plan", metavar="PLAN", help="name or id of the plan")
+        if verb in ("change-plan", "cancel-plan"):
+            command.add_argument("--now", action="store_true", help="at once, not with the next period")
+        if verb == "overage":
+            command.add_argument("cap", type=int, metavar="CREDITS", help="most of a period; 0 switches it off")
 
 
 def _create(call: Invocation) -> Result:
@@ -28,3 +47,77 @@ def _create(call: Invocation) -> Result:
         "balance": account.balance,
     }
     return Result(data, f"Account {account.email} ({account.id}) with {account.balance} credits.")
+
+
+def _subscribe(call: Invocation) -> Result:
+    from shared.operations.subscriptions import subscribe
+
+    return _subscription(subscribe(call.arguments.email, call.arguments.plan, actor=call.actor))
+
+
+def _change_plan(call: Invocation) -> Result:
+    from shared.operations.subscriptions import change_subscription
+
+    return _subscription(change_subscription(call.arguments.email, call.arguments.plan, _when(call), actor=call.actor))
+
+
+def _cancel_plan(call: Invocation) -> Result:
+    from shared.operations.subscriptions import cancel_subscription
+
+    return _subscription(cancel_subscription(call.arguments.email, _when(call), actor=call.actor))
+
+
+def _keep_plan(call: Invocation) -> Result:
+    from shared.operations.subscriptions import keep_subscription
+
+    return _subscription(keep_subscription(call.arguments.email, actor=call.actor))
+
+
+def _suspend_plan(call: Invocation) -> Result:
+    from shared.operations.subscriptions import suspend_subscription
+
+    return _subscription(suspend_subscription(call.arguments.email, actor=call.actor))
+
+
+def _resume_plan(call: Invocation) -> Result:
+    from shared.operations.subscriptions import resume_subscription
+
+    return _subscription(resume_subscription(call.arguments.email, actor=call.actor))
+
+
+def _overage(call: Invocation) -> Result:
+    from shared.operations.subscriptions import set_overage
+
+    return _subscription(set_overage(call.arguments.email, call.arguments.cap, actor=call.actor))
+
+
+def _when(call: Invocation) -> str:
+    return "now" if call.arguments.now else "next_period"
+
+
+def _subscription(row: Any) -> Result:
+    data = {
+        "id": str(row.id),
+        "account": str(row.account.id),
+        "plan": row.plan.name,
+        "status": row.status,
+        "renews_at": row.renews_at,
+        "next_plan": str(row.next_plan) if row.next_plan else None,
+        "cancelled_at": row.cancelled_at,
+        "suspended_at": row.suspended_at,
+        "overage_cap": row.overage_cap,
+        "overage_used": row.overage_used,
+        "balance": row.account.balance,
+        "plan_credits": row.account.plan_credits,
+    }
+    told = f"{row.account.email} has the plan {row.plan.name}"
+    if row.status == "ended":
+        told = f"{row.account.email} had the plan {row.plan.name}, which has ended"
+    elif row.suspended_at is not None:
+        told += ", suspended"
+    elif row.cancelled_at is not None:
+        told += f" until {moment(row.renews_at)}"
+    else:
+        told += f", renewed on {moment(row.renews_at)}"
+    overage = f", overage up to {row.overage_cap}" if row.overage_cap else ""
+    return Result(data, f"{told}{overage}. {row.account.balance} credits, {row.account.plan_credits} of them the plan's.")

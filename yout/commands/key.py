@@ -16,6 +16,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--rpm", type=int, metavar="N", help="requests a minute")
     create.add_argument("--tpm", type=int, metavar="N", help="tokens a minute")
     create.add_argument("--concurrency", type=int, metavar="N", help="calls at once")
+    create.add_argument("--monthly-credit-limit", type=int, metavar="N", help="credits a calendar month (UTC) that it may spend")
     create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
     create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
     create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
@@ -34,6 +35,7 @@ def _create(call: Invocation) -> Result:
         rpm=arguments.rpm,
         tpm=arguments.tpm,
         concurrency=arguments.concurrency,
+        monthly_credit_limit=arguments.monthly_credit_limit,
         allowed_models=arguments.allow_model,
         allowed_ips=arguments.allow_ip,
         expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
@@ -47,6 +49,7 @@ def _create(call: Invocation) -> Result:
         "name": row.name,
         "account": str(row.account.id),
         "expires_at": row.expires_at,
+        "monthly_credit_limit": row.monthly_credit_limit,
     }
     return Result(data, f"{created.secret}\nKey {row.id} ({row.name}). The secret is shown this once; keep it safe.")
 

@@ -9,6 +9,7 @@ from yout.result import Result
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "ledger", "prove that the money adds up")
     add_command(verbs, "verify", "check every balance against its ledger, and look for stale holds", _verify)
+    add_command(verbs, "renew", "begin the periods of plans that are due, as a worker does", _renew)
     add_command(verbs, "sweep", "give back the credits held by calls that are gone", _sweep)
 
 
@@ -30,3 +31,11 @@ def _sweep(_call: Invocation) -> Result:
 
     expired = sweep(now_ms())
     return Result({"id": "ledger", "expired": expired}, f"{expired} abandoned holds were given back.")
+
+
+def _renew(_call: Invocation) -> Result:
+    from shared.clock import now_ms
+    from shared.ledger import renew_subscriptions
+
+    renewed = renew_subscriptions(now_ms())
+    return Result({"id": "ledger", "renewed": renewed}, f"{renewed} periods of plans began or ended.")

@@ -1,0 +1,100 @@
+"""Redeem codes: staff make batches and void them, customers redeem them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.models import CodeBatch, RedeemCode
+from shared.operations.audit import Origin, record
+from shared.operations.keys import YEAR_10000
+from shared.operations.validation import LARGEST_AMOUNT, check_text, check_whole
+from shared.payments import collect
+from shared.payments.codes import Codes, new_code
+from shared.payments.collect import Collected
+
+MOST_CODES = 10_000  # of one batch
+_CODES = Codes()
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedBatch:
+    """A batch just made. `codes` are known here and nowhere else: only their digests are stored."""
+
+    row: CodeBatch
+    codes: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStanding:
+    """A batch, and how many of its codes were redeemed, are void, and can still be used."""
+
+    row: CodeBatch
+    redeemed: int
+    voided: int
+    open: int
+
+
+def create_codes(
+    credits: int, count: int = 1, *, note: str = "", expires_at: int | None = None, actor: str, address: str = ""
+) -> CreatedBatch:
+    """Make `count` codes of `credits` each. `expires_at` is in ms UTC and must lie ahead; None is no end."""
+    check_whole("number of credits", credits, 1, LARGEST_AMOUNT)
+    check_whole("number of codes", count, 1, MOST_CODES)
+    note = check_text("note", note, 200, empty=True)
+    if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
+        raise InvalidInput("The codes would have expired from the start, or never expire; give a later moment, or none.")
+    fresh = [new_code() for _ in range(count)]
+    with transaction():
+        batch = CodeBatch.create(credits=credits, count=count, note=note, expires_at=expires_at, created_by=actor[:254])
+        for code in fresh:
+            RedeemCode.create(batch=batch, digest=code.digest, prefix=code.prefix)
+        after = {"credits": credits, "count": count, "note": note, "expires_at": expires_at}
+        record(Origin(actor, address), "codes.create", batch.id, after=after)
+        return CreatedBatch(batch, tuple(code.text for code in fresh))
+
+
+def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
+    """Void a code, or all codes of a batch, that nobody has redeemed, and give how many that were. Raises `NotFound`."""
+    try:
+        id = id if isinstance(id, UUID) else UUID(id)
+    except ValueError:
+        raise NotFound(f"{id!r} is not the id of a code or a batch; `yout code list` shows them.") from None
+    with transaction():
+        if not (CodeBatch.select().where(CodeBatch.id == id).exists() or RedeemCode.select().where(RedeemCode.id == id).exists()):
+            raise NotFound(f"No code and no batch {id}; `yout code list` shows them.")
+        unused = RedeemCode.redeemed_at.is_null() & RedeemCode.voided_at.is_null()
+        voided = (
+            RedeemCode.update(voided_at=now_ms()).where(((RedeemCode.batch == id) | (RedeemCode.id == id)) & unused).execute()
+        )
+        if voided:
+            record(Origin(actor, address), "codes.void", id, after={"voided": voided})
+        return int(voided)
+
+
+def list_batches() -> list[BatchStanding]:
+    """All batches, the newest first, with what became of their codes."""
+    now, found = now_ms(), []
+    for row in CodeBatch.select().order_by(CodeBatch.id.desc()):
+        own = RedeemCode.select().where(RedeemCode.batch == row)
+        redeemed = own.where(RedeemCode.redeemed_at.is_null(False)).count()
+        voided = own.where(RedeemCode.voided_at.is_null(False)).count()
+        expired = row.expires_at is not None and row.expires_at <= now
+        found.append(BatchStanding(row, redeemed, voided, 0 if expired else row.count - redeemed - voided))
+    return found
+
+
+def redeem(account: UUID, code: str, *, actor: str, address: str = "") -> Collected:
+    """Give the account the credits of a code, once. Raises `InvalidInput` for one that cannot be used, with words for its owner.
+
+    Guessing is slow work (100 bits), but whoever offers this to the public should still bound the tries.
+    """
+    with transaction():
+        collected = collect(_CODES, account, code, actor=actor)
+        payment = collected.payment
+        after = {"credits": payment.credits, "code": payment.reference, "balance": collected.balance}
+        record(Origin(actor, address), "codes.redeem", account, after=after)
+        return collected

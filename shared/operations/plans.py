@@ -1,0 +1,113 @@
+"""Plans: limits and monthly credits that accounts subscribe to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import peewee
+
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.models import SWITCH, Plan
+from shared.operations.audit import Origin, record
+from shared.operations.keys import LARGEST_LIMIT, check_models
+from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
+
+LARGEST_PRICE_CENTS = 10**9
+
+# What a plan promises, with its value where nothing is said. None means the platform's default, all models, or (for the rollover
+# cap) twice the monthly credits.
+TERMS: dict[str, Any] = {
+    "monthly_credits": 0,
+    "rollover_cap": None,
+    "price_cents": 0,
+    "rpm": None,
+    "tpm": None,
+    "concurrency": None,
+    "allowed_models": None,
+    "overage_allowed": False,
+    "stores_content": False,
+}
+
+
+def find_plan(name_or_id: str | UUID) -> Plan:
+    """The plan with this name or id. Raises `NotFound`."""
+    plan = Plan.get_or_none(Plan.id == name_or_id) if isinstance(name_or_id, UUID) else _find_by_text(name_or_id)
+    if plan is None:
+        raise NotFound(f"No plan {str(name_or_id)!r}; `yout plan create NAME` makes one.")
+    return plan
+
+
+def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
+    """Make a plan. `terms` are any of `TERMS`. Raises `InvalidInput` for a name that is taken."""
+    name = check_text("name of the plan", name, 100)
+    checked = {**TERMS, **_check_terms(terms)}
+    with transaction():
+        checked["allowed_models"] = check_models(checked["allowed_models"])
+        try:
+            with transaction():
+                plan = Plan.create(name=name, **checked)
+        except peewee.IntegrityError:
+            raise InvalidInput(f"A plan {name!r} exists already; `yout plan change` changes it.") from None
+        record(Origin(actor, address), "plan.create", plan.id, after={"name": name, **checked})
+        return plan
+
+
+def change_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
+    """Change what a plan promises; terms that are left out stay. Limits hold from the next call on, credits from each
+    subscriber's next period on."""
+    checked = _check_terms(terms)
+    with transaction():
+        plan = find_plan(name_or_id)
+        if "allowed_models" in checked:
+            checked["allowed_models"] = check_models(checked["allowed_models"])
+        changes = {name: value for name, value in checked.items() if getattr(plan, name) != value}
+        if changes:
+            before = {name: getattr(plan, name) for name in changes}
+            record(Origin(actor, address), "plan.change", plan.id, before=before, after=changes)
+            Plan.update(changes).where(Plan.id == plan.id).execute()
+        return Plan.get_by_id(plan.id)
+
+
+def set_plan_status(name_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Plan:
+    """Offer a plan (`active`) or take it off (`disabled`): its subscribers keep it, nobody new gets it."""
+    check_choice("status", status, SWITCH)
+    with transaction():
+        plan = find_plan(name_or_id)
+        if plan.status != status:
+            record(Origin(actor, address), "plan.status", plan.id, before={"status": plan.status}, after={"status": status})
+            plan.status = status
+            plan.save(only=[Plan.status])
+        return plan
+
+
+def _find_by_text(text: str) -> Plan | None:
+    named: Plan | None = Plan.get_or_none(Plan.name == text.strip())
+    if named is not None:
+        return named
+    try:
+        found: Plan | None = Plan.get_or_none(Plan.id == UUID(text))
+    except ValueError:
+        return None
+    return found
+
+
+_AMOUNTS = {"monthly_credits": LARGEST_AMOUNT, "rollover_cap": LARGEST_AMOUNT, "price_cents": LARGEST_PRICE_CENTS}
+
+
+def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in terms.items():
+        what = name.replace("_", " ")
+        if name not in TERMS:
+            raise InvalidInput(f"A plan has no {what}; it has {', '.join(TERMS)}.")
+        if value is None and TERMS[name] is None:
+            continue
+        if name in _AMOUNTS:
+            check_whole(what, value, 0, _AMOUNTS[name])
+        elif name in ("rpm", "tpm", "concurrency"):
+            check_whole(what, value, 1, LARGEST_LIMIT)
+        elif name != "allowed_models" and type(value) is not bool:
+            raise InvalidInput(f"The term {what} must be true or false, not {value!r}.")
+    return dict(terms)

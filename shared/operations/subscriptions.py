@@ -1,0 +1,177 @@
+"""Subscriptions: an account takes a plan, changes it, sets its overage, leaves it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.ledger import renewals
+from shared.ledger.rows import lock_accounts
+from shared.models import Account, Plan, Subscription
+from shared.operations.accounts import find_account, refuse_pool
+from shared.operations.audit import Origin, record
+from shared.operations.plans import find_plan
+from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_whole
+from shared.periods import anchor_day
+
+WHEN = ("now", "next_period")
+
+
+def active_subscription(account: UUID) -> Subscription | None:
+    """The account's subscription with its plan, or None. Reads only."""
+    found: Subscription | None = (
+        Subscription.select(Subscription, Plan)
+        .join(Plan)
+        .where((Subscription.account == account) & (Subscription.status == "active"))
+        .first()
+    )
+    return found
+
+
+def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address: str = "") -> Subscription:
+    """Give an account a plan: its first period begins now, with its first grant.
+
+    Raises `InvalidInput` when it has one already, is not active, or the plan is not offered.
+    """
+    with transaction():
+        account, current = _lock(email_or_id)
+        if current is not None:
+            raise InvalidInput(f"The account {account.email} has the plan {current.plan.name!r}; change that one.")
+        if account.status != "active":
+            raise InvalidInput(f"The account {account.email} is {account.status}; nothing would be granted to it.")
+        chosen, now = _offered(plan), now_ms()
+        row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
+        renewals.begin_period(row.id, now, actor)
+        record(Origin(actor, address), "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name})
+        return Subscription.get_by_id(row.id)
+
+
+def change_subscription(
+    email_or_id: str | UUID, plan: str | UUID, when: str = "next_period", *, actor: str, address: str = ""
+) -> Subscription:
+    """Change an account's plan with its next period, or at once.
+
+    At once, the new plan's limits hold from the next call on; a greater one grants what it gives beyond what the current period
+    has granted, a smaller one takes nothing back. The day of renewal stays. A cancellation is withdrawn.
+    """
+    check_choice("when", when, WHEN)
+    with transaction():
+        account, row = _lock_active(email_or_id)
+        chosen = _offered(plan)
+        before = _terms(row)
+        if when == "next_period":
+            row.next_plan = chosen.id if chosen.id != row.plan.id else None
+        else:
+            row.plan, row.next_plan = chosen, None
+            if account.status == "active" and row.suspended_at is None:
+                renewals.raise_grant(account.id, row.id, chosen.monthly_credits, chosen.name, actor=actor)
+        row.cancelled_at = None
+        return _save(row, "subscription.change", before, Origin(actor, address))
+
+
+def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, actor: str, address: str = "") -> Subscription:
+    """Let a subscription end with its period, or end it at once. With its end its plan credits expire; bought ones stay."""
+    check_choice("when", when, WHEN)
+    with transaction():
+        account, row = _lock_active(email_or_id)
+        before = _terms(row)
+        row.cancelled_at = row.cancelled_at or now_ms()
+        _save(row, "subscription.cancel" if when == "next_period" else "subscription.end", before, Origin(actor, address))
+        if when == "now":
+            renewals.end_subscription(account.id, row.id, now_ms())
+        return Subscription.get_by_id(row.id)
+
+
+def keep_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+    """Withdraw a cancellation, while the period still runs."""
+    with transaction():
+        _, row = _lock_active(email_or_id)
+        before = _terms(row)
+        row.cancelled_at = None
+        return _save(row, "subscription.keep", before, Origin(actor, address))
+
+
+def suspend_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+    """Stop its grants and its overage (for one that is not paid, say) until it is resumed. Credits and limits stay."""
+    with transaction():
+        _, row = _lock_active(email_or_id)
+        before = _terms(row)
+        row.suspended_at = row.suspended_at or now_ms()
+        return _save(row, "subscription.suspend", before, Origin(actor, address))
+
+
+def resume_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+    """Let it grant again: the current period with the next run of the worker, those that are over never."""
+    with transaction():
+        _, row = _lock_active(email_or_id)
+        before = _terms(row)
+        row.suspended_at = None
+        return _save(row, "subscription.resume", before, Origin(actor, address))
+
+
+def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str = "") -> Subscription:
+    """Let calls go on when the pool is empty, up to `cap` credits a period; 0 switches that off.
+
+    Raises `InvalidInput` where the plan does not allow it. A cap below what is used already stops further overage at once.
+    """
+    check_whole("overage cap", cap, 0, LARGEST_AMOUNT)
+    with transaction():
+        _, row = _lock_active(email_or_id)
+        if cap and not row.plan.overage_allowed:
+            raise InvalidInput(f"The plan {row.plan.name!r} does not allow overage; `yout plan change` can allow it.")
+        before = _terms(row)
+        row.overage_cap = cap
+        return _save(row, "subscription.overage", before, Origin(actor, address))
+
+
+def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
+    """The account, locked, and its subscription as it is then."""
+    account = find_account(email_or_id)
+    refuse_pool(account)
+    lock_accounts([account.id])()
+    return Account.get_by_id(account.id), active_subscription(account.id)
+
+
+def _lock_active(email_or_id: str | UUID) -> tuple[Account, Subscription]:
+    account, row = _lock(email_or_id)
+    if row is None:
+        raise NotFound(f"The account {account.email} has no plan; `yout account subscribe {account.email} PLAN` gives it one.")
+    return account, row
+
+
+def _offered(name: str | UUID) -> Plan:
+    plan = find_plan(name)
+    if plan.status != "active":
+        raise InvalidInput(f"The plan {plan.name!r} is not offered any more.")
+    return plan
+
+
+def _terms(row: Subscription) -> dict[str, Any]:
+    """What an operation may change, for the trail."""
+    return {
+        "plan": str(row.plan.id),
+        "next_plan": str(row.next_plan) if row.next_plan else None,
+        "overage_cap": row.overage_cap,
+        "cancelled_at": row.cancelled_at,
+        "suspended_at": row.suspended_at,
+    }
+
+
+_CHANGEABLE = (
+    *(Subscription.plan, Subscription.next_plan, Subscription.overage_cap),
+    *(Subscription.cancelled_at, Subscription.suspended_at),
+)
+
+
+def _save(row: Subscription, action: str, before: dict[str, Any], origin: Origin) -> Subscription:
+    after = _terms(row)
+    changed = [name for name in after if after[name] != before[name]]
+    if changed or action == "subscription.end":
+        row.save(only=_CHANGEABLE)
+        record(
+            origin, action, row.id, before={name: before[name] for name in changed}, after={name: after[name] for name in changed}
+        )
+    return Subscription.get_by_id(row.id)

@@ -1,0 +1,119 @@
+"""Plans and who subscribes to them: what is refused, and the trail of it. What periods do is in `test_renewals`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+import pytest
+
+from shared.errors import InvalidInput, NotFound
+from shared.ledger.visitors import POOL
+from shared.models import Account, AuditEntry, Plan
+from shared.operations.accounts import set_account_status
+from shared.operations.plans import TERMS, change_plan, create_plan, find_plan, set_plan_status
+from shared.operations.subscriptions import (
+    cancel_subscription,
+    change_subscription,
+    keep_subscription,
+    set_overage,
+    subscribe,
+)
+from tests import build
+
+
+def test_a_plan_has_what_it_was_made_with(bound_database: peewee.Database) -> None:
+    build.model("m-1")
+    terms = {
+        "monthly_credits": 5,
+        "rollover_cap": 7,
+        "price_cents": 990,
+        "rpm": 3,
+        "allowed_models": ["m-1"],
+        "overage_allowed": True,
+    }
+    row = create_plan(" Pro ", terms, actor="test")
+    assert {term: getattr(row, term) for term in TERMS} == {**TERMS, **terms}
+    assert find_plan("Pro") == find_plan(row.id) == find_plan(str(row.id)) == row
+    changed = change_plan("Pro", {"rpm": None, "monthly_credits": 6}, actor="test")
+    assert (changed.rpm, changed.monthly_credits, changed.rollover_cap) == (None, 6, 7)
+    change_plan("Pro", {"monthly_credits": 6}, actor="test")
+    trail = [(row.action, row.before, row.after) for row in AuditEntry.select().where(AuditEntry.action == "plan.change")]
+    assert trail == [("plan.change", {"rpm": 3, "monthly_credits": 5}, {"rpm": None, "monthly_credits": 6})]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"monthly_credits": -1},
+        {"monthly_credits": None},
+        {"monthly_credits": 1.5},
+        {"rollover_cap": -1},
+        {"rpm": 0},
+        {"allowed_models": []},
+        {"allowed_models": ["unknown"]},
+        {"overage_allowed": 1},
+        {"colour": "red"},
+    ],
+)
+def test_terms_that_cannot_be(bound_database: peewee.Database, terms: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        create_plan("Pro", terms, actor="test")
+    assert not Plan.select().exists()
+
+
+def test_names_are_taken_once(bound_database: peewee.Database) -> None:
+    create_plan("Pro", {}, actor="test")
+    with pytest.raises(InvalidInput, match="exists already"):
+        create_plan("Pro", {}, actor="test")
+    with pytest.raises(NotFound, match="yout plan create"):
+        find_plan("Amateur")
+
+
+def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
+    owner, free = build.account(0), create_plan("Free", {"monthly_credits": 5}, actor="test")
+    with pytest.raises(NotFound, match="has no plan"):
+        cancel_subscription(owner.id, actor="test")
+    with pytest.raises(NotFound):
+        subscribe(owner.id, "Amateur", actor="test")
+    set_account_status(owner.id, "suspended", actor="test")
+    with pytest.raises(InvalidInput, match="is suspended"):
+        subscribe(owner.id, "Free", actor="test")
+    set_account_status(owner.id, "active", actor="test")
+    set_plan_status("Free", "disabled", actor="test")
+    with pytest.raises(InvalidInput, match="not offered"):
+        subscribe(owner.id, "Free", actor="test")
+    set_plan_status("Free", "active", actor="test")
+    assert subscribe(owner.email, free.id, actor="test").plan == free
+    with pytest.raises(InvalidInput, match="change that one"):
+        subscribe(owner.id, "Free", actor="test")
+    Account.create(id=POOL, email="visitors")
+    with pytest.raises(InvalidInput, match="visitors' pool"):
+        subscribe(POOL, "Free", actor="test")
+
+
+def test_overage_needs_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
+    owner = build.account(0)
+    create_plan("Free", {}, actor="test")
+    subscribe(owner.id, "Free", actor="test")
+    with pytest.raises(InvalidInput, match="does not allow overage"):
+        set_overage(owner.id, 5, actor="test")
+    assert set_overage(owner.id, 0, actor="test").overage_cap == 0
+    change_plan("Free", {"overage_allowed": True}, actor="test")
+    assert set_overage(owner.id, 5, actor="test").overage_cap == 5
+    with pytest.raises(InvalidInput):
+        set_overage(owner.id, -1, actor="test")
+
+
+def test_a_cancellation_can_be_withdrawn(bound_database: peewee.Database) -> None:
+    owner = build.account(0)
+    create_plan("Free", {}, actor="test")
+    subscribe(owner.id, "Free", actor="test")
+    assert cancel_subscription(owner.id, actor="test").cancelled_at is not None
+    assert keep_subscription(owner.id, actor="test").cancelled_at is None
+    cancel_subscription(owner.id, actor="test")
+    assert change_subscription(owner.id, "Free", actor="test").cancelled_at is None
+    actions = [
+        row.action for row in AuditEntry.select().where(AuditEntry.action.startswith("subscription")).order_by(AuditEntry.id)
+    ]
+    assert actions == [f"subscription.{deed}" for deed in ("create", "cancel", "keep", "cancel", "change")]

@@ -1,0 +1,80 @@
+"""`yout code`: redeem codes."""
+
+from __future__ import annotations
+
+from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.result import Result, moment
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+def register(commands: Commands[Parser]) -> None:
+    verbs = add_noun(commands, "code", "make, void and redeem codes for credits")
+    create = add_command(verbs, "create", "make a batch of codes and print them once", _create)
+    create.add_argument("credits", type=int, metavar="CREDITS", help="credits that each code gives")
+    create.add_argument("--count", type=int, default=1, metavar="N", help="how many codes (default 1)")
+    create.add_argument("--days", type=int, metavar="N", help="days after which they expire (default never)")
+    create.add_argument("--note", default="", help="what they are for")
+    add_command(verbs, "list", "show all batches, and what became of their codes", _list)
+    void = add_command(verbs, "void", "void a code, or a whole batch, where not redeemed", _void)
+    void.add_argument("id", metavar="ID", help="of the code or the batch")
+    redeem = add_command(verbs, "redeem", "give an account the credits of a code", _redeem)
+    redeem.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    redeem.add_argument("code", metavar="CODE", help="the code, or - to read it from standard input")
+
+
+def _create(call: Invocation) -> Result:
+    from shared.clock import now_ms
+    from shared.operations.codes import create_codes
+
+    arguments = call.arguments
+    expires_at = None if arguments.days is None else now_ms() + arguments.days * _DAY_MS
+    made = create_codes(arguments.credits, arguments.count, note=arguments.note, expires_at=expires_at, actor=call.actor)
+    data = {"id": str(made.row.id), "credits": made.row.credits, "expires_at": expires_at, "codes": list(made.codes)}
+    told = f"Batch {made.row.id}: {len(made.codes)} codes of {made.row.credits} credits. They are shown this once."
+    return Result(data, "\n".join([*made.codes, told]))
+
+
+def _list(_call: Invocation) -> Result:
+    from shared.operations.codes import list_batches
+
+    batches = list_batches()
+    data = [
+        {
+            "id": str(batch.row.id),
+            "note": batch.row.note,
+            "credits": batch.row.credits,
+            "count": batch.row.count,
+            "redeemed": batch.redeemed,
+            "voided": batch.voided,
+            "open": batch.open,
+            "expires_at": batch.row.expires_at,
+            "created_at": batch.row.created_at,
+        }
+        for batch in batches
+    ]
+    lines = [
+        f"{batch.row.id}: {batch.row.count} codes of {batch.row.credits} credits, {batch.redeemed} redeemed, {batch.voided} void,"
+        f" {batch.open} open, made {moment(batch.row.created_at)}, expire {moment(batch.row.expires_at)}"
+        + (f" ({batch.row.note})" if batch.row.note else "")
+        for batch in batches
+    ]
+    return Result({"id": "codes", "batches": data}, "\n".join(lines) or "No codes yet; `yout code create CREDITS` makes some.")
+
+
+def _void(call: Invocation) -> Result:
+    from shared.operations.codes import void_codes
+
+    voided = void_codes(call.arguments.id, actor=call.actor)
+    return Result({"id": call.arguments.id, "voided": voided}, f"{voided} codes were voided.")
+
+
+def _redeem(call: Invocation) -> Result:
+    from shared.operations.accounts import find_account
+    from shared.operations.codes import redeem
+    from yout.arguments import secret_value
+
+    account = find_account(call.arguments.email)
+    collected = redeem(account.id, secret_value(call.arguments.code), actor=call.actor)
+    data = {"id": str(account.id), "credits": collected.payment.credits, "balance": collected.balance}
+    return Result(data, f"{account.email} got {collected.payment.credits} credits and has {collected.balance} now.")
