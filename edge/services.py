@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from edge import revocation
@@ -37,6 +37,7 @@ from shared.storage import open_storage
 from shared.throttle import Throttle
 
 log = logging.getLogger("yout.edge")
+T = TypeVar("T")
 
 CATALOG_POLL_SECONDS = 1.0
 
@@ -55,6 +56,7 @@ class Services:
         self.keys = Keys(settings, self.reader)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
+        self.slow_reader = ThreadPoolExecutor(2, thread_name_prefix="slow-reader")  # what may take a while, keys never wait for
         self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash
         self.sessions = Sessions(settings, self.reader, self.ledger)
         self.throttle = Throttle()
@@ -99,6 +101,7 @@ class Services:
         self.reader.shutdown()
         self.counter.shutdown()
         self.passwords.shutdown()
+        self.slow_reader.shutdown()
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""
@@ -132,6 +135,10 @@ class Services:
             log.warning("the database does not answer: %s", type(error).__name__)
             return False
         return True
+
+    async def read_slow(self, query: Callable[[], T]) -> T:
+        """Run a query that may take a while, on a connection that is closed after it. Raises `DatabaseUnavailable`."""
+        return await asyncio.get_running_loop().run_in_executor(self.slow_reader, _read_and_close, query)
 
     async def _guarded_read(self, query: Any) -> Any:
         try:
@@ -174,3 +181,12 @@ class Services:
     def _say_alive(self) -> None:
         if not EdgeProcess.update(seen_at=now_ms()).where(EdgeProcess.id == self.process_id).execute():
             self._announce()
+
+
+def _read_and_close(query: Callable[[], T]) -> T:
+    try:
+        return query()
+    except LOST_CONNECTION as error:
+        raise DatabaseUnavailable from error
+    finally:
+        drop_connection()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
@@ -14,6 +15,7 @@ from edge.web.words import DONE
 from shared import formats
 from shared.settings import Settings
 
+T = TypeVar("T")
 # Pages hold no inline script or style, so the policy allows none, without nonces.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -54,6 +56,11 @@ async def add_headers(response: Response) -> Response:
     response.headers["referrer-policy"] = "same-origin"
     response.headers.setdefault("cache-control", "no-store")
     return response
+
+
+async def read_slow(query: Callable[[], T]) -> T:
+    """Run a query that may take a while, away from the thread that looks keys up. Raises `DatabaseUnavailable`."""
+    return await services().read_slow(query)
 
 
 def edge_url() -> str:

@@ -10,13 +10,14 @@ from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
+from edge.web.usage import usage
 from edge.web.visit import SignInNeeded, begin_visit, end_visit, to_sign_in
 
 web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)
 web.after_request(end_visit)
 web.after_request(add_headers)
-for blueprint in (front, sign_in, overview, keys, sessions):
+for blueprint in (front, sign_in, overview, keys, usage, sessions):
     web.register_blueprint(blueprint)
 
 

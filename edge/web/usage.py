@@ -1,0 +1,109 @@
+"""Account → Usage: by day and by model, as a chart and the same numbers in a table, and every call as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from quart import Blueprint, Response, request
+
+from edge.current import services
+from edge.errors import request_id
+from edge.moments import iso_moment
+from edge.services import Services
+from edge.web.pages import page, read_slow
+from edge.web.visit import signed_in
+from shared.clock import now_ms
+from shared.csv_rows import csv_rows
+from shared.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
+
+usage = Blueprint("usage", __name__)
+SPANS = (7, 30, 90)
+USUAL_SPAN = 30
+CSV_HEAD = (
+    *("time", "request_id", "key", "model", "status", "input_tokens", "cached_tokens", "output_tokens", "credits", "estimated"),
+    "duration_ms",
+)
+
+
+class Sums(NamedTuple):
+    """Calls, tokens and credits of something."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    credits: int = 0
+
+    def plus(self, row: Used) -> Sums:
+        return Sums(
+            self.calls + row.calls,
+            self.input_tokens + row.input_tokens,
+            self.output_tokens + row.output_tokens,
+            self.credits + row.credits,
+        )
+
+
+@usage.get("/account/usage")
+async def show_usage() -> Response:
+    session, days = signed_in(), _span()
+    since, until = _range(days)
+    rows = await read_slow(partial(used_by_day, session.account, since, until))
+    by_day = dict.fromkeys(each_day(since, until), Sums())
+    by_model: dict[str, Sums] = {}
+    total = Sums()
+    for row in rows:
+        by_day[row.day] = by_day[row.day].plus(row)
+        by_model[row.model] = by_model.get(row.model, Sums()).plus(row)
+        total = total.plus(row)
+    models = sorted(by_model.items(), key=lambda item: (-item[1].credits, -item[1].calls, item[0]))
+    written = [(day, _date(day), sums) for day, sums in by_day.items()]
+    return await page("account/usage.html", days=days, spans=SPANS, by_day=written, by_model=models, total=total)
+
+
+@usage.get("/account/usage.csv")
+async def download() -> Response:
+    session, days = signed_in(), _span()
+    since, until = _range(days)
+    # The services are looked up here: while the file is sent, the request's context is gone.
+    body = _csv(services(), session.account, since, until)
+    response = Response(body, content_type="text/csv; charset=utf-8")
+    response.headers["content-disposition"] = f'attachment; filename="yout-usage-{_date(since)}-{days}-days.csv"'
+    response.timeout = None
+    return response
+
+
+async def _csv(services: Services, account: UUID, since: int, until: int) -> AsyncIterator[bytes]:
+    yield csv_rows([CSV_HEAD])
+    after: tuple[int, UUID] | None = None
+    while True:
+        calls = await services.read_slow(partial(used_calls, account, since, until, after))
+        yield csv_rows(_cells(call) for call in calls)
+        if len(calls) < PAGE:
+            return
+        after = (calls[-1].at, calls[-1].id)
+
+
+def _cells(call: UsedCall) -> tuple[object, ...]:
+    """What `CSV_HEAD` names."""
+    known = (iso_moment(call.at), request_id(call.id), call.key_name, call.model, call.status)
+    counted = (call.input_tokens, call.cached_tokens, call.output_tokens, call.credits)
+    return (*known, *counted, "yes" if call.estimated else "", call.duration_ms)
+
+
+def _span() -> int:
+    asked = request.args.get("days", "")
+    return int(asked) if asked in {str(span) for span in SPANS} else USUAL_SPAN
+
+
+def _range(days: int) -> tuple[int, int]:
+    """The last so many UTC days, today included."""
+    now = now_ms()
+    until = now - now % DAY_MS + DAY_MS
+    return until - days * DAY_MS, until
+
+
+def _date(day: int) -> str:
+    return f"{datetime.fromtimestamp(day / 1000, UTC):%Y-%m-%d}"

@@ -1,0 +1,89 @@
+"""What an account used: by day and by model, and call by call. Reads only.
+
+Whole days that are summed up come from the sums (`shared.rollup`), what is newer from the calls themselves: a busy account costs
+a few rows a day, and the newest call is still counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from peewee import SQL, fn
+
+from shared.models import AccountUsage, ApiKey, RollupState, UsageLedger
+
+DAY_MS = 24 * 3600 * 1000
+PAGE = 1_000  # calls that are read at once
+
+
+class Used(NamedTuple):
+    """Calls, tokens and credits of one day and model. `day` is its first millisecond UTC."""
+
+    day: int
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    credits: int
+
+
+class UsedCall(NamedTuple):
+    """One call, with what its key is called."""
+
+    id: UUID
+    at: int
+    key_name: str | None
+    model: str
+    status: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    credits: int
+    estimated: bool
+    duration_ms: int
+
+
+def used_by_day(account: UUID, since: int, until: int) -> list[Used]:
+    """The days and models of [since, until) with any call, by day. Both are the beginning of a day, in milliseconds UTC."""
+    rolled = RollupState.select(RollupState.rolled_until).scalar() or 0
+    summed = min(max(rolled - rolled % DAY_MS, since), until)
+    sums = AccountUsage
+    measures = [fn.SUM(column) for column in (sums.calls, sums.input_tokens, sums.output_tokens, sums.credits)]
+    days: Any = (
+        sums.select(sums.at, sums.model, *measures)
+        .where((sums.account == account) & (sums.grain_hours == 24) & (sums.at >= since) & (sums.at < summed))
+        .group_by(sums.at, sums.model)
+        .tuples()
+    )
+    calls = UsageLedger
+    measures = [fn.SUM(column) for column in (calls.input_tokens, calls.output_tokens, calls.credits)]
+    rest: Any = (
+        calls.select(calls.created_at / DAY_MS, calls.model, fn.COUNT(calls.id), *measures)
+        .where((calls.account == account) & (calls.created_at >= summed) & (calls.created_at < until))
+        .group_by(SQL("1"), SQL("2"))
+        .tuples()
+    )
+    rows = [*days, *((number * DAY_MS, *columns) for number, *columns in rest)]
+    return sorted(Used(day, model, *(int(amount or 0) for amount in amounts)) for day, model, *amounts in rows)
+
+
+def used_calls(account: UUID, since: int, until: int, after: tuple[int, UUID] | None = None) -> list[UsedCall]:
+    """A page of the calls of [since, until), the oldest first, from the one with this time and id on."""
+    calls = UsageLedger
+    query = calls.select(
+        *(calls.id, calls.created_at, ApiKey.name, calls.model, calls.status, calls.input_tokens, calls.cached_tokens),
+        *(calls.output_tokens, calls.credits, calls.estimated, calls.duration_ms),
+    ).left_outer_join(ApiKey, on=(ApiKey.id == calls.api_key))
+    query = query.where((calls.account == account) & (calls.created_at >= since) & (calls.created_at < until))
+    if after is not None:
+        at, id = after
+        query = query.where((calls.created_at > at) | ((calls.created_at == at) & (calls.id > id)))
+    rows: Any = query.order_by(calls.created_at, calls.id).limit(PAGE).tuples()
+    return [UsedCall(*row) for row in rows]
+
+
+def each_day(since: int, until: int) -> Iterator[int]:
+    """The days of [since, until)."""
+    return iter(range(since, until, DAY_MS))
