@@ -6,17 +6,31 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from workers.local.answer import Model
-from workers.local.catalogue import DEMO_ECHO, ENTRIES, SMOLLM2, CatalogueEntry
+from workers.local.catalogue import (
+    DEMO_ECHO,
+    DEMO_IMAGE,
+    DEMO_SPEECH,
+    DEMO_VIDEO,
+    EMBEDDING,
+    ENTRIES,
+    SMOLLM2,
+    CatalogueEntry,
+)
 from workers.local.chat_request import read_chat_request
 from workers.local.demo import DemoEcho
-from workers.local.errors import ApiError, invalid, server_error
+from workers.local.embeddings import Embeddings
+from workers.local.errors import ApiError, server_error
+from workers.local.images import OUTPUTS, Images
+from workers.local.offer import Offer
 from workers.local.replies import reply
 from workers.local.smollm import SmolLM
+from workers.local.speech import Speech
+from workers.local.videos import Videos
+from workers.local.wire import decoded, json_reply, no_such_model
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +39,10 @@ CREATED = 1_730_419_200  # when SmolLM2 was published, Unix seconds
 
 
 def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.Application:
-    """The server. With `api_key`, everything but /healthz asks for it."""
-    server = _Server(smollm)
+    """The server. With `api_key`, everything but /healthz and outputs asks for it; without `load_model`, demo-echo is alone."""
+    offers = {entry.id: Offer(entry, load_model) for entry in (EMBEDDING, DEMO_IMAGE, DEMO_VIDEO, DEMO_SPEECH)}
+    server = _Server(smollm, offers)
+    videos = Videos(offers[DEMO_VIDEO.id])
     app = web.Application(middlewares=[_errors, _key_check(api_key)], client_max_size=MOST_BODY_BYTES)
     app.add_routes(
         [
@@ -34,12 +50,19 @@ def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.App
             web.get("/v1/models", server.models),
             web.get("/v1/models/{id}", server.model),
             web.post("/v1/chat/completions", server.chat),
+            *Embeddings(offers[EMBEDDING.id]).routes(),
+            *Images(offers[DEMO_IMAGE.id]).routes(),
+            *Speech(offers[DEMO_SPEECH.id]).routes(),
+            *videos.routes(),
         ]
     )
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
         loading = asyncio.create_task(smollm.load()) if load_model else None
         yield
+        videos.stop()
+        for offer in offers.values():
+            offer.close()
         if loading is not None:
             await loading
         await smollm.close()
@@ -49,61 +72,47 @@ def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.App
 
 
 class _Server:
-    def __init__(self, smollm: SmolLM) -> None:
+    def __init__(self, smollm: SmolLM, offers: dict[str, Offer]) -> None:
         self._smollm = smollm
+        self._offers = offers
         self._models: dict[str, Model] = {SMOLLM2.id: smollm, DEMO_ECHO.id: DemoEcho()}
 
     async def health(self, _: web.Request) -> web.Response:
         """Always 200 while the server runs: demo-echo answers even if the real model is off."""
         models = {SMOLLM2.id: await self._smollm.health(), DEMO_ECHO.id: {"state": "ready"}}
-        return _json({"status": "ok", "models": models})
+        models |= {name: {"state": offer.state} for name, offer in self._offers.items()}
+        return json_reply({"status": "ok", "models": models})
 
     async def models(self, _: web.Request) -> web.Response:
-        return _json({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
+        return json_reply({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
 
     async def model(self, http: web.Request) -> web.Response:
         wanted = http.match_info["id"]
         for entry in self._offered():
             if entry.id == wanted:
-                return _json(_model_object(entry))
-        raise _no_such_model(wanted)
+                return json_reply(_model_object(entry))
+        raise no_such_model(wanted)
 
     async def chat(self, http: web.Request) -> web.StreamResponse:
-        request = read_chat_request(_decoded(await http.read()))
+        request = read_chat_request(decoded(await http.read()))
         model = self._models.get(request.model)
         if model is None:
-            raise _no_such_model(request.model)
+            raise no_such_model(request.model)
         return await reply(http, request, model.answer(request))
 
     def _offered(self) -> list[CatalogueEntry]:
-        off = self._smollm.state.startswith("off")
-        return [entry for entry in ENTRIES if not (off and entry is SMOLLM2)]
+        states = {name: offer.state for name, offer in self._offers.items()} | {SMOLLM2.id: self._smollm.state}
+        return [entry for entry in ENTRIES if not states.get(entry.id, "ready").startswith("off")]
 
 
 def _model_object(entry: CatalogueEntry) -> dict[str, Any]:
     return {"id": entry.id, "object": "model", "created": CREATED, "owned_by": "yout-local"}
 
 
-def _no_such_model(wanted: str) -> ApiError:
-    known = ", ".join(entry.id for entry in ENTRIES)
-    return ApiError(404, f"The model {wanted!r} does not exist here. Known are: {known}.", param="model", code="model_not_found")
-
-
-def _decoded(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise invalid(None, f"The request body is not valid JSON: {error}.") from error
-
-
-def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response(body=orjson.dumps(body), status=status, headers=headers)
-
-
 def _key_check(api_key: str | None) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if api_key is None or request.path == "/healthz" or _bears(request, api_key):
+        if api_key is None or _is_open(request.path) or _bears(request, api_key):
             return await handler(request)
         raise ApiError(
             401,
@@ -113,6 +122,11 @@ def _key_check(api_key: str | None) -> Middleware:
         )
 
     return check
+
+
+def _is_open(path: str) -> bool:
+    """Outputs are fetched by whoever was given their address, as vendors' are; nobody can guess one."""
+    return path == "/healthz" or path.startswith(OUTPUTS)
 
 
 def _bears(http: web.Request, api_key: str) -> bool:
@@ -125,7 +139,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:
-        return _json(error.body(), error.status, error.headers)
+        return json_reply(error.body(), error.status, error.headers)
     except web.HTTPException as error:
         return _framework_error(request, error)
     except ConnectionResetError:
@@ -133,7 +147,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:  # the boundary: the client gets JSON in OpenAI's shape, the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
-        return _json(server_error("The embedded provider failed. Its log says why.").body(), 500)
+        return json_reply(server_error("The embedded provider failed. Its log says why.").body(), 500)
 
 
 def _framework_error(http: web.Request, error: web.HTTPException) -> web.Response:
@@ -145,4 +159,4 @@ def _framework_error(http: web.Request, error: web.HTTPException) -> web.Respons
     }
     body = ApiError(error.status, texts.get(error.status, error.reason)).body()
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    return _json(body, error.status, allow)
+    return json_reply(body, error.status, allow)

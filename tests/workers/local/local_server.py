@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -50,6 +51,15 @@ def stop(server: Server) -> int:
     assert server.process.stderr is not None
     server.process.stderr.close()
     return status
+
+
+async def send(server: Server, method: str, path: str, key: str = KEY, **rest: Any) -> tuple[int, Any]:
+    """A plain request: the status and the JSON of its answer."""
+    async with (
+        aiohttp.ClientSession(server.url, headers={"Authorization": f"Bearer {key}"}) as session,
+        session.request(method, path, **rest) as reply,
+    ):
+        return reply.status, await reply.json()
 
 
 async def until_busy(session: aiohttp.ClientSession, wanted: int) -> None:

@@ -10,29 +10,20 @@ import sys
 import aiohttp
 import openai
 import pytest
-from local_server import KEY, ROOT, SMOLLM, Server, start, stop, until_busy
+from local_server import KEY, ROOT, SMOLLM, Server, send, start, stop, until_busy
 
 from workers.local import model_file
 from workers.local.catalogue import ENTRIES
 
+MODELS = [entry.id for entry in ENTRIES]
 GOOD = {"model": "demo-echo", "messages": [{"role": "user", "content": "hi"}]}
-
-
-async def send(server: Server, method: str, path: str, key: str = KEY, **rest):
-    async with (
-        aiohttp.ClientSession(server.url, headers={"Authorization": f"Bearer {key}"}) as session,
-        session.request(method, path, **rest) as reply,
-    ):
-        return reply.status, await reply.json()
 
 
 async def test_health_needs_no_key_and_names_the_missing_model(echo_server: Server):
     status, body = await send(echo_server, "GET", "/healthz", key="none")
     assert status == 200
-    assert body == {
-        "status": "ok",
-        "models": {SMOLLM: {"state": "off: YOUT_LOCAL_MODEL=off"}, "demo-echo": {"state": "ready"}},
-    }
+    off = {"state": "off: YOUT_LOCAL_MODEL=off"}
+    assert body == {"status": "ok", "models": dict.fromkeys(MODELS, off) | {"demo-echo": {"state": "ready"}}}
     assert "is off: YOUT_LOCAL_MODEL=off" in echo_server.first_log_line
 
 
@@ -56,7 +47,7 @@ async def test_a_wrong_key_is_a_401(echo_server: Server):
 
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
-    [("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/v1/embeddings", 404)],
+    [("GET", "/nothing", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/v1/completions", 404)],
 )
 async def test_wrong_paths_and_methods_are_json_too(echo_server: Server, method, path, expected):
     status, body = await send(echo_server, method, path)
@@ -214,6 +205,7 @@ def test_the_model_file_is_read_again_only_when_it_changed(tmp_path):
 def test_the_documents_state_the_catalogue():
     text = (ROOT / "docs" / "embedded-model.md").read_text()
     for entry in ENTRIES:
-        facts = (f"`{entry.id}`", entry.name, entry.description, f"{entry.context_window:,}", f"{entry.max_output_tokens:,}")
-        assert all(fact in text for fact in facts)
+        windows = [f"{tokens:,}" for tokens in (entry.context_window, entry.max_output_tokens) if tokens]
+        facts = (f"`{entry.id}`", entry.name, entry.description, entry.licence, *windows)
+        assert [fact for fact in facts if fact not in text] == []
         assert ", ".join(entry.capabilities) in text

@@ -1,0 +1,52 @@
+"""Whether a model can be served here, and the thread that its work is done in."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import ParamSpec, TypeVar
+
+from workers.local.catalogue import CatalogueEntry
+from workers.local.errors import ApiError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Offer:
+    """One model whose packages are loaded at its first use, so that an idle server stays small.
+
+    Its work is done one piece at a time, in a thread of its own: the event loop stays free, and however many ask, no more
+    than one processor is kept busy by it.
+    """
+
+    def __init__(self, entry: CatalogueEntry, wanted: bool) -> None:
+        self.entry = entry
+        missing = [package for package in entry.packages if find_spec(package) is None]
+        if not wanted:
+            self.state = "off: YOUT_LOCAL_MODEL=off"
+        elif missing:
+            self.state = f"off: {', '.join(missing)} cannot be imported; run bin/setup"
+        else:
+            self.state = "ready"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=entry.id)
+
+    @property
+    def served(self) -> bool:
+        return self.state == "ready"
+
+    def require(self) -> None:
+        """Raises ApiError 503 when the model is off."""
+        if not self.served:
+            message = f"The model {self.entry.id} is {self.state}."
+            raise ApiError(503, message, type="server_error", code="model_not_available")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do `work` in the model's thread, after what came before. Cancelled while it waits, it is never begun."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+        return await future
+
+    def close(self) -> None:
+        """Begin nothing more; what runs is left to end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
