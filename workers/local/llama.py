@@ -7,14 +7,19 @@ package's Python callbacks, is what makes cancelling work: llama.cpp stops a gen
 import os
 import secrets
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from workers.local.catalogue import CONTEXT_TOKENS
 from workers.local.model_file import ModelUnavailable
 
 MOST_THREADS = 4
 """More threads than this do not make a model of this size faster."""
+
+ANSWER_SECONDS = 30
+"""Longest wait for the loaded server's first answer, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,18 @@ def load(path: Path, slots: int) -> Llama:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise ModelUnavailable(f"llama.cpp cannot load {path.name}: {error}") from error
+    _wait_for_answer(server.listening_address)
     return Llama(server, server.listening_address, key)
+
+
+def _wait_for_answer(url: str) -> None:
+    """Return when the server answers. One that is dropped before it does is deaf to its own end, and the process hangs."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        connection.getresponse()
+    finally:
+        connection.close()
 
 
 def _tune(params: Any, slots: int) -> None:
