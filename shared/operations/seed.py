@@ -16,15 +16,25 @@ _EMBEDDED_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/v1")
 
 
 class LocalModel(NamedTuple):
-    """A model of the embedded provider, as it is first put into the catalogue. Prices in credits per 1,000 tokens."""
+    """A model of the embedded provider, as it is first put into the catalogue.
+
+    Prices in credits: per 1,000 tokens, per picture, per 5 seconds of video, per 1,000 characters of speech. They are like
+    those of vendors, so that trying things out shows what they would cost. `free` models are for visitors too, within their
+    daily allowance.
+    """
 
     id: str
     description: str
-    context_window: int
-    max_output_tokens: int
-    capabilities: tuple[str, ...]
-    input: int = 10
-    output: int = 20
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: tuple[str, ...] = ()
+    kind: str = "chat"
+    input: int = 0
+    output: int = 0
+    per_call: int = 0
+    per_5_seconds: int | None = None
+    per_1k_characters: int | None = None
+    free: bool = False
 
 
 LOCAL_MODELS = (
@@ -34,6 +44,9 @@ LOCAL_MODELS = (
         context_window=4_096,
         max_output_tokens=2_048,
         capabilities=("json_mode", "structured_output", "logprobs"),
+        input=10,
+        output=20,
+        free=True,
     ),
     LocalModel(
         "demo-echo",
@@ -41,6 +54,37 @@ LOCAL_MODELS = (
         context_window=100_000,
         max_output_tokens=10_000,
         capabilities=("tools", "json_mode", "structured_output"),
+        input=10,
+        output=20,
+        free=True,
+    ),
+    LocalModel(
+        "all-minilm-l6-v2",
+        "Small sentence embedding model for English (384 dimensions, 8 bits), made for texts up to about 256 tokens.",
+        context_window=512,
+        kind="embedding",
+        input=20,
+    ),
+    LocalModel(
+        "demo-image",
+        "Demonstration pictures without a model: a landscape in colours that follow some words of the prompt, marked as such.",
+        capabilities=("image",),
+        kind="image",
+        per_call=40_000,
+    ),
+    LocalModel(
+        "demo-video",
+        "Demonstration videos without a model: a landscape that moves, up to 20 seconds, without sound, marked as such.",
+        capabilities=("video",),
+        kind="video",
+        per_5_seconds=1_200_000,
+    ),
+    LocalModel(
+        "demo-speech",
+        "Robotic demonstration speech by the synthesiser eSpeak NG, in English and some other languages.",
+        capabilities=("speech",),
+        kind="speech",
+        per_1k_characters=15_000,
     ),
 )
 
@@ -55,7 +99,7 @@ def seed_catalogue(settings: Settings) -> list[str]:
     for model in LOCAL_MODELS:
         if AIModel.get_or_none(AIModel.id == model.id) is None:
             values: dict[str, Any] = model._asdict()
-            create_model(values.pop("id"), LOCAL_CHANNEL, **values, free=True, actor=ACTOR)
+            create_model(values.pop("id"), LOCAL_CHANNEL, **values, actor=ACTOR)
             added.append(model.id)
     return added
 

@@ -19,10 +19,27 @@ def test_a_second_seed_adds_nothing(make_settings: Callable[..., Settings]) -> N
     names = {model.id for model in LOCAL_MODELS}
     assert set(seed_catalogue(settings)) == {"local", *names}
     assert seed_catalogue(settings) == []
-    assert {row.id for row in AIModel.select() if row.is_free} == names
+    assert {row.id for row in AIModel.select()} == names
+    assert {row.id for row in AIModel.select() if row.is_free} == {"demo-echo", "smollm2-135m-instruct"}
     assert {row.model_id for row in ChannelModel.select()} == {row.model_id for row in Price.select()} == names
     assert Channel.get().base_url == "http://127.0.0.1:4001/v1"
     assert {row.actor for row in AuditEntry.select()} == {"seed"}
+
+
+def test_every_kind_of_model_is_offered_at_its_kind_of_price(make_settings: Callable[..., Settings]) -> None:
+    seed_catalogue(make_settings())
+    assert {row.kind for row in AIModel.select()} == {"chat", "embedding", "image", "video", "speech"}
+    prices = {row.model_id: row for row in Price.select()}
+    assert prices["demo-image"].credits_per_call == 40_000
+    assert prices["demo-video"].credits_per_5_seconds == 1_200_000
+    assert prices["demo-speech"].credits_per_1k_characters == 15_000
+    assert prices["all-minilm-l6-v2"].credits_per_1k_input == 20
+
+
+def test_an_installation_of_before_gets_what_is_new(make_settings: Callable[..., Settings]) -> None:
+    seed_catalogue(make_settings())
+    AIModel.delete().where(AIModel.kind != "chat").execute()
+    assert seed_catalogue(make_settings()) == ["all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"]
 
 
 def test_the_channel_follows_the_port_but_not_against_staff(make_settings: Callable[..., Settings]) -> None:
