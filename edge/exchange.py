@@ -23,6 +23,7 @@ from shared.ledger import Settled
 from shared.limits import Standing
 from shared.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
 from shared.providers.base import ChatCall
+from shared.providers.kinds import served
 from shared.usage import Usage
 
 
@@ -48,18 +49,19 @@ async def exchange(
     """Serve one call. `cap` is the caller's own limit in credits. Raises the errors of `shared.errors`."""
     model = services.catalog.models.get(call.model)
     try:
-        if model is None or model.kind != "chat":
+        if model is None or model.kind != call.kind:
             raise ModelNotFound(call.model)
         quoted = quote_call(model, call, cap)
     except RequestRefused as refusal:
         raise await services.keys.first_refusal(caller.digest, refusal) from None
+    routes = served(model.routes, call.kind)
     admission = Admission(services, call_id, caller, call, quoted)
     async with admission as hold:
         assert admission.ticket is not None  # noqa: S101  (taken on entering)
         yield Admitted(admission.ticket.standing, hold)
         if call.stream:
             # Closed by hand: left to the garbage collector, the upstream would work on while the call is settled.
-            async with aclosing(upstream.stream(services, call, model.routes, hold)) as relays:
+            async with aclosing(upstream.stream(services, call, routes, hold)) as relays:
                 async for relay in relays:
                     hold.relayed()
                     yield relay
@@ -67,7 +69,7 @@ async def exchange(
             hold.relayed()
             body, frame = hold.reader.tail(), hold.reader.frame()
         else:
-            await upstream.answer(services, call, model.routes, hold)
+            await upstream.answer(services, call, routes, hold)
             assert hold.answer is not None  # noqa: S101  (answered)
             hold.relayed()
             body, frame = hold.answer.body, {}
@@ -81,7 +83,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     price = model.price_at(now_ms())
     if price is None:
         raise ModelNotFound(model.id)
-    window = model.context_window
+    window = model.context_window if call.kind == "chat" else None  # that of others bounds each input, not the call
     if window is not None and call.input_estimate // 2 > window:
         raise InvalidRequest(
             f"This model's maximum context length is {window} tokens; the messages have about {call.input_estimate}.",
@@ -93,7 +95,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         price,
         input_bound=min(call.input_bound, window) if window else call.input_bound,
         input_estimate=call.input_estimate,
-        output_limit=min(call.output_limit or most, most),
+        output_limit=most if call.output_limit is None else min(call.output_limit, most),
         choices=call.choices,
         cap=cap,
     )

@@ -35,9 +35,7 @@ def chat(data: bytes) -> ChatCall:
 def chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """The call that a chat body asks for; it came as `size` bytes."""
     _check_fields(body)
-    model = body.get("model")
-    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
-        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+    model = model_of(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
@@ -60,6 +58,14 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
         input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
     )
+
+
+def model_of(body: Mapping[str, Any]) -> str:
+    """The id of the model that a body names."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+    return model
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -216,9 +222,12 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """All text of a chat body that a model reads, for a local count: contents, tool calls, tools."""
+    """All text of a body that a model reads, for a local count: contents, tool calls, tools; the inputs of an embedding."""
+    if "messages" not in body:
+        inputs = body.get("input")
+        return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))
     pieces: list[str] = []
-    for message in body.get("messages", ()):
+    for message in body["messages"]:
         content = message.get("content")
         if isinstance(content, str):
             pieces.append(content)

@@ -25,8 +25,8 @@ from edge.services import Services
 from shared.catalog import Route
 from shared.clock import now_ms
 from shared.errors import NoUpstream, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
-from shared.providers import DIALECTS
 from shared.providers.base import BrokenStream, ChatCall, MalformedStream, StreamReader, Target
+from shared.providers.kinds import translator
 from shared.routing import order
 
 MOST_ATTEMPTS = 3
@@ -142,7 +142,7 @@ async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Ro
     response = await _send(services, call, hold, route)
     try:
         data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = DIALECTS[route.dialect].read_answer(data, call, _answer_id(hold), int(time.time()))
+        hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
     except BAD_ANSWER as error:
         raise _failure(error) from error
     finally:
@@ -152,7 +152,7 @@ async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Ro
 async def _open_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> _Opened:
     """Open a stream and read on until there is something to relay, or its end."""
     response = await _send(services, call, hold, route)
-    reader = DIALECTS[route.dialect].read_stream(call, _answer_id(hold), int(time.time()))
+    reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
     relay = b""
     try:
         while not relay and not reader.done:
@@ -183,7 +183,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         pseudonym=partial(services.pseudonym, hold.account, route.channel),
         clamp=hold.clamp,
     )
-    request = HttpRequest(*DIALECTS[route.dialect].request(call.told_to(route.dialect), target))
+    request = HttpRequest(*translator(route.dialect, call.kind).request(call.told_to(route.dialect), target))
     try:
         response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
     except HttpClientError as error:
@@ -204,7 +204,7 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     finally:
         response.release()
     status = response.status
-    error = DIALECTS[target.route.dialect].read_error(status, data, call, target)
+    error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
     if error.about_request:
         raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
     if status == 429:
