@@ -91,7 +91,7 @@ class MeView(View):
             picture=_picture(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),
             sessions=living_sessions(person.id),
-            here=current_user.session.digest,
+            this_session=current_user.session.digest,
         )
 
 

@@ -110,7 +110,9 @@ def test_one_sees_and_ends_ones_own_sessions_and_nobody_elses(signed_in, app) ->
     browser = signed_in("support")
     second = Browser(app.test_client())
     second.sign_in("support@yout.example", headers={"User-Agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0"})
-    assert "Firefox on Linux" in browser.get("/me/").text
+    page = browser.get("/me/").text
+    assert "Firefox on Linux" in page
+    assert page.count("this one") == page.count(">End</button>") == 1
     theirs = StaffSession.get(StaffSession.agent == "Firefox on Linux")
     token = browser.form("/me/", "/me/sessions/end-others")
     foreign = StaffSession.select().join(StaffUser).where(StaffUser.role == "billing").get()
