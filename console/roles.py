@@ -10,8 +10,14 @@ from typing import TypeVar
 
 ACTIONS: dict[str, frozenset[str]] = {
     "account.credits": frozenset({"owner", "billing"}),
+    "account.note": frozenset({"owner", "billing", "support"}),
+    "account.plan": frozenset({"owner", "billing"}),
+    "account.purge": frozenset({"owner"}),
     "account.status": frozenset({"owner", "billing", "support"}),
+    "code.edit": frozenset({"owner", "billing"}),
     "key.revoke": frozenset({"owner", "support"}),
+    "key.revoke_many": frozenset({"owner"}),
+    "key.rotate": frozenset({"owner", "support"}),
     "model.edit": frozenset({"owner"}),
     "model.price": frozenset({"owner", "billing"}),
     "model.route": frozenset({"owner", "support"}),
@@ -19,6 +25,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "channel.edit": frozenset({"owner"}),  # where a secret is sent to is as good as the secret
     "channel.status": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
+    "plan.edit": frozenset({"owner", "billing"}),
     "staff.manage": frozenset({"owner"}),
 }
 _F = TypeVar("_F", bound=Callable[..., object])

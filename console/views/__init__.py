@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from flask_admin import BaseView
 
+from console.views.account_care import AccountCareView
 from console.views.accounts import AccountsView
 from console.views.audit import AuditView
 from console.views.channels import ChannelsView
+from console.views.codes import CodesView
 from console.views.holds import HoldsView
 from console.views.home import HomeView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
 from console.views.me import MeView
 from console.views.models import ModelsView
+from console.views.plans import PlansView
 from console.views.routes import RoutesView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
@@ -31,10 +34,13 @@ def views() -> list[BaseView]:
         UsageView(name="Usage", category="Calls", endpoint="usage", url="/usage"),
         HoldsView(name="Holds", category="Calls", endpoint="holds", url="/holds"),
         LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
+        PlansView(name="Plans", category="Money", endpoint="plans", url="/plans"),
+        CodesView(name="Redeem codes", category="Money", endpoint="codes", url="/codes"),
         ModelsView(name="Models and prices", category="Catalogue", endpoint="models", url="/models"),
         ChannelsView(name="Channels", category="Catalogue", endpoint="channels", url="/channels"),
         StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),
         AuditView(name="Audit log", category="Console", endpoint="audit", url="/audit"),
+        AccountCareView(name="Account", endpoint="account_care", url="/account"),
         RoutesView(name="Routes", endpoint="routes", url="/routes"),
         MeView(name="Your account", endpoint="me", url="/me"),
     ]

@@ -9,13 +9,19 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from console import actions
+from console.customer_forms import NoteForm, OverageForm, PurgeForm, SubscribeForm
 from console.forms import CreditsForm
 from console.paging import page_of
+from console.views.account_care import plan_names
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
+from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, UsageLedger
 from shared.operations.accounts import find_account
+from shared.operations.notes import notes_of
+from shared.operations.plans import find_plan
+from shared.operations.purges import latest_purge
+from shared.operations.subscriptions import active_subscription
 
 LATEST = 10
 
@@ -60,9 +66,32 @@ class AccountsView(View):
             .where(UsageLedger.account == account)
             .order_by(UsageLedger.created_at.desc())
             .limit(LATEST),
+            "holds": Hold.select()
+            .where((Hold.account == account) & (Hold.state == "held"))
+            .order_by(Hold.expires_at)
+            .limit(LATEST),
+            "jobs": MediaJob.select().where(MediaJob.account == account).order_by(MediaJob.created_at.desc()).limit(LATEST),
         }
         rows = {name: list(query) for name, query in mine.items()}
-        return self.page("accounts/detail.html", account=account, form=form, now=now_ms(), **rows)
+        subscription = active_subscription(account.id)
+        subscribe = SubscribeForm(formdata=None)
+        subscribe.plan.choices = plan_names()
+        overage = OverageForm(formdata=None, cap=subscription.overage_cap if subscription else 0)
+        return self.page(
+            "accounts/detail.html",
+            account=account,
+            form=form,
+            subscription=subscription,
+            next_plan=find_plan(subscription.next_plan) if subscription and subscription.next_plan else None,
+            subscribe=subscribe,
+            overage=overage,
+            note=NoteForm(formdata=None),
+            notes=notes_of(account.id),
+            purge=PurgeForm(formdata=None),
+            purging=latest_purge(account.id),
+            now=now_ms(),
+            **rows,
+        )
 
 
 def _by_id(text: str) -> Account | None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import redirect, request, url_for
+from flask import flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import actions
+from console import actions as own_actions
+from console import customer_actions as actions
+from console.customer_forms import RevokeManyForm, RotateForm
 from console.forms import RevokeForm
 from console.paging import page_of
 from console.views.submission import submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.errors import NotFound
+from shared.errors import InvalidInput, NotFound
 from shared.keys import MARK, digest, well_formed
+from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
+from shared.operations.key_rotation import MOST_AT_ONCE
 
 _SHOWN = [field for field in ApiKey._meta.sorted_fields if field.name != "digest"]
 _PREFIX_LENGTH = len(MARK) + 4
@@ -30,36 +34,82 @@ class KeysView(View):
             found = ApiKey.get_or_none(ApiKey.digest == digest(text))
             target = url_for("keys.detail", key_id=found.id) if found else url_for("keys.index", q=text[:_PREFIX_LENGTH])
             return redirect(target, 303)
-        query = _select()
-        if text.startswith(MARK):
-            query = query.where(ApiKey.prefix.startswith(text[:_PREFIX_LENGTH]))
-            text = text[:_PREFIX_LENGTH]
-        elif text:
-            query = query.where(Account.email.startswith(text.lower()))
+        text = text[:_PREFIX_LENGTH] if text.startswith(MARK) else text
+        query = _matching(text)
         page = page_of(query, [ApiKey.id], request.args.get("before"))
         return self.page("keys/list.html", q=text, page=page, now=now_ms())
 
+    @shows("/revoke")
+    def several(self) -> ResponseReturnValue:
+        """Every working key that a search finds: what a bulk revocation would touch."""
+        return self._several(RevokeManyForm(formdata=None))
+
+    @changes("/revoke", "key.revoke_many")
+    def revoke_several(self) -> ResponseReturnValue:
+        form, found = RevokeManyForm(), _working(_searched())
+        done = submit(form, lambda: actions.revoke_keys([key.id for key in found], form.confirmation.data), url_for("keys.index"))
+        return done or (self._several(form), 422)
+
     @shows("/<uuid:key_id>")
     def detail(self, key_id: UUID) -> ResponseReturnValue:
-        return self._page(_find(key_id), RevokeForm())
+        return self._page(_find(key_id))
 
     @changes("/<uuid:key_id>/revoke", "key.revoke")
     def revoke(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RevokeForm()
         target = url_for("keys.detail", key_id=key.id)
-        done = submit(form, lambda: actions.revoke_key(key, form.confirmation.data), target)
+        done = submit(form, lambda: own_actions.revoke_key(key, form.confirmation.data), target)
         return done or (self._page(key, form), 422)
 
-    def _page(self, key: ApiKey, form: RevokeForm) -> str:
-        return self.page("keys/detail.html", key=key, form=form, now=now_ms())
+    @changes("/<uuid:key_id>/rotate", "key.rotate")
+    def rotate(self, key_id: UUID) -> ResponseReturnValue:
+        key, form = _find(key_id), RotateForm()
+        if not form.validate_on_submit():
+            return self._page(key, rotate=form), 422
+        try:
+            created = actions.rotate_key(key, form.grace_hours.number())
+        except InvalidInput as problem:
+            flash(str(problem), "bad")
+            return redirect(url_for("keys.detail", key_id=key_id), 303)
+        return self.page("keys/made.html", key=_find(created.row.id), secret=created.secret, old=_find(key_id))
+
+    def _page(self, key: ApiKey, form: RevokeForm | None = None, rotate: RotateForm | None = None) -> str:
+        return self.page(
+            "keys/detail.html",
+            key=key,
+            form=form or RevokeForm(formdata=None),
+            rotate=rotate or RotateForm(formdata=None, grace_hours=24),
+            spent=month_spending(key.account.id, now_ms()).get(key.id, 0),
+            now=now_ms(),
+        )
+
+    def _several(self, form: RevokeManyForm) -> str:
+        text = _searched()
+        return self.page("keys/revoke.html", q=text, form=form, keys=_working(text), now=now_ms())
 
 
-def _select() -> Any:
-    return ApiKey.select(*_SHOWN, Account).join(Account)
+def _searched() -> str:
+    """The search in the address. Without one nothing is found: all keys of everybody are never meant."""
+    return request.args.get("q", "").strip()
+
+
+def _matching(text: str) -> Any:
+    """Keys whose prefix, or whose owner's e-mail, begins with `text`."""
+    query = ApiKey.select(*_SHOWN, Account).join(Account)
+    if text.startswith(MARK):
+        return query.where(ApiKey.prefix.startswith(text[:_PREFIX_LENGTH]))
+    return query.where(Account.email.startswith(text.lower())) if text else query
+
+
+def _working(text: str) -> list[ApiKey]:
+    if not text:
+        return []
+    working = ApiKey.revoked_at.is_null() & (ApiKey.expires_at.is_null() | (ApiKey.expires_at > now_ms()))
+    return list(_matching(text).where(working).order_by(Account.email, ApiKey.id).limit(MOST_AT_ONCE + 1))
 
 
 def _find(key_id: UUID) -> ApiKey:
-    key: ApiKey | None = _select().where(ApiKey.id == key_id).first()
+    key: ApiKey | None = _matching("").where(ApiKey.id == key_id).first()
     if key is None:
         raise NotFound(f"No key {key_id}.")
     return key

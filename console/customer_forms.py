@@ -1,0 +1,90 @@
+"""The forms about customers: their plan, notes, keys, purge; plans and redeem codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, ValidationError
+
+from console.forms import WholeNumber
+from shared.operations.subscriptions import WHEN
+
+_AS_PLATFORM = "Empty: the platform's default."
+
+
+class PlanForm(FlaskForm):
+    """What a plan promises."""
+
+    monthly_credits = WholeNumber("Credits a month")
+    rollover_cap = WholeNumber("Most that stays at renewal", optional=True, description="Empty: twice the monthly credits.")
+    price_cents = WholeNumber("Price a month, in cents", description="For display; nothing is collected here.")
+    rpm = WholeNumber("Requests a minute", optional=True, description=_AS_PLATFORM)
+    tpm = WholeNumber("Tokens a minute", optional=True, description=_AS_PLATFORM)
+    concurrency = WholeNumber("Calls at once", optional=True, description=_AS_PLATFORM)
+    allowed_models = StringField("Models", [Length(max=10_000)], description="Comma separated ids; empty: all.")
+    overage_allowed = BooleanField("Subscribers may go on beyond their pool, up to a cap of their own")
+    stores_content = BooleanField("Subscribers may have conversations stored")
+
+    def terms(self) -> dict[str, Any]:
+        """As `shared.operations.plans` takes them."""
+        models = [model.strip() for model in (self.allowed_models.data or "").split(",") if model.strip()]
+        return {
+            "monthly_credits": self.monthly_credits.number(),
+            "rollover_cap": self.rollover_cap.data,
+            "price_cents": self.price_cents.number(),
+            "rpm": self.rpm.data,
+            "tpm": self.tpm.data,
+            "concurrency": self.concurrency.data,
+            "allowed_models": models or None,
+            "overage_allowed": self.overage_allowed.data,
+            "stores_content": self.stores_content.data,
+        }
+
+
+class NewPlanForm(PlanForm):
+    name = StringField("Name", [InputRequired("Name the plan."), Length(max=100)])
+
+
+class SubscribeForm(FlaskForm):
+    """Give an account a plan, or another one. Choices of `plan` are set by the view."""
+
+    plan = SelectField("Plan", choices=[])
+    when = SelectField("When", choices=list(WHEN), default="next_period")
+
+
+class OverageForm(FlaskForm):
+    cap = WholeNumber("Overage cap, credits a period", description="0 switches it off.")
+
+
+class NoteForm(FlaskForm):
+    text = TextAreaField("Note", [InputRequired("Write the note."), Length(max=4_000)], description="Only staff read it.")
+
+
+class PurgeForm(FlaskForm):
+    confirmation = StringField("Type the account's e-mail to confirm", [InputRequired("Type the e-mail address.")])
+
+
+class RotateForm(FlaskForm):
+    grace_hours = WholeNumber("Hours that the old key still works", description="0: it is revoked at once.")
+
+
+class RevokeManyForm(FlaskForm):
+    """`confirmation` must be the number of keys that the page showed."""
+
+    confirmation = StringField("Type the number of keys to confirm", [InputRequired("Type the number.")])
+
+
+class CodesForm(FlaskForm):
+    """A batch of redeem codes."""
+
+    credits = WholeNumber("Credits of each code")
+    count = WholeNumber("How many codes")
+    days = WholeNumber("Days that they can be used", optional=True, description="Empty: no end.")
+    note = StringField("Note", [Length(max=200)], description="For staff: what they are for.")
+
+    def validate_days(self, field: Any) -> None:
+        """A batch that has expired from the start helps nobody."""
+        if field.data is not None and not 1 <= field.data <= 36_500:
+            raise ValidationError("Give 1 to 36 500 days, or leave it empty.")

@@ -1,0 +1,161 @@
+"""Plans, redeem codes, and what is done to an account and its keys in the console."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from shared.clock import now_ms
+from shared.ledger.audit import verify
+from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, Plan, PurgeJob, Subscription
+from shared.operations.codes import redeem
+from shared.operations.key_rotation import revoke_keys, rotate_key
+from shared.operations.keys import revoke_key
+from shared.operations.plans import create_plan
+from tests import build
+
+PLAN = {
+    "monthly_credits": "5000",
+    "rollover_cap": "",
+    "price_cents": "1000",
+    "rpm": "",
+    "tpm": "",
+    "concurrency": "",
+    "allowed_models": "",
+}
+
+
+def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
+    account = build.account(credits=100)
+    browser, page = signed_in("billing"), f"/accounts/{account.id}"
+    assert "Plan Pro is made" in browser.send("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
+    plan = Plan.get()
+    assert (plan.monthly_credits, plan.rpm, plan.allowed_models, plan.overage_allowed) == (5_000, None, None, True)
+    given = browser.send(page, f"/account/{account.id}/plan", plan="Pro", when="now")
+    assert "has the plan Pro now" in given.text
+    assert Account.get().balance == 5_100
+    browser.send(page, f"/account/{account.id}/overage", cap=f"2{chr(0x202F)}000")
+    assert Subscription.get().overage_cap == 2_000
+    address = f"/plans/{plan.id}"
+    browser.send(address, address, **{**PLAN, "rpm": "60"}, overage_allowed="y")
+    assert Plan.get().rpm == 60
+    assert account.email in browser.get(address).text
+    assert "Nobody new gets Pro" in browser.send(address, f"{address}/disable").text
+    browser.send(page, f"/account/{account.id}/plan/end")
+    assert Account.get().balance == 100
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_plan_goes_on_or_ends_with_its_period_and_rests_while_suspended(signed_in):
+    account = build.account()
+    create_plan("Basic", {"monthly_credits": 10}, actor="test")
+    browser, page, care = signed_in("owner"), f"/accounts/{account.id}", f"/account/{account.id}"
+    browser.send(page, f"{care}/plan", plan="Basic", when="now")
+    for verb, column, state in (
+        ("cancel", "cancelled_at", True),
+        ("keep", "cancelled_at", False),
+        ("suspend", "suspended_at", True),
+        ("resume", "suspended_at", False),
+    ):
+        browser.send(page, f"{care}/plan/{verb}")
+        assert (getattr(Subscription.get(), column) is not None) == state, verb
+
+
+def test_what_is_wrong_with_a_short_form_is_said_on_the_page(signed_in):
+    account = build.account()
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    assert "Write the note." in browser.send(page, f"/account/{account.id}/notes", text="").text
+    assert "Type the e-mail address." in browser.send(page, f"/account/{account.id}/purge", confirmation="").text
+
+
+def test_notes_are_kept_removed_and_shown_as_text(signed_in):
+    account = build.account()
+    browser, page = signed_in("support"), f"/accounts/{account.id}"
+    answer = browser.send(page, f"/account/{account.id}/notes", text="<b>Called</b> about invoices")
+    assert "&lt;b&gt;Called&lt;/b&gt; about invoices" in answer.text
+    note = AccountNote.get()
+    assert note.author == "support@yout.example"
+    assert "invoices" not in repr([*AuditEntry.select().dicts()])
+    browser.send(page, f"/account/{account.id}/notes/{note.id}/remove")
+    assert not AccountNote.select().exists()
+
+
+def test_a_purge_asks_for_the_email(signed_in):
+    account = build.account()
+    browser, page = signed_in("owner"), f"/accounts/{account.id}"
+    assert "not the account&#39;s e-mail" in browser.send(page, f"/account/{account.id}/purge", confirmation="yes").text
+    assert not PurgeJob.select().exists()
+    assert "The purge has begun" in browser.send(page, f"/account/{account.id}/purge", confirmation=account.email).text
+    assert PurgeJob.get().account_id == account.id
+
+
+def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
+    account = build.account(credits=0)
+    browser = signed_in("billing")
+    made = browser.send("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
+    codes = re.search(r'<pre class="list">([^<]+)</pre>', made.text).group(1).split()
+    assert len(set(codes)) == 3
+    redeem(account.id, codes[0], actor="test")
+    assert Account.get().balance == 700
+    page = browser.get("/codes/").text
+    assert not any(code in page for code in codes)
+    assert "2 open codes voided" in browser.send("/codes/", f"/codes/{CodeBatch.get().id}/void").text
+    wrong = browser.send("/codes/", "/codes/", credits="0", count="1", days="", note="")
+    assert wrong.status_code == 422
+
+
+def test_a_key_is_rotated_with_a_grace(signed_in):
+    owner = build.account()
+    old, _ = build.api_key(owner, name="laptop", rpm=7, monthly_credit_limit=500)
+    browser, page = signed_in("support"), f"/keys/{old.id}"
+    made = browser.send(page, f"{page}/rotate", grace_hours="2")
+    secret = re.search(r'<code class="secret">(yout-[0-9A-Za-z]+)</code>', made.text).group(1)
+    new = ApiKey.get(ApiKey.id != old.id)
+    assert (new.name, new.rpm, new.monthly_credit_limit, new.prefix) == ("laptop", 7, 500, secret[:9] + "…")
+    assert 7_100_000 < ApiKey.get_by_id(old.id).expires_at - now_ms() <= 7_200_000
+    browser.send(f"/keys/{new.id}", f"/keys/{new.id}/rotate", grace_hours="0")
+    assert ApiKey.get_by_id(new.id).revoked_at is not None
+    again = browser.post(
+        f"/keys/{new.id}/rotate", {**browser.form(page, f"{page}/rotate"), "grace_hours": "1"}, follow_redirects=True
+    )
+    assert "nothing to rotate" in again.text
+    assert ApiKey.select().count() == 3
+
+
+def test_a_rotated_key_never_outlives_its_own_end(bound_database):
+    ends = now_ms() + 60_000
+    old, _ = build.api_key(build.account(), expires_at=ends)
+    created = rotate_key(old.id, 3_600_000, actor="test")
+    assert (ApiKey.get_by_id(old.id).expires_at, created.row.expires_at) == (ends, ends)
+
+
+def test_keys_that_a_search_finds_are_revoked_together_when_their_number_is_typed(signed_in):
+    ana, ben = build.account(email="ana@corp.example"), build.account(email="ben@other.example")
+    keys = [build.api_key(ana)[0] for _ in range(3)]
+    other, _ = build.api_key(ben)
+    revoke_key(keys[0].id, actor="test")
+    browser = signed_in("owner")
+    assert "Search first" in browser.get("/keys/revoke").text
+    page = browser.get("/keys/revoke?q=ana@corp")
+    assert "Revoke 2 keys" in page.text
+    action = "/keys/revoke?q=ana@corp"
+    wrong = browser.send("/keys/revoke?q=ana@corp", action, confirmation="3")
+    assert (wrong.status_code, "2 keys match now" in wrong.text) == (422, True)
+    assert "2 keys revoked" in browser.send("/keys/revoke?q=ana@corp", action, confirmation="2").text
+    assert [ApiKey.get_by_id(key.id).revoked_at is not None for key in (*keys, other)] == [True, True, True, False]
+    assert AuditEntry.select().where(AuditEntry.action == "key.revoke").count() == 3
+
+
+def test_revoking_twice_counts_once(bound_database):
+    key, _ = build.api_key(build.account())
+    assert [revoke_keys([key.id], actor="test") for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize("role", ["support", "readonly"])
+def test_plans_and_codes_are_for_owner_and_billing(signed_in, role):
+    browser = signed_in(role)
+    token = browser.form("/", "/logout")
+    for path in ("/plans/new", "/codes/"):
+        assert browser.post(path, token).status_code == 403
+    assert "Add a plan</a>" not in browser.get("/plans/").text
