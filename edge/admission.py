@@ -25,13 +25,14 @@ from edge.services import Services
 from shared import tokens
 from shared.clock import now_ms
 from shared.errors import InvalidKey, YoutError
-from shared.ledger import Claim, Reservation, Settled, Settlement
+from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
 from shared.limits import KeyLimits
 from shared.pricing import Quote, charge
 from shared.providers.base import ChatCall
 from shared.usage import Usage, settle_usage
 
 SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
+LONGEST_FAILURES = 200  # characters
 ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
 
 
@@ -84,6 +85,7 @@ class Admission:
                     address=caller.address,
                     claim=caller.claim,
                     account=caller.limits.account if not caller.visitor else None,
+                    fallbacks=call.fallbacks,
                 )
             )
         except BaseException as error:
@@ -118,7 +120,7 @@ class Admission:
         hold = self.hold
         assert hold is not None  # noqa: S101  (entered)
         usage = self.usage = await self._usage(hold)
-        cost = charge(self._quote.price, usage) if hold.delivered else 0
+        cost = charge(hold.quote.price, usage) if hold.delivered else 0
         first, now = hold.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
@@ -126,8 +128,8 @@ class Admission:
             cost=cost,
             status=status,
             api_key=hold.api_key,
-            model=self._call.model,
-            price=self._quote.price.id,
+            model=hold.call.model,
+            price=hold.quote.price.id,
             channel=hold.channel,
             cap=self._quote.cap,
             error_code=error_code,
@@ -138,6 +140,7 @@ class Admission:
             duration_ms=int((now - hold.started) * 1000),
             created_at=self.created_at,
             claimed=self._caller.claim is not None,
+            rare=self._rare(hold, status),
         )
         self.settling = True  # from here on without a pause: a cancellation finds it queued, or not begun
         settlement = self.services.ledger.settle(item)
@@ -148,10 +151,18 @@ class Admission:
         self._report(item, settled)
         return settled
 
+    def _rare(self, hold: Hold, status: str) -> Rare | None:
+        """What a plain call has nothing to tell of."""
+        asked = self._call.model if hold.call.model != self._call.model else None
+        cut = hold.cut(status)
+        if not (asked or cut or hold.failures):
+            return None
+        return Rare(asked, ",".join(hold.failures)[:LONGEST_FAILURES] or None, cut)
+
     async def _usage(self, hold: Hold) -> Usage:
         if not hold.delivered:
             return Usage(0, 0)
-        decide = partial(settle_usage, hold.told(), delivered=True, plausible_output=self._quote.output_tokens)
+        decide = partial(settle_usage, hold.told(), delivered=True, plausible_output=hold.quote.output_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
             return usage

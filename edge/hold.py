@@ -17,8 +17,8 @@ class Hold:
     """Mutable, for it is written as the call goes on; read once, at its settlement."""
 
     __slots__ = (
-        *("account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "first_token_at"),
-        *("quote", "reader", "settlement", "started"),
+        *("account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "failures"),
+        *("first_token_at", "headers", "quote", "reader", "served_by", "settlement", "started"),
     )
 
     def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: Reserved) -> None:
@@ -31,6 +31,9 @@ class Hold:
         self.clamp = _clamp(call, quote, taken.amount)
         self.started = time.monotonic()
         self.attempts = 0
+        self.failures: list[str] = []  # why each attempt but the last failed, as codes
+        self.served_by = ""  # the public name of the channel that was tried last
+        self.headers: list[tuple[bytes, bytes]] = []  # of the answer, where it has not begun
         self.channel: UUID | None = None
         self.first_token_at: float | None = None
         self.reader: StreamReader | None = None
@@ -41,7 +44,19 @@ class Hold:
         """Another attempt begins: what an earlier one said no longer counts."""
         self.attempts += 1
         self.channel = route.channel
+        self.served_by = route.public_name
         self.reader = None
+
+    def routed(self) -> None:
+        """No further attempt will be made: the answer's headers may tell which channel it was, and how many were needed."""
+        if self.attempts:
+            self.headers.append((b"x-yout-channel", self.served_by.encode()))
+            self.headers.append((b"x-yout-attempts", b"%d" % self.attempts))
+
+    def offer(self, call: ChatCall, quote: Quote) -> None:
+        """Another model is to serve: from here on its price counts, and what the held credits buy of it."""
+        self.call, self.quote = call, quote
+        self.clamp = _clamp(call, quote, self.amount)
 
     def relayed(self) -> None:
         """Bytes went to the caller."""
@@ -54,6 +69,15 @@ class Hold:
         if self.answer is not None:
             return self.answer.delivered
         return self.reader is not None and self.reader.delivered and self.first_token_at is not None
+
+    def cut(self, status: str) -> str | None:
+        """What became of a vendor's answer that its caller did not get whole; None where nothing of it was under way."""
+        if status == "failed":
+            return "broken_upstream" if self.delivered else None
+        if status == "completed" or self.attempts == 0:
+            return None
+        whole = self.answer is not None or (self.reader is not None and self.reader.finished)
+        return "drained" if whole else "cancelled_upstream"
 
     def told(self) -> PartialUsage:
         """Usage as the vendor told it."""

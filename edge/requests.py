@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from edge.preferences import read_models, read_preferences
 from shared.errors import InvalidRequest
 from shared.nesting import too_deep
 from shared.providers.base import ChatCall
@@ -35,7 +36,15 @@ def chat(data: bytes) -> ChatCall:
 def chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """The call that a chat body asks for; it came as `size` bytes."""
     _check_fields(body)
-    model = model_of(body)
+    model = body.get("model")
+    fallbacks: tuple[str, ...] = ()
+    preferences = None
+    if "models" in body or "provider" in body:
+        model, fallbacks = read_models(body)
+        preferences = read_preferences(body.get("provider"))
+        body = {name: value for name, value in body.items() if name not in ("models", "provider")} | {"model": model}
+    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
@@ -57,15 +66,9 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         # Every token of text is at least one byte of the body.
         input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
         input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
+        fallbacks=fallbacks,
+        preferences=preferences,
     )
-
-
-def model_of(body: Mapping[str, Any]) -> str:
-    """The id of the model that a body names."""
-    model = body.get("model")
-    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
-        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
-    return model
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -222,12 +225,9 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """All text of a body that a model reads, for a local count: contents, tool calls, tools; the inputs of an embedding."""
-    if "messages" not in body:
-        inputs = body.get("input")
-        return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))
+    """All text of a chat body that a model reads, for a local count: contents, tool calls, tools."""
     pieces: list[str] = []
-    for message in body["messages"]:
+    for message in body.get("messages", ()):
         content = message.get("content")
         if isinstance(content, str):
             pieces.append(content)

@@ -85,6 +85,7 @@ async def _respond_whole(services: Services, line: Line, renderer: Renderer, eve
         async for event in events:
             if isinstance(event, Admitted):
                 line.headers.extend(rate_headers(event.standing))
+                event.hold.headers = line.headers
             elif isinstance(event, Finished):
                 await send_json(line, 200, [_JSON], orjson.dumps(renderer.whole(event)))
     except asyncio.CancelledError:
@@ -122,6 +123,7 @@ class _Stream:
                         await self._write(data)
                 elif isinstance(event, Admitted):
                     self._line.headers.extend(rate_headers(event.standing))
+                    event.hold.headers = self._line.headers
                 else:
                     await self._write(self._renderer.ending(event), more=False)
         except asyncio.CancelledError:

@@ -79,10 +79,11 @@ def spent(event: Finished) -> dict[str, int]:
 def usage_of(event: Finished) -> dict[str, Any]:
     """What was charged for, as OpenAI writes it for chats."""
     used = event.usage
+    written = {"cache_write_tokens": used.cache_write_tokens} if used.cache_write_tokens else {}
     return {
         "prompt_tokens": used.input_tokens,
         "completion_tokens": used.output_tokens,
         "total_tokens": used.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens, **written},
         "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
     }

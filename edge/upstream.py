@@ -1,7 +1,8 @@
 """The async sender: open a call at one of a model's channels, failing over until the first byte, and read its answer.
 
 What is tried again: a connection that failed, 408, 409, 429 and 5xx answers, a stream that broke before anything was relayed.
-What is not: an answer that the request itself is wrong. After the first relayed byte nothing is tried again.
+What is not: an answer that the request itself is wrong. After the first relayed byte nothing is tried again. Each channel of a
+model is asked once before any is asked again; a second time only after a pause, and within `upstream_retry_seconds`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from edge.hold import Hold
 from edge.http_client import (
@@ -21,46 +24,68 @@ from edge.http_client import (
     HttpResponse,
     ReadTimeout,
 )
+from edge.offers import Offer
 from edge.services import Services
 from shared.catalog import Route
 from shared.clock import now_ms
-from shared.errors import NoUpstream, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
-from shared.providers.base import BrokenStream, ChatCall, MalformedStream, StreamReader, Target
-from shared.providers.kinds import translator
-from shared.routing import order
+from shared.errors import InvalidRequest, NoUpstream, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from shared.providers import DIALECTS
+from shared.providers.base import (
+    BlockedPrompt,
+    BrokenStream,
+    ChatCall,
+    MalformedStream,
+    StreamReader,
+    Target,
+    UnsupportedField,
+)
+from shared.routing import Health, backoff_seconds, order, prefer
 
 MOST_ATTEMPTS = 3
-BACKOFF_SECONDS = 0.25
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
 AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
-BAD_ANSWER = (MalformedStream, BrokenStream, HttpClientError)
+BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
 
 
 class _Failed(Exception):
-    """One attempt failed; another may be made. `error` is what the caller sees when it was the last."""
+    """One attempt failed, and `why` as a code; another may be made. `error` is what the caller sees when it was the last."""
 
-    def __init__(self, error: Unavailable, retry_after_ms: int | None = None, *, same_route: bool = True) -> None:
+    def __init__(self, error: Unavailable, why: str, retry_after_ms: int | None = None, *, same_route: bool = True) -> None:
         self.error = error
+        self.why = why
         self.retry_after_ms = retry_after_ms
         self.same_route = same_route
+
+
+class Attempt(Protocol[R]):
+    """One attempt of a call at one channel. Raises `_Failed`, `UpstreamRejected` or `UnsupportedField`."""
+
+    def __call__(self, call: ChatCall, route: Route, /) -> Awaitable[R]: ...
 
 
 class _Opened(NamedTuple):
     response: HttpResponse
     reader: StreamReader
     relay: bytes
+    route: Route
+    began: float  # when its first token came, in seconds of `time.monotonic`
 
 
-async def answer(services: Services, call: ChatCall, routes: Sequence[Route], hold: Hold) -> None:
-    """Get a whole answer into `hold`. Raises `UpstreamRejected` or an `Unavailable`."""
-    await _with_failover(services, routes, hold, partial(_answer_once, services, call, hold))
+async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> None:
+    """Get a whole answer into `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
+    began = time.monotonic()
+    route = await _with_failover(services, offers, hold, partial(_answer_once, services, hold))
+    tokens = hold.answer.usage.output_tokens if hold.answer is not None else None
+    if tokens:
+        services.health.pace_of(route).saw_tokens(tokens, time.monotonic() - began)
 
 
-async def stream(services: Services, call: ChatCall, routes: Sequence[Route], hold: Hold) -> AsyncGenerator[bytes, None]:
+async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> AsyncGenerator[bytes, None]:
     """Yield the bytes to relay; `hold.reader` keeps the rest. Raises as `answer`, or `UpstreamFailed` when it breaks off."""
-    opened: _Opened = await _with_failover(services, routes, hold, partial(_open_once, services, call, hold))
-    response, reader, relay = opened
+    response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
     try:
         while True:
             if relay:
@@ -85,6 +110,7 @@ async def stream(services: Services, call: ChatCall, routes: Sequence[Route], ho
         raise UpstreamFailed("The upstream broke off in the middle of its answer.") from None
     finally:
         _let_go(services, response, reader)
+        _learn_pace(services, route, reader, began)
 
 
 def _let_go(services: Services, response: HttpResponse, reader: StreamReader) -> None:
@@ -93,6 +119,12 @@ def _let_go(services: Services, response: HttpResponse, reader: StreamReader) ->
         services.spawn(_drain(response))
     else:
         response.cancel()
+
+
+def _learn_pace(services: Services, route: Route, reader: StreamReader, began: float) -> None:
+    tokens = reader.usage().output_tokens
+    if reader.finished and tokens:
+        services.health.pace_of(route).saw_tokens(tokens, time.monotonic() - began)
 
 
 async def _drain(response: HttpResponse) -> None:
@@ -105,27 +137,58 @@ async def _drain(response: HttpResponse) -> None:
         response.release()
 
 
-async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold, attempt: Any) -> Any:
-    candidates = order(routes, services.health, now_ms(), random.random)
-    if not candidates:
-        raise NoUpstream
-    last: _Failed | None = None
-    for number in range(MOST_ATTEMPTS):
-        route = candidates[number % len(candidates)]
-        breaker = services.health.of(route)
+async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold, attempt: Attempt[T]) -> T:
+    """The result of the first attempt that succeeds. Models are tried in the caller's order, each by its own rules."""
+    failed: Unavailable | None = None
+    unsupported: UnsupportedField | None = None
+    try:
+        for offer in offers:
+            if offer.call is not hold.call:
+                hold.offer(offer.call, offer.quote)
+            try:
+                return await _try_routes(services, offer, hold, attempt)
+            except UnsupportedField as problem:
+                unsupported = problem
+            except Unavailable as problem:
+                failed = problem
+    finally:
+        hold.routed()
+    if failed is None and unsupported is not None:
+        raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
+    raise failed or NoUpstream()
+
+
+async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Attempt[T]) -> T:
+    """Try the channels of one model. Raises what the last of them failed of, or `UnsupportedField` when none takes the call."""
+    health, clock = services.health, asyncio.get_running_loop().time
+    queue = deque((0, 0, route) for route in _ordered(offer, health))  # retries so far, what the vendor asked to wait for (ms)
+    failed: Unavailable | None = None
+    unsupported: UnsupportedField | None = None
+    attempts = 0
+    while queue and attempts < MOST_ATTEMPTS:
+        retry, wait_ms, route = queue.popleft()
+        breaker = health.of(route)
+        if retry:
+            pause = max(backoff_seconds(retry, random.random), wait_ms / 1000)
+            if time.monotonic() + pause - hold.started > services.settings.upstream_retry_seconds:
+                continue
+            await asyncio.sleep(pause)
         if not breaker.admits(now_ms()):
             continue
-        if number >= len(candidates):
-            if last is not None and not last.same_route:
-                break
-            await asyncio.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311  (jitter, no secret)
         breaker.begin(now_ms())
-        hold.attempt(route)
+        began = clock()
         try:
-            result = await attempt(route)
+            result = await attempt(offer.call, route)
+        except UnsupportedField as problem:
+            breaker.abandon()
+            unsupported = problem
         except _Failed as failure:
-            last = failure
+            attempts += 1
+            failed = failure.error
+            hold.failures.append(failure.why)
             breaker.fail(now_ms(), failure.retry_after_ms)
+            if failure.same_route:
+                queue.append((retry + 1, failure.retry_after_ms or 0, route))
         except UpstreamRejected:
             breaker.succeed()
             raise
@@ -134,35 +197,56 @@ async def _with_failover(services: Services, routes: Sequence[Route], hold: Hold
             raise
         else:
             breaker.succeed()
+            if offer.call.stream:
+                health.pace_of(route).saw_first_token((clock() - began) * 1000)
             return result
-    raise last.error if last is not None else NoUpstream()
+    if failed is None and unsupported is not None:
+        raise unsupported
+    raise failed or NoUpstream()
 
 
-async def _answer_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> None:
+def _ordered(offer: Offer, health: Health) -> list[Route]:
+    routes = order(offer.routes, health, now_ms(), random.random)
+    wanted = offer.call.preferences
+    return routes if wanted is None else prefer(routes, wanted, health)
+
+
+async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> Route:
     response = await _send(services, call, hold, route)
     try:
         data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
+        hold.answer = DIALECTS[route.dialect].read_answer(data, call, _answer_id(hold), int(time.time()))
+    except BlockedPrompt as error:
+        raise _blocked() from error
     except BAD_ANSWER as error:
         raise _failure(error) from error
     finally:
         response.release()
+    return route
 
 
-async def _open_once(services: Services, call: ChatCall, hold: Hold, route: Route) -> _Opened:
-    """Open a stream and read on until there is something to relay, or its end."""
+async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> _Opened:
+    """Open a stream and read on until it delivers something, or to its end.
+
+    An opening chunk that only names the role is kept back: as long as nothing was relayed, another channel may take over.
+    """
     response = await _send(services, call, hold, route)
-    reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
+    reader = DIALECTS[route.dialect].read_stream(call, _answer_id(hold), int(time.time()))
     relay = b""
     try:
-        while not relay and not reader.done:
+        while not (reader.delivered or reader.finished or reader.done):
             data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
-                relay = reader.end()
+                relay += reader.end()
                 break
-            relay = reader.feed(data)
+            relay += reader.feed(data)
+            if reader.broken is not None:
+                break
         if reader.broken is not None:
             raise reader.broken  # nothing was relayed yet: another attempt is better than a part
+    except BlockedPrompt as error:
+        response.cancel()
+        raise _blocked() from error
     except BAD_ANSWER as error:
         response.cancel()
         raise _failure(error) from error
@@ -170,11 +254,11 @@ async def _open_once(services: Services, call: ChatCall, hold: Hold, route: Rout
         response.cancel()
         raise
     hold.reader = reader
-    return _Opened(response, reader, relay)
+    return _Opened(response, reader, relay, route, time.monotonic())
 
 
 async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) -> HttpResponse:
-    """Send the request; give the response when its status is good. Raises `_Failed` or `UpstreamRejected`."""
+    """Send the request; give the response when its status is good. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
     settings = services.settings
     target = Target(
         route=route,
@@ -182,8 +266,10 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         referer=settings.referer,
         pseudonym=partial(services.pseudonym, hold.account, route.channel),
         clamp=hold.clamp,
+        output_limit=hold.quote.output_tokens // call.choices,
     )
-    request = HttpRequest(*translator(route.dialect, call.kind).request(call.told_to(route.dialect), target))
+    request = HttpRequest(*DIALECTS[route.dialect].request(call.told_to(route.dialect), target))
+    hold.attempt(route)
     try:
         response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
     except HttpClientError as error:
@@ -204,27 +290,47 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     finally:
         response.release()
     status = response.status
-    error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
+    error = DIALECTS[target.route.dialect].read_error(status, data, call, target)
     if error.about_request:
         raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
+    why = f"status_{status}"
+    pause = retry_after_ms if retry_after_ms is not None else error.retry_after_ms
     if status == 429:
-        raise _Failed(NoUpstream(), retry_after_ms)
+        raise _Failed(NoUpstream(), why, pause)
     if status in (408, 504):
-        raise _Failed(UpstreamTimeout(), retry_after_ms)
+        raise _Failed(UpstreamTimeout(), why, pause)
     # 401, 402, 403 and 404 are about our credential or our catalogue, never about the caller: the same route won't do better.
-    raise _Failed(UpstreamFailed(), retry_after_ms, same_route=status in (409, 425) or status >= 500)
+    raise _Failed(UpstreamFailed(), why, pause, same_route=status in (409, 425) or status >= 500)
 
 
 def _retry_after_ms(response: HttpResponse) -> int | None:
+    """What the vendor asks for, in seconds or as a date (RFC 9110, 10.2.3); `retry-after-ms`, where it sends one, is finer."""
+    fine = response.headers.get("retry-after-ms")
+    if fine and fine.isdigit() and len(fine) < 9:
+        return int(fine)
     text = response.headers.get("retry-after")
-    return int(text) * 1000 if text and text.isdigit() and len(text) < 6 else None
+    if not text:
+        return None
+    if text.isdigit():
+        return int(text) * 1000 if len(text) < 6 else None
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0, int(moment.timestamp() * 1000) - now_ms())
 
 
 def _failure(error: Exception) -> _Failed:
     """A failed attempt. A channel that was too slow is not asked a second time."""
     if isinstance(error, ReadTimeout | FirstByteTimeout):
-        return _Failed(UpstreamTimeout(), same_route=False)
-    return _Failed(UpstreamFailed())
+        return _Failed(UpstreamTimeout(), "timeout", same_route=False)
+    if isinstance(error, HttpClientError):
+        return _Failed(UpstreamFailed(), "connection")
+    return _Failed(UpstreamFailed(), "malformed" if isinstance(error, MalformedStream) else "broken")
+
+
+def _blocked() -> UpstreamRejected:
+    return UpstreamRejected("The vendor's safety system blocked this prompt.", "messages", "content_filter")
 
 
 def _answer_id(hold: Hold) -> str:

@@ -13,7 +13,12 @@ from shared.pricing import PriceList
 
 
 class Route(NamedTuple):
-    """One way to serve a model: a channel, and the vendor's name for the model. `sealed_secret` is still encrypted."""
+    """One way to serve a model: a channel, and the vendor's name for the model. `sealed_secret` is still encrypted.
+
+    public_name    what callers may know of the channel, and may choose it by
+    provider       the vendor's slug, shared by all channels at that vendor
+    keeps_nothing  the vendor has promised neither to keep what it is sent nor to train on it
+    """
 
     id: UUID
     channel: UUID
@@ -25,6 +30,9 @@ class Route(NamedTuple):
     upstream_model: str
     priority: int
     weight: int
+    public_name: str = ""
+    provider: str = ""
+    keeps_nothing: bool = False
 
 
 class CatalogModel(NamedTuple):

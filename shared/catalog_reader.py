@@ -62,6 +62,8 @@ def _routes(now: int) -> dict[str, list[Route]]:
     links = ChannelModel.select(ChannelModel, Channel).join(Channel).where((ChannelModel.status == "active") & serving)
     for link in links:
         channel = link.channel
+        settings = channel.settings or {}
+        provider = _word(settings.get("provider")) or channel.dialect
         found.setdefault(link.__data__["model"], []).append(
             Route(
                 id=link.id,
@@ -70,10 +72,19 @@ def _routes(now: int) -> dict[str, list[Route]]:
                 dialect=channel.dialect,
                 base_url=channel.base_url,
                 sealed_secret=channel.sealed_secret,
-                settings=channel.settings or {},
+                settings=settings,
                 upstream_model=link.upstream_model,
                 priority=link.priority,
                 weight=link.weight,
+                public_name=_word(settings.get("public_name")) or provider,
+                provider=provider,
+                keeps_nothing=settings.get("data_collection") == "deny",
             )
         )
     return found
+
+
+def _word(value: object) -> str:
+    """A setting that names something to callers: it goes into a header. "" for what cannot stand there."""
+    usable = isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 100
+    return str(value).strip() if usable else ""

@@ -171,6 +171,9 @@ class Settings:
     upstream_first_byte_seconds: int = _setting(
         120, "YOUT_UPSTREAM_FIRST_BYTE_SECONDS", _integer(1, 3600), "Longest wait for an upstream's first byte"
     )
+    upstream_retry_seconds: int = _setting(
+        10, "YOUT_UPSTREAM_RETRY_SECONDS", _integer(0, 300), "How long after its start a call may still begin another attempt"
+    )
     upstream_idle_seconds: int = _setting(120, "YOUT_UPSTREAM_IDLE_SECONDS", _integer(1, 3600), "Longest silence inside a stream")
     call_seconds: int = _setting(
         900, "YOUT_CALL_SECONDS", _integer(5, 86_400), "Longest life of one call; holds expire a minute later"

@@ -34,11 +34,13 @@ def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey,
     return created.row, created.secret
 
 
-def channel(base_url: str, *, name: str | None = None, secret: str = UPSTREAM_SECRET, **columns: Any) -> Channel:
-    """A channel of the `openai` dialect."""
+def channel(
+    base_url: str, *, name: str | None = None, secret: str = UPSTREAM_SECRET, dialect: str = "openai", **columns: Any
+) -> Channel:
+    """A channel."""
     made: Channel = Channel.create(
         name=name or f"channel-{next(_numbers)}",
-        dialect="openai",
+        dialect=dialect,
         base_url=base_url,
         sealed_secret=seal(secret, SECRET_KEY),
         **columns,

@@ -23,7 +23,7 @@ from shared.ledger.posting import post
 from shared.ledger.renewals import renew_subscriptions
 from shared.ledger.reserve import Reservation, Reserved, reserve
 from shared.ledger.rows import batch_transaction, lock_in_order
-from shared.ledger.settle import Settled, Settlement, release, settle
+from shared.ledger.settle import Rare, Settled, Settlement, release, settle
 from shared.ledger.sweep import sweep
 from shared.ledger.visitors import NO_VISITORS, VisitorTerms, renew_pool
 from shared.ledger.visitors import standing as visitor_standing
@@ -32,6 +32,7 @@ __all__ = [
     "NO_VISITORS",
     "Claim",
     "OwnLimits",
+    "Rare",
     "Reservation",
     "Reserved",
     "Settled",

@@ -36,7 +36,7 @@ class Reservation(NamedTuple):
 
     Exactly one of `digest` (of an API key), `session` (of a web session) and `visitor` (today's salted digest) says who pays.
     `account` is the payer's, where the caller knows it: for the order of locks alone (`lock_in_order`), never for the
-    decision.
+    decision. `fallbacks` are further models that may serve the call: the payer must be allowed them too.
     """
 
     call: UUID
@@ -50,6 +50,7 @@ class Reservation(NamedTuple):
     address: str = ""
     claim: Claim | None = None
     account: UUID | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 class Reserved(NamedTuple):
@@ -177,6 +178,8 @@ def _decide(ask: Reservation, books: _Books) -> _Granted:
     """Take the hold in `books`, or raise what the caller should see."""
     payer = books.payer(ask)
     check_access(payer, ask.model, ask.address)
+    for model in ask.fallbacks:
+        check_access(payer, model, ask.address)
     account, pool = payer.account, books.pools[payer.account]
     if ask.claim is not None:
         check_claim(ask.claim, books.claims.get((account, ask.claim.key_digest)), books.now)
@@ -205,7 +208,7 @@ def _decide_visitor(ask: Reservation, books: _Books) -> _Granted:
     pool = books.pools.get(POOL)
     if pool is None:
         raise InvalidSession
-    if ask.model not in books.free_models:
+    if ask.model not in books.free_models or ask.fallbacks:
         raise AccessDenied(f"The model '{ask.model}' needs an account. Sign in, or send an API key.", "model_not_allowed")
     claim = ask.claim.of_visitor(ask.visitor) if ask.claim is not None else None
     if claim is not None:

@@ -4,7 +4,9 @@ The canonical form between dialects and surfaces is OpenAI's chat completion and
 here is a `Channel` row, not code. A new dialect is one new module with the functions of `base.Dialect`.
 """
 
+from shared.providers.anthropic import ANTHROPIC
 from shared.providers.base import Dialect
+from shared.providers.gemini import GEMINI
 from shared.providers.openai import OPENAI
 
-DIALECTS: dict[str, Dialect] = {"openai": OPENAI}
+DIALECTS: dict[str, Dialect] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from shared.catalog import Route
+from shared.routing import Preferences
 from shared.usage import PartialUsage
 
 
@@ -16,7 +17,8 @@ class ChatCall(NamedTuple):
     input_bound     the input tokens cannot be more (counted from bytes)
     input_estimate  the input tokens are about so many
     natives         richer bodies for the dialects that know fields which `body` leaves out; None: there are none
-    kind            of the models that serve it: all but `chat` have no output tokens, never stream, and choose their own `body`
+    fallbacks       other models that may serve instead, in their order
+    preferences     how the caller wants to be routed, if it said
     """
 
     model: str
@@ -28,7 +30,8 @@ class ChatCall(NamedTuple):
     input_bound: int
     input_estimate: int
     natives: Mapping[str, Mapping[str, Any]] | None = None
-    kind: str = "chat"
+    fallbacks: tuple[str, ...] = ()
+    preferences: Preferences | None = None
 
     def told_to(self, dialect: str) -> ChatCall:
         """The call as `dialect` should read it."""
@@ -39,7 +42,7 @@ class Target(NamedTuple):
     """Where a call goes: the route, its opened secret, and what the vendor may know of the caller's side.
 
     `pseudonym` turns a caller's own user id into one that is different for every channel; `clamp` is an output limit that the
-    hold imposes, tokens a choice, or None.
+    hold imposes, tokens a choice, or None; `output_limit` is what the hold pays for in any case, for vendors who demand a limit.
     """
 
     route: Route
@@ -47,6 +50,7 @@ class Target(NamedTuple):
     referer: str
     pseudonym: Callable[[str], str]
     clamp: int | None = None
+    output_limit: int | None = None
 
 
 class VendorRequest(NamedTuple):
@@ -70,13 +74,15 @@ class Answer(NamedTuple):
 class VendorError(NamedTuple):
     """A vendor's refusal, read. `about_request` says that the request itself is wrong: no other channel would help.
 
-    `message` is scrubbed and fit for the caller when `about_request`, else None.
+    `message` is scrubbed and fit for the caller when `about_request`, else None. `retry_after_ms` is what a vendor tells in the
+    body of how long it wants to be left alone.
     """
 
     about_request: bool
     message: str | None
     param: str | None
     code: str | None
+    retry_after_ms: int | None = None
 
 
 class StreamReader(Protocol):
@@ -92,10 +98,12 @@ class StreamReader(Protocol):
     done        the stream's end mark came
     """
 
-    delivered: bool
-    done: bool
     broken: Exception | None
 
+    @property
+    def delivered(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
     @property
     def finished(self) -> bool: ...
 
@@ -115,11 +123,24 @@ class BrokenStream(Exception):
     """The vendor's stream ended too early, or reported an error."""
 
 
+class UnsupportedField(Exception):
+    """The dialect has no place for what a field of the call asks for. Another channel of the model may have one."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class BlockedPrompt(Exception):
+    """The vendor's safety system refused the prompt itself."""
+
+
 class Dialect(Protocol):
     """What a dialect module offers; all of it pure.
 
-    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) stand in for what a vendor leaves out. `read_answer` raises
-    `MalformedStream` for what is no answer.
+    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) stand in for what a vendor leaves out. `request` raises `UnsupportedField`
+    for what the vendor has no place for. `read_answer` raises `MalformedStream` for what is no answer; it and the readers of
+    streams raise `BlockedPrompt`.
     """
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest: ...

@@ -6,6 +6,10 @@ A channel's `settings` may hold these quirks of its vendor:
     headers         object of extra request headers, e.g. {"x-no-log": "1"}
     max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
     stream_usage    false where the vendor refuses `stream_options`
+    path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
+    query           object of query parameters, e.g. {"api-version": "2024-10-21"}
+    key_header      the header that carries the secret, where it is no bearer, e.g. "api-key"
+    identity        the field that takes the caller's pseudonym, instead of the one that the caller used, e.g. "user_id"
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from shared.catalog import Route
 from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
 from shared.providers.openai_stream import OpenAIStream
@@ -58,7 +63,7 @@ class OpenAIDialect:
         _limit_output(body, target.clamp, settings.get("max_tokens"))
         if settings.get("body"):
             body.update(settings["body"])
-        return VendorRequest("POST", f"{route.base_url}/chat/completions", request_headers(target), orjson.dumps(body))
+        return VendorRequest("POST", _url(route), request_headers(target), orjson.dumps(body))
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
         """Read a whole chat completion. Raises `MalformedStream` when it is none."""
@@ -75,8 +80,8 @@ class OpenAIDialect:
         if type(body.get("created")) is not int:
             body["created"] = began
         body.update(object="chat.completion", model=call.model)
-        text, delivered = _delivered(body["choices"])
-        return Answer(body, read_openai_usage(body.get("usage")), text, delivered)
+        text, any_of_it = delivered(body["choices"])
+        return Answer(body, read_openai_usage(body.get("usage")), text, any_of_it)
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
         """A reader for one stream; `call_id` replaces an id that is not `chatcmpl-…`."""
@@ -94,7 +99,7 @@ def read_openai_error(status: int, data: bytes, model: str, target: Target) -> V
     """Read an error answer to a call of `model`. Only 400, 413 and 422 are about the request."""
     if status not in (400, 413, 422):
         return VendorError(False, None, None, None)
-    error = _error_object(data)
+    error = error_object(data)
     message = error.get("message")
     shown = scrub(message, model, target) if isinstance(message, str) else None
     return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
@@ -113,20 +118,36 @@ def scrub(message: str, model: str, target: Target) -> str:
     return _SECRETS.sub("[removed]", text).replace("\0", model)[:LONGEST_MESSAGE]
 
 
-def request_headers(target: Target) -> tuple[tuple[str, str], ...]:
-    """Content type, credential, referer and the channel's own; nothing of the caller."""
+def request_headers(target: Target, own: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Content type, referer, a dialect's `own` headers and the channel's; nothing of the caller.
+
+    Without `own`, the credential is sent as this dialect does: as a bearer, or under the channel's `key_header`.
+    """
     headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "yout", "http-referer": target.referer}
-    if target.secret:
-        headers["authorization"] = f"Bearer {target.secret}"
+    if own is None:
+        key_header = target.route.settings.get("key_header")
+        own = {str(key_header).lower(): target.secret} if key_header else {"authorization": _bearer(target.secret)}
+    headers.update({name: value for name, value in own.items() if value})
     extra: Mapping[str, str] = target.route.settings.get("headers") or {}
     headers.update({name.lower(): value for name, value in extra.items()})
     return tuple(headers.items())
 
 
+def _bearer(secret: str) -> str:
+    return f"Bearer {secret}" if secret else ""
+
+
+def _url(route: Route) -> str:
+    path = str(route.settings.get("path") or "/chat/completions").replace("{model}", quote(route.upstream_model, safe=""))
+    query = route.settings.get("query")
+    return route.base_url + path + (f"?{urlencode(query)}" if isinstance(query, dict) and query else "")
+
+
 def _pseudonymise(body: dict[str, Any], target: Target) -> None:
+    own = target.route.settings.get("identity")
     for name in _IDENTITY_FIELDS:
         if body.get(name) is not None:
-            body[name] = target.pseudonym(str(body[name]))
+            body[own or name] = target.pseudonym(str(body.pop(name)))
     metadata = body.get("metadata")
     if isinstance(metadata, dict) and "user_id" in metadata:
         body["metadata"] = {**metadata, "user_id": target.pseudonym(str(metadata["user_id"]))}
@@ -141,7 +162,7 @@ def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> 
         body[only or used] = min(limits)
 
 
-def _error_object(data: bytes) -> dict[str, Any]:
+def error_object(data: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -167,7 +188,7 @@ def _choices_are_whole(choices: object) -> bool:
     )
 
 
-def _delivered(choices: list[Any]) -> tuple[str, bool]:
+def delivered(choices: list[Any]) -> tuple[str, bool]:
     """The text of all choices, and whether anything at all was delivered (a tool call or audio counts)."""
     pieces: list[str] = []
     other = False

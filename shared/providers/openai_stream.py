@@ -14,7 +14,7 @@ import orjson
 from shared.providers.base import BrokenStream, MalformedStream
 from shared.usage import PartialUsage, read_openai_usage
 
-_LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
+LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
 _OBJECT = "chat.completion.chunk"
 
 
@@ -88,14 +88,14 @@ class OpenAIStream:
             data = self._carry + data
         cut = data.rfind(b"\n\n")
         self._carry = data[cut + 2 :] if cut >= 0 else data
-        if len(self._carry) > _LARGEST_EVENT:
+        if len(self._carry) > LARGEST_EVENT:
             raise MalformedStream("an event without an end")
         if cut < 0:
             return b""
         relay: list[bytes] = []
         try:
             for event in data[:cut].split(b"\n\n"):
-                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else _payload(event)
+                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else payload_of(event)
                 if payload and not self.done:
                     self._read(payload, relay)
         except (MalformedStream, BrokenStream) as error:
@@ -277,7 +277,7 @@ def _written(value: object) -> bytes:
         return repr(value).encode(errors="replace")
 
 
-def _payload(event: bytes) -> bytes:
+def payload_of(event: bytes) -> bytes:
     """The data of an SSE event: its `data` lines as one; other fields and comments are dropped, for SDKs crash on them."""
     lines = []
     for line in event.split(b"\n"):

@@ -251,12 +251,12 @@ def assert_billed_in_part(lane: Lane, status: str = "failed") -> None:
 @pytest.mark.parametrize("breaks", [b"data: {garbage\n\n", wire.frame(wire.failure("Boom."))])
 def test_what_came_in_one_piece_with_the_failure_is_delivered_before_it(lane: Lane, breaks: bytes) -> None:
     gate = Gate()
-    lane.vendor.script(stream(role(), gate, wire.frame(chunk("Hello there, you ")) + breaks, HANG))
+    lane.vendor.script(stream(role(), chunk("Hello"), gate, wire.frame(chunk(" there, you ")) + breaks, HANG))
     running = lane.open()
-    running.read_until(b"assistant")
+    running.read_until(b"Hello")
     gate.open()
     running.read_until(b"\r\n0\r\n\r\n")
-    assert b"Hello there, you " in running.received
+    assert b" there, you " in running.received
     assert running.received.count(b'data: {"error"') == 1
     assert b"[DONE]" not in running.received
     assert_billed_in_part(lane)
@@ -275,14 +275,17 @@ def test_a_stream_that_breaks_after_its_finish_reason_is_whole(lane: Lane, break
     assert [(row.status, row.estimated) for row in lane.usage()] == [("completed", True)]
 
 
-def test_a_stream_that_fails_after_the_role_alone_costs_nothing(lane: Lane) -> None:
-    gate = Gate()
-    lane.vendor.script(stream(role(), gate, RESET))
-    running = lane.open()
-    running.read_until(b"assistant")
-    gate.open()
-    running.read_until(b"\r\n0\r\n\r\n")
-    assert b'data: {"error"' in running.received
+def test_a_stream_that_fails_after_the_role_alone_is_tried_again(lane: Lane) -> None:
+    lane.vendor.script(stream(role(), RESET))
+    answer = lane.chat(stream=True)
+    assert_clean(answer.body)
+    assert len(lane.vendor.calls) == 2
+    assert [(row.attempts, row.failed_attempts, row.credits) for row in lane.usage()] == [(2, "connection", POLITE_COST)]
+
+
+def test_a_stream_that_only_ever_names_the_role_costs_nothing(lane: Lane) -> None:
+    lane.vendor.default = stream(role(), RESET)
+    assert lane.chat(stream=True).status == 502
     assert_nothing_taken(lane)
 
 

@@ -1,0 +1,123 @@
+"""Reading what Gemini answers: `GenerateContentResponse`, whole, or as the events of a stream, which have the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from shared.providers.base import BlockedPrompt, BrokenStream
+from shared.providers.translated_stream import delta, finish, usage_chunk
+
+# Reasons to stop that are the vendor's own failure: what came is no answer that a caller could use.
+BROKEN = frozenset(
+    {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"}
+)
+FINISH_REASONS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
+            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        ),
+        "content_filter",
+    ),
+}
+UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
+Chunks = Iterator[dict[str, Any] | None]
+
+
+class GeminiTranslator:
+    """One answer. `call_id` gives ids to calls that the vendor left without one; `one_call` keeps the first call of a choice."""
+
+    def __init__(self, call_id: str, one_call: bool) -> None:
+        self._call_id = call_id.removeprefix("chatcmpl-")
+        self._one_call = one_call
+        self._calls: dict[int, int] = {}  # how many of each choice
+
+    def read(self, event: dict[str, Any]) -> Chunks:
+        if event.get("error"):
+            raise BrokenStream("the vendor reported an error")
+        usage = event.get("usageMetadata")
+        if usage:
+            yield usage_chunk(canonical_usage(usage))
+        candidates = event.get("candidates") or []
+        if not candidates and (event.get("promptFeedback") or {}).get("blockReason"):
+            raise BlockedPrompt
+        for candidate in candidates:
+            yield from self._read_candidate(candidate)
+
+    def _read_candidate(self, candidate: dict[str, Any]) -> Chunks:
+        index = candidate.get("index") or 0
+        for part in (candidate.get("content") or {}).get("parts") or ():
+            yield from self._read_part(index, part)
+        logprobs = canonical_logprobs(candidate.get("logprobsResult"))
+        if logprobs is not None:
+            yield {"choices": [{"index": index, "delta": {}, "finish_reason": None, "logprobs": logprobs}]}
+        reason = candidate.get("finishReason")
+        if not reason or reason == UNSPECIFIED:
+            return
+        if reason in BROKEN:
+            raise BrokenStream("the vendor gave up on its answer")
+        yield finish(index, "tool_calls" if reason == "STOP" and self._calls.get(index) else FINISH_REASONS.get(reason, "stop"))
+
+    def _read_part(self, index: int, part: dict[str, Any]) -> Chunks:
+        call = part.get("functionCall")
+        if call:
+            number = self._calls.get(index, 0)
+            if number and self._one_call:
+                return
+            self._calls[index] = number + 1
+            yield delta(index, tool_calls=[self._call(index, number, call, part.get("thoughtSignature"))])
+        elif part.get("text"):
+            yield delta(index, **{"reasoning_content" if part.get("thought") else "content": part["text"]})
+
+    def _call(self, index: int, number: int, call: dict[str, Any], signature: str | None) -> dict[str, Any]:
+        made = {
+            "index": number,
+            "id": call.get("id") or f"call_{self._call_id}_{index}_{number}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": orjson.dumps(call.get("args") or {}).decode()},
+        }
+        # Google's own OpenAI-shaped endpoint carries the signature in this place; its models want it back with the call.
+        return {**made, "extra_content": {"google": {"thought_signature": signature}}} if signature else made
+
+
+def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:
+    """Usage as OpenAI writes it. Gemini counts thoughts apart from the candidates, and cached tokens inside the prompt."""
+    usage: dict[str, Any] = {}
+    prompt, candidates = told.get("promptTokenCount"), told.get("candidatesTokenCount")
+    thoughts = _count(told.get("thoughtsTokenCount"))
+    if type(prompt) is int:
+        usage["prompt_tokens"] = prompt + _count(told.get("toolUsePromptTokenCount"))
+        usage["prompt_tokens_details"] = {"cached_tokens": _count(told.get("cachedContentTokenCount"))}
+    if type(candidates) is int or thoughts:
+        usage["completion_tokens"] = _count(candidates) + thoughts
+        usage["completion_tokens_details"] = {"reasoning_tokens": thoughts}
+    if "prompt_tokens" in usage and "completion_tokens" in usage:
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    return usage
+
+
+def canonical_logprobs(result: dict[str, Any] | None) -> dict[str, Any] | None:
+    """`logprobs` of a choice; None where the vendor told none."""
+    chosen = (result or {}).get("chosenCandidates")
+    if not chosen:
+        return None
+    tops = (result or {}).get("topCandidates") or []
+    content = []
+    for number, one in enumerate(chosen):
+        others = tops[number].get("candidates") or [] if number < len(tops) else []
+        content.append({**_logprob(one), "top_logprobs": [_logprob(other) for other in others]})
+    return {"content": content, "refusal": None}
+
+
+def _logprob(one: dict[str, Any]) -> dict[str, Any]:
+    token = one.get("token") or ""
+    return {"token": token, "logprob": one.get("logProbability") or 0.0, "bytes": list(token.encode())}
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and value >= 0 else 0

@@ -1,0 +1,186 @@
+"""A chat call as Gemini's generateContent wants it. Field names in the REST API's own camel case."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from shared.providers import parts
+from shared.providers.base import ChatCall, Target
+from shared.providers.fields import check_fields, refuse
+from shared.providers.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
+from shared.providers.gemini_schema import converted
+from shared.providers.parts import SYSTEM_ROLES, Message
+
+BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
+LEVELS = {
+    "none": "MINIMAL",
+    "minimal": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "xhigh": "HIGH",
+    "max": "HIGH",
+}
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "n": "candidateCount",
+    "seed": "seed",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+}
+Json = dict[str, Any]
+
+
+def body_of(call: ChatCall, target: Target) -> Json:
+    """The request's body. Raises `UnsupportedField`."""
+    asked = call.body
+    check_fields(asked, FIELDS)
+    parts.check_options(asked)
+    system, contents = _contents(asked)
+    body: Json = {"contents": contents}
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    _tools(body, asked)
+    config = _generation(asked, target)
+    if config:
+        body["generationConfig"] = config
+    if target.route.settings.get("body"):
+        body.update(target.route.settings["body"])
+    return body
+
+
+def _contents(asked: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
+    """The system's parts, and the turns: messages of one side in a row are one turn."""
+    system: list[Json] = []
+    turns: list[Json] = []
+    names: dict[str, str] = {}  # function of each call id
+    for message in parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
+        if message.role in SYSTEM_ROLES:
+            system.append({"text": parts.plain_text(message)})
+            continue
+        role = "model" if message.role == "assistant" else "user"
+        found = _parts(message, names)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["parts"] += found
+        elif found:
+            turns.append({"role": role, "parts": found})
+    return system, turns
+
+
+def _parts(message: Message, names: dict[str, str]) -> list[Json]:
+    if message.role == "tool":
+        return [_function_response(message, names)]
+    found = [made for where, part in message.parts if (made := _part(where, part)) is not None]
+    if message.role == "assistant":
+        if isinstance(message.fields.get("refusal"), str) and message.fields["refusal"]:
+            found.append({"text": message.fields["refusal"]})
+        for index, call in enumerate(message.fields.get("tool_calls") or ()):
+            id, name, arguments = parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
+            names[id] = name
+            google = (call.get("extra_content") or {}).get("google") or {}
+            signature = google.get("thought_signature")
+            made = {"functionCall": {"name": name, "args": arguments}}
+            found.append({**made, "thoughtSignature": signature} if isinstance(signature, str) else made)
+    return found
+
+
+def _function_response(message: Message, names: Mapping[str, str]) -> Json:
+    name = names.get(str(message.fields.get("tool_call_id") or "")) or message.fields.get("name")
+    if not isinstance(name, str):
+        refuse(f"{message.where}.tool_call_id", "it names no call of a message before it")
+    text = parts.plain_text(message)
+    try:
+        response = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        response = None
+    return {"functionResponse": {"name": name, "response": response if isinstance(response, dict) else {"result": text}}}
+
+
+def _part(where: str, part: Mapping[str, Any]) -> Json | None:
+    match part["type"]:
+        case "image_url" | "video_url" as kind:
+            return _media(f"{where}.{kind}.url", parts.url_of(where, part, kind))
+        case "file":
+            url, _ = parts.file_of(where, part)
+            return _media(f"{where}.file.file_data", url)
+        case "input_audio":
+            sound = part.get("input_audio")
+            if not isinstance(sound, dict) or not isinstance(sound.get("data"), str) or not isinstance(sound.get("format"), str):
+                refuse(f"{where}.input_audio", "an object with base64 'data' and a 'format'")
+            return {"inlineData": {"mimeType": f"audio/{sound['format']}", "data": sound["data"]}}
+        case "thinking":
+            return None
+        case _:
+            text = parts.text_of_part(part)
+            if text is None:
+                refuse(where, "it must hold text")
+            return {"text": text}
+
+
+def _media(where: str, url: str) -> Json:
+    found = parts.inline(url)
+    if found is not None:
+        return {"inlineData": {"mimeType": found.media_type, "data": found.data}}
+    kind, _ = mimetypes.guess_type(urlsplit(parts.require_https(where, url)).path)
+    return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
+
+
+def _tools(body: Json, asked: Mapping[str, Any]) -> None:
+    functions = parts.functions_of(asked)
+    name = parts.chosen_function(asked)
+    if not functions:
+        return
+    body["tools"] = [{"functionDeclarations": [_declaration(function) for _, _, function in functions]}]
+    choice = "named" if name else asked.get("tool_choice") or "auto"
+    mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
+    if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
+        mode = "VALIDATED"  # arguments that fit the schema, or plain text
+    body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
+
+
+def _declaration(function: Mapping[str, Any]) -> Json:
+    made: Json = {"name": function["name"]}
+    if function.get("description"):
+        made["description"] = function["description"]
+    parameters = function.get("parameters")
+    if isinstance(parameters, dict) and parameters.get("properties"):
+        made["parametersJsonSchema"] = converted(parameters)
+    return made
+
+
+def _generation(asked: Mapping[str, Any], target: Target) -> Json:
+    config: Json = {theirs: asked[ours] for ours, theirs in _SAMPLING.items() if asked.get(ours) is not None}
+    limit = parts.output_limit(asked, target.clamp)
+    if limit is not None:
+        config["maxOutputTokens"] = limit
+    if stops := parts.stops(asked):
+        config["stopSequences"] = stops
+    if asked.get("logprobs"):
+        config["responseLogprobs"] = True
+        if asked.get("top_logprobs"):
+            config["logprobs"] = asked["top_logprobs"]
+    kind, schema = parts.json_format(asked)
+    if kind != "text":
+        config["responseMimeType"] = "application/json"
+        if schema is not None:
+            config["responseJsonSchema"] = converted(schema)
+    effort = asked.get("reasoning_effort")
+    if effort is not None:
+        config["thinkingConfig"] = _thinking(effort, target)
+    return config
+
+
+def _thinking(effort: str, target: Target) -> Json:
+    if effort not in LEVELS:
+        refuse("reasoning_effort", f"one of {', '.join(LEVELS)}")
+    told = {"includeThoughts": effort != "none"}
+    if parts.thinking_style(target.route.settings, target.route.upstream_model, "level") == "budget":
+        return {**told, "thinkingBudget": BUDGETS[effort]}
+    return {**told, "thinkingLevel": LEVELS[effort]}

@@ -1,0 +1,167 @@
+"""Through a running edge, with vendors of three dialects: what the caller gets, what the vendor got, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from shared.models import UsageLedger
+from tests import anthropic_wire as claude
+from tests import build
+from tests import gemini_wire as gemini
+from tests.answers import HANG, Gate, reply, status, stream
+from tests.edge.calling import Stream, chat
+from tests.servers.edge import WebProcess
+from tests.servers.process import eventually
+from tests.upstream import Upstream
+
+PRICES = {"input": 1_000, "output": 2_000, "cached_input": 100, "cache_write": 1_250, "minimum": 10}
+
+
+class Shop(NamedTuple):
+    """One edge, one vendor that is asked in two dialects, and a key."""
+
+    edge: WebProcess
+    upstream: Upstream
+    secret: str
+
+    def chat(self, model: str, **fields: Any) -> Any:
+        return chat(self.edge, self.secret, model=model, **fields)
+
+    def stream(self, model: str, **fields: Any) -> tuple[int, dict[str, str], list[dict[str, Any]]]:
+        with Stream(self.edge, self.secret, model=model, stream_options={"include_usage": True}, **fields) as running:
+            response = running.open()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, headers, running.rest()
+
+    def usage(self) -> UsageLedger:
+        """The newest call's row."""
+        return UsageLedger.select().order_by(UsageLedger.created_at.desc(), UsageLedger.id.desc()).get()
+
+
+@pytest.fixture
+def shop(bound_database: Any, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any) -> Shop:
+    owner = build.account(credits=1_000_000)
+    _, secret = build.api_key(owner)
+    settings = {"provider": "acme"}
+    build.model("claude", build.channel(upstream.url, name="c", dialect="anthropic", settings=settings), **PRICES)
+    build.model("gemini", build.channel(upstream.url, name="g", dialect="gemini"), **PRICES)
+    return Shop(start_edge(database_url=any_database_url, redis_url=redis_url), upstream, secret)
+
+
+one_kind = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    return "".join(choice["delta"].get("content") or "" for event in events for choice in event.get("choices", ()))
+
+
+def test_money_is_exact_in_both_dialects_whole_and_streamed(shop: Shop) -> None:
+    told = claude.usage(input=10, output=5, read=100, written=20)
+    whole = claude.message(claude.text("Hello 🙂"), told=told)
+    expected = (10 * 1_000 + 100 * 100 + 20 * 1_250 + 5 * 2_000) // 1_000
+    shop.upstream.default = claude.say(whole)
+    answer = shop.chat("claude")
+    assert answer.status == 200
+    assert answer.body["choices"][0]["message"]["content"] == "Hello 🙂"
+    assert answer.body["usage"]["prompt_tokens"] == 130
+    assert answer.body["yout"]["credits_charged"] == expected
+    assert (answer.headers["x-yout-channel"], answer.headers["x-yout-attempts"]) == ("acme", "1")
+    code, headers, events = shop.stream("claude")
+    assert (code, headers["x-yout-channel"], headers["x-yout-attempts"]) == (200, "acme", "1")
+    assert text_of(events) == "Hello 🙂"
+    assert events[-1] == {"done": True}
+    assert events[-2]["yout"]["credits_charged"] == expected
+    assert events[-2]["usage"]["prompt_tokens_details"] == {"cached_tokens": 100, "cache_write_tokens": 20}
+    row = shop.usage()
+    counts = (row.input_tokens, row.cached_tokens, row.cache_write_tokens, row.output_tokens, row.credits, row.estimated)
+    assert counts == (130, 100, 20, 5, expected, False)
+
+    whole = gemini.answer(gemini.thought("hm"), gemini.text("Hi"), told=gemini.usage(input=50, output=4, cached=30, thoughts=6))
+    expected = (20 * 1_000 + 30 * 100 + 10 * 2_000) // 1_000
+    shop.upstream.default = gemini.say(whole)
+    answer = shop.chat("gemini")
+    assert answer.body["yout"]["credits_charged"] == expected
+    assert answer.body["choices"][0]["message"] == {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
+    _, _, events = shop.stream("gemini")
+    assert (text_of(events), events[-2]["yout"]["credits_charged"]) == ("Hi", expected)
+    row = shop.usage()
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens) == (50, 30, 10, 6)
+    paths = [call.path for call in shop.upstream.calls]
+    assert paths[:2] == ["/v1/messages"] * 2
+    assert paths[2:] == [
+        "/v1/models/vendor-model:generateContent",
+        "/v1/models/vendor-model:streamGenerateContent?alt=sse",
+    ]
+
+
+@one_kind
+def test_a_tool_round_trip_in_both_dialects(shop: Shop) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {}}}}}
+    scripts = {
+        "claude": claude.say(claude.message(claude.tool_use("toolu_1", "weather", city="Bonn"), stop="tool_use")),
+        "gemini": gemini.say(gemini.answer(gemini.call("weather", signature="c2ln", city="Bonn"))),
+    }
+    for model, script in scripts.items():
+        shop.upstream.default = script
+        asked = [{"role": "user", "content": "Weather?"}]
+        message = shop.chat(model, messages=asked, tools=[tool]).body["choices"][0]["message"]
+        (call,) = message["tool_calls"]
+        assert json.loads(call["function"]["arguments"]) == {"city": "Bonn"}
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "rain"}
+        assert shop.chat(model, messages=[*asked, message, result], tools=[tool]).status == 200
+    first, second = shop.upstream.calls[1].json, shop.upstream.calls[3].json
+    assert first["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
+    assert second["contents"][1]["parts"][0]["thoughtSignature"] == "c2ln"
+    assert second["contents"][2]["parts"][0]["functionResponse"]["name"] == "weather"
+
+
+@one_kind
+def test_errors_and_refusals_keep_their_faces_and_cost_nothing(shop: Shop) -> None:
+    shop.upstream.script(status(400, claude.failure("invalid_request_error", "max_tokens: 9 > 8")))
+    answer = shop.chat("claude")
+    assert (answer.status, answer.code, answer.body["error"]["param"]) == (400, "invalid_request", "max_tokens")
+    refused = shop.chat("claude", seed=1)
+    assert (refused.status, refused.code, refused.body["error"]["param"]) == (400, "unsupported_parameter", "seed")
+    assert "x-yout-channel" not in refused.headers, "no vendor was asked"
+    shop.upstream.default = status(529, claude.failure("overloaded_error", "Overloaded"))
+    answer = shop.chat("claude")
+    assert (answer.status, answer.headers["x-yout-attempts"]) == (502, "3")
+    assert shop.usage().failed_attempts == "status_529,status_529,status_529"
+    shop.upstream.default = reply(gemini.blocked())
+    answer = shop.chat("gemini")
+    assert (answer.status, answer.code) == (400, "content_filter")
+    assert {row.credits for row in UsageLedger.select()} == {0}
+
+
+@one_kind
+def test_a_client_that_leaves_cancels_the_vendor_and_pays_for_what_came(shop: Shop) -> None:
+    gate = Gate()
+    first = list(map(claude.event, claude.events(claude.message(claude.text("Hello there, you")))))[:5]
+    shop.upstream.script(stream(*first, gate, HANG))
+    with Stream(shop.edge, shop.secret, model="claude") as running:
+        running.open()
+        running.read_text("Hello th")
+    assert shop.upstream.calls[0].wait_outcome() == "disconnected"
+    eventually(lambda: UsageLedger.select().exists(), "the call is settled")
+    row = shop.usage()
+    assert (row.status, row.cut, row.estimated) == ("cancelled", "cancelled_upstream", False)
+    assert row.credits > 0
+
+
+@one_kind
+def test_an_overloaded_vendor_in_the_middle_is_one_error(shop: Shop) -> None:
+    first = list(map(claude.event, claude.events(claude.message(claude.text("Hello there, you")))))[:5]
+    gate = Gate()
+    shop.upstream.script(stream(*first, gate, claude.event(claude.failure("overloaded_error"))))
+    with Stream(shop.edge, shop.secret, model="claude") as running:
+        running.open()
+        running.read_text("Hello th")
+        gate.open()
+        rest = running.rest()
+    assert [event["error"]["code"] for event in rest if "error" in event] == ["upstream_error"]
+    assert {"done": True} not in rest
+    row = shop.usage()
+    assert (row.status, row.cut) == ("failed", "broken_upstream")
