@@ -37,6 +37,7 @@ class KeyRow(NamedTuple):
     allowed_ips: list[str] | None
     plan_models: list[str] | None
     own: OwnLimits
+    monthly_credit_limit: int | None = None
 
 
 class Keys:
@@ -129,7 +130,7 @@ def _read_key(digest: str) -> KeyRow:
     query = (
         ApiKey.select(
             *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
-            *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models),
+            *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit),
             *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
         )
         .join(Account)
@@ -144,8 +145,8 @@ def _read_key(digest: str) -> KeyRow:
         raise DatabaseUnavailable from error
     if row is None:
         raise InvalidKey
-    revoked_at, status, key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, *own = row
+    revoked_at, status, key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, monthly, *own = row
     refusal = objection(revoked_at, expires_at, status, now_ms())
     if refusal is not None:
         raise refusal
-    return KeyRow(key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, OwnLimits(*own))
+    return KeyRow(key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, OwnLimits(*own), monthly)

@@ -27,6 +27,7 @@ class KeyRequest(NamedTuple):
     concurrency: int | None
     allowed_models: list[str] | None
     allowed_ips: list[str] | None
+    monthly_credit_limit: int | None = None
 
 
 NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # of who is signed in
@@ -38,7 +39,7 @@ def bounds_of(maker: KeyRow | None) -> KeyRequest:
         return NO_BOUNDS
     own = maker.own
     limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
-    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips)
+    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips, maker.monthly_credit_limit)
 
 
 def read_key_request(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
@@ -60,6 +61,7 @@ def check_key_request(body: Mapping[str, Any], most: KeyRequest, models: Collect
         _limit("concurrency", body.get("concurrency"), most.concurrency),
         _models(body.get("allowed_models"), most.allowed_models, models),
         _addresses(body.get("allowed_ips"), most.allowed_ips),
+        _limit("monthly_credit_limit", body.get("monthly_credit_limit"), most.monthly_credit_limit),
     )
 
 

@@ -100,6 +100,7 @@ def _document(row: ApiKey, last_call: int | None = None) -> dict[str, Any]:
             "rpm": row.rpm,
             "tpm": row.tpm,
             "concurrency": row.concurrency,
+            "monthly_credit_limit": row.monthly_credit_limit,
             "allowed_models": row.allowed_models,
             "allowed_ips": row.allowed_ips,
         },

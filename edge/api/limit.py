@@ -8,8 +8,10 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.current import account_caller, private, read
+from edge.current import AccountCaller, VisitorCaller, caller, private, read, services
 from edge.moments import iso_moment
+from shared.clock import now_ms
+from shared.ledger.visitors import standing
 from shared.models import Account, Plan, Subscription
 
 limit = Blueprint("limit", __name__)
@@ -17,15 +19,30 @@ limit = Blueprint("limit", __name__)
 
 @limit.get("/api/chat/limit/")
 async def show_limit() -> Response:
-    """The account's pool and plan as they are now, and the rate limits in force for who asks."""
-    caller = await account_caller()
-    balance, held, plan = await read(partial(_account, caller.account))
-    limits = caller.limits.key_limits
+    """The account's pool and plan as they are now, and the rate limits in force for who asks; a visitor's allowance of today."""
+    found = await caller()
+    return private(await _visitor(found) if isinstance(found, VisitorCaller) else await _account(found))
+
+
+async def _account(found: AccountCaller) -> dict[str, Any]:
+    balance, held, plan = await read(partial(_read, found.account))
+    limits = found.limits.key_limits
     rates = {"requests_per_minute": limits.rpm, "tokens_per_minute": limits.tpm, "concurrency": limits.concurrency}
-    return private({"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates})
+    return {"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates}
 
 
-def _account(id: UUID) -> tuple[int, int, dict[str, Any] | None]:
+async def _visitor(found: VisitorCaller) -> dict[str, Any]:
+    today = await read(partial(standing, found.visitor, services().visitors, now_ms()))
+    return {
+        "kind": "anonymous",
+        "daily_allowance": today.daily_allowance,
+        "used": today.used,
+        "remaining": today.remaining,
+        "resets_at": iso_moment(today.resets_at),
+    }
+
+
+def _read(id: UUID) -> tuple[int, int, dict[str, Any] | None]:
     """Balance, held, and the plan if there is one."""
     account = Account.get_by_id(id)
     subscription = (

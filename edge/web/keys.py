@@ -81,7 +81,7 @@ def _read(account: UUID) -> list[tuple[ApiKey, int | None]]:
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:
     """The form's text as the API would be sent it; what is left empty is left out."""
     body: dict[str, Any] = {"name": form.get("name", "")}
-    for name in ("rpm", "tpm", "concurrency"):
+    for name in ("rpm", "tpm", "concurrency", "monthly_credit_limit"):
         text = "".join(form.get(name, "").split())
         if text:
             body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text

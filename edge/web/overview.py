@@ -6,12 +6,16 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
-from edge.current import read
+from edge.current import read, write
 from edge.web.pages import edge_url, page
-from edge.web.visit import signed_in
+from edge.web.proof import Throttled, count_redemption
+from edge.web.visit import address, go, signed_in
+from shared.errors import InvalidRequest
 from shared.models import Account, ApiKey, LedgerEntry, Plan, Subscription
+from shared.operations.codes import redeem
+from shared.operations.web_accounts import actor_of
 
 overview = Blueprint("overview", __name__)
 LATEST = 12
@@ -28,8 +32,26 @@ class Overview(NamedTuple):
 
 @overview.get("/account")
 async def show_overview() -> Response:
+    return await _page()
+
+
+@overview.post("/account/redeem")
+async def redeem_code() -> Response:
+    session = signed_in()
+    code = (await request.form).get("code", "")
+    try:
+        count_redemption(session.account)
+        await write(partial(redeem, session.account, code, actor=actor_of(session.account), address=address()))
+    except Throttled as problem:
+        return await _page(429, code, str(problem))
+    except InvalidRequest as problem:
+        return await _page(422, code, str(problem))
+    return go("/account", "redeemed")
+
+
+async def _page(status: int = 200, code: str = "", wrong: str = "") -> Response:
     found = await read(partial(_read, signed_in().account))
-    return await page("account/overview.html", **found._asdict(), edge=edge_url())
+    return await page("account/overview.html", status, **found._asdict(), edge=edge_url(), code=code, wrong=wrong)
 
 
 def _read(id: UUID) -> Overview:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 FAILURES_A_PERSON = 10  # in a quarter of an hour
 FAILURES_AN_ADDRESS = 30
 SIGN_UPS_AN_ADDRESS = 10
+REDEMPTIONS_AN_ACCOUNT = 10
 
 
 class Throttled(YoutError):
@@ -59,6 +60,13 @@ async def prove(email: str, password: str) -> Proven | None:
 def count_sign_up() -> None:
     """Let so many people of one address sign up. Raises `Throttled`."""
     wait_ms = services().throttle.begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS}, now_ms())
+    if wait_ms:
+        raise Throttled(wait_ms)
+
+
+def count_redemption(account: UUID) -> None:
+    """Let an account try so many codes. Raises `Throttled`."""
+    wait_ms = services().throttle.begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT}, now_ms())
     if wait_ms:
         raise Throttled(wait_ms)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
+from edge.web.chat import chat
+from edge.web.data import data
 from edge.web.front import front
 from edge.web.keys import keys
 from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
+from edge.web.stored import stored
 from edge.web.usage import usage
 from edge.web.visit import SignInNeeded, begin_visit, end_visit, to_sign_in
 
@@ -17,7 +20,7 @@ web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)
 web.after_request(end_visit)
 web.after_request(add_headers)
-for blueprint in (front, sign_in, overview, keys, usage, sessions):
+for blueprint in (front, chat, sign_in, overview, keys, usage, stored, sessions, data):
     web.register_blueprint(blueprint)
 
 

@@ -8,5 +8,8 @@ DONE = {
     "session-ended": "Session ended. That browser is refused from now on.",
     "password-changed": "Password changed. Every other browser is signed out.",
     "key-revoked": "Key revoked. Calls with it fail from now on.",
+    "conversation-deleted": "Conversation deleted.",
+    "share-revoked": "Share revoked. Its address is unknown from now on.",
+    "redeemed": "Code redeemed. Its credits are in your balance.",
     "welcome": "Your account is open.",
 }

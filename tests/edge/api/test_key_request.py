@@ -33,6 +33,7 @@ BOUND = maker(
     allowed_models=["m-1", "m-2"],
     allowed_ips=["10.0.0.0/8", "2001:db8::/32"],
     own=OwnLimits(5, 500, 2),
+    monthly_credit_limit=700,
 )
 
 
@@ -53,12 +54,13 @@ def test_everything() -> None:
         "concurrency": 3,
         "allowed_models": ["m-3"],
         "allowed_ips": ["10.1.2.3", "::1"],
+        "monthly_credit_limit": 4,
     }
-    assert read(body) == KeyRequest("x", NOW + 30_500, 1, 2, 3, ["m-3"], ["10.1.2.3", "::1"])
+    assert read(body) == KeyRequest("x", NOW + 30_500, 1, 2, 3, ["m-3"], ["10.1.2.3", "::1"], 4)
 
 
 def test_what_is_left_out_is_as_the_maker_has_it() -> None:
-    inherited = KeyRequest("x", NOW + 60_000, 5, 500, 2, ["m-1", "m-2"], ["10.0.0.0/8", "2001:db8::/32"])
+    inherited = KeyRequest("x", NOW + 60_000, 5, 500, 2, ["m-1", "m-2"], ["10.0.0.0/8", "2001:db8::/32"], 700)
     assert read({"name": "x"}, BOUND) == inherited
     assert read({"name": "x", **dict.fromkeys(KeyRequest._fields[1:])}, BOUND) == inherited
 
@@ -72,8 +74,9 @@ def test_as_much_as_the_maker_has_is_allowed() -> None:
         "concurrency": 2,
         "allowed_models": ["m-2"],
         "allowed_ips": ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"],
+        "monthly_credit_limit": 700,
     }
-    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"])
+    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"], 700)
 
 
 WIDER: list[dict[str, Any]] = [
@@ -81,6 +84,7 @@ WIDER: list[dict[str, Any]] = [
     {"rpm": 6},
     {"tpm": 501},
     {"concurrency": 3},
+    {"monthly_credit_limit": 701},
     {"allowed_models": ["m-3"]},
     {"allowed_models": ["m-1", "m-3"]},
     {"allowed_ips": ["0.0.0.0/0"]},
@@ -123,7 +127,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     *(({"name": value}, "name") for value in (None, "", "  ", 1, "x" * 101, "a\nb", "a\0b")),
     *(
         ({"name": "x", limit: value}, limit)
-        for limit in ("rpm", "tpm", "concurrency")
+        for limit in ("rpm", "tpm", "concurrency", "monthly_credit_limit")
         for value in (0, -1, 1.5, "9", True, 10**13)
     ),
     *(
@@ -147,7 +151,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         ({"name": "x", "allowed_ips": value}, "allowed_ips")
         for value in ([], "10.0.0.1", [1], ["10.0.0.1/33"], ["home"], ["fe80::1%eth0"], ["10.0.0.1\0"], ["10.0.0.1"] * 1_001)
     ),
-    *(({"name": "x", field: None}, field) for field in ("monthly_credit_limit", "id", "secret", "account", "stop")),
+    *(({"name": "x", field: None}, field) for field in ("id", "secret", "account", "stop")),
 ]
 
 

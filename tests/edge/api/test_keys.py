@@ -48,12 +48,13 @@ def test_a_key_is_made_and_works_at_once(customer: Customer, path: str) -> None:
     key = answer.json
     assert key["prefix"] == key["secret"][:9] + "…"
     assert (key["name"], key["last_used"], key["expires_at"]) == ("production", None, None)
-    assert key["limits"] == dict.fromkeys(("rpm", "tpm", "concurrency", "allowed_models", "allowed_ips"))
+    assert key["limits"] == dict.fromkeys(("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips"))
     assert customer.with_key(key["secret"]).stream().status == 200
 
 
 def test_what_was_asked_is_what_is_listed(customer: Customer) -> None:
-    limits = {"rpm": 5, "tpm": 500, "concurrency": 2, "allowed_models": ["m-1"], "allowed_ips": ["127.0.0.1"]}
+    limits = {"rpm": 5, "tpm": 500, "concurrency": 2, "monthly_credit_limit": 9_000}
+    limits |= {"allowed_models": ["m-1"], "allowed_ips": ["127.0.0.1"]}
     expires_at = iso_moment(now_ms() + 3_600_000)
     document = made(customer, expires_at=expires_at, **limits)
     secret = document.pop("secret")
@@ -145,8 +146,8 @@ def test_a_bound_key_gives_its_bounds_away(shop: Shop) -> None:
 
 
 def test_an_unknown_field_is_named(customer: Customer) -> None:
-    answer = customer.post(PATH, {"name": "x", "monthly_credit_limit": 5})
-    assert (answer.status, answer.error["param"]) == (400, "monthly_credit_limit")
+    answer = customer.post(PATH, {"name": "x", "budget": 5})
+    assert (answer.status, answer.error["param"]) == (400, "budget")
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", b"[1]", b"\xff"])

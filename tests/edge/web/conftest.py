@@ -54,7 +54,8 @@ class Browser:
             sent = {"user-agent": self.agent, "accept": "text/html", "x-forwarded-for": self.address}
             if self.cookies:
                 sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            connection.request(method, path, data, {**sent, **(headers or {})})
+            sent = {name: value for name, value in {**sent, **(headers or {})}.items() if value}
+            connection.request(method, path, data, sent)
             response = connection.getresponse()
             self.set_cookies = response.msg.get_all("set-cookie") or []
             for header in self.set_cookies:
@@ -98,7 +99,8 @@ class Browser:
         """Call the native API as a script of the page does."""
         sent = {"accept": "application/json", "content-type": "application/json"}
         if method != "GET":
-            sent |= {"origin": f"http://127.0.0.1:{self.port}", "x-csrf-token": self.token("/account/keys")}
+            page = "/account/keys" if COOKIE in self.cookies else "/sign-in"
+            sent |= {"origin": f"http://127.0.0.1:{self.port}", "x-csrf-token": self.token(page)}
         data = orjson.dumps(body) if body is not None else None
         return self.request(method, path, data, {**sent, **(headers or {})})
 
@@ -124,10 +126,10 @@ class Site:
         """A signed-out browser."""
         return Browser(self.edge(**settings).port, agent)
 
-    def member(self) -> Browser:
+    def member(self, **settings: Any) -> Browser:
         """A browser that is signed in to an account of its own, as `begin_session` leaves it: hashing a password takes long."""
         account = sign_up(f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
-        browser = self.browser()
+        browser = self.browser(**settings)
         browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
         browser.account = account
         return browser

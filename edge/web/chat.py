@@ -1,0 +1,44 @@
+"""The chat: a page around the native stream, for who is signed in and, on free models, for visitors."""
+
+from __future__ import annotations
+
+from functools import partial
+from uuid import UUID
+
+from quart import Blueprint, Response
+
+from edge.current import read, services
+from edge.web.pages import page
+from edge.web.visit import visit
+from shared.catalog import CatalogModel
+from shared.clock import now_ms
+from shared.models import Plan, Subscription
+
+chat = Blueprint("chat", __name__)
+
+
+@chat.get("/chat")
+async def show_chat() -> Response:
+    session = visit().session
+    if session is None or session.status != "active":
+        return await page("chat.html", models=_models(None, free_only=True), stores=False, signed_in=False)
+    stores = await read(partial(_stores, session.account))
+    return await page("chat.html", models=_models(session.plan_models, free_only=False), stores=stores, signed_in=True)
+
+
+def _models(plan_models: list[str] | None, *, free_only: bool) -> list[CatalogModel]:
+    """The models that one may chat with, the free ones first."""
+    now = now_ms()
+    found = [
+        model
+        for model in services().catalog.models.values()
+        if model.kind == "chat" and model.price_at(now) is not None and (model.is_free or not free_only)
+    ]
+    allowed = [model for model in found if plan_models is None or model.id in plan_models]
+    return sorted(allowed, key=lambda model: (not model.is_free, model.id))
+
+
+def _stores(account: UUID) -> bool:
+    """Whether the account's plan keeps conversations."""
+    active = (Subscription.account == account) & (Subscription.status == "active")
+    return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())
