@@ -1,40 +1,53 @@
-"""The figures of the first page: the last 24 hours from one scan of the usage by time, and a few bounded counts."""
+"""The figures of the first page: a span of the usage from its sums, and bounded counts of what is open now."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from peewee import SQL, fn
 
+from console.names import channel_names, emails
 from shared.ledger.sweep import SILENT_MS
-from shared.models import Account, AIModel, EdgeProcess, Hold, UsageLedger
+from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
+from shared.rollup import Scope, Span, Tally, figures, rolled_until, top_accounts
 
-HOUR_MS = 3_600_000
-HOURS = 24
 COUNT_UP_TO = 10_000  # beyond it a table is "more than", so that no page counts millions of rows
+TOP = 8
+BEHIND_MS = 3 * 3_600_000  # sums older than this are behind: a worker makes them a few minutes after each hour
+TROUBLED, FAILING = 0.05, 0.25  # shares of failed calls from which a channel is called so
+ENOUGH_CALLS = 5  # fewer say nothing about a channel
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Calls, credits charged for them, and how many failed."""
-
-    calls: int = 0
-    credits: int = 0
-    errors: int = 0
-
-    def plus(self, other: Tally) -> Tally:
-        return Tally(self.calls + other.calls, self.credits + other.credits, self.errors + other.errors)
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """The last 24 hours: in all, hour by hour (the oldest first), and by model (the dearest first)."""
+class Usage:
+    """A span: in all, step by step (the oldest first), and what stands out in it. `lacking` as in `shared.rollup.Figures`."""
 
     total: Tally
-    hours: list[Tally]
+    steps: list[tuple[int, Tally]]
     models: list[tuple[str, Tally]]
+    channels: list[ChannelHealth]
+    accounts: list[tuple[UUID, str, Tally]]
+    lacking: tuple[int, int] | None
+    behind_since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHealth:
+    """How the calls went that a channel answered; `id` is None for those that reached none."""
+
+    id: UUID | None
+    name: str
+    tally: Tally
+
+    @property
+    def state(self) -> str:
+        """`running`, `troubled` or `failing` by its share of failed calls; `quiet` when there are too few to tell."""
+        share = self.tally.error_share
+        if share is None or self.tally.calls < ENOUGH_CALLS:
+            return "quiet"
+        return "failing" if share >= FAILING else "troubled" if share >= TROUBLED else "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +59,42 @@ class Holds:
     stuck: int
 
 
-def last_day(now: int) -> Day:
-    """Read the usage of the 24 hours before `now` (ms UTC)."""
-    since = now - HOURS * HOUR_MS
-    hour = (UsageLedger.created_at - since) / HOUR_MS
-    rows: Any = (
-        UsageLedger.select(
-            hour.alias("hour"),
-            UsageLedger.model,
-            fn.COUNT(UsageLedger.id).alias("calls"),
-            fn.SUM(UsageLedger.credits).alias("credits"),
-            fn.SUM(failed().cast("integer")).alias("errors"),
-        )
-        .where(UsageLedger.created_at > since)
-        .group_by(SQL("1"), UsageLedger.model)
-        .tuples()
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """Refunds since midnight UTC, counted up to one more than `COUNT_UP_TO`, and their credits."""
+
+    count: int
+    credits: int
+
+
+def usage(scope: Scope, span: Span, now: int) -> Usage:
+    """Read a span. Every part of it is bounded, see `shared.rollup.read`."""
+    by_time = figures(scope, span, "at", now, ("first_token",))
+    by_channel = figures(scope, span, "channel", now, ("first_token",))
+    by_model = figures(scope, span, "model", now)
+    ranked = top_accounts(scope, span, now, TOP)
+    emailed = emails(account for account, _ in ranked)
+    until = rolled_until()
+    return Usage(
+        by_time.total,
+        [(at, by_time.groups.get(at, Tally())) for at in range(span.since, span.until, span.step)],
+        _dearest(by_model.groups)[:TOP],
+        _health(by_channel.groups),
+        [(account, emailed.get(account, str(account)), tally) for account, tally in ranked],
+        by_time.lacking,
+        until if 0 < until < now - BEHIND_MS else None,
     )
-    hours: dict[int, Tally] = defaultdict(Tally)
-    models: dict[str, Tally] = defaultdict(Tally)
-    for index, model, *counts in rows:
-        tally = Tally(*map(int, counts))
-        index = min(int(index), HOURS - 1)  # a row of this very moment belongs to the hour that ends now
-        hours[index] = hours[index].plus(tally)
-        models[model] = models[model].plus(tally)
-    ranked = sorted(models.items(), key=lambda item: (-item[1].credits, -item[1].calls, item[0]))
-    total = sum_of(hours.values())
-    return Day(total, [hours[index] for index in range(HOURS)], ranked)
 
 
-def failed() -> Any:
-    """The condition that a call ended badly. A call that its caller broke off did not."""
-    return UsageLedger.status.in_(("failed", "expired"))
+def _dearest(groups: dict[Any, Tally]) -> list[tuple[Any, Tally]]:
+    return sorted(groups.items(), key=lambda item: (-item[1].credits, -item[1].calls, str(item[0])))
 
 
-def sum_of(tallies: Any) -> Tally:
-    total = Tally()
-    for tally in tallies:
-        total = total.plus(tally)
-    return total
+def _health(groups: dict[Any, Tally]) -> list[ChannelHealth]:
+    """The channels with most failed calls first."""
+    names = channel_names(groups)
+    rows = [ChannelHealth(id, names.get(id, str(id)) if id else "none reached", tally) for id, tally in groups.items()]
+    return sorted(rows, key=lambda row: (-(row.tally.error_share or 0), -row.tally.calls, row.name))
 
 
 def holds(now: int) -> Holds:
@@ -97,6 +108,26 @@ def holds(now: int) -> Holds:
         .get()
     )
     return Holds(*map(int, row))
+
+
+def refunds_today(now: int) -> Refunds:
+    """What was given back since midnight UTC, by refunds of calls and jobs."""
+    today = now - now % 86_400_000
+    newest = (
+        LedgerEntry.select(LedgerEntry.amount)
+        .where((LedgerEntry.kind == "refund") & (LedgerEntry.created_at >= today))
+        .limit(COUNT_UP_TO + 1)
+    )
+    row: Any = newest.select_from(fn.COUNT(SQL("*")), fn.COALESCE(fn.SUM(newest.c.amount), 0)).tuples().get()
+    return Refunds(*map(int, row))
+
+
+def jobs(since: int) -> dict[str, int]:
+    """Media jobs that are open, and those that failed since then, each counted up to one more than `COUNT_UP_TO`."""
+    counts = {status: MediaJob.select(SQL("1")).where(MediaJob.status == status) for status in ("queued", "running")}
+    began = UUID(int=since << 80)  # ids sort by time
+    counts["failed"] = MediaJob.select(SQL("1")).where((MediaJob.status == "failed") & (MediaJob.id >= began))
+    return {status: int(query.limit(COUNT_UP_TO + 1).count()) for status, query in counts.items()}
 
 
 def count_accounts() -> int:

@@ -8,8 +8,13 @@ from flask import Flask, current_app
 from flask_login import current_user
 
 from console.roles import allowed
-from shared.formats import credits, duration, exact, short_id, signed, usd, when
+from shared.formats import THIN, credits, duration, exact, short_id, signed, usd, when
 from shared.settings import Settings
+
+
+def percent(share: float | None) -> str:
+    """`0.42 %`; `–` for none."""
+    return "–" if share is None else f"{100 * share:.2f}{THIN}%"
 
 
 def worth(amount: int) -> str:
@@ -37,7 +42,7 @@ def _shown(values: dict[str, Any] | None, name: str) -> str:
 def install(app: Flask, settings: Settings) -> None:
     """Give the templates these filters, and what every page needs to know."""
     app.jinja_env.filters.update(
-        credits=credits, signed=signed, duration=duration, when=when, short_id=short_id, usd=worth, exact=exact
+        credits=credits, signed=signed, duration=duration, percent=percent, when=when, short_id=short_id, usd=worth, exact=exact
     )
     app.jinja_env.globals.update(
         changes=changes,

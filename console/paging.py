@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from peewee import UUIDField
 from shared.errors import InvalidInput
 
 PAGE_SIZE = 50
+BATCH_SIZE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,17 @@ def page_of(query: Any, columns: Sequence[Any], cursor: str | None, size: int = 
         query = query.where(_older_than(columns, _read(columns, cursor)))
     rows = list(query.order_by(*(column.desc() for column in columns)).limit(size + 1))
     return Page(rows[:size], _write(columns, rows[size - 1]) if len(rows) > size else None)
+
+
+def batches(query: Any, columns: Sequence[Any], size: int = BATCH_SIZE) -> Iterator[list[tuple[Any, ...]]]:
+    """All rows of `query`, whose tuples begin with `columns`, in the order of a page's, a batch at a time."""
+    ordered = query.order_by(*(column.desc() for column in columns)).limit(size).tuples()
+    following = ordered
+    while rows := list(following):
+        yield rows
+        if len(rows) < size:
+            return
+        following = ordered.where(_older_than(columns, rows[-1][: len(columns)]))
 
 
 def _older_than(columns: Sequence[Any], values: Sequence[Any]) -> Any:

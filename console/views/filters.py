@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,16 +27,30 @@ def asked(names: Sequence[str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def chips(endpoint: str, filters: dict[str, str]) -> list[Chip]:
-    """One chip for each filter."""
+def chips(
+    endpoint: str,
+    filters: dict[str, str],
+    names: Mapping[str, Mapping[str, str]] | None = None,
+    held: Mapping[str, str] | None = None,
+) -> list[Chip]:
+    """One chip for each filter. `names` has, by filter, what to show for a value; `held` is what the address keeps besides."""
     return [
-        Chip(name, value, _address(endpoint, {other: filters[other] for other in filters if other != name}))
+        Chip(
+            name.replace("_", " "),
+            (names or {}).get(name, {}).get(value, value),
+            _address(endpoint, {**(held or {}), **{other: filters[other] for other in filters if other != name}}),
+        )
         for name, value in filters.items()
     ]
 
 
 def _address(endpoint: str, values: dict[str, Any]) -> str:
     return url_for(endpoint, **values)
+
+
+def narrowed(query: Any, conditions: Sequence[Any]) -> Any:
+    """`query` under all `conditions`, of which there may be none."""
+    return query.where(*conditions) if conditions else query
 
 
 def as_uuid(what: str, text: str) -> UUID:

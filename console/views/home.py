@@ -1,24 +1,56 @@
-"""The first page: how the last 24 hours went."""
+"""The first page: how it went over a span, and what is open now."""
 
 from __future__ import annotations
 
-from console import dashboard
+from flask import current_app, request
+from flask.typing import ResponseReturnValue
+
+from console import dashboard, names, queues
+from console.charts import charts_of
+from console.ranges import DEFAULT, RANGES, range_named
+from console.views.filters import as_uuid, asked, chips
 from console.views.view import View, shows
 from shared.clock import now_ms
+from shared.operations.accounts import find_account
+from shared.rollup import Scope
+
+FILTERS = ("account", "model", "channel")
 
 
 class HomeView(View):
     """Figures and where to look closer."""
 
     @shows("/")
-    def index(self) -> str:
-        now = now_ms()
+    def index(self) -> ResponseReturnValue:
+        now, chosen, filters = now_ms(), range_named(request.args.get("range", "")), asked(FILTERS)
+        span = chosen.span(now)
+        held = {"range": chosen.name} if chosen is not DEFAULT else {}
+        channels = names.channels()
+        usage = dashboard.usage(_scope(filters), span, now)
         return self.page(
             "home.html",
-            day=dashboard.last_day(now),
+            usage=usage,
+            charts=charts_of(usage.steps, span.step),
+            chosen=chosen,
+            ranges=RANGES,
+            filters=filters,
+            held=held,
+            chips=chips("home.index", filters, {"channel": dict(channels)}, held),
+            models=names.models(),
+            channels=channels,
             holds=dashboard.holds(now),
+            refunds=dashboard.refunds_today(now),
+            jobs=dashboard.jobs(span.since),
+            queues=queues.depths(current_app.extensions["yout_settings"].redis_url),
             accounts=dashboard.count_accounts(),
-            models=dashboard.count_models(),
-            since=now - dashboard.HOURS * dashboard.HOUR_MS,
+            offered=dashboard.count_models(),
             count_up_to=dashboard.COUNT_UP_TO,
         )
+
+
+def _scope(filters: dict[str, str]) -> Scope:
+    return Scope(
+        find_account(filters["account"]).id if "account" in filters else None,
+        filters.get("model"),
+        as_uuid("channel", filters["channel"]) if "channel" in filters else None,
+    )

@@ -1,4 +1,4 @@
-"""Usage: the last calls, filtered by the URL, and the receipt of each: tokens × price = charge."""
+"""Usage: the calls, filtered by the URL, their sums, a CSV of them, and the receipt of each: tokens × price = charge."""
 
 from __future__ import annotations
 
@@ -7,33 +7,81 @@ from uuid import UUID
 
 from flask import request
 from flask.typing import ResponseReturnValue
+from peewee import JOIN
 
+from console import exports, names
 from console.paging import page_of
+from console.patience import within
+from console.ranges import RANGES
 from console.receipt import receipt_of
-from console.views.filters import as_uuid, asked, chips
+from console.views.filters import asked, chips, narrowed
+from console.views.usage_filters import FILTERS, MORE, read_filters, sums
 from console.views.view import View, shows
+from shared.clock import now_ms
 from shared.errors import NotFound
-from shared.models import USAGE_STATUSES, Account, AIModel, ApiKey, Channel, Price, UsageLedger
-from shared.operations.accounts import find_account
+from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, Price, UsageLedger
+from shared.moments import iso_moment
 
-FILTERS = ("account", "model", "status", "key")
+ORDER = [UsageLedger.created_at, UsageLedger.id]
+EXPORTED = {
+    "status": UsageLedger.status,
+    "error_code": UsageLedger.error_code,
+    "streamed": UsageLedger.streamed,
+    "estimated": UsageLedger.estimated,
+    "input_tokens": UsageLedger.input_tokens,
+    "cached_tokens": UsageLedger.cached_tokens,
+    "output_tokens": UsageLedger.output_tokens,
+    "reasoning_tokens": UsageLedger.reasoning_tokens,
+    "credits": UsageLedger.credits,
+    "overrun_credits": UsageLedger.overrun_credits,
+    "attempts": UsageLedger.attempts,
+    "first_token_ms": UsageLedger.first_token_ms,
+    "duration_ms": UsageLedger.duration_ms,
+    "price": UsageLedger.price,
+    "account_id": UsageLedger.account,
+    "account": Account.email,
+    "key": ApiKey.prefix,
+    "model": UsageLedger.model,
+    "channel": Channel.name,
+}
 
 
 class UsageView(View):
     @shows("/")
     def index(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
-        query = _filtered(UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account), filters)
-        page = page_of(query, [UsageLedger.created_at, UsageLedger.id], request.args.get("before"))
+        filters, now = asked(FILTERS), now_ms()
+        chosen = read_filters(filters, now)
+        query = narrowed(UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account), chosen.conditions)
+        page = within(lambda: page_of(query, ORDER, request.args.get("before")))
+        rows = page.rows if page else []
+        channels = names.channels()
         return self.page(
             "usage/list.html",
             page=page,
+            strip=within(lambda: sums(chosen, now)),
             filters=filters,
-            chips=chips("usage.index", filters),
-            keys=_keys_of(page.rows),
-            models=[row.id for row in AIModel.select(AIModel.id).order_by(AIModel.id)],
+            chips=chips("usage.index", filters, {"channel": dict(channels)}),
+            keys=names.keys(row.api_key for row in rows),
+            channel_names=names.channel_names(row.channel for row in rows),
+            channels=channels,
+            models=names.models(),
             statuses=USAGE_STATUSES,
+            ranges=RANGES,
+            more=bool(filters.keys() & MORE),
         )
+
+    @shows("/usage.csv")
+    def export(self) -> ResponseReturnValue:
+        filters, now = asked(FILTERS), now_ms()
+        query = (
+            UsageLedger.select(*ORDER, *EXPORTED.values())
+            .join(Account)
+            .join(ApiKey, JOIN.LEFT_OUTER, on=(UsageLedger.api_key == ApiKey.id))
+            .join(Channel, JOIN.LEFT_OUTER, on=(UsageLedger.channel == Channel.id))
+            .where(*read_filters(filters, now).conditions, UsageLedger.created_at <= now)
+        )
+        header = ("began_at", "request_id", *EXPORTED)
+        return exports.export("usage", filters, query, ORDER, header, lambda row: (iso_moment(row[0]), *row[1:]))
 
     @shows("/<uuid:call_id>")
     def receipt(self, call_id: UUID) -> ResponseReturnValue:
@@ -45,25 +93,15 @@ class UsageView(View):
             "usage/receipt.html",
             call=call,
             receipt=receipt_of(call, price),
-            key=_keys_of([call]).get(call.api_key),
+            price=price,
+            key=names.keys([call.api_key]).get(call.api_key),
             channel=Channel.select(Channel.id, Channel.name).where(Channel.id == call.channel).first() if call.channel else None,
+            entries=_entries(call),
+            trail=list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at)),
         )
 
 
-def _filtered(query: Any, filters: dict[str, str]) -> Any:
-    if "account" in filters:
-        query = query.where(UsageLedger.account == find_account(filters["account"]).id)
-    if "key" in filters:
-        query = query.where(UsageLedger.api_key == as_uuid("key", filters["key"]))
-    if "model" in filters:
-        query = query.where(UsageLedger.model == filters["model"])
-    if "status" in filters:
-        query = query.where(UsageLedger.status == filters["status"])
-    return query
-
-
-def _keys_of(calls: list[Any]) -> dict[UUID, ApiKey]:
-    """The keys that these calls came with, by id. Deleted ones are missing."""
-    ids = {call.api_key for call in calls if call.api_key}
-    shown = (ApiKey.id, ApiKey.name, ApiKey.prefix)
-    return {row.id: row for row in ApiKey.select(*shown).where(ApiKey.id.in_(ids))} if ids else {}
+def _entries(call: Any) -> list[Any]:
+    """The movements of credits that this call made: its charge, and a refund."""
+    mine = (LedgerEntry.account == call.account_id) & (LedgerEntry.call == call.id)
+    return list(LedgerEntry.select().where(mine).order_by(LedgerEntry.seq))

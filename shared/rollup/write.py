@@ -93,10 +93,10 @@ def _sum_day(day: int, now: int) -> None:
         drop, insert = sql.sum_day(table)
         execute(drop, [day])
         execute(insert, [day, day + DAY_MS])
-    execute("DELETE FROM account_usage WHERE grain_hours = 1 AND at < ?", [min(_kept_from(now), day + DAY_MS)])
+    execute("DELETE FROM account_usage WHERE grain_hours = 1 AND at < ?", [min(kept_from(now), day + DAY_MS)])
 
 
-def _kept_from(now: int) -> int:
+def kept_from(now: int) -> int:
     """The first hour, and the beginning of a day, whose sums by account are kept."""
     return now - now % DAY_MS - KEEP_HOURS * HOUR_MS
 
@@ -107,7 +107,7 @@ def _check(now: int) -> int:
         until, checked = _lock()
         if until is None:
             return 0
-        oldest = _kept_from(now)
+        oldest = kept_from(now)
         older = checked + HOUR_MS if checked is not None and oldest <= checked < until - HOUR_MS else oldest
         hours = {older, *(until - number * HOUR_MS for number in range(1, CHECK_NEWEST + 1))}
         changed = [hour for hour in sorted(hours) if oldest <= hour < until and _has_changed(hour)]

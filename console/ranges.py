@@ -1,0 +1,40 @@
+"""The spans that pages look back over, aligned so that whole hours and days can be read from the sums. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.rollup import Span
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A choice of the page: `name` in the address, `words` in a sentence, its length, and the steps of its charts."""
+
+    name: str
+    words: str
+    length_ms: int
+    step_ms: int
+
+    def span(self, now: int) -> Span:
+        """From the beginning of the step in which it began, so that the first step is a whole one; `now` itself is in it."""
+        since = now - self.length_ms
+        return Span(since - since % self.step_ms, now + 1, self.step_ms)
+
+
+RANGES = (
+    Range("1h", "the last hour", HOUR_MS, 5 * MINUTE_MS),
+    Range("24h", "the last 24 hours", DAY_MS, HOUR_MS),
+    Range("7d", "the last 7 days", 7 * DAY_MS, 6 * HOUR_MS),
+    Range("30d", "the last 30 days", 30 * DAY_MS, DAY_MS),
+)
+DEFAULT = RANGES[1]
+
+
+def range_named(name: str) -> Range:
+    """The range of this name, or the default one."""
+    return next((known for known in RANGES if known.name == name), DEFAULT)

@@ -1,0 +1,121 @@
+"""What the usage page can be filtered by: the address's words as conditions of a query, and as a scope of the sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from peewee import fn
+
+from console.moments import read_moment
+from console.ranges import RANGES
+from console.views.filters import as_uuid, narrowed
+from shared.errors import InvalidInput
+from shared.models import USAGE_STATUSES, UsageLedger
+from shared.operations.accounts import find_account
+from shared.rollup import Scope, Span, Tally, figures
+
+FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
+MORE = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # folded away until one is in force
+SUMMED = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
+ADD_UP = 50_000  # calls that are added up one by one where the sums don't know a filter
+FOREVER = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Filters, read: `conditions` for a query of calls; `scope` and `span` for the sums, if those know every filter."""
+
+    conditions: list[Any]
+    scope: Scope
+    span: Span
+    summed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The sums above the table. `newest` is how many calls they are of, where there are more than could be added up."""
+
+    tally: Tally
+    newest: int | None = None
+
+
+def read_filters(filters: dict[str, str], now: int) -> Chosen:
+    """Raises `InvalidInput` for a word that cannot be read, `NotFound` for an account that is not there."""
+    since, until = _span(filters, now)
+    scope = Scope(
+        find_account(filters["account"]).id if "account" in filters else None,
+        filters.get("model"),
+        as_uuid("channel", filters["channel"]) if "channel" in filters else None,
+        _status(filters.get("status")),
+    )
+    conditions: list[Any] = []
+    if since is not None:
+        conditions.append(UsageLedger.created_at >= since)
+    if until is not None:
+        conditions.append(UsageLedger.created_at < until)
+    columns = (UsageLedger.account, UsageLedger.model, UsageLedger.channel, UsageLedger.status)
+    conditions += [column == value for column, value in zip(columns, scope, strict=True) if value is not None]
+    conditions += _rare(filters)
+    return Chosen(conditions, scope, Span(since or 0, min(until or FOREVER, now + 1)), filters.keys() <= SUMMED)
+
+
+def _rare(filters: dict[str, str]) -> list[Any]:
+    """Conditions that the sums don't know."""
+    found: list[Any] = []
+    if "key" in filters:
+        found.append(UsageLedger.api_key == as_uuid("key", filters["key"]))
+    if "error" in filters:
+        found.append(UsageLedger.error_code == filters["error"])
+    if "request" in filters:
+        found.append(UsageLedger.id == request_id(filters["request"]))
+    for name in ("estimated", "streamed"):
+        column = getattr(UsageLedger, name)
+        if name in filters:  # the bare column: that is what the index on the estimated ones is for
+            found.append(column if _yes(name, filters[name]) else ~column)
+    return found
+
+
+def request_id(text: str) -> UUID:
+    """The id of a call as customers know it: with or without what SDKs show before it (`chatcmpl-…`)."""
+    return as_uuid("request", text.rsplit("_", 1)[-1].removeprefix("chatcmpl-"))
+
+
+def _span(filters: dict[str, str], now: int) -> tuple[int | None, int | None]:
+    since = read_moment(filters["since"]) if "since" in filters else None
+    until = read_moment(filters["until"]) if "until" in filters else None
+    if "range" in filters:
+        known = next((known for known in RANGES if known.name == filters["range"]), None)
+        if known is None:
+            raise InvalidInput(f"There is no range {filters['range']!r}; there are {', '.join(one.name for one in RANGES)}.")
+        since = max(since or 0, known.span(now).since)
+    return since, until
+
+
+def _status(text: str | None) -> str | None:
+    if text is not None and text not in USAGE_STATUSES:
+        raise InvalidInput(f"There is no status {text!r}; there are {', '.join(USAGE_STATUSES)}.")
+    return text
+
+
+def _yes(name: str, text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise InvalidInput(f"{name} is yes or no, not {text!r}.")
+    return text == "yes"
+
+
+def sums(chosen: Chosen, now: int) -> Strip:
+    """What the chosen calls come to: from the sums where they know every filter, else from the newest `ADD_UP` calls."""
+    if chosen.summed:
+        found = figures(chosen.scope, chosen.span, "all", now)
+        return Strip(found.total, found.total.calls if found.lacking else None)
+    newest = narrowed(UsageLedger.select(), chosen.conditions).order_by(UsageLedger.created_at.desc()).limit(ADD_UP)
+    failed = newest.c.status.in_(("failed", "expired")).cast("integer")
+    added = [fn.COALESCE(fn.SUM(value), 0) for value in (failed, newest.c.estimated.cast("integer"))]
+    columns = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits")
+    added += [fn.COALESCE(fn.SUM(getattr(newest.c, column)), 0) for column in columns]
+    row: Any = newest.select_from(fn.COUNT(newest.c.id), *added).tuples().get()
+    counts: list[Any] = [int(value) for value in row]
+    tally = Tally(*counts)
+    return Strip(tally, tally.calls if tally.calls == ADD_UP else None)

@@ -1,0 +1,194 @@
+"""Figures: what the calls of a span come to, from the sums as far as there are any, and from the calls themselves beyond them.
+
+A span is cut into pieces: whole days, whole hours, and what is left at both ends. What is read from the calls is bounded, so that
+a page never scans millions: at most `MOST_CALLS` a piece, the newest ones, and `Figures.lacking` says what was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from shared.latency import BOUNDS_MS, columns
+from shared.ledger.rows import as_uuid, execute
+from shared.models import NO_CHANNEL
+from shared.rollup.statements import DAY_MS, HOUR_MS, bucket_counts
+from shared.rollup.tally import Tally
+from shared.rollup.write import kept_from
+
+MOST_CALLS = 150_000
+By = Literal["all", "at", "model", "channel", "account"]
+Latency = Literal["first_token", "duration"]
+
+
+class Scope(NamedTuple):
+    """Whose and which calls; None is all of them."""
+
+    account: UUID | None = None
+    model: str | None = None
+    channel: UUID | None = None
+    status: str | None = None
+
+
+class Span(NamedTuple):
+    """From `since` until before `until`, ms UTC; `step` is what it is divided into where figures go by time."""
+
+    since: int
+    until: int
+    step: int = HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Tallies by group: by the beginning of a step, a model, a channel (None: reached none), an account, or all under "".
+
+    `lacking` is the span whose calls are too many to be counted one by one and not summed up yet, None when all are in.
+    """
+
+    groups: dict[Any, Tally]
+    lacking: tuple[int, int] | None = None
+
+    @property
+    def total(self) -> Tally:
+        total = Tally()
+        for tally in self.groups.values():
+            total = total.plus(tally)
+        return total
+
+
+class _Piece(NamedTuple):
+    grain: int  # hours of a sum; 0: calls
+    since: int
+    until: int
+
+
+def rolled_until() -> int:
+    """The moment (ms UTC) up to which the usage is summed up; 0 when nothing is."""
+    return int(execute("SELECT COALESCE(rolled_until, 0) FROM rollup_state WHERE id = 1", []).fetchone()[0])
+
+
+def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Latency] = ()) -> Figures:
+    """The figures of `span`. Reads the bound database; `now` in ms UTC."""
+    groups: dict[Any, Tally] = {}
+    lacking = None
+    for piece in _pieces(scope, span, by, now):
+        sql, parameters = _select(scope, piece, by, span.step, latencies)
+        rows = execute(sql, parameters).fetchall()
+        for key, *row in rows:
+            key, tally = _key(by, key), _tally(row[:-1], latencies)
+            groups[key] = groups[key].plus(tally) if key in groups else tally
+        if not piece.grain and sum(row[1] for row in rows) >= MOST_CALLS:
+            lacking = (piece.since, min(row[-1] for row in rows))
+    return Figures(groups, lacking)
+
+
+def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[tuple[UUID, Tally]]:
+    """The accounts that were charged most, the first `count` of them. They are ranked by the database: there may be many."""
+    selects = [_select(scope, piece, "account", span.step, ()) for piece in _pieces(scope, span, "account", now)]
+    sums = ", ".join(f"SUM({name}) AS {name}" for name in _SHOWN)
+    pieces = " UNION ALL ".join(f"SELECT * FROM ({sql}) AS piece" for sql, _ in selects)
+    rows = execute(
+        f"SELECT grouped, {sums} FROM ({pieces}) AS pieces GROUP BY grouped ORDER BY SUM(credits) DESC, SUM(calls) DESC LIMIT ?",
+        [*(value for _, parameters in selects for value in parameters), count],
+    ).fetchall()
+    return [(as_uuid(account), _tally(row, ())) for account, *row in rows]
+
+
+def _pieces(scope: Scope, span: Span, by: By, now: int) -> Iterator[_Piece]:
+    """Cut a span so that as much as possible is read from sums, the widest first."""
+    since, until, rolled = span.since, span.until, rolled_until()
+    days = by != "at" or span.step % DAY_MS == 0
+    hours_from = kept_from(now) if _of_accounts(scope, by) else 0
+    first, last = _up(since, HOUR_MS), _down(min(until, rolled), HOUR_MS)
+    if days and _up(first, DAY_MS) < _down(last, DAY_MS):
+        first_day, last_day = _up(first, DAY_MS), _down(last, DAY_MS)
+        yield _Piece(24, first_day, last_day)
+        ends = [(first, first_day), (last_day, last)]
+    else:
+        ends = [(first, last)]
+    for begin, end in ends:
+        sums = max(begin, min(hours_from, end))
+        if sums < end:
+            yield _Piece(1, sums, end)
+        if begin < sums:
+            yield _Piece(0, begin, sums)
+    if first >= last:
+        yield _Piece(0, since, until)
+        return
+    for begin, end in ((since, first), (last, until)):
+        if begin < end:
+            yield _Piece(0, begin, end)
+
+
+def _up(moment: int, step: int) -> int:
+    return -(-moment // step) * step
+
+
+def _down(moment: int, step: int) -> int:
+    return moment // step * step
+
+
+def _of_accounts(scope: Scope, by: By) -> bool:
+    return scope.account is not None or by == "account"
+
+
+_SHOWN = tuple(field.name for field in fields(Tally))[:9]
+_COUNTERS = _SHOWN[2:]
+_FAILED = "status IN ('failed', 'expired')"
+
+
+def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
+    """A statement whose rows are a group, its `_SHOWN`, its calls by bucket, and the oldest moment in it; and its parameters."""
+    where, values = _conditions(scope, "account" if piece.grain else "account_id")
+    if piece.grain:
+        measures = ["SUM(calls)", f"SUM(CASE WHEN {_FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
+        buckets = [f"SUM({column})" for latency in latencies for column in columns(latency)]
+        table = "account_usage" if _of_accounts(scope, by) else "platform_usage"
+        source = f"FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?{where}"
+        parameters: list[Any] = [piece.grain, piece.since, piece.until, *values]
+    else:
+        measures = ["COUNT(*)", f"SUM(CASE WHEN {_FAILED} THEN 1 END)", "SUM(CASE WHEN estimated THEN 1 END)"]
+        measures += [f"SUM({name})" for name in _COUNTERS[1:]]
+        buckets = [expression for latency in latencies for expression in bucket_counts(latency)]
+        source = (
+            f"FROM (SELECT * FROM usage_ledger WHERE created_at >= ? AND created_at < ?{where}"
+            " ORDER BY created_at DESC LIMIT ?) AS newest"
+        )
+        parameters = [piece.since, piece.until, *values, MOST_CALLS]
+    shown = [f"{measure} AS {name}" for measure, name in zip(measures, _SHOWN, strict=True)]
+    oldest = "MIN(at)" if piece.grain else "MIN(created_at)"
+    group = f"{_group(by, step, piece.grain)} AS grouped"
+    return f"SELECT {', '.join((group, *shown, *buckets, oldest))} {source} GROUP BY 1", parameters
+
+
+def _conditions(scope: Scope, account: str) -> tuple[str, list[Any]]:
+    named = {account: scope.account, "model": scope.model, "channel": scope.channel, "status": scope.status}
+    asked = {column: value for column, value in named.items() if value is not None}
+    return "".join(f" AND {column} = ?" for column in asked), list(asked.values())
+
+
+def _group(by: By, step: int, grain: int) -> str:
+    if by == "all":
+        return "''"
+    if by == "at":
+        return f"{'at' if grain else 'created_at'} / {step} * {step}"
+    return "account_id" if by == "account" and not grain else by
+
+
+def _key(by: By, value: Any) -> Any:
+    if by not in ("channel", "account"):
+        return value
+    found = as_uuid(value) if value is not None else None
+    return None if found == NO_CHANNEL else found
+
+
+def _tally(row: Sequence[Any], latencies: Sequence[Latency]) -> Tally:
+    counters = [int(value or 0) for value in row]
+    plain: list[Any] = counters[:9]
+    size = len(BOUNDS_MS)
+    buckets: dict[str, Any] = {
+        latency: tuple(counters[9 + number * size : 9 + (number + 1) * size]) for number, latency in enumerate(latencies)
+    }
+    return Tally(*plain, **buckets)

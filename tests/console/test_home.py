@@ -1,0 +1,148 @@
+"""The first page: figures of a range, by account, model and channel, and what is open now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from console.app import create_app
+from shared.clock import new_id, now_ms
+from shared.database import transaction
+from shared.ledger import post
+from shared.models import Channel, EdgeProcess, MediaJob, RollupState
+from shared.rollup import roll
+from tests import build
+from tests.console.conftest import Browser
+from tests.console.test_pages import call, hold
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def figures_of(text: str) -> dict[str, str]:
+    return dict(re.findall(r'<dt>([^<]+)</dt>\s*<dd class="figure[^"]*">([^<]+)</dd>', text))
+
+
+def test_home_counts_the_last_day_and_nothing_older(signed_in):
+    owner = build.account()
+    for credits, status in ((700, "completed"), (50, "cancelled"), (0, "failed")):
+        call(owner, credits=credits, status=status, input_tokens=10, output_tokens=4, first_token_ms=420)
+    call(owner, credits=9_000, created_at=now_ms() - 26 * HOUR)
+    dead = EdgeProcess.create(host="gone", pid=1, seen_at=now_ms() - HOUR)
+    alive = EdgeProcess.create(host="here", pid=2)
+    hold(owner, edge_process=alive.id)
+    hold(owner, edge_process=dead.id)
+    hold(owner, expires_at=now_ms() - 1)
+    with transaction():
+        post(owner.id, "refund", 77, actor="worker", reason="job failed", call=new_id())
+    text = signed_in("owner").get("/").text
+    expected = {
+        "Calls": "3",
+        "Credits charged": "750",
+        "Tokens": "42",
+        "Failed calls": "1",
+        "Open holds": "3",
+        "Stuck holds": "2",
+        "Refunded today": "77",
+        "Accounts": "1",
+    }
+    assert figures_of(text).items() >= expected.items()
+    assert "33.33" in text
+    assert "Redis does not answer" in text
+    holds = signed_in("support").get("/holds/").text
+    assert holds.count("past its deadline") == 1
+    assert holds.count("its process is silent") == 1
+
+
+@pytest.mark.parametrize(("name", "calls"), [("1h", 1), ("24h", 2), ("7d", 3), ("30d", 4), ("nonsense", 2)])
+def test_each_range_counts_its_calls_summed_up_or_not(signed_in, name, calls):
+    owner, now = build.account(), now_ms()
+    for ago in (60_000, 20 * HOUR, 5 * DAY, 20 * DAY, 40 * DAY):
+        call(owner, created_at=now - ago, credits=10)
+    browser = signed_in("readonly")
+    for _ in range(2):
+        found = figures_of(browser.get(f"/?range={name}").text)
+        assert (found["Calls"], found["Credits charged"]) == (str(calls), str(10 * calls))
+        roll(now, 60)
+    assert RollupState.get().rolled_until > now - 2 * HOUR
+
+
+def test_filters_narrow_every_figure_and_can_be_taken_off(signed_in):
+    first, second = build.account(), build.account()
+    channel = build.channel("https://up.example/v1")
+    build.model("m-1", channel)
+    build.model("m-2", channel)
+    call(first, model="m-1", channel=channel.id, credits=5)
+    call(first, model="m-2", credits=7)
+    call(second, model="m-1", credits=11)
+    browser = signed_in("owner")
+    for query, credits in (
+        (f"account={first.email}", "12"),
+        ("model=m-1", "16"),
+        (f"channel={channel.id}", "5"),
+        (f"account={second.id}&model=m-2", "0"),
+    ):
+        text = browser.get(f"/?{query}").text
+        assert figures_of(text)["Credits charged"] == credits, query
+        assert text.count('class="chip"') == query.count("=")
+    assert browser.get("/?channel=nonsense").status_code == 400
+    assert browser.get("/?account=nobody@example.com").status_code == 404
+    text = browser.get("/").text
+    assert text.index(first.email) < text.index(second.email), "the account that was charged most stands first"
+
+
+def test_a_channel_is_told_by_the_share_of_its_calls_that_failed(signed_in):
+    owner = build.account()
+    for failed, name in ((0, "good"), (1, "so-so"), (6, "bad")):
+        channel = build.channel("https://up.example/v1", name=name)
+        for number in range(12):
+            call(owner, channel=channel.id, status="failed" if number < failed else "completed")
+    call(owner, channel=build.channel("https://up.example/v1", name="new").id, status="failed")
+    text = signed_in("owner").get("/").text
+    upstreams = text[text.index("Upstreams") :]
+    rows = dict(re.findall(r'class="row"[^>]*>([^<]+)</a>.*?<span class="state [a-z]+">([a-z]+)</span>', upstreams, re.DOTALL))
+    assert rows == {"good": "running", "so-so": "troubled", "bad": "failing", "new": "quiet"}
+    assert Channel.select().count() == 4
+
+
+def test_messages_that_wait_and_jobs_are_counted(bound_database, make_settings, redis_url, staff: Callable[[str], Any]):
+    client = redis.Redis.from_url(redis_url)
+    client.rpush("dramatiq:media", "a", "b")
+    client.rpush("dramatiq:default.DQ", "c")
+    client.zadd("dramatiq:default.XQ", {"d": 1})
+    client.close()
+    owner, now = build.account(), now_ms()
+    common = {
+        "account": owner,
+        "kind": "image",
+        "model": "m",
+        "price": new_id(),
+        "due_at": now,
+        "deadline_at": now,
+        "credits_held": 0,
+    }
+    MediaJob.create(**common, status="queued")
+    MediaJob.create(**common, status="failed", finished_at=now)
+    visitor = Browser(create_app(make_settings(redis_url=redis_url)).test_client())
+    visitor.sign_in(staff("owner").email)
+    text = visitor.get("/").text
+    assert figures_of(text).items() >= {"Messages waiting": "2", "Media jobs open": "1", "Media jobs failed": "1"}.items()
+    assert "1 later · 1 given up" in text
+
+
+def test_sums_that_are_behind_are_said_so(signed_in):
+    call(build.account(), created_at=now_ms() - 10 * HOUR)
+    roll(now_ms() - 5 * HOUR, 60)
+    text = signed_in("owner").get("/").text
+    assert "Usage is summed up until" in text
+    assert figures_of(text)["Calls"] == "1"
+
+
+def test_every_answer_tells_how_long_the_server_took(signed_in):
+    browser = signed_in("owner")
+    for path in ("/", "/usage/", "/nothing", "/healthz"):
+        assert re.fullmatch(r"app;dur=\d+\.\d", browser.get(path).headers["Server-Timing"]), path

@@ -1,0 +1,197 @@
+"""The usage page: every filter alone and with others, sums, pages while calls come in, and the CSV of exactly the filter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import re
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import peewee
+import pytest
+
+from console import paging, patience
+from console.views import usage_filters
+from shared.clock import now_ms
+from shared.database import database
+from shared.models import AuditEntry, Channel, UsageLedger
+from shared.rollup import roll
+from tests import build
+from tests.console.test_home import figures_of
+from tests.console.test_pages import call, leaf_through
+
+HOUR = 3_600_000
+LINK = r'class="row" href="/usage/([0-9a-f-]+)"'
+NOW = now_ms()
+
+
+@pytest.fixture
+def world(bound_database) -> dict[str, Any]:
+    """Calls that differ in everything that can be filtered by."""
+    owners = [build.account(email=f"{name}@example.com") for name in ("mira", "tom")]
+    keys = [build.api_key(owner)[0] for owner in owners]
+    channels = [build.channel("https://up.example/v1", name=name) for name in ("east", "west")]
+    for name in ("m-1", "m-2"):
+        build.model(name, *channels)
+    chosen = random.Random(7)
+    for number in range(70):
+        owner = chosen.randrange(2)
+        status = chosen.choice(["completed"] * 4 + ["failed", "cancelled"])
+        call(
+            owners[owner],
+            api_key=keys[owner].id,
+            model=chosen.choice(["m-1", "m-2"]),
+            channel=chosen.choice([None, channels[0].id, channels[1].id]),
+            status=status,
+            error_code=chosen.choice(["upstream_timeout", "upstream_error"]) if status == "failed" else None,
+            estimated=chosen.random() < 0.2,
+            streamed=chosen.random() < 0.5,
+            input_tokens=number,
+            credits=chosen.randrange(1000),
+            created_at=NOW - number * HOUR,
+        )
+    return {"owner": owners[0], "key": keys[0], "channel": channels[0]}
+
+
+def filters_of(world: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Each filter: its query, and whether a call is among those that it asks for."""
+    some = UsageLedger.select().order_by(UsageLedger.created_at).first()
+    return {
+        "account": (f"account={world['owner'].email}", lambda row: row.account_id == world["owner"].id),
+        "key": (f"key={world['key'].id}", lambda row: row.api_key == world["key"].id),
+        "model": ("model=m-1", lambda row: row.model == "m-1"),
+        "channel": (f"channel={world['channel'].id}", lambda row: row.channel == world["channel"].id),
+        "status": ("status=failed", lambda row: row.status == "failed"),
+        "error": ("error=upstream_timeout", lambda row: row.error_code == "upstream_timeout"),
+        "estimated": ("estimated=yes", lambda row: row.estimated),
+        "not estimated": ("estimated=no", lambda row: not row.estimated),
+        "streamed": ("streamed=no", lambda row: not row.streamed),
+        "request": (f"request=chatcmpl-{some.id.hex}", lambda row: row.id == some.id),
+        "range": ("range=24h", lambda row: row.created_at > NOW - 25 * HOUR),
+        "since": (f"since={moment(NOW - 40 * HOUR)}", lambda row: row.created_at >= NOW - 40 * HOUR - NOW % 60_000),
+        "until": (f"until={moment(NOW - 40 * HOUR)}", lambda row: row.created_at < NOW - 40 * HOUR - NOW % 60_000),
+    }
+
+
+def moment(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms // 60_000 * 60, UTC):%Y-%m-%dT%H:%M}"
+
+
+def csv_of(browser: Any, query: str) -> list[dict[str, str]]:
+    answer = browser.get(f"/usage/usage.csv?{query}", buffered=True)
+    assert (answer.status_code, answer.mimetype) == (200, "text/csv")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="usage.csv"'
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_each_filter_chooses_its_calls_on_the_page_in_the_sums_and_in_the_csv(signed_in, world):
+    browser = signed_in("readonly")
+    rows = list(UsageLedger.select().order_by(UsageLedger.created_at.desc(), UsageLedger.id.desc()))
+    for rolled in (False, True):
+        for name, (query, wanted) in filters_of(world).items():
+            expected = [row for row in rows if wanted(row)]
+            assert 0 < len(expected) < len(rows), name
+            assert leaf_through(browser, f"/usage/?{query}", LINK) == [str(row.id) for row in expected], name
+            text = browser.get(f"/usage/?{query}").text
+            sums = {key.split(" <")[0]: value for key, value in figures_of(text.replace(" <small>credits</small>", "")).items()}
+            assert sums["Calls"] == str(len(expected)), (name, rolled)
+            assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
+            assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
+        roll(NOW, 60)
+
+
+def test_filters_together_are_chips_that_can_be_taken_off(signed_in, world):
+    browser = signed_in("owner")
+    queries = [query for name, (query, _) in filters_of(world).items() if name in ("account", "model", "status", "estimated")]
+    text = browser.get(f"/usage/?{'&'.join(queries)}").text
+    assert text.count('class="chip"') == 4
+    [without_status] = re.findall(r'class="chip" href="([^"]+)"[^>]*><i>status</i>', text)
+    assert without_status == "/usage/?account=mira@example.com&amp;model=m-1&amp;estimated=yes"
+    assert "upstream_timeout" in browser.get("/usage/?error=upstream_timeout").text
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("since=yesterday", "is no moment"),
+        ("since=2026-11-24T10:00%2B02:00", "in UTC"),
+        ("range=2y", "There is no range"),
+        ("status=odd", "There is no status"),
+        ("estimated=maybe", "is yes or no"),
+        ("request=xyz", "is no request id"),
+        ("channel=xyz", "is no channel id"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_told_so(signed_in, query, words):
+    browser = signed_in("owner")
+    for path in ("/usage/", "/usage/usage.csv"):
+        answer = browser.get(f"{path}?{query}")
+        assert (answer.status_code, words in answer.text) == (400, True), answer.text
+
+
+@pytest.mark.parametrize("what", ["page", "csv"])
+def test_no_call_is_lost_or_shown_twice_while_calls_come_in(signed_in, monkeypatch, what):
+    """New calls begin now; late ones began before, and may appear anywhere."""
+    monkeypatch.setattr(paging, "BATCH_SIZE", 7)
+    monkeypatch.setattr(paging.batches, "__defaults__", (7,))
+    owner, chosen, now = build.account(), random.Random(3), now_ms()
+    before = {str(call(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
+    original = paging._older_than
+
+    def coming_in(*arguments: Any) -> Any:
+        call(owner, created_at=now_ms())
+        call(owner, created_at=now - chosen.randrange(50) * 1000)
+        return original(*arguments)
+
+    monkeypatch.setattr(paging, "_older_than", coming_in)
+    browser = signed_in("owner")
+    if what == "page":
+        seen = leaf_through(browser, "/usage/?model=m", LINK)
+    else:
+        seen = [line["request_id"] for line in csv_of(browser, "")]
+    assert len(seen) == len(set(seen))
+    assert before <= set(seen)
+    assert UsageLedger.select().count() > 160
+
+
+def test_the_csv_names_everything_and_no_formula_or_secret_gets_into_it(signed_in, world):
+    Channel.update(name='=HYPERLINK("x")').where(Channel.id == world["channel"].id).execute()
+    UsageLedger.update(error_code="@SUM(1)").where(UsageLedger.status == "failed").execute()
+    lines = csv_of(signed_in("owner"), "")
+    assert len(lines) == 70
+    assert {line["channel"][:2] for line in lines if line["channel"] not in ("", "west")} == {"'="}
+    assert {line["error_code"] for line in lines} == {"", "'@SUM(1)"}
+    assert {line["streamed"] for line in lines} == {"yes", "no"}
+    assert all(line["key"].endswith("…") for line in lines)
+    assert lines[0]["began_at"].endswith("Z")
+    trail = AuditEntry.get(AuditEntry.action == "export.usage")
+    assert (trail.actor, trail.after) == ("owner@yout.example", {})
+
+
+def test_sums_that_no_rollup_knows_are_of_the_newest_calls_and_say_so(signed_in, world, monkeypatch):
+    monkeypatch.setattr(usage_filters, "ADD_UP", 5)
+    text = signed_in("owner").get("/usage/?streamed=yes").text
+    assert "Sums of the newest 5 calls" in text
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_query_that_takes_too_long_is_stopped_and_said_so(bound_database, signed_in, monkeypatch):
+    call(build.account())
+    assert patience.within(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
+    with pytest.raises(peewee.ProgrammingError):
+        patience.within(lambda: database.execute_sql("SELECT no_such_column"))
+    monkeypatch.setattr("console.views.usage.within", lambda ask: None)
+    text = signed_in("owner").get("/usage/?streamed=yes").text
+    assert "This would take too long" in text
+    assert "too many to be added up" in text
+
+
+def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
+    owner = build.account(credits=100)
+    made = call(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
+    text = signed_in("owner").get(f"/usage/{made.id}").text
+    assert "asked for other" in text
+    assert "failed before: status_503, timeout" in text
