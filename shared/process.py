@@ -23,6 +23,7 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         if log_filter is not None:
             handler.addFilter(log_filter)
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+        logging.getLogger("peewee").setLevel(logging.INFO)  # its debug lines quote every value that is stored
         return serve(settings)
     except YoutError as error:
         print(f"{name}: {error}", file=sys.stderr)

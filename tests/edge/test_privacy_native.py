@@ -1,0 +1,138 @@
+"""The native API keeps content only where it is asked to, and after a purge not even that: in no row, log or slack of a file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from shared.models import Account, Message, Plan, Share, Subscription
+from tests import build
+from tests.answers import stream
+from tests.edge.media.studio import SETTINGS, pictures
+from tests.edge.stack import Reply, read
+from tests.edge.test_privacy import CANARY, SAID, TOLD, database_dump, redis_dump
+from tests.servers.edge import WebProcess
+from tests.servers.process import Process, eventually
+from tests.upstream import Upstream
+from tests.wire import DONE, chunk, finish, role, usage
+
+StartWeb = Callable[..., WebProcess]
+StartWorker = Callable[..., Process]
+WORDS = f"{CANARY} " * 2_000  # of more than a page of the database's file
+MESSAGES = [{"role": "system", "content": SAID}, {"role": "user", "content": WORDS}]
+ANSWER = stream(role(), chunk(f"{SAID} {WORDS}", reasoning=SAID), finish(), usage(7, 3), DONE)
+# What says something and must leave nothing: calls that keep nothing, and bodies that are refused.
+FORGOTTEN: list[tuple[str, str, Any, int]] = [
+    ("POST", "/api/chat/stream/", {"model": "m-1", "prompt": SAID}, 200),
+    ("POST", "/api/chat/stream/", {"model": "m-1", "messages": MESSAGES, "store": False}, 200),
+    ("POST", "/api/chat/stream/", {"model": CANARY, "prompt": SAID}, 404),
+    ("POST", "/api/chat/stream/", {"model": CANARY, "prompt": SAID, "store": True}, 404),
+    ("POST", "/api/chat/stream/", {"model": "m-1", "prompt": SAID, "store": CANARY}, 400),
+    ("POST", "/api/chat/stream/", {"model": "m-1", "prompt": SAID, "conversation_id": CANARY}, 404),
+    ("POST", "/api/chat/stream/", {"model": "m-1", "messages": [{"role": CANARY, "content": SAID}], "store": True}, 400),
+    ("POST", "/api/chat/stream/", {"model": "m-1", "prompt": SAID, "store": True, CANARY: 1}, 400),
+    ("POST", "/api/chat/share/", {"conversation_id": CANARY}, 404),
+    ("POST", "/api/chat/share/", {"title": f"{SAID}\x00", "messages": MESSAGES}, 400),
+    ("POST", "/api/chat/share/", {"title": SAID, "messages": [{"role": "system", "content": SAID}]}, 400),
+    ("POST", "/api/chat/share/", {"title": SAID, "messages": [{"role": CANARY, "content": SAID}]}, 400),
+    ("POST", "/api/chat/share/", f'{{"title": "{CANARY}"'.encode(), 400),
+    ("DELETE", f"/api/chat/share/{CANARY}/", None, 404),
+    ("GET", f"/c/{CANARY}", None, 404),
+    ("GET", f"/api/chat/conversations/{CANARY}/", None, 404),
+    ("GET", f"/api/chat/conversations/?after={CANARY}", None, 400),
+    ("GET", f"/api/chat/purge/{CANARY}/", None, 404),
+]
+
+
+class Speaker:
+    """Somebody who says the canary wherever a request has room for it."""
+
+    def __init__(self, edge: WebProcess, secret: str) -> None:
+        self._edge, self._secret = edge, secret
+
+    def request(self, method: str, path: str, body: Any = None) -> Reply:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        headers = {"authorization": f"Bearer {self._secret}", "user-agent": CANARY, "x-canary": CANARY, "cookie": f"a={CANARY}"}
+        with closing(http.client.HTTPConnection("127.0.0.1", self._edge.port, timeout=30)) as connection:
+            connection.request(method, path, data, headers)
+            return read(connection.getresponse())
+
+    def store(self, **fields: Any) -> str:
+        """A stored call; the conversation's id."""
+        got = self.request("POST", "/api/chat/stream/", {"model": "m-1", "messages": MESSAGES, "store": True, **fields})
+        return str(json.loads(got.lines[-1][6:])["conversation_id"])
+
+
+def keeper() -> tuple[Account, str]:
+    owner = build.account()
+    Subscription.create(account=owner, plan=Plan.create(name="Keeps", stores_content=True))
+    return owner, build.api_key(owner)[1]
+
+
+def files_with_canary(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+
+def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
+    bound_database: peewee.Database,
+    any_database_url: str,
+    redis_url: str,
+    upstream: Upstream,
+    start_edge: StartWeb,
+    start_worker: StartWorker,
+    tmp_path: Path,
+) -> None:
+    owner, secret = keeper()
+    build.model("m-1", build.channel(upstream.url))
+    build.model("m-2", build.channel(upstream.url))
+    build.model("picture-1", build.channel(upstream.url), kind="image", per_call=10)
+    settings = {"database_url": any_database_url, "redis_url": redis_url, "log_level": "debug", **SETTINGS}
+    edge, worker = start_edge(**settings), start_worker(**settings)
+    speaker = Speaker(edge, secret)
+    upstream.default = ANSWER
+    for method, path, body, expected in FORGOTTEN:
+        got = speaker.request(method, path, body)
+        assert got.status == expected, (path, body, got.body)
+    upstream.default = stream(role(), TOLD)
+    assert speaker.request("POST", "/api/chat/stream/", {"model": "m-2", "prompt": SAID, "store": True}).status == 502
+    assert CANARY not in database_dump(bound_database)
+    assert files_with_canary(tmp_path) == []
+
+    upstream.default = ANSWER
+    conversation = speaker.store()
+    speaker.store(conversation_id=conversation)
+    gone = speaker.store()
+    assert speaker.request("DELETE", f"/api/chat/conversations/{gone}/").status == 200
+    shared = speaker.request("POST", "/api/chat/share/", {"conversation_id": conversation, "title": SAID}).json
+    revoked = speaker.request("POST", "/api/chat/share/", {"title": SAID, "messages": MESSAGES}).json
+    assert speaker.request("DELETE", f"/api/chat/share/{revoked['slug']}/").status == 200
+    assert CANARY.encode() in speaker.request("GET", f"/c/{shared['slug']}").body
+    upstream.default = pictures(CANARY.encode() * 100)
+    ordered = speaker.request("POST", "/api/media/image/", {"model": "picture-1", "prompt": SAID})
+    assert ordered.status == 202, ordered.body
+    assert (Message.select().count(), Share.select().count()) == (6, 1)
+    assert CANARY in database_dump(bound_database)
+
+    purge = speaker.request("POST", "/api/chat/purge/").json
+    path = f"/api/chat/purge/{purge['id']}/"
+    eventually(lambda: speaker.request("GET", path).json["status"] == "done", "the purge is done", 40)
+    certificate = speaker.request("GET", path)
+    assert CANARY.encode() not in certificate.body
+    assert certificate.json["removed"]["messages"] == 6
+    assert Account.get_by_id(owner.id).balance == certificate.json["certificate"]["certificate"]["remains"]["balance"]
+    assert (edge.terminate(), worker.terminate()) == (0, 0)
+    assert CANARY not in database_dump(bound_database)
+    assert CANARY not in redis_dump(redis_url)
+    bound_database.close()  # the last connection: SQLite brings its log into the file
+    assert files_with_canary(tmp_path) == [], "not in the file, its log or what was printed"
+
+
+def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(f"it was {SAID}")
+    assert files_with_canary(tmp_path) == ["a.log"]
