@@ -24,6 +24,8 @@ from edge.responses import rate_headers
 from edge.services import Services
 from edge.surface import Surface
 from edge.v1.chat import CHAT
+from edge.v1.completions import COMPLETIONS
+from edge.v1.embeddings import EMBEDDINGS
 from edge.v1.messages import MESSAGES
 from edge.v1.messages.counting import counting
 from edge.v1.messages.errors import plain_body
@@ -73,11 +75,7 @@ def create_app(settings: Settings) -> Quart:
     async def start() -> None:
         services = await Services.start(settings)
         app.extensions["services"] = services
-        routes["/v1/chat/completions"] = call_handler(services, CHAT)
-        routes["/v1/responses"] = call_handler(services, RESPONSES)
-        for path in MESSAGES_PATHS:
-            routes[path] = call_handler(services, MESSAGES)
-        routes["/api/chat/stream"] = call_handler(services, stream.NATIVE)
+        routes.update({path: call_handler(services, surface) for path, surface in SURFACES.items()})
 
     @app.after_serving
     async def stop() -> None:
@@ -88,8 +86,15 @@ def create_app(settings: Settings) -> Quart:
     return app
 
 
-# The second for SDKs whose base URL ends in /v1: they add it once more.
-MESSAGES_PATHS = ("/v1/messages", "/v1/v1/messages")
+MESSAGES_PATHS = ("/v1/messages", "/v1/v1/messages")  # the second for SDKs that add /v1 to a base URL which has it
+SURFACES: dict[str, Surface] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/responses": RESPONSES,
+    **dict.fromkeys(MESSAGES_PATHS, MESSAGES),
+    "/api/chat/stream": stream.NATIVE,
+}
 
 
 def _mount(inner: Any, routes: dict[str, Handler]) -> Any:

@@ -10,6 +10,7 @@ from shared.clock import now_ms
 from shared.errors import InsufficientCredits, InvalidRequest, ModelNotFound
 from shared.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
 from shared.providers.base import ChatCall
+from shared.providers.kinds import served
 from shared.routing import Preferences, allowed
 
 
@@ -40,9 +41,9 @@ def dearest(offers: Sequence[Offer], cap: int | None) -> Quote:
 
 def _offer(catalog: Catalog, call: ChatCall, cap: int | None) -> Offer:
     model = catalog.models.get(call.model)
-    if model is None or model.kind != "chat":
+    if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
-    return Offer(call, quote_call(model, call, cap), model.routes)
+    return Offer(call, quote_call(model, call, cap), served(model.routes, call.kind))
 
 
 def _preferred(offers: list[Offer], wanted: Preferences) -> tuple[Offer, ...]:
@@ -70,7 +71,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     price = model.price_at(now_ms())
     if price is None:
         raise ModelNotFound(model.id)
-    window = model.context_window
+    window = model.context_window if call.kind == "chat" else None  # that of others bounds each input, not the call
     if window is not None and call.input_estimate // 2 > window:
         raise InvalidRequest(
             f"This model's maximum context length is {window} tokens; the messages have about {call.input_estimate}.",
@@ -82,7 +83,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         price,
         input_bound=min(call.input_bound, window) if window else call.input_bound,
         input_estimate=call.input_estimate,
-        output_limit=min(call.output_limit or most, most),
+        output_limit=most if call.output_limit is None else min(call.output_limit, most),
         choices=call.choices,
         cap=cap,
     )

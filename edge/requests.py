@@ -36,15 +36,13 @@ def chat(data: bytes) -> ChatCall:
 def chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """The call that a chat body asks for; it came as `size` bytes."""
     _check_fields(body)
-    model = body.get("model")
     fallbacks: tuple[str, ...] = ()
     preferences = None
     if "models" in body or "provider" in body:
-        model, fallbacks = read_models(body)
+        first, fallbacks = read_models(body)
         preferences = read_preferences(body.get("provider"))
-        body = {name: value for name, value in body.items() if name not in ("models", "provider")} | {"model": model}
-    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
-        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+        body = {name: value for name, value in body.items() if name not in ("models", "provider")} | {"model": first}
+    model = model_of(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
@@ -69,6 +67,14 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         fallbacks=fallbacks,
         preferences=preferences,
     )
+
+
+def model_of(body: Mapping[str, Any]) -> str:
+    """The id of the model that a body names."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+    return model
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -225,9 +231,12 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """All text of a chat body that a model reads, for a local count: contents, tool calls, tools."""
+    """All text of a body that a model reads, for a local count: contents, tool calls, tools; the inputs of an embedding."""
+    if "messages" not in body:
+        inputs = body.get("input")
+        return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))
     pieces: list[str] = []
-    for message in body.get("messages", ()):
+    for message in body["messages"]:
         content = message.get("content")
         if isinstance(content, str):
             pieces.append(content)

@@ -29,7 +29,6 @@ from edge.services import Services
 from shared.catalog import Route
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, NoUpstream, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
-from shared.providers import DIALECTS
 from shared.providers.base import (
     BlockedPrompt,
     BrokenStream,
@@ -39,6 +38,7 @@ from shared.providers.base import (
     Target,
     UnsupportedField,
 )
+from shared.providers.kinds import translator
 from shared.routing import Health, backoff_seconds, order, prefer
 
 MOST_ATTEMPTS = 3
@@ -215,7 +215,7 @@ async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Ro
     response = await _send(services, call, hold, route)
     try:
         data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = DIALECTS[route.dialect].read_answer(data, call, _answer_id(hold), int(time.time()))
+        hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
     except BlockedPrompt as error:
         raise _blocked() from error
     except BAD_ANSWER as error:
@@ -231,7 +231,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
     An opening chunk that only names the role is kept back: as long as nothing was relayed, another channel may take over.
     """
     response = await _send(services, call, hold, route)
-    reader = DIALECTS[route.dialect].read_stream(call, _answer_id(hold), int(time.time()))
+    reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
     relay = b""
     try:
         while not (reader.delivered or reader.finished or reader.done):
@@ -268,7 +268,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         clamp=hold.clamp,
         output_limit=hold.quote.output_tokens // call.choices,
     )
-    request = HttpRequest(*DIALECTS[route.dialect].request(call.told_to(route.dialect), target))
+    request = HttpRequest(*translator(route.dialect, call.kind).request(call.told_to(route.dialect), target))
     hold.attempt(route)
     try:
         response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
@@ -290,7 +290,7 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     finally:
         response.release()
     status = response.status
-    error = DIALECTS[target.route.dialect].read_error(status, data, call, target)
+    error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
     if error.about_request:
         raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
     why = f"status_{status}"

@@ -79,7 +79,7 @@ def settle_usage(
     """Decide what a call used: the vendor's word where it is believable, the local count where it is not.
 
     `input_estimate` and `output_estimate` are local counts (tokens); `plausible_output` is the most that the call could give.
-    What was delivered is a token at least, also when it is no text that could be counted.
+    What was delivered is a token at least, also when it is no text that could be counted; a call that can give none has none.
     A count above `IMPLAUSIBLE_FACTOR` times the plausible is a mistake, and an explicit zero is believed only if nothing was
     delivered. `estimated` is set as soon as one of the two main counts is ours.
     """
@@ -88,9 +88,9 @@ def settle_usage(
     most = IMPLAUSIBLE_FACTOR * (input_estimate + 1_000)
     if input_tokens is None or (input_tokens == 0 and delivered) or input_tokens > most:
         input_tokens, estimated = input_estimate, True
-    output_tokens = told.output_tokens
+    output_tokens = told.output_tokens if plausible_output else 0
     most = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
-    if output_tokens is None or (output_tokens == 0 and delivered) or output_tokens > most:
+    if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > most:
         output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
     cached_tokens = min(told.cached_tokens or 0, input_tokens)
     return Usage(

@@ -14,14 +14,14 @@ from queue import SimpleQueue
 import dramatiq
 
 from shared.database import LOST_CONNECTION, bind, database, open_database
-from shared.jobs import Jobs
 from shared.process import run
 from shared.schema import require_current
 from shared.settings import Settings
-from workers import billing, purge, rollup
+from workers import billing, rollup
 from workers.broker import is_news, make_broker
 from workers.clock import Clock
 from workers.media import MediaWork
+from workers.purge import PurgeWork
 
 log = logging.getLogger("yout.worker")
 
@@ -51,13 +51,13 @@ def _work(settings: Settings) -> None:
     billing.declare(broker)
     media = MediaWork(settings)
     media.declare(broker)
-    purge.declare(broker, settings)
-    jobs = Jobs(settings.redis_url)
+    purges = PurgeWork(settings)
+    purges.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     clocks = (
         Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION),
         Clock(media.periodic, outages=LOST_CONNECTION),
-        Clock(purge.periodic(jobs), outages=LOST_CONNECTION),
+        Clock(purges.periodic, outages=LOST_CONNECTION),
         Clock((media.leases,), outages=LOST_CONNECTION),
     )
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
@@ -73,7 +73,7 @@ def _work(settings: Settings) -> None:
     worker.stop(timeout=settings.drain_seconds * 1000)
     leases.stop(CLOCK_STOP_SECONDS)
     media.close()
-    jobs.close()
+    purges.close()
     database.close()
 
 

@@ -22,7 +22,9 @@ from shared.models import PurgeJob
 from shared.moments import iso_moment
 from shared.operations.purges import ACTOR
 from shared.settings import Settings
+from shared.storage import open_storage
 from workers.clock import Periodic
+from workers.purge_media import media_step
 from workers.purge_steps import STEPS, Counts, Progress, Purge, State, Step, settle_disk
 
 log = logging.getLogger("yout.worker.purge")
@@ -41,38 +43,42 @@ class LeaseLost(Exception):
     """Another worker has the job in hand."""
 
 
-def run_purge(settings: Settings, id: str) -> None:
-    """Take a job in hand and bring it as far as it goes now. Does nothing when it is done, not due, or another's."""
-    runner = new_id()
-    if not _claim(UUID(id), runner):
-        return
-    ends_at = now_ms() + RUN_MS
-    state = State.MORE
-    try:
-        while state is State.MORE and now_ms() < ends_at:
-            state = _advance(UUID(id), runner, settings)
-        if state is State.MORE:
-            _release(UUID(id), runner)
-    except LeaseLost:
-        log.info("purge %s went on elsewhere", id)
-    if state is State.DONE:
-        settle_disk()
-        log.info("purge %s is done", id)
+class PurgeWork:
+    """The purges of one worker process."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs = Jobs(settings.redis_url)
+        self._steps = (media_step(open_storage(settings)), *STEPS)
 
-def declare(broker: dramatiq.Broker, settings: Settings) -> None:
-    """Let `broker` run this module's actor for those who send it by name."""
+    def declare(self, broker: dramatiq.Broker) -> None:
+        """Let `broker` run the actor."""
+        dramatiq.actor(actor_name=ACTOR, broker=broker)(self.purge)
 
-    def run(id: str) -> None:
-        run_purge(settings, id)
+    @property
+    def periodic(self) -> tuple[Periodic, ...]:
+        return (Periodic("the purge sweeper", SWEEP_SECONDS, self.sweep),)
 
-    dramatiq.actor(actor_name=ACTOR, broker=broker)(run)
+    def purge(self, id: str) -> None:
+        """Take a job in hand and bring it as far as it goes now. Does nothing when it is done, not due, or another's."""
+        job, runner = UUID(id), new_id()
+        if not _claim(job, runner):
+            return
+        ends_at = now_ms() + RUN_MS
+        state = State.MORE
+        try:
+            while state is State.MORE and now_ms() < ends_at:
+                state = self._advance(job, runner)
+            if state is State.MORE:
+                _release(job, runner)
+        except LeaseLost:
+            log.info("purge %s went on elsewhere", id)
+        if state is State.DONE:
+            settle_disk()
+            log.info("purge %s is done", id)
 
-
-def periodic(jobs: Jobs) -> tuple[Periodic, ...]:
-    """The sweeper: send the messages of jobs that are due and that nobody has in hand."""
-
-    def sweep() -> None:
+    def sweep(self) -> None:
+        """Send the messages of jobs that are due and that nobody has in hand. Raises what the database raises."""
         try:
             due = PurgeJob.select(PurgeJob.id).where((PurgeJob.status != "done") & (PurgeJob.due_at <= now_ms())).limit(100)
             found = [str(job.id) for job in due]
@@ -81,9 +87,38 @@ def periodic(jobs: Jobs) -> tuple[Periodic, ...]:
             raise
         database.close()
         for id in found:
-            jobs.send(ACTOR, id)
+            self._jobs.send(ACTOR, id)
 
-    return (Periodic("the purge sweeper", SWEEP_SECONDS, sweep),)
+    def close(self) -> None:
+        self._jobs.close()
+
+    def _advance(self, id: UUID, runner: UUID) -> State:
+        """One piece of work of the job's step. Raises `LeaseLost`."""
+        job = _in_hand(id, runner)
+        step = next((step for step in self._steps if step.name == job.step), self._steps[0])
+        purge = Purge(job.account.id, job.boundary)
+        prepared = step.prepare(purge)
+        with transaction():
+            job = _in_hand(id, runner, lock=True)
+            return self._record(job, step, step.work(purge, prepared))
+
+    def _record(self, job: PurgeJob, step: Step, progress: Progress) -> State:
+        """Write down what was done, in the transaction that did it, and what follows."""
+        now, state = now_ms(), progress.state
+        removed = dict(job.removed)
+        for store, count in (progress.removed or {}).items():
+            removed[store] = removed.get(store, 0) + count
+        job.removed, job.step, job.due_at = removed, step.name, now + LEASE_MS
+        if state is State.WAIT:
+            job.runner, job.due_at = None, now + WAIT_MS
+        elif state is State.DONE and step is self._steps[-1]:
+            job.status, job.step, job.runner, job.finished_at = "done", "", None, now
+            document = sign(_certificate(job, progress.remains, self._settings), self._settings.secret_key)
+            job.certificate = json.dumps(document)
+        elif state is State.DONE:
+            job.step, state = self._steps[self._steps.index(step) + 1].name, State.MORE
+        job.save()
+        return state
 
 
 def _claim(id: UUID, runner: UUID) -> bool:
@@ -98,18 +133,6 @@ def _release(id: UUID, runner: UUID) -> None:
         PurgeJob.update(runner=None, due_at=now_ms()).where((PurgeJob.id == id) & (PurgeJob.runner == runner)).execute()
 
 
-def _advance(id: UUID, runner: UUID, settings: Settings) -> State:
-    """One piece of work of the job's step. Raises `LeaseLost`."""
-    job = _in_hand(id, runner)
-    step = _step(job.step)
-    purge = Purge(job.account.id, job.boundary)
-    prepared = step.prepare(purge)
-    with transaction():
-        job = _in_hand(id, runner, lock=True)
-        progress = step.work(purge, prepared)
-        return _record(job, step, progress, settings)
-
-
 def _in_hand(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:
     query = PurgeJob.select().where((PurgeJob.id == id) & (PurgeJob.runner == runner) & (PurgeJob.status == "running"))
     if lock and not is_sqlite():
@@ -118,33 +141,6 @@ def _in_hand(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:
     if job is None:
         raise LeaseLost
     return job
-
-
-def _step(name: str) -> Step:
-    return next((step for step in STEPS if step.name == name), STEPS[0])
-
-
-def _record(job: PurgeJob, step: Step, progress: Progress, settings: Settings) -> State:
-    """Write down what was done, in the transaction that did it, and what follows."""
-    now = now_ms()
-    removed = dict(job.removed)
-    for store, count in (progress.removed or {}).items():
-        removed[store] = removed.get(store, 0) + count
-    job.removed = removed
-    job.due_at = now + LEASE_MS
-    state = progress.state
-    if state is State.DONE:
-        following = STEPS.index(step) + 1
-        if following == len(STEPS):
-            job.status, job.step, job.runner, job.finished_at = "done", "", None, now
-            job.certificate = json.dumps(sign(_certificate(job, progress.remains, settings), settings.secret_key))
-            job.save()
-            return State.DONE
-        job.step, state = STEPS[following].name, State.MORE
-    elif state is State.WAIT:
-        job.runner, job.due_at = None, now + WAIT_MS
-    job.save()
-    return state
 
 
 def _certificate(job: PurgeJob, remains: Counts | None, settings: Settings) -> dict[str, Any]:

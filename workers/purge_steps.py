@@ -3,7 +3,7 @@
     prepare(purge)          outside any transaction: what cannot be undone (files), or must not hold a lock
     work(purge, prepared)   inside one, together with the row that counts it: all of it happens or nothing
 
-A new kind of content is a new `Step` in `STEPS`, before the calls are waited for: whatever those still write must be refused by
+A new kind of content is a new `Step`, before the calls are waited for: whatever those still write must be refused by
 its own rows (see `shared.operations.conversations.keep_turn`), or be removed after that step.
 """
 
@@ -128,7 +128,7 @@ def _progress(removed: Counts) -> Progress:
     return Progress(State.MORE if any(removed.values()) else State.DONE, removed)
 
 
-STEPS: tuple[Step, ...] = (
+STEPS: tuple[Step, ...] = (  # the media's comes before them: `workers.purge_media`
     Step("shares", _shares),
     Step("conversations", _messages),
     Step("calls", _calls),

@@ -9,21 +9,26 @@ from typing import Any
 import orjson
 from quart import Blueprint, Response
 
-from edge.current import account_caller, count_request, private, read, services, write
-from shared.certificates import public_pem
+from edge.callers import visitor_limits
+from edge.current import VisitorCaller, account_caller, caller, count_request, private, read, services, write
+from shared.certificates import public_pem, sign
+from shared.clock import new_id, now_ms
 from shared.models import PurgeJob
 from shared.moments import iso_moment
-from shared.operations.purges import ACTOR, begin_purge, find_purge
+from shared.operations.purges import ACTOR, begin_purge, find_purge, purge_visitor
 
 purging = Blueprint("purging", __name__)
 
 
 @purging.post("/api/chat/purge/")
 async def start_purge() -> Response:
-    """Begin, and answer at once with the job to poll; one that is under way is given again."""
-    caller = await account_caller()
-    await count_request(caller.limits)
-    job = await write(partial(begin_purge, caller.account, actor=caller.actor, address=caller.address))
+    """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""
+    who = await caller()
+    if isinstance(who, VisitorCaller):
+        await count_request(visitor_limits(services().settings, who.visitor))
+        return private(await _purge_visitor(who.visitor), 202)
+    await count_request(who.limits)
+    job = await write(partial(begin_purge, who.account, actor=who.actor, address=who.address))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
     return private(_document(job), 202)
@@ -32,14 +37,40 @@ async def start_purge() -> Response:
 @purging.get("/api/chat/purge/<purge_id>/")
 async def show_purge(purge_id: str) -> Response:
     """How far it is; when it is done, the certificate."""
-    caller = await account_caller()
-    return private(_document(await read(partial(find_purge, caller.account, purge_id))))
+    account = (await account_caller()).account
+    return private(_document(await read(partial(find_purge, account, purge_id))))
 
 
 @purging.get("/.well-known/yout-purge-key.pem")
 async def show_key() -> Response:
     """The public key that certificates are verified with."""
     return Response(public_pem(services().settings.secret_key), content_type="application/x-pem-file")
+
+
+async def _purge_visitor(visitor: str) -> dict[str, Any]:
+    """The same document for somebody of whom little is known: no row is kept of it, and its certificate names nobody."""
+    id, now, settings = new_id(), now_ms(), services().settings
+    done = await write(partial(purge_visitor, visitor, services().visitors, now))
+    moment = iso_moment(now)
+    removed = {"usage_rows": done.removed.usage, "holds": done.removed.holds, "idempotency_claims": done.removed.claims}
+    certificate = {
+        "kind": "yout-purge-visitor",
+        "issuer": settings.edge_url,
+        "purge": str(id),
+        "requested_at": moment,
+        "finished_at": moment,
+        "removed": removed,
+        "remains": {"allowance_used_until_midnight": done.remains.used},
+    }
+    return {
+        "id": str(id),
+        "status": "done",
+        "step": None,
+        "created": moment,
+        "finished": moment,
+        "removed": removed,
+        "certificate": sign(certificate, settings.secret_key),
+    }
 
 
 def _document(job: PurgeJob) -> dict[str, Any]:

@@ -121,6 +121,24 @@ def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
     return removed, Remains(pool.balance, pool.plan_credits, pool.held, entries)
 
 
+def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
+    """Forget the calls of a visitor that have ended, in the pool that paid for them. Run inside a transaction.
+
+    The pool's charges stay, without the calls they were for; the allowance stays as used as it was, until its day ends.
+    """
+    lock_accounts([pool])()
+    ended = "account_id = ? AND allowance = ? AND state <> 'held'"
+    calls = [row[0] for row in execute(f"SELECT id FROM hold WHERE {ended}", [pool, allowance]).fetchall()]
+    if not calls:
+        return Collapsed()
+    execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [pool, calls])
+    return Collapsed(
+        usage=_delete_usage(pool, calls),
+        holds=execute("DELETE FROM hold WHERE account_id = ? AND id IN ?", [pool, calls]).rowcount,
+        claims=execute("DELETE FROM idempotency_claim WHERE account_id = ? AND call IN ?", [pool, calls]).rowcount,
+    )
+
+
 def running_calls(account: UUID, until: int) -> int:
     """How many calls that were admitted up to `until` have not been settled."""
     row = execute("SELECT count(*) FROM hold WHERE account_id = ? AND state = 'held' AND created_at <= ?", [account, until])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from uuid import UUID
 
 from peewee import fn
@@ -9,12 +10,22 @@ from peewee import fn
 from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import NotFound, PurgeRunning
+from shared.ledger.allowances import visitor_allowance
+from shared.ledger.collapse import Collapsed, forget_visitor
 from shared.ledger.rows import lock_accounts
+from shared.ledger.visitors import POOL, Standing, VisitorTerms, standing
 from shared.models import Hold, PurgeJob
 from shared.operations.audit import Origin, record
 
 ACTOR = "purge"  # of the workers, told the job's id
 NO_SUCH_PURGE = "There is no such purge of your account."
+
+
+class VisitorPurge(NamedTuple):
+    """What was removed of a visitor, and the one thing that remains: how far today's allowance is used."""
+
+    removed: Collapsed
+    remains: Standing
 
 
 def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
@@ -34,6 +45,13 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
         job: PurgeJob = PurgeJob.create(account=account, boundary=max(now, newest or 0), due_at=now, created_at=now)
         record(Origin(actor, address), "account.purge", account, after={"purge": str(job.id)})
         return job
+
+
+def purge_visitor(visitor: str, terms: VisitorTerms, now: int) -> VisitorPurge:
+    """Forget what is known of a visitor, by the digest of today: the calls they made. How much they used today stays."""
+    with transaction():
+        removed = forget_visitor(POOL, visitor_allowance(visitor, now))
+        return VisitorPurge(removed, standing(visitor, terms, now))
 
 
 def find_purge(account: UUID, purge: str | UUID) -> PurgeJob:

@@ -17,6 +17,7 @@ class ChatCall(NamedTuple):
     input_bound     the input tokens cannot be more (counted from bytes)
     input_estimate  the input tokens are about so many
     natives         richer bodies for the dialects that know fields which `body` leaves out; None: there are none
+    kind            of the models that serve it: all but `chat` have no output tokens, never stream, and choose their own `body`
     fallbacks       other models that may serve instead, in their order
     preferences     how the caller wants to be routed, if it said
     """
@@ -30,6 +31,7 @@ class ChatCall(NamedTuple):
     input_bound: int
     input_estimate: int
     natives: Mapping[str, Mapping[str, Any]] | None = None
+    kind: str = "chat"
     fallbacks: tuple[str, ...] = ()
     preferences: Preferences | None = None
 

@@ -105,10 +105,15 @@ def test_what_was_delivered_is_a_token_at_least() -> None:
     assert settled(NOTHING, output=0).output_tokens == 1
 
 
+def test_a_call_that_can_give_no_output_has_none() -> None:
+    for told in (PartialUsage(7), PartialUsage(7, 0), PartialUsage(7, 5)):
+        assert settled(told, plausible=0) == Usage(7, 0)
+
+
 estimates = st.integers(0, 10**6)
 
 
-@given(told, estimates, estimates, st.booleans(), estimates)
+@given(told, estimates, estimates, st.booleans(), st.integers(1, 10**6))
 def test_settled_usage_is_always_possible(told: PartialUsage, input: int, output: int, delivered: bool, plausible: int) -> None:
     used = settled(told, input=input, output=output, delivered=delivered, plausible=plausible)
     assert 0 <= used.cached_tokens <= used.input_tokens <= IMPLAUSIBLE_FACTOR * (input + 1_000)

@@ -1,0 +1,130 @@
+"""`POST /v1/completions`: the older API, on chat models: its prompt is a message of the user."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from edge.errors import render_frame
+from edge.exchange import Finished
+from edge.requests import chat_call, json_object
+from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.v1.blocks import text_of
+from edge.v1.chat import DONE
+from shared.errors import InvalidRequest
+from shared.providers.base import ChatCall
+
+OUTPUT_TOKENS = 16  # without a limit, as OpenAI documents for this API
+_CHAT_FIELDS = ("messages", "tools", "functions", "modalities", "response_format")
+
+
+def read(data: bytes) -> tuple[ChatCall, str]:
+    """The call that a body asks for, and what goes before each answer: the prompt, where it is to be told back."""
+    body = json_object(data)
+    for name in _CHAT_FIELDS:
+        if body.get(name):
+            raise InvalidRequest(f"'{name}' is a field of POST /v1/chat/completions.", name)
+    if body.get("suffix"):
+        raise InvalidRequest("Text before a suffix cannot be completed here. Leave out 'suffix'.", "suffix")
+    if body.get("logprobs") is not None:
+        raise InvalidRequest("Log probabilities are told by POST /v1/chat/completions. Leave out 'logprobs'.", "logprobs")
+    if body.get("best_of") not in (None, 1, body.get("n")):
+        raise InvalidRequest("'best_of' must be what 'n' is.", "best_of")
+    echo = body.get("echo")
+    if echo is not None and not isinstance(echo, bool):
+        raise InvalidRequest("'echo' must be true or false.", "echo")
+    prompt = _prompt(body.get("prompt"))
+    left_out = ("prompt", "suffix", "logprobs", "best_of", "echo", *_CHAT_FIELDS)
+    chat = {name: value for name, value in body.items() if name not in left_out}
+    chat["messages"] = [{"role": "user", "content": prompt}]
+    if chat.get("max_tokens") is None:
+        chat["max_tokens"] = OUTPUT_TOKENS
+    return chat_call(chat, len(data)), prompt if echo else ""
+
+
+def _prompt(value: object) -> str:
+    prompt = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(prompt, str) or not prompt:
+        raise InvalidRequest("'prompt' must be one string that is not empty; send a call for each prompt.", "prompt")
+    return prompt
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    refusal: Any = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice]
+    created: int = 0
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class Texts:
+    """The renderer of a text completion. `echo` goes before the text of each choice."""
+
+    __slots__ = ("_call", "_echo", "_echoed", "_id")
+
+    def __init__(self, call_id: UUID, call: ChatCall, echo: str) -> None:
+        self._id = f"cmpl-{call_id.hex}"
+        self._call = call
+        self._echo = echo
+        self._echoed: set[int] = set()
+
+    def relay(self, chunks: bytes) -> bytes:
+        """The chunks of whole canonical events, those that carry text."""
+        told = (self._frame(_decode(event[6:])) for event in chunks.split(b"\n\n") if event)
+        return b"".join([b"data: " + orjson.dumps(frame) + b"\n\n" for frame in told if any(c["text"] for c in frame["choices"])])
+
+    def ending(self, event: Finished) -> bytes:
+        """The last chunk, the usage chunk if it was asked for, and `[DONE]`."""
+        last = self._frame(msgspec.convert(event.body, _Chunk))
+        if not self._call.include_usage:
+            return b"data: " + orjson.dumps({**last, "yout": spent(event)}) + b"\n\n" + DONE
+        usage = {**last, "choices": [], "usage": usage_of(event), "yout": spent(event)}
+        return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
+
+    def failure(self, error: BaseException) -> bytes:
+        """As for chats."""
+        return render_frame(error)
+
+    def keepalive(self) -> bytes:
+        """A comment."""
+        return KEEPALIVE
+
+    def whole(self, event: Finished) -> dict[str, Any]:
+        """The completion."""
+        return {**self._frame(msgspec.convert(event.body, _Chunk)), "usage": usage_of(event), "yout": spent(event)}
+
+    def _frame(self, chunk: _Chunk) -> dict[str, Any]:
+        choices = [self._choice(choice) for choice in chunk.choices]
+        head = {"id": self._id, "object": "text_completion", "created": chunk.created, "model": self._call.model}
+        return {**head, "choices": choices}
+
+    def _choice(self, choice: _Choice) -> dict[str, Any]:
+        said = choice.delta or choice.message or _Delta()
+        text = text_of(said.content) + text_of(said.refusal)
+        if choice.index not in self._echoed:
+            self._echoed.add(choice.index)
+            text = self._echo + text
+        return {"index": choice.index, "text": text, "logprobs": None, "finish_reason": choice.finish_reason}
+
+
+def _open(data: bytes, call_id: UUID) -> Asked:
+    call, echo = read(data)
+    return Asked(call, Texts(call_id, call, echo))
+
+
+COMPLETIONS = Surface(_open)

@@ -1,0 +1,56 @@
+"""A purge takes media too: files and jobs go, what runs is cancelled and given back, what comes late is thrown away."""
+
+from __future__ import annotations
+
+from shared.models import MediaJob, MediaOutput
+from tests.answers import Gate, later
+from tests.edge.media.studio import IMAGE, PNG, Customer, Studio, pictures
+from tests.servers.process import eventually
+from tests.wire import Json
+
+
+def purged(customer: Customer) -> Json:
+    """The certificate of a purge, awaited."""
+    begun = customer.post("/api/chat/purge/")
+    assert (begun.status, begun.json["status"]) == (202, "queued")
+    path = f"/api/chat/purge/{begun.json['id']}/"
+    eventually(lambda: customer.get(path).json["status"] == "done", "the purge is done")
+    certificate: Json = customer.get(path).json["certificate"]["certificate"]
+    return certificate
+
+
+def test_media_go_with_their_files(studio: Studio, customer: Customer) -> None:
+    neighbour = studio.customer()
+    theirs = neighbour.make()
+    files = studio.files()
+    mine = [customer.make(), customer.make("speech")]
+    gate = Gate()
+    studio.upstream.script(later(gate, pictures(PNG)))
+    running = customer.order(n=1)
+    gate.wait_reached()
+    spent = customer.spent
+    certificate = purged(customer)
+    gate.open()
+    assert {name: certificate["removed"][name] for name in ("media_jobs", "media_files")} == {"media_jobs": 3, "media_files": 2}
+    assert customer.spent == spent, "what ran was given back"
+    eventually(lambda: studio.files() == files, "the late picture is thrown away")
+    assert not MediaJob.select().where(MediaJob.account == customer.account).exists()
+    assert customer.get(f"/api/media/jobs/{running}/").status == 404
+    assert studio.follow(mine[0]["output_url"]).status == 404
+    assert studio.follow(theirs["output_url"]).status == 200
+    assert MediaOutput.select().where(MediaOutput.job == theirs["job_uuid"]).count() == 1
+    assert certificate["remains"]["balance"] == customer.balance
+    assert customer.make()["status"] == "succeeded"
+    assert customer.spent == spent + IMAGE
+
+
+def test_other_peoples_purges_are_unknown(studio: Studio, customer: Customer) -> None:
+    begun = customer.post("/api/chat/purge/").json
+    stranger = studio.customer()
+    unknown = stranger.get("/api/chat/purge/01890000-0000-7000-8000-000000000000/")
+    foreign = stranger.get(f"/api/chat/purge/{begun['id']}/")
+    assert (foreign.status, foreign.body) == (unknown.status, unknown.body) == (404, unknown.body)
+    assert stranger.get("/api/chat/purge/x/").body == unknown.body
+    again = customer.post("/api/chat/purge/")
+    assert again.status == 202
+    eventually(lambda: customer.get(f"/api/chat/purge/{begun['id']}/").json["status"] == "done", "it is done")

@@ -1,0 +1,54 @@
+"""The purge's step for media: running jobs are cancelled and refunded, then files go, then rows.
+
+A worker that still makes such a job finds it ended, and deletes what it wrote (`shared.media.ends`). One that dies before that
+leaves files without a row, which the retention of media deletes after a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.media.ends import CANCELLED, finish
+from shared.models import MediaJob, MediaOutput
+from shared.storage import Storage
+from workers.purge_steps import Progress, Purge, State, Step
+
+MOST_JOBS = 20  # at once: each may be several files in a store elsewhere
+
+
+class Emptied(NamedTuple):
+    """Jobs that have ended, and whose files are deleted."""
+
+    jobs: list[UUID]
+    files: list[UUID]
+
+
+def media_step(storage: Storage) -> Step:
+    """The step, on the store that the outputs lie in. Raises `StorageUnavailable`: then it is tried again."""
+    return Step("media", _forget, _emptier(storage))
+
+
+def _emptier(storage: Storage) -> Callable[[Purge], Emptied]:
+    def empty(purge: Purge) -> Emptied:
+        own = (MediaJob.account == purge.account) & (MediaJob.created_at <= purge.boundary)
+        jobs = list(MediaJob.select().where(own).order_by(MediaJob.id).limit(MOST_JOBS))
+        for job in jobs:
+            if job.finished_at is None:
+                finish(job, CANCELLED, hand=None)
+        ids = [job.id for job in jobs]
+        outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # also of one that had just ended otherwise
+        for output in outputs:
+            storage.delete(output.storage_key)
+        return Emptied(ids, [output.id for output in outputs])
+
+    return empty
+
+
+def _forget(_: Purge, emptied: Emptied) -> Progress:
+    files = MediaOutput.delete().where(MediaOutput.id.in_(emptied.files)).execute() if emptied.files else 0
+    with_files = MediaOutput.select(MediaOutput.job).where(MediaOutput.job.in_(emptied.jobs))
+    done = MediaJob.id.in_(emptied.jobs) & MediaJob.finished_at.is_null(False) & MediaJob.id.not_in(with_files)
+    jobs = MediaJob.delete().where(done).execute() if emptied.jobs else 0
+    return Progress(State.MORE if emptied.jobs else State.DONE, {"media_jobs": jobs, "media_files": files})
