@@ -26,12 +26,15 @@ from edge.surface import Surface
 from edge.v1.chat import CHAT
 from edge.v1.completions import COMPLETIONS
 from edge.v1.embeddings import EMBEDDINGS
+from edge.v1.images import images
 from edge.v1.messages import MESSAGES
 from edge.v1.messages.counting import counting
 from edge.v1.messages.errors import plain_body
 from edge.v1.models import models
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
+from edge.v1.speech import speech
+from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets
 from edge.web.errors import error_page, wants_page
@@ -50,6 +53,9 @@ BLUEPRINTS = (
     limit,
     keys,
     media,
+    images,
+    speech,
+    videos,
     conversations,
     sharing,
     purging,

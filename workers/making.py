@@ -245,7 +245,7 @@ class _Attempt:
         if not failure.final and job.vendor_job is not None and failure.kind not in ("status_404", "channel_gone", "not_media"):
             media.pause(job, min(now + LONGEST_POLL_MS, job.deadline_at), orderly=True)
         elif failure.busy and job.attempts <= MOST_BUSY_PAUSES:
-            wait = failure.retry_after_ms or BUSY_PAUSE_MS * 2 ** (job.attempts - 1)
+            wait = failure.retry_after_ms if failure.retry_after_ms is not None else BUSY_PAUSE_MS * 2 ** (job.attempts - 1)
             media.pause(job, min(now + wait, job.deadline_at), orderly=False)
         else:
             self.end(End("failed", failure.code, failure.kind))

@@ -114,11 +114,13 @@ class Sender:
         last = VendorFailed("no_upstream_available", "no_channel", busy=True)
         for number in range(MOST_ATTEMPTS if candidates else 0):
             route = candidates[number % len(candidates)]
+            breaker = self.health.of(route)
+            if not breaker.admits(now_ms()):
+                continue
             if number >= len(candidates):
                 if not last.same_route:
                     break
                 time.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311  (jitter)
-            breaker = self.health.of(route)
             breaker.begin(now_ms())
             try:
                 result = attempt(route)

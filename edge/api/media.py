@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 
 import orjson
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, request, stream_with_context
 
 from edge.current import account_caller, private, read, services, write
 from edge.errors import render_event
@@ -109,7 +109,7 @@ async def renew_secret() -> Response:
 
 def _stream(found: jobs.FoundJob) -> Response:
     """The job as events: one now, one at each change, and the last at its end."""
-    response = Response(_events(found), content_type="text/event-stream")
+    response = Response(stream_with_context(_events)(found), content_type="text/event-stream")
     response.headers.update({"cache-control": "no-store", "x-accel-buffering": "no"})
     response.timeout = None
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from uuid import UUID
 
 from shared.clock import now_ms
 from shared.models import MediaJob, MediaOutput
@@ -30,6 +31,11 @@ def delete_files(job: MediaJob, storage: Storage) -> int:
     MediaOutput.delete().where(MediaOutput.job == job.id).execute()
     MediaJob.update(files_expire_at=None).where(MediaJob.id == job.id).execute()
     return len(outputs)
+
+
+def delete_job(job: UUID) -> None:
+    """Delete the rows of a job that has ended and whose files are gone. Run inside a transaction."""
+    MediaJob.delete().where((MediaJob.id == job) & MediaJob.finished_at.is_null(False)).execute()
 
 
 def delete_orphans(storage: Storage) -> int:

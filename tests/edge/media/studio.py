@@ -12,8 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import peewee
+from obstore.store import LocalStore
 
+from shared.database import transaction
+from shared.media.retention import delete_expired
 from shared.models import Account, MediaJob, UsageLedger
+from shared.storage import Storage
 from tests import build
 from tests.answers import WAIT_SECONDS, Answer, reply
 from tests.edge.stack import Reply, read
@@ -22,6 +26,7 @@ from tests.servers.process import Process, eventually
 from tests.upstream import Request, Upstream
 from tests.wire import Json
 
+LANES = 150
 CREDITS = 10_000_000
 IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # a picture, five seconds, a thousand characters
 SETTINGS = {"media_answer_seconds": 3, "media_job_seconds": 60, "media_max_bytes": 100_000, "outbound_networks": "127.0.0.1/32"}
@@ -42,12 +47,14 @@ MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
 
 
 def stock(vendor_url: str) -> None:
-    """Put the models on sale: one of each kind."""
-    channel = build.channel(vendor_url)
+    """Put the models on sale: one of each kind in every lane, so that no test finds the breaker that another has opened."""
     media = {"input": 0, "output": 0}
-    build.model("picture-1", channel, kind="image", per_call=IMAGE, **media)
-    build.model("film-1", channel, kind="video", per_5_seconds=VIDEO, **media)
-    build.model("voice-1", channel, kind="speech", per_1k_characters=SPEECH, **media)
+    with transaction():
+        for lane in range(LANES):
+            channel = build.channel(vendor_url, name=f"lane-{lane}")
+            build.model(f"picture-{lane}", channel, kind="image", per_call=IMAGE, **media)
+            build.model(f"film-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
+            build.model(f"voice-{lane}", channel, kind="speech", per_1k_characters=SPEECH, **media)
 
 
 def pictures(*files: bytes | str) -> Answer:
@@ -80,12 +87,13 @@ class Studio:
 
     def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: peewee.Database, folder: Path) -> None:
         self.edge, self.worker, self.upstream, self.books, self.folder = edge, worker, upstream, books, folder
+        self._lanes = iter(range(LANES))
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """Somebody with an account and a key; the vendor is well again."""
         self.upstream.default = vendor
         owner = build.account(credits)
-        return Customer(self, owner, build.api_key(owner, **key_options)[1])
+        return Customer(self, owner, build.api_key(owner, **key_options)[1], next(self._lanes))
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
@@ -99,16 +107,26 @@ class Studio:
         parts = urlsplit(url)
         return self.request(method, f"{parts.path}?{parts.query}", None, headers)
 
+    def expire_files(self) -> None:
+        """Do at once what a worker does each minute."""
+        delete_expired(Storage(LocalStore(self.folder / "media")))
+
     def files(self) -> int:
         """How many files are stored."""
         return sum(1 for path in (self.folder / "media").rglob("*") if path.is_file())
 
 
 class Customer:
-    """An account, and the key that calls."""
+    """An account, the key that calls, and the lane whose models it orders."""
 
-    def __init__(self, studio: Studio, account: Account, secret: str) -> None:
-        self.studio, self.account, self.secret = studio, account, secret
+    def __init__(self, studio: Studio, account: Account, secret: str, lane: int) -> None:
+        self.studio, self.account, self.secret, self.lane = studio, account, secret, lane
+        self.picture, self.film, self.voice = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
+
+    def asked(self, kind: str, **fields: Any) -> Json:
+        """A small order of this kind."""
+        models = {"image": self.picture, "video": self.film, "speech": self.voice}
+        return {"model": models[kind], "input" if kind == "speech" else "prompt": CANARY, **fields}
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         return self.studio.request(method, path, body, {"authorization": f"Bearer {self.secret}", **(headers or {})})
@@ -121,7 +139,7 @@ class Customer:
 
     def order(self, kind: str = "image", headers: dict[str, str] | None = None, **fields: Any) -> str:
         """Order a job that must be taken; give its id."""
-        reply = self.post(f"/api/media/{kind}/", asked(kind, **fields), headers)
+        reply = self.post(f"/api/media/{kind}/", self.asked(kind, **fields), headers)
         assert reply.status == 202, reply.body
         return str(reply.json["job_uuid"])
 
@@ -155,9 +173,3 @@ class Customer:
 
     def usage(self) -> list[UsageLedger]:
         return list(UsageLedger.select().where(UsageLedger.account == self.account.id).order_by(UsageLedger.id))
-
-
-def asked(kind: str, **fields: Any) -> Json:
-    """A small order of this kind."""
-    models = {"image": "picture-1", "video": "film-1", "speech": "voice-1"}
-    return {"model": models[kind], "input" if kind == "speech" else "prompt": CANARY, **fields}

@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import MediaJob
 from tests.answers import status
-from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, asked, film_job, pictures
+from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, film_job, pictures
 from tests.servers.process import eventually
 
 
@@ -23,7 +23,7 @@ from tests.servers.process import eventually
 def test_each_kind_is_made_charged_and_fetched(
     studio: Studio, customer: Customer, kind: str, content: bytes, type: str, cost: int
 ) -> None:
-    ordered = customer.post(f"/api/media/{kind}/", asked(kind))
+    ordered = customer.post(f"/api/media/{kind}/", customer.asked(kind))
     assert (ordered.status, sorted(ordered.json)) == (202, ["credits_cost", "job_uuid", "status"])
     assert (ordered.json["status"], ordered.json["credits_cost"]) == ("queued", cost)
     job = customer.ended(ordered.json["job_uuid"])

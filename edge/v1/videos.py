@@ -1,0 +1,144 @@
+"""`/v1/videos`: media jobs in the shape that OpenAI gives its video jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from quart import Blueprint, Response, request
+
+from edge.current import account_caller, private, services, write
+from edge.media import jobs, orders, requests
+from edge.media.files import file_response
+from edge.media.jobs import FoundJob
+from edge.requests import json_object
+from edge.responses import rate_headers
+from shared import media
+from shared.errors import InvalidRequest, NotFound
+from shared.media.ends import NO_SUCH_JOB
+from shared.media.reasons import reason
+from shared.media.retention import delete_job
+from shared.models import MediaJob
+from shared.storage import Storage
+
+videos = Blueprint("videos", __name__)
+
+PREFIX = "video_"
+MOST_LISTED = 100
+DEFAULT_LISTED = 20
+STATUSES = {"queued": "queued", "running": "in_progress", "succeeded": "completed", "failed": "failed", "cancelled": "failed"}
+CANCELLED = {"code": "cancelled", "message": "The job was cancelled. Nothing was charged."}
+
+
+@videos.post("/v1/videos")
+async def create() -> Response:
+    """Order a film; OpenAI's SDKs send a form."""
+    body = await _body()
+    terms = await orders.read_terms(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))  # a form's boundary differs each time
+    ordered = await orders.order(requests.media_call("video", body), terms)
+    found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
+    response = private(_document(found.job))
+    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
+    return response
+
+
+@videos.get("/v1/videos")
+async def list_own() -> Response:
+    """A page of the account's films."""
+    caller = await account_caller()
+    sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
+    if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MOST_LISTED):
+        raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("'order' must be asc or desc.", "order")
+    limit, after = int(sent), request.args.get("after")
+    found = await jobs.list_jobs(
+        caller.account, limit=limit + 1, after=_id(after) if after else None, ascending=order == "asc", kind="video"
+    )
+    page = [_document(one.job) for one in found[:limit]]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return private({"object": "list", "data": page, "has_more": len(found) > limit, **ends})
+
+
+@videos.get("/v1/videos/<id>")
+async def retrieve(id: str) -> Response:
+    """How the film is."""
+    return private(_document((await _find(id)).job))
+
+
+@videos.get("/v1/videos/<id>/content")
+async def content(id: str) -> Response:
+    """The film itself."""
+    if request.args.get("variant", "video") != "video":
+        raise InvalidRequest("'variant' must be video; no other is made here.", "variant")
+    found = await _find(id)
+    if not found.outputs:
+        raise NotFound("This video has no content: it is not completed, or is no longer kept.")
+    return await file_response(found.job, found.outputs[0])
+
+
+@videos.delete("/v1/videos/<id>")
+async def delete(id: str) -> Response:
+    """Cancel the film where it is still being made, and delete what there is of it."""
+    found = await _find(id)
+    await write(partial(media.cancel, found.job.__data__["account"], found.job.id))
+    await asyncio.to_thread(_delete_files, services().storage, found)
+    await write(partial(delete_job, found.job.id))
+    return private({"id": _name(found.job), "object": "video.deleted", "deleted": True})
+
+
+async def _body() -> dict[str, Any]:
+    if request.mimetype != "multipart/form-data":
+        return json_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+    form, files = await request.form, await request.files
+    for name in files:
+        raise InvalidRequest(f"'{name}' can't be a file here; describe the scene in 'prompt'.", name)
+    return dict(form.items())
+
+
+async def _find(id: str) -> FoundJob:
+    caller = await account_caller()
+    return await jobs.find(caller.account, _id(id), "video")
+
+
+def _id(text: str) -> UUID:
+    if not text.startswith(PREFIX):
+        raise NotFound(NO_SUCH_JOB)
+    return jobs.job_id(text.removeprefix(PREFIX))
+
+
+def _name(job: MediaJob) -> str:
+    return PREFIX + job.id.hex
+
+
+def _delete_files(storage: Storage, found: FoundJob) -> None:
+    for output in found.outputs:
+        storage.delete(output.storage_key)
+
+
+def _document(job: MediaJob) -> dict[str, Any]:
+    """The film as OpenAI writes it. Its prompt is not kept."""
+    error = None
+    if job.status == "cancelled":
+        error = CANCELLED
+    elif job.error_code is not None:
+        error = {"code": job.error_code, "message": reason(job.error_code)}
+    return {
+        "id": _name(job),
+        "object": "video",
+        "model": job.model,
+        "status": STATUSES[job.status],
+        "progress": job.progress,
+        "created_at": job.created_at // 1000,
+        "completed_at": job.finished_at // 1000 if job.status == "succeeded" and job.finished_at else None,
+        "expires_at": job.files_expire_at // 1000 if job.files_expire_at else None,
+        "seconds": str(job.options.get("seconds", "")),
+        "size": job.options.get("size", "auto"),
+        "prompt": None,
+        "remixed_from_video_id": None,
+        "error": error,
+        "yout": {"credits_held": 0 if job.finished_at else job.credits_held, "credits_charged": job.credits_charged or 0},
+    }

@@ -1,0 +1,248 @@
+"""What the job API promises beside making media: cancelling, repeating, following, listing, links, callbacks."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import openai
+import pytest
+
+from shared.models import Hold, MediaJob, MediaOutput
+from tests.answers import Gate, later
+from tests.edge.calling import together
+from tests.edge.media.studio import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.servers.process import eventually
+from tests.wire import Json
+
+
+def test_a_cancelled_job_is_refunded_and_its_late_picture_discarded(customer: Customer, studio: Studio) -> None:
+    gate = Gate()
+    studio.upstream.script(later(gate, pictures(PNG)))
+    id = customer.order()
+    gate.wait_reached()
+    files = studio.files()
+    cancelled = customer.post(f"/api/media/jobs/{id}/cancel/")
+    assert (cancelled.status, cancelled.json["status"], cancelled.json["credits_cost"]) == (200, "cancelled", 0)
+    assert (customer.balance, Hold.get(Hold.id == id).state) == (CREDITS, "released")
+    gate.open()
+    studio.upstream.calls[-1].wait_outcome()
+    again = customer.post(f"/api/media/jobs/{id}/cancel/")
+    assert (again.status, again.json["status"]) == (200, "cancelled")
+    # The worker's next picture is stored after the late one was: by then that one is gone again.
+    assert customer.make()["status"] == "succeeded"
+    eventually(lambda: studio.files() == files + 1, "only the second picture is kept")
+    assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
+
+
+def test_a_finished_job_stays_as_it_is(customer: Customer) -> None:
+    job = customer.make()
+    assert customer.post(f"/api/media/jobs/{job['job_uuid']}/cancel/").json["status"] == "succeeded"
+    assert customer.spent == IMAGE
+
+
+def test_cancelling_and_finishing_race_to_one_end(customer: Customer) -> None:
+    ids = [customer.order() for _ in range(8)]
+    together(8, lambda number: customer.post(f"/api/media/jobs/{ids[number]}/cancel/"))
+    ends = [customer.ended(id)["status"] for id in ids]
+    assert customer.spent == ends.count("succeeded") * IMAGE
+    assert set(ends) <= {"succeeded", "cancelled"}
+    assert len(customer.usage()) == 8
+
+
+def test_the_same_key_is_the_same_job_whatever_became_of_it(customer: Customer, studio: Studio) -> None:
+    key = {"Idempotency-Key": "one"}
+    replies = together(4, lambda _: customer.post("/api/media/image/", customer.asked("image"), key))
+    assert {reply.status for reply in replies} == {202}
+    [id] = {reply.json["job_uuid"] for reply in replies}
+    assert customer.ended(id)["status"] == "succeeded"
+    assert customer.order(headers=key) == id
+    assert customer.spent == IMAGE
+    other = customer.post("/api/media/image/", customer.asked("image", n=2), key)
+    assert (other.status, other.error["code"]) == (400, "idempotency_key_reused")
+    assert studio.customer().order(headers=key) != id  # keys are an account's own
+
+
+def test_a_pool_that_is_too_small_is_told_before_anything(studio: Studio) -> None:
+    poor = studio.customer(credits=IMAGE - 1)
+    reply = poor.post("/api/media/image/", poor.asked("image"))
+    assert (reply.status, reply.json["yout"]["required"], reply.json["yout"]["balance"]) == (402, IMAGE, IMAGE - 1)
+    assert not MediaJob.select().where(MediaJob.account == poor.account.id).exists()
+
+
+def test_a_cap_is_kept(customer: Customer) -> None:
+    refused = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO - 1)})
+    assert (refused.status, refused.json["yout"]["required"]) == (402, VIDEO)
+    taken = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO)})
+    assert taken.status == 202
+
+
+def test_an_unknown_field_is_named(customer: Customer) -> None:
+    reply = customer.post("/api/media/image/", customer.asked("image", colour="red"))
+    assert (reply.status, reply.error["param"]) == (400, "colour")
+
+
+def test_changes_are_streamed_to_the_end(customer: Customer, studio: Studio) -> None:
+    gate = Gate()
+    polls = iter([film_job("in_progress", 40), later(gate, film_job("completed"))])
+    well = studio.upstream.default
+    studio.upstream.script(film_job("queued"))
+    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    id = customer.order("video")
+    seen: list[Json] = []
+    with closing(http.client.HTTPConnection("127.0.0.1", studio.edge.port, timeout=30)) as connection:
+        headers = {"authorization": f"Bearer {customer.secret}", "accept": "text/event-stream"}
+        connection.request("GET", f"/api/media/jobs/{id}/", headers=headers)
+        answer = connection.getresponse()
+        assert answer.getheader("content-type", "").startswith("text/event-stream")
+        while line := answer.readline():
+            if line.startswith(b"data: "):
+                seen.append(json.loads(line[6:]))
+                if seen[-1]["progress"] == 40:
+                    gate.open()
+    assert (seen[-1]["status"], seen[-1]["progress"], seen[-1]["credits_cost"]) == ("succeeded", 100, VIDEO)
+    assert 40 in [event["progress"] for event in seen]
+    assert studio.follow(seen[-1]["output_url"]).body == MP4
+
+
+def test_a_page_of_jobs_follows_the_other(customer: Customer, studio: Studio) -> None:
+    ids = [customer.order() for _ in range(3)]
+    for id in ids:
+        customer.ended(id)
+    studio.customer().order()  # somebody else's, which is in no page
+    first = customer.get("/api/media/jobs/?limit=2").json
+    assert [job["job_uuid"] for job in first["jobs"]] == ids[:0:-1]
+    second = customer.get(f"/api/media/jobs/?limit=2&after={first['next']}").json
+    assert ([job["job_uuid"] for job in second["jobs"]], second["next"]) == ([ids[0]], None)
+    assert customer.get("/api/media/jobs/?kind=video").json["jobs"] == []
+    assert len(customer.get("/api/media/jobs/?status=succeeded").json["jobs"]) == 3
+    assert customer.get("/api/media/jobs/?limit=0").error["param"] == "limit"
+    assert customer.get("/api/media/jobs/?status=odd").error["param"] == "status"
+
+
+def test_a_link_is_for_one_file_and_a_while(customer: Customer, studio: Studio) -> None:
+    url = customer.make()["output_url"]
+    file = studio.follow(url)
+    assert file.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in file.headers["content-security-policy"]
+    assert file.headers["content-disposition"].startswith("attachment; filename=")
+    assert studio.follow(url.replace("expires=", "expires=1")).status == 404
+    assert studio.follow(url[:-1] + ("A" if url[-1] != "A" else "B")).status == 404
+    assert studio.request("GET", url.partition("?")[0].removeprefix(studio.edge.url)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("asked_range", "status", "part"),
+    [
+        ("bytes=0-3", 206, slice(0, 4)),
+        ("bytes=10-", 206, slice(10, None)),
+        ("bytes=-5", 206, slice(-5, None)),
+        ("bytes=0-100000", 206, slice(0, None)),
+        ("bytes=100000-", 416, slice(0, 0)),
+        ("bytes=-0", 416, slice(0, 0)),
+        ("bytes=5-2", 200, slice(0, None)),
+        ("bytes=0-1,3-4", 200, slice(0, None)),
+        ("lines=1-2", 200, slice(0, None)),
+    ],
+)
+def test_a_part_of_a_file(customer: Customer, studio: Studio, asked_range: str, status: int, part: slice) -> None:
+    url = _one_picture(customer)
+    file = studio.follow(url, {"range": asked_range})
+    assert (file.status, file.body) == (status, PNG[part])
+    assert file.headers["content-length"] == str(len(PNG[part]))
+    if status == 206:
+        start, end, _ = part.indices(len(PNG))
+        assert file.headers["content-range"] == f"bytes {start}-{end - 1}/{len(PNG)}"
+    assert studio.follow(url, method="HEAD").headers["content-length"] == str(len(PNG))
+
+
+def _one_picture(customer: Customer) -> str:
+    url: str = customer.make()["output_url"]
+    return url
+
+
+class Receiver:
+    """A customer's server that is told of the ends of jobs. `statuses` are what it answers, the last one for ever."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.told: list[tuple[dict[str, str], bytes]] = []
+        answers = list(statuses)
+        told = self.told
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                told.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/told?token=hidden"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver(204)
+    yield made
+    made.close()
+
+
+def test_the_owner_is_told_by_a_signed_webhook(customer: Customer, receiver: Receiver) -> None:
+    job = customer.make(callback_url=receiver.url)
+    eventually(lambda: len(receiver.told) == 1, "the webhook arrives")
+    headers, body = receiver.told[0]
+    secret = customer.get("/api/media/webhook-secret/").json["secret"]
+    assert customer.get("/api/media/webhook-secret/").json["secret"] == secret
+    client = openai.OpenAI(api_key="unused")
+    event: Any = client.webhooks.unwrap(body, headers, secret=secret)
+    assert (event.type, event.data.job_uuid, event.data.status) == ("media.job.succeeded", job["job_uuid"], "succeeded")
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.unwrap(body + b" ", headers, secret=secret)
+    assert CANARY.encode() not in body
+    eventually(lambda: customer.row(job["job_uuid"]).callback_url is None, "the address is forgotten")
+    assert customer.post("/api/media/webhook-secret/").json["secret"] != secret
+
+
+def test_a_webhook_that_is_not_taken_is_sent_again(customer: Customer) -> None:
+    receiver = Receiver(500, 302, 200)
+    job = customer.make(callback_url=receiver.url)
+    for attempt in (1, 2):
+        eventually(lambda: len(receiver.told) == attempt, "another attempt")  # noqa: B023  (used at once)
+        MediaJob.update(callback_due_at=1).where(MediaJob.id == job["job_uuid"]).execute()  # its pause is over
+    eventually(lambda: len(receiver.told) == 3, "the third is taken")
+    eventually(lambda: customer.row(job["job_uuid"]).callback_url is None, "and is the last")
+    assert len({headers["webhook-id"] for headers, _ in receiver.told}) == 1
+    receiver.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.2/x", "ftp://example.com/", "https://169.254.169.254/latest", "nonsense"])
+def test_a_callback_to_an_inner_address_is_refused(customer: Customer, url: str) -> None:
+    reply = customer.post("/api/media/image/", customer.asked("image", callback_url=url))
+    assert (reply.status, reply.error["param"]) == (400, "callback_url")
+    assert not MediaJob.select().where(MediaJob.account == customer.account.id).exists()
+
+
+def test_expired_files_go_and_the_job_stays(customer: Customer, studio: Studio) -> None:
+    job = customer.make()
+    files = studio.files()
+    MediaJob.update(files_expire_at=1).where(MediaJob.id == job["job_uuid"]).execute()
+    studio.expire_files()
+    assert studio.files() == files - 1
+    shown = customer.job(job["job_uuid"])
+    assert (shown["status"], shown["output_url"], shown["credits_cost"]) == ("succeeded", None, IMAGE)
+    assert studio.follow(job["output_url"]).status == 404
+    assert not MediaOutput.select().where(MediaOutput.job == job["job_uuid"]).exists()

@@ -1,0 +1,149 @@
+"""OpenAI's own SDK makes pictures, speech and films here, on the same jobs and prices."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from shared.models import MediaJob
+from tests.answers import Gate, html, later, status
+from tests.edge.media.studio import CANARY, CREDITS, IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.servers.process import eventually
+
+
+@pytest.fixture
+def client(customer: Customer, studio: Studio) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{studio.edge.url}/v1", api_key=customer.secret, max_retries=0) as made:
+        yield made
+
+
+def test_pictures_come_in_the_answer(client: openai.OpenAI, customer: Customer) -> None:
+    made: Any = client.images.generate(model=customer.picture, prompt=CANARY, n=2, size="1024x1024")
+    assert [base64.b64decode(item.b64_json) for item in made.data] == [PNG, PNG]
+    assert (made.yout["credits_charged"], made.yout["balance"]) == (2 * IMAGE, CREDITS - 2 * IMAGE)
+    assert customer.spent == 2 * IMAGE
+    assert made.size == "1024x1024"
+
+
+def test_pictures_come_by_links(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+    made: Any = client.images.generate(model=customer.picture, prompt=CANARY, response_format="url")
+    assert studio.follow(made.data[0].url).body == PNG
+
+
+def test_speech_is_the_answer(client: openai.OpenAI, customer: Customer) -> None:
+    made = client.audio.speech.with_raw_response.create(model=customer.voice, voice="nova", input="x" * 1_001)
+    assert made.content == MP3
+    assert made.headers["content-type"] == "audio/mpeg"
+    assert made.headers["x-yout-credits-charged"] == "15015"
+    assert made.headers["x-yout-balance"] == str(customer.balance)
+    assert customer.spent == 15_015
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_a_film_is_ordered_polled_downloaded_and_deleted(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+    film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, seconds="8", size="1280x720", poll_interval_ms=200)
+    assert (film.status, film.seconds, film.size, film.progress) == ("completed", "8", "1280x720", 100)
+    assert client.videos.download_content(film.id).read() == MP4
+    assert customer.spent == 2 * VIDEO
+    assert [one.id for one in client.videos.list(limit=5)] == [film.id]
+    files = studio.files()
+    assert client.videos.delete(film.id).deleted
+    assert studio.files() == files - 1
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(film.id)
+    assert customer.spent == 2 * VIDEO
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_pages_of_films(client: openai.OpenAI, customer: Customer) -> None:
+    ordered = [client.videos.create(model=customer.film, prompt=CANARY).id for _ in range(3)]
+    assert [film.id for film in client.videos.list(limit=2)] == ordered[::-1]  # the SDK asks for the second page
+    assert [film.id for film in client.videos.list(limit=2, order="asc")] == ordered
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "code"),
+    [
+        (status(500), openai.InternalServerError, "upstream_error"),
+        (html(), openai.InternalServerError, "upstream_error"),
+        (pictures(), openai.InternalServerError, "nothing_delivered"),
+        (status(401), openai.InternalServerError, "upstream_error"),
+        (
+            status(400, {"error": {"message": f"no {CANARY}", "code": "moderation_blocked", "type": "x", "param": None}}),
+            openai.BadRequestError,
+            "moderation_blocked",
+        ),
+    ],
+)
+def test_a_failure_is_an_error_and_costs_nothing(
+    client: openai.OpenAI, customer: Customer, studio: Studio, answer: Any, error: type[openai.APIStatusError], code: str
+) -> None:
+    studio.upstream.default = answer
+    with pytest.raises(error) as caught:
+        client.images.generate(model=customer.picture, prompt=CANARY)
+    assert CANARY not in caught.value.message
+    assert MediaJob.get(MediaJob.account == customer.account.id).error_code == code
+    assert customer.spent == 0
+
+
+def test_a_caller_who_leaves_pays_nothing(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+    gate = Gate()
+    studio.upstream.script(later(gate, pictures(PNG)))
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=1).images.generate(model=customer.picture, prompt=CANARY)
+    eventually(lambda: MediaJob.get(MediaJob.account == customer.account.id).status == "cancelled", "the job is cancelled")
+    files = studio.files()
+    gate.open()
+    studio.upstream.calls[-1].wait_outcome()
+    eventually(lambda: "cannot" not in studio.worker.output() and studio.files() == files, "the late picture is discarded")
+    assert customer.spent == 0
+
+
+def test_the_same_idempotency_key_waits_for_the_same_job(client: openai.OpenAI, customer: Customer) -> None:
+    again = {"Idempotency-Key": "once"}
+    jobs = {
+        client.images.generate(model=customer.picture, prompt=CANARY, extra_headers=again).yout["job_uuid"]  # type: ignore[attr-defined]
+        for _ in range(2)
+    }
+    assert len(jobs) == 1
+    assert customer.spent == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"n": 11}, "n"),
+        ({"n": True}, "n"),
+        ({"size": "huge"}, "size"),
+        ({"response_format": "svg"}, "response_format"),
+        ({"output_format": "svg"}, "output_format"),
+        ({"stream": True}, "stream"),
+        ({"quality": "very high"}, "quality"),
+        ({"model": None}, "model"),
+    ],
+)
+def test_a_wrong_field_is_named(customer: Customer, fields: dict[str, Any], param: str) -> None:
+    reply = customer.post("/v1/images/generations", {"model": customer.picture, "prompt": CANARY, **fields})
+    assert (reply.status, reply.error["param"]) == (400, param)
+
+
+def test_a_model_of_another_kind_is_not_found(customer: Customer) -> None:
+    reply = customer.post("/v1/audio/speech", {"model": customer.picture, "input": "Hi"})
+    assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_a_film_that_the_vendor_gives_up_is_failed_and_free(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+    studio.upstream.default = film_job("failed", error={"code": "moderation_blocked", "message": f"no {CANARY}"})
+    film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, poll_interval_ms=200)
+    assert film.status == "failed"
+    assert film.error is not None
+    assert film.error.code == "moderation_blocked"
+    assert CANARY not in film.error.message
+    assert customer.spent == 0
