@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 from quart import request
 
 from edge.auth import bearer
-from edge.current import AccountCaller, account_caller, services, write
+from edge.current import AccountCaller, account_caller, key_caller, services, write
 from edge.hot import Scope, cap_of, claim_of, read_headers
 from shared import media
 from shared.catalog import CatalogModel
@@ -28,10 +28,11 @@ HOLD_GRACE_SECONDS = 120  # the media sweep ends a job at its deadline, long bef
 
 
 class Terms(NamedTuple):
-    """Who orders, and on which terms: read from the request's headers."""
+    """Who orders, and on which terms: read from the request's headers. One of `digest` (of a key) and `session` says who pays."""
 
     caller: AccountCaller
     digest: str
+    session: str
     claim: Claim | None
     cap: int | None
 
@@ -43,12 +44,23 @@ class Order(NamedTuple):
     standing: Standing
 
 
-async def read_terms(data: bytes) -> Terms:
-    """The terms of a request whose body is `data`. Raises as `account_caller`, and `InvalidRequest` for a bad header."""
+async def read_terms(data: bytes, *, key_only: bool = False) -> Terms:
+    """The terms of a request whose body is `data`. Raises as `account_caller`, and `InvalidRequest` for a bad header.
+
+    `key_only` is for OpenAI's paths, which no web session pays for.
+    """
     sent = read_headers(cast(Scope, request.scope))
-    caller = await account_caller()
-    digest = bearer(sent.authorization, sent.x_api_key)
-    return Terms(caller, digest, claim_of(sent.idempotency_key, data), cap_of(sent.max_credits))
+    caller = await (key_account() if key_only else account_caller())
+    session = caller.session.digest if caller.session is not None else ""
+    digest = "" if session else bearer(sent.authorization, sent.x_api_key)
+    return Terms(caller, digest, session, claim_of(sent.idempotency_key, data), cap_of(sent.max_credits))
+
+
+async def key_account() -> AccountCaller:
+    """The account of the request's key. Raises as `key_caller`."""
+    key, address = await key_caller()
+    limits = services().keys.in_force(key.account, key.key, key.own)
+    return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
 
 
 async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) -> Order:
@@ -84,6 +96,7 @@ def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | Non
     ask = Reservation(
         call=new_id(),
         digest=terms.digest,
+        session=terms.session,
         model=call.model,
         quote=quote,
         expires_at=deadline_at + HOLD_GRACE_SECONDS * 1000,

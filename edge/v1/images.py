@@ -26,7 +26,7 @@ FORMATS = ("b64_json", "url")
 async def generate() -> Response:
     """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    terms = await orders.read_terms(data)
+    terms = await orders.read_terms(data, key_only=True)
     body = json_object(data)
     wanted = body.get("response_format") or "b64_json"
     if wanted not in FORMATS:

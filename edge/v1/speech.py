@@ -17,7 +17,7 @@ speech = Blueprint("speech", __name__)
 async def speak() -> Response:
     """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    terms = await orders.read_terms(data)
+    terms = await orders.read_terms(data, key_only=True)
     ordered = await orders.order(requests.media_call("speech", json_object(data)), terms)
     found = await made(ordered.submitted)
     response = await file_response(found.job, found.outputs[0])

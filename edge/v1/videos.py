@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from quart import Blueprint, Response, request
 
-from edge.current import account_caller, private, services, write
+from edge.current import private, services, write
 from edge.media import jobs, orders, requests
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
@@ -37,7 +37,8 @@ CANCELLED = {"code": "cancelled", "message": "The job was cancelled. Nothing was
 async def create() -> Response:
     """Order a film; OpenAI's SDKs send a form."""
     body = await _body()
-    terms = await orders.read_terms(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))  # a form's boundary differs each time
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary differs each time
+    terms = await orders.read_terms(canonical, key_only=True)
     ordered = await orders.order(requests.media_call("video", body), terms)
     found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
     response = private(_document(found.job))
@@ -48,7 +49,7 @@ async def create() -> Response:
 @videos.get("/v1/videos")
 async def list_own() -> Response:
     """A page of the account's films."""
-    caller = await account_caller()
+    caller = await orders.key_account()
     sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
     if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MOST_LISTED):
         raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
@@ -100,7 +101,7 @@ async def _body() -> dict[str, Any]:
 
 
 async def _find(id: str) -> FoundJob:
-    caller = await account_caller()
+    caller = await orders.key_account()
     return await jobs.find(caller.account, _id(id), "video")
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.media.reasons import reason
 from shared.models import MediaJob, MediaOutput
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from shared.moments import iso_moment
 
 
 def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[MediaOutput], str]) -> dict[str, Any]:
@@ -25,12 +23,6 @@ def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[
         "outputs": files,
         "error": {"code": job.error_code, "message": reason(job.error_code)} if job.error_code else None,
         "credits_cost": job.credits_held if job.credits_charged is None else job.credits_charged,
-        "created": _moment(job.created_at),
-        "finished": _moment(job.finished_at),
+        "created": iso_moment(job.created_at),
+        "finished": iso_moment(job.finished_at),
     }
-
-
-def _moment(ms: int | None) -> str | None:
-    if ms is None:
-        return None
-    return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

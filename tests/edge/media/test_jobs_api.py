@@ -13,10 +13,12 @@ from typing import Any
 import openai
 import pytest
 
-from shared.models import Hold, MediaJob, MediaOutput
+from shared.models import Account, Hold, MediaJob, MediaOutput
+from shared.operations.web_accounts import begin_session, sign_up
 from tests.answers import Gate, later
 from tests.edge.calling import together
 from tests.edge.media.studio import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.edge.web.conftest import COOKIE, Browser
 from tests.servers.process import eventually
 from tests.wire import Json
 
@@ -80,6 +82,22 @@ def test_a_cap_is_kept(customer: Customer) -> None:
     assert (refused.status, refused.json["yout"]["required"]) == (402, VIDEO)
     taken = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO)})
     assert taken.status == 202
+
+
+def test_somebody_who_is_signed_in_orders_and_looks(studio: Studio) -> None:
+    account = sign_up("painter@example.com", "known to nobody", CREDITS)
+    lane = studio.customer()
+    browser = Browser(studio.edge.port)
+    browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
+    ordered = browser.api("POST", "/api/media/image/", lane.asked("image"))
+    assert ordered.status == 202, ordered.body
+    path = f"/api/media/jobs/{ordered.json['job_uuid']}/"
+    eventually(lambda: browser.api("GET", path).json["status"] == "succeeded", "the picture is made")
+    assert Account.get_by_id(account.id).balance == CREDITS - IMAGE
+    assert lane.get(path).status == 404
+    unproven = browser.request("POST", "/api/media/image/", b"{}", {"accept": "application/json"})
+    assert (unproven.status, unproven.error["code"]) == (403, "csrf_failed")
+    assert browser.api("POST", "/v1/images/generations", lane.asked("image")).status == 401
 
 
 def test_an_unknown_field_is_named(customer: Customer) -> None:
