@@ -15,6 +15,7 @@ from edge.moments import iso_moment
 from edge.responses import rate_headers
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, NotFound
+from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.keys import CreatedKey, create_key, revoke_key
 
@@ -60,7 +61,8 @@ def _active(account: UUID) -> Any:
 def _list(account: UUID) -> list[dict[str, Any]]:
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     rows: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(_active(account)).order_by(ApiKey.id)
-    return [_document(row, row.last_call) for row in rows]
+    spent = month_spending(account, now_ms())
+    return [_document(row, row.last_call, spent.get(row.id, 0)) for row in rows]
 
 
 def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
@@ -88,7 +90,7 @@ def find_own(account: UUID, key_id: str) -> ApiKey:
     return row
 
 
-def _document(row: ApiKey, last_call: int | None = None) -> dict[str, Any]:
+def _document(row: ApiKey, last_call: int | None = None, spent: int = 0) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "name": row.name,
@@ -96,6 +98,7 @@ def _document(row: ApiKey, last_call: int | None = None) -> dict[str, Any]:
         "created": iso_moment(row.created_at),
         "last_used": iso_moment(last_call),
         "expires_at": iso_moment(row.expires_at),
+        "spent_this_month": spent,
         "limits": {
             "rpm": row.rpm,
             "tpm": row.tpm,

@@ -57,7 +57,7 @@ def _read(id: UUID) -> tuple[int, int, dict[str, Any] | None]:
 def _plan(subscription: Subscription) -> dict[str, Any]:
     return {
         "name": subscription.plan.name,
-        "plan_active": subscription.status == "active",
+        "plan_active": subscription.suspended_at is None,
         "renews_at": iso_moment(subscription.renews_at),
         "monthly_credits": subscription.plan.monthly_credits,
         "overage_cap": subscription.overage_cap,

@@ -12,8 +12,10 @@ from shared.clock import new_id, now_ms
 from shared.models import ApiKey, AuditEntry, UsageLedger
 from shared.operations.keys import create_key
 from tests import build
+from tests.answers import stream
 from tests.edge.api.conftest import Customer, Shop
 from tests.servers.process import eventually
+from tests.wire import DONE, chunk, finish, role, usage
 
 PATH = "/api/chat/keys/"
 
@@ -148,6 +150,21 @@ def test_a_bound_key_gives_its_bounds_away(shop: Shop) -> None:
 def test_an_unknown_field_is_named(customer: Customer) -> None:
     answer = customer.post(PATH, {"name": "x", "budget": 5})
     assert (answer.status, answer.error["param"]) == (400, "budget")
+
+
+def test_a_key_stops_at_its_own_credits_of_the_month(customer: Customer) -> None:
+    customer.shop.upstream.script(stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE))
+    limited = customer.with_key(made(customer, "limited", monthly_credit_limit=40)["secret"])
+    assert '"credits_charged":13' in limited.stream(max_tokens=10).body.decode()
+    key = listed(customer)["limited"]
+    assert (key["spent_this_month"], key["limits"]["monthly_credit_limit"]) == (13, 40)
+    assert listed(customer)["test"]["spent_this_month"] == 0
+    refused = limited.stream(max_tokens=20)
+    assert (refused.status, refused.error["code"]) == (402, "insufficient_credits")
+    assert refused.headers["x-should-retry"] == "false"
+    assert "own limit is 40 a month, of which 27 are free" in refused.error["message"]
+    assert refused.json["yout"]["required"] > 27
+    assert customer.stream(max_tokens=20).status == 200
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", b"[1]", b"\xff"])
