@@ -1,0 +1,200 @@
+"""A day in the console, in a real browser, with a real edge beside it: what staff change is what customers meet next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.async_api import Page
+
+from shared.clock import now_ms
+from shared.ledger.audit import verify
+from shared.models import Account, ApiKey, UsageLedger
+from shared.operations.staff import create_staff
+from tests import build
+from tests.answers import Gate, stream
+from tests.conftest import OpenPage, StartWeb
+from tests.console.conftest import PASSWORD
+from tests.edge.calling import Answered, Stream, chat
+from tests.servers.edge import WebProcess
+from tests.servers.process import eventually
+from tests.upstream import Upstream
+from tests.wire import chunk, finish, usage
+
+pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+
+
+class Day(NamedTuple):
+    """What a test has: a console, an edge, a vendor, an account with a key and a model."""
+
+    console: WebProcess
+    edge: WebProcess
+    vendor: Upstream
+    account: Account
+    key: ApiKey
+    secret: str
+
+    async def call(self, model: str = "m-1") -> Answered:
+        """One chat call at the edge, as the customer makes it."""
+        return await asyncio.to_thread(chat, self.edge, self.secret, model=model)
+
+
+@pytest.fixture
+def day(bound_database, any_database_url, redis_url, upstream, start_edge: StartWeb, start_console: StartWeb) -> Day:
+    for role in ("owner", "readonly"):
+        create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")
+    account = build.account(credits=100_000)
+    key, secret = build.api_key(account, name="laptop")
+    build.model("m-1", build.channel(upstream.url), input=1_000, output=2_000)
+    settings: dict[str, Any] = {"database_url": any_database_url, "redis_url": redis_url}
+    edge = start_edge(**settings)
+    console = start_console(**settings, edge_port=edge.port)
+    return Day(console, edge, upstream, account, key, secret)
+
+
+@pytest.fixture
+def enter(day: Day, open_page: OpenPage) -> Callable[..., Any]:
+    """`await enter("owner")`: a page of the console, signed in."""
+
+    async def make(role: str = "owner", **options: Any) -> Page:
+        page = await open_page(**options)
+        await page.goto(f"{day.console.url}/login")
+        await page.fill("[name=email]", f"{role}@yout.example")
+        await page.fill("[name=password]", PASSWORD)
+        await page.click("text=Sign in")
+        await page.wait_for_url(f"{day.console.url}/")
+        return page
+
+    return make
+
+
+async def test_a_key_that_is_revoked_is_refused_by_the_next_call(day: Day, enter) -> None:
+    assert (await day.call()).status == 200
+    page = await enter()
+    await page.goto(f"{day.console.url}/keys/")
+    await page.fill("[name=q]", day.secret[:9])
+    await page.press("[name=q]", "Enter")
+    await page.click("a.row")
+    await page.fill("[name=confirmation]", "laptop")
+    await page.click(f"button:has-text('Revoke {day.key.prefix}')")
+    await page.wait_for_selector("text=Calls with it fail from now on")
+    refused = await day.call()
+    assert (refused.status, refused.code) == (401, "invalid_api_key")
+
+
+async def test_a_published_price_holds_for_the_next_call_and_not_for_the_one_that_runs(day: Day, enter) -> None:
+    gate = Gate()
+    day.vendor.script(stream(chunk("Hel"), gate, finish(), usage()))
+    running = await asyncio.to_thread(Stream, day.edge, day.secret)
+    await asyncio.to_thread(running.open)
+    await asyncio.to_thread(gate.wait_reached)
+    page = await enter("owner")
+    await page.goto(f"{day.console.url}/models/m-1")
+    await page.fill("[name=input]", "10 000")
+    await page.fill("[name=output]", "20 000")
+    await page.click("text=Keep the draft")
+    await page.wait_for_selector("text=It charges nobody")
+    assert await page.locator("table.diff tbody tr").count() == 2
+    await page.click("text=Publish the price")
+    await page.wait_for_selector("text=New price of m-1 in force")
+    await asyncio.to_thread(eventually, lambda: _charged_at_new_price(day), "the new price at the edge")
+    gate.open()
+    await asyncio.to_thread(running.rest)
+    running.leave()
+    old = UsageLedger.select().order_by(UsageLedger.created_at).get()
+    assert old.credits == 7 + 3 * 2  # 7 tokens in at 1 credit, 3 out at 2: the price it began with
+    assert verify(now_ms()).problems == ()
+
+
+def _charged_at_new_price(day: Day) -> bool:
+    """Edges know within a second; a call made by then costs ten times as much."""
+    charged: int = chat(day.edge, day.secret).body["yout"]["credits_charged"]
+    return charged == 10 * 13
+
+
+async def test_credits_are_granted_and_an_account_is_suspended(day: Day, enter) -> None:
+    page = await enter()
+    await page.goto(f"{day.console.url}/accounts/{day.account.id}")
+    await page.fill("[name=amount]", "50 000")
+    assert "50\u202f000 credits" in await page.inner_text("form[data-balance] button")
+    await page.fill("[name=reason]", "Goodwill")
+    await page.click("form[data-balance] button")
+    await page.wait_for_selector("text=The balance is now 150\u202f000")
+    await page.click("text=Suspend the account >> nth=-1")
+    await page.wait_for_selector("text=is suspended")
+    refused = await day.call()
+    assert (refused.status, refused.code) == (403, "account_suspended")
+    await page.click("button:has-text('Activate the account')")
+    await page.wait_for_selector("text=Its keys work again")
+    assert (await day.call()).body["yout"]["balance"] == 150_000 - 13
+
+
+async def test_a_channel_and_a_model_are_added_and_answer(day: Day, enter) -> None:
+    page = await enter()
+    await page.goto(f"{day.console.url}/channels/")
+    await page.click("text=Add a channel")
+    await page.fill("[name=name]", "second")
+    await page.fill("[name=base_url]", day.vendor.url)
+    await page.fill("[name=secret]", "sk-second")
+    await page.click("button:has-text('Add the channel')")
+    await page.wait_for_selector("text=Channel second is made")
+    await page.goto(f"{day.console.url}/models/")
+    await page.click("text=Add a model")
+    await page.fill("[name=model]", "fresh")
+    await page.select_option("[name=channel]", "second")
+    await page.fill("[name=input]", "1000")
+    await page.fill("[name=output]", "2000")
+    await page.click("button:has-text('Add the model')")
+    await page.wait_for_selector("text=fresh is in the catalogue")
+    await asyncio.to_thread(
+        eventually, lambda: chat(day.edge, day.secret, model="fresh").status == 200, "the new model at the edge"
+    )
+    assert day.vendor.calls[-1].headers["authorization"] == "Bearer sk-second"
+
+
+async def test_who_may_only_look_finds_no_button_and_is_refused_behind_it(day: Day, enter) -> None:
+    page = await enter("readonly")
+    paths = [
+        "/",
+        "/accounts/",
+        f"/accounts/{day.account.id}",
+        "/keys/",
+        f"/keys/{day.key.id}",
+        "/models/",
+        "/models/m-1",
+        "/channels/",
+    ]
+    for path in [
+        *paths,
+        "/channels/new",
+        "/models/new",
+        "/plans/",
+        "/plans/new",
+        "/codes/",
+        "/staff/",
+        "/usage/",
+        "/ledger/",
+        "/holds/",
+        "/audit/",
+    ]:
+        await page.goto(day.console.url + path)
+        forms = await page.locator("form[method=post]:not([action='/logout'])").count()
+        assert forms == 0, path
+    token = await page.get_attribute("[name=csrf_token] >> nth=0", "value")
+    target = f"{day.console.url}/accounts/{day.account.id}/suspend"
+    answer = await page.request.post(target, form={"csrf_token": token or ""}, headers={"referer": day.console.url})
+    assert answer.status == 403
+    assert (await day.call()).status == 200
+
+
+async def test_a_key_is_rotated_and_both_work_until_the_grace_ends(day: Day, enter) -> None:
+    page = await enter()
+    await page.goto(f"{day.console.url}/keys/{day.key.id}")
+    await page.click("text=Make the new key")
+    fresh = await page.inner_text("code.secret")
+    assert (await day.call()).status == 200
+    assert (await day._replace(secret=fresh).call()).status == 200
+    await page.goto(f"{day.console.url}/keys/{day.key.id}")
+    assert fresh not in await page.content()
