@@ -24,11 +24,19 @@ class Offer(NamedTuple):
 
 def offers_for(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Offer, ...]:
     """What may serve `call`, first choice first. Raises the refusals of `shared.errors`."""
-    first = _offer(catalog, call, cap)
     if not call.fallbacks and call.preferences is None:
-        return (first,)
-    others = [_offer(catalog, call._replace(model=id, body={**call.body, "model": id}), cap) for id in call.fallbacks]
-    return _preferred([first, *others], call.preferences or Preferences())
+        return (_offer(catalog, call, cap),)
+    calls = [call, *(call._replace(model=id, body={**call.body, "model": id}) for id in call.fallbacks)]
+    found: list[Offer] = []
+    unfit: InvalidRequest | InsufficientCredits | None = None
+    for one in calls:
+        try:
+            found.append(_offer(catalog, one, cap))
+        except (InvalidRequest, InsufficientCredits) as problem:  # too long for this model, or too dear: others may do
+            unfit = unfit or problem
+    if unfit is not None and not found:
+        raise unfit
+    return _preferred(found, call.preferences or Preferences())
 
 
 def dearest(offers: Sequence[Offer], cap: int | None) -> Quote:

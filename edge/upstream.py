@@ -45,6 +45,7 @@ MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
 AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
+OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # refusals that another model may not share
 BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
@@ -141,6 +142,7 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
     """The result of the first attempt that succeeds. Models are tried in the caller's order, each by its own rules."""
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
+    rejected: UpstreamRejected | None = None
     try:
         for offer in offers:
             if offer.call is not hold.call:
@@ -151,8 +153,14 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
                 unsupported = problem
             except Unavailable as problem:
                 failed = problem
+            except UpstreamRejected as problem:
+                if problem.code not in OF_THE_MODEL:
+                    raise
+                rejected = problem
     finally:
         hold.routed()
+    if rejected is not None:
+        raise rejected
     if failed is None and unsupported is not None:
         raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
     raise failed or NoUpstream()

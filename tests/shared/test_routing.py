@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shared.catalog import Route
-from shared.routing import FAILURES_TO_OPEN, FIRST_COOLDOWN_MS, LONGEST_COOLDOWN_MS, PROBE_MS, Breaker, Health, order
+from shared.routing import (
+    FAILURES_TO_OPEN,
+    FIRST_COOLDOWN_MS,
+    LONGEST_COOLDOWN_MS,
+    PROBE_MS,
+    Breaker,
+    Health,
+    Pace,
+    Preferences,
+    allowed,
+    backoff_seconds,
+    order,
+    prefer,
+)
 
 
 def route(name: str = "r", priority: int = 0, weight: int = 1, id: UUID | None = None) -> Route:
@@ -143,3 +156,63 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreaker: Any = BreakerMachine.TestCase
+
+
+def shown(name: str, provider: str = "acme", *, private: bool = False) -> Route:
+    return route(name)._replace(public_name=name, provider=provider, keeps_nothing=private)
+
+
+A, B, C = shown("a"), shown("b", "best", private=True), shown("c", "best")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (Preferences(), "abc"),
+        (Preferences(only=("b",)), "b"),
+        (Preferences(only=("best",)), "bc"),
+        (Preferences(only=("nobody",)), ""),
+        (Preferences(only=()), ""),
+        (Preferences(ignore=("acme", "c")), "b"),
+        (Preferences(only=("best",), ignore=("c",)), "b"),
+        (Preferences(order=("c",)), "abc"),
+        (Preferences(order=("c",), fall_back=False), "c"),
+        (Preferences(keeps_nothing=True), "b"),
+    ],
+)
+def test_preferences_leave_out_channels(wanted: Preferences, left: str) -> None:
+    assert "".join(names(allowed([A, B, C], wanted))) == left
+
+
+def test_preferences_put_channels_first() -> None:
+    assert names(prefer([A, B, C], Preferences(order=("c", "best")), Health())) == ["c", "b", "a"]
+    assert names(prefer([A, B, C], Preferences(), Health())) == ["a", "b", "c"]
+
+
+def test_faster_channels_first_and_unknown_ones_before_them() -> None:
+    health = Health()
+    health.pace_of(A).saw_first_token(300)
+    health.pace_of(B).saw_first_token(100)
+    assert names(prefer([A, B], Preferences(sort="latency"), health)) == ["b", "a"]
+    assert names(prefer([A, B, C], Preferences(sort="latency"), health)) == ["c", "b", "a"]
+    health.pace_of(A).saw_tokens(100, 1.0)
+    health.pace_of(B).saw_tokens(100, 2.0)
+    assert names(prefer([A, B, C], Preferences(sort="throughput"), health)) == ["c", "a", "b"]
+    assert names(prefer([A, B], Preferences(sort="throughput", order=("b",)), health)) == ["b", "a"]
+
+
+def test_a_pace_follows_the_newest_calls() -> None:
+    pace = Pace()
+    pace.saw_first_token(100)
+    for _ in range(30):
+        pace.saw_first_token(500)
+    assert 490 < (pace.first_token_ms or 0) < 500
+    pace.saw_tokens(5, 0.0)
+    assert pace.tokens_a_second is None
+
+
+@pytest.mark.parametrize(("retry", "low", "high"), [(1, 0.125, 0.25), (2, 0.25, 0.5), (5, 2.0, 4.0), (50, 2.0, 4.0)])
+def test_a_retry_waits_longer_each_time_and_by_chance(retry: int, low: float, high: float) -> None:
+    waits = [backoff_seconds(retry, random.Random(seed).random) for seed in range(200)]
+    assert low <= min(waits) < low * 1.1
+    assert high * 0.9 < max(waits) <= high
