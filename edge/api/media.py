@@ -138,6 +138,7 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
             yield render_event(error)
         finally:
             following.cancel()
+            await asyncio.wait([following])  # the changes can't be closed while somebody waits for the next one
 
 
 def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:

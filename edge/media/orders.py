@@ -31,10 +31,10 @@ class Terms(NamedTuple):
     """Who orders, and on which terms: read from the request's headers. One of `digest` (of a key) and `session` says who pays."""
 
     caller: AccountCaller
-    digest: str
-    session: str
-    claim: Claim | None
-    cap: int | None
+    digest: str = ""
+    session: str = ""
+    claim: Claim | None = None
+    cap: int | None = None
 
 
 class Order(NamedTuple):

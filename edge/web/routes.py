@@ -8,6 +8,7 @@ from edge.web.chat import chat
 from edge.web.data import data
 from edge.web.front import front
 from edge.web.keys import keys
+from edge.web.media import media
 from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.sessions import sessions
@@ -20,7 +21,7 @@ web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)
 web.after_request(end_visit)
 web.after_request(add_headers)
-for blueprint in (front, chat, sign_in, overview, keys, usage, stored, sessions, data):
+for blueprint in (front, chat, sign_in, overview, keys, usage, media, stored, sessions, data):
     web.register_blueprint(blueprint)
 
 

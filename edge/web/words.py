@@ -11,5 +11,7 @@ DONE = {
     "conversation-deleted": "Conversation deleted.",
     "share-revoked": "Share revoked. Its address is unknown from now on.",
     "redeemed": "Code redeemed. Its credits are in your balance.",
+    "media-ordered": "It is on its way. Its credits are held until it is delivered.",
+    "media-cancelled": "Cancelled. What was held is free again.",
     "welcome": "Your account is open.",
 }

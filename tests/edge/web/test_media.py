@@ -1,0 +1,169 @@
+"""The media page by its forms: what it offers and costs, what it orders, and whose jobs it shows. No worker runs here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from shared.clock import now_ms
+from shared.models import Account, AIModel, Channel, MediaJob
+from tests import build
+from tests.edge.web.conftest import Browser, Site
+from tests.servers.process import eventually
+
+PICTURE, FILM, VOICE = 40_000, 120_000, 15_000
+ASKED = {"kind": "image", "model": "picture-1", "prompt": "a lighthouse <b>", "size": "auto", "n": "2"}
+
+
+@pytest.fixture
+def studio(site: Site, member: Browser) -> Iterator[Browser]:
+    """Somebody signed in, where media are for sale. What the test leaves unfinished is cancelled."""
+    media = {"input": 0, "output": 0, "minimum": 10}
+    for id, options in {
+        "picture-1": {"kind": "image", "per_call": PICTURE},
+        "film-1": {"kind": "video", "per_5_seconds": FILM},
+        "voice-1": {"kind": "speech", "per_1k_characters": VOICE},
+    }.items():
+        if AIModel.get_or_none(AIModel.id == id) is None:
+            build.model(id, Channel.get(), **options, **media)
+    eventually(lambda: b"voice-1" in member.get("/account/media?kind=speech").body, "the edge knows the new models")
+    yield member
+    for job in MediaJob.select().where(MediaJob.account == member.account, MediaJob.status == "queued"):
+        member.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media")
+
+
+def jobs_of(member: Browser) -> list[MediaJob]:
+    return list(MediaJob.select().where(MediaJob.account == member.account).order_by(MediaJob.id))
+
+
+def held(member: Browser) -> int:
+    return int(Account.get_by_id(member.account.id).held)
+
+
+def test_strangers_are_sent_to_sign_in(browser: Browser) -> None:
+    for path in ("/account/media", "/account/media/price?model=picture-1", f"/account/media/jobs/{uuid4()}"):
+        assert browser.get(path).status == 303
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "price"),
+    [
+        ("image", "picture-1", "40\u202f000 credits"),
+        ("video", "film-1", "120\u202f000 credits"),
+        ("speech", "voice-1", "10 credits"),
+    ],
+)
+def test_the_page_offers_models_and_their_price(studio: Browser, kind: str, model: str, price: str) -> None:
+    html = studio.get(f"/account/media?kind={kind}").body.decode()
+    assert f'<option value="{model}"' in html
+    assert f"<b data-price>{price} (" in html
+    assert "Nothing made yet" in html
+
+
+@pytest.mark.parametrize(
+    ("query", "credits"),
+    [
+        ("model=picture-1&n=3", "120\u202f000"),
+        ("model=picture-1&n=99", "400\u202f000"),
+        ("model=picture-1&n=-1", "40\u202f000"),
+        ("model=film-1&seconds=5", "120\u202f000"),
+        ("model=film-1&seconds=6", "240\u202f000"),
+        ("model=voice-1&characters=0", "10"),
+        ("model=voice-1&characters=1001", "15\u202f015"),
+    ],
+)
+def test_the_price_follows_the_choices(studio: Browser, query: str, credits: str) -> None:
+    assert studio.get(f"/account/media/price?{query}").json["words"].startswith(f"{credits} credits (")
+
+
+@pytest.mark.parametrize("model", ["", "m-1", "no-such-model"])
+def test_only_media_have_a_price_here(studio: Browser, model: str) -> None:
+    assert studio.get(f"/account/media/price?model={model}", {"accept": "application/json"}).status == 400
+
+
+def test_an_order_holds_its_price_and_is_shown_until_it_is_cancelled(studio: Browser) -> None:
+    answer = studio.send("/account/media", ASKED)
+    assert (answer.status, answer.headers["location"]) == (303, "/account/media?kind=image&done=media-ordered")
+    [job] = jobs_of(studio)
+    assert (job.kind, job.model, job.status, job.credits_held) == ("image", "picture-1", "queued", 2 * PICTURE)
+    assert held(studio) == 2 * PICTURE
+    html = studio.get("/account/media?kind=image&done=media-ordered").body.decode()
+    assert f'data-job="{job.id}" data-status="queued"' in html
+    assert "80\u202f000 credits held" in html
+    assert "lighthouse" not in html
+    assert studio.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 303
+    assert held(studio) == 0
+    part = studio.get(f"/account/media/jobs/{job.id}").body.decode()
+    assert "Cancelled. Nothing was charged." in part
+    assert part.lstrip().startswith("<article")
+
+
+def test_a_job_is_shown_to_its_owner_alone(site: Site, studio: Browser) -> None:
+    studio.send("/account/media", ASKED)
+    [job] = jobs_of(studio)
+    other = site.member()
+    assert other.get(f"/account/media/jobs/{job.id}").status == 404
+    assert other.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 404
+    assert str(job.id) not in other.get("/account/media").body.decode()
+    assert held(studio) == 2 * PICTURE
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"prompt": "  "}, 422, "must be a string that is not empty"),
+        ({"n": "11"}, 422, "from 1 to 10"),
+        ({"n": "many"}, 422, "from 1 to 10"),
+        ({"size": "huge"}, 422, "width x height"),
+        ({"model": ""}, 422, "the id of a model"),
+        ({"model": "m-1"}, 404, "does not exist"),
+        ({"kind": "video", "model": "film-1", "seconds": "99", "size": "1280x720"}, 422, "from 1 to 60"),
+        ({"kind": "speech", "model": "voice-1", "speed": "9"}, 422, "from 0.25 to 4"),
+    ],
+)
+def test_a_form_that_cannot_be_used_keeps_what_was_written(
+    studio: Browser, fields: dict[str, str], status: int, words: str
+) -> None:
+    answer = studio.send("/account/media", ASKED | fields)
+    html = answer.body.decode()
+    assert answer.status == status
+    assert words in html
+    if fields.get("prompt") is None:
+        assert "a lighthouse &lt;b&gt;</textarea>" in html
+    assert jobs_of(studio) == []
+
+
+def test_what_the_pool_cannot_pay_is_said(studio: Browser) -> None:
+    answer = studio.send("/account/media", {"kind": "video", "model": "film-1", "prompt": "x", "seconds": "60"})
+    assert answer.status == 402
+    assert "needs at least 1440000 credits" in answer.body.decode()
+    assert held(studio) == 0
+
+
+def test_a_form_from_elsewhere_orders_nothing(studio: Browser) -> None:
+    assert studio.post("/account/media", b"kind=image&model=picture-1&prompt=x").status == 403
+    assert jobs_of(studio) == []
+
+
+def test_the_api_takes_a_session_too(studio: Browser) -> None:
+    answer = studio.api("POST", "/api/media/image/", {"model": "picture-1", "prompt": "x"})
+    assert (answer.status, answer.json["credits_cost"]) == (202, PICTURE)
+    assert held(studio) == PICTURE
+
+
+def test_older_jobs_are_a_page_away(studio: Browser) -> None:
+    assert studio.account is not None
+    for _ in range(14):
+        done = {"status": "succeeded", "progress": 100, "credits_held": 1, "credits_charged": 1, "finished_at": now_ms()}
+        times = {"due_at": now_ms(), "deadline_at": now_ms()}
+        MediaJob.create(account=studio.account, kind="image", model="picture-1", price=uuid4(), **done, **times)
+    first = studio.get("/account/media?kind=image").body.decode()
+    assert first.count("<article") == 12
+    older = re.search(r'href="(/account/media\?kind=image&amp;after=[^"]+)"', first)
+    assert older
+    second = studio.get(older[1].replace("&amp;", "&")).body.decode()
+    assert second.count("<article") == 2
+    assert "The files are no longer kept." in second

@@ -1,0 +1,154 @@
+"""The whole stack as `yout up` starts it, of packaged parts alone: media made for a key, and on the account's page."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from shared.sniff import HEAD_BYTES, media_type
+from tests.conftest import OpenPage
+from tests.servers.browser import PHONE
+from tests.servers.process import Process, dies_with_parent, eventually
+from tests.yout.running import new_installation
+
+PATIENCE_SECONDS = 120
+PATIENCE_MS = PATIENCE_SECONDS * 1000
+PASSWORD = "correct horse battery"
+IMAGE, VIDEO = 40_000, 1_200_000
+
+
+class Stack:
+    """A running `yout up`, and the key that it printed."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self.process, self.url = process, url
+        [self.key] = [line.split()[-1] for line in process.log.read_text().splitlines() if line.startswith("  API key")]
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers, method=method), timeout=60) as answer:
+            return json.load(answer)
+
+    def make(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Order a job and wait for its end."""
+        job = self.call("POST", f"/api/media/{kind}/", fields)["job_uuid"]
+        path = f"/api/media/jobs/{job}/"
+        eventually(lambda: self.call("GET", path)["status"] not in ("queued", "running"), f"the {kind}", PATIENCE_SECONDS)
+        ended: dict[str, Any] = self.call("GET", path)
+        return ended
+
+    @property
+    def balance(self) -> int:
+        return int(self.call("GET", "/api/chat/limit/")["balance"])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    installation = new_installation(folder, YOUT_SIGN_UP_CREDITS="5000000")
+    argv = dies_with_parent([sys.executable, "-m", "yout", "up"])
+    process = Process("yout up", argv, env=installation.environment, cwd=folder, log=folder / "output")
+    try:
+        process.wait_ready(lambda: "Ctrl-C stops it" in process.output(), PATIENCE_SECONDS)
+        yield Stack(process, f"http://127.0.0.1:{installation.environment['YOUT_EDGE_PORT']}")
+        assert process.terminate(signal.SIGINT) == 0, process.output()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected", "cost"),
+    [
+        ("image", {"model": "demo-image", "prompt": "a lake", "n": 2, "size": "512x512"}, ["image/png"] * 2, 2 * IMAGE),
+        ("speech", {"model": "demo-speech", "input": "Good morning."}, ["audio/mpeg"], 195),
+        ("video", {"model": "demo-video", "prompt": "a lake", "seconds": 1, "size": "640x360"}, ["video/mp4"], VIDEO),
+    ],
+)
+def test_every_kind_is_made_and_charged(stack: Stack, kind: str, fields: dict[str, Any], expected: list[str], cost: int) -> None:
+    before = stack.balance
+    job = stack.make(kind, **fields)
+    assert (job["status"], job["error"], job["credits_cost"]) == ("succeeded", None, cost)
+    assert [output["content_type"] for output in job["outputs"]] == expected
+    for output in job["outputs"]:
+        with urllib.request.urlopen(output["url"], timeout=60) as file:
+            assert media_type(file.read(HEAD_BYTES)) == output["content_type"]
+    assert stack.balance == before - cost
+
+
+async def sign_up(page: Page, stack: Stack, email: str) -> None:
+    await page.goto(f"{stack.url}/sign-up")
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.locator("main button.primary").click()
+    await page.wait_for_url("**/account**")
+
+
+async def test_a_picture_a_sound_and_a_playing_video_on_the_page(stack: Stack, open_page: OpenPage) -> None:
+    page = await open_page()
+    await sign_up(page, stack, "maker@example.com")
+    await page.get_by_role("link", name="Media").click()
+    price = page.locator("[data-price]")
+    await expect(price).to_contain_text("40\u202f000 credits")
+
+    await page.get_by_label("Prompt").fill("A lighthouse above the sea at sunset")
+    await page.get_by_label("Pictures").select_option("2")
+    await expect(price).to_contain_text("80\u202f000 credits")
+    await page.get_by_role("button", name="Make the picture").click()
+    pictures = page.locator('[data-status="succeeded"] img')
+    await expect(pictures).to_have_count(2, timeout=PATIENCE_MS)
+    for number in range(2):
+        picture = pictures.nth(number)
+        assert await picture.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 1024
+    await expect(page.locator(".made")).to_contain_text("−80\u202f000 credits")
+    await expect(page.get_by_label("Prompt")).to_have_value("A lighthouse above the sea at sunset")
+
+    await page.get_by_role("link", name="Speech").click()
+    await page.get_by_label("Text").fill("Good morning. " * 100)
+    await expect(price).to_contain_text("21\u202f000 credits")
+    await page.get_by_role("button", name="Have it spoken").click()
+    sound = page.locator('[data-status="succeeded"] audio')
+    await expect(sound).to_be_visible(timeout=PATIENCE_MS)
+    await sound.evaluate("async (one) => { one.muted = true; await one.play(); }")
+    assert await sound.evaluate("(one) => one.duration") > 30
+
+    await page.get_by_role("link", name="Video").click()
+    await page.get_by_label("Prompt").fill("the sea at night")
+    await page.get_by_label("Size").select_option("640x360")
+    await page.get_by_role("button", name="Make the video").click()
+    await expect(page.locator("[data-percent]")).to_contain_text("%", timeout=PATIENCE_MS)
+    video = page.locator('[data-status="succeeded"] video')
+    await expect(video).to_be_visible(timeout=PATIENCE_MS)
+    played = """async (one) => {
+        one.muted = true;
+        const moved = new Promise((tell) => one.addEventListener("timeupdate", () => { if (one.currentTime > 0.3) tell(); }));
+        await one.play();
+        await moved;
+        return [one.readyState >= 2, one.paused, one.videoWidth, one.videoHeight, Math.round(one.duration)];
+    }"""
+    assert await video.evaluate(played) == [True, False, 640, 360, 4]
+    await expect(page.locator(".flash")).to_have_count(0)
+
+
+async def test_a_video_is_cancelled_on_the_page_and_given_back(stack: Stack, open_page: OpenPage) -> None:
+    page = await open_page(viewport=PHONE, scheme="dark")
+    await sign_up(page, stack, "changed-my-mind@example.com")
+    await page.goto(f"{stack.url}/account/media?kind=video")
+    await page.get_by_label("Prompt").fill("the longest night")
+    await page.get_by_label("Seconds").select_option("12")
+    await expect(page.locator("[data-price]")).to_contain_text("3\u202f600\u202f000 credits")
+    await page.get_by_role("button", name="Make the video").click()
+    await page.get_by_role("button", name="Cancel it").click()
+    await expect(page.locator(".made")).to_contain_text("Nothing was charged")
+    await page.get_by_role("link", name="Overview").click()
+    await expect(page.locator("dl.figures")).to_contain_text("5\u202f000\u202f000")
+    # Nothing on the page is wider than a phone.
+    await page.goto(f"{stack.url}/account/media?kind=video")
+    assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
