@@ -16,6 +16,7 @@ from edge.api.limit import limit
 from edge.api.media import api as media
 from edge.api.models import catalogue
 from edge.api.purge import purging
+from edge.api.receipts import receipts
 from edge.api.share import sharing
 from edge.errors import request_id
 from edge.health import health
@@ -49,6 +50,7 @@ BLUEPRINTS = (
     models,
     stored_responses,
     counting,
+    receipts,
     catalogue,
     limit,
     keys,

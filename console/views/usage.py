@@ -13,7 +13,6 @@ from console import exports, names
 from console.paging import page_of
 from console.patience import within
 from console.ranges import RANGES
-from console.receipt import receipt_of
 from console.views.filters import asked, chips, narrowed
 from console.views.usage_filters import FILTERS, MORE, read_filters, sums
 from console.views.view import View, shows
@@ -21,6 +20,7 @@ from shared.clock import now_ms
 from shared.errors import NotFound
 from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, Price, UsageLedger
 from shared.moments import iso_moment
+from shared.receipts import receipt_of
 
 ORDER = [UsageLedger.created_at, UsageLedger.id]
 EXPORTED = {

@@ -37,12 +37,13 @@ def says(text: str, *, reasoning: str = "") -> Any:
     return either(completion(text, usage=tokens(), **more), *thought, chunk(text[:half]), chunk(text[half:]), finish())
 
 
-def calls_weather() -> Any:
-    """A call of the tool `weather`, its arguments in pieces."""
-    head = {"index": 0, **WEATHER_CALL, "function": {"name": "weather", "arguments": ""}}
+def calls_weather(name: str = "weather") -> Any:
+    """A call of the tool `weather`, or of another that takes a city; its arguments in pieces."""
+    call = {**WEATHER_CALL, "function": {"name": name, "arguments": ARGUMENTS}}
+    head = {"index": 0, **call, "function": {"name": name, "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": part}} for part in (ARGUMENTS[:6], ARGUMENTS[6:])]
     chunks = [chunk(tool_calls=[part]) for part in (head, *parts)]
-    whole = completion(None, usage=tokens(), finish="tool_calls", tool_calls=[WEATHER_CALL])
+    whole = completion(None, usage=tokens(), finish="tool_calls", tool_calls=[call])
     return either(whole, *chunks, finish("tool_calls"))
 
 

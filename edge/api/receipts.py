@@ -1,0 +1,115 @@
+"""`GET /api/receipts/<request id>/`: what a call cost and why, computed again step by step. Never what was said."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from quart import Blueprint, Response
+
+from edge.current import account_caller, private, read, services
+from edge.errors import request_id
+from edge.moments import iso_moment
+from edge.v1.models import pricing
+from shared.catalog import Catalog
+from shared.errors import NotFound
+from shared.models import MEDIA_KINDS, Price, UsageLedger
+from shared.pricing import PriceList
+from shared.receipts import Receipt, receipt_of
+
+NO_SUCH_CALL = "There is no such call. The 'x-request-id' of an answer is the id of its call."
+PRICED_BY_PIECE = "Media are priced by what was delivered; the job tells what that was."
+_PREFIX = request_id(UUID(int=0))[:-32]
+
+receipts = Blueprint("receipts", __name__)
+
+
+@receipts.get("/api/receipts/<id>/")
+async def show_receipt(id: str) -> Response:
+    """The receipt of one call of the account."""
+    caller = await account_caller()
+    call, price = await read(partial(_find, caller.account, id))
+    return private(_document(call, price, services().catalog))
+
+
+def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None]:
+    try:
+        named = UUID(hex=id.removeprefix(_PREFIX))
+    except ValueError:
+        raise NotFound(NO_SUCH_CALL) from None
+    call = UsageLedger.get_or_none((UsageLedger.id == named) & (UsageLedger.account == account))
+    if call is None:
+        raise NotFound(NO_SUCH_CALL)
+    return call, Price.get_or_none(Price.id == call.price)
+
+
+def _document(call: UsageLedger, price: Price | None, catalog: Catalog) -> dict[str, Any]:
+    model = catalog.models.get(call.model)
+    receipt = receipt_of(call, price if model is None or model.kind not in MEDIA_KINDS else None)
+    return {
+        "request_id": request_id(call.id),
+        "created": iso_moment(call.created_at),
+        "model": call.model,
+        "asked_model": call.asked_model or call.model,
+        "status": call.status,
+        "error": call.error_code,
+        "streamed": call.streamed,
+        "tokens": {
+            "input": call.input_tokens,
+            "cached_input": call.cached_tokens,
+            "cache_write": call.cache_write_tokens,
+            "output": call.output_tokens,
+            "reasoning": call.reasoning_tokens,
+            "estimated": call.estimated,
+        },
+        "price": _price(price),
+        "steps": _steps(receipt) if receipt.due is not None else [],
+        "cost": receipt.due,
+        "credits_charged": call.credits,
+        "of_it_overage": call.overage_credits,
+        "not_charged": call.overrun_credits,
+        "why": (receipt.words or None) if receipt.due is not None or price is None else PRICED_BY_PIECE,
+        "attempts": call.attempts,
+        "failed_attempts": call.failed_attempts.split(",") if call.failed_attempts else [],
+        "channel": _channel(call, catalog),
+        "cut": {"upstream": call.cut, "estimated": call.estimated} if call.status == "cancelled" or call.cut else None,
+        "first_token_ms": call.first_token_ms,
+        "duration_ms": call.duration_ms,
+    }
+
+
+def _steps(receipt: Receipt) -> list[dict[str, Any]]:
+    """How the tokens come to the cost; each step can be computed again from the one before."""
+    lines = [
+        {
+            "step": f"{line.what.lower()} tokens × credits per 1,000",
+            "tokens": line.tokens,
+            "rate": line.rate,
+            "result": line.thousandths,
+        }
+        for line in receipt.lines
+    ]
+    total = sum(line.thousandths for line in receipt.lines)
+    return [
+        *lines,
+        {"step": "sum, in thousandths of a credit", "result": total},
+        {"step": "divided by 1,000 and rounded up", "result": -(-total // 1000)},
+        {"step": "plus the price per call", "rate": receipt.per_call, "result": receipt.sum},
+        {"step": "at least the minimum; nothing where every price is zero", "rate": receipt.minimum, "result": receipt.due},
+    ]
+
+
+def _price(price: Price | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    listed = PriceList(**{name: price.__data__[name] for name in PriceList._fields})
+    since = {"id": str(price.id), "effective_at": iso_moment(price.effective_at)}
+    return {**since, **pricing(listed), "minimum_credits": price.minimum_credits}
+
+
+def _channel(call: UsageLedger, catalog: Catalog) -> str | None:
+    """The public name of the channel that served last, where the model still has it."""
+    model = catalog.models.get(call.model)
+    routes = model.routes if model is not None else ()
+    return next((route.public_name for route in routes if route.channel == call.channel), None)

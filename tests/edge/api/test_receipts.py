@@ -1,0 +1,111 @@
+"""Receipts: the charge of a call computed again from what the receipt says, and nothing of what was said."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests import build
+from tests.answers import HANG, reply, status, stream
+from tests.edge.stack import CREDITS, POLITE_COST, Lane, Stack
+from tests.servers.process import eventually
+from tests.wire import Json, chunk, completion, role, tokens
+
+SECRET_WORDS = "a canary in the coal mine"
+
+
+def receipt(lane: Lane, id: str) -> Json:
+    answer = lane.get(f"/api/receipts/{id}/")
+    assert answer.status == 200, answer.body
+    assert answer.headers["cache-control"] == "no-store"
+    found: Json = answer.json
+    return found
+
+
+def computed(found: Json) -> int:
+    """The cost, from the counts and the price alone."""
+    counted, price = found["tokens"], found["price"]
+    uncached = counted["input"] - counted["cached_input"] - counted["cache_write"]
+    thousandths = (
+        uncached * price["credits_per_1k_input"]
+        + counted["cached_input"] * price["credits_per_1k_cached_input"]
+        + counted["cache_write"] * price["credits_per_1k_cache_write"]
+        + counted["output"] * price["credits_per_1k_output"]
+    )
+    return int(max(price["minimum_credits"], price["credits_per_call"] - (-thousandths // 1000)))
+
+
+def test_a_charge_can_be_computed_again(lane: Lane) -> None:
+    body = completion(SECRET_WORDS, usage=tokens(70, 21, cached=30, reasoning=5))
+    lane.vendor.script(reply(body))
+    called = lane.chat(messages=[{"role": "user", "content": SECRET_WORDS}])
+    found = receipt(lane, called.headers["x-request-id"])
+    assert found["credits_charged"] == found["cost"] == computed(found) == called.json["yout"]["credits_charged"] == 112
+    assert found["steps"][-1]["result"] == 112
+    assert [step["result"] for step in found["steps"][:3]] == [40_000, 30_000, 42_000]
+    assert found["tokens"] == {
+        "input": 70,
+        "cached_input": 30,
+        "cache_write": 0,
+        "output": 21,
+        "reasoning": 5,
+        "estimated": False,
+    }
+    assert (found["request_id"], found["model"], found["status"]) == (called.headers["x-request-id"], lane.model, "completed")
+    assert (found["attempts"], found["channel"], found["cut"], found["why"]) == (1, "openai", None, None)
+    assert SECRET_WORDS not in str(found)
+
+
+def test_the_minimum_is_a_step(lane: Lane) -> None:
+    lane.vendor.script(reply(completion("Hi", usage=tokens(2, 1))))
+    found = receipt(lane, lane.chat().headers["x-request-id"])
+    assert found["credits_charged"] == found["cost"] == computed(found) == 10
+    assert [step["result"] for step in found["steps"][-3:]] == [4, 4, 10]
+
+
+def test_what_failed_cost_nothing_and_says_so(lane: Lane) -> None:
+    lane.vendor.default = lambda _: status(500)
+    found = receipt(lane, lane.chat().headers["x-request-id"])
+    assert (found["status"], found["error"], found["credits_charged"]) == ("failed", "upstream_error", 0)
+    assert found["attempts"] == 3
+    assert "nothing was charged" in found["why"]
+
+
+def test_a_cut_says_what_was_done(lane: Lane) -> None:
+    lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
+    call = lane.open()
+    call.read_until(b"Hello")
+    call.leave()
+    eventually(lambda: len(lane.usage()) == 1, "the call is settled")
+    found = receipt(lane, f"req_{lane.usage()[0].id.hex}")
+    assert (found["status"], found["error"], found["streamed"]) == ("cancelled", "client_closed", True)
+    assert found["cut"]["estimated"] is True
+    assert found["credits_charged"] == computed(found) == lane.charged
+
+
+def test_a_media_model_has_no_tokens_to_count(lane: Lane) -> None:
+    """A row as the media ledger writes it."""
+    lane.chat()
+    row = lane.usage()[0]
+    model = build.model(f"pictures-{lane.model}", kind="image", per_call=40)
+    eventually(lambda: any(m["id"] == model.id for m in lane.get("/api/chat/models/").json["models"]), "the edge knows it")
+    row.update(model=model.id).where(type(row).id == row.id).execute()
+    found = receipt(lane, f"req_{row.id.hex}")
+    assert (found["steps"], found["cost"]) == ([], None)
+    assert "priced by what was delivered" in found["why"]
+
+
+@pytest.mark.parametrize("id", ["req_", "x", "req_" + "0" * 32, "req_" + "9f" * 16, "%00"])
+def test_an_unknown_id_is_not_found(lane: Lane, id: str) -> None:
+    answer = lane.get(f"/api/receipts/{id}/")
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_another_accounts_receipt_looks_like_none(stack: Stack, lane: Lane) -> None:
+    theirs = lane.chat().headers["x-request-id"]
+    other = stack.take_lane()
+    found, random = (other.get(f"/api/receipts/{id}/") for id in (theirs, f"req_{uuid4().hex}"))
+    assert (found.status, found.body) == (404, random.body)
+    assert other.get(f"/api/receipts/{theirs}/", {"authorization": "Bearer yout-wrong"}).status == 401
+    assert lane.charged == POLITE_COST < CREDITS

@@ -1,0 +1,114 @@
+"""LangChain, unmodified, by chats, Responses and Messages: text, streams, tools, structured output, errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, SecretStr
+
+from tests import build
+from tests.answers import Answer, reply
+from tests.edge.sdks.scripts import ARGUMENTS, WEATHER_CALL, breaks_off, calls_weather, says
+from tests.edge.stack import POLITE_COST, Lane
+from tests.servers.process import eventually
+from tests.upstream import Request, Upstream
+
+KINDS = ("chat", "responses", "messages")
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"Rain in {city}."
+
+
+class City(BaseModel):
+    """A city."""
+
+    city: str
+
+
+def model_of(kind: str, lane: Lane, secret: str | None = None) -> BaseChatModel:
+    key: Any = SecretStr(secret or lane.secret)
+    if kind == "messages":
+        return ChatAnthropic(model_name=lane.model, base_url=lane.edge.url, api_key=key, max_retries=0, timeout=60, stop=None)
+    return ChatOpenAI(
+        model=lane.model, base_url=lane.api, api_key=key, max_retries=0, use_responses_api=kind == "responses", timeout=60
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_and_streams(lane: Lane, kind: str) -> None:
+    lane.vendor.script(says("Hello there."), says("Hello there."))
+    model = model_of(kind, lane)
+    whole = model.invoke("Hi")
+    assert whole.text == "Hello there."
+    assert (whole.usage_metadata or {}).get("total_tokens") == 10
+    assert "".join(piece.text for piece in model.stream("Hi")) == "Hello there."
+    assert lane.charged == 2 * POLITE_COST
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tool_round_trip(lane: Lane, kind: str) -> None:
+    lane.vendor.script(calls_weather(), calls_weather(), says("Rain."))
+    model = model_of(kind, lane).bind_tools([weather])
+    asked: Any = [HumanMessage("Hi")]
+    called = model.invoke(asked)
+    [call] = called.tool_calls
+    assert (call["id"], call["name"], call["args"]) == ("call_1", "weather", {"city": "Bonn"})
+    streamed: Any = None
+    for piece in model.stream(asked):
+        streamed = piece if streamed is None else streamed + piece
+    assert streamed.tool_calls[0]["args"] == {"city": "Bonn"}
+    result: ToolMessage = weather.invoke(call)
+    assert model.invoke([*asked, called, result]).text == "Rain."
+    told = lane.vendor.calls[2].json["messages"]
+    assert told[1]["tool_calls"][0]["function"]["name"] == WEATHER_CALL["function"]["name"]
+    assert told[2] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    assert lane.vendor.calls[0].json["tools"][0]["function"]["name"] == "weather"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_structured_output(lane: Lane, kind: str) -> None:
+    lane.vendor.script(says(ARGUMENTS))
+    model = model_of(kind, lane).with_structured_output(City, method="json_schema")
+    assert model.invoke("Hi") == City(city="Bonn")
+    assert lane.vendor.calls[0].json["response_format"]["type"] == "json_schema"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors(lane: Lane, kind: str) -> None:
+    library: Any = anthropic if kind == "messages" else openai
+    poor = build.api_key(build.account(credits=9))[1]
+    with pytest.raises(library.AuthenticationError):
+        model_of(kind, lane, "yout-wrong").invoke("Hi")
+    with pytest.raises(library.APIStatusError) as broke:
+        model_of(kind, lane, poor).invoke("Hi")
+    assert broke.value.status_code == 402
+    lane.vendor.script(breaks_off())
+    seen: list[Any] = []
+    with pytest.raises((library.APIError, ValueError)):  # LangChain makes a ValueError of a response that failed
+        seen.extend(model_of(kind, lane).stream("Hi"))  # keeps what came before the error
+    assert "".join(piece.text for piece in seen) == "Hel"
+
+
+def test_embeddings(lane: Lane, upstream: Upstream) -> None:
+    def embedded(request: Request) -> Answer:
+        rows = [{"index": index, "embedding": [0.5, index]} for index, _ in enumerate(request.json["input"])]
+        return reply({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+
+    name = f"lc-{lane.model}"
+    build.model(name, build.channel(upstream.url), kind="embedding", minimum=10)
+    eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
+    upstream.default = embedded
+    key: Any = SecretStr(lane.secret)
+    client = OpenAIEmbeddings(model=name, base_url=lane.api, api_key=key, check_embedding_ctx_length=False)
+    assert client.embed_documents(["a", "b"]) == [[0.5, 0.0], [0.5, 1.0]]
