@@ -6,11 +6,19 @@ from uuid import UUID
 
 from flask import current_app
 
+from console import upstream
 from console.actions import by
 from console.catalogue_forms import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
+from console.upstream import Tried
+from shared.catalog import Route
+from shared.clock import now_ms
 from shared.formats import THIN, exact
 from shared.operations import catalogue, price_drafts, routes
+from shared.operations.keys import create_key, revoke_key
 from shared.operations.price_drafts import Seen
+from shared.settings import Settings
+
+TRY_KEY_MS = 5 * 60_000  # longer than the longest try
 
 
 def create_model(form: NewModelForm, rates: catalogue.Rates) -> str:
@@ -147,5 +155,24 @@ def replace_channel_secret(name: str, secret: str) -> str:
 
 
 def _secret_key() -> str:
-    key: str = current_app.extensions["yout_settings"].secret_key
-    return key
+    return _settings().secret_key
+
+
+def try_model(model_id: str, prompt: str, email: str) -> Tried:
+    """Call a model at our own edge with a key of the account, made for this one call and revoked after it."""
+    key = create_key(email, "console try-out", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **by())
+    try:
+        return upstream.try_model(model_id, prompt, key.secret, _settings())
+    finally:
+        revoke_key(key.row.id, **by())
+
+
+def probe(routes: list[Route]) -> list[tuple[str, upstream.Probe]]:
+    """Ask each channel for a word; the channel's name with what came of it."""
+    settings = _settings()
+    return [(route.channel_name, upstream.probe(route, settings)) for route in routes]
+
+
+def _settings() -> Settings:
+    found: Settings = current_app.extensions["yout_settings"]
+    return found

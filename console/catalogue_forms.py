@@ -127,3 +127,12 @@ class RestForm(FlaskForm):
 
     minutes = WholeNumber("Minutes")
     reason = StringField("Why", [InputRequired("Say why; colleagues read it beside the channel."), Length(max=200)])
+
+
+class TryForm(FlaskForm):
+    """One call as a customer makes it. `account` pays for it."""
+
+    prompt = TextAreaField(
+        "Message", [InputRequired("Write a message."), Length(max=8_000)], default="Say hello in one sentence."
+    )
+    account = StringField("Paid by the account", [InputRequired("Give the e-mail of the account that pays."), Length(max=254)])

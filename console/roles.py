@@ -21,9 +21,11 @@ ACTIONS: dict[str, frozenset[str]] = {
     "model.edit": frozenset({"owner"}),
     "model.price": frozenset({"owner", "billing"}),
     "model.route": frozenset({"owner", "support"}),
+    "model.try": frozenset({"owner", "support"}),
     "model.status": frozenset({"owner", "support"}),
     "channel.edit": frozenset({"owner"}),  # where a secret is sent to is as good as the secret
     "channel.status": frozenset({"owner", "support"}),
+    "channel.test": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
     "plan.edit": frozenset({"owner", "billing"}),
     "staff.manage": frozenset({"owner"}),

@@ -61,27 +61,30 @@ def _routes(now: int) -> dict[str, list[Route]]:
     serving = (Channel.status == "active") & (Channel.out_until.is_null() | (Channel.out_until <= now))
     links = ChannelModel.select(ChannelModel, Channel).join(Channel).where((ChannelModel.status == "active") & serving)
     for link in links:
-        channel = link.channel
-        settings = channel.settings or {}
-        provider = _word(settings.get("provider")) or channel.dialect
-        found.setdefault(link.__data__["model"], []).append(
-            Route(
-                id=link.id,
-                channel=channel.id,
-                channel_name=channel.name,
-                dialect=channel.dialect,
-                base_url=channel.base_url,
-                sealed_secret=channel.sealed_secret,
-                settings=settings,
-                upstream_model=link.upstream_model,
-                priority=link.priority,
-                weight=link.weight,
-                public_name=_word(settings.get("public_name")) or provider,
-                provider=provider,
-                keeps_nothing=settings.get("data_collection") == "deny",
-            )
-        )
+        found.setdefault(link.__data__["model"], []).append(route_of(link))
     return found
+
+
+def route_of(link: ChannelModel) -> Route:
+    """A row, read together with its channel, as a route."""
+    channel = link.channel
+    settings = channel.settings or {}
+    provider = _word(settings.get("provider")) or channel.dialect
+    return Route(
+        id=link.id,
+        channel=channel.id,
+        channel_name=channel.name,
+        dialect=channel.dialect,
+        base_url=channel.base_url,
+        sealed_secret=channel.sealed_secret,
+        settings=settings,
+        upstream_model=link.upstream_model,
+        priority=link.priority,
+        weight=link.weight,
+        public_name=_word(settings.get("public_name")) or provider,
+        provider=provider,
+        keeps_nothing=settings.get("data_collection") == "deny",
+    )
 
 
 def _word(value: object) -> str:

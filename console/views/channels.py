@@ -15,6 +15,8 @@ from console.catalogue_forms import ChannelForm, NewChannelForm, RestForm
 from console.forms import SecretForm
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
+from shared.catalog import Route
+from shared.catalog_reader import route_of
 from shared.clock import now_ms
 from shared.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
@@ -54,6 +56,15 @@ class ChannelsView(View):
         channel, form = _find(channel_id), ChannelForm()
         done = submit(form, lambda: actions.update_channel(channel.name, form), _address(channel_id))
         return done or (self._page(channel, edit=form), 422)
+
+    @changes("/test", "channel.test")
+    def test_all(self) -> ResponseReturnValue:
+        """A word from one chat model of every channel in service. It takes as long as the slowest together."""
+        return self.page("channels/tested.html", results=actions.probe(_probe_routes()))
+
+    @changes("/<uuid:channel_id>/test", "channel.test")
+    def test(self, channel_id: UUID) -> ResponseReturnValue:
+        return self.page("channels/tested.html", results=actions.probe(_probe_routes(_find(channel_id).id)))
 
     @changes("/<uuid:channel_id>/rest", "channel.status")
     def rest(self, channel_id: UUID) -> ResponseReturnValue:
@@ -109,6 +120,23 @@ def _address(channel_id: UUID) -> str:
 
 def _address_of(name: str) -> str:
     return _address(find_channel(name).id)
+
+
+def _probe_routes(channel_id: UUID | None = None) -> list[Route]:
+    """One chat model of each channel to be tested: of one in whatever state, or of all that are in service."""
+    which = (Channel.id == channel_id) if channel_id else ((Channel.status == "active") & (ChannelModel.status == "active"))
+    links: Any = (
+        ChannelModel.select(ChannelModel, Channel)
+        .join(Channel)
+        .switch(ChannelModel)
+        .join(AIModel)
+        .where(which & (AIModel.kind == "chat"))
+        .order_by(Channel.name, ChannelModel.id)
+    )
+    first: dict[UUID, Route] = {}
+    for link in links:
+        first.setdefault(link.channel.id, route_of(link))
+    return list(first.values())
 
 
 def _select() -> Any:

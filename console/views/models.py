@@ -9,12 +9,14 @@ from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from console import catalogue_actions as actions
-from console.catalogue_forms import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm
+from console.catalogue_forms import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TryForm
+from console.upstream import Tried
 from console.views.filters import as_uuid
 from console.views.margins import margins
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
+from shared.errors import InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalogue import Rates, find_model
 from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of
@@ -88,6 +90,18 @@ class ModelsView(View):
         done = submit(form, lambda: actions.add_route(model.id, form), _address(model.id))
         return done or (self._page(model, route=form), 422)
 
+    @changes("/<path:model_id>/try", "model.try")
+    def try_out(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), TryForm()
+        if not form.validate_on_submit():
+            return self._page(model, trying=form), 422
+        try:
+            tried = actions.try_model(model.id, form.prompt.data, form.account.data)
+        except (InvalidInput, NotFound) as problem:
+            form.account.errors = [str(problem)]
+            return self._page(model, trying=form), 422
+        return self._page(model, trying=form, tried=tried)
+
     @changes("/<path:model_id>/enable", "model.status")
     def enable(self, model_id: str) -> ResponseReturnValue:
         return perform(lambda: actions.enable_model(model_id), _address(model_id))
@@ -110,6 +124,8 @@ class ModelsView(View):
         rates: RatesForm | None = None,
         publish: PublishForm | None = None,
         route: NewRouteForm | None = None,
+        trying: TryForm | None = None,
+        tried: Tried | None = None,
     ) -> str:
         price, draft = price_in_force(model.id), find_draft(model.id)
         routes = [row for row in _routes() if row.model_id == model.id]
@@ -128,6 +144,8 @@ class ModelsView(View):
             rates=rates or _rates_form(draft or price),
             publish=shown,
             route=route,
+            trying=trying or TryForm(formdata=None),
+            tried=tried,
             prices=list(prices),
             routes=routes,
             margins=margins(draft or price, routes),

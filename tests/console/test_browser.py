@@ -154,6 +154,18 @@ async def test_a_channel_and_a_model_are_added_and_answer(day: Day, enter) -> No
     assert day.vendor.calls[-1].headers["authorization"] == "Bearer sk-second"
 
 
+async def test_a_model_is_tried_and_charged_to_the_account_that_is_named(day: Day, enter) -> None:
+    page = await enter()
+    await page.goto(f"{day.console.url}/models/m-1")
+    await page.click("text=Send a message as a customer would")
+    await page.fill("[name=prompt]", "Hello?")
+    await page.fill("[name=account]", day.account.email)
+    await page.click("button:has-text('Send it')")
+    await page.wait_for_selector("text=13 credits; 99\u202f987 are left")
+    assert (await page.inner_text(".tried p >> nth=0")).strip()
+    assert ApiKey.select().where(ApiKey.revoked_at.is_null()).count() == 1  # the customer's own
+
+
 async def test_who_may_only_look_finds_no_button_and_is_refused_behind_it(day: Day, enter) -> None:
     page = await enter("readonly")
     paths = [

@@ -6,10 +6,12 @@ import pytest
 
 from console.views.margins import Margin, margins
 from shared.clock import now_ms
-from shared.models import AIModel, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
+from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
 from shared.secrets import unseal
 from tests import build
+from tests.answers import html, status
 from tests.servers.edge import SECRET_KEY
+from tests.upstream import polite
 
 CHANNEL = {
     "name": "vendor",
@@ -136,6 +138,46 @@ def test_the_address_of_a_channel_is_for_owners(signed_in):
         f"{page}/edit", {**support.form("/", "/logout"), "base_url": "https://evil.example.com", "settings": "{}"}
     )
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (polite, "It works."),
+        (status(401), "the secret is wrong"),
+        (status(404), "nothing at this address"),
+        (status(503), "It answered 503"),
+        (html(), "something else than the dialect says"),
+    ],
+)
+def test_a_channel_is_tested_by_a_tiny_call(signed_in, upstream, answer, words):
+    channel = build.channel(upstream.url, name="vendor")
+    build.model("m", channel, upstream_model="vendor-m")
+    upstream.script(answer)
+    page = f"/channels/{channel.id}"
+    assert words in signed_in("support").send(page, f"{page}/test").text
+    (call,) = upstream.calls
+    assert (call.json["model"], call.json["max_tokens"]) == ("vendor-m", 16)
+    assert call.headers["authorization"] == f"Bearer {build.UPSTREAM_SECRET}"
+
+
+def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_so(signed_in, upstream):
+    build.model("m", build.channel(upstream.url, name="good"), build.channel("http://127.0.0.1:9", name="gone"))
+    build.channel(upstream.url, name="idle")
+    page = signed_in("owner").send("/channels/", "/channels/test").text
+    assert page.count("It works.") == page.count("It cannot be reached.") == 1
+    assert len(upstream.calls) == 1
+
+
+def test_a_try_out_needs_an_account_and_an_edge(signed_in):
+    account = build.account()
+    build.model("m", build.channel("https://a.example.com/v1"))
+    browser = signed_in("support")
+    unknown = browser.send("/models/m", "/models/m/try", prompt="Hi", account="nobody@example.com")
+    assert (unknown.status_code, "No account" in unknown.text) == (422, True)
+    away = browser.send("/models/m", "/models/m/try", prompt="Hi", account=account.email)
+    assert (away.status_code, "edge does not answer" in away.text) == (422, True)
+    assert ApiKey.get().revoked_at is not None
 
 
 def test_margins_say_what_is_left_of_a_price():
