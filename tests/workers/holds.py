@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
+
+import psycopg
 
 from shared import ledger
 from shared.clock import new_id, now_ms
@@ -73,3 +78,17 @@ def expired_calls() -> int:
 def assert_books_are_right() -> None:
     """Every balance is its ledger's sum, every `held` that of its open holds, and nothing is overdue."""
     assert verify(now_ms() + HOUR_MS // 60).problems == ()
+
+
+@contextmanager
+def locked(url: str, customer: Customer) -> Iterator[None]:
+    """Nobody else can change the customer's account inside the block."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.close()
+        return
+    with psycopg.connect(url) as postgres:
+        postgres.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (customer.account,))
+        yield

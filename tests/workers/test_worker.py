@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dramatiq
-import psycopg
 import pytest
-import redis
-from dramatiq.brokers.redis import RedisBroker
 
 from shared.clock import now_ms
 from shared.database import drop_connection
@@ -25,62 +19,11 @@ from tests.servers.edge import environment_of
 from tests.servers.postgres import Postgres
 from tests.servers.process import ROOT, Process, eventually
 from tests.servers.redis import RedisServer
-from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, state_of
+from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, locked, state_of
+from tests.workers.messages import Queue
 
 NOWHERE = "redis://127.0.0.1:1/0"
 StartWorker = Callable[..., Process]
-
-
-class Queue:
-    """The default queue as somebody sees it who knows the actors' names alone."""
-
-    def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url)
-        self._broker = RedisBroker(client=self._client, middleware=[], maintenance_chance=1_000_000)
-
-    def send(self, actor: str) -> None:
-        message: dramatiq.Message[Any] = dramatiq.Message("default", actor, (), {}, {})
-        self._broker.enqueue(message)
-
-    def waiting(self) -> int:
-        return int(self._client.llen("dramatiq:default"))
-
-    def unfinished(self) -> int:
-        """Messages that are neither acknowledged nor given up, those that a worker holds included."""
-        return int(self._client.hlen("dramatiq:default.msgs"))
-
-    def given_up(self) -> int:
-        return int(self._client.zcard("dramatiq:default.XQ"))
-
-    def let_a_minute_pass(self) -> None:
-        """Make every worker look silent; those that live say otherwise within a second, the dead one's messages come back."""
-        for worker in self._client.zrange("dramatiq:__heartbeats__", 0, -1):
-            self._client.zadd("dramatiq:__heartbeats__", {worker: 0})
-        self._broker.do_qsize("default")
-
-    def close(self) -> None:
-        self._client.close()
-
-
-@pytest.fixture
-def queue(redis_url: str) -> Iterator[Queue]:
-    seen = Queue(redis_url)
-    yield seen
-    seen.close()
-
-
-@contextmanager
-def locked(url: str, customer: Customer) -> Iterator[None]:
-    """Nobody else can change the customer's account inside the block."""
-    if url.startswith("sqlite"):
-        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.close()
-        return
-    with psycopg.connect(url) as postgres:
-        postgres.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (customer.account,))
-        yield
 
 
 @pytest.mark.usefixtures("bound_database")

@@ -1,0 +1,16 @@
+"""What tests of workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.workers.messages import Queue
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[Queue]:
+    seen = Queue(redis_url)
+    yield seen
+    seen.close()
