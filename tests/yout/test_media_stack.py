@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import sys
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from playwright.async_api import Page, expect
 
@@ -81,6 +83,37 @@ def test_every_kind_is_made_and_charged(stack: Stack, kind: str, fields: dict[st
         with urllib.request.urlopen(output["url"], timeout=60) as file:
             assert media_type(file.read(HEAD_BYTES)) == output["content_type"]
     assert stack.balance == before - cost
+
+
+@pytest.fixture
+def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=PATIENCE_SECONDS) as client:
+        yield client
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")  # the shape outlives OpenAI's own service
+def test_openai_s_sdk_makes_them_too(stack: Stack, sdk: openai.OpenAI) -> None:
+    before = stack.balance
+    [picture] = sdk.images.generate(model="demo-image", prompt="a forest", size="1024x1024").data or []
+    if picture.b64_json is not None:
+        data = base64.b64decode(picture.b64_json)
+    else:
+        with urllib.request.urlopen(picture.url or "", timeout=60) as file:
+            data = file.read()
+    assert media_type(data[:HEAD_BYTES]) == "image/png"
+    sound = sdk.audio.speech.create(model="demo-speech", voice="nova", input="Hello.", response_format="wav").content
+    assert media_type(sound[:HEAD_BYTES]) == "audio/wav"
+    video = sdk.videos.create_and_poll(model="demo-video", prompt="a forest", seconds="4", poll_interval_ms=500)
+    assert video.status == "completed"
+    assert media_type(sdk.videos.download_content(video.id).read()[:HEAD_BYTES]) == "video/mp4"
+    assert stack.balance == before - IMAGE - 90 - VIDEO
+
+
+def test_openai_s_sdk_gets_embeddings(stack: Stack, sdk: openai.OpenAI) -> None:
+    answer = sdk.embeddings.create(model="all-minilm-l6-v2", input=["A cat sat on the mat.", "A kitten lay on the rug."])
+    assert [len(one.embedding) for one in answer.data] == [384, 384]
+    assert answer.usage.prompt_tokens == 18  # nine each, the markers counted
+    assert sum(a * b for a, b in zip(answer.data[0].embedding, answer.data[1].embedding, strict=True)) > 0.5
 
 
 async def sign_up(page: Page, stack: Stack, email: str) -> None:

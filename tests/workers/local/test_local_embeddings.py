@@ -10,6 +10,7 @@ import pytest
 from local_server import Server, send
 
 from workers.local.minilm import DIMENSIONS, MiniLM
+from workers.local.model_file import ModelUnavailable
 from workers.local.wordpiece import load_tokenizer
 
 MODEL = "all-minilm-l6-v2"
@@ -80,7 +81,7 @@ def test_the_tokenizer_is_bert_s() -> None:
 
 def test_a_damaged_vocabulary_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.local.wordpiece.SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ModelUnavailable, match="damaged"):
         MiniLM().tokenize(["x"])
 
 
