@@ -11,6 +11,7 @@ from console.views.channels import ChannelsView
 from console.views.codes import CodesView
 from console.views.holds import HoldsView
 from console.views.home import HomeView
+from console.views.jobs import JobsView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
 from console.views.me import MeView
@@ -33,6 +34,7 @@ def views() -> list[BaseView]:
         KeysView(name="API keys", category="Customers", endpoint="keys", url="/keys"),
         UsageView(name="Usage", category="Calls", endpoint="usage", url="/usage"),
         HoldsView(name="Holds", category="Calls", endpoint="holds", url="/holds"),
+        JobsView(name="Media jobs", category="Calls", endpoint="jobs", url="/jobs"),
         LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
         PlansView(name="Plans", category="Money", endpoint="plans", url="/plans"),
         CodesView(name="Redeem codes", category="Money", endpoint="codes", url="/codes"),

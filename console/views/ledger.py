@@ -1,28 +1,108 @@
-"""Ledger: every movement of credits, of all accounts or of one."""
+"""Ledger: every movement of credits, filtered by the URL, their sums, a CSV, and the proof that the books balance."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from flask import request
 from flask.typing import ResponseReturnValue
+from peewee import SQL, fn
 
+from console import exports
+from console.moments import read_moment
 from console.paging import page_of
-from console.views.filters import asked, chips
-from console.views.view import View, shows
-from shared.models import Account, LedgerEntry
+from console.patience import within
+from console.views.filters import asked, chips, narrowed
+from console.views.usage_filters import request_id
+from console.views.view import View, changes, shows
+from shared.clock import now_ms
+from shared.errors import InvalidInput, NotFound
+from shared.ledger.audit import verify
+from shared.models import LEDGER_KINDS, Account, Hold, LedgerEntry, UsageLedger
+from shared.moments import iso_moment
 from shared.operations.accounts import find_account
+
+FILTERS = ("account", "kind", "actor", "request", "since", "until")
+ORDER: list[Any] = [LedgerEntry.created_at, LedgerEntry.account, LedgerEntry.seq]
+ADD_UP = 50_000
+VERIFY_SECONDS = 5.0
+_EXPORTED = (
+    LedgerEntry.kind,
+    LedgerEntry.amount,
+    LedgerEntry.balance_after,
+    LedgerEntry.call,
+    LedgerEntry.actor,
+    LedgerEntry.reason,
+)
 
 
 class LedgerView(View):
     @shows("/")
     def index(self) -> ResponseReturnValue:
-        filters = asked(("account",))
-        query = LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account)
-        if "account" in filters:
-            query = query.where(LedgerEntry.account == find_account(filters["account"]).id)
-            order: list[Any] = [LedgerEntry.seq]  # the primary key of one account's entries
-        else:
-            order = [LedgerEntry.created_at, LedgerEntry.account, LedgerEntry.seq]
-        page = page_of(query, order, request.args.get("before"))
-        return self.page("ledger.html", page=page, filters=filters, chips=chips("ledger.index", filters))
+        return self._page()
+
+    @shows("/ledger.csv")
+    def export(self) -> ResponseReturnValue:
+        filters = asked(FILTERS)
+        conditions = [*_conditions(filters), LedgerEntry.created_at <= now_ms()]
+        query = LedgerEntry.select(*ORDER, Account.email, *_EXPORTED).join(Account).where(*conditions)
+        header = ("created_at", "account_id", "number", "account", *(column.name for column in _EXPORTED))
+        return exports.export("ledger", filters, query, ORDER, header, lambda row: (iso_moment(row[0]), *row[1:]))
+
+    @changes("/verify", "ledger.verify")
+    def verify(self) -> ResponseReturnValue:
+        return self._page(asked_to_verify=True)
+
+    def _page(self, asked_to_verify: bool = False) -> str:
+        filters = asked(FILTERS)
+        conditions = _conditions(filters)
+        query = narrowed(LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account), conditions)
+        # The entries of one account have an order of their own: its primary key.
+        order = [LedgerEntry.seq] if filters.keys() == {"account"} else ORDER
+        return self.page(
+            "ledger/list.html",
+            page=within(lambda: page_of(query, order, request.args.get("before"))),
+            sums=within(lambda: _sums(conditions)) if filters else [],
+            filters=filters,
+            chips=chips("ledger.index", filters),
+            kinds=LEDGER_KINDS,
+            asked_to_verify=asked_to_verify,
+            report=within(lambda: verify(now_ms()), VERIFY_SECONDS) if asked_to_verify else None,
+        )
+
+
+def _conditions(filters: dict[str, str]) -> list[Any]:
+    found: list[Any] = []
+    if "account" in filters:
+        found.append(LedgerEntry.account == find_account(filters["account"]).id)
+    if "kind" in filters:
+        if filters["kind"] not in LEDGER_KINDS:
+            raise InvalidInput(f"There is no kind {filters['kind']!r}; there are {', '.join(LEDGER_KINDS)}.")
+        found.append(LedgerEntry.kind == filters["kind"])
+    if "actor" in filters:
+        found.append(LedgerEntry.actor == filters["actor"])
+    if "request" in filters:
+        found += _of_call(request_id(filters["request"]))
+    if "since" in filters:
+        found.append(LedgerEntry.created_at >= read_moment(filters["since"]))
+    if "until" in filters:
+        found.append(LedgerEntry.created_at < read_moment(filters["until"]))
+    return found
+
+
+def _of_call(call: UUID) -> list[Any]:
+    """The entries of a call. They are found by its account, which its usage row or its hold names."""
+    for model in (UsageLedger, Hold):
+        row = model.select(model.account).where(model.id == call).tuples().first()
+        if row is not None:
+            return [LedgerEntry.account == row[0], LedgerEntry.call == call]
+    raise NotFound(f"No call {call}. It may be older than its account's last purge.")
+
+
+def _sums(conditions: list[Any]) -> list[tuple[str, int, int]]:
+    """(kind, entries, credits) of the newest `ADD_UP` entries."""
+    newest = narrowed(LedgerEntry.select(LedgerEntry.kind, LedgerEntry.amount), conditions)
+    newest = newest.order_by(LedgerEntry.created_at.desc()).limit(ADD_UP)
+    rows: Any = newest.select_from(newest.c.kind, fn.COUNT(SQL("*")), fn.SUM(newest.c.amount)).group_by(newest.c.kind).tuples()
+    return sorted((kind, int(count), int(amount)) for kind, count, amount in rows)

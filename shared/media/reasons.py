@@ -15,6 +15,7 @@ REASONS = {
     "job_timeout": "The job took longer than a job may take. Nothing was charged.",
     "worker_lost": "The job could not be finished in several attempts. Nothing was charged.",
     "model_not_found": "The model is no longer offered. Nothing was charged.",
+    "ended_by_staff": "The job was ended by hand. Nothing was charged.",
     "internal_error": "The job failed by a mistake of the server. Nothing was charged.",
 }
 _REFUSED = "The upstream refused this request. Change it before you send it again. Nothing was charged."

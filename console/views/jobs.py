@@ -1,0 +1,133 @@
+"""Media jobs: which are open, which failed and why, and what staff may do about one. What was asked for is never selected."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf import FlaskForm
+
+from console import care, exports, names
+from console.care_forms import ReasonForm, RefundForm
+from console.moments import read_moment
+from console.paging import page_of
+from console.patience import within
+from console.views.filters import asked, chips, narrowed
+from console.views.submission import perform, submit
+from console.views.view import View, changes, shows
+from shared.clock import now_ms
+from shared.errors import InvalidInput
+from shared.models import MEDIA_KINDS, MEDIA_STATES, Account, LedgerEntry, MediaJob, MediaOutput
+from shared.moments import iso_moment
+from shared.operations.accounts import find_account
+from shared.operations.jobs import find_job
+
+FILTERS = ("account", "status", "kind", "model", "since", "until")
+SHOWN = {
+    "job_id": MediaJob.id,
+    "created_at": MediaJob.created_at,
+    "account_id": MediaJob.account,
+    "kind": MediaJob.kind,
+    "model": MediaJob.model,
+    "status": MediaJob.status,
+    "error_code": MediaJob.error_code,
+    "error_class": MediaJob.error_class,
+    "attempts": MediaJob.attempts,
+    "credits_held": MediaJob.credits_held,
+    "credits_charged": MediaJob.credits_charged,
+    "channel": MediaJob.channel,
+    "vendor_job": MediaJob.vendor_job,
+    "finished_at": MediaJob.finished_at,
+}
+
+
+class JobsView(View):
+    @shows("/")
+    def index(self) -> ResponseReturnValue:
+        filters = asked(FILTERS)
+        rows = MediaJob.select(*SHOWN.values(), MediaJob.progress, Account.id, Account.email).join(Account)
+        query = narrowed(rows, _conditions(filters))
+        page = within(lambda: page_of(query, [MediaJob.id], request.args.get("before")))
+        return self.page(
+            "jobs/list.html",
+            page=page,
+            filters=filters,
+            chips=chips("jobs.index", filters),
+            states=MEDIA_STATES,
+            kinds=MEDIA_KINDS,
+        )
+
+    @shows("/jobs.csv")
+    def export(self) -> ResponseReturnValue:
+        filters = asked(FILTERS)
+        began = MediaJob.id <= UUID(int=now_ms() << 80 | (1 << 80) - 1)
+        query = MediaJob.select(*SHOWN.values()).where(began, *_conditions(filters))
+
+        def line(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            id, created, *rest, finished = row
+            return (id, iso_moment(created), *rest, iso_moment(finished))
+
+        return exports.export("jobs", filters, query, [MediaJob.id], tuple(SHOWN), line)
+
+    @shows("/<uuid:job_id>")
+    def detail(self, job_id: UUID) -> ResponseReturnValue:
+        return self._page(job_id)
+
+    @changes("/<uuid:job_id>/poll", "job.poll")
+    def poll(self, job_id: UUID) -> ResponseReturnValue:
+        find_job(job_id)
+        return perform(lambda: care.poll_job(job_id), url_for("jobs.detail", job_id=job_id))
+
+    @changes("/<uuid:job_id>/cancel", "job.end")
+    def cancel(self, job_id: UUID) -> ResponseReturnValue:
+        return self._end(job_id, care.cancel_job, ReasonForm())
+
+    @changes("/<uuid:job_id>/fail", "job.end")
+    def fail(self, job_id: UUID) -> ResponseReturnValue:
+        return self._end(job_id, care.fail_job, ReasonForm())
+
+    @changes("/<uuid:job_id>/refund", "job.refund")
+    def refund(self, job_id: UUID) -> ResponseReturnValue:
+        return self._end(job_id, care.refund_job, RefundForm())
+
+    def _end(self, job_id: UUID, deed: Any, form: FlaskForm) -> ResponseReturnValue:
+        find_job(job_id)
+        done = submit(form, lambda: deed(job_id, form.reason.data), url_for("jobs.detail", job_id=job_id))
+        return done or (self._page(job_id, form), 422)
+
+    def _page(self, job_id: UUID, sent: FlaskForm | None = None) -> str:
+        job = find_job(job_id)
+        row = job.__data__
+        return self.page(
+            "jobs/detail.html",
+            job=job,
+            account=find_account(row["account"]),
+            key=names.keys([row["api_key"]]).get(row["api_key"]),
+            channel=names.channel_names([job.channel]).get(job.channel) if job.channel else None,
+            outputs=list(MediaOutput.select().where(MediaOutput.job == job_id).order_by(MediaOutput.position)),
+            refunded=_refunded(job),
+            end=sent if isinstance(sent, ReasonForm) else ReasonForm(formdata=None),
+            refund=sent if isinstance(sent, RefundForm) else RefundForm(formdata=None),
+        )
+
+
+def _refunded(job: MediaJob) -> bool:
+    mine = (LedgerEntry.account == job.__data__["account"]) & (LedgerEntry.call == job.id) & (LedgerEntry.kind == "refund")
+    return bool(LedgerEntry.select().where(mine).exists())
+
+
+def _conditions(filters: dict[str, str]) -> list[Any]:
+    """Moments are those of the ids, which begin with them: the index that orders the pages also bounds them."""
+    for name, known in (("status", MEDIA_STATES), ("kind", MEDIA_KINDS)):
+        if filters.get(name, known[0]) not in known:
+            raise InvalidInput(f"There is no {name} {filters[name]!r}; there are {', '.join(known)}.")
+    found: list[Any] = [getattr(MediaJob, name) == filters[name] for name in ("status", "kind", "model") if name in filters]
+    if "account" in filters:
+        found.append(MediaJob.account == find_account(filters["account"]).id)
+    if "since" in filters:
+        found.append(MediaJob.id >= UUID(int=read_moment(filters["since"]) << 80))
+    if "until" in filters:
+        found.append(MediaJob.id < UUID(int=read_moment(filters["until"]) << 80))
+    return found

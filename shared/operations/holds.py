@@ -1,0 +1,87 @@
+"""Holds that staff close by hand: given back, or turned into a charge, with a reason. Exactly once, by the hold's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared import ledger
+from shared.clock import now_ms
+from shared.database import transaction
+from shared.errors import InvalidInput, NotFound
+from shared.ledger import Settlement
+from shared.models import Account, Hold
+from shared.operations.audit import Origin, record
+from shared.operations.validation import check_text, check_whole
+from shared.usage import Usage
+
+LONGEST_MS = 2**31 - 1
+UNKNOWN = Usage(0, 0, estimated=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What became of a hold: whose it was, what was held, and what of it was charged."""
+
+    account: Account
+    held: int
+    credits: int
+
+
+def find_hold(call: UUID) -> Hold:
+    """The hold of a call, open or closed, with its account. Raises `NotFound`."""
+    hold: Hold | None = Hold.select(Hold, Account).join(Account).where(Hold.id == call).first()
+    if hold is None:
+        raise NotFound(f"No hold {call}. Closed ones are forgotten after a week; the call's receipt stays.")
+    return hold
+
+
+def release_hold(call: UUID, reason: str, *, actor: str, address: str = "") -> Closed:
+    """Give all of a hold back: the call costs nothing, also if it is still running. Raises `InvalidInput` when it is closed."""
+    return _close(call, 0, reason, Origin(actor, address))
+
+
+def settle_hold(call: UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Closed:
+    """Charge `credits` of a hold and give the rest back. Raises `InvalidInput` for more than is held, and when it is closed."""
+    if credits == 0:
+        raise InvalidInput("To charge nothing, release the hold.")
+    return _close(call, credits, reason, Origin(actor, address))
+
+
+def _close(call: UUID, credits: int, reason: str, origin: Origin) -> Closed:
+    reason = check_text("reason", reason, 500)
+    with transaction():
+        hold, now = find_hold(call), now_ms()
+        held = hold.amount + hold.overage
+        check_whole("number of credits", credits, 0, held)
+        [settled] = ledger.settle([_settlement(hold, credits, now)], now) if hold.state == "held" else [None]
+        if settled is None or not settled.fresh:  # a call, the sweeper or another person was quicker
+            raise InvalidInput("This hold is closed already, and nothing was changed. Its receipt says what it came to.")
+        record(
+            origin,
+            "hold.settle" if credits else "hold.release",
+            call,
+            before={"state": "held", "held": held},
+            after={"account": str(hold.account.id), "charged": settled.credits, "reason": reason},
+        )
+        return Closed(hold.account, held, settled.credits)
+
+
+def _settlement(hold: Hold, credits: int, now: int) -> Settlement:
+    """The end of a call as far as it is known: what it used is not."""
+    row = hold.__data__
+    return Settlement(
+        call=hold.id,
+        account=row["account"],
+        cost=credits,
+        status="completed" if credits else "cancelled",
+        api_key=row["api_key"],
+        model=hold.model,
+        price=hold.price,
+        cap=hold.amount + hold.overage,
+        error_code="settled_by_staff" if credits else "released_by_staff",
+        usage=UNKNOWN,
+        duration_ms=min(now - hold.created_at, LONGEST_MS),
+        created_at=hold.created_at,
+        claimed=True,
+    )

@@ -1,0 +1,100 @@
+"""A hold that staff close: given back or charged, once, whoever else is at it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from shared.clock import new_id, now_ms
+from shared.database import database
+from shared.errors import InvalidInput, NotFound
+from shared.ledger import sweep
+from shared.ledger.audit import verify
+from shared.models import AuditEntry, Hold, LedgerEntry, UsageLedger
+from shared.operations.holds import release_hold, settle_hold
+from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
+
+BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
+
+
+def test_a_released_hold_goes_back_whole_and_stands_in_the_trail(bound_database):
+    customer = Customer(credits=1_000)
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    closed = release_hold(call, " stuck since noon ", **BY)
+    assert (closed.held, closed.credits, closed.account.id) == (AMOUNT, 0, customer.account)
+    row = customer.account_row()
+    assert (row.balance, row.held, state_of(call)) == (1_000, 0, "released")
+    used = UsageLedger.get(UsageLedger.id == call)
+    assert (used.status, used.error_code, used.credits, used.estimated) == ("cancelled", "released_by_staff", 0, True)
+    trail = AuditEntry.get(AuditEntry.action == "hold.release")
+    assert (trail.actor, trail.address, trail.target) == ("ana@yout.example", "10.0.0.9", str(call))
+    assert (trail.before["held"], trail.after["reason"]) == (AMOUNT, "stuck since noon")
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_settled_hold_is_charged_in_part_and_the_rest_goes_back(bound_database):
+    customer = Customer(credits=1_000)
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    assert settle_hold(call, 30, "the vendor billed it", **BY).credits == 30
+    row = customer.account_row()
+    assert (row.balance, row.held, state_of(call)) == (970, 0, "settled")
+    assert AuditEntry.get(AuditEntry.action == "hold.settle").after["charged"] == 30
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_late_settlement_of_the_call_changes_nothing_afterwards(bound_database):
+    customer = Customer(credits=1_000)
+    released, settled = customer.hold(2, lasts_ms=HOUR_MS)
+    release_hold(released, "x", **BY)
+    settle_hold(settled, 40, "x", **BY)
+    assert [customer.settle(call, 77).fresh for call in (released, settled)] == [False, False]
+    sweep(now_ms() + 2 * HOUR_MS)
+    assert customer.account_row().balance == 960
+    assert verify(now_ms()).problems == ()
+
+
+@pytest.mark.parametrize("credits", [-1, 0, AMOUNT + 1, 10**18, True])
+def test_no_more_is_charged_than_is_held(bound_database, credits):
+    customer = Customer(credits=1_000)
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    with pytest.raises(InvalidInput):
+        settle_hold(call, credits, "x", **BY)
+    assert state_of(call) == "held"
+    assert not AuditEntry.select().where(AuditEntry.action.startswith("hold.")).exists()
+
+
+def test_a_reason_is_asked_for_and_an_unknown_call_is_told_so(bound_database):
+    [call] = Customer().hold(lasts_ms=HOUR_MS)
+    with pytest.raises(InvalidInput, match="reason"):
+        release_hold(call, "  ", **BY)
+    with pytest.raises(NotFound, match="No hold"):
+        release_hold(new_id(), "x", **BY)
+    assert state_of(call) == "held"
+
+
+def test_many_at_once_close_a_hold_one_time(bound_database):
+    customer = Customer(credits=1_000)
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    start, done, refused = threading.Barrier(6), [], []
+
+    def close(number: int) -> None:
+        start.wait()
+        try:
+            done.append(settle_hold(call, 10, "x", **BY) if number % 2 else release_hold(call, "x", **BY))
+        except InvalidInput as problem:
+            refused.append(str(problem))
+        database.close()
+
+    threads = [threading.Thread(target=close, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(done), len(refused)) == (1, 5)
+    assert all("closed already" in words for words in refused)
+    assert customer.account_row().balance == 1_000 - done[0].credits
+    assert Hold.select().where(Hold.state == "held").count() == 0
+    assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == (1 if done[0].credits else 0)
+    assert AuditEntry.select().where(AuditEntry.action.startswith("hold.")).count() == 1
+    assert verify(now_ms()).problems == ()
