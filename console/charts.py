@@ -39,6 +39,11 @@ def charts_of(steps: Steps, step_ms: int) -> list[Chart]:
     ]
 
 
+def channel_charts(steps: Steps, step_ms: int) -> list[Chart]:
+    """The same of one channel, without what it earned."""
+    return [chart for chart in charts_of(steps, step_ms) if chart.caption != "Credits charged"]
+
+
 def moment(at: int, step_ms: int) -> str:
     """A step in words, UTC: `14:05`, `24 Nov 14:00`, `24 Nov`."""
     written = datetime.fromtimestamp(at / 1000, UTC)

@@ -86,6 +86,22 @@ def usage(scope: Scope, span: Span, now: int) -> Usage:
     )
 
 
+def channel_health(span: Span, now: int) -> dict[UUID | None, ChannelHealth]:
+    """How the calls of a span went, by the channel that answered them."""
+    return {row.id: row for row in _health(figures(Scope(), span, "channel", now, ("first_token",)).groups)}
+
+
+def channel_steps(channel: UUID, span: Span, now: int) -> list[tuple[int, Tally]]:
+    """A channel's calls of a span, step by step, the oldest first."""
+    by_time = figures(Scope(channel=channel), span, "at", now, ("first_token",)).groups
+    return [(at, by_time.get(at, Tally())) for at in range(span.since, span.until, span.step)]
+
+
+def models_used(span: Span, now: int) -> set[str]:
+    """The models that were called in a span."""
+    return set(figures(Scope(), span, "model", now).groups)
+
+
 def _dearest(groups: dict[Any, Tally]) -> list[tuple[Any, Tally]]:
     return sorted(groups.items(), key=lambda item: (-item[1].credits, -item[1].calls, str(item[0])))
 

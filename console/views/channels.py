@@ -12,7 +12,10 @@ from peewee import fn
 
 from console import catalogue_actions as actions
 from console.catalogue_forms import ChannelForm, NewChannelForm, RestForm
+from console.charts import channel_charts
+from console.dashboard import channel_health, channel_steps
 from console.forms import SecretForm
+from console.ranges import DEFAULT
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.catalog import Route
@@ -34,8 +37,10 @@ class ChannelsView(View):
             .group_by(ChannelModel.channel)
             .tuples()
         )
-        channels = list(_select().order_by(Channel.name))
-        return self.page("channels/list.html", channels=channels, serving=dict(counts), now=now_ms())
+        channels, now = list(_select().order_by(Channel.name)), now_ms()
+        return self.page(
+            "channels/list.html", channels=channels, serving=dict(counts), health=channel_health(DEFAULT.span(now), now), now=now
+        )
 
     @shows("/new")
     def new(self) -> ResponseReturnValue:
@@ -102,6 +107,8 @@ class ChannelsView(View):
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
         )
+        now = now_ms()
+        span = DEFAULT.span(now)
         quirks = json.dumps(channel.settings or {}, indent=2, ensure_ascii=False)
         return self.page(
             "channels/detail.html",
@@ -110,7 +117,9 @@ class ChannelsView(View):
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
             rest=rest or RestForm(formdata=None, minutes=30),
             routes=list(routes.order_by(AIModel.id)),
-            now=now_ms(),
+            charts=channel_charts(channel_steps(channel.id, span, now), span.step),
+            words=DEFAULT.words,
+            now=now,
         )
 
 

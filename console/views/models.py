@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any, cast
 
 from flask import Response, redirect, request, url_for
@@ -10,6 +11,8 @@ from flask.typing import ResponseReturnValue
 
 from console import catalogue_actions as actions
 from console.catalogue_forms import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TryForm
+from console.dashboard import models_used
+from console.ranges import range_named
 from console.upstream import Tried
 from console.views.filters import as_uuid
 from console.views.margins import margins
@@ -26,7 +29,13 @@ from shared.usage import Usage
 
 EXAMPLE = Usage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
-SHOWING = {"": "All", "unpriced": "Without a price", "drafts": "With a draft", "unrouted": "Without a channel"}
+SHOWING = {
+    "": "All",
+    "unused": "Not called for 30 days",
+    "unpriced": "Without a price",
+    "drafts": "With a draft",
+    "unrouted": "Without a channel",
+}
 
 
 class ModelsView(View):
@@ -37,7 +46,10 @@ class ModelsView(View):
             routes[route.model_id].append(route)
         prices, drafts = prices_in_force(), _drafted()
         showing = request.args.get("show", "")
-        hidden = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
+        hidden: Collection[str] = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
+        if showing == "unused":
+            now = now_ms()
+            hidden = models_used(range_named("30d").span(now), now)
         kept = drafts if showing == "drafts" else None
         rows: Any = AIModel.select().order_by(AIModel.id)
         models = [row for row in rows if row.id not in hidden and (kept is None or row.id in kept)]

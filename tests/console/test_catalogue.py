@@ -6,7 +6,7 @@ import pytest
 
 from console.views.margins import Margin, margins
 from shared.clock import now_ms
-from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
+from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price, UsageLedger
 from shared.secrets import unseal
 from tests import build
 from tests.answers import html, status
@@ -167,6 +167,30 @@ def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_
     page = signed_in("owner").send("/channels/", "/channels/test").text
     assert page.count("It works.") == page.count("It cannot be reached.") == 1
     assert len(upstream.calls) == 1
+
+
+def test_a_channel_shows_how_its_calls_went_and_a_model_that_nobody_calls_is_found(signed_in):
+    channel = build.channel("https://a.example.com/v1", name="busy")
+    build.model("called", channel)
+    build.model("forgotten", channel)
+    account, now = build.account(), now_ms()
+    for number in range(10):
+        UsageLedger.create(
+            account=account,
+            model="called",
+            channel=channel.id,
+            price=Price.get().id,
+            status="failed" if number < 3 else "completed",
+            streamed=False,
+            created_at=now - 60_000,
+            first_token_ms=120,
+        )
+    browser = signed_in("readonly")
+    assert "30.0 %" in browser.get("/channels/").text
+    page = browser.get(f"/channels/{channel.id}").text
+    assert page.count('data-value="10"') == page.count('data-value="3"') == 1
+    unused = browser.get("/models/?show=unused").text
+    assert ("forgotten" in unused, ">called<" in unused) == (True, False)
 
 
 def test_a_try_out_needs_an_account_and_an_edge(signed_in):
