@@ -86,10 +86,11 @@ def create_model(
     owned_by: str = "yout",
     capabilities: Sequence[str] = (),
     modality: str | None = None,
+    status: str = "active",
     actor: str,
     address: str = "",
 ) -> AIModel:
-    """Put a model into the catalogue, priced from now on and served by one channel.
+    """Put a model into the catalogue, priced from now on and served by one channel; `disabled`, it is a draft.
 
     Prices are whole credits per 1,000 tokens, or per call, and of media per 5 seconds or 1,000 characters; zero throughout is
     allowed for a `free` model only. `upstream_model`
@@ -109,6 +110,7 @@ def create_model(
         "is_free": free,
         "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
         "modality": check_text("modality", modality or MODALITIES[kind], 64),
+        "status": check_choice("status", status, SWITCH),
     }
     with transaction():
         channel = find_channel(channel_name)
@@ -119,7 +121,7 @@ def create_model(
         insert_price(id, rates, now_ms())
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
-        after = {"channel": channel.name, "kind": kind, "free": free, **prices}
+        after = {"channel": channel.name, "kind": kind, "free": free, "status": status, **prices}
         record(Origin(actor, address), "model.create", id, after=after)
         bump_catalog_version()
         return model

@@ -107,7 +107,15 @@ def seed_catalogue(settings: Settings) -> list[str]:
 def _seed_channel(settings: Settings) -> list[str]:
     channel = Channel.get_or_none(Channel.name == LOCAL_CHANNEL)
     if channel is None:
-        create_channel(LOCAL_CHANNEL, "openai", settings.local_base_url, "", secret_key=settings.secret_key, actor=ACTOR)
+        create_channel(
+            LOCAL_CHANNEL,
+            "openai",
+            settings.local_base_url,
+            "",
+            secret_key=settings.secret_key,
+            settings={"provider": "local", "data_collection": "deny"},
+            actor=ACTOR,
+        )
         return [LOCAL_CHANNEL]
     if channel.base_url != settings.local_base_url and _EMBEDDED_ADDRESS.fullmatch(channel.base_url):
         update_channel(LOCAL_CHANNEL, base_url=settings.local_base_url, actor=ACTOR)

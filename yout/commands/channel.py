@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun, secret_value
 from yout.result import Result
+
+if TYPE_CHECKING:  # commands import what they need only when they run
+    from shared.models import Channel
 
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "channel", "connect upstreams")
     create = add_command(verbs, "create", "connect one credential at one upstream", _create)
     create.add_argument("name", metavar="NAME")
-    create.add_argument("--dialect", required=True, help="the upstream's wire format: openai, anthropic or gemini")
-    create.add_argument("--base-url", required=True, metavar="URL", help="up to and with its version, such as https://host/v1")
+    create.add_argument("--template", metavar="T", help="a vendor of `yout channel templates`: its address, dialect and quirks")
+    create.add_argument("--dialect", help="the upstream's wire format: openai, anthropic or gemini")
+    create.add_argument("--base-url", metavar="URL", help="up to and with its version, such as https://host/v1")
     create.add_argument("--secret", default="", metavar="S", help="the upstream's key; - reads it from standard input")
     create.add_argument(
         "--setting", action="append", default=[], metavar="KEY=VALUE", help="a quirk of the vendor; VALUE is JSON or text"
     )
+    add_command(verbs, "templates", "list the vendors that are known", _templates, database=False)
+    drafts = add_command(verbs, "drafts", "put the models known of a channel's vendor into the catalogue, as drafts", _drafts)
+    drafts.add_argument("name", metavar="NAME")
+    drafts.add_argument("--markup", type=int, default=0, metavar="PERCENT", help="on the vendor's list prices (default 0)")
 
 
 def _create(call: Invocation) -> Result:
-    from shared.operations.channels import create_channel
-
-    arguments = call.arguments
-    channel = create_channel(
-        arguments.name,
-        arguments.dialect,
-        arguments.base_url,
-        secret_value(arguments.secret),
-        secret_key=call.settings.secret_key,
-        settings=dict(_pair(text) for text in arguments.setting),
-        actor=call.actor,
-    )
+    channel = _made(call)
     data = {
         "id": str(channel.id),
         "name": channel.name,
@@ -43,6 +40,68 @@ def _create(call: Invocation) -> Result:
         "status": channel.status,
     }
     return Result(data, f"Channel {channel.name} ({channel.id}) to {channel.base_url}.")
+
+
+def _made(call: Invocation) -> Channel:
+    from shared.operations.channels import create_channel
+    from shared.operations.templates import create_channel_from_template
+
+    arguments = call.arguments
+    secret = secret_value(arguments.secret)
+    settings = dict(_pair(text) for text in arguments.setting)
+    if arguments.template is not None:
+        if arguments.dialect is not None:
+            raise UsageError("--template knows the dialect; leave out --dialect")
+        return create_channel_from_template(
+            arguments.name,
+            arguments.template,
+            secret,
+            base_url=arguments.base_url,
+            settings=settings,
+            secret_key=call.settings.secret_key,
+            actor=call.actor,
+        )
+    missing = next((name for name in ("dialect", "base_url") if getattr(arguments, name) is None), None)
+    if missing is not None:
+        raise UsageError(f"the following arguments are required: --{missing.replace('_', '-')} (or a --template)")
+    return create_channel(
+        arguments.name,
+        arguments.dialect,
+        arguments.base_url,
+        secret,
+        secret_key=call.settings.secret_key,
+        settings=settings,
+        actor=call.actor,
+    )
+
+
+def _templates(_: Invocation) -> Result:
+    from shared.channel_templates import TEMPLATES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "id": template.id,
+            "name": template.name,
+            "dialect": template.dialect,
+            "base_url": template.base_url,
+            "settings": template.channel_settings,
+            "needs_secret": template.needs_secret,
+            "models": [model.id for model in template.models],
+            "note": template.note,
+        }
+        for template in TEMPLATES.values()
+    ]
+    lines = [f"{row['id']:<13} {row['dialect']:<10} {len(row['models']):>2} models  {row['base_url']}" for row in rows]
+    return Result({"id": "templates", "templates": rows}, "\n".join(lines))
+
+
+def _drafts(call: Invocation) -> Result:
+    from shared.operations.templates import draft_models
+
+    drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, actor=call.actor)
+    lines = [f"Draft {id}; `yout model publish {id}` serves it." for id in drafts.made]
+    lines += [f"{id} is in the catalogue already and stays as it is." for id in drafts.kept]
+    return Result({"id": call.arguments.name, "drafts": drafts.made, "kept": drafts.kept}, "\n".join(lines))
 
 
 def _pair(text: str) -> tuple[str, Any]:

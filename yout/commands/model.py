@@ -36,12 +36,42 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--description", default="", metavar="TEXT", help="one line for the catalogue")
     create.add_argument("--capability", action="append", default=[], metavar="TAG", help="such as tools or vision (repeatable)")
     create.add_argument("--modality", metavar="TEXT", help="such as text+image->text (default: from the kind)")
+    create.add_argument(
+        "--from-template",
+        action="store_true",
+        help="windows, prices and tags as the channel's template knows them; ID alone counts",
+    )
+    create.add_argument(
+        "--markup", type=int, default=0, metavar="PERCENT", help="with --from-template, on its list prices (default 0)"
+    )
+    publish = add_command(verbs, "publish", "serve a draft from now on, at the price that it has", _publish)
+    publish.add_argument("id", metavar="ID")
+
+
+def _publish(call: Invocation) -> Result:
+    from shared.operations.templates import publish_model
+
+    model = publish_model(call.arguments.id, actor=call.actor)
+    return Result({"id": model.id, "status": model.status}, f"Model {model.id} is served.")
+
+
+def _create_from_template(call: Invocation) -> Result:
+    from shared.operations.channels import find_channel
+    from shared.operations.templates import create_known_model, known_model
+
+    arguments = call.arguments
+    known = known_model(find_channel(arguments.channel), arguments.id)
+    model = create_known_model(arguments.channel, known, markup_percent=arguments.markup, actor=call.actor)
+    data = {"id": model.id, "kind": model.kind, "channel": arguments.channel, "status": model.status}
+    return Result(data, f"Model {model.id} on channel {arguments.channel}.")
 
 
 def _create(call: Invocation) -> Result:
     from shared.operations.catalogue import create_model
 
     arguments = call.arguments
+    if arguments.from_template:
+        return _create_from_template(call)
     prices = {name: getattr(arguments, name) for name in PRICES}
     for name in ("input", "output"):
         if prices[name] is None:

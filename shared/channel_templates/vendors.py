@@ -1,0 +1,168 @@
+"""Vendors and servers that speak one of the dialects: where, with which quirks, and how each is told to keep nothing.
+
+`{…}` in a base URL stands for what only the operator knows; a channel of such a template needs a base URL of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from shared.channel_templates import known_models as known
+from shared.channel_templates.known_models import KnownModel
+
+
+class Template(NamedTuple):
+    """One vendor. `settings` are a channel's, see `docs/dialects.md`; `note`: what to know of its data policy."""
+
+    id: str
+    name: str
+    dialect: str
+    base_url: str
+    settings: Mapping[str, Any] = MappingProxyType({})
+    needs_secret: bool = True
+    models: tuple[KnownModel, ...] = ()
+    note: str = ""
+
+    @property
+    def needs_base_url(self) -> bool:
+        return "{" in self.base_url
+
+    @property
+    def channel_settings(self) -> dict[str, Any]:
+        """The settings of a new channel: the template's, and the vendor's slug."""
+        return {"provider": self.id, **self.settings}
+
+
+_ALL = (
+    Template(
+        "openai",
+        "OpenAI",
+        "openai",
+        "https://api.openai.com/v1",
+        {"body": {"store": False}, "max_tokens": "max_completion_tokens"},
+        models=known.OPENAI,
+        note="`store: false` keeps calls out of its stored completions; logs against abuse are a matter of the contract.",
+    ),
+    Template(
+        "anthropic",
+        "Anthropic",
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        {"thinking": {"claude-haiku-4-5": "budget"}},
+        models=known.ANTHROPIC,
+        note="The API does not train on what it is sent; retention is a matter of the contract, there is no signal for a call.",
+    ),
+    Template(
+        "google",
+        "Google Gemini",
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta",
+        {"thinking": {"gemini-2.5-pro": "budget", "gemini-2.5-flash": "budget", "gemini-2.5-flash-lite": "budget"}},
+        models=known.GOOGLE,
+        note="Only paid projects are not trained on; there is no signal for a call.",
+    ),
+    Template(
+        "openrouter",
+        "OpenRouter",
+        "openai",
+        "https://openrouter.ai/api/v1",
+        {"body": {"provider": {"data_collection": "deny", "zdr": True}}, "data_collection": "deny"},
+        note="`data_collection: deny` and `zdr` route only to providers who neither keep nor train.",
+    ),
+    Template(
+        "groq",
+        "Groq",
+        "openai",
+        "https://api.groq.com/openai/v1",
+        models=known.GROQ,
+        note="Retention is a switch of the account.",
+    ),
+    Template(
+        "mistral",
+        "Mistral",
+        "openai",
+        "https://api.mistral.ai/v1",
+        {"max_tokens": "max_tokens", "stream_usage": False},
+        models=known.MISTRAL,
+        note="It tells usage in streams unasked, and refuses `stream_options`. Training is a switch of the account.",
+    ),
+    Template(
+        "deepseek",
+        "DeepSeek",
+        "openai",
+        "https://api.deepseek.com/v1",
+        {"max_tokens": "max_tokens"},
+        models=known.DEEPSEEK,
+        note="No signal against retention or training is known.",
+    ),
+    Template(
+        "xai",
+        "xAI",
+        "openai",
+        "https://api.x.ai/v1",
+        {"body": {"store": False}},
+        models=known.X_AI,
+        note="Kept 30 days by default.",
+    ),
+    Template(
+        "together",
+        "Together AI",
+        "openai",
+        "https://api.together.xyz/v1",
+        {"max_tokens": "max_tokens"},
+        models=known.TOGETHER,
+        note="Retention is a switch of the account.",
+    ),
+    Template(
+        "fireworks",
+        "Fireworks AI",
+        "openai",
+        "https://api.fireworks.ai/inference/v1",
+        {"max_tokens": "max_tokens"},
+        models=known.FIREWORKS,
+        note="Prompts to open models are not kept by default.",
+    ),
+    Template(
+        "azure-openai",
+        "Azure OpenAI",
+        "openai",
+        "https://{resource}.openai.azure.com",
+        {
+            "path": "/openai/deployments/{model}/chat/completions",
+            "query": {"api-version": "2024-10-21"},
+            "key_header": "api-key",
+            "max_tokens": "max_completion_tokens",
+        },
+        note="The vendor's name of a model is that of its deployment. Monitoring of abuse is a matter of the contract.",
+    ),
+    Template(
+        "vllm",
+        "vLLM",
+        "openai",
+        "http://{host}:8000/v1",
+        {"data_collection": "deny"},
+        needs_secret=False,
+        note="A server of your own.",
+    ),
+    Template(
+        "ollama",
+        "Ollama",
+        "openai",
+        "http://127.0.0.1:11434/v1",
+        {"max_tokens": "max_tokens", "data_collection": "deny"},
+        needs_secret=False,
+        note="A server of your own.",
+    ),
+    Template(
+        "llama.cpp",
+        "llama.cpp server",
+        "openai",
+        "http://127.0.0.1:8080/v1",
+        {"max_tokens": "max_tokens", "data_collection": "deny"},
+        needs_secret=False,
+        note="A server of your own.",
+    ),
+)
+TEMPLATES: Mapping[str, Template] = MappingProxyType({template.id: template for template in _ALL})

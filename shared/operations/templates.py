@@ -1,0 +1,135 @@
+"""Channels from templates, and the models that a template knows as drafts: in the catalogue, but not served until published."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from shared.channel_templates import TEMPLATES, KnownModel, Template
+from shared.errors import InvalidInput, NotFound
+from shared.models import AIModel, Channel
+from shared.operations.catalogue import create_model, set_model_status
+from shared.operations.channels import create_channel, find_channel
+from shared.operations.validation import check_whole
+
+MOST_MARKUP = 10_000  # per cent
+
+
+class Drafts(NamedTuple):
+    """What `draft_models` did: ids that are drafts now, and ids that the catalogue had already and that stayed as they were."""
+
+    made: list[str]
+    kept: list[str]
+
+
+def find_template(id: str) -> Template:
+    """The template with this id. Raises `NotFound`."""
+    template = TEMPLATES.get(id)
+    if template is None:
+        raise NotFound(f"No template {id!r}; there are {', '.join(TEMPLATES)}.")
+    return template
+
+
+def create_channel_from_template(
+    name: str,
+    template_id: str,
+    secret: str,
+    *,
+    base_url: str | None = None,
+    settings: dict[str, Any] | None = None,
+    secret_key: str,
+    actor: str,
+    address: str = "",
+) -> Channel:
+    """Make a channel as its vendor's template has it; `base_url` and `settings` are laid over it."""
+    template = find_template(template_id)
+    if template.needs_base_url and base_url is None:
+        raise InvalidInput(f"{template.name} needs a base URL of your own, such as {template.base_url}.")
+    if template.needs_secret and not secret:
+        raise InvalidInput(f"{template.name} needs a secret: the key that it gave you.")
+    return create_channel(
+        name,
+        template.dialect,
+        base_url or template.base_url,
+        secret,
+        secret_key=secret_key,
+        settings={**template.channel_settings, **(settings or {})},
+        actor=actor,
+        address=address,
+    )
+
+
+def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> Drafts:
+    """Put the known models of a channel's vendor into the catalogue as drafts, at list price and a markup on it.
+
+    A draft is a disabled model: it is served to nobody until it is published. Models that the catalogue has stay as they are.
+    """
+    check_whole("markup (per cent)", markup_percent, 0, MOST_MARKUP)
+    channel = find_channel(channel_name)
+    made, kept = [], []
+    for model in known_models(channel):
+        if AIModel.get_or_none(AIModel.id == model.id) is not None:
+            kept.append(model.id)
+            continue
+        create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", actor=actor, address=address)
+        made.append(model.id)
+    return Drafts(made, kept)
+
+
+def create_known_model(
+    channel_name: str,
+    model: KnownModel,
+    *,
+    markup_percent: int = 0,
+    status: str = "active",
+    actor: str,
+    address: str = "",
+) -> AIModel:
+    """Put one known model into the catalogue, at list price and a markup on it (rounded up)."""
+    seeing = "+image" if "vision" in model.tags else ""
+    hearing = "+audio" if "audio" in model.tags else ""
+    return create_model(
+        model.id,
+        channel_name,
+        owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
+        upstream_model=model.upstream or model.id,
+        input=_marked_up(model.input, markup_percent),
+        output=_marked_up(model.output, markup_percent),
+        cached_input=None if model.cached is None else _marked_up(model.cached, markup_percent),
+        cache_write=None if model.written is None else _marked_up(model.written, markup_percent),
+        context_window=model.window,
+        max_output_tokens=model.most_output,
+        capabilities=model.tags,
+        modality=f"text{seeing}{hearing}->text",
+        status=status,
+        actor=actor,
+        address=address,
+    )
+
+
+def publish_model(model_id: str, *, actor: str, address: str = "") -> AIModel:
+    """Serve a draft from now on, at the price that it has."""
+    return set_model_status(model_id, "active", actor=actor, address=address)
+
+
+def known_models(channel: Channel) -> tuple[KnownModel, ...]:
+    """What the template of a channel's vendor knows. Raises `InvalidInput` where there is no template, or none with models."""
+    template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
+    if template is None:
+        raise InvalidInput(f"The channel {channel.name!r} was made from no template (its setting `provider` names none).")
+    if not template.models:
+        raise InvalidInput(f"No models of {template.name} are known; add yours with `yout model create`.")
+    return template.models
+
+
+def known_model(channel: Channel, model_id: str) -> KnownModel:
+    """One of them, by its id or the vendor's name. Raises `NotFound`."""
+    for model in known_models(channel):
+        if model_id in (model.id, model.upstream):
+            return model
+    raise NotFound(
+        f"No model {model_id!r} is known of this channel's vendor; `yout channel drafts` puts all that are into the catalogue."
+    )
+
+
+def _marked_up(rate: int, percent: int) -> int:
+    return -(-rate * (100 + percent) // 100)

@@ -1,0 +1,82 @@
+"""Templates are whole: a channel of each can be made, and its dialect understands its settings."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from shared.catalog import Route
+from shared.channel_templates import TEMPLATES, Template
+from shared.models import DIALECTS as KNOWN_DIALECTS
+from shared.operations.channels import check_base_url
+from shared.providers import DIALECTS
+from shared.providers.base import Target, VendorRequest
+from tests.shared.providers.calls import call_of
+
+VENDORS = {
+    *("openai", "anthropic", "google", "openrouter", "groq", "mistral", "deepseek", "xai", "together", "fireworks"),
+    *("azure-openai", "vllm", "ollama", "llama.cpp"),
+}
+UNDERSTOOD = {
+    *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
+    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity"),
+}
+each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+
+
+def test_every_vendor_has_a_template() -> None:
+    assert set(TEMPLATES) == VENDORS
+
+
+def base_url_of(template: Template) -> str:
+    return template.base_url.format(resource="ours", host="10.0.0.1")
+
+
+def request_of(template: Template, **fields: object) -> VendorRequest:
+    id = UUID(int=1)
+    route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, "vendor-model", 0, 1)
+    return DIALECTS[template.dialect].request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
+
+
+@each
+def test_a_template_makes_a_request(template: Template) -> None:
+    assert template.dialect in KNOWN_DIALECTS
+    assert check_base_url(base_url_of(template))
+    assert set(template.channel_settings) <= UNDERSTOOD
+    json.dumps(template.channel_settings)
+    request = request_of(template, max_tokens=50, stream=True)
+    assert request.url.startswith(base_url_of(template))
+    assert [value for value in dict(request.headers).values() if "sk-1" in value]
+    assert "sk-1" not in request.url
+
+
+def test_azure() -> None:
+    request = request_of(TEMPLATES["azure-openai"], max_tokens=50)
+    assert request.url == (
+        "https://ours.openai.azure.com/openai/deployments/vendor-model/chat/completions?api-version=2024-10-21"
+    )
+    headers = dict(request.headers)
+    assert headers["api-key"] == "sk-1"
+    assert "authorization" not in headers
+    assert json.loads(request.body)["max_completion_tokens"] == 50
+
+
+def test_openrouter_is_told_to_keep_nothing() -> None:
+    assert json.loads(request_of(TEMPLATES["openrouter"]).body)["provider"] == {"data_collection": "deny", "zdr": True}
+
+
+def test_mistral_is_not_asked_for_usage() -> None:
+    assert "stream_options" not in json.loads(request_of(TEMPLATES["mistral"], stream=True).body)
+
+
+@each
+def test_known_models_are_plausible(template: Template) -> None:
+    assert len({model.id for model in template.models}) == len(template.models)
+    for model in template.models:
+        assert 0 < model.most_output <= model.window
+        assert 0 < model.input <= model.output
+        assert model.cached is None or 0 < model.cached < model.input
+        assert model.written is None or model.input < model.written <= 2 * model.input
+        assert "tools" in model.tags
