@@ -1,20 +1,22 @@
-"""The receipt of a call: each count of tokens at its rate, the rounding, and what was charged in the end. Pure."""
+"""The receipt of a call: each count of tokens (or of media) at its rate, the rounding, and what was charged in the end. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.models import Price, UsageLedger
+from shared.models import MediaJob, Price, UsageLedger
+from shared.pricing import VIDEO_STEP_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`tokens` at `rate` credits per 1,000 come to `thousandths` of a credit."""
+    """`tokens` (or pictures, seconds, characters) at `rate` credits per `per` come to `thousandths` of a credit."""
 
     what: str
     tokens: int
     rate: int
     thousandths: int
+    per: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +35,17 @@ class Receipt:
     words: str
 
 
-def receipt_of(call: UsageLedger, price: Price | None) -> Receipt:
-    """Compute what the call came to at the price that it began with."""
+def receipt_of(call: UsageLedger, price: Price | None, job: MediaJob | None = None) -> Receipt:
+    """Compute what the call came to at the price that it began with; of a media `job`, what was delivered came to."""
     if price is None:
         return Receipt([], 0, 0, 0, None, call.credits, "The price row of this call is gone, so it cannot be computed again.")
-    lines = _lines(call, price)
-    total = price.credits_per_call - (-sum(line.thousandths for line in lines) // 1000)
+    lines = _lines(call, price) if job is None else _media_lines(job, price)
+    per_call = 0 if job is not None and job.kind == "image" else price.credits_per_call  # a picture has a line of its own
+    total = per_call - (-sum(line.thousandths for line in lines) // 1000)
     rates = [line.rate for line in lines] + [price.credits_per_call, price.credits_per_1k_cache_write]
     free = not any(rates)
     due = 0 if free else max(total, price.minimum_credits)
-    return Receipt(lines, price.credits_per_call, price.minimum_credits, total, due, call.credits, _words(call, due))
+    return Receipt(lines, per_call, price.minimum_credits, total, due, call.credits, _words(call, due))
 
 
 def _lines(call: UsageLedger, price: Price) -> list[Line]:
@@ -57,6 +60,20 @@ def _lines(call: UsageLedger, price: Price) -> list[Line]:
     return [Line(what, tokens, rate, tokens * rate) for what, tokens, rate in counted if tokens or what != "Cache write"]
 
 
+def _media_lines(job: MediaJob, price: Price) -> list[Line]:
+    """What media are counted by."""
+    counts = job.options
+    if job.kind == "image":
+        count = counts.get("delivered", 0)
+        return [Line("Pictures", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
+    if job.kind == "video":
+        seconds, rate = counts.get("seconds", 0), price.credits_per_5_seconds or 0
+        steps = -(-seconds // VIDEO_STEP_SECONDS)
+        return [Line("Seconds, begun steps whole", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
+    characters, rate = counts.get("characters", 0), price.credits_per_1k_characters or 0
+    return [Line("Characters", characters, rate, characters * rate)]
+
+
 def _words(call: UsageLedger, due: int) -> str:
     """Why the charge is not what the tokens come to; "" when it is."""
     if call.credits == due:
@@ -67,4 +84,4 @@ def _words(call: UsageLedger, due: int) -> str:
         return "The call cost more than could be charged. The rest is the platform's loss, not the customer's."
     if call.credits == 0:
         return "The call ended before it delivered anything, so nothing was charged."
-    return "The charge is not what the tokens come to. Look into this call."
+    return "The charge is not what the count comes to. Look into this call."

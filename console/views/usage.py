@@ -18,7 +18,7 @@ from console.views.usage_filters import FILTERS, MORE, read_filters, sums
 from console.views.view import View, shows
 from shared.clock import now_ms
 from shared.errors import NotFound
-from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, Price, UsageLedger
+from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, Price, UsageLedger
 from shared.moments import iso_moment
 from shared.receipts import receipt_of
 
@@ -88,11 +88,12 @@ class UsageView(View):
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
             raise NotFound(f"No call {call_id}. A call that is still running is among the holds.")
-        price = Price.get_or_none(Price.id == call.price)
+        price, job = Price.get_or_none(Price.id == call.price), MediaJob.get_or_none(MediaJob.id == call.id)
         return self.page(
             "usage/receipt.html",
             call=call,
-            receipt=receipt_of(call, price),
+            receipt=receipt_of(call, price, job),
+            job=job,
             price=price,
             key=names.keys([call.api_key]).get(call.api_key),
             channel=Channel.select(Channel.id, Channel.name).where(Channel.id == call.channel).first() if call.channel else None,

@@ -80,6 +80,7 @@ def _finish(job: MediaJob, end: End, hand: UUID | None, now: int) -> MediaJob:
             status=end.status,
             progress=100 if end.status == "succeeded" else MediaJob.progress,
             sealed_params=None,
+            options={**job.options, "delivered": len(end.outputs)},
             claimed_by=None,
             claimed_until=None,
             credits_charged=settled.credits,

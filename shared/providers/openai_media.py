@@ -6,6 +6,7 @@
 
 A channel's `settings` may hold, besides those of the chat dialect (`body`, `headers`):
 
+    media_body      what `body` is for chat, where the vendor's media endpoints take other fields: {} for none
     image_format    "b64_json" or "url", for vendors that want to be asked; GPT image models refuse the field
 """
 
@@ -42,7 +43,8 @@ class _OpenAIMedia:
             if body.get(name) is not None:
                 body[name] = target.pseudonym(str(body[name]))
         self._adapt(body, target)
-        body.update(target.route.settings.get("body") or {})
+        settings = target.route.settings
+        body.update(settings.get("media_body", settings.get("body")) or {})
         return VendorRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
 
     def poll(self, vendor_job: str, target: Target) -> VendorRequest:  # noqa: ARG002  (as `MediaDialect` has it)

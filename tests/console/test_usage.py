@@ -17,7 +17,7 @@ from console import paging, patience
 from console.views import usage_filters
 from shared.clock import now_ms
 from shared.database import database
-from shared.models import AuditEntry, Channel, UsageLedger
+from shared.models import AuditEntry, Channel, MediaJob, Price, UsageLedger
 from shared.rollup import roll
 from tests import build
 from tests.console.test_home import figures_of
@@ -195,3 +195,25 @@ def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
     text = signed_in("owner").get(f"/usage/{made.id}").text
     assert "asked for other" in text
     assert "failed before: status_503, timeout" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "prices", "credits", "line"),
+    [
+        ("image", {"n": 4, "delivered": 3}, {"per_call": 40_000}, 120_000, "Pictures"),
+        ("video", {"seconds": 6, "delivered": 1}, {"per_5_seconds": 1_200_000}, 2_400_000, "Seconds"),
+        ("speech", {"characters": 1_001, "delivered": 1}, {"per_1k_characters": 15_000}, 15_015, "Characters"),
+    ],
+)
+def test_a_receipt_of_media_counts_what_was_delivered(signed_in, kind, options, prices, credits, line):
+    owner = build.account(credits=10_000_000)
+    build.model("m-media", kind=kind, input=0, output=0, **prices)
+    made = call(owner, model="m-media", price=Price.get(Price.model == "m-media").id, credits=credits)
+    times = {"due_at": 1, "deadline_at": 1, "finished_at": 1}
+    MediaJob.create(
+        id=made.id, account=owner, kind=kind, model="m-media", price=made.price, options=options, status="succeeded",
+        credits_held=credits * 2, credits_charged=credits, **times,
+    )  # fmt: skip
+    text = signed_in("owner").get(f"/usage/{made.id}").text
+    assert line in text
+    assert "The charge is what the count comes to." in text

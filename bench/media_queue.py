@@ -1,0 +1,139 @@
+"""A long queue of media jobs: how fast it empties, and whether every credit is accounted for.
+
+    python -m bench.media_queue [--jobs 1000] [--workers 4] [--kill]
+
+The vendor is a scripted one on this machine that answers at once, so that what is measured is our own work: orders at the edge,
+claims, files, ends. Of every ten answers one is a failure, one brings half of the pictures and one is a refusal; each twentieth
+job is cancelled. `--kill` kills a worker in the middle. At the end every job has ended once, and the books balance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from shared.clock import now_ms
+from shared.database import bind
+from shared.ledger.audit import verify
+from shared.models import Account, LedgerEntry, MediaJob, UsageLedger
+from tests import build
+from tests.answers import Answer, status
+from tests.databases import opened
+from tests.edge.media.studio import IMAGE, PNG, pictures
+from tests.servers.edge import environment_of, start_edge, start_worker
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+from tests.upstream import Request, Upstream
+
+CREDITS = 10**12
+CLIENTS = 8
+PICTURES = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1_000)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--kill", action="store_true")
+    arguments = parser.parse_args()
+    postgres, folder = Postgres(), Path(tempfile.mkdtemp(prefix="media-queue-"))
+    redis, upstream = RedisServer("valkey", folder), Upstream()
+    url = postgres.create_migrated()
+    upstream.default = _answer(upstream)
+    environ = environment_of({"database_url": url, "redis_url": redis.url, "data_dir": folder})
+    processes: list[Any] = []
+    try:
+        with opened(url) as books:
+            bind(books)
+            owner = build.account(CREDITS)
+            secret = build.api_key(owner)[1]
+            for number in range(arguments.workers):  # breakers are a route's: more routes keep the queue going
+                build.model(f"picture-{number}", build.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE)
+            edge = start_edge(folder, environ)
+            processes.append(edge)
+            began = time.monotonic()
+            ids = _order(edge.port, secret, arguments.jobs, arguments.workers)
+            ordered = time.monotonic()
+            workers = [start_worker(folder, environ) for _ in range(arguments.workers)]
+            processes += workers
+            working = time.monotonic()
+            _cancel(edge.port, secret, ids[::20])
+            if arguments.kill:
+                workers[0].kill()
+            while MediaJob.select().where(MediaJob.finished_at.is_null()).exists():
+                time.sleep(0.25)
+            ended = time.monotonic()
+            print(f"{arguments.jobs} jobs ordered in {ordered - began:.1f} s ({arguments.jobs / (ordered - began):.0f} a second)")
+            pace = arguments.jobs / (ended - working)
+            print(f"made by {arguments.workers} workers in {ended - working:.1f} s ({pace:.0f} a second)")
+            return _account(owner.id)
+    finally:
+        for process in processes:
+            process.kill()
+        upstream.close()
+        redis.kill()
+        postgres.stop()
+
+
+def _answer(upstream: Upstream) -> Any:
+    def answer(_: Request) -> Answer:
+        return {3: status(500), 5: pictures(PNG), 7: status(400)}.get(len(upstream.calls) % 10, pictures(*[PNG] * PICTURES))
+
+    return answer
+
+
+def _order(port: int, secret: str, jobs: int, models: int) -> list[str]:
+    def order(client: int) -> list[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        found = []
+        for number in range(client, jobs, CLIENTS):
+            body = json.dumps({"model": f"picture-{number % models}", "prompt": "A lighthouse", "n": PICTURES})
+            connection.request("POST", "/api/media/image/", body, {"authorization": f"Bearer {secret}"})
+            found.append(json.loads(connection.getresponse().read())["job_uuid"])
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return [id for ids in pool.map(order, range(CLIENTS)) for id in ids]
+
+
+def _cancel(port: int, secret: str, ids: list[str]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for id in ids:
+        connection.request("POST", f"/api/media/jobs/{id}/cancel/", headers={"authorization": f"Bearer {secret}"})
+        connection.getresponse().read()
+    connection.close()
+
+
+def _account(owner: Any) -> int:
+    """Print the books; 0 when all is right."""
+    jobs = list(MediaJob.select())
+    ends = {state: sum(job.status == state for job in jobs) for state in ("succeeded", "failed", "cancelled")}
+    charged = sum(job.credits_charged for job in jobs)
+    entries = [-entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge")]
+    account = Account.get_by_id(owner)
+    problems = list(verify(now_ms()).problems)
+    checks = {
+        "jobs' charges = ledger's charges": charged == sum(entries),
+        "ledger's charges = what left the account": sum(entries) == CREDITS - account.balance,
+        "a usage row a job": UsageLedger.select().count() == len(jobs),
+        "at most one charge a job": len(entries) == sum(1 for job in jobs if job.credits_charged),
+        "nothing held": account.held == 0,
+        "the audit finds nothing": not problems,
+    }
+    print(f"{ends}; {charged} credits charged for {charged // IMAGE} pictures")
+    for what, right in checks.items():
+        print(f"{'ok ' if right else 'NO '} {what}")
+    print(*problems, sep="\n", end="")
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""The official Node SDK makes pictures, speech and films here, unmodified."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio
+from tests.servers.node import NodeSdk
+from tests.servers.process import ROOT
+
+
+def test_each_kind(node_sdk: NodeSdk, studio: Studio, customer: Customer) -> None:
+    script = (ROOT / "tests" / "node" / "media.mjs").read_text()
+    models = {"PICTURE": customer.picture, "VOICE": customer.voice, "FILM": customer.film}
+    done = node_sdk.run(script, {"BASE_URL": f"{studio.edge.url}/v1", "API_KEY": customer.secret, **models})
+    assert done.returncode == 0, done.stderr
+    found: Any = json.loads(done.stdout)
+    assert [base64.b64decode(item["b64_json"]) for item in found["pictures"]["data"]] == [PNG, PNG]
+    assert found["pictures"]["yout"]["credits_charged"] == 2 * IMAGE
+    assert base64.b64decode(found["sound"]["data"]) == MP3
+    assert (found["sound"]["type"], found["sound"]["charged"]) == ("audio/mpeg", "195")  # 13 characters
+    assert (found["film"]["status"], base64.b64decode(found["film"]["data"])) == ("completed", MP4)
+    assert found["error"] == {"name": "BadRequestError", "status": 400, "code": "invalid_request", "param": "n"}
+    assert customer.spent == 2 * IMAGE + 195 + VIDEO
