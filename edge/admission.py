@@ -98,6 +98,8 @@ class Admission:
         if taken.api_key is not None:
             services.keys.learn(caller.digest, taken.api_key, taken)
             services.calls.admitted(taken.api_key)
+        elif caller.session:
+            services.calls.admitted(caller.session)
         self.hold = Hold(self.call_id, call, self._quote, taken)
         return self.hold
 

@@ -1,5 +1,5 @@
-"""Cut off running calls that may not go on: the key was revoked or has expired, the account is no longer active, or the call
-has reached the longest life of a call. New calls need none of this: each is decided by its own reserve statement.
+"""Cut off running calls that may not go on: the key or session was revoked or has expired, the account is no longer active, or
+the call has reached the longest life of a call. New calls need none of this: each is decided by its own reserve statement.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,14 +16,14 @@ from edge.auth import objection
 from edge.running import RunningCall, RunningCalls
 from shared.clock import now_ms
 from shared.database import drop_connection
-from shared.errors import InvalidKey, RequestRefused, UpstreamTimeout
-from shared.models import Account, ApiKey
+from shared.errors import InvalidKey, InvalidSession, RequestRefused, UpstreamTimeout
+from shared.models import Account, ApiKey, WebSession
 
 log = logging.getLogger("yout.edge")
 
 POLL_SECONDS = 2.0
 YOUNG_SECONDS = 2.0  # a younger call was decided a moment ago; most end before they are asked about
-LARGEST_QUERY = 500  # keys
+LARGEST_QUERY = 500  # keys, and sessions
 
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -48,31 +48,42 @@ def _cut_overdue(calls: RunningCalls, longest_seconds: float) -> None:
 
 
 async def _cut_refused(calls: RunningCalls, read: Read) -> None:
-    by_key = _older_calls(calls)
-    keys = sorted(by_key)
-    for first in range(0, len(keys), LARGEST_QUERY):
-        asked = keys[first : first + LARGEST_QUERY]
-        refusals: dict[UUID, RequestRefused] = await read(partial(_refusals, asked))
-        for key, refusal in refusals.items():
-            for call in by_key[key]:
+    by_payer = _older_calls(calls)
+    keys = sorted(payer for payer in by_payer if isinstance(payer, UUID))
+    sessions = sorted(payer for payer in by_payer if isinstance(payer, str))
+    for first in range(0, max(len(keys), len(sessions)), LARGEST_QUERY):
+        asked = slice(first, first + LARGEST_QUERY)
+        refusals: dict[UUID | str, RequestRefused] = await read(partial(_refusals, keys[asked], sessions[asked]))
+        for payer, refusal in refusals.items():
+            for call in by_payer[payer]:
                 call.cut(refusal)
 
 
-def _older_calls(calls: RunningCalls) -> dict[UUID, list[RunningCall]]:
+def _older_calls(calls: RunningCalls) -> dict[UUID | str, list[RunningCall]]:
     born_before = time.monotonic() - YOUNG_SECONDS
-    found: dict[UUID, list[RunningCall]] = {}
+    found: dict[UUID | str, list[RunningCall]] = {}
     for call in calls:
-        if call.api_key is not None and call.since < born_before:
-            found.setdefault(call.api_key, []).append(call)
+        if call.payer is not None and call.since < born_before:
+            found.setdefault(call.payer, []).append(call)
     return found
 
 
-def _refusals(keys: list[UUID]) -> dict[UUID, RequestRefused]:
-    """Those of `keys` that are no good any more, and what their callers should be told."""
-    columns = (ApiKey.id, ApiKey.revoked_at, ApiKey.expires_at, Account.status)
-    query: Any = ApiKey.select(*columns).join(Account).where(ApiKey.id.in_(keys)).tuples()
+def _refusals(keys: list[UUID], sessions: list[str]) -> dict[UUID | str, RequestRefused]:
+    """Those of `keys` and `sessions` that are no good any more, and what their callers should be told."""
+    found: dict[UUID | str, RequestRefused | None] = dict.fromkeys(keys, InvalidKey())  # also for a row that is gone
+    found |= dict.fromkeys(sessions, InvalidSession())
     now = now_ms()
-    found: dict[UUID, RequestRefused | None] = dict.fromkeys(keys, InvalidKey())  # also for a row that is gone
-    for key, revoked_at, expires_at, status in query:
-        found[key] = objection(revoked_at, expires_at, status, now)
-    return {key: refusal for key, refusal in found.items() if refusal is not None}
+    for payer, revoked_at, expires_at, status in (
+        *_rows(ApiKey, ApiKey.id, keys),
+        *_rows(WebSession, WebSession.digest, sessions),
+    ):
+        found[payer] = objection(revoked_at, expires_at, status, now)
+        if isinstance(payer, str) and isinstance(found[payer], InvalidKey):
+            found[payer] = InvalidSession()
+    return {payer: refusal for payer, refusal in found.items() if refusal is not None}
+
+
+def _rows(model: Any, id: Any, wanted: Sequence[UUID | str]) -> Any:
+    """What decides about keys or sessions of these ids."""
+    columns = (id, model.revoked_at, model.expires_at, Account.status)
+    return model.select(*columns).join(Account).where(id.in_(wanted)).tuples() if wanted else ()

@@ -10,14 +10,15 @@ from uuid import UUID
 
 
 class RunningCall:
-    """One call. `api_key` is None until the call is admitted; `cut_by` is the error that ended it from outside."""
+    """One call. `payer` is the id of a key or the digest of a session, None until the call is admitted and of a visitor's;
+    `cut_by` is the error that ended it from outside."""
 
-    __slots__ = ("api_key", "cut_by", "since", "task")
+    __slots__ = ("cut_by", "payer", "since", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.since = time.monotonic()
-        self.api_key: UUID | None = None
+        self.payer: UUID | str | None = None
         self.cut_by: Exception | None = None
 
     def cut(self, error: Exception) -> None:
@@ -50,11 +51,11 @@ class RunningCalls:
         """It does so no longer."""
         self._calls.pop(call.task, None)
 
-    def admitted(self, api_key: UUID) -> None:
-        """The current task's call is paid for by this key."""
+    def admitted(self, payer: UUID | str) -> None:
+        """The current task's call is paid for by the key of this id, or the session of this digest."""
         call = self._current()
         if call is not None:
-            call.api_key = api_key
+            call.payer = payer
 
     def cut_by(self) -> Exception | None:
         """Why the current task's call was cut off; None when it was not, or when its caller left."""

@@ -6,14 +6,16 @@ are transactions. What a customer does here is on record under `account:` and th
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import InvalidInput, InvalidSession, NotFound
 from shared.models import Account, WebSession
-from shared.operations.accounts import create_account
+from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record
+from shared.password_links import LASTS_MS, make_token
 from shared.web_sessions import NewSession, ends_at, new_session
 
 MOST_SESSIONS = 50  # of an account at once; the one that was quiet for longest makes room
@@ -98,6 +100,26 @@ def change_password(account: UUID, former_hash: str | None, password_hash: str, 
         end_sessions(account)
         record(Origin(actor_of(account), address), "account.password", account)
         return _insert_session(account, agent)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLink:
+    """A link just made, as far as its last part. `token` is known here and nowhere else."""
+
+    account: Account
+    token: str = field(repr=False)
+    expires_at: int
+
+
+def make_password_link(email_or_id: str, secret_key: str, *, actor: str, address: str = "") -> MadeLink:
+    """A link by which somebody sets the account's password. It is void once that is done. Raises `NotFound`, `InvalidInput`."""
+    with transaction():
+        account = find_account(email_or_id)
+        if account.status == "closed":
+            raise InvalidInput(f"The account {account.email} is closed; nobody signs in to it.")
+        expires_at = now_ms() + LASTS_MS
+        record(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
+        return MadeLink(account, make_token(secret_key, account.id, account.password_hash, expires_at), expires_at)
 
 
 def _insert_session(account: UUID, agent: str) -> NewSession:

@@ -17,6 +17,7 @@ LOOPBACK = "http://127.0.0.1:9/v1"
 FORMS: list[tuple[str, dict[str, object]]] = [
     ("migrate", {"applied": []}),
     ("account create ada@example.com --credits 500", {"email": "ada@example.com", "credits": 500, "balance": 500}),
+    ("account password-link ada@example.com", {"email": "ada@example.com"}),
     ("key create ada@example.com", {"name": "default", "expires_at": None}),
     ("key create ada@example.com --name laptop", {"name": "laptop"}),
     ("credits grant ada@example.com 250 --reason promised", {"credits": 250, "balance": 750, "kind": "grant"}),

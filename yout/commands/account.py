@@ -14,6 +14,8 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--credits", type=int, default=0, metavar="N", help="opening credits (default 0)")
     create.add_argument("--name", default="", help="a name for people")
+    link = add_command(verbs, "password-link", "make a link by which its owner sets a password, once", _password_link)
+    link.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
     for verb, help, run in (
         ("subscribe", "give an account a plan; its first period begins now", _subscribe),
         ("change-plan", "change an account's plan with its next period", _change_plan),
@@ -47,6 +49,16 @@ def _create(call: Invocation) -> Result:
         "balance": account.balance,
     }
     return Result(data, f"Account {account.email} ({account.id}) with {account.balance} credits.")
+
+
+def _password_link(call: Invocation) -> Result:
+    from shared.operations.web_accounts import make_password_link
+
+    link = make_password_link(call.arguments.email, call.settings.secret_key, actor=call.actor)
+    url = f"{call.settings.edge_url}/password/{link.token}"
+    data = {"id": str(link.account.id), "email": link.account.email, "url": url, "expires_at": link.expires_at}
+    words = f"{url}\nWho opens it sets the password of {link.account.email}: once, until {moment(link.expires_at)}."
+    return Result(data, words)
 
 
 def _subscribe(call: Invocation) -> Result:

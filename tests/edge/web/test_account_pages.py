@@ -1,0 +1,252 @@
+"""The account's pages: what they show, what they change, and that somebody else's things are not there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import peewee
+import pytest
+
+from shared.account_export import LEFT_OUT, TABLES
+from shared.clock import new_id, now_ms
+from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
+from shared.operations.codes import create_codes
+from shared.operations.conversations import Turn
+from shared.operations.shares import share_messages
+from tests import build
+from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.wire import Json
+
+NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data")
+PAGES = [f"/account{name}" for name in NAMES]
+OTHERS = ["/account/usage.csv", "/account/export.json", "/account/keys/x/revoke", "/account/shares/x/revoke"]
+
+
+def owner(browser: Browser) -> Account:
+    assert browser.account is not None
+    return browser.account
+
+
+def text(body: bytes) -> str:
+    """A page without what differs from one answer to the next."""
+    return re.sub(r"req_\w+|value=\"[0-9a-f]{64}\"|/[\w-]{36}/", "", body.decode())
+
+
+def call(account: Account, model: str = "m-1", **columns: Any) -> UsageLedger:
+    values = {"price": new_id(), "status": "completed", "streamed": True, "input_tokens": 7, "output_tokens": 3, "credits": 13}
+    made: UsageLedger = UsageLedger.create(account=account, model=model, **{**values, **columns})
+    return made
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS])
+def test_a_page_of_the_account_is_for_who_is_signed_in(browser: Browser, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status == 303
+    assert answer.headers["location"].startswith("/sign-in?next=/account")
+
+
+@pytest.mark.parametrize("path", ["/", "/chat", "/sign-in", *PAGES])
+def test_pages_keep_to_themselves(member: Browser, path: str) -> None:
+    if path == "/sign-in":
+        member.cookies.clear()
+    answer = member.get(path)
+    assert answer.status == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    page = answer.body.decode()
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|<style", page)
+
+
+def test_a_key_is_made_shown_once_and_revoked(site: Site, member: Browser) -> None:
+    made = member.send("/account/keys", {"name": "production", "rpm": "50", "allowed_ips": "10.0.0.0/8, 127.0.0.1"})
+    assert made.status == 201
+    secret = re.search(r'data-copy="(yout-\w+)"', made.body.decode())
+    assert secret is not None
+    row = ApiKey.get(ApiKey.account == owner(member).id)
+    assert (row.name, row.rpm, row.allowed_ips) == ("production", 50, ["10.0.0.0/8", "127.0.0.1/32"])
+    listed = member.get("/account/keys").body
+    assert secret[1].encode() not in listed
+    assert row.prefix.encode() in listed
+    assert member.get(f"/account/keys/{row.id}/revoke").status == 200
+    assert ApiKey.get_by_id(row.id).revoked_at is None  # asking changes nothing
+    assert member.send(f"/account/keys/{row.id}/revoke").status == 303
+    sent = {"authorization": f"Bearer {secret[1]}", "accept": "application/json"}
+    assert member.request("GET", "/api/chat/keys/", None, sent).status == 401
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"name": " "}, "name"),
+        ({"name": "x", "rpm": "many"}, "rpm"),
+        ({"name": "x", "monthly_credit_limit": "0"}, "monthly_credit_limit"),
+        ({"name": "x", "expires_at": "2001-01-01"}, "expires_at"),
+        ({"name": "x", "allowed_ips": "elsewhere"}, "allowed_ips"),
+    ],
+)
+def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser, fields: dict[str, str], wrong: str) -> None:
+    answer = member.send("/account/keys", {"tpm": "777", **fields})
+    assert answer.status == 422
+    page = answer.body.decode()
+    assert re.search(rf'id="{wrong}"[^>]*aria-invalid="true"', page)
+    assert 'value="777"' in page
+
+
+def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Browser) -> None:
+    other = build.account()
+    key = build.api_key(other)[0]
+    conversation = Conversation.create(account=other, title="secret title")
+    share = share_messages(other.id, "t", [Turn("user", "x")])
+    paths = [
+        ("/account/keys/{}/revoke", str(key.id), str(new_id())),
+        ("/account/conversations/{}/delete", str(conversation.id), str(new_id())),
+        ("/account/shares/{}/revoke", share.slug, "A" * 22),
+    ]
+    for path, theirs, nobodys in paths:
+        for send in (member.get, lambda address: member.send(address, page="/account/keys")):
+            answers = [send(path.format(id)) for id in (theirs, nobodys)]
+            assert [answer.status for answer in answers] == [404, 404]
+            assert text(answers[0].body) == text(answers[1].body)
+    job = PurgeJob.create(account=other, boundary=0, status="done", certificate="{}")
+    assert [member.get(f"/account/purge/{id}/certificate.json").status for id in (job.id, new_id())] == [404, 404]
+    assert ApiKey.get_by_id(key.id).revoked_at is None
+    assert Conversation.get_or_none(Conversation.id == conversation.id) is not None
+    assert Share.get_or_none(Share.id == share.id) is not None
+
+
+def test_the_same_of_the_native_api(site: Site, member: Browser) -> None:
+    other = build.account()
+    key = build.api_key(other)[0]
+    conversation = Conversation.create(account=other, title="t")
+    for method, path, theirs in (
+        ("POST", "/api/chat/keys/{}/revoke/", key.id),
+        ("GET", "/api/chat/conversations/{}/", conversation.id),
+        ("DELETE", "/api/chat/conversations/{}/", conversation.id),
+    ):
+        answers = [member.api(method, path.format(id)) for id in (theirs, new_id())]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert answers[0].body == answers[1].body
+
+
+def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None:
+    call(owner(member))
+    call(owner(member), "m-2", credits=1_000)
+    call(build.account(), "m-9")
+    page = member.get("/account/usage?days=7").body.decode()
+    assert "1\u202f013" in page
+    assert page.index(">m-2<") < page.index(">m-1<")
+    assert "m-9" not in page
+    assert page.count("data-at=") == 7
+    assert member.get("/account/usage?days=nonsense").body.count(b"data-at=") == 30
+
+
+def test_every_call_comes_as_csv_that_no_spreadsheet_runs(site: Site, member: Browser) -> None:
+    key = build.api_key(owner(member), name="=HYPERLINK(1)")[0]
+    made = call(owner(member), api_key=key.id)
+    call(owner(member), created_at=now_ms() - 20 * 86_400_000)
+    call(build.account())
+    answer = member.get("/account/usage.csv?days=7")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert re.fullmatch(r'attachment; filename="yout-usage-[\d-]+-7-days.csv"', answer.headers["content-disposition"])
+    head, *rows = csv.reader(io.StringIO(answer.body.decode()))
+    assert len(rows) == 1
+    row = dict(zip(head, rows[0], strict=True))
+    assert (row["request_id"], row["key"], row["credits"]) == (f"req_{made.id.hex}", "'=HYPERLINK(1)", "13")
+    assert len(member.get("/account/usage.csv?days=30").body.decode().splitlines()) == 3
+
+
+def test_a_code_is_redeemed_once(site: Site, member: Browser) -> None:
+    code = create_codes(2_500, actor="test").codes[0]
+    assert member.send("/account/redeem", {"code": f" {code.lower()} "}, page="/account").status == 303
+    assert Account.get_by_id(owner(member).id).balance == 502_500
+    again = member.send("/account/redeem", {"code": code}, page="/account")
+    assert again.status == 422
+    assert re.search(rb'id="code"[^>]*aria-invalid', again.body)
+    answers = [member.send("/account/redeem", {"code": "guess"}, page="/account").status for _ in range(10)]
+    assert answers[-1] == 429
+
+
+def test_the_export_holds_every_table_and_no_secret(site: Site, member: Browser) -> None:
+    account = owner(member)
+    secret = build.api_key(account, name="exported")[1]
+    conversation = Conversation.create(account=account, title="kept", message_count=0)
+    for number in range(3):
+        call(account, f"exported-{number}")
+    call(build.account(), "not-mine")
+    answer = member.get("/account/export.json")
+    assert answer.headers["content-disposition"] == 'attachment; filename="yout-account.json"'
+    document: Json = answer.json
+    assert list(document) == [table.name for table in TABLES]
+    assert [row["email"] for row in document["account"]] == [account.email]
+    assert [row["name"] for row in document["api_keys"]] == ["exported"]
+    assert [row["model"] for row in document["usage"]] == ["exported-0", "exported-1", "exported-2"]
+    assert [row["id"] for row in document["conversations"]] == [str(conversation.id)]
+    assert [row["kind"] for row in document["ledger"]] == ["grant"]
+    assert "not-mine" not in answer.body.decode()
+    for hidden in (secret, member.cookies[COOKIE], "known to nobody", "digest", "password_hash", "sealed"):
+        assert hidden not in answer.body.decode()
+
+
+def test_every_table_of_an_account_is_exported_or_left_out_for_a_reason() -> None:
+    owned = {Account}
+    while True:
+        more = {
+            model
+            for model in MODELS
+            if model not in owned
+            and any(
+                (isinstance(field, peewee.ForeignKeyField) and field.rel_model in owned) or field.name == "account"
+                for field in model._meta.sorted_fields
+            )
+        }
+        if not more:
+            break
+        owned |= more
+    assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - {"AuditEntry"} | set(LEFT_OUT)
+
+
+def test_a_purge_takes_the_typed_address(site: Site, member: Browser) -> None:
+    assert member.send("/account/purge", {"confirmation": "yes"}, page="/account/data").status == 422
+    assert not PurgeJob.select().where(PurgeJob.account == owner(member).id).exists()
+    assert member.send("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
+    page = member.get("/account/data").body.decode()
+    assert "A purge is under way" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_the_plan_and_its_overage_are_shown(site: Site, member: Browser) -> None:
+    plan = Plan.create(name=f"Plan {new_id()}", monthly_credits=1_000_000)
+    Subscription.create(account=owner(member), plan=plan, overage_cap=9_000)
+    page = member.get("/account").body.decode()
+    assert plan.name in page
+    assert "0 of 9\u202f000" in page
+
+
+def test_unknown_pages_are_told_to_people_as_pages_and_to_programs_as_json(member: Browser) -> None:
+    answer = member.get("/nowhere")
+    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert owner(member).email.encode() in answer.body
+    answer = member.get("/nowhere", {"accept": "*/*"})
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert member.get("/api/nowhere").error["code"] == "not_found"
+
+
+def test_text_of_a_customer_is_text_on_their_pages(site: Site, member: Browser) -> None:
+    member.send("/account/keys", {"name": "<script>alert(1)</script>"})
+    page = member.get("/account/keys").body
+    assert b"<script>alert" not in page
+    assert b"&lt;script&gt;alert" in page
+
+
+def test_what_a_page_says_was_done_cannot_be_made_up(member: Browser) -> None:
+    assert b"Key revoked." in member.get("/account/keys?done=key-revoked").body
+    assert b"Send+money" not in member.get("/account/keys?" + urlencode({"done": "Send money"})).body
+    assert b"Send money" not in member.get("/account/keys?" + urlencode({"done": "Send money"})).body

@@ -1,0 +1,64 @@
+"""The link by which somebody sets a password: for one account, once, and for a day."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from shared.models import Account, AuditEntry
+from shared.operations.web_accounts import make_password_link
+from shared.password_links import LASTS_MS, make_token, proves, read_token
+from tests import build
+from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.servers.edge import SECRET_KEY
+
+NEW = "a brand new password"
+
+
+def test_an_account_that_staff_opened_gets_its_first_password(site: Site, browser: Browser) -> None:
+    account = build.account()
+    link = make_password_link(account.email, SECRET_KEY, actor="operator:test")
+    path = f"/password/{link.token}"
+    assert account.email.encode() in browser.get(path).body
+    assert browser.send(path, {"password": NEW}).status == 303
+    assert browser.get("/account").status == 200
+    assert site.browser().sign_in(account.email, NEW).status == 303
+    again = site.browser().get(path)
+    assert again.status == 404
+    assert b"has been used" in again.body
+    assert AuditEntry.get(AuditEntry.action == "account.password_link").after == {"expires_at": link.expires_at}
+
+
+def test_a_lost_password_is_replaced_and_every_session_ended(site: Site, browser: Browser) -> None:
+    email = browser.sign_up()
+    former = browser.cookies[COOKIE]
+    token = make_password_link(email, SECRET_KEY, actor="operator:test").token
+    other = site.browser()
+    assert other.send(f"/password/{token}", {"password": NEW}).status == 303
+    assert browser.cookies[COOKIE] == former
+    assert browser.get("/account").status == 303
+    assert browser.sign_in(email).status == 403
+
+
+def test_a_short_password_leaves_the_link_good(site: Site, browser: Browser) -> None:
+    path = f"/password/{make_password_link(build.account().email, SECRET_KEY, actor='test').token}"
+    assert browser.send(path, {"password": "short"}).status == 422
+    assert browser.send(path, {"password": NEW}).status == 303
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 64, "=" * 64, "%00"])
+def test_what_is_no_link_is_told_as_a_used_one(browser: Browser, token: str) -> None:
+    assert browser.get(f"/password/{token}").status == 404
+
+
+def test_the_links_of_two_accounts_are_not_exchanged() -> None:
+    first, second = Account(password_hash="a").id, Account(password_hash="a").id
+    link = read_token(make_token(SECRET_KEY, first, "a", 5_000))
+    assert proves(link, SECRET_KEY, "a", 4_999)
+    assert not proves(link, SECRET_KEY, "a", 5_000)
+    assert not proves(link, SECRET_KEY, "b", 0)
+    assert not proves(link, "another installation", "a", 0)
+    assert not proves(link._replace(account=second), SECRET_KEY, "a", 0)
+    assert not proves(link._replace(expires_at=LASTS_MS), SECRET_KEY, "a", 0)
+    assert re.fullmatch(r"[\w-]{64}", make_token(SECRET_KEY, first, None, 5_000))
