@@ -30,13 +30,16 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def open_page(browser: Browser, problems: list[str], viewport: ViewportSize = DESKTOP, scheme: str = "light") -> Page:
+async def open_page(
+    browser: Browser, problems: list[str], viewport: ViewportSize = DESKTOP, scheme: str = "light", javascript: bool = True
+) -> Page:
     """A page in a context of its own (no cookies). What it says on the error console, CSP violations too, goes to `problems`."""
     context = await browser.new_context(
         viewport=viewport,
         color_scheme="dark" if scheme == "dark" else "light",
         locale="en-GB",
         timezone_id="UTC",
+        java_script_enabled=javascript,
         permissions=["clipboard-read", "clipboard-write"],
     )
     page = await context.new_page()

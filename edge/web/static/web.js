@@ -4,14 +4,17 @@
 // A button that copies what the element before it shows.
 function addCopyButton(shown) {
   const button = document.createElement("button");
+  const name = (word) => {
+    button.textContent = word;
+    button.setAttribute("aria-label", word + " " + (shown.dataset.what || shown.dataset.copy));
+  };
   button.type = "button";
   button.className = "copy";
-  button.textContent = "Copy";
-  button.setAttribute("aria-label", "Copy " + (shown.dataset.what || shown.dataset.copy));
+  name("Copy");
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(shown.dataset.copy);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    name("Copied");
+    setTimeout(() => { name("Copy"); }, 1500);
   });
   shown.after(button);
 }

@@ -110,8 +110,8 @@ class Site:
 
     def __init__(self, url: str, folder: Path, redis_url: str, upstream: Upstream, books: peewee.Database) -> None:
         self.upstream, self.books = upstream, books
-        self._settings: dict[str, Any] = {"database_url": url, "redis_url": redis_url, "data_dir": folder}
-        self._settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
+        self.settings: dict[str, Any] = {"database_url": url, "redis_url": redis_url, "data_dir": folder}
+        self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
         self._folder = folder
         self._edges: dict[str, WebProcess] = {}
 
@@ -119,7 +119,7 @@ class Site:
         """The edge with these settings besides the usual ones, started when first asked for."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
-            self._edges[key] = start_edge(self._folder, environment_of({**self._settings, **settings}))
+            self._edges[key] = start_edge(self._folder, environment_of({**self.settings, **settings}))
         return self._edges[key]
 
     def browser(self, agent: str = AGENT, **settings: Any) -> Browser:
