@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from shared.models import Account, Hold, UsageLedger
+from shared.operations.web_accounts import end_sessions
 from shared.visitors import DAY_MS, visitor_digest
 from tests import build
+from tests.answers import WAIT_SECONDS, Gate
+from tests.answers import stream as stream_of
 from tests.edge.stack import Reply
 from tests.edge.web.conftest import Browser, Site
 from tests.servers.process import eventually
+from tests.wire import DONE, chunk, finish, role, usage
 
 POOL = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 1_000}
 STREAM = {"model": "free", "prompt": "Hi"}
@@ -77,6 +82,25 @@ def test_a_session_that_ended_pays_for_nothing_more(site: Site, member: Browser)
     member.cookies["yout_session"] = "x" * 43
     sent = {"accept": "application/json", "x-csrf-token": token}
     assert member.post("/api/chat/stream/", b'{"model": "free", "prompt": "Hi"}', sent).status == 401
+
+
+def test_a_session_that_is_ended_cuts_its_stream_off_and_pays_for_what_came(site: Site, member: Browser) -> None:
+    assert member.account is not None
+    gate = Gate()
+    site.upstream.script(stream_of(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage(7, 3), DONE))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(member.api, "POST", "/api/chat/stream/", {"model": "m-1", "prompt": "Hi"})
+        gate.wait_reached()
+        end_sessions(member.account.id)
+        answer = running.result(WAIT_SECONDS)
+    gate.open()
+    assert answer.chunks[0] == {"delta": "Hel"}
+    assert answer.chunks[-1]["error"]["code"] == "invalid_api_key"
+    rows = UsageLedger.select().where(UsageLedger.account == member.account.id)
+    eventually(lambda: rows.clone().count() == 1, "the call is settled")
+    row = rows.get()
+    assert (row.status, row.error_code) == ("cancelled", "invalid_api_key")
+    assert 10 <= row.credits <= 20
 
 
 def told(site: Site, visitor: Browser) -> dict[str, Any]:
