@@ -32,7 +32,7 @@ async def made(submitted: Submitted) -> FoundJob:
     """
     job = submitted.job
     running = services().calls.begin()
-    running.api_key = job.__data__["api_key"]
+    running.payer = job.__data__["api_key"]
     try:
         await services().watch.end(job.id)
     except asyncio.CancelledError:
