@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
 
+from edge.affordable import cheaper_models
 from edge.errors import face, request_id
 from edge.hold import Hold
 from edge.limiter import Ticket
@@ -24,7 +25,7 @@ from edge.requests import text_of
 from edge.services import Services
 from shared import tokens
 from shared.clock import now_ms
-from shared.errors import InvalidKey, YoutError
+from shared.errors import InsufficientCredits, InvalidKey, YoutError
 from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
 from shared.limits import KeyLimits
 from shared.pricing import Quote, charge
@@ -92,6 +93,8 @@ class Admission:
             services.limiter.give(self.ticket, 0)
             if isinstance(error, InvalidKey):
                 services.keys.forget(caller.digest)
+            if isinstance(error, InsufficientCredits) and caller.digest:
+                error.cheaper = await cheaper_models(services, caller.digest, call, error.free)
             if isinstance(error, YoutError):
                 error.standing = self.ticket.standing
             raise

@@ -16,6 +16,7 @@ from edge.api.limit import limit
 from edge.api.media import api as media
 from edge.api.models import catalogue
 from edge.api.purge import purging
+from edge.api.quote import quoting
 from edge.api.receipts import receipts
 from edge.api.share import sharing
 from edge.errors import request_id
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     stored_responses,
     counting,
     receipts,
+    quoting,
     catalogue,
     limit,
     keys,

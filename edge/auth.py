@@ -15,6 +15,7 @@ from uuid import UUID
 import peewee
 
 from shared import keys
+from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
@@ -38,6 +39,11 @@ class KeyRow(NamedTuple):
     plan_models: list[str] | None
     own: OwnLimits
     monthly_credit_limit: int | None = None
+
+    def may_use(self, model: CatalogModel, now: int) -> bool:
+        """Whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
+        allowed = all(models is None or model.id in models for models in (self.allowed_models, self.plan_models))
+        return allowed and model.price_at(now) is not None
 
 
 class Keys:

@@ -113,6 +113,7 @@ def _extra(error: BaseException) -> dict[str, Any]:
             "required": error.required,
             "balance": error.balance,
             "max_tokens_affordable": error.max_tokens_affordable,
+            "cheaper_models": [{"id": id, "worst": worst} for id, worst in error.cheaper],
         }
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}

@@ -139,13 +139,26 @@ class InsufficientCredits(RequestRefused):
     """The pool (or the caller's own cap) cannot cover the call. All amounts in credits.
 
     `held` is what running calls have reserved of `balance`; `max_tokens_affordable` is how many output tokens the free rest
-    would buy after the input is paid.
+    would buy after the input is paid. `free` is what a call could take, where that is not `balance` less `held`. `cheaper` are
+    models that would do for it, each with what the call could cost there at most.
     """
 
-    def __init__(self, *, required: int, balance: int, held: int = 0, max_tokens_affordable: int = 0, message: str = "") -> None:
-        free = f"{balance - held} are free" + (f" ({held} are held by running calls)" if held else "")
-        super().__init__(message or f"This call needs at least {required} credits and {free}. Add credits, or ask for less.")
+    cheaper: tuple[tuple[str, int], ...] = ()
+
+    def __init__(
+        self,
+        *,
+        required: int,
+        balance: int,
+        held: int = 0,
+        max_tokens_affordable: int = 0,
+        message: str = "",
+        free: int | None = None,
+    ) -> None:
+        left = f"{balance - held} are free" + (f" ({held} are held by running calls)" if held else "")
+        super().__init__(message or f"This call needs at least {required} credits and {left}. Add credits, or ask for less.")
         self.required = required
+        self.free = balance - held if free is None else free
         self.balance = balance
         self.max_tokens_affordable = max_tokens_affordable
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.auth import KeyRow
 from edge.current import answer, key_caller, services
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
@@ -21,7 +20,7 @@ async def list_models() -> Response:
     """Every active, priced model of the key."""
     key, _ = await key_caller()
     now = now_ms()
-    found = [_document(model, now) for model in services().catalog.models.values() if visible(model, key, now)]
+    found = [_document(model, now) for model in services().catalog.models.values() if key.may_use(model, now)]
     return answer({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
 
 
@@ -32,15 +31,9 @@ async def get_model(model_id: str) -> Response:
     key, _ = await key_caller()
     now = now_ms()
     model = services().catalog.models.get(model_id)
-    if model is None or not visible(model, key, now):
+    if model is None or not key.may_use(model, now):
         raise ModelNotFound(model_id)
     return answer(_document(model, now))
-
-
-def visible(model: CatalogModel, key: KeyRow, now: int) -> bool:
-    """Whether `key` may use `model`, which has a price at `now` (milliseconds UTC)."""
-    allowed = all(models is None or model.id in models for models in (key.allowed_models, key.plan_models))
-    return allowed and model.price_at(now) is not None
 
 
 def _document(model: CatalogModel, now: int) -> dict[str, Any]:

@@ -32,11 +32,13 @@ _SIGNED = "__signed_"
 
 
 def with_natives(rich: Body, check: Callable[[Body], ChatCall]) -> ChatCall:
-    """The call of a body with native fields: `check` validates the portable one."""
-    call = check(_without(rich, frozenset(NATIVE)))
+    """The call of a body with native fields: `check` validates the portable one, and may take fields out of it."""
+    portable = _without(rich, frozenset(NATIVE))
+    call = check(portable)
     if not _has_native(rich):
         return call
-    return call._replace(natives={name: _without(rich, _unknown_to(name)) for name in _DIALECTS})
+    taken = portable.keys() - call.body.keys()
+    return call._replace(natives={name: _without(rich, _unknown_to(name) | taken) for name in _DIALECTS})
 
 
 def _unknown_to(dialect: str) -> frozenset[str]:

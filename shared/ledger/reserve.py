@@ -245,7 +245,11 @@ def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
     if free >= quote.minimum:
         return free
     raise InsufficientCredits(
-        required=quote.minimum, balance=pool.balance, held=pool.held, max_tokens_affordable=affordable_output(quote, free)
+        required=quote.minimum,
+        balance=pool.balance,
+        held=pool.held,
+        max_tokens_affordable=affordable_output(quote, free),
+        free=free,
     )
 
 
@@ -254,6 +258,7 @@ def _key_limit_reached(quote: Quote, pool: AccountState, meter: Meter, limit: in
         required=quote.minimum,
         balance=pool.balance,
         max_tokens_affordable=affordable_output(quote, meter.free),
+        free=min(pool.free, meter.free),
         message=f"This call needs at least {quote.minimum} credits. The key's own limit is {limit} a month, of which {meter.free}"
         f" are free until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
     )

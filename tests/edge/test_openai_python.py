@@ -205,7 +205,7 @@ def test_everything_that_openai_documents_reaches_the_vendor(client: OpenAI, lan
         "modalities": ["text"],
         "metadata": {"run": "1"},
     }
-    extra = {"top_k": 5, "provider": {"order": ["a"]}, "unheard_of": None, "größe": [1.5, {"x": "é🙂"}]}
+    extra = {"top_k": 5, "min_p": 0.1, "unheard_of": None, "größe": [1.5, {"x": "é🙂"}]}
     client.chat.completions.create(model=lane.model, extra_body=extra, **asked)
     [received] = lane.vendor.calls
     assert received.json == {**asked, **extra, "model": "vendor-model"}

@@ -6,13 +6,12 @@ import asyncio
 
 from quart import Blueprint, Response, request
 
-from edge.current import answer, key_caller, services
+from edge.current import answer, count_request, key_caller, services
 from edge.requests import chat_call, heavy_tokens, json_object, text_of
 from edge.v1.messages.request import chat_body
-from edge.v1.models import visible
 from edge.v1.natives import with_natives
 from shared import tokens
-from shared.clock import new_id, now_ms
+from shared.clock import now_ms
 from shared.errors import ModelNotFound
 
 counting = Blueprint("counting", __name__)
@@ -23,12 +22,11 @@ counting = Blueprint("counting", __name__)
 async def count_tokens() -> Response:
     """The o200k count of all text, and the bound for what is no text: an estimate for models with another vocabulary."""
     key, _ = await key_caller()
-    limiter = services().limiter
-    limiter.give(await limiter.take(new_id(), services().keys.in_force(key.account, key.key, key.own), 0), 0)
+    await count_request(services().keys.in_force(key.account, key.key, key.own))
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     call = with_natives(chat_body(json_object(data)), lambda portable: chat_call(portable, len(data)))
     model = services().catalog.models.get(call.model)
-    if model is None or not visible(model, key, now_ms()):
+    if model is None or not key.may_use(model, now_ms()):
         raise ModelNotFound(call.model)
     counted = await asyncio.get_running_loop().run_in_executor(services().counter, tokens.count, text_of(call.body))
     return answer({"input_tokens": max(1, counted + heavy_tokens(call.body) // 3)})

@@ -53,7 +53,7 @@ TRANSLATED: list[tuple[Json, Json]] = [
      {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}, "strict": True}}}),
     ({"service_tier": "auto", "speed": "standard", "context_management": {"edits": []}, "container": None}, {}),
     *(({name: value}, {name: value}) for name, value in {
-        "temperature": 0.5, "top_p": 0.9, "stream": True, "provider": {"order": ["a"]}}.items()),
+        "temperature": 0.5, "top_p": 0.9, "stream": True, "unheard_of": 1}.items()),
 ]  # fmt: skip
 
 
@@ -147,6 +147,14 @@ def test_what_only_some_vendors_know() -> None:
         "thinking": thinking,
     }
     assert call.told_to("gemini").body == {**call.body, "top_k": 5}
+
+
+def test_what_the_platform_takes_out_reaches_no_dialect() -> None:
+    call = call_of(top_k=5, provider={"order": ["a"]}, models=["m", "n"])
+    assert call.preferences is not None
+    assert call.fallbacks == ("n",)
+    for dialect in ("openai", "anthropic", "gemini"):
+        assert not {"provider", "models"} & call.told_to(dialect).body.keys()
 
 
 def test_a_mark_on_a_result() -> None:

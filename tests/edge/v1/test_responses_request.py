@@ -43,7 +43,7 @@ TRANSLATED: list[tuple[Body, Body]] = [
     ({"stream": True, "stream_options": {"include_obfuscation": False}}, {"stream": True}),
     *(({name: value}, {name: value}) for name, value in {
         "temperature": 0.5, "top_p": 0.9, "user": "ann", "safety_identifier": "s", "service_tier": "auto",
-        "prompt_cache_key": "k", "provider": {"order": ["a"]}, "stop": ["x"], "unheard_of": 1}.items()),
+        "prompt_cache_key": "k", "stop": ["x"], "unheard_of": 1}.items()),
 ]  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""Which models could serve a call for the credits that are there: what a quote and a 402 tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from edge.offers import quote_call
+from edge.services import Services
+from shared.catalog import CatalogModel
+from shared.clock import now_ms
+from shared.errors import RequestRefused, YoutError
+from shared.pricing import Quote
+from shared.providers.base import ChatCall
+from shared.providers.kinds import served
+
+MOST_TOLD = 5  # models, in a 402
+
+
+class Fit(NamedTuple):
+    """A model that could serve the call, and what that may cost there."""
+
+    model: CatalogModel
+    quote: Quote
+
+
+def fitting(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> list[Fit]:
+    """Those of `models` that can do what the call needs and whose minimum `credits` cover, the cheapest at worst first."""
+    needs = _needs(call)
+    found = []
+    for model in models:
+        if model.kind != call.kind or not served(model.routes, call.kind) or not needs <= set(model.capabilities):
+            continue
+        try:
+            quoted = quote_call(model, call, None)
+        except RequestRefused:  # no price, or a window that is too small
+            continue
+        if quoted.minimum <= credits:
+            found.append(Fit(model, quoted))
+    return sorted(found, key=lambda fit: (fit.quote.bound, fit.quote.minimum, fit.model.id))
+
+
+def _needs(call: ChatCall) -> set[str]:
+    """The capabilities without which a model could not take the call."""
+    needs = {"tools"} if call.body.get("tools") else set()
+    for message in call.body.get("messages", ()):
+        content = message.get("content")
+        if isinstance(content, list) and any(part.get("type") == "image_url" for part in content):
+            needs.add("vision")
+    return needs
+
+
+async def cheaper_models(services: Services, digest: str, call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
+    """Models that the key of `digest` may use for `call` and that `credits` cover, each with its most in credits."""
+    try:
+        key = await services.keys.look_up(digest)
+    except YoutError:  # the refusal that this belongs to is told without it
+        return ()
+    now = now_ms()
+    usable = [model for model in services.catalog.models.values() if key.may_use(model, now)]
+    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(usable, call, credits)[:MOST_TOLD])

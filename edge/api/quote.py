@@ -1,0 +1,101 @@
+"""`POST /api/quote/`: what a chat call would cost, before it is made. No upstream is called, nothing is held or charged."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+from peewee import fn
+from quart import Blueprint, Response, request
+
+from edge.affordable import Fit, fitting
+from edge.current import AccountCaller, account_caller, count_request, private, read, services
+from edge.hot import Scope, cap_of, read_headers
+from edge.offers import dearest, offers_for
+from edge.requests import chat, heavy_tokens, text_of
+from edge.v1.models import pricing
+from shared import tokens
+from shared.catalog import CatalogModel
+from shared.clock import now_ms
+from shared.errors import AccessDenied
+from shared.models import Account, UsageLedger
+from shared.pricing import Quote, affordable_output, charge
+from shared.usage import Usage
+
+USUAL_OUTPUT_TOKENS = 256  # where the account has no finished call of the model yet
+RECENT_MS = 7 * 24 * 3600 * 1000
+RECENT_CALLS = 50
+MOST_MODELS = 20
+
+quoting = Blueprint("quoting", __name__)
+
+
+@quoting.post("/api/quote/")
+async def quote_call() -> Response:
+    """The body is that of a chat call, and so are its errors; `x-yout-max-credits` counts."""
+    caller = await account_caller()
+    await count_request(caller.limits)
+    call = chat(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+    cap = cap_of(read_headers(cast(Scope, request.scope)).max_credits)
+    offers = offers_for(services().catalog, call, cap)
+    now = now_ms()
+    for offer in offers:
+        if not _may_use(caller, services().catalog.models[offer.call.model], now):
+            raise AccessDenied(f"You may not use the model '{offer.call.model}'.", "model_not_allowed")
+    quoted = dearest(offers, cap)
+    counted = await asyncio.get_running_loop().run_in_executor(services().counter, tokens.count, text_of(call.body))
+    input_tokens = max(1, counted + heavy_tokens(call.body) // 3)
+    account, output_tokens = await read(partial(_read, caller.account, call.model, now))
+    usual = min(output_tokens * call.choices, quoted.output_tokens)
+    free = account.balance - account.held
+    usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]
+    return private(
+        {
+            "model": call.model,
+            "pricing": {**pricing(quoted.price), "minimum_credits": quoted.price.minimum_credits},
+            "input_tokens": input_tokens,
+            "output_limit": quoted.output_tokens,
+            "typical_output_tokens": usual,
+            "worst": quoted.bound,
+            "typical": min(charge(quoted.price, Usage(input_tokens, usual)), quoted.bound),
+            "required": quoted.minimum,
+            "balance": account.balance,
+            "held": account.held,
+            "max_tokens_affordable": affordable_output(quoted, free),
+            "fits": quoted.minimum <= free,
+            "models": [_fit(fit, Usage(input_tokens, usual)) for fit in fitting(usable, call, free)[:MOST_MODELS]],
+        }
+    )
+
+
+def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
+    if caller.key is not None:
+        return caller.key.may_use(model, now)
+    plan_models = caller.session.plan_models if caller.session is not None else None
+    return (plan_models is None or model.id in plan_models) and model.price_at(now) is not None
+
+
+def _fit(fit: Fit, usual: Usage) -> dict[str, Any]:
+    quoted: Quote = fit.quote
+    typical = usual._replace(output_tokens=min(usual.output_tokens, quoted.output_tokens))
+    return {
+        "id": fit.model.id,
+        "worst": quoted.bound,
+        "typical": min(charge(quoted.price, typical), quoted.bound),
+        "required": quoted.minimum,
+    }
+
+
+def _read(account: UUID, model: str, now: int) -> tuple[Account, int]:
+    """The account, and how many tokens its latest answers of this model had on average."""
+    mine = (UsageLedger.account == account) & (UsageLedger.model == model) & (UsageLedger.status == "completed")
+    latest: Any = (
+        UsageLedger.select(UsageLedger.output_tokens)
+        .where(mine & (UsageLedger.created_at >= now - RECENT_MS))
+        .order_by(UsageLedger.created_at.desc())
+        .limit(RECENT_CALLS)
+    )
+    average = UsageLedger.select(fn.AVG(latest.c.output_tokens)).from_(latest).scalar()
+    return Account.get_by_id(account), USUAL_OUTPUT_TOKENS if average is None else max(1, round(average))
