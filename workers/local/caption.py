@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 MARK = "DEMONSTRATION"
 NOTE = "drawn by Yout without a model"
 MOST_LINES = 2
+MOST_CHARACTERS = 400
+"""Of a prompt that are looked at: more than two lines hold on the widest picture, and measuring text takes its time."""
 
 
 def caption(prompt: str, width: int, height: int) -> Image.Image:
@@ -30,7 +32,7 @@ def caption(prompt: str, width: int, height: int) -> Image.Image:
 
 def _printable(prompt: str) -> str:
     """What the font can show, in one line. It knows Latin letters alone."""
-    shown = re.sub(r"[^\x20-\x7e\u00a0-\u017f\u2010-\u2026]+", " ", prompt)
+    shown = re.sub(r"[^\x20-\x7e\u00a0-\u017f\u2010-\u2026]+", " ", prompt[:MOST_CHARACTERS])
     return " ".join(shown.split())
 
 
