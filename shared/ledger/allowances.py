@@ -63,12 +63,13 @@ def read_allowances(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, M
 
 
 def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
-    """The overage of subscriptions, by account and id, whatever became of them meanwhile; the result reads them."""
+    """The overage of subscriptions, by account and id; the result reads them. One that is ended or suspended has none free."""
     if not wanted:
         return dict
     accounts, ids = sorted({id[0] for id in wanted}), sorted({as_uuid(id[1]) for id in wanted})
     cursor = execute(
-        "SELECT account_id, id, overage_cap, overage_used, overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
+        "SELECT account_id, id, CASE WHEN status = 'active' AND suspended_at IS NULL THEN overage_cap ELSE 0 END, overage_used,"
+        " overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
         [accounts, ids],
     )
     return lambda: {(as_uuid(account), as_uuid(id)): Meter(*amounts) for account, id, *amounts in cursor}
@@ -86,6 +87,27 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
     ).fetchall()
     # A key with a limit has a counter, which a purge of the usage rows leaves as it is.
     return {as_uuid(key): int(used) for key, used in summed} | {UUID(name.rpartition("/")[2]): used for name, used in counted}
+
+
+def count_key(account: UUID, key: UUID, limit: int, now: int) -> None:
+    """Begin to count a key that has a limit from now on, or another one: what its calls of this month cost so far, and what those
+    that run hold. Run inside a transaction that holds the account's lock."""
+    name = key_allowance(key, now)
+    meter = read_allowances([(account, name)])().get((account, name), Meter(0))
+    execute(
+        "UPDATE hold SET allowance = ? WHERE account_id = ? AND api_key_id = ? AND state = 'held' AND allowance IS NULL",
+        [name, account, key],
+    )
+    held = execute(
+        "SELECT coalesce(sum(amount + overage), 0) FROM hold WHERE account_id = ? AND state = 'held' AND allowance = ?",
+        [account, name],
+    ).fetchone()[0]
+    summed = execute(
+        "SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND api_key = ? AND created_at >= ?",
+        [account, key, month_start(now)],
+    ).fetchone()[0]
+    counted = Meter(0, max(meter.used, int(summed)), int(held))  # the sum is smaller where usage rows were purged
+    write_meters({}, {(account, name): counted.allow(limit)})
 
 
 _COLUMNS = ("account_id", "name", "kind", "period", "allowed", "used", "held")

@@ -11,6 +11,8 @@ from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
 from shared.keys import new_key
+from shared.ledger.allowances import count_key
+from shared.ledger.rows import lock_accounts
 from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
@@ -77,22 +79,46 @@ def create_key(
 
 def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
     """Revoke a key for good. A second time changes nothing: the first moment stays. Raises `NotFound`."""
+    with transaction():
+        found = find_key(key_id)
+        revoked = ApiKey.update(revoked_at=now_ms()).where((ApiKey.id == found.id) & ApiKey.revoked_at.is_null()).execute()
+        row = find_key(found.id)
+        if revoked:
+            record(Origin(actor, address), "key.revoke", row.id, after={"revoked_at": row.revoked_at})
+        return row
+
+
+def set_key_limit(key_id: str | UUID, monthly_credit_limit: int | None, *, actor: str, address: str = "") -> ApiKey:
+    """Change what a key's calls may cost in a calendar month; None takes the limit away. In force at the next call.
+
+    Calls of this month that were made without a limit count, and those that run now. Raises `NotFound`.
+    """
+    if monthly_credit_limit is not None:
+        check_whole("monthly credit limit", monthly_credit_limit, 1, LARGEST_LIMIT)
+    with transaction():
+        found = find_key(key_id)
+        lock_accounts([found.account.id])()
+        row = find_key(found.id)
+        if row.monthly_credit_limit != monthly_credit_limit:
+            before, after = ({"monthly_credit_limit": limit} for limit in (row.monthly_credit_limit, monthly_credit_limit))
+            record(Origin(actor, address), "key.limit", row.id, before=before, after=after)
+            row.monthly_credit_limit = monthly_credit_limit
+            row.save(only=[ApiKey.monthly_credit_limit])
+            if monthly_credit_limit is not None:
+                count_key(row.account.id, row.id, monthly_credit_limit, now_ms())
+        return row
+
+
+def find_key(key_id: str | UUID) -> ApiKey:
+    """The key with this id, revoked or not. Raises `NotFound`."""
     try:
         key_id = key_id if isinstance(key_id, UUID) else UUID(key_id)
     except ValueError:
         raise NotFound(f"{key_id!r} is not a key's id; give the `id` that `yout key create` printed.") from None
-    with transaction():
-        revoked = (
-            ApiKey.update(revoked_at=now_ms())
-            .where((ApiKey.id == key_id) & ApiKey.revoked_at.is_null())
-            .execute()
-        )  # fmt: skip
-        row = ApiKey.get_or_none(ApiKey.id == key_id)
-        if row is None:
-            raise NotFound(f"No key {key_id}.")
-        if revoked:
-            record(Origin(actor, address), "key.revoke", row.id, after={"revoked_at": row.revoked_at})
-        return row
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == key_id)
+    if row is None:
+        raise NotFound(f"No key {key_id}.")
+    return row
 
 
 def check_models(models: Sequence[str] | None) -> list[str] | None:

@@ -9,7 +9,7 @@ import peewee
 import pytest
 
 from shared import ledger
-from shared.clock import new_id
+from shared.clock import new_id, now_ms
 from shared.database import drop_connection, transaction
 from shared.errors import (
     AccessDenied,
@@ -18,6 +18,7 @@ from shared.errors import (
     InsufficientCredits,
     InvalidInput,
     InvalidSession,
+    NotFound,
     RequestRefused,
 )
 from shared.ledger import (
@@ -35,7 +36,7 @@ from shared.ledger.audit import verify
 from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.models import Account, Allowance, ApiKey, Hold, LedgerEntry, UsageLedger, VisitorPoolDay, WebSession
 from shared.operations.accounts import grant_credits
-from shared.operations.keys import create_key
+from shared.operations.keys import create_key, set_key_limit
 from shared.periods import DAY_MS, day_end, day_of
 from shared.usage import Usage
 from tests import build
@@ -382,6 +383,54 @@ def test_a_lower_limit_holds_from_the_next_call_on(bound_database: peewee.Databa
     assert amounts(*reserve(keyed(row, 1))) == [InsufficientCredits]
     assert settle(running, owner.id, 70).credits == 70
     assert_books_are_right()
+
+
+def test_a_limit_that_comes_later_counts_what_was_spent_and_what_runs(bound_database: peewee.Database) -> None:
+    owner = build.account(1_000)
+    row, _ = build.api_key(owner)
+    now = now_ms()
+    spent, running = keyed(row, 60)._replace(expires_at=now + HOLD_MS), keyed(row, 70)._replace(expires_at=now + HOLD_MS)
+    reserve(spent, running, now=now)
+    settle(spent, owner.id, 45, now, api_key=row.id, created_at=now)
+    set_key_limit(row.id, 150, actor="test")
+    assert amounts(*reserve(keyed(row, 100, 30), now=now)) == [35]
+    assert settle(running, owner.id, 70, now, api_key=row.id, created_at=now).credits == 70
+    assert ledger.month_spending(owner.id, now) == {row.id: 115}
+    set_key_limit(row.id, 300, actor="test")
+    assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
+    set_key_limit(str(row.id), None, actor="test")
+    assert amounts(*reserve(keyed(row, 400), now=now)) == [400]
+    assert_books_are_right(now)
+    with pytest.raises(NotFound):
+        set_key_limit(new_id(), 5, actor="test")
+    with pytest.raises(InvalidInput):
+        set_key_limit(row.id, -5, actor="test")
+
+
+def test_a_plain_call_is_decided_and_settled_by_as_many_statements_as_ever(
+    bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = build.account(1_000)
+    asks = [keyed(build.api_key(owner)[0], 10) for _ in range(5)]
+    statements: list[str] = []
+    execute = type(bound_database).execute_sql
+
+    def counted(self: Any, sql: str, *rest: Any, **options: Any) -> Any:
+        statements.append(sql)
+        return execute(self, sql, *rest, **options)
+
+    monkeypatch.setattr(type(bound_database), "execute_sql", counted)
+    with transaction():
+        ledger.reserve(asks, NOON)
+    taken = [sql.split()[0] for sql in statements if not sql.startswith("BEGIN")]
+    statements.clear()
+    items = [Settlement(asked.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=Usage(1, 3)) for asked in asks]
+    with transaction():
+        ledger.settle(items, NOON)
+    assert taken == ["SELECT", "UPDATE", "INSERT"]
+    assert [sql.split()[0] for sql in statements if not sql.startswith("BEGIN")] == [
+        *("SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT", "INSERT")
+    ]
 
 
 def test_calls_at_once_never_exceed_a_keys_limit(bound_postgres: peewee.Database) -> None:

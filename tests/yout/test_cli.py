@@ -105,6 +105,29 @@ def test_a_key_is_revoked_by_the_id_it_came_with(installation: Installation) -> 
     assert installation.yout("key", "revoke", key["id"], "--json").data == first
 
 
+def test_a_key_is_limited_by_its_id(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com")
+    key = installation.yout("--json", "key", "create", "ada@example.com").data
+    limits = [installation.yout("key", "limit", key["id"], text, "--json").data["monthly_credit_limit"] for text in ("90", "0")]
+    assert limits == [90, None]
+
+
+def test_codes_are_redeemed_once_and_voided_by_their_batch(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com", "--credits", "5")
+    batch = installation.yout("code", "create", "25", "--count", "2", "--json").data
+    first, second = batch["codes"]
+    assert installation.yout("code", "redeem", "ada@example.com", "-", "--json", typed=f"{first}\n").data["balance"] == 30
+    again = installation.yout("code", "redeem", "ada@example.com", first, "--json")
+    assert (again.code, again.data["error"]["code"]) == (2, "invalid_input")
+    assert installation.yout("code", "void", batch["id"], "--json").data["voided"] == 1
+    assert installation.yout("code", "redeem", "ada@example.com", second).code == 2
+    [listed] = installation.yout("code", "list", "--json").data["batches"]
+    assert (listed["count"], listed["redeemed"], listed["voided"], listed["open"]) == (2, 1, 1, 0)
+    assert "1 redeemed, 1 void, 0 open" in installation.yout("code", "list").out
+    plans = installation.yout("plan", "list")
+    assert plans.out.startswith("No plans yet")
+
+
 def test_people_get_words_and_secrets_on_a_line_of_their_own(installation: Installation) -> None:
     created = installation.yout("account", "create", "ada@example.com", "--credits", "5")
     assert created.out.startswith("Account ada@example.com")

@@ -20,6 +20,9 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
     create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
     create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
+    limit = add_command(verbs, "limit", "change what a key may spend in a calendar month", _limit)
+    limit.add_argument("key", metavar="ID")
+    limit.add_argument("credits", type=int, metavar="CREDITS", help="credits a month (UTC); 0 takes the limit away")
     revoke = add_command(verbs, "revoke", "revoke a key for good", _revoke)
     revoke.add_argument("key", metavar="ID")
 
@@ -52,6 +55,15 @@ def _create(call: Invocation) -> Result:
         "monthly_credit_limit": row.monthly_credit_limit,
     }
     return Result(data, f"{created.secret}\nKey {row.id} ({row.name}). The secret is shown this once; keep it safe.")
+
+
+def _limit(call: Invocation) -> Result:
+    from shared.operations.keys import set_key_limit
+
+    row = set_key_limit(call.arguments.key, call.arguments.credits or None, actor=call.actor)
+    data = {"id": str(row.id), "prefix": row.prefix, "monthly_credit_limit": row.monthly_credit_limit}
+    told = "no monthly limit" if row.monthly_credit_limit is None else f"a limit of {row.monthly_credit_limit} credits a month"
+    return Result(data, f"Key {row.prefix} ({row.id}) has {told}.")
 
 
 def _revoke(call: Invocation) -> Result:
