@@ -21,7 +21,8 @@ chat = Blueprint("chat", __name__)
 async def show_chat() -> Response:
     session = visit().session
     if session is None or session.status != "active":
-        return await page("chat.html", models=_models(None, free_only=True), stores=False, signed_in=False)
+        welcome = services().visitors.pool_credits > 0
+        return await page("chat.html", models=_models(None, free_only=True) if welcome else [], stores=False, signed_in=False)
     stores = await read(partial(_stores, session.account))
     return await page("chat.html", models=_models(session.plan_models, free_only=False), stores=stores, signed_in=True)
 

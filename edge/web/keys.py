@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from peewee import fn
@@ -14,10 +14,11 @@ from edge.api.key_request import NO_BOUNDS, check_key_request
 from edge.api.keys import create, find_own, revoke_own
 from edge.callers import session_limits
 from edge.current import AccountCaller, count_request, read, services, write
-from edge.web.pages import edge_url, page
+from edge.web.pages import edge_url, page, read_slow
 from edge.web.visit import address, go, signed_in
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, RateLimited
+from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.web_accounts import actor_of
 
@@ -63,19 +64,28 @@ def _caller() -> AccountCaller:
 
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
-    rows = await read(partial(_read, signed_in().account))
+    rows = await read_slow(partial(_read, signed_in().account))
     models = sorted(services().catalog.models)
     return await page(
         "account/keys.html", status, rows=rows, models=models, now=now_ms(), form=form or MultiDict(), wrong=wrong or {}
     )
 
 
-def _read(account: UUID) -> list[tuple[ApiKey, int | None]]:
+class Shown(NamedTuple):
+    """A key, its last call, and what it cost this month in credits."""
+
+    key: ApiKey
+    last_call: int | None
+    spent: int
+
+
+def _read(account: UUID) -> list[Shown]:
     """Those that can be used first, then the newest."""
+    spent = month_spending(account, now_ms())
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(ApiKey.account == account)
     rows = sorted(query, key=lambda row: (row.revoked_at is not None, -row.created_at))
-    return [(row, row.last_call) for row in rows]
+    return [Shown(row, row.last_call, spent.get(row.id, 0)) for row in rows]
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:

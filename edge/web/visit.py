@@ -16,10 +16,11 @@ from edge.callers import SAFE_METHODS, Sent, address_of, cookie_value, read_sent
 from edge.current import services
 from edge.hot import Scope
 from edge.sessions import SessionRow, check_active
-from shared.errors import AccessDenied, InvalidSession, YoutError
+from shared.errors import AccessDenied, InvalidSession, RequestTooLarge, YoutError
 from shared.web_sessions import LONGEST_MS, NewSession
 
 FORM_COOKIE = "yout_form"
+LARGEST_FORM_BYTES = 64_000
 
 
 class SignInNeeded(YoutError):
@@ -45,7 +46,8 @@ def visit() -> Visit:
 
 
 async def begin_visit() -> None:
-    """Before a page: read the cookies, and refuse a form that is not ours. Raises `AccessDenied`, `DatabaseUnavailable`."""
+    """Before a page: read the cookies, and refuse a form that is not ours. Raises `AccessDenied`, `RequestTooLarge`,
+    `DatabaseUnavailable`."""
     sent = read_sent(cast(Scope, request.scope))
     secret = cookie_value(sent.cookie, services().sessions.cookie)
     session = None
@@ -57,6 +59,8 @@ async def begin_visit() -> None:
     if not secret or session is not None:
         g.visit = Visit(session, secret or _form_secret(sent), sent, False)
     if request.method not in SAFE_METHODS:
+        if (request.content_length or 0) > LARGEST_FORM_BYTES:
+            raise RequestTooLarge(LARGEST_FORM_BYTES)
         require_own_origin(sent, services().settings)
         token = (await request.form).get("csrf_token", "")
         if not services().sessions.proves(visit().secret, token):

@@ -73,7 +73,7 @@ def test_a_second_start_finds_all_as_it_was(installation: Installation, start_up
     with redis.Redis(port=port(installation, "VALKEY")) as client:
         assert client.get("kept") == b"yes"
     second.stop()
-    for label in ("Edge", "Console", "Staff", "Account", "API key"):
+    for label in ("Edge", "Pages", "Console", "Staff", "Account", "API key"):
         assert printed(after, label) == printed(before, label)
     assert printed(after, "Account") == ["demo@localhost.localdomain", "15000000", "credits"]
     assert installation.yout("ledger", "verify", "--json").data["accounts"] == 1

@@ -13,7 +13,7 @@ def greeting(settings: Settings, welcome: Welcome | None) -> str:
     """Where everything listens; with `welcome`, also how to log in, and snippets that work when pasted."""
     host = reachable_host(settings.bind_host)
     edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
-    lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Console   {console}/"]
+    lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Pages     {edge}/", f"  Console   {console}/"]
     if welcome is not None:
         password = welcome.staff_password or f"(changed; `yout staff password {welcome.staff_email}` sets a new one)"
         lines += [

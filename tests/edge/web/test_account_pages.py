@@ -246,6 +246,19 @@ def test_text_of_a_customer_is_text_on_their_pages(site: Site, member: Browser) 
     assert b"&lt;script&gt;alert" in page
 
 
+def test_what_a_key_cost_this_month_stands_beside_its_limit(site: Site, member: Browser) -> None:
+    key = build.api_key(owner(member), name="limited", monthly_credit_limit=9_000)[0]
+    page = member.get("/account/keys").body.decode()
+    assert re.search(r"0 <span class=\"soft\">of 9\u202f000<", page)
+    assert key.prefix in page
+
+
+def test_without_a_pool_visitors_are_asked_to_sign_in_before_they_type(browser: Browser) -> None:
+    page = browser.get("/chat").body.decode()
+    assert "Sign in to chat" in page
+    assert "<textarea" not in page
+
+
 def test_what_a_page_says_was_done_cannot_be_made_up(member: Browser) -> None:
     assert b"Key revoked." in member.get("/account/keys?done=key-revoked").body
     assert b"Send+money" not in member.get("/account/keys?" + urlencode({"done": "Send money"})).body

@@ -65,3 +65,8 @@ def test_a_key_needs_no_token_also_beside_a_cookie(site: Site, member: Browser) 
     made = member.api("POST", "/api/chat/keys/", {"name": "mine"}).json
     sent = {"authorization": f"Bearer {made['secret']}", "origin": "https://elsewhere.example", "accept": "application/json"}
     assert member.request("POST", "/api/chat/keys/", b'{"name": "more"}', sent).status == 201
+
+
+def test_a_form_is_small(member: Browser) -> None:
+    answer = member.post("/account/keys", b"csrf_token=x&name=" + b"x" * 100_000)
+    assert answer.status == 413
