@@ -24,6 +24,7 @@ from shared.clock import new_id, now_ms
 from shared.database import bind, database
 from shared.models import (
     Account,
+    AccountTotal,
     AccountUsage,
     AIModel,
     ApiKey,
@@ -198,12 +199,13 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
         _say("indexes made", began)
     database.execute_sql("VACUUM ANALYZE usage_ledger")
     _say("vacuumed", began)
+    AccountTotal.delete().execute()
     AccountUsage.delete().execute()
     PlatformUsage.delete().execute()
     RollupState.update(rolled_until=None, checked_at=None).execute()
     while not roll(now_ms(), 30).up_to_date:
         _say("summing up", began)
-    for table in ("account_usage", "platform_usage"):
+    for table in ("account_total", "account_usage", "platform_usage"):
         database.execute_sql(f"VACUUM ANALYZE {table}")
     _say("summed up", began)
 

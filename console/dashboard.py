@@ -11,7 +11,7 @@ from peewee import SQL, fn
 from console.names import channel_names, emails
 from shared.ledger.sweep import SILENT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
-from shared.rollup import Scope, Span, Tally, figures, rolled_until, top_accounts
+from shared.rollup import Ranked, Scope, Span, Tally, figures, rolled_until, top_accounts
 
 COUNT_UP_TO = 10_000  # beyond it a table is "more than", so that no page counts millions of rows
 TOP = 8
@@ -28,7 +28,7 @@ class Usage:
     steps: list[tuple[int, Tally]]
     models: list[tuple[str, Tally]]
     channels: list[ChannelHealth]
-    accounts: list[tuple[UUID, str, Tally]]
+    accounts: list[tuple[str, Ranked]]
     lacking: tuple[int, int] | None
     behind_since: int | None
 
@@ -73,14 +73,14 @@ def usage(scope: Scope, span: Span, now: int) -> Usage:
     by_channel = figures(scope, span, "channel", now, ("first_token",))
     by_model = figures(scope, span, "model", now)
     ranked = top_accounts(scope, span, now, TOP)
-    emailed = emails(account for account, _ in ranked)
+    emailed = emails(row.account for row in ranked)
     until = rolled_until()
     return Usage(
         by_time.total,
         [(at, by_time.groups.get(at, Tally())) for at in range(span.since, span.until, span.step)],
         _dearest(by_model.groups)[:TOP],
         _health(by_channel.groups),
-        [(account, emailed.get(account, str(account)), tally) for account, tally in ranked],
+        [(emailed.get(row.account, str(row.account)), row) for row in ranked],
         by_time.lacking,
         until if 0 < until < now - BEHIND_MS else None,
     )

@@ -674,6 +674,7 @@ class UsageSum(BaseModel):
     credits = BigIntegerField(null=True)
     overrun_credits = BigIntegerField(null=True)
     duration_ms = BigIntegerField(null=True)  # of all calls together
+    overage_credits = BigIntegerField(null=True)  # the part of the credits that went beyond the pools
 
 
 NO_CHANNEL = UUID(int=0)
@@ -707,6 +708,34 @@ class AccountUsage(UsageSum):
 AccountUsage.add_index(
     AccountUsage.index(AccountUsage.account, AccountUsage.grain_hours, AccountUsage.at, name="account_usage_by_account")
 )
+
+
+for _name in ("model", "channel"):
+    AccountUsage.add_index(
+        AccountUsage.index(
+            *(getattr(AccountUsage, _name), AccountUsage.grain_hours, AccountUsage.at, AccountUsage.account),
+            *(AccountUsage.status, AccountUsage.calls, AccountUsage.credits),  # all that a ranking of accounts reads
+            name=f"account_usage_by_{_name}",
+        )
+    )
+
+
+class AccountTotal(BaseModel):
+    """All calls of an account in an hour or a day, to rank accounts by. Kept and forgotten as `AccountUsage` is."""
+
+    grain_hours = SmallIntegerField()
+    at = BigIntegerField()
+    account = UUIDField()
+    calls = BigIntegerField()
+    failed = BigIntegerField()
+    credits = BigIntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("grain_hours", "at", "account")
+        constraints = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "failed", "credits")]
+
+
+AccountTotal.add_index(AccountTotal.index(AccountTotal.account, name="account_total_by_account"))
 
 
 class RollupState(BaseModel):
@@ -985,6 +1014,7 @@ MODELS: tuple[type[Any], ...] = (
     UsageLedger,
     PlatformUsage,
     AccountUsage,
+    AccountTotal,
     RollupState,
     IdempotencyClaim,
     MediaJob,

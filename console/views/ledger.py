@@ -25,7 +25,7 @@ from shared.operations.accounts import find_account
 
 FILTERS = ("account", "kind", "actor", "request", "since", "until")
 ORDER: list[Any] = [LedgerEntry.created_at, LedgerEntry.account, LedgerEntry.seq]
-ADD_UP = 50_000
+ADD_UP = 10_000
 VERIFY_SECONDS = 5.0
 _EXPORTED = (
     LedgerEntry.kind,

@@ -19,7 +19,7 @@ from shared.rollup import Scope, Span, Tally, figures
 FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
 MORE = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # folded away until one is in force
 SUMMED = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
-ADD_UP = 50_000  # calls that are added up one by one where the sums don't know a filter
+ADD_UP = 10_000  # calls that are added up one by one where the sums don't know a filter
 FOREVER = 2**53
 
 
@@ -113,7 +113,15 @@ def sums(chosen: Chosen, now: int) -> Strip:
     newest = narrowed(UsageLedger.select(), chosen.conditions).order_by(UsageLedger.created_at.desc()).limit(ADD_UP)
     failed = newest.c.status.in_(("failed", "expired")).cast("integer")
     added = [fn.COALESCE(fn.SUM(value), 0) for value in (failed, newest.c.estimated.cast("integer"))]
-    columns = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits")
+    columns = (
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "credits",
+        "overrun_credits",
+        "overage_credits",
+    )
     added += [fn.COALESCE(fn.SUM(getattr(newest.c, column)), 0) for column in columns]
     row: Any = newest.select_from(fn.COUNT(newest.c.id), *added).tuples().get()
     counts: list[Any] = [int(value) for value in row]

@@ -8,13 +8,14 @@ Every hour is summed from its calls in one transaction and replaced as a whole, 
 of the platform get the difference between the accounts' new sums and their old ones: a purged account leaves them as they are.
 """
 
-from shared.rollup.read import Figures, Scope, Span, figures, rolled_until, top_accounts
+from shared.rollup.read import Figures, Ranked, Scope, Span, figures, rolled_until, top_accounts
 from shared.rollup.tally import Tally
 from shared.rollup.write import KEEP_HOURS, Rolled, forget, roll
 
 __all__ = [
     "KEEP_HOURS",
     "Figures",
+    "Ranked",
     "Rolled",
     "Scope",
     "Span",

@@ -14,7 +14,7 @@ from uuid import UUID
 from shared.latency import BOUNDS_MS, columns
 from shared.ledger.rows import as_uuid, execute
 from shared.models import NO_CHANNEL
-from shared.rollup.statements import DAY_MS, HOUR_MS, bucket_counts
+from shared.rollup.statements import DAY_MS, FAILED, HOUR_MS, bucket_counts
 from shared.rollup.tally import Tally
 from shared.rollup.write import kept_from
 
@@ -58,6 +58,19 @@ class Figures:
         return total
 
 
+class Ranked(NamedTuple):
+    """What an account's calls came to."""
+
+    account: UUID
+    calls: int
+    failed: int
+    credits: int
+
+    @property
+    def error_share(self) -> float | None:
+        return self.failed / self.calls if self.calls else None
+
+
 class _Piece(NamedTuple):
     grain: int  # hours of a sum; 0: calls
     since: int
@@ -84,16 +97,31 @@ def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Late
     return Figures(groups, lacking)
 
 
-def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[tuple[UUID, Tally]]:
+def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[Ranked]:
     """The accounts that were charged most, the first `count` of them. They are ranked by the database: there may be many."""
-    selects = [_select(scope, piece, "account", span.step, ()) for piece in _pieces(scope, span, "account", now)]
-    sums = ", ".join(f"SUM({name}) AS {name}" for name in _SHOWN)
-    pieces = " UNION ALL ".join(f"SELECT * FROM ({sql}) AS piece" for sql, _ in selects)
+    selects = [_ranked(scope, piece) for piece in _pieces(scope, span, "account", now)]
     rows = execute(
-        f"SELECT grouped, {sums} FROM ({pieces}) AS pieces GROUP BY grouped ORDER BY SUM(credits) DESC, SUM(calls) DESC LIMIT ?",
+        f"SELECT account, SUM(calls), SUM(failed), SUM(credits) FROM ({' UNION ALL '.join(sql for sql, _ in selects)}) AS pieces"
+        " GROUP BY account ORDER BY SUM(credits) DESC, SUM(calls) DESC LIMIT ?",
         [*(value for _, parameters in selects for value in parameters), count],
     ).fetchall()
-    return [(as_uuid(account), _tally(row, ())) for account, *row in rows]
+    return [Ranked(as_uuid(account), *(int(value or 0) for value in row)) for account, *row in rows]
+
+
+def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
+    """A piece by account, from the accounts' totals where the scope allows."""
+    where, values = _conditions(scope, "account" if piece.grain else "account_id")
+    if not piece.grain:
+        sql, parameters = _select(scope, piece, "account", 1, ())
+        return f"SELECT grouped AS account, calls, failed, credits FROM ({sql}) AS newest", parameters
+    total = scope[1:] == (None, None, None)
+    failed = "SUM(failed)" if total else f"SUM(CASE WHEN {FAILED} THEN calls ELSE 0 END)"
+    table = "account_total" if total else "account_usage"
+    sql = (
+        f"SELECT account, SUM(calls) AS calls, {failed} AS failed, SUM(credits) AS credits"
+        f" FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?{where} GROUP BY account"
+    )
+    return sql, [piece.grain, piece.since, piece.until, *values]
 
 
 def _pieces(scope: Scope, span: Span, by: By, now: int) -> Iterator[_Piece]:
@@ -134,22 +162,21 @@ def _of_accounts(scope: Scope, by: By) -> bool:
     return scope.account is not None or by == "account"
 
 
-_SHOWN = tuple(field.name for field in fields(Tally))[:9]
+_SHOWN = tuple(field.name for field in fields(Tally))[:10]
 _COUNTERS = _SHOWN[2:]
-_FAILED = "status IN ('failed', 'expired')"
 
 
 def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
     """A statement whose rows are a group, its `_SHOWN`, its calls by bucket, and the oldest moment in it; and its parameters."""
     where, values = _conditions(scope, "account" if piece.grain else "account_id")
     if piece.grain:
-        measures = ["SUM(calls)", f"SUM(CASE WHEN {_FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
+        measures = ["SUM(calls)", f"SUM(CASE WHEN {FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
         buckets = [f"SUM({column})" for latency in latencies for column in columns(latency)]
         table = "account_usage" if _of_accounts(scope, by) else "platform_usage"
         source = f"FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?{where}"
         parameters: list[Any] = [piece.grain, piece.since, piece.until, *values]
     else:
-        measures = ["COUNT(*)", f"SUM(CASE WHEN {_FAILED} THEN 1 END)", "SUM(CASE WHEN estimated THEN 1 END)"]
+        measures = ["COUNT(*)", f"SUM(CASE WHEN {FAILED} THEN 1 END)", "SUM(CASE WHEN estimated THEN 1 END)"]
         measures += [f"SUM({name})" for name in _COUNTERS[1:]]
         buckets = [expression for latency in latencies for expression in bucket_counts(latency)]
         source = (
@@ -186,9 +213,9 @@ def _key(by: By, value: Any) -> Any:
 
 def _tally(row: Sequence[Any], latencies: Sequence[Latency]) -> Tally:
     counters = [int(value or 0) for value in row]
-    plain: list[Any] = counters[:9]
-    size = len(BOUNDS_MS)
+    plain: list[Any] = counters[: len(_SHOWN)]
+    rest, size = counters[len(_SHOWN) :], len(BOUNDS_MS)
     buckets: dict[str, Any] = {
-        latency: tuple(counters[9 + number * size : 9 + (number + 1) * size]) for number, latency in enumerate(latencies)
+        latency: tuple(rest[number * size : (number + 1) * size]) for number, latency in enumerate(latencies)
     }
     return Tally(*plain, **buckets)

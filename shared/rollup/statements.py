@@ -9,7 +9,7 @@ DAY_MS = 24 * HOUR_MS
 
 KEY = ("model", "channel", "status")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-COUNTERS = ("calls", "estimated", *TOKENS, "credits", "overrun_credits", "duration_ms")
+COUNTERS = ("calls", "estimated", *TOKENS, "credits", "overrun_credits", "duration_ms", "overage_credits")
 LATENCIES = ("first_token", "duration")
 MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in columns(measure)))
 
@@ -79,6 +79,21 @@ def sum_day(table: str) -> tuple[str, str]:
         f" FROM {table} WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, {', '.join(key)}",
     )
 
+
+FAILED = "status IN ('failed', 'expired')"
+# The accounts' totals of an hour, made of its sums; each takes the hour. Then those of a day, made of its hours, as `sum_day`'s.
+DROP_TOTALS = DROP_SUMS.replace("account_usage", "account_total")
+ADD_TOTALS = (
+    "INSERT INTO account_total (grain_hours, at, account, calls, failed, credits)"
+    f" SELECT 1, at, account, SUM(calls), SUM(CASE WHEN {FAILED} THEN calls ELSE 0 END), COALESCE(SUM(credits), 0)"
+    f" FROM account_usage WHERE grain_hours = 1 AND at = ? AND account NOT IN {_PURGING} GROUP BY at, account"
+)
+TOTAL_DAY = (
+    "DELETE FROM account_total WHERE grain_hours = 24 AND at = ?",
+    "INSERT INTO account_total (grain_hours, at, account, calls, failed, credits)"
+    f" SELECT 24, at / {DAY_MS} * {DAY_MS}, account, SUM(calls), SUM(failed), SUM(credits)"
+    " FROM account_total WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, account",
+)
 
 # What an hour is known by: compared, they tell whether a call came late or was settled anew. Take the hour and the next.
 _KNOWN_BY = ("credits", "input_tokens", "output_tokens", "duration_ms")

@@ -22,7 +22,8 @@ class Tally:
     output_tokens: int = 0  # reasoning ones included
     reasoning_tokens: int = 0
     credits: int = 0
-    overrun_credits: int = 0
+    overrun_credits: int = 0  # what calls cost above what could be charged
+    overage_credits: int = 0  # the part of `credits` that went beyond the pools
     first_token: tuple[int, ...] = ()
     duration: tuple[int, ...] = ()
 
@@ -37,6 +38,7 @@ class Tally:
             self.reasoning_tokens + other.reasoning_tokens,
             self.credits + other.credits,
             self.overrun_credits + other.overrun_credits,
+            self.overage_credits + other.overage_credits,
             _added(self.first_token, other.first_token),
             _added(self.duration, other.duration),
         )

@@ -46,6 +46,7 @@ def forget(account: UUID) -> int:
     what is summed up, and what the platform's sums have of it stays.
     """
     _lock()
+    execute("DELETE FROM account_total WHERE account = ?", [account])
     return int(execute("DELETE FROM account_usage WHERE account = ?", [account]).rowcount)
 
 
@@ -85,15 +86,17 @@ def _sum_hour(hour: int) -> None:
     execute(sql.SUM_CALLS, [NO_CHANNEL, hour, hour + HOUR_MS])
     execute(sql.ADD_TO_PLATFORM, [hour])
     execute(sql.DROP_EMPTY, [hour])
+    execute(sql.DROP_TOTALS, [hour])
+    execute(sql.ADD_TOTALS, [hour])
 
 
 def _sum_day(day: int, now: int) -> None:
     """Make a day of its hours, and drop the accounts' hours that no late call can reach any more."""
-    for table in ("platform_usage", "account_usage"):
-        drop, insert = sql.sum_day(table)
+    for drop, insert in (sql.sum_day("platform_usage"), sql.sum_day("account_usage"), sql.TOTAL_DAY):
         execute(drop, [day])
         execute(insert, [day, day + DAY_MS])
-    execute("DELETE FROM account_usage WHERE grain_hours = 1 AND at < ?", [min(kept_from(now), day + DAY_MS)])
+    for table in ("account_usage", "account_total"):
+        execute(f"DELETE FROM {table} WHERE grain_hours = 1 AND at < ?", [min(kept_from(now), day + DAY_MS)])
 
 
 def kept_from(now: int) -> int:

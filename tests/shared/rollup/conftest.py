@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.clock import new_id
-from shared.models import NO_CHANNEL, AccountUsage, PlatformUsage, UsageLedger
+from shared.models import NO_CHANNEL, AccountTotal, AccountUsage, PlatformUsage, UsageLedger
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -52,3 +52,21 @@ def sums_kept(grain: int, *, by_account: bool) -> Sums:
         )
         found[key] = +counter
     return found
+
+
+Totals = dict[tuple[Any, ...], tuple[int, int, int]]
+
+
+def totals_of(sums: Sums) -> Totals:
+    """(calls, failed, credits) by the beginning of the hour or day and the account."""
+    found: Totals = {}
+    for (at, account, _, _, status), counter in sums.items():
+        calls, failed, credits = found.get((at, account), (0, 0, 0))
+        lost = counter["calls"] if status in ("failed", "expired") else 0
+        found[at, account] = (calls + counter["calls"], failed + lost, credits + counter["credits"])
+    return found
+
+
+def totals_kept(grain: int) -> Totals:
+    rows = AccountTotal.select().where(AccountTotal.grain_hours == grain)
+    return {(row.at, row.account): (row.calls, row.failed, row.credits) for row in rows}

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.database import database
-from shared.models import AccountUsage, PlatformUsage, RollupState, UsageLedger
+from shared.models import AccountTotal, AccountUsage, PlatformUsage, RollupState, UsageLedger
 from shared.rollup import Scope, Span, figures, read, roll, top_accounts
 from tests import build
 from tests.shared.rollup.conftest import DAY, HOUR, NOON, call
@@ -20,7 +20,7 @@ NOW = NOON + 17 * 60_000
 CHANNELS = (None, UUID(int=11), UUID(int=12))
 MODELS = ("m-1", "m-2")
 STATUSES = ("completed", "failed", "cancelled", "expired")
-COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits")
+COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "overage_credits")
 
 calls = st.lists(
     st.fixed_dictionaries(
@@ -34,6 +34,7 @@ calls = st.lists(
             "input_tokens": st.integers(0, 9_000),
             "output_tokens": st.integers(0, 9_000),
             "credits": st.integers(0, 10**12),
+            "overage_credits": st.just(0),
             "first_token_ms": st.none() | st.integers(0, 400_000),
         }
     ),
@@ -105,14 +106,12 @@ def test_figures_are_those_of_the_calls(bound_database, made, rolled_ago, wanted
     assert shown == expected
     if by == "account":
         ranked = top_accounts(scope, span, NOW - rolled_ago, 2)
-        assert [tally.credits for _, tally in ranked] == sorted((group["credits"] for group in expected.values()), reverse=True)[
-            :2
-        ]
-        assert all(tally.calls == expected[account]["calls"] for account, tally in ranked)
+        assert [row.credits for row in ranked] == sorted((group["credits"] for group in expected.values()), reverse=True)[:2]
+        assert all((row.calls, row.failed) == (expected[row.account]["calls"], expected[row.account]["failed"]) for row in ranked)
 
 
 def fresh_accounts() -> list[UUID]:
-    for table in (UsageLedger, AccountUsage, PlatformUsage):
+    for table in (UsageLedger, AccountUsage, AccountTotal, PlatformUsage):
         table.delete().execute()
     RollupState.update(rolled_until=None, checked_at=None).execute()
     return [build.account().id for _ in range(3)]

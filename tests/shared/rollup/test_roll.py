@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from shared.clock import now_ms
 from shared.database import database, transaction
-from shared.models import AccountUsage, PlatformUsage, PurgeJob, RollupState, UsageLedger
+from shared.models import AccountTotal, AccountUsage, PlatformUsage, PurgeJob, RollupState, UsageLedger
 from shared.rollup import KEEP_HOURS, forget, roll, write
 from shared.rollup.write import GRACE_MS
 from tests import build
-from tests.shared.rollup.conftest import DAY, HOUR, NOON, call, sums_kept, sums_of_calls
+from tests.shared.rollup.conftest import DAY, HOUR, NOON, call, sums_kept, sums_of_calls, totals_kept, totals_of
 
 CHANNELS = (None, UUID(int=11), UUID(int=12))
 calls = st.lists(
@@ -47,10 +47,12 @@ def assert_sums_are_right(now: int) -> None:
     for by_account in (False, True):
         assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)
         assert sums_kept(24, by_account=by_account) == sums_of_calls(24, by_account=by_account, before=until - until % DAY)
+    for grain, before in ((1, until), (24, until - until % DAY)):
+        assert totals_kept(grain) == totals_of(sums_of_calls(grain, by_account=True, before=before))
 
 
 def empty() -> None:
-    for table in (UsageLedger, AccountUsage, PlatformUsage, PurgeJob):
+    for table in (UsageLedger, AccountUsage, AccountTotal, PlatformUsage, PurgeJob):
         table.delete().execute()
     RollupState.update(rolled_until=None, checked_at=None).execute()
 
@@ -172,6 +174,7 @@ def test_a_purge_takes_an_accounts_sums_and_leaves_the_platforms(bound_database)
             100 if grain == 1 else 0
         )
     assert {account for _, account, *_ in sums_kept(1, by_account=True)} == {stays}
+    assert {row.account for row in AccountTotal.select()} == {stays}
 
 
 def test_calls_of_an_account_that_is_being_purged_are_left_out(bound_database):

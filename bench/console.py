@@ -1,0 +1,131 @@
+"""Server time of the console's pages on many calls, as its own `Server-Timing` header tells it.
+
+    python -m bench.console [--rows 10000000] [--days 30] [--rounds 5]     on a PostgreSQL of its own, filled first
+    python -m bench.console --url DATABASE_URL --rows 0                    on one that `bench.usage_rows` has filled
+
+Every range of Home, and Usage under every filter alone, with a common value and the rarest one. The pages are asked for in turn,
+`--rounds` times; the first round, with cold caches, is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from statistics import median
+from tempfile import mkdtemp
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from bench.gateway.servers import DurablePostgres
+from bench.usage_rows import arguments, fill
+from console.app import create_app
+from shared.clock import new_id
+from shared.database import bind, database
+from shared.operations.staff import create_staff
+from shared.schema import migrate
+from shared.settings import Settings
+from tests.databases import opened
+
+GOAL_MS = 300
+
+
+@contextmanager
+def own_postgres() -> Iterator[str]:
+    server = DurablePostgres()
+    try:
+        yield server.create_database()
+    finally:
+        server.stop()
+
+
+def sign_in(secret: str) -> FlaskClient:
+    """A client with the session of a new read-only person."""
+    settings = Settings.load({"SECRET_KEY": secret, "YOUT_DATA_DIR": mkdtemp(prefix="yout-bench-")}, dotenv=None)
+    client = create_app(settings).test_client()
+    person, password = create_staff(f"bench-{new_id().hex}@yout.example", "readonly", actor="bench")
+    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/login").text)
+    assert token is not None
+    client.post("/login", data={"csrf_token": token[1], "email": person.email, "password": password})
+    return client
+
+
+def value(sql: str) -> str:
+    row = database.execute_sql(sql).fetchone()
+    return str(row[0]) if row else ""
+
+
+def pages() -> dict[str, str]:
+    """The addresses that are measured, by what to call them."""
+    by_size = "SELECT {column} FROM {table} WHERE grain_hours = 24 GROUP BY 1 ORDER BY SUM(calls) {order} LIMIT 1"
+
+    def ends(column: str, table: str = "platform_usage") -> dict[str, str]:
+        return {
+            word: value(by_size.format(column=column, table=table, order=order))
+            for word, order in (("busiest", "DESC"), ("quietest", "ASC"))
+        }
+
+    accounts, models, channels = ends("account", "account_usage"), ends("model"), ends("channel")
+    keys = {word: value(f"SELECT id FROM api_key WHERE account_id = '{account}' LIMIT 1") for word, account in accounts.items()}
+    found = {f"Home, {name}": f"/?range={name}" for name in ("1h", "24h", "7d", "30d")}
+    for what, values in (("account", accounts), ("model", models), ("channel", channels)):
+        found |= {f"Home, 30d, {word} {what}": f"/?range=30d&{what}={chosen}" for word, chosen in values.items()}
+    found["Usage"] = "/usage/"
+    found |= {f"Usage, {name}": f"/usage/?range={name}" for name in ("1h", "24h", "7d", "30d")}
+    found["Usage, two old days"] = f"/usage/?since={value(_DAYS_AGO.format(20))}&until={value(_DAYS_AGO.format(18))}"
+    for what, values in (("account", accounts), ("key", keys), ("model", models), ("channel", channels)):
+        found |= {f"Usage, {word} {what}": f"/usage/?{what}={chosen}" for word, chosen in values.items()}
+    found |= {f"Usage, {word}": f"/usage/?status={word}" for word in ("completed", "cancelled", "failed", "expired")}
+    found |= {f"Usage, {code}": f"/usage/?error={code}" for code in ("upstream_timeout", "odd_error", "no_such_error")}
+    for what in ("estimated", "streamed"):
+        found |= {f"Usage, {what}: {word}": f"/usage/?{what}={word}" for word in ("yes", "no")}
+    call = value("SELECT id FROM usage_ledger ORDER BY created_at LIMIT 1")
+    found |= {"Usage, one request": f"/usage/?request={call}", "Receipt": f"/usage/{call}"}
+    found |= {"Holds": "/holds/", "Ledger": "/ledger/", "Media jobs": "/jobs/", "Audit log": "/audit/"}
+    return found
+
+
+_DAYS_AGO = "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '{} days', 'YYYY-MM-DD')"
+
+
+def measure(client: Any, path: str) -> float:
+    """Milliseconds of the server for one answer."""
+    answer = client.get(path)
+    if answer.status_code != 200 or "would take too long" in answer.text:
+        raise SystemExit(f"{path} answered {answer.status_code}")
+    return float(answer.headers["Server-Timing"].removeprefix("app;dur="))
+
+
+def report(rounds: int) -> int:
+    """Print a table; gives how many pages missed the goal."""
+    client, addresses = sign_in("bench-secret-key-of-more-than-32-characters"), pages()
+    taken: dict[str, list[float]] = {name: [] for name in addresses}
+    for _ in range(rounds):
+        for name, path in addresses.items():
+            taken[name].append(measure(client, path))
+    print("| page | median ms | slowest ms | first ms |\n| --- | ---: | ---: | ---: |")
+    for name, (first, *rest) in taken.items():
+        print(f"| {name} | {median(rest):.0f} | {max(rest):.0f} | {first:.0f} |")
+    slow = [name for name, (_, *rest) in taken.items() if median(rest) > GOAL_MS]
+    print(f"\n{len(taken) - len(slow)} of {len(taken)} pages within {GOAL_MS} ms." + "".join(f" Not: {name}." for name in slow))
+    return len(slow)
+
+
+def main() -> int:
+    parser = arguments(argparse.ArgumentParser(prog="python -m bench.console", description=str(__doc__).splitlines()[0]))
+    parser.add_argument("--url", help="a PostgreSQL that is there; else one is started")
+    parser.add_argument("--rounds", type=int, default=5, help="after which the medians are told; 2 at least")
+    chosen = parser.parse_args()
+    with nullcontext(chosen.url) if chosen.url else own_postgres() as url, opened(url) as target:
+        bind(target)
+        migrate(target)
+        if chosen.rows:
+            fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
+        return 1 if report(max(2, chosen.rounds)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
