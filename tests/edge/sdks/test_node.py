@@ -1,0 +1,89 @@
+"""Node's libraries, unmodified: Anthropic's SDK, the Vercel AI SDK with four providers, LangChain."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests import build
+from tests.answers import Answer, reply
+from tests.edge.sdks.scripts import ARGUMENTS, breaks_off, calls_weather, says
+from tests.edge.stack import CREDITS, POLITE_COST, Lane
+from tests.servers.node import NodeSdk
+from tests.servers.process import ROOT, eventually
+from tests.upstream import Request, Upstream
+
+SCRIPTS = ROOT / "tests" / "node"
+
+
+def run(sdk: NodeSdk, script: str, lane: Lane, **env: str) -> Any:
+    """Run a script to its end and give what it found."""
+    poor = build.api_key(build.account(credits=9))[1]
+    given = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model, **env}
+    done = sdk.run((SCRIPTS / script).read_text(), given)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_anthropic(node_sdk: NodeSdk, lane: Lane) -> None:
+    hello = says("Hello there.")
+    lane.vendor.script(hello, hello, calls_weather(), says("Rain."), calls_weather(), breaks_off())
+    found = run(node_sdk, "anthropic.mjs", lane)
+    assert found["whole"]["content"] == [{"type": "text", "text": "Hello there."}]
+    assert found["whole"]["yout"] == {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
+    assert found["text"] == found["final"]["content"][0]["text"] == "Hello there."
+    assert found["final"]["usage"]["output_tokens"] == 3
+    for use in (found["use"], found["streamedUse"]):
+        assert (use["type"], use["id"], use["name"], use["input"]) == ("tool_use", "call_1", "weather", {"city": "Bonn"})
+    assert found["answer"]["content"][0]["text"] == "Rain."
+    assert found["count"]["input_tokens"] > 0
+    assert (found["wrongKey"]["status"], found["wrongKey"]["type"]) == (401, "authentication_error")
+    assert (found["noCredits"]["status"], found["noCredits"]["type"]) == (402, "billing_error")
+    assert (found["noModel"]["status"], found["noModel"]["type"]) == (404, "not_found_error")
+    assert found["breaksOff"]["type"] == "api_error"
+    told = lane.vendor.calls[3].json["messages"]
+    assert told[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    assert lane.held == 0
+
+
+@pytest.mark.parametrize("provider", ["responses", "chat", "messages", "compatible"])
+def test_the_vercel_ai_sdk(node_sdk: NodeSdk, lane: Lane, provider: str) -> None:
+    hello, rain = says("Hello there."), says("Rain.")
+    lane.vendor.script(hello, hello, calls_weather(), rain, calls_weather(), rain, says(ARGUMENTS), breaks_off())
+    found = run(node_sdk, "vercel.mjs", lane, PROVIDER=provider)
+    assert (found["whole"]["text"], found["whole"]["finish"]) == ("Hello there.", "stop")
+    assert (found["whole"]["usage"]["inputTokens"], found["whole"]["usage"]["outputTokens"]) == (7, 3)
+    assert (found["streamed"], found["streamedFinish"]) == ("Hello there.", "stop")
+    assert found["steps"] == {"text": "Rain.", "count": 2}
+    assert found["streamedSteps"] == "Rain."
+    assert found["object"] == {"city": "Bonn"}
+    assert (found["wrongKey"]["status"], found["noCredits"]["status"]) == (401, 402)
+    assert found["noCredits"]["retryable"] is False
+    assert "error" in found["parts"]
+    for call in (lane.vendor.calls[3], lane.vendor.calls[5]):
+        assert call.json["messages"][-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    assert lane.held == 0
+
+
+@pytest.mark.parametrize("responses", ["yes", "no"])
+def test_langchain(node_sdk: NodeSdk, lane: Lane, upstream: Upstream, responses: str) -> None:
+    def embedded(request: Request) -> Answer:
+        rows = [{"index": index, "embedding": [0.5, index]} for index, _ in enumerate(request.json["input"])]
+        return reply({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+
+    vectors = f"js-{lane.model}"
+    build.model(vectors, build.channel(upstream.url), kind="embedding", minimum=10)
+    upstream.default = embedded
+    eventually(lambda: lane.get(f"/v1/models/{vectors}").status == 200, "the edge knows the model")
+    lane.vendor.script(says("Hello there."), says("Hello there."), calls_weather(), says("Rain."), says(ARGUMENTS))
+    found = run(node_sdk, "langchain.mjs", lane, RESPONSES=responses, VECTORS=vectors)
+    assert found["whole"]["text"] == found["streamed"] == "Hello there."
+    assert found["whole"]["usage"]["total_tokens"] == 10
+    [call] = found["calls"]
+    assert (call["id"], call["name"], call["args"]) == ("call_1", "weather", {"city": "Bonn"})
+    assert (found["answer"], found["object"]) == ("Rain.", {"city": "Bonn"})
+    assert found["vectors"] == [[0.5, 0], [0.5, 1]]
+    assert (found["wrongKey"], found["noCredits"]) == (401, 402)
+    assert lane.held == 0
