@@ -23,6 +23,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.redis import KINDS, RedisServer, binary
 from tests.servers.s3 import S3Server
+from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.upstream import Upstream
 
 _PROCESSES = pytest.StashKey[list[Process]]()
@@ -269,6 +270,12 @@ def _start_worker(processes: list[Process], tmp_path: Path) -> Callable[..., Pro
 def node_sdk() -> NodeSdk:
     """The official Node SDK, installed once for each lock file."""
     return install_node_sdk()
+
+
+@pytest.fixture(scope="session")
+def python_sdks() -> PythonSdks:
+    """Python libraries that need an older openai package than ours, installed once for each lock file."""
+    return install_python_sdks()
 
 
 # Browsers

@@ -1,0 +1,59 @@
+"""LiteLLM, LlamaIndex and instructor, unmodified, in an environment of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests import build
+from tests.edge.sdks.scripts import ARGUMENTS, calls_weather, says
+from tests.edge.stack import Lane
+from tests.servers.process import ROOT
+from tests.servers.sdks import PythonSdks
+
+SCRIPTS = ROOT / "tests" / "sdks"
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+
+
+def run(sdks: PythonSdks, script: str, lane: Lane) -> Any:
+    """Run a script to its end and give what it found."""
+    poor = build.api_key(build.account(credits=9))[1]
+    env = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model}
+    done = sdks.run(SCRIPTS / script, env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_litellm(python_sdks: PythonSdks, lane: Lane) -> None:
+    hello = says("Hello there.")
+    lane.vendor.script(*[hello, hello, calls_weather(), says("Rain.")] * 2, hello)
+    found = run(python_sdks, "litellm_calls.py", lane)
+    for provider in ("openai", "anthropic"):
+        told = found[provider]
+        assert (told["text"], told["total"], told["streamed"], told["answer"]) == ("Hello there.", 10, "Hello there.", "Rain.")
+        id, name, arguments = told["call"]
+        assert (id, name, json.loads(arguments)) == ("call_1", "weather", {"city": "Bonn"})
+    assert found["responses"] == "Hello there."
+    statuses = {name: status for name, (_, status) in found["errors"].items()}
+    assert statuses == {"wrongKey": 401, "noCredits": 402, "noModel": 404, "noCreditsMessages": 402}
+    assert [lane.vendor.calls[index].json["messages"][-1] for index in (3, 7)] == [RESULT, RESULT]
+    assert lane.held == 0
+
+
+def test_llama_index(python_sdks: PythonSdks, lane: Lane) -> None:
+    hello = says("Hello there.")
+    lane.vendor.script(hello, hello, hello, hello, calls_weather(), says("Rain."))
+    found = run(python_sdks, "llama_index_calls.py", lane)
+    assert found["chat"] == found["streamed"] == found["older"] == found["olderStreamed"] == "Hello there."
+    assert found["call"] == ["call_1", "weather", {"city": "Bonn"}]
+    assert (found["answer"], found["errors"]) == ("Rain.", [401, 402])
+    assert lane.vendor.calls[5].json["messages"][-1] == RESULT
+    assert lane.held == 0
+
+
+def test_instructor(python_sdks: PythonSdks, lane: Lane) -> None:
+    lane.vendor.script(calls_weather("City"), says(ARGUMENTS), says(ARGUMENTS))
+    found = run(python_sdks, "instructor_calls.py", lane)
+    assert found == {mode: {"city": "Bonn"} for mode in ("TOOLS", "JSON", "JSON_SCHEMA")}
+    formats = [call.json.get("response_format", {}).get("type") for call in lane.vendor.calls]
+    assert formats == [None, "json_object", "json_schema"]
