@@ -22,6 +22,7 @@ from edge.api.share import sharing
 from edge.errors import request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
+from edge.reference.openapi import reference
 from edge.responses import rate_headers
 from edge.services import Services
 from edge.surface import Surface
@@ -65,8 +66,19 @@ BLUEPRINTS = (
     purging,
     assets,
     share_page,
+    reference,
     web,
 )
+# The hot POSTs, served beside Quart.
+SURFACES: dict[str, Surface] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/responses": RESPONSES,
+    "/v1/messages": MESSAGES,
+    "/v1/v1/messages": MESSAGES,  # for SDKs whose base URL ends in /v1: they add it once more
+    "/api/chat/stream": stream.NATIVE,
+}
 
 
 def create_app(settings: Settings) -> Quart:
@@ -78,6 +90,7 @@ def create_app(settings: Settings) -> Quart:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     pages.install(app, settings)
+    app.extensions["surfaces"] = SURFACES
     routes: dict[str, Handler] = {}
     _handle_errors(app, routes)
 
@@ -94,17 +107,6 @@ def create_app(settings: Settings) -> Quart:
 
     app.asgi_app = _mount(app.asgi_app, routes)  # type: ignore[method-assign]  # the documented way to wrap an app
     return app
-
-
-MESSAGES_PATHS = ("/v1/messages", "/v1/v1/messages")  # the second for SDKs that add /v1 to a base URL which has it
-SURFACES: dict[str, Surface] = {
-    "/v1/chat/completions": CHAT,
-    "/v1/completions": COMPLETIONS,
-    "/v1/embeddings": EMBEDDINGS,
-    "/v1/responses": RESPONSES,
-    **dict.fromkeys(MESSAGES_PATHS, MESSAGES),
-    "/api/chat/stream": stream.NATIVE,
-}
 
 
 def _mount(inner: Any, routes: dict[str, Handler]) -> Any:
@@ -163,7 +165,10 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
 
 def _surface() -> Surface:
     """The surface that the request's path belongs to, for the shape of errors; OpenAI's everywhere but under Messages."""
-    return MESSAGES if request.path.startswith(MESSAGES_PATHS) else CHAT
+    return MESSAGES if request.path.startswith(_MESSAGES_PATHS) else CHAT
+
+
+_MESSAGES_PATHS = tuple(path for path, surface in SURFACES.items() if surface is MESSAGES)
 
 
 LONGEST_PATH = 200  # of what an error repeats

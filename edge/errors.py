@@ -39,7 +39,7 @@ FACES: dict[type[BaseException], Face] = {
     errors.Unavailable: Face(503, "service_unavailable", "service_unavailable"),
 }
 INTERNAL = Face(500, "server_error", "internal_error")
-_CONFLICTS = {
+CONFLICTS = {
     "in_progress": Face(409, "invalid_request_error", "idempotency_in_progress", may_retry=False),
     "key_used": Face(409, "invalid_request_error", "idempotency_key_used", may_retry=False),
     "key_reused": Face(400, "invalid_request_error", "idempotency_key_reused", may_retry=False),
@@ -57,7 +57,7 @@ class Problem(NamedTuple):
 def face(error: BaseException) -> Face:
     """The face of `error`; anything that is no domain error is a 500 that tells nothing."""
     if isinstance(error, errors.IdempotencyConflict):
-        return _CONFLICTS[error.kind]
+        return CONFLICTS[error.kind]
     for kind in type(error).__mro__:
         found = FACES.get(kind)
         if found is not None:

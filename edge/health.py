@@ -9,19 +9,27 @@ from ipaddress import ip_address
 import orjson
 from quart import Blueprint, Response, current_app, request
 
+from edge.declare import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
 from edge.services import Services
 from shared.errors import NotFound
 
 health = Blueprint("health", __name__)
+_READY = record({"status": one_of("ok", "degraded", "unavailable"), "database": BOOLEAN, "redis": BOOLEAN, "models": INTEGER})
 
 
 @health.get("/healthz")
+@declare("Liveness", callers=ANYBODY, answers={200: Answer(record({"status": one_of("ok")}), "The process lives.")})
 async def healthz() -> Response:
     """Liveness: answers as long as the event loop turns."""
     return Response(b'{"status":"ok"}', content_type="application/json")
 
 
 @health.get("/readyz")
+@declare(
+    "Readiness",
+    callers=ANYBODY,
+    answers={200: Answer(_READY, "It can serve."), 503: Answer(_READY, "The database does not answer.")},
+)
 async def readyz() -> Response:
     """Readiness: 200 when the database answers; a Redis that is away is told, but chat goes on without it."""
     services: Services = current_app.extensions["services"]
@@ -32,6 +40,13 @@ async def readyz() -> Response:
 
 
 @health.get("/metrics")
+@declare(
+    "Counters for Prometheus",
+    callers=ANYBODY,
+    answers={200: Answer(None, "The counters.", (PLAIN,))},
+    refusals=(NotFound,),
+    notes="Only for this machine, or with the operator's token; anybody else gets 404.",
+)
 async def metrics() -> Response:
     """Prometheus' text: to this machine, or to who has `YOUT_METRICS_TOKEN`. To anybody else there is no such page."""
     services: Services = current_app.extensions["services"]

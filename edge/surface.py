@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from edge.admission import Caller
+from edge.declare import Declaration
 from edge.errors import Problem, render
 from edge.exchange import Admitted, Finished
 from edge.services import Services
@@ -63,12 +64,14 @@ class Surface(NamedTuple):
     problem     an error as a whole answer, told the request's public id
     id_headers  the names under which every answer carries that id
     for_web     whether web sessions and visitors may call too, not keys alone
+    declaration what the API's document says of it
     """
 
     read: Callable[[bytes, UUID], Asked]
     problem: Callable[[BaseException, str], Problem] = render
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     for_web: bool = False
+    declaration: Declaration | None = None
 
 
 def spent(event: Finished) -> dict[str, int]:

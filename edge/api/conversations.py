@@ -11,8 +11,26 @@ from quart import Blueprint, Response
 
 from edge.api.paging import read_page, whole_number
 from edge.current import account_caller, private, read, write
+from edge.declare import (
+    ANY,
+    BOOLEAN,
+    ID,
+    INTEGER,
+    MOMENT,
+    PAGE,
+    STRING,
+    Answer,
+    array,
+    declare,
+    one_of,
+    or_null,
+    page_of,
+    record,
+    whole,
+)
 from edge.moments import iso_moment
-from shared.models import Conversation, Message
+from shared.errors import InvalidRequest, NotFound
+from shared.models import MESSAGE_STATUSES, Conversation, Message
 from shared.operations.conversations import (
     LARGEST_PAGE,
     MOST_MESSAGES,
@@ -23,9 +41,19 @@ from shared.operations.conversations import (
 )
 
 conversations = Blueprint("conversations", __name__)
+_CONVERSATION = {"id": ID, "title": STRING, "message_count": INTEGER, "created": MOMENT, "updated": MOMENT}
+_MESSAGE = record(
+    {"role": STRING, "content": ANY, "status": one_of(*MESSAGE_STATUSES), "model": or_null(STRING), "created": MOMENT}
+)
 
 
 @conversations.get("/api/chat/conversations/")
+@declare(
+    "List stored conversations",
+    query=PAGE,
+    answers={200: Answer(page_of("conversations", record(_CONVERSATION)), "A page, the newest first.")},
+    refusals=(InvalidRequest,),
+)
 async def show_conversations() -> Response:
     """A page of them, the newest first; `next` is the `after` of the following page."""
     caller = await account_caller()
@@ -37,6 +65,13 @@ async def show_conversations() -> Response:
 
 
 @conversations.get("/api/chat/conversations/<conversation_id>/")
+@declare(
+    "Read a conversation",
+    path={"conversation_id": ID},
+    query={"start": whole(0, MOST_MESSAGES), "limit": whole(1, LARGEST_PAGE)},
+    answers={200: Answer(record({**_CONVERSATION, "messages": array(_MESSAGE), "next": or_null(INTEGER)}), "With its messages.")},
+    refusals=(InvalidRequest, NotFound),
+)
 async def show_conversation(conversation_id: str) -> Response:
     """One with a page of its messages, the oldest first, from position `start` on."""
     caller = await account_caller()
@@ -54,6 +89,12 @@ async def show_conversation(conversation_id: str) -> Response:
 
 
 @conversations.delete("/api/chat/conversations/<conversation_id>/")
+@declare(
+    "Delete a conversation",
+    path={"conversation_id": ID},
+    answers={200: Answer(record({"id": ID, "deleted": BOOLEAN}), "With its messages; shares of it are snapshots and stay.")},
+    refusals=(NotFound,),
+)
 async def remove_conversation(conversation_id: str) -> Response:
     """Delete one with its messages, for good."""
     caller = await account_caller()

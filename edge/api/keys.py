@@ -9,23 +9,48 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.api.key_request import KeyRequest, bounds_of, read_key_request
+from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_request
 from edge.current import AccountCaller, account_caller, count_request, private, read, services, write
+from edge.declare import ID, MOMENT, OPEN, STRING, Answer, array, declare, example, or_null, record, text, whole, wish
 from edge.moments import iso_moment
 from edge.responses import rate_headers
 from shared.clock import now_ms
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
-from shared.operations.keys import CreatedKey, create_key, revoke_key
+from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
 
 MOST_KEYS = 100  # active ones of an account
 NO_SUCH_KEY = "There is no such key. GET /api/chat/keys/ lists yours."
 
 keys = Blueprint("keys", __name__)
+_KEY = {
+    "id": ID,
+    "name": STRING,
+    "prefix": STRING,
+    "created": MOMENT,
+    "last_used": or_null(MOMENT),
+    "expires_at": or_null(MOMENT),
+    "limits": OPEN,
+}
+_LIMIT = whole(1, LARGEST_LIMIT)
+_REQUEST = wish(
+    {
+        "name": text(100),
+        "expires_at": MOMENT,
+        "rpm": _LIMIT,
+        "tpm": _LIMIT,
+        "concurrency": _LIMIT,
+        "monthly_credit_limit": _LIMIT,
+        "allowed_models": array(STRING, 1, MOST_ENTRIES),
+        "allowed_ips": array(STRING, 1, MOST_ENTRIES),
+    },
+    required=("name",),
+)
 
 
 @keys.get("/api/chat/keys/")
+@declare("List the account's keys", answers={200: Answer(record({"keys": array(record(_KEY))}), "The active ones; no secret.")})
 async def list_keys() -> Response:
     """The account's active keys, oldest first."""
     caller = await account_caller()
@@ -33,6 +58,13 @@ async def list_keys() -> Response:
 
 
 @keys.post("/api/chat/keys/")
+@declare(
+    "Make a key",
+    body=example(_REQUEST, {"name": "production"}),
+    answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Nothing shows its secret again.")},
+    refusals=(InvalidRequest, RequestTooLarge, RateLimited),
+    notes="What is left out is as the calling key has it; no key makes a wider one.",
+)
 async def make_key() -> Response:
     """A new key of the account, and its secret: no other answer holds it."""
     caller = await account_caller()
@@ -46,6 +78,12 @@ async def make_key() -> Response:
 
 
 @keys.post("/api/chat/keys/<key_id>/revoke/")
+@declare(
+    "Revoke a key",
+    path={"key_id": ID},
+    answers={200: Answer(record({"id": ID, "revoked_at": MOMENT}), "In force from the next request.")},
+    refusals=(NotFound,),
+)
 async def revoke(key_id: str) -> Response:
     """Revoke a key of the account for good; a second time changes nothing."""
     row = await write(partial(revoke_own, await account_caller(), key_id))

@@ -9,6 +9,7 @@ from uuid import UUID
 from quart import Blueprint, Response
 
 from edge.current import AccountCaller, VisitorCaller, caller, private, read, services
+from edge.declare import INTEGER, MOMENT, OPEN, WEB, Answer, declare, one_of, or_null, record
 from edge.moments import iso_moment
 from shared.clock import now_ms
 from shared.ledger.visitors import standing
@@ -17,7 +18,14 @@ from shared.models import Account, Plan, Subscription
 limit = Blueprint("limit", __name__)
 
 
+_ACCOUNT = record({"kind": one_of("account"), "balance": INTEGER, "held": INTEGER, "plan": or_null(OPEN), "rate_limits": OPEN})
+_VISITOR = record(
+    {"kind": one_of("anonymous"), "daily_allowance": INTEGER, "used": INTEGER, "remaining": INTEGER, "resets_at": MOMENT}
+)
+
+
 @limit.get("/api/chat/limit/")
+@declare("Show what may still be spent", callers=WEB, answers={200: Answer({"anyOf": [_ACCOUNT, _VISITOR]}, "In credits.")})
 async def show_limit() -> Response:
     """The account's pool and plan as they are now, and the rate limits in force for who asks; a visitor's allowance of today."""
     found = await caller()

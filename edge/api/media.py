@@ -11,13 +11,39 @@ import orjson
 from quart import Blueprint, Response, request, stream_with_context
 
 from edge.current import account_caller, private, read, services, write
+from edge.declare import (
+    ANY,
+    ANYBODY,
+    CALL,
+    EVENTS,
+    ID,
+    INTEGER,
+    JSON,
+    MOMENT,
+    OPEN,
+    PAGE,
+    STRING,
+    Answer,
+    array,
+    declare,
+    example,
+    number,
+    one_of,
+    or_null,
+    page_of,
+    record,
+    text,
+    whole,
+    wish,
+)
 from edge.errors import render_event
 from edge.media import jobs, orders, requests
 from edge.media.files import file_response
+from edge.requests import LONGEST_MODEL
 from edge.responses import rate_headers
 from shared import media
 from shared.clock import now_ms
-from shared.errors import InvalidRequest, NotFound, UpstreamTimeout, YoutError
+from shared.errors import InvalidRequest, NotFound, Unavailable, UpstreamTimeout, YoutError
 from shared.links import check
 from shared.media import webhooks
 from shared.models import MediaJob, MediaOutput
@@ -31,7 +57,74 @@ LONGEST_STREAM_SECONDS = 900
 NO_SUCH_FILE = "There is no such file, or its link has expired. GET the job for a new link."
 
 
+_JOB = record(
+    {
+        "job_uuid": ID,
+        "kind": one_of(*jobs.MEDIA_KINDS),
+        "model": STRING,
+        "status": one_of(*jobs.MEDIA_STATES),
+        "progress": INTEGER,
+        "output_url": or_null(STRING),
+        "outputs": array(OPEN),
+        "error": or_null(OPEN),
+        "credits_cost": INTEGER,
+        "created": MOMENT,
+        "finished": or_null(MOMENT),
+    }
+)
+_PROMPT = text(requests.LONGEST_PROMPT)
+_ORDER = {"model": text(LONGEST_MODEL), "callback_url": STRING, "user": text(512, 0), "safety_identifier": text(512, 0)}
+_ORDERS = {
+    "image": example(
+        wish(
+            {
+                **_ORDER,
+                "prompt": _PROMPT,
+                "n": whole(1, requests.MOST_PICTURES),
+                "size": STRING,
+                "quality": STRING,
+                "style": STRING,
+                "background": STRING,
+                "moderation": STRING,
+                "output_format": one_of(*requests.IMAGE_FORMATS),
+                "output_compression": whole(0, 100),
+            },
+            required=("model", "prompt"),
+        ),
+        {"model": "$image", "prompt": "A lighthouse"},
+    ),
+    "video": example(
+        wish({**_ORDER, "prompt": _PROMPT, "seconds": ANY, "size": STRING, "quality": STRING}, required=("model", "prompt")),
+        {"model": "$video", "prompt": "A lighthouse"},
+    ),
+    "speech": example(
+        wish(
+            {
+                **_ORDER,
+                "input": _PROMPT,
+                "voice": ANY,
+                "instructions": text(requests.LONGEST_PROMPT, 0),
+                "speed": number(0.25, 4),
+                "response_format": one_of(*requests.SPEECH_FORMATS),
+            },
+            required=("model", "input"),
+        ),
+        {"model": "$speech", "input": "Hello"},
+    ),
+}
+_SECRET = record({"secret": STRING})
+
+
 @api.post("/<any(image, video, speech):kind>/")
+@declare(
+    "Order media",
+    bodies=_ORDERS,
+    answers={
+        202: Answer(record({"job_uuid": ID, "status": one_of(*jobs.MEDIA_STATES), "credits_cost": INTEGER}), "The job to poll.")
+    },
+    refusals=(*CALL, Unavailable),
+    notes="The credits are held now, charged on success, and given back by themselves on anything else.",
+)
 async def create(kind: str) -> Response:
     """Order a job: 202, and its id."""
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
@@ -46,6 +139,12 @@ async def create(kind: str) -> Response:
 
 
 @api.get("/jobs/")
+@declare(
+    "List jobs",
+    query={**PAGE, "kind": one_of(*jobs.MEDIA_KINDS), "status": one_of(*jobs.MEDIA_STATES)},
+    answers={200: Answer(page_of("jobs", _JOB), "A page, the newest first.")},
+    refusals=(InvalidRequest, NotFound),
+)
 async def list_own() -> Response:
     """A page of the account's jobs, newest first; `after` is the last id of the page before."""
     caller = await account_caller()
@@ -64,6 +163,12 @@ async def list_own() -> Response:
 
 
 @api.get("/jobs/<id>/")
+@declare(
+    "Show a job",
+    path={"id": ID},
+    answers={200: Answer(_JOB, "The job; on `Accept: text/event-stream` its changes.", (JSON, EVENTS))},
+    refusals=(NotFound,),
+)
 async def show(id: str) -> Response:
     """One job; as a stream of its changes where `Accept` asks for one."""
     caller = await account_caller()
@@ -74,6 +179,12 @@ async def show(id: str) -> Response:
 
 
 @api.post("/jobs/<id>/cancel/")
+@declare(
+    "Cancel a job",
+    path={"id": ID},
+    answers={200: Answer(_JOB, "Its credits are given back. One that has ended stays as it is.")},
+    refusals=(NotFound,),
+)
 async def cancel(id: str) -> Response:
     """Cancel a job: its credits come back. One that has ended stays as it is."""
     caller = await account_caller()
@@ -82,6 +193,13 @@ async def cancel(id: str) -> Response:
 
 
 @api.get("/files/<id>")
+@declare(
+    "Fetch a file by its signed link",
+    callers=ANYBODY,
+    query={"expires": STRING, "signature": STRING},
+    answers={200: Answer(None, "The file.", ("*/*",)), 206: Answer(None, "A part of it.", ("*/*",))},
+    refusals=(NotFound, Unavailable),
+)
 async def fetch(id: str) -> Response:
     """A file, for whoever has its signed link."""
     path, settings = f"/api/media/files/{id}", services().settings
@@ -94,6 +212,7 @@ async def fetch(id: str) -> Response:
 
 
 @api.get("/webhook-secret/")
+@declare("Show what webhooks are signed with", answers={200: Answer(_SECRET)})
 async def show_secret() -> Response:
     """What the account's webhooks are signed with."""
     caller = await account_caller()
@@ -101,6 +220,7 @@ async def show_secret() -> Response:
 
 
 @api.post("/webhook-secret/")
+@declare("Make a new secret for webhooks", answers={200: Answer(_SECRET, "It takes the old one's place.")})
 async def renew_secret() -> Response:
     """A new secret in place of the old one."""
     caller = await account_caller()

@@ -7,6 +7,7 @@ from typing import Any
 from quart import Blueprint, Response
 
 from edge.current import answer, services
+from edge.declare import ANYBODY, BOOLEAN, INTEGER, OPEN, STRING, Answer, array, declare, or_null, record
 from edge.v1.models import pricing
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
@@ -16,6 +17,34 @@ catalogue = Blueprint("catalogue", __name__)
 
 
 @catalogue.get("/api/chat/models/")
+@declare(
+    "List the catalogue",
+    callers=ANYBODY,
+    answers={
+        200: Answer(
+            record(
+                {
+                    "models": array(
+                        record(
+                            {
+                                "id": STRING,
+                                "name": STRING,
+                                "provider": STRING,
+                                "kind": STRING,
+                                "description": STRING,
+                                "tags": array(STRING),
+                                "context_window": or_null(INTEGER),
+                                "pricing": OPEN,
+                                "free": BOOLEAN,
+                            }
+                        )
+                    )
+                }
+            ),
+            "Every active model, prices in credits.",
+        )
+    },
+)
 async def list_catalogue() -> Response:
     """Every active model that has a price, by id."""
     now = now_ms()

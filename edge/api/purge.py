@@ -11,16 +11,36 @@ from quart import Blueprint, Response
 
 from edge.callers import visitor_limits
 from edge.current import VisitorCaller, account_caller, caller, count_request, private, read, services, write
+from edge.declare import ANYBODY, ID, MOMENT, OPEN, STRING, WEB, Answer, declare, one_of, or_null, record
 from shared.certificates import public_pem, sign
 from shared.clock import new_id, now_ms
-from shared.models import PurgeJob
+from shared.errors import NotFound, RateLimited
+from shared.models import PURGE_STATUSES, PurgeJob
 from shared.moments import iso_moment
 from shared.operations.purges import ACTOR, begin_purge, find_purge, purge_visitor
 
 purging = Blueprint("purging", __name__)
+_PURGE = record(
+    {
+        "id": ID,
+        "status": one_of(*PURGE_STATUSES),
+        "step": or_null(STRING),
+        "created": MOMENT,
+        "finished": or_null(MOMENT),
+        "removed": OPEN,
+        "certificate": or_null(OPEN),
+    }
+)
 
 
 @purging.post("/api/chat/purge/")
+@declare(
+    "Purge the account",
+    callers=WEB,
+    answers={202: Answer(_PURGE, "The job to poll; a visitor's is done already.")},
+    refusals=(RateLimited,),
+    notes="Deletes conversations, messages, shares, media and every row that tells of a single call. There is no way back.",
+)
 async def start_purge() -> Response:
     """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""
     who = await caller()
@@ -35,6 +55,12 @@ async def start_purge() -> Response:
 
 
 @purging.get("/api/chat/purge/<purge_id>/")
+@declare(
+    "Show a purge",
+    path={"purge_id": ID},
+    answers={200: Answer(_PURGE, "How far it is; when it is done, its signed certificate.")},
+    refusals=(NotFound,),
+)
 async def show_purge(purge_id: str) -> Response:
     """How far it is; when it is done, the certificate."""
     account = (await account_caller()).account
@@ -42,6 +68,11 @@ async def show_purge(purge_id: str) -> Response:
 
 
 @purging.get("/.well-known/yout-purge-key.pem")
+@declare(
+    "The key that certificates are verified with",
+    callers=ANYBODY,
+    answers={200: Answer(None, "An Ed25519 public key in PEM.", ("application/x-pem-file",))},
+)
 async def show_key() -> Response:
     """The public key that certificates are verified with."""
     return Response(public_pem(services().settings.secret_key), content_type="application/x-pem-file")

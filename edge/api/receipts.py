@@ -9,6 +9,7 @@ from uuid import UUID
 from quart import Blueprint, Response
 
 from edge.current import account_caller, private, read, services
+from edge.declare import OPEN, STRING, Answer, declare, record
 from edge.errors import request_id
 from edge.moments import iso_moment
 from edge.v1.models import pricing
@@ -26,6 +27,12 @@ receipts = Blueprint("receipts", __name__)
 
 
 @receipts.get("/api/receipts/<id>/")
+@declare(
+    "Show what a call cost and why",
+    answers={200: Answer(record({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN}), "Step by step.")},
+    refusals=(NotFound,),
+    notes="`id` is the `x-request-id` of the call's answer.",
+)
 async def show_receipt(id: str) -> Response:
     """The receipt of one call of the account."""
     caller = await account_caller()

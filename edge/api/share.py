@@ -10,9 +10,27 @@ from quart import Blueprint, Response, request
 
 from edge.api.paging import read_page
 from edge.current import account_caller, count_request, private, read, services, write
+from edge.declare import (
+    ANY,
+    BOOLEAN,
+    ID,
+    MOMENT,
+    PAGE,
+    STRING,
+    Answer,
+    array,
+    declare,
+    example,
+    one_of,
+    or_null,
+    page_of,
+    record,
+    text,
+    wish,
+)
 from edge.moments import iso_moment
 from edge.requests import json_object, only_fields
-from shared.errors import InvalidInput, InvalidRequest
+from shared.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
 from shared.models import Share
 from shared.operations.conversations import Turn
 from shared.operations.shares import MOST_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
@@ -24,6 +42,18 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 LONGEST_TITLE = 200
 
 sharing = Blueprint("sharing", __name__)
+_SHARE = record(
+    {
+        "slug": STRING,
+        "url": STRING,
+        "delete_url": STRING,
+        "title": STRING,
+        "conversation_id": or_null(ID),
+        "created": MOMENT,
+    }
+)
+_TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
+_REQUEST = wish({"conversation_id": ID, "messages": array(_TURN, 1, MOST_MESSAGES), "title": text(LONGEST_TITLE)}, required=())
 
 
 class ShareRequest(NamedTuple):
@@ -35,6 +65,13 @@ class ShareRequest(NamedTuple):
 
 
 @sharing.post("/api/chat/share/")
+@declare(
+    "Share messages",
+    body=example(_REQUEST, {"title": "A talk", "messages": [{"role": "user", "content": "Hello"}]}),
+    answers={201: Answer(_SHARE, "Anybody who has the `url` can read it, until a DELETE of the `delete_url`.")},
+    refusals=(InvalidRequest, RequestTooLarge, NotFound, PurgeRunning, RateLimited),
+    notes="Send a `conversation_id`, or `messages` with a `title`. A share is a snapshot of what user and assistant said.",
+)
 async def make_share() -> Response:
     """Publish a snapshot and give its addresses. Anybody who has the `url` can read it until it is revoked."""
     caller = await account_caller()
@@ -44,6 +81,12 @@ async def make_share() -> Response:
 
 
 @sharing.get("/api/chat/share/")
+@declare(
+    "List shares",
+    query=PAGE,
+    answers={200: Answer(page_of("shares", _SHARE), "A page, the newest first.")},
+    refusals=(InvalidRequest,),
+)
 async def show_shares() -> Response:
     """A page of the account's shares, the newest first; `next` is the `after` of the following page."""
     caller = await account_caller()
@@ -55,6 +98,11 @@ async def show_shares() -> Response:
 
 
 @sharing.delete("/api/chat/share/<slug>/")
+@declare(
+    "Revoke a share",
+    answers={200: Answer(record({"slug": STRING, "revoked": BOOLEAN}), "It is gone for good.")},
+    refusals=(NotFound,),
+)
 async def take_back(slug: str) -> Response:
     """Revoke a share for good: its address is unknown from now on."""
     caller = await account_caller()

@@ -11,12 +11,31 @@ from uuid import UUID
 import msgspec
 import orjson
 
+from edge.declare import (
+    ANY,
+    BOOLEAN,
+    CALL,
+    EVENTS,
+    ID,
+    IDENTITY,
+    TEXT,
+    WEB,
+    Answer,
+    Declaration,
+    array,
+    example,
+    number,
+    one_of,
+    text,
+    whole,
+    wish,
+)
 from edge.errors import render_event
 from edge.exchange import Finished
 from edge.history import History
-from edge.requests import chat_call, json_object, only_fields
+from edge.requests import LONGEST_MODEL, MOST_TOKENS, chat_call, json_object, only_fields
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
-from shared.errors import InvalidRequest
+from shared.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.operations.conversations import Turn
 from shared.providers.base import ChatCall
 
@@ -187,4 +206,28 @@ def _open(data: bytes, _: UUID) -> Asked:
     return read(data)
 
 
-NATIVE = Surface(_open, for_web=True)
+_TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
+DECLARATION = Declaration(
+    "Stream a chat",
+    WEB,
+    {200: Answer(None, 'Events: `{"delta"}`, `{"reasoning"}`, and at the end `{"done"}` or `{"error"}`.', (EVENTS,))},
+    (*CALL, NotFound, PurgeRunning, DailyAllowanceExhausted, *IDENTITY),
+    body=example(
+        wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "prompt": TEXT,
+                "messages": array(_TURN, 1),
+                "temperature": number(0, 2),
+                "max_tokens": whole(1, MOST_TOKENS),
+                "conversation_id": ID,
+                "store": BOOLEAN,
+            },
+            required=("model",),
+        ),
+        {"model": "$model", "prompt": "Hello"},
+    ),
+    notes="Send `prompt` or `messages`. `store: true` keeps the conversation where the plan includes it; `conversation_id`"
+    " continues one. Visitors without an account may use free models.",
+)
+NATIVE = Surface(_open, for_web=True, declaration=DECLARATION)

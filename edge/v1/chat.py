@@ -8,6 +8,28 @@ from uuid import UUID
 import orjson
 
 from edge import requests
+from edge.declare import (
+    ANY,
+    BOOLEAN,
+    CALL,
+    EVENTS,
+    IDENTITY,
+    INTEGER,
+    JSON,
+    KEY,
+    OPEN,
+    STRING,
+    Answer,
+    Declaration,
+    array,
+    example,
+    number,
+    one_of,
+    open_wish,
+    record,
+    text,
+    whole,
+)
 from edge.errors import render_frame
 from edge.exchange import Finished
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
@@ -57,4 +79,51 @@ def _read(data: bytes, _: UUID) -> Asked:
     return Asked(call, Chunks(call.include_usage))
 
 
-CHAT = Surface(_read)
+_TURN = open_wish({"role": one_of(*sorted(requests.ROLES)), "content": ANY}, required=("role", "content"))
+DECLARATION = Declaration(
+    "Complete a chat, as OpenAI's API does",
+    KEY,
+    {
+        200: Answer(
+            record(
+                {
+                    "id": STRING,
+                    "object": STRING,
+                    "choices": array(OPEN),
+                    "usage": OPEN,
+                    "yout": record({"credits_charged": INTEGER, "balance": INTEGER}),
+                }
+            ),
+            "The completion, or with `stream: true` its chunks.",
+            (JSON, EVENTS),
+        )
+    },
+    (*CALL, *IDENTITY),
+    body=example(
+        open_wish(
+            {
+                "model": text(requests.LONGEST_MODEL),
+                "messages": array(_TURN, 1),
+                "stream": BOOLEAN,
+                "temperature": number(0, 2),
+                "top_p": number(0, 1),
+                "presence_penalty": number(-2, 2),
+                "frequency_penalty": number(-2, 2),
+                "max_tokens": whole(1, requests.MOST_TOKENS),
+                "max_completion_tokens": whole(1, requests.MOST_TOKENS),
+                "n": whole(1, requests.MOST_CHOICES),
+                "stop": {"anyOf": [STRING, array(STRING, 0, requests.MOST_STOPS)]},
+                "tools": array(OPEN),
+                "tool_choice": ANY,
+                "response_format": OPEN,
+                "reasoning_effort": STRING,
+                "user": STRING,
+            },
+            required=("model", "messages"),
+        ),
+        {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
+    ),
+    notes="Fields that are not listed are passed on to the vendor. The headers `Idempotency-Key` and `x-yout-max-credits` are"
+    " optional.",
+)
+CHAT = Surface(_read, declaration=DECLARATION)

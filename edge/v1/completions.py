@@ -8,9 +8,30 @@ from uuid import UUID
 import msgspec
 import orjson
 
+from edge.declare import (
+    BOOLEAN,
+    CALL,
+    EVENTS,
+    IDENTITY,
+    JSON,
+    KEY,
+    OPEN,
+    STRING,
+    TEXT,
+    Answer,
+    Declaration,
+    array,
+    example,
+    number,
+    one_of,
+    open_wish,
+    record,
+    text,
+    whole,
+)
 from edge.errors import render_frame
 from edge.exchange import Finished
-from edge.requests import chat_call, json_object
+from edge.requests import LONGEST_MODEL, MOST_CHOICES, MOST_TOKENS, chat_call, json_object
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
 from edge.v1.blocks import text_of
 from edge.v1.chat import DONE
@@ -127,4 +148,31 @@ def _open(data: bytes, call_id: UUID) -> Asked:
     return Asked(call, Texts(call_id, call, echo))
 
 
-COMPLETIONS = Surface(_open)
+DECLARATION = Declaration(
+    "Complete a text, as OpenAI's older API does",
+    KEY,
+    {
+        200: Answer(
+            record({"id": STRING, "object": one_of("text_completion"), "choices": array(OPEN), "usage": OPEN, "yout": OPEN}),
+            "The completion, or with `stream: true` its chunks.",
+            (JSON, EVENTS),
+        )
+    },
+    (*CALL, *IDENTITY),
+    body=example(
+        open_wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "prompt": {"anyOf": [TEXT, array(TEXT, 1, 1)]},
+                "max_tokens": whole(1, MOST_TOKENS),
+                "temperature": number(0, 2),
+                "n": whole(1, MOST_CHOICES),
+                "stream": BOOLEAN,
+                "echo": BOOLEAN,
+            },
+            required=("model", "prompt"),
+        ),
+        {"model": "$model", "prompt": "Hello"},
+    ),
+)
+COMPLETIONS = Surface(_open, declaration=DECLARATION)

@@ -5,9 +5,27 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from edge.declare import (
+    ANY,
+    CALL,
+    IDENTITY,
+    INTEGER,
+    KEY,
+    OPEN,
+    STRING,
+    Answer,
+    Declaration,
+    array,
+    example,
+    one_of,
+    open_wish,
+    record,
+    text,
+    whole,
+)
 from edge.errors import render_frame
 from edge.exchange import Finished
-from edge.requests import json_object, model_of
+from edge.requests import LONGEST_MODEL, json_object, model_of
 from edge.surface import KEEPALIVE, Asked, Surface, spent
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
@@ -95,4 +113,35 @@ def _open(data: bytes, _: UUID) -> Asked:
     return Asked(read(data), Vectors())
 
 
-EMBEDDINGS = Surface(_open)
+DECLARATION = Declaration(
+    "Embed texts, as OpenAI's API does",
+    KEY,
+    {
+        200: Answer(
+            record(
+                {
+                    "object": one_of("list"),
+                    "data": array(OPEN),
+                    "usage": record({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
+                    "yout": record({"credits_charged": INTEGER, "balance": INTEGER}),
+                }
+            ),
+            "The embeddings, in the order of their inputs.",
+        )
+    },
+    (*CALL, *IDENTITY),
+    body=example(
+        open_wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "input": ANY,
+                "encoding_format": one_of(*FORMATS),
+                "dimensions": whole(1, MOST_DIMENSIONS),
+                "user": STRING,
+            },
+            required=("model", "input"),
+        ),
+        {"model": "$embedding", "input": ["Hello"]},
+    ),
+)
+EMBEDDINGS = Surface(_open, declaration=DECLARATION)

@@ -10,11 +10,12 @@ import orjson
 from quart import Blueprint, Response, request, stream_with_context
 
 from edge.current import services
+from edge.declare import CALL, INTEGER, KEY, OPEN, Answer, array, declare, example, one_of, open_wish, record, text, whole
 from edge.media import jobs, orders, requests
 from edge.media.waiting import balance_of, made
-from edge.requests import json_object
+from edge.requests import LONGEST_MODEL, json_object
 from edge.responses import rate_headers
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Unavailable
 from shared.models import MediaOutput
 
 images = Blueprint("images", __name__)
@@ -23,6 +24,26 @@ FORMATS = ("b64_json", "url")
 
 
 @images.post("/v1/images/generations")
+@declare(
+    "Make pictures, as OpenAI's API does",
+    callers=KEY,
+    body=example(
+        open_wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "prompt": text(requests.LONGEST_PROMPT),
+                "n": whole(1, requests.MOST_PICTURES),
+                "response_format": one_of(*FORMATS),
+                "output_format": one_of(*requests.IMAGE_FORMATS),
+            },
+            required=("model", "prompt"),
+        ),
+        {"model": "$image", "prompt": "A lighthouse", "response_format": "url"},
+    ),
+    answers={200: Answer(record({"created": INTEGER, "data": array(OPEN), "yout": OPEN}), "The pictures.")},
+    refusals=(*CALL, Unavailable),
+    notes="A job like those under `/api/media/`, whose end the request waits for.",
+)
 async def generate() -> Response:
     """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)

@@ -7,15 +7,35 @@ from typing import Any
 from quart import Blueprint, Response
 
 from edge.current import answer, key_caller, services
+from edge.declare import BOOLEAN, INTEGER, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.errors import ModelNotFound
 from shared.pricing import PriceList
 
 models = Blueprint("models", __name__)
+MODEL = record(
+    {
+        "id": STRING,
+        "object": one_of("model"),
+        "created": INTEGER,
+        "owned_by": STRING,
+        "context_window": or_null(INTEGER),
+        "max_output_tokens": or_null(INTEGER),
+        "modality": STRING,
+        "capabilities": array(STRING),
+        "free": BOOLEAN,
+        "pricing": OPEN,
+    }
+)
 
 
 @models.get("/v1/models")
+@declare(
+    "List models",
+    callers=KEY,
+    answers={200: Answer(record({"object": one_of("list"), "data": array(MODEL)}), "What the key may use.")},
+)
 async def list_models() -> Response:
     """Every active, priced model of the key."""
     key, _ = await key_caller()
@@ -25,6 +45,7 @@ async def list_models() -> Response:
 
 
 @models.get("/v1/models/<path:model_id>")
+@declare("Show a model", callers=KEY, answers={200: Answer(MODEL)}, refusals=(ModelNotFound,))
 async def get_model(model_id: str) -> Response:
     """One model. An id may hold slashes, but it does not end in one."""
     model_id = model_id.rstrip("/")

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
+from edge.declare import ANY, CALL, KEY, Answer, declare, example, number, one_of, open_wish, text
 from edge.media import orders, requests
 from edge.media.files import file_response
 from edge.media.waiting import balance_of, made
-from edge.requests import json_object
+from edge.requests import LONGEST_MODEL, json_object
 from edge.responses import rate_headers
+from shared.errors import Unavailable
 
 speech = Blueprint("speech", __name__)
 
 
 @speech.post("/v1/audio/speech")
+@declare(
+    "Speak a text, as OpenAI's API does",
+    callers=KEY,
+    body=example(
+        open_wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "input": text(requests.LONGEST_PROMPT),
+                "voice": ANY,
+                "speed": number(0.25, 4),
+                "response_format": one_of(*requests.SPEECH_FORMATS),
+            },
+            required=("model", "input"),
+        ),
+        {"model": "$speech", "input": "Hello"},
+    ),
+    answers={200: Answer(None, "The sound. What it cost is in the headers `x-yout-…`.", ("*/*",))},
+    refusals=(*CALL, Unavailable),
+)
 async def speak() -> Response:
     """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)

@@ -11,13 +11,32 @@ import orjson
 from quart import Blueprint, Response, request
 
 from edge.current import private, services, write
+from edge.declare import (
+    ANY,
+    BOOLEAN,
+    CALL,
+    INTEGER,
+    KEY,
+    OPEN,
+    STRING,
+    Answer,
+    array,
+    declare,
+    example,
+    one_of,
+    open_wish,
+    or_null,
+    record,
+    text,
+    whole,
+)
 from edge.media import jobs, orders, requests
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
-from edge.requests import json_object
+from edge.requests import LONGEST_MODEL, json_object
 from edge.responses import rate_headers
 from shared import media
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound, Unavailable
 from shared.media.ends import NO_SUCH_JOB
 from shared.media.reasons import reason
 from shared.media.retention import delete_job
@@ -33,7 +52,36 @@ STATUSES = {"queued": "queued", "running": "in_progress", "succeeded": "complete
 CANCELLED = {"code": "cancelled", "message": "The job was cancelled. Nothing was charged."}
 
 
+_VIDEO = record(
+    {
+        "id": STRING,
+        "object": one_of("video"),
+        "model": STRING,
+        "status": one_of(*sorted(set(STATUSES.values()))),
+        "progress": INTEGER,
+        "created_at": INTEGER,
+        "completed_at": or_null(INTEGER),
+        "error": or_null(OPEN),
+        "yout": OPEN,
+    }
+)
+_LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOOLEAN})
+
+
 @videos.post("/v1/videos")
+@declare(
+    "Order a film, as OpenAI's API does",
+    callers=KEY,
+    body=example(
+        open_wish(
+            {"model": text(LONGEST_MODEL), "prompt": text(requests.LONGEST_PROMPT), "seconds": ANY, "size": STRING},
+            required=("model", "prompt"),
+        ),
+        {"model": "$video", "prompt": "A lighthouse"},
+    ),
+    answers={200: Answer(_VIDEO, "The job to poll.")},
+    refusals=(*CALL, Unavailable),
+)
 async def create() -> Response:
     """Order a film; OpenAI's SDKs send a form."""
     body = await _body()
@@ -47,6 +95,13 @@ async def create() -> Response:
 
 
 @videos.get("/v1/videos")
+@declare(
+    "List films",
+    callers=KEY,
+    query={"limit": whole(1, MOST_LISTED), "order": one_of("asc", "desc"), "after": STRING},
+    answers={200: Answer(_LIST)},
+    refusals=(InvalidRequest, NotFound),
+)
 async def list_own() -> Response:
     """A page of the account's films."""
     caller = await orders.key_account()
@@ -65,12 +120,20 @@ async def list_own() -> Response:
 
 
 @videos.get("/v1/videos/<id>")
+@declare("Show a film's job", callers=KEY, answers={200: Answer(_VIDEO)}, refusals=(NotFound,))
 async def retrieve(id: str) -> Response:
     """How the film is."""
     return private(_document((await _find(id)).job))
 
 
 @videos.get("/v1/videos/<id>/content")
+@declare(
+    "Fetch a film",
+    callers=KEY,
+    query={"variant": one_of("video")},
+    answers={200: Answer(None, "The film.", ("*/*",)), 206: Answer(None, "A part of it.", ("*/*",))},
+    refusals=(InvalidRequest, NotFound, Unavailable),
+)
 async def content(id: str) -> Response:
     """The film itself."""
     if request.args.get("variant", "video") != "video":
@@ -82,6 +145,12 @@ async def content(id: str) -> Response:
 
 
 @videos.delete("/v1/videos/<id>")
+@declare(
+    "Cancel or delete a film",
+    callers=KEY,
+    answers={200: Answer(record({"id": STRING, "object": one_of("video.deleted"), "deleted": BOOLEAN}))},
+    refusals=(NotFound, Unavailable),
+)
 async def delete(id: str) -> Response:
     """Cancel the film where it is still being made, and delete what there is of it."""
     found = await _find(id)

@@ -6,6 +6,7 @@ from quart import Blueprint, Response
 
 from edge.web.chat import chat
 from edge.web.data import data
+from edge.web.docs import docs
 from edge.web.front import front
 from edge.web.keys import keys
 from edge.web.media import media
@@ -21,7 +22,7 @@ web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)
 web.after_request(end_visit)
 web.after_request(add_headers)
-for blueprint in (front, chat, sign_in, overview, keys, usage, media, stored, sessions, data):
+for blueprint in (front, docs, chat, sign_in, overview, keys, usage, media, stored, sessions, data):
     web.register_blueprint(blueprint)
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
 from edge.current import answer, read
+from edge.declare import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
 from edge.moments import iso_moment
 from edge.web.markdown import render
 from shared.errors import NotFound
@@ -47,7 +48,19 @@ _one_at_a_time = asyncio.Semaphore(1)
 share_page = Blueprint("share_page", __name__, template_folder="templates")
 
 
+_SHARED = record({"title": STRING, "messages": array(record({"role": one_of(*NAMES), "content": STRING})), "created": MOMENT})
+
+
 @share_page.get("/c/<slug>")
+@declare(
+    "Read what was shared",
+    callers=ANYBODY,
+    answers={
+        200: Answer(_SHARED, "The page, or on `Accept: application/json` its JSON.", (HTML, JSON)),
+        404: Answer(None, "", (HTML,)),
+    },
+    refusals=(NotFound,),
+)
 async def show_share(slug: str) -> Response:
     """The page, or its JSON. A revoked slug and one that never was get the same answer."""
     wants_json = _wants_json()

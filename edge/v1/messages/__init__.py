@@ -6,6 +6,7 @@ from uuid import UUID
 
 from edge.surface import Asked, Surface
 from edge.v1.messages.answer import Message
+from edge.v1.messages.declared import DECLARATION
 from edge.v1.messages.errors import problem
 from edge.v1.messages.request import read
 
@@ -15,4 +16,4 @@ def _open(data: bytes, call_id: UUID) -> Asked:
     return Asked(call, Message(call_id, call))
 
 
-MESSAGES = Surface(_open, problem, (b"x-request-id", b"request-id"))
+MESSAGES = Surface(_open, problem, (b"x-request-id", b"request-id"), declaration=DECLARATION)

@@ -7,18 +7,28 @@ import asyncio
 from quart import Blueprint, Response, request
 
 from edge.current import answer, count_request, key_caller, services
+from edge.declare import INTEGER, KEY, Answer, declare, record
 from edge.requests import chat_call, heavy_tokens, json_object, text_of
+from edge.v1.messages.declared import MESSAGES_REQUEST
 from edge.v1.messages.request import chat_body
 from edge.v1.natives import with_natives
 from shared import tokens
 from shared.clock import now_ms
-from shared.errors import ModelNotFound
+from shared.errors import InvalidRequest, ModelNotFound, RateLimited, RequestTooLarge
 
 counting = Blueprint("counting", __name__)
 
 
 @counting.post("/v1/messages/count_tokens")
 @counting.post("/v1/v1/messages/count_tokens")  # by SDKs whose base URL ends in /v1
+@declare(
+    "Count the tokens of a message",
+    callers=KEY,
+    body=MESSAGES_REQUEST,
+    answers={200: Answer(record({"input_tokens": INTEGER}), "An estimate, counted here.")},
+    refusals=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
+    shape="messages",
+)
 async def count_tokens() -> Response:
     """The o200k count of all text, and the bound for what is no text: an estimate for models with another vocabulary."""
     key, _ = await key_caller()

@@ -1,0 +1,163 @@
+"""The OpenAPI 3.1 document, made of what the routes declare. Pure but for the application that it reads the routes of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from quart import Quart
+from werkzeug.routing import Rule
+
+from edge.declare import JSON, Answer, Declaration, Refusals, Schema, declaration_of, or_null, record
+from edge.errors import CONFLICTS, FACES, Face
+from edge.surface import Surface
+from shared import errors
+
+# Pages for people, and their style sheets: nothing that a program would call.
+NOT_THE_API = ("web", "assets")
+VERSION = "1"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
+# The codes of errors that bring their own.
+OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
+    errors.InvalidRequest: ("invalid_request", "context_length_exceeded", "unsupported_parameter"),
+    errors.UpstreamRejected: ("invalid_request",),
+    errors.AccessDenied: (
+        *("model_not_allowed", "plan_required", "ip_not_allowed", "account_suspended", "csrf_failed", "foreign_origin"),
+    ),
+}
+_MESSAGE = {"message": {"type": "string"}, "type": {"type": "string"}, "param": or_null({"type": "string"})}
+ERRORS: Mapping[str, Schema] = {
+    "openai": record({"error": record({**_MESSAGE, "code": {"type": "string"}}), "yout": {"type": "object"}}, optional=("yout",)),
+    "messages": record(
+        {
+            "type": {"const": "error"},
+            "error": record({**_MESSAGE, "code": {"type": "string"}}),
+            "request_id": {"type": "string"},
+            "yout": {"type": "object"},
+        },
+        optional=("yout",),
+    ),
+}
+_SECURITY = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key: `yout-…`. `x-api-key` works too."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "yout_session", "description": "A web session of the account's pages."},
+}
+
+
+class Route(NamedTuple):
+    """One method of one path, and what it declares; None where it declares nothing."""
+
+    method: str
+    path: str
+    declaration: Declaration | None
+    choice: str = ""  # of a path that holds one
+    name: str = ""
+
+
+def routes_of(app: Quart, surfaces: Mapping[str, Surface]) -> Iterator[Route]:
+    """Every route of the API: those that Quart knows, and the hot ones."""
+    for path, surface in surfaces.items():
+        yield Route("POST", path + ("/" if path.startswith("/api/") else ""), surface.declaration, name=path.strip("/"))
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.split(".")[0] in NOT_THE_API or rule.endpoint == "static":
+            continue
+        found = declaration_of(app.view_functions[rule.endpoint])
+        for path, choice in _paths(rule):
+            for method in METHODS:
+                if method in (rule.methods or ()):
+                    yield Route(method, path, found, choice, rule.endpoint)
+
+
+def openapi(app: Quart, surfaces: Mapping[str, Surface], url: str) -> dict[str, Any]:
+    """The document for an edge that is reached at `url`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in sorted(routes_of(app, surfaces), key=lambda route: (route.path, METHODS.index(route.method))):
+        if route.declaration is not None:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, route.declaration)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "yout", "version": VERSION, "description": "Every major model, one key, one pool of credits."},
+        "servers": [{"url": url}],
+        "paths": paths,
+        "components": {
+            "schemas": {f"Error_{shape}": schema for shape, schema in ERRORS.items()},
+            "securitySchemes": _SECURITY,
+        },
+    }
+
+
+def _paths(rule: Rule) -> list[tuple[str, str]]:
+    choice = _ANY_OF.search(rule.rule)
+    if choice is None:
+        return [(_PARAMETER.sub(r"{\1}", rule.rule), "")]
+    values = [value.strip() for value in choice[1].split(",")]
+    return [(_PARAMETER.sub(r"{\1}", rule.rule.replace(choice[0], value)), value) for value in values]
+
+
+def _operation(route: Route, declared: Declaration) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
+        "summary": declared.summary,
+        "tags": [tag_of(route.path)],
+        "security": [{caller: []} for caller in declared.callers if caller in _SECURITY],
+        "responses": _responses(declared),
+    }
+    if declared.notes:
+        operation["description"] = declared.notes
+    if "visitor" in declared.callers or not declared.callers:
+        operation["security"].append({})
+    parameters = [_parameter(name, "path", declared.path) for name in re.findall(r"{(\w+)}", route.path)]
+    parameters += [_parameter(name, "query", declared.query) for name in declared.query or ()]
+    if parameters:
+        operation["parameters"] = parameters
+    body = declared.bodies[route.choice] if declared.bodies else declared.body
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    return operation
+
+
+def tag_of(path: str) -> str:
+    """The heading that a path stands under."""
+    parts = path.strip("/").split("/")
+    return "/".join(parts[:2]) if parts[0] in ("v1", "api") else "other"
+
+
+def _parameter(name: str, place: str, schemas: Mapping[str, Schema] | None) -> dict[str, Any]:
+    schema = (schemas or {}).get(name, {"type": "string", "minLength": 1})
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+
+
+def _responses(declared: Declaration) -> dict[str, Any]:
+    found = {str(status): _answer(answer) for status, answer in declared.answers.items()}
+    for status, codes in sorted(refused(declared.refusals).items()):
+        told = {"description": ", ".join(f"`{code}`" for code in codes)}
+        schema = {"$ref": f"#/components/schemas/Error_{declared.shape}"}
+        content = {**found.get(str(status), {}).get("content", {}), JSON: {"schema": schema}}
+        found[str(status)] = {**told, "content": content}
+    return found
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    content = {kind: {"schema": answer.schema} if answer.schema is not None and kind == JSON else {} for kind in answer.types}
+    return {"description": answer.says or "Done.", **({"content": content} if content else {})}
+
+
+def refused(refusals: Refusals) -> dict[int, list[str]]:
+    """The codes of errors by status, as the error table has them."""
+    found: dict[int, list[str]] = {}
+    for kind in refusals:
+        for face in _faces(kind):
+            for code in (face.code,) if face.code else OWN_CODES[kind]:
+                codes = found.setdefault(face.status, [])
+                if code not in codes:
+                    codes.append(code)
+    return found
+
+
+def _faces(kind: type[BaseException]) -> tuple[Face, ...]:
+    if kind is errors.IdempotencyConflict:
+        return tuple(CONFLICTS.values())
+    return (next(FACES[base] for base in kind.__mro__ if base in FACES),)

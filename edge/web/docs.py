@@ -1,0 +1,136 @@
+"""`/docs`: the API's reference for people, made of the same declarations as `/openapi.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from quart import Blueprint, Response, current_app
+
+from edge.current import services
+from edge.declare import EVENTS
+from edge.reference.document import openapi
+from edge.reference.examples import Call, examples, fill
+from edge.web.pages import edge_url, page
+from shared.clock import now_ms
+
+docs = Blueprint("docs", __name__)
+SECTIONS = {
+    "v1/chat": "Chat completions",
+    "v1/responses": "Responses",
+    "v1/messages": "Messages",
+    "v1/embeddings": "Embeddings",
+    "v1/completions": "Text completions",
+    "v1/images": "Pictures",
+    "v1/audio": "Speech",
+    "v1/videos": "Films",
+    "v1/models": "Models",
+    "api/chat": "The native API",
+    "api/media": "Media jobs",
+    "api/receipts": "Receipts",
+}
+OTHERS = "Everything else"
+CALLERS = {"key": "an API key", "session": "a web session", "visitor": "nobody in particular"}
+
+
+class Field(NamedTuple):
+    """One field of a request, in words."""
+
+    name: str
+    type: str
+    required: bool
+
+
+class Entry(NamedTuple):
+    """One operation of the document, as the page shows it."""
+
+    anchor: str
+    method: str
+    path: str
+    operation: Mapping[str, Any]
+    callers: str
+    fields: list[Field]
+    examples: dict[str, str]
+
+
+@docs.get("/docs")
+async def show_docs() -> Response:
+    document = openapi(current_app, current_app.extensions["surfaces"], edge_url())
+    entries = list(_entries(document, _models()))
+    sections: dict[str, list[Entry]] = {title: [] for title in (*SECTIONS.values(), OTHERS)}
+    for entry in entries:
+        sections[SECTIONS.get(entry.operation["tags"][0], OTHERS)].append(entry)
+    return await page("docs.html", edge=edge_url(), sections={title: found for title, found in sections.items() if found})
+
+
+def _models() -> dict[str, str]:
+    """A model of each kind that examples can name."""
+    now = now_ms()
+    models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id), reverse=True)
+    return {model.kind: model.id for model in models if model.price_at(now) is not None}
+
+
+def _entries(document: Mapping[str, Any], models: Mapping[str, str]) -> Iterator[Entry]:
+    for path, methods in document["paths"].items():
+        if path.startswith("/v1/v1/"):
+            continue
+        for method, operation in methods.items():
+            schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+            yield Entry(
+                anchor=operation["operationId"],
+                method=method.upper(),
+                path=path,
+                operation=operation,
+                callers=_callers(operation["security"]),
+                fields=[*_parameters(operation), *_fields(schema)],
+                examples=_examples(document["servers"][0]["url"], method.upper(), path, operation, schema, models),
+            )
+
+
+def _callers(security: list[dict[str, Any]]) -> str:
+    names = [CALLERS[name] for one in security for name in one]
+    if {} in security:
+        return "anybody" if not names else f"{' or '.join(names)}, or anybody within a daily allowance"
+    return " or ".join(names)
+
+
+def _parameters(operation: Mapping[str, Any]) -> list[Field]:
+    return [
+        Field(f"{one['name']} ({one['in']})", _type(one["schema"]), one["required"]) for one in operation.get("parameters", ())
+    ]
+
+
+def _fields(schema: Mapping[str, Any] | None) -> list[Field]:
+    if not schema:
+        return []
+    return [Field(name, _type(one), name in schema["required"]) for name, one in schema["properties"].items()]
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A schema in a few words."""
+    if "anyOf" in schema:
+        return " or ".join(kind for one in schema["anyOf"] if (kind := _type(one)) != "null")
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    kinds = schema.get("type", "any JSON")
+    kind = ", ".join(one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null") or "null"
+    kind = {"integer": "whole number", "boolean": "true or false", "array": "list"}.get(kind, kind)
+    if schema.get("format"):
+        kind = {"uuid": "id", "date-time": "time, ISO 8601"}.get(schema["format"], kind)
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if high is not None:
+        return f"{kind} from {low} to {high}"
+    if schema.get("maxLength"):
+        return f"{kind}, at most {schema['maxLength']} characters"
+    if schema.get("items"):
+        return f"{kind} of {_type(schema['items'])}" if schema["items"].get("type") != "object" else f"{kind} of objects"
+    return kind
+
+
+def _examples(
+    url: str, method: str, path: str, operation: Mapping[str, Any], schema: Mapping[str, Any] | None, models: Mapping[str, str]
+) -> dict[str, str]:
+    body = fill(schema["examples"][0], models) if schema and schema.get("examples") else None
+    answers = operation["responses"].get("200", {}).get("content", {})
+    call = Call(method, url + path, body, bool(operation["security"][:1] and operation["security"][0]), list(answers) == [EVENTS])
+    return examples(call)

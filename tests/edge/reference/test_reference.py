@@ -1,0 +1,149 @@
+"""The document and its page: every route is in them, and what they show works as it is pasted."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+import requests
+from quart import Blueprint
+
+from edge.app import SURFACES, create_app
+from edge.declare import or_null, whole
+from edge.errors import FACES
+from edge.reference.document import NOT_THE_API, OWN_CODES, openapi, refused, routes_of
+from edge.reference.examples import Call, examples, fill
+from shared import errors
+from shared.settings import Settings
+from tests import build
+from tests.conftest import OpenPage
+from tests.servers.browser import PHONE
+from tests.servers.edge import WebProcess
+from tests.upstream import Upstream
+
+StartWeb = Callable[..., WebProcess]
+
+
+@pytest.fixture
+def app(make_settings: Callable[..., Settings]) -> Any:
+    return create_app(make_settings())
+
+
+def test_every_route_declares_itself(app: Any) -> None:
+    routes = list(routes_of(app, SURFACES))
+    assert [route for route in routes if route.declaration is None] == []
+    assert {route.path for route in routes} >= {"/v1/chat/completions", "/api/chat/stream/", "/api/media/image/", "/c/{slug}"}
+    documented = {
+        (method.upper(), path) for path, methods in openapi(app, SURFACES, "http://x")["paths"].items() for method in methods
+    }
+    assert documented == {(route.method, route.path) for route in routes}
+
+
+def test_a_route_that_declares_nothing_is_found(app: Any) -> None:
+    extra = Blueprint("extra", __name__)
+
+    @extra.get("/api/extra/")
+    async def view() -> str:
+        return ""
+
+    app.register_blueprint(extra)
+    assert [route.path for route in routes_of(app, SURFACES) if route.declaration is None] == ["/api/extra/"]
+
+
+def test_pages_for_people_are_the_only_ones_left_out(app: Any) -> None:
+    outside = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.split(".")[0] in NOT_THE_API}
+    assert not [path for path in outside if path.startswith(("/v1", "/api"))]
+
+
+def test_statuses_and_codes_are_those_of_the_error_table() -> None:
+    assert refused((errors.InvalidKey, errors.RateLimited, errors.UpstreamTimeout)) == {
+        401: ["invalid_api_key"],
+        429: ["rate_limit_exceeded"],
+        504: ["upstream_timeout"],
+    }
+    assert set(refused((errors.IdempotencyConflict,))) == {409, 400}
+    for kind, face in FACES.items():
+        assert face.code or kind in OWN_CODES
+
+
+def test_schemas_say_what_they_take() -> None:
+    assert or_null(whole(1, 2)) == {"type": ["integer", "null"], "minimum": 1, "maximum": 2}
+    assert fill({"model": "$model", "of": ["$image"]}, {"chat": "c"}) == {"model": "c", "of": ["a-image-model"]}
+
+
+SHELLS = {"curl": "curl", "Python": sys.executable, "Node": "node"}
+
+
+@pytest.fixture
+def open_edge(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: StartWeb
+) -> tuple[WebProcess, str]:
+    secret = build.api_key(build.account())[1]
+    build.model("m-1", build.channel(upstream.url))
+    return start_edge(database_url=any_database_url, redis_url=redis_url), secret
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("language", SHELLS)
+def test_examples_work_as_they_are_pasted(open_edge: tuple[WebProcess, str], language: str, tmp_path: Path) -> None:
+    program = shutil.which(SHELLS[language])
+    if program is None:
+        pytest.skip(f"{language} is not installed")
+    edge, secret = open_edge
+    page = requests.get(f"{edge.url}/docs", timeout=30).text
+    for operation, expected in (
+        ("post_v1_chat_completions", '"credits_charged"'),
+        ("post_api_chat_stream", '"done":true'),
+        ("get_api_chat_limit", '"balance"'),
+        ("post_api_chat_keys", '"secret"'),
+    ):
+        done = run(language, program, example_of(page, operation, language), secret, tmp_path)
+        assert (done.returncode, expected in done.stdout) == (0, True), (operation, done.stdout, done.stderr)
+
+
+def example_of(page: str, operation: str, language: str) -> str:
+    """What a reader would copy."""
+    article = page.split(f'<article id="{operation}">')[1].split("</article>")[0]
+    found = re.search(rf"<summary>{language}</summary><pre[^>]*><code>(.*?)</code>", article, re.S)
+    assert found, article
+    return html.unescape(found[1])
+
+
+def run(language: str, program: str, code: str, secret: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = {
+        "curl": ["sh", "-c", code],
+        "Python": [program, "-c", code],
+        "Node": [program, "--input-type=module", "-e", code],
+    }
+    environ = {"PATH": os.environ["PATH"], "YOUT_API_KEY": secret}
+    return subprocess.run(arguments[language], env=environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_awkward_values_are_quoted() -> None:
+    made = examples(Call("POST", "http://x/y", {"a": "it's", "b": [True, None]}, with_key=True, streams=False))
+    assert "it'\\''s" in made["curl"]
+    assert "{'a': \"it's\", 'b': [True, None]}" in made["Python"]
+    assert '{"a": "it\'s", "b": [true, null]}' in made["Node"]
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+async def test_the_page_reads_well(open_edge: tuple[WebProcess, str], open_page: OpenPage) -> None:
+    edge, _ = open_edge
+    page = await open_page()
+    await page.goto(f"{edge.url}/docs")
+    assert await page.inner_text("h1") == "API reference"
+    assert await page.locator("article").count() > 25
+    await page.locator("#post_api_chat_stream summary", has_text="curl").click()
+    assert f"{edge.url}/api/chat/stream/" in await page.inner_text("#post_api_chat_stream details[open] pre")
+    phone = await open_page(viewport=PHONE, scheme="dark")
+    await phone.goto(f"{edge.url}/docs")
+    assert await phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
