@@ -12,9 +12,11 @@ from quart import Blueprint, Response, request
 
 from edge.affordable import Fit, fitting
 from edge.current import AccountCaller, account_caller, count_request, private, read, services
+from edge.declare import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
 from edge.hot import Scope, cap_of, read_headers
 from edge.offers import dearest, offers_for
 from edge.requests import chat, heavy_tokens, text_of
+from edge.v1.chat import CHAT_REQUEST
 from edge.v1.models import pricing
 from shared import tokens
 from shared.catalog import CatalogModel
@@ -33,6 +35,27 @@ quoting = Blueprint("quoting", __name__)
 
 
 @quoting.post("/api/quote/")
+@declare(
+    "Quote a chat call before it is made",
+    body=CHAT_REQUEST,
+    answers={
+        200: Answer(
+            record(
+                {
+                    "model": STRING,
+                    "input_tokens": INTEGER,
+                    "worst": INTEGER,
+                    "typical": INTEGER,
+                    "required": INTEGER,
+                    "fits": BOOLEAN,
+                    "models": array(OPEN),
+                }
+            ),
+            "In credits; nothing is held or charged.",
+        )
+    },
+    refusals=(*CALL,),
+)
 async def quote_call() -> Response:
     """The body is that of a chat call, and so are its errors; `x-yout-max-credits` counts."""
     caller = await account_caller()

@@ -80,6 +80,30 @@ def _read(data: bytes, _: UUID) -> Asked:
 
 
 _TURN = open_wish({"role": one_of(*sorted(requests.ROLES)), "content": ANY}, required=("role", "content"))
+CHAT_REQUEST = example(
+    open_wish(
+        {
+            "model": text(requests.LONGEST_MODEL),
+            "messages": array(_TURN, 1),
+            "stream": BOOLEAN,
+            "temperature": number(0, 2),
+            "top_p": number(0, 1),
+            "presence_penalty": number(-2, 2),
+            "frequency_penalty": number(-2, 2),
+            "max_tokens": whole(1, requests.MOST_TOKENS),
+            "max_completion_tokens": whole(1, requests.MOST_TOKENS),
+            "n": whole(1, requests.MOST_CHOICES),
+            "stop": {"anyOf": [STRING, array(STRING, 0, requests.MOST_STOPS)]},
+            "tools": array(OPEN),
+            "tool_choice": ANY,
+            "response_format": OPEN,
+            "reasoning_effort": STRING,
+            "user": STRING,
+        },
+        required=("model", "messages"),
+    ),
+    {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
+)
 DECLARATION = Declaration(
     "Complete a chat, as OpenAI's API does",
     KEY,
@@ -99,30 +123,7 @@ DECLARATION = Declaration(
         )
     },
     (*CALL, *IDENTITY),
-    body=example(
-        open_wish(
-            {
-                "model": text(requests.LONGEST_MODEL),
-                "messages": array(_TURN, 1),
-                "stream": BOOLEAN,
-                "temperature": number(0, 2),
-                "top_p": number(0, 1),
-                "presence_penalty": number(-2, 2),
-                "frequency_penalty": number(-2, 2),
-                "max_tokens": whole(1, requests.MOST_TOKENS),
-                "max_completion_tokens": whole(1, requests.MOST_TOKENS),
-                "n": whole(1, requests.MOST_CHOICES),
-                "stop": {"anyOf": [STRING, array(STRING, 0, requests.MOST_STOPS)]},
-                "tools": array(OPEN),
-                "tool_choice": ANY,
-                "response_format": OPEN,
-                "reasoning_effort": STRING,
-                "user": STRING,
-            },
-            required=("model", "messages"),
-        ),
-        {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
-    ),
+    body=CHAT_REQUEST,
     notes="Fields that are not listed are passed on to the vendor. The headers `Idempotency-Key` and `x-yout-max-credits` are"
     " optional.",
 )

@@ -27,7 +27,8 @@ SECTIONS = {
     "v1/models": "Models",
     "api/chat": "The native API",
     "api/media": "Media jobs",
-    "api/receipts": "Receipts",
+    "api/quote": "Quotes and receipts",
+    "api/receipts": "Quotes and receipts",
 }
 OTHERS = "Everything else"
 CALLERS = {"key": "an API key", "session": "a web session", "visitor": "nobody in particular"}
