@@ -40,7 +40,8 @@ class AnthropicTranslator:
         """Events of other types than these (`ping`, and what may come to be) tell nothing."""
         match event.get("type"):
             case "message_start":
-                yield from self._tell_usage(event["message"].get("usage"))
+                # Its output count is that of the first tokens: of a stream that is cut, the delivered text tells more.
+                yield from self._tell_usage(event["message"].get("usage"), but="output_tokens")
                 yield delta(0, role="assistant", content="")
             case "content_block_start":
                 yield from self._begin(event["content_block"])
@@ -110,9 +111,9 @@ class AnthropicTranslator:
             return "stop"  # the tool was `JSON_TOOL`
         return FINISH_REASONS.get(reason, "stop")
 
-    def _tell_usage(self, told: dict[str, Any] | None) -> Chunks:
+    def _tell_usage(self, told: dict[str, Any] | None, but: str = "") -> Chunks:
         """Counts are cumulative, and those of the input come once: the last word on each counts."""
-        fresh = {name: told[name] for name in _COUNTS if told.get(name) is not None} if told else {}
+        fresh = {name: told[name] for name in _COUNTS if name != but and told.get(name) is not None} if told else {}
         if fresh:
             self._usage.update(fresh)
             yield usage_chunk(canonical_usage(self._usage))
@@ -143,7 +144,8 @@ def events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for block in message["content"]:
         yield {"type": "content_block_start", "content_block": block}
         yield {"type": "content_block_stop"}
-    yield {"type": "message_delta", "delta": {"stop_reason": message.get("stop_reason") or "end_turn"}}
+    delta = {"stop_reason": message.get("stop_reason") or "end_turn"}
+    yield {"type": "message_delta", "delta": delta, "usage": message.get("usage")}
 
 
 def _count(value: object) -> int:

@@ -180,7 +180,10 @@ def _tool(tool: Mapping[str, Any], function: Mapping[str, Any]) -> Json:
 
 def _thinking(body: Json, asked: Mapping[str, Any], target: Target) -> None:
     effort = asked.get("reasoning_effort")
-    if effort is None or "thinking" in body:
+    if "thinking" in body:
+        _fit_budget(body, target)
+        return
+    if effort is None:
         return
     if effort == "none":
         body["thinking"] = {"type": "disabled"}
@@ -194,6 +197,16 @@ def _thinking(body: Json, asked: Mapping[str, Any], target: Target) -> None:
     budget = min(BUDGETS[effort], body["max_tokens"] - 1)
     if budget >= LEAST_BUDGET:  # an answer as short as that has no room for thinking
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _fit_budget(body: Json, target: Target) -> None:
+    """A caller's own budget, below an output limit that the credits impose: the vendor refuses one that is not."""
+    thinking = body["thinking"]
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if target.clamp is None or type(budget) is not int or budget < body["max_tokens"]:
+        return
+    fitting = body["max_tokens"] - 1
+    body["thinking"] = {**thinking, "budget_tokens": fitting} if fitting >= LEAST_BUDGET else {"type": "disabled"}
 
 
 def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:

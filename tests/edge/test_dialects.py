@@ -15,6 +15,8 @@ from tests.answers import HANG, Gate, reply, status, stream
 from tests.edge.calling import Stream, chat
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
+from tests.shared.providers.test_anthropic import valid as valid_claude
+from tests.shared.providers.test_gemini import valid as valid_gemini
 from tests.upstream import Upstream
 
 PRICES = {"input": 1_000, "output": 2_000, "cached_input": 100, "cache_write": 1_250, "minimum": 10}
@@ -113,6 +115,8 @@ def test_a_tool_round_trip_in_both_dialects(shop: Shop) -> None:
         result = {"role": "tool", "tool_call_id": call["id"], "content": "rain"}
         assert shop.chat(model, messages=[*asked, message, result], tools=[tool]).status == 200
     first, second = shop.upstream.calls[1].json, shop.upstream.calls[3].json
+    valid_claude(first)
+    valid_gemini(second)
     assert first["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
     assert second["contents"][1]["parts"][0]["thoughtSignature"] == "c2ln"
     assert second["contents"][2]["parts"][0]["functionResponse"]["name"] == "weather"
@@ -147,8 +151,10 @@ def test_a_client_that_leaves_cancels_the_vendor_and_pays_for_what_came(shop: Sh
     assert shop.upstream.calls[0].wait_outcome() == "disconnected"
     eventually(lambda: UsageLedger.select().exists(), "the call is settled")
     row = shop.usage()
-    assert (row.status, row.cut, row.estimated) == ("cancelled", "cancelled_upstream", False)
-    assert row.credits > 0
+    assert (row.status, row.cut, row.estimated) == ("cancelled", "cancelled_upstream", True)
+    assert row.input_tokens == 7, "which the vendor had told"
+    assert row.output_tokens in (2, 3), "counted here, of what was delivered"
+    assert row.credits == max(10, row.input_tokens + 2 * row.output_tokens)
 
 
 @one_kind

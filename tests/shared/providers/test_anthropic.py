@@ -147,6 +147,20 @@ def test_a_budget_of_thinking_stays_below_the_output_limit(limit: int, budget: i
     assert body.get("thinking", {}).get("budget_tokens") == budget
 
 
+@pytest.mark.parametrize(
+    ("clamp", "expected"),
+    [
+        (None, {"type": "enabled", "budget_tokens": 4_000}),
+        (6_000, {"type": "enabled", "budget_tokens": 4_000}),
+        (2_000, {"type": "enabled", "budget_tokens": 1_999}),
+        (500, {"type": "disabled"}),
+    ],
+)
+def test_a_callers_own_budget_fits_what_the_credits_pay_for(clamp: int | None, expected: Json) -> None:
+    wanted = {"type": "enabled", "budget_tokens": 4_000}
+    assert valid(sent("anthropic", clamp=clamp, thinking=wanted, max_tokens=5_000))["thinking"] == expected
+
+
 def test_identity_is_a_pseudonym() -> None:
     assert valid(sent("anthropic", user="ada@example.com"))["metadata"] == {"user_id": "hash-of-15"}
     assert sent("anthropic", metadata={"user_id": "ada"})["metadata"] == {"user_id": "hash-of-3"}
