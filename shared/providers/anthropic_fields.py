@@ -20,7 +20,7 @@ FIELDS: Fields = {
     "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`)"),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` by a tool that the model must call"),
-    "reasoning_effort": mapped("thinking, adaptive or by a budget of tokens; see below"),
+    "reasoning_effort": mapped("thinking, adaptive or by a budget of tokens; see [dialects](dialects.md)"),
     "thinking": passed("Anthropic's own; wins over `reasoning_effort`"),
     "cache_control": passed("Anthropic's own; also on content parts and tools"),
     "prompt_cache_key": mapped("asks for automatic `cache_control`"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+import orjson
+
 from shared.providers import anthropic_fields, gemini_fields, openai_fields
 from shared.providers.fields import Field, Fields
 
@@ -54,7 +56,7 @@ def _table(columns: dict[str, Fields]) -> str:
 def _cell(field: Field | None, dialect: str) -> str:
     if field is None:
         return "passed" if dialect == "openai" else "refused"
-    neutral = f" (accepted: {', '.join(f'`{value!r}`' for value in field.neutral)})" if field.neutral else ""
+    neutral = f" (accepted: {', '.join(f'`{orjson.dumps(value).decode()}`' for value in field.neutral)})" if field.neutral else ""
     return f"{field.how}{': ' + field.note if field.note else ''}{neutral}"
 
 

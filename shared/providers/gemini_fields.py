@@ -25,7 +25,7 @@ FIELDS: Fields = {
     "tool_choice": mapped("AUTO, NONE, ANY, or ANY with one allowed function"),
     "parallel_tool_calls": mapped("false: only the first call of an answer is passed on"),
     "response_format": mapped("`responseMimeType` and `responseJsonSchema`"),
-    "reasoning_effort": mapped("`thinkingConfig`, by level or by a budget of tokens; see below"),
+    "reasoning_effort": mapped("`thinkingConfig`, by level or by a budget of tokens; see [dialects](dialects.md)"),
     "prompt_cache_key": mapped("the vendor caches by itself and needs no key"),
     "prompt_cache_retention": mapped("as `prompt_cache_key`"),
     "metadata": mapped("`user_id` is kept from the vendor; other keys are refused"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge import requests
 from shared.errors import InvalidRequest
+from shared.models import DIALECTS as CHANNEL_DIALECTS
 from shared.nesting import too_deep
 from shared.providers import DIALECTS
 from tests.answers import WAIT_SECONDS
@@ -352,7 +353,7 @@ def test_a_chunked_body_that_grows_too_large(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "/v1//models", "/v1/chat/completions/x"]
+    "path", ["/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "/v1//models", "/v1/chat/completions/x"]
 )
 def test_an_unknown_path(lane: Lane, path: str) -> None:
     assert_error(lane.get(path), 404, "not_found")
@@ -406,4 +407,4 @@ def test_a_model_that_is_not_there(lane: Lane) -> None:
 
 
 def test_the_dialects_are_the_ones_that_channels_may_name() -> None:
-    assert set(DIALECTS) == {"openai"}
+    assert set(DIALECTS) == set(CHANNEL_DIALECTS)

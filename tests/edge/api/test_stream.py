@@ -206,7 +206,6 @@ def test_a_cap_bounds_the_charge(customer: Customer) -> None:
     [
         ([context_too_long()], 400, "context_length_exceeded"),
         ([status(500)] * 4, 502, "upstream_error"),
-        ([stream(role(), RESET)], 502, "upstream_error"),  # nothing has been told: there is still time for a status
     ],
 )
 def test_a_vendor_that_refuses(customer: Customer, answers: list[Answer], code: int, name: str) -> None:
