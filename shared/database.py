@@ -88,6 +88,11 @@ def transaction() -> Iterator[Any]:
         yield atomic
 
 
+def unlocked(query: Any) -> Any:
+    """`query` without the rows that another transaction is changing: for sweeps, which may leave these to the next beat."""
+    return query if is_sqlite() else query.for_update("FOR UPDATE SKIP LOCKED")
+
+
 def drop_connection() -> None:
     """Close this thread's connection for good, so that the next statement opens a fresh one."""
     if is_sqlite():

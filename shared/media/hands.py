@@ -12,6 +12,7 @@ from uuid import UUID
 from peewee import Case, fn
 
 from shared.clock import now_ms
+from shared.database import unlocked
 from shared.models import MediaJob
 
 LEASE_MS = 30_000
@@ -80,7 +81,7 @@ def resend(limit: int) -> list[UUID]:
     wait = Case(None, [(age > LONGEST_RESEND_MS, LONGEST_RESEND_MS), (age > RESEND_MS, age)], RESEND_MS)
     idle = MediaJob.claimed_until.is_null() | (MediaJob.claimed_until < now)
     due = MediaJob.finished_at.is_null() & (MediaJob.due_at <= now) & idle
-    found = MediaJob.select(MediaJob.id).where(due).order_by(MediaJob.due_at).limit(limit)
+    found = unlocked(MediaJob.select(MediaJob.id).where(due).order_by(MediaJob.due_at).limit(limit))
     rows: Any = (
         MediaJob.update(due_at=now + wait)
         .where(MediaJob.id.in_(found) & (MediaJob.due_at <= now))

@@ -16,6 +16,7 @@ from uuid import UUID
 from peewee import Case
 
 from shared.clock import now_ms
+from shared.database import unlocked
 from shared.models import MediaJob, WebhookSecret
 from shared.secrets import WEBHOOK_SECRET, seal, unseal
 
@@ -62,7 +63,7 @@ def due(limit: int) -> list[UUID]:
     _give_up(now)
     waits = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
     owed = (MediaJob.callback_due_at <= now) & (MediaJob.callback_attempts < MOST_ATTEMPTS)
-    found = MediaJob.select(MediaJob.id).where(owed).order_by(MediaJob.callback_due_at).limit(limit)
+    found = unlocked(MediaJob.select(MediaJob.id).where(owed).order_by(MediaJob.callback_due_at).limit(limit))
     rows: Any = (
         MediaJob.update(callback_due_at=now + waits, callback_attempts=MediaJob.callback_attempts + 1)
         .where(MediaJob.id.in_(found) & (MediaJob.callback_due_at <= now))
