@@ -249,7 +249,7 @@ def test_text_of_a_customer_is_text_on_their_pages(site: Site, member: Browser) 
 def test_what_a_key_cost_this_month_stands_beside_its_limit(site: Site, member: Browser) -> None:
     key = build.api_key(owner(member), name="limited", monthly_credit_limit=9_000)[0]
     page = member.get("/account/keys").body.decode()
-    assert re.search(r"0 <span class=\"soft\">of 9\u202f000<", page)
+    assert "of 9\u202f000<" in page
     assert key.prefix in page
 
 
