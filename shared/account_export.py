@@ -13,6 +13,7 @@ from peewee import Tuple
 
 from shared.models import (
     Account,
+    AccountTotal,
     AccountUsage,
     Allowance,
     ApiKey,
@@ -70,6 +71,7 @@ TABLES = (
     Table("redeemed_codes", RedeemCode, lambda id: RedeemCode.account == id),
     Table("usage", UsageLedger, lambda id: UsageLedger.account == id),
     Table("usage_sums", AccountUsage, lambda id: AccountUsage.account == id),
+    Table("usage_totals", AccountTotal, lambda id: AccountTotal.account == id),
     Table("media_jobs", MediaJob, lambda id: MediaJob.account == id),
     Table("media_outputs", MediaOutput, lambda id: MediaJob.account == id, MediaJob),
     Table("conversations", Conversation, lambda id: Conversation.account == id),
