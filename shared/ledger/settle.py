@@ -125,7 +125,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     return results
 
 
-_NO_POOL = AccountState(0, 0, 0)
+_NO_POOL, _NOTHING_LEFT = AccountState(0, 0, 0), Meter(0)
 _NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
@@ -175,7 +175,7 @@ def _charge_special(
     if visitor:
         most = min(most, whole)
     if extra.allowance is not None:
-        allowance = meters[item.account, extra.allowance]
+        allowance = meters.get((item.account, extra.allowance), _NOTHING_LEFT)  # a day that is long forgotten
         most = min(most, allowance.free + (whole if running else 0))
     if item.cap is not None:
         most = min(most, item.cap)

@@ -300,6 +300,17 @@ def test_former_days_are_forgotten() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
+def test_a_settlement_that_comes_after_its_day_is_forgotten_charges_nothing() -> None:
+    asked = visit()
+    reserve(asked)
+    much_later = NOON + 30 * DAY_MS
+    ledger.sweep(much_later)  # by a sweeper that was away: it gives the hold back and forgets the day at once
+    assert settle(asked, POOL, 50, much_later) == Settled(0, 0, overrun=50)
+    assert pool_of(POOL) == (1_000, 0)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
 def test_the_pool_is_nobodys_account() -> None:
     reserve(visit())
     with pytest.raises(InvalidInput, match="visitors' pool"):
