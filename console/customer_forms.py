@@ -23,6 +23,7 @@ class PlanForm(FlaskForm):
     rpm = WholeNumber("Requests a minute", optional=True, description=_AS_PLATFORM)
     tpm = WholeNumber("Tokens a minute", optional=True, description=_AS_PLATFORM)
     concurrency = WholeNumber("Calls at once", optional=True, description=_AS_PLATFORM)
+    media_days = WholeNumber("Days that media are kept", optional=True, description=_AS_PLATFORM)
     allowed_models = StringField("Models", [Length(max=10_000)], description="Comma separated ids; empty: all.")
     overage_allowed = BooleanField("Subscribers may go on beyond their pool, up to a cap of their own")
     stores_content = BooleanField("Subscribers may have conversations stored")
@@ -35,6 +36,7 @@ class PlanForm(FlaskForm):
             "rollover_cap": self.rollover_cap.data,
             "price_cents": self.price_cents.number(),
             "rpm": self.rpm.data,
+            "media_days": self.media_days.data,
             "tpm": self.tpm.data,
             "concurrency": self.concurrency.data,
             "allowed_models": models or None,

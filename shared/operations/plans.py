@@ -16,6 +16,7 @@ from shared.operations.keys import LARGEST_LIMIT, check_models
 from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
 
 LARGEST_PRICE_CENTS = 10**9
+LONGEST_MEDIA_DAYS = 3_650
 
 # What a plan promises, with its value where nothing is said. None means the platform's default, all models, or (for the rollover
 # cap) twice the monthly credits.
@@ -29,6 +30,7 @@ TERMS: dict[str, Any] = {
     "allowed_models": None,
     "overage_allowed": False,
     "stores_content": False,
+    "media_days": None,
 }
 
 
@@ -106,6 +108,8 @@ def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in _AMOUNTS:
             check_whole(what, value, 0, _AMOUNTS[name])
+        elif name == "media_days":
+            check_whole(what, value, 1, LONGEST_MEDIA_DAYS)
         elif name in ("rpm", "tpm", "concurrency"):
             check_whole(what, value, 1, LARGEST_LIMIT)
         elif name != "allowed_models" and type(value) is not bool:

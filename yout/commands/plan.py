@@ -15,6 +15,7 @@ _NUMBERS = {
     "rpm": "requests a minute",
     "tpm": "tokens a minute",
     "concurrency": "calls at once",
+    "media_days": "days that media are kept (default: the platform's)",
 }
 _SWITCHES = {"overage": "overage_allowed", "store": "stores_content"}
 

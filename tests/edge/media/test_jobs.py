@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.models import MediaJob
+from shared.models import MediaJob, Subscription
+from shared.operations.plans import create_plan
 from tests.answers import status
 from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, film_job, pictures
 from tests.servers.process import eventually
@@ -75,6 +76,15 @@ def test_another_accounts_job_is_as_one_that_never_was(customer: Customer, studi
         assert theirs.status == 404
         assert theirs.body == nobodys.body
     assert customer.ended(id)["status"] == "succeeded"
+
+
+def test_files_are_kept_as_long_as_the_plan_says(customer: Customer) -> None:
+    by_setting = customer.row(customer.make()["job_uuid"])
+    plan = create_plan(f"studio-{customer.lane}", {"media_days": 3}, actor="test")
+    Subscription.create(account=customer.account, plan=plan)
+    by_plan = customer.row(customer.make()["job_uuid"])
+    kept = [round((job.files_expire_at - job.finished_at) / 86_400_000, 2) for job in (by_setting, by_plan)]
+    assert kept == [30, 3]
 
 
 def test_nothing_of_the_prompt_outlives_the_job(customer: Customer) -> None:
