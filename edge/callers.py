@@ -33,11 +33,15 @@ class Sent(NamedTuple):
 
 
 def read_sent(scope: dict[str, Any]) -> Sent:
-    """The last value of each."""
+    """The last value of each, and all cookies: over HTTP/2 they may come in several headers (RFC 9113, section 8.2.3)."""
     found = dict.fromkeys(_NAMES, "")
+    cookies = []
     for name, value in scope["headers"]:
-        if name in found:
+        if name == b"cookie":
+            cookies.append(value.decode("latin-1"))
+        elif name in found:
             found[name] = value.decode("latin-1")
+    found[b"cookie"] = "; ".join(cookies)
     return Sent(*found.values())
 
 

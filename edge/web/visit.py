@@ -73,7 +73,7 @@ async def end_visit(response: Response) -> Response:
     if seen is None:
         return response
     if seen.ended and "set_session" not in g:
-        response.delete_cookie(services().sessions.cookie, path="/", secure=services().sessions.secure, httponly=True)
+        clear_session(response)
     if seen.session is None and cookie_value(seen.sent.cookie, _form_cookie()) != seen.secret:
         _set_cookie(response, _form_cookie(), seen.secret, None)
     return response

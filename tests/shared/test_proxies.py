@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.proxies import caller_address
+from shared.proxies import caller_address, network_of
 
 PROXIES = ("10.0.0.0/8", "2001:db8::1")
 
@@ -28,3 +28,19 @@ def test_the_first_address_from_the_right_that_is_no_proxy(
     peer: str, forwarded_for: str, trusted: tuple[str, ...], expected: str
 ) -> None:
     assert caller_address(peer, forwarded_for, trusted) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("not an address", "not an address"),
+    ],
+)
+def test_what_is_counted_together(address: str, network: str) -> None:
+    assert network_of(address) == network

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge.callers import cookie_value, read_sent
 from shared.models import Account, Hold, UsageLedger
 from shared.operations.web_accounts import end_sessions
 from shared.visitors import DAY_MS, visitor_digest
@@ -193,6 +194,11 @@ def test_a_visitor_is_somebody_else_tomorrow_and_on_another_installation() -> No
     today = known("secret", 5 * DAY_MS)
     assert known("secret", 6 * DAY_MS - 1) == today
     assert len({today, known("secret", 6 * DAY_MS), known("other", 5 * DAY_MS)}) == 3
+
+
+def test_cookies_may_come_in_several_headers() -> None:
+    sent = read_sent({"headers": [(b"cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"yout_session=x=y; b=2")]})
+    assert (cookie_value(sent.cookie, "yout_session"), cookie_value(sent.cookie, "session"), sent.host) == ("x=y", "", "h")
 
 
 def test_an_idempotency_key_of_one_visitor_is_none_of_another(site: Site) -> None:
