@@ -13,7 +13,7 @@ from console.upstream import Tried
 from shared.catalog import Route
 from shared.clock import now_ms
 from shared.formats import THIN, exact
-from shared.operations import catalogue, price_drafts, routes
+from shared.operations import catalogue, price_drafts, routes, templates
 from shared.operations.keys import create_key, revoke_key
 from shared.operations.price_drafts import Seen
 from shared.settings import Settings
@@ -127,6 +127,12 @@ def create_channel(form: NewChannelForm) -> str:
         **by(),
     )
     return f"Channel {channel.name} is made. It serves nothing until a model is put on it."
+
+
+def draft_models(channel: str, markup_percent: int) -> str:
+    done = templates.draft_models(channel, markup_percent=markup_percent, **by())
+    kept = f" {len(done.kept)} were in the catalogue and stay as they are." if done.kept else ""
+    return f"{len(done.made)} models are in the catalogue, not offered yet: look at each and enable it.{kept}"
 
 
 def update_channel(name: str, form: ChannelForm) -> str:

@@ -122,6 +122,12 @@ class NewChannelForm(ChannelForm):
     secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Empty for an upstream that asks for none.")
 
 
+class DraftsForm(FlaskForm):
+    """Take the models in that are known of a channel's vendor."""
+
+    markup = WholeNumber("Markup on the list price, per cent")
+
+
 class RestForm(FlaskForm):
     """Let a channel rest."""
 

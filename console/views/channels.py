@@ -6,12 +6,12 @@ import json
 from typing import Any
 from uuid import UUID
 
-from flask import url_for
+from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from peewee import fn
 
 from console import catalogue_actions as actions
-from console.catalogue_forms import ChannelForm, NewChannelForm, RestForm
+from console.catalogue_forms import ChannelForm, DraftsForm, NewChannelForm, RestForm
 from console.charts import channel_charts
 from console.dashboard import channel_health, channel_steps
 from console.forms import SecretForm
@@ -20,6 +20,7 @@ from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.catalog import Route
 from shared.catalog_reader import route_of
+from shared.channel_templates import TEMPLATES, Template
 from shared.clock import now_ms
 from shared.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
@@ -44,13 +45,14 @@ class ChannelsView(View):
 
     @shows("/new")
     def new(self) -> ResponseReturnValue:
-        return self.page("channels/new.html", form=NewChannelForm(formdata=None))
+        template = TEMPLATES.get(request.args.get("template", ""))
+        return self._new(_form_of(template) if template else NewChannelForm(formdata=None))
 
     @changes("/new", "channel.edit")
     def create(self) -> ResponseReturnValue:
         form = NewChannelForm()
         done = submit(form, lambda: actions.create_channel(form), lambda: _address_of(form.name.data.strip()))
-        return done or (self.page("channels/new.html", form=form), 422)
+        return done or (self._new(form), 422)
 
     @shows("/<uuid:channel_id>")
     def detail(self, channel_id: UUID) -> ResponseReturnValue:
@@ -101,8 +103,25 @@ class ChannelsView(View):
         done = submit(form, lambda: actions.replace_channel_secret(channel.name, form.secret.data), target)
         return done or (self._page(channel, secret=form), 422)
 
+    @changes("/<uuid:channel_id>/drafts", "model.edit")
+    def drafts(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), DraftsForm()
+        done = submit(
+            form, lambda: actions.draft_models(channel.name, form.markup.number()), url_for("models.index", show="disabled")
+        )
+        return done or (self._page(channel, drafts=form), 422)
+
+    def _new(self, form: NewChannelForm) -> str:
+        return self.page("channels/new.html", form=form, templates=TEMPLATES.values())
+
     def _page(
-        self, channel: Channel, *, secret: SecretForm | None = None, edit: ChannelForm | None = None, rest: RestForm | None = None
+        self,
+        channel: Channel,
+        *,
+        secret: SecretForm | None = None,
+        edit: ChannelForm | None = None,
+        rest: RestForm | None = None,
+        drafts: DraftsForm | None = None,
     ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
@@ -116,11 +135,30 @@ class ChannelsView(View):
             form=secret or SecretForm(formdata=None),
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
             rest=rest or RestForm(formdata=None, minutes=30),
+            drafts=drafts or DraftsForm(formdata=None, markup=20),
+            known=_known(channel),
             routes=list(routes.order_by(AIModel.id)),
             charts=channel_charts(channel_steps(channel.id, span, now), span.step),
             words=DEFAULT.words,
             now=now,
         )
+
+
+def _known(channel: Channel) -> int:
+    """How many models are known of the channel's vendor."""
+    template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
+    return len(template.models) if template else 0
+
+
+def _form_of(template: Template) -> NewChannelForm:
+    """The form as a template fills it in; what stands in braces only the operator knows."""
+    return NewChannelForm(
+        formdata=None,
+        name=template.id,
+        dialect=template.dialect,
+        base_url=template.base_url,
+        settings=json.dumps(template.channel_settings, indent=2, ensure_ascii=False),
+    )
 
 
 def _address(channel_id: UUID) -> str:

@@ -33,7 +33,8 @@ SHOWING = {
     "": "All",
     "unused": "Not called for 30 days",
     "unpriced": "Without a price",
-    "drafts": "With a draft",
+    "drafts": "With a draft of a price",
+    "disabled": "Not offered",
     "unrouted": "Without a channel",
 }
 
@@ -52,7 +53,11 @@ class ModelsView(View):
             hidden = models_used(range_named("30d").span(now), now)
         kept = drafts if showing == "drafts" else None
         rows: Any = AIModel.select().order_by(AIModel.id)
-        models = [row for row in rows if row.id not in hidden and (kept is None or row.id in kept)]
+        models = [
+            row
+            for row in rows
+            if row.id not in hidden and (kept is None or row.id in kept) and (showing != "disabled" or row.status == "disabled")
+        ]
         return self.page(
             "models/list.html", models=models, prices=prices, routes=routes, drafts=drafts, showing=showing, choices=SHOWING
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from shared.channel_templates import TEMPLATES, KnownModel, Template
+from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
-from shared.models import AIModel, Channel
+from shared.models import AIModel, Channel, ChannelModel
 from shared.operations.catalogue import create_model, set_model_status
 from shared.operations.channels import create_channel, find_channel
 from shared.operations.validation import check_whole
@@ -84,26 +85,30 @@ def create_known_model(
     actor: str,
     address: str = "",
 ) -> AIModel:
-    """Put one known model into the catalogue, at list price and a markup on it (rounded up)."""
+    """Put one known model into the catalogue, at list price and a markup on it (rounded up). The list price is its cost to us."""
     seeing = "+image" if "vision" in model.tags else ""
     hearing = "+audio" if "audio" in model.tags else ""
-    return create_model(
-        model.id,
-        channel_name,
-        owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
-        upstream_model=model.upstream or model.id,
-        input=_marked_up(model.input, markup_percent),
-        output=_marked_up(model.output, markup_percent),
-        cached_input=None if model.cached is None else _marked_up(model.cached, markup_percent),
-        cache_write=None if model.written is None else _marked_up(model.written, markup_percent),
-        context_window=model.window,
-        max_output_tokens=model.most_output,
-        capabilities=model.tags,
-        modality=f"text{seeing}{hearing}->text",
-        status=status,
-        actor=actor,
-        address=address,
-    )
+    with transaction():
+        made = create_model(
+            model.id,
+            channel_name,
+            owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
+            upstream_model=model.upstream or model.id,
+            input=_marked_up(model.input, markup_percent),
+            output=_marked_up(model.output, markup_percent),
+            cached_input=None if model.cached is None else _marked_up(model.cached, markup_percent),
+            cache_write=None if model.written is None else _marked_up(model.written, markup_percent),
+            context_window=model.window,
+            max_output_tokens=model.most_output,
+            capabilities=model.tags,
+            modality=f"text{seeing}{hearing}->text",
+            status=status,
+            actor=actor,
+            address=address,
+        )
+        route = (ChannelModel.model == made) & (ChannelModel.channel == find_channel(channel_name))
+        ChannelModel.update(cost_per_1k_input=model.input, cost_per_1k_output=model.output).where(route).execute()
+        return made
 
 
 def publish_model(model_id: str, *, actor: str, address: str = "") -> AIModel:

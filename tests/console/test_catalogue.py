@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import pytest
 
 from console.views.margins import Margin, margins
@@ -49,6 +52,27 @@ def test_a_channel_and_a_model_are_added_and_served(signed_in):
     assert Price.get().credits_per_1k_output == 600
     assert ChannelModel.get().upstream_model == "gpt-test"
     assert CatalogVersion.get().version > before
+
+
+def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_taken_in_unoffered(signed_in):
+    browser = signed_in("owner")
+    page = browser.get("/channels/new?template=anthropic").text
+    address = re.search(r'name="base_url"[^>]*value="([^"]+)"', page).group(1)
+    settings = unescape(re.search(r'name="settings"[^>]*>([^<]*)<', page).group(1))
+    filled = {"name": "claude", "dialect": "anthropic", "base_url": address, "settings": settings, "secret": "sk-ant-1"}
+    assert "Channel claude is made" in browser.send("/channels/new", "/channels/new", **filled).text
+    channel = Channel.get()
+    assert (channel.dialect, channel.settings["provider"]) == ("anthropic", "anthropic")
+    page = f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/drafts", markup="25")
+    assert "not offered yet" in answer.text
+    rows = list(ChannelModel.select())
+    assert rows
+    assert {model.status for model in AIModel.select()} == {"disabled"}
+    for row in rows:
+        price = Price.get(Price.model == row.model)
+        assert price.credits_per_1k_output == -(-row.cost_per_1k_output * 125 // 100)
+    assert f"{len(rows)} were in the catalogue" in browser.send(page, f"{page}/drafts", markup="25").text
 
 
 @pytest.mark.parametrize(
