@@ -1,0 +1,110 @@
+"""The same SDKs on models behind Anthropic's and Google's own APIs: what a vendor signed comes back to it by every surface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from anthropic import Anthropic
+from openai import OpenAI
+
+from tests import anthropic_wire as claude
+from tests import build
+from tests import gemini_wire as gemini
+from tests.edge.stack import Lane
+from tests.servers.process import eventually
+from tests.upstream import Upstream
+from tests.wire import Json
+
+SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOL: Any = {"name": "weather", "description": "d", "input_schema": SCHEMA}
+FUNCTION: Any = {"type": "function", "name": "weather", "description": "d", "parameters": SCHEMA, "strict": False}
+HI: Any = [{"role": "user", "content": "Hi"}]
+THOUGHT = claude.thinking("Hm.")
+CALL = claude.tool_use("toolu_1", "weather", city="Bonn")
+SIGNED = gemini.call("weather", signature="c2lnbmVk", city="Bonn")
+SCRIPTS: dict[str, Any] = {
+    "anthropic": (claude.say(claude.message(THOUGHT, CALL, stop="tool_use")), claude.say(claude.message(claude.text("Rain.")))),
+    "gemini": (gemini.say(gemini.answer(SIGNED)), gemini.say(gemini.answer(gemini.text("Rain.")))),
+}
+
+
+@pytest.fixture(params=sorted(SCRIPTS))
+def dialect(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
+    """A model behind a channel of the dialect, which calls a tool and then says that it rains."""
+    name = f"{dialect}-{lane.model}"
+    build.model(name, build.channel(upstream.url, dialect=dialect), max_output_tokens=8_000)
+    eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
+    upstream.script(*SCRIPTS[dialect])
+    return name
+
+
+@pytest.fixture
+def anthropic(lane: Lane) -> Iterator[Anthropic]:
+    with Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def openai(lane: Lane) -> Iterator[OpenAI]:
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
+        yield made
+
+
+def check(upstream: Upstream, dialect: str) -> None:
+    """The second call showed the vendor its own signature, beside the call that it belongs to, and the tool's result."""
+    turns = upstream.calls[1].json["messages" if dialect == "anthropic" else "contents"]
+    if dialect == "anthropic":
+        assert turns[1] == {"role": "assistant", "content": [THOUGHT, CALL]}
+        assert turns[2]["content"][0]["tool_use_id"] == "toolu_1"
+    else:
+        assert turns[1]["parts"] == [SIGNED]
+        assert turns[2]["parts"][0]["functionResponse"]["name"] == "weather"
+    assert "Rain in Bonn." in json.dumps(turns[2])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_messages(anthropic: Anthropic, upstream: Upstream, model: str, dialect: str, streaming: bool) -> None:
+    ask: Any = {"model": model, "max_tokens": 4_000, "tools": [TOOL], "thinking": {"type": "enabled", "budget_tokens": 1_024}}
+
+    def answer(turns: Any) -> Any:
+        if not streaming:
+            return anthropic.messages.create(**ask, messages=turns)
+        with anthropic.messages.stream(**ask, messages=turns) as helper:
+            return helper.get_final_message()
+
+    called = answer(HI)
+    use = called.content[-1]
+    assert (use.name, use.input, called.stop_reason) == ("weather", {"city": "Bonn"}, "tool_use")
+    result = {"type": "tool_result", "tool_use_id": use.id, "content": "Rain in Bonn."}
+    turns = [*HI, {"role": "assistant", "content": called.content}, {"role": "user", "content": [result]}]
+    assert answer(turns).content[0].text == "Rain."
+    check(upstream, dialect)
+    assert (upstream.calls[0].json.get("thinking") is not None) == (dialect == "anthropic")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_responses(openai: OpenAI, upstream: Upstream, model: str, dialect: str, streaming: bool) -> None:
+    ask: Any = {"model": model, "tools": [FUNCTION], "include": ["reasoning.encrypted_content"], "store": False}
+
+    def answer(items: Any) -> Any:
+        if not streaming:
+            return openai.responses.create(**ask, input=items)
+        with openai.responses.stream(**ask, input=items) as helper:
+            return helper.get_final_response()
+
+    called = answer(HI)
+    call = called.output[-1]
+    assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "weather", {"city": "Bonn"})
+    items = [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in called.output]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain in Bonn."}
+    assert answer([*HI, *items, result]).output_text == "Rain."
+    check(upstream, dialect)
