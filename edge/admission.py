@@ -30,6 +30,7 @@ from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
 from shared.limits import KeyLimits
 from shared.pricing import Quote, charge
 from shared.providers.base import ChatCall
+from shared.providers.kinds import BY_THE_CALL
 from shared.usage import Usage, settle_usage
 
 SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
@@ -165,7 +166,7 @@ class Admission:
         return Rare(asked, ",".join(hold.failures)[:LONGEST_FAILURES] or None, cut)
 
     async def _usage(self, hold: Hold) -> Usage:
-        if not hold.delivered:
+        if not hold.delivered or self._call.kind in BY_THE_CALL:
             return Usage(0, 0)
         decide = partial(settle_usage, hold.told(), delivered=True, plausible_output=hold.quote.output_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)

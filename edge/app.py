@@ -34,6 +34,7 @@ from edge.v1.messages import MESSAGES
 from edge.v1.messages.counting import counting
 from edge.v1.messages.errors import plain_body
 from edge.v1.models import models
+from edge.v1.passed import MODERATIONS, TRANSCRIPTIONS
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
 from edge.v1.speech import speech
@@ -74,6 +75,8 @@ SURFACES: dict[str, Surface] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": COMPLETIONS,
     "/v1/embeddings": EMBEDDINGS,
+    "/v1/moderations": MODERATIONS,
+    "/v1/audio/transcriptions": TRANSCRIPTIONS,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/v1/v1/messages": MESSAGES,  # for SDKs whose base URL ends in /v1: they add it once more

@@ -8,8 +8,14 @@ from shared.catalog import Route
 from shared.providers import DIALECTS
 from shared.providers.base import Dialect
 from shared.providers.embeddings import EMBEDDINGS
+from shared.providers.passed import MODERATIONS, TRANSCRIPTIONS
 
-OTHERS: dict[tuple[str, str], Dialect] = {("embedding", "openai"): EMBEDDINGS}
+OTHERS: dict[tuple[str, str], Dialect] = {
+    ("embedding", "openai"): EMBEDDINGS,
+    ("moderation", "openai"): MODERATIONS,
+    ("transcription", "openai"): TRANSCRIPTIONS,
+}
+BY_THE_CALL = ("moderation", "transcription")  # no tokens are counted
 
 
 def translator(dialect: str, kind: str) -> Dialect:
