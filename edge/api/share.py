@@ -9,7 +9,7 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.api.paging import read_page
-from edge.current import account_caller, count_request, private, read, services, write
+from edge.current import account_caller, count_request, private, read, write
 from edge.declare import (
     ANY,
     BOOLEAN,
@@ -30,6 +30,7 @@ from edge.declare import (
 )
 from edge.moments import iso_moment
 from edge.requests import json_object, only_fields
+from edge.web.pages import edge_url
 from shared.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
 from shared.models import Share
 from shared.operations.conversations import Turn
@@ -163,7 +164,7 @@ def _share(account: UUID, asked: ShareRequest) -> Share:
 
 
 def _document(row: Share) -> dict[str, Any]:
-    base = services().settings.edge_url
+    base = edge_url()
     return {
         "slug": row.slug,
         "url": f"{base}/c/{row.slug}",

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import read, services, write
-from edge.web.pages import page
+from edge.current import read, write
+from edge.web.pages import edge_url, page
 from edge.web.visit import go, signed_in
 from shared.errors import NotFound
 from shared.models import Share
@@ -44,13 +44,13 @@ async def show_shares() -> Response:
     session = signed_in()
     rows = await read(partial(list_shares, session.account, after=_after(), limit=SHOWN + 1))
     older = rows[SHOWN - 1].id if len(rows) > SHOWN else None
-    return await page("account/shares.html", rows=rows[:SHOWN], older=older, edge=services().settings.edge_url)
+    return await page("account/shares.html", rows=rows[:SHOWN], older=older, edge=edge_url())
 
 
 @stored.get("/account/shares/<slug>/revoke")
 async def ask_revoke(slug: str) -> Response:
     row = await read(partial(_find_own_share, signed_in().account, slug))
-    return await page("account/share_revoke.html", row=row, edge=services().settings.edge_url)
+    return await page("account/share_revoke.html", row=row, edge=edge_url())
 
 
 @stored.post("/account/shares/<slug>/revoke")

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from peewee import fn
 
 from shared.clock import new_id, now_ms
 from shared.database import transaction
@@ -127,11 +126,6 @@ def delete_conversation(account: UUID, conversation: str | UUID) -> None:
         row = find_conversation(account, conversation)
         Message.delete().where(Message.conversation == row.id).execute()
         Conversation.delete().where(Conversation.id == row.id).execute()
-
-
-def count_conversations(account: UUID) -> int:
-    """How many conversations the account has."""
-    return int(Conversation.select(fn.COUNT(Conversation.id)).where(Conversation.account == account).scalar())
 
 
 def _messages(conversation: UUID) -> Any:
