@@ -44,6 +44,7 @@ from shared.routing import Health, backoff_seconds, order, prefer
 MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
+MOST_HELD_BACK = 65_536  # bytes of chunks that deliver nothing, before the first that does
 AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
 OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # refusals that another model may not share
 BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
@@ -168,7 +169,7 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
 
 async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Attempt[T]) -> T:
     """Try the channels of one model. Raises what the last of them failed of, or `UnsupportedField` when none takes the call."""
-    health, clock = services.health, asyncio.get_running_loop().time
+    health = services.health
     queue = deque((0, 0, route) for route in _ordered(offer, health))  # retries so far, what the vendor asked to wait for (ms)
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
@@ -184,7 +185,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         if not breaker.admits(now_ms()):
             continue
         breaker.begin(now_ms())
-        began = clock()
+        began = time.monotonic()
         try:
             result = await attempt(offer.call, route)
         except UnsupportedField as problem:
@@ -206,7 +207,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         else:
             breaker.succeed()
             if offer.call.stream:
-                health.pace_of(route).saw_first_token((clock() - began) * 1000)
+                health.pace_of(route).saw_first_token((time.monotonic() - began) * 1000)
             return result
     if failed is None and unsupported is not None:
         raise unsupported
@@ -242,7 +243,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
     reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
     relay = b""
     try:
-        while not (reader.delivered or reader.finished or reader.done):
+        while not (reader.delivered or reader.finished or reader.done or len(relay) > MOST_HELD_BACK):
             data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
                 relay += reader.end()

@@ -124,7 +124,7 @@ DECLARATION = Declaration(
     },
     (*CALL, *IDENTITY),
     body=CHAT_REQUEST,
-    notes="Fields that are not listed are passed on to the vendor. The headers `Idempotency-Key` and `x-yout-max-credits` are"
-    " optional.",
+    notes="Fields that are not listed are passed on to the vendor, or refused by name where it has no place for them. `models`"
+    " and `provider` choose the way of the call. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
 )
 CHAT = Surface(_read, declaration=DECLARATION)
