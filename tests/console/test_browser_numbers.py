@@ -1,0 +1,123 @@
+"""The pages of numbers in a real browser: charts, filters as chips, a receipt, a CSV, a hold released, the books proved."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from shared.clock import now_ms
+from shared.models import AuditEntry
+from shared.operations.staff import create_staff
+from shared.rollup import roll
+from tests import build
+from tests.conftest import OpenPage, StartWeb
+from tests.console.conftest import PASSWORD
+from tests.console.test_pages import call
+from tests.servers.browser import PHONE
+from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
+
+Enter = Callable[..., Awaitable[Page]]
+pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
+    """`await enter("/usage/")`: that page of a console, signed in as an owner."""
+    create_staff("owner@yout.example", "owner", PASSWORD, actor="test")
+    console = start_console(database_url=any_database_url)
+
+    async def make(path: str = "/", **options: Any) -> Page:
+        page = await open_page(**options)
+        await page.goto(f"{console.url}/login?next={path}")
+        await page.fill("[name=email]", "owner@yout.example")
+        await page.fill("[name=password]", PASSWORD)
+        await page.click("text=Sign in")
+        await page.wait_for_url(f"{console.url}{path}")
+        return page
+
+    return make
+
+
+@pytest.fixture
+def used(bound_database) -> None:
+    """Three days of calls, summed up as far as they can be."""
+    owner, channel = build.account(email="mira@example.com"), build.channel("https://up.example/v1", name="east")
+    build.model("m-1", channel)
+    for number in range(60):
+        failed = number % 10 == 0
+        call(
+            owner,
+            model="m-1",
+            channel=channel.id,
+            status="failed" if failed else "completed",
+            first_token_ms=None if failed else 200 + number,
+            credits=number,
+            created_at=now_ms() - number * HOUR_MS - 1000,
+        )
+    roll(now_ms(), 60)
+
+
+@pytest.mark.parametrize("options", [{}, {"viewport": PHONE, "scheme": "dark"}])
+async def test_home_draws_its_charts_from_their_tables_and_changes_its_range(used, enter: Enter, options) -> None:
+    page = await enter("/", **options)
+    await page.wait_for_selector("figure[data-chart] canvas")
+    assert await page.locator("figure[data-chart] canvas").count() == 3
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is no wider than the screen"
+    await page.click("nav.ranges >> text=7d")
+    await page.wait_for_selector("figure[data-chart] canvas")
+    assert await page.inner_text("h1") == "The last 7 days"
+    await page.click("text=The numbers >> nth=0")
+    rows = await page.locator("figure[data-chart] >> nth=0 >> tbody tr").all_inner_texts()
+    assert sum(int(row.split("\t")[1]) for row in rows) == 60
+    await page.select_option("#model", "m-1")
+    await page.wait_for_url("**/?range=7d&model=m-1**")
+    await page.click("a.chip")
+    await page.wait_for_url("**/?range=7d")
+
+
+async def test_a_filter_is_a_chip_and_a_row_opens_its_receipt(used, enter: Enter) -> None:
+    page = await enter("/usage/")
+    assert await page.locator("tbody tr").count() == 50
+    await page.select_option("#status", "failed")
+    await page.wait_for_selector("a.chip:has-text('failed')")
+    assert await page.locator("tbody tr").count() == 6
+    await page.locator("tbody tr >> nth=0 >> td >> nth=6").click(force=True)  # the row's link lies over all of it
+    await page.wait_for_selector("h1:has-text('Receipt')")
+    assert "east" in await page.inner_text("aside")
+
+
+async def test_exactly_what_is_filtered_is_saved_as_csv(used, enter: Enter, tmp_path: Path) -> None:
+    page = await enter("/usage/?status=failed")
+    async with page.expect_download() as expected:
+        await page.click("text=Export CSV")
+    download = await expected.value
+    assert download.suggested_filename == "usage.csv"
+    await download.save_as(tmp_path / "usage.csv")
+    with (tmp_path / "usage.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["status"] for line in lines] == ["failed"] * 6
+    assert AuditEntry.get(AuditEntry.action == "export.usage").after == {"status": "failed"}
+
+
+async def test_a_hold_is_released_with_a_reason(enter: Enter) -> None:
+    customer = Customer(credits=1_000)
+    [call_id] = customer.hold(lasts_ms=HOUR_MS)
+    page = await enter("/holds/")
+    await page.click("tbody tr a.row")
+    await page.fill("#reason", "stuck since noon")
+    await page.click(f"text=Give {AMOUNT} credits back")
+    await page.wait_for_selector(f"text={AMOUNT} credits given back")
+    assert "stuck since noon" in await page.inner_text("main")
+    assert (state_of(call_id), customer.held) == ("released", 0)
+
+
+async def test_the_books_are_proved_by_a_button(enter: Enter) -> None:
+    Customer(credits=1_000)
+    page = await enter("/ledger/")
+    await page.click("text=Verify the books")
+    await page.wait_for_selector("text=The books balance: 1 accounts, 1 entries")
