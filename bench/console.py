@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from statistics import median
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -31,6 +31,7 @@ from shared.settings import Settings
 from tests.databases import opened
 
 GOAL_MS = 300
+SECRET_KEY = "bench-secret-key-of-more-than-32-characters"
 
 
 @contextmanager
@@ -42,9 +43,9 @@ def own_postgres() -> Iterator[str]:
         server.stop()
 
 
-def sign_in(secret: str) -> FlaskClient:
-    """A client with the session of a new read-only person."""
-    settings = Settings.load({"SECRET_KEY": secret, "YOUT_DATA_DIR": mkdtemp(prefix="yout-bench-")}, dotenv=None)
+def sign_in(folder: str) -> FlaskClient:
+    """A client with the session of a new read-only person; `folder` is the console's data folder."""
+    settings = Settings.load({"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": folder}, dotenv=None)
     client = create_app(settings).test_client()
     person, password = create_staff(f"bench-{new_id().hex}@yout.example", "readonly", actor="bench")
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/login").text)
@@ -99,9 +100,9 @@ def measure(client: Any, path: str) -> float:
     return float(answer.headers["Server-Timing"].removeprefix("app;dur="))
 
 
-def report(rounds: int) -> int:
+def report(rounds: int, folder: str) -> int:
     """Print a table; gives how many pages missed the goal."""
-    client, addresses = sign_in("bench-secret-key-of-more-than-32-characters"), pages()
+    client, addresses = sign_in(folder), pages()
     taken: dict[str, list[float]] = {name: [] for name in addresses}
     for _ in range(rounds):
         for name, path in addresses.items():
@@ -124,7 +125,8 @@ def main() -> int:
         migrate(target)
         if chosen.rows:
             fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
-        return 1 if report(max(2, chosen.rounds)) else 0
+        with TemporaryDirectory(prefix="yout-bench-") as folder:
+            return 1 if report(max(2, chosen.rounds), folder) else 0
 
 
 if __name__ == "__main__":
