@@ -29,6 +29,8 @@ MOMENT: Schema = {"type": "string", "format": "date-time"}
 ANY: Schema = {}
 OPEN: Schema = {"type": "object"}
 JSON, EVENTS, HTML, PLAIN = "application/json", "text/event-stream", "text/html", "text/plain"
+FORM = "multipart/form-data"
+FILE: Schema = {"type": "string", "format": "binary"}
 
 # Who may not: told by every route that asks who is calling. What may go wrong before a route has begun.
 IDENTITY: Refusals = (errors.InvalidKey, errors.AccessDenied, errors.DatabaseUnavailable)
@@ -60,6 +62,7 @@ class Declaration(NamedTuple):
     path: Mapping[str, Schema] | None = None
     notes: str = ""
     shape: str = "openai"  # of its errors: `openai` or `messages`
+    takes: str = JSON  # the body's type
 
 
 def declare(

@@ -115,7 +115,7 @@ def _operation(route: Route, declared: Declaration) -> dict[str, Any]:
         operation["parameters"] = parameters
     body = declared.bodies[route.choice] if declared.bodies else declared.body
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+        operation["requestBody"] = {"required": True, "content": {declared.takes: {"schema": body}}}
     return operation
 
 

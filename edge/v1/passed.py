@@ -7,8 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from edge.declare import (
+    ANY,
+    CALL,
+    FILE,
+    FORM,
+    IDENTITY,
+    INTEGER,
+    KEY,
+    TEXT,
+    Answer,
+    Declaration,
+    Schema,
+    array,
+    example,
+    open_wish,
+    record,
+    text,
+)
 from edge.exchange import Finished
-from edge.requests import json_object, model_of
+from edge.requests import LONGEST_MODEL, json_object, model_of
 from edge.surface import Asked, Surface, spent
 from edge.v1.embeddings import Vectors
 from shared.errors import InvalidRequest
@@ -108,5 +126,25 @@ def _open_transcription(data: bytes, call_id: UUID) -> Asked:
     return Asked(transcription(data, call_id), Whole())
 
 
-MODERATIONS = Surface(_open_moderation)
-TRANSCRIPTIONS = Surface(_open_transcription)
+_SPENT = record({"credits_charged": INTEGER, "balance": INTEGER})
+_INPUT: Schema = {"anyOf": [TEXT, array(ANY, 1)]}
+MODERATION = Declaration(
+    "Judge texts, as OpenAI's moderation API does",
+    KEY,
+    {200: Answer(record({"yout": _SPENT}), "The vendor's own object.")},
+    (*CALL, *IDENTITY),
+    body=example(
+        open_wish({"model": text(LONGEST_MODEL), "input": _INPUT}, required=("model", "input")),
+        {"model": "$moderation", "input": "Hello"},
+    ),
+)
+TRANSCRIPTION = Declaration(
+    "Transcribe a sound, as OpenAI's API does",
+    KEY,
+    {200: Answer(record({"yout": _SPENT}), "The vendor's own object.")},
+    (*CALL, *IDENTITY),
+    body=open_wish({"model": text(LONGEST_MODEL), "file": FILE}, required=("model", "file")),
+    takes=FORM,
+)
+MODERATIONS = Surface(_open_moderation, declaration=MODERATION)
+TRANSCRIPTIONS = Surface(_open_transcription, declaration=TRANSCRIPTION)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from quart import Blueprint, Response, current_app
 
 from edge.current import services
-from edge.declare import EVENTS
+from edge.declare import EVENTS, FORM
 from edge.reference.document import openapi
 from edge.reference.examples import Call, examples, fill
 from edge.web.pages import edge_url, page
@@ -22,8 +22,9 @@ SECTIONS = {
     "v1/embeddings": "Embeddings",
     "v1/completions": "Text completions",
     "v1/images": "Pictures",
-    "v1/audio": "Speech",
+    "v1/audio": "Speech and transcription",
     "v1/videos": "Films",
+    "v1/moderations": "Moderation",
     "v1/models": "Models",
     "api/chat": "The native API",
     "api/media": "Media jobs",
@@ -76,7 +77,8 @@ def _entries(document: Mapping[str, Any], models: Mapping[str, str]) -> Iterator
         if path.startswith("/v1/v1/"):
             continue
         for method, operation in methods.items():
-            schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = next((one["schema"] for one in content.values()), None)
             yield Entry(
                 anchor=operation["operationId"],
                 method=method.upper(),
@@ -84,7 +86,9 @@ def _entries(document: Mapping[str, Any], models: Mapping[str, str]) -> Iterator
                 operation=operation,
                 callers=_callers(operation["security"]),
                 fields=[*_parameters(operation), *_fields(schema)],
-                examples=_examples(document["servers"][0]["url"], method.upper(), path, operation, schema, models),
+                examples=_examples(document["servers"][0]["url"], method.upper(), path, operation, schema, models)
+                if FORM not in content
+                else {},
             )
 
 

@@ -35,7 +35,7 @@ class Target:
         self.document: dict[str, Any] = requests.get(f"{url}/openapi.json", timeout=30).json()
         for path, methods in self.document["paths"].items():  # name models that are there, or few calls would go beyond a 404
             body = methods.get("post", {}).get("requestBody")
-            properties = body["content"]["application/json"]["schema"]["properties"] if body else {}
+            properties = next(iter(body["content"].values()))["schema"]["properties"] if body else {}
             if "model" in properties:
                 properties["model"] = {"enum": ["picture-1" if path.endswith("/image/") else "m-1"]}
 
