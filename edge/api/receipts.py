@@ -15,12 +15,11 @@ from edge.moments import iso_moment
 from edge.v1.models import pricing
 from shared.catalog import Catalog
 from shared.errors import NotFound
-from shared.models import MEDIA_KINDS, Price, UsageLedger
+from shared.models import MediaJob, Price, UsageLedger
 from shared.pricing import PriceList
 from shared.receipts import Receipt, receipt_of
 
 NO_SUCH_CALL = "There is no such call. The 'x-request-id' of an answer is the id of its call."
-PRICED_BY_PIECE = "Media are priced by what was delivered; the job tells what that was."
 _PREFIX = request_id(UUID(int=0))[:-32]
 
 receipts = Blueprint("receipts", __name__)
@@ -36,11 +35,12 @@ receipts = Blueprint("receipts", __name__)
 async def show_receipt(id: str) -> Response:
     """The receipt of one call of the account."""
     caller = await account_caller()
-    call, price = await read(partial(_find, caller.account, id))
-    return private(_document(call, price, services().catalog))
+    found = await read(partial(_find, caller.account, id))
+    return private(_document(*found, services().catalog))
 
 
-def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None]:
+def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob | None]:
+    """The call, the price that it began with, and its job if it ordered media."""
     try:
         named = UUID(hex=id.removeprefix(_PREFIX))
     except ValueError:
@@ -48,12 +48,11 @@ def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None]:
     call = UsageLedger.get_or_none((UsageLedger.id == named) & (UsageLedger.account == account))
     if call is None:
         raise NotFound(NO_SUCH_CALL)
-    return call, Price.get_or_none(Price.id == call.price)
+    return call, Price.get_or_none(Price.id == call.price), MediaJob.get_or_none(MediaJob.id == call.id)
 
 
-def _document(call: UsageLedger, price: Price | None, catalog: Catalog) -> dict[str, Any]:
-    model = catalog.models.get(call.model)
-    receipt = receipt_of(call, price if model is None or model.kind not in MEDIA_KINDS else None)
+def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:
+    receipt = receipt_of(call, price, job)
     return {
         "request_id": request_id(call.id),
         "created": iso_moment(call.created_at),
@@ -71,12 +70,12 @@ def _document(call: UsageLedger, price: Price | None, catalog: Catalog) -> dict[
             "estimated": call.estimated,
         },
         "price": _price(price),
-        "steps": _steps(receipt) if receipt.due is not None else [],
+        "steps": _steps(receipt, "tokens" if job is None else "count") if receipt.due is not None else [],
         "cost": receipt.due,
         "credits_charged": call.credits,
         "of_it_overage": call.overage_credits,
         "not_charged": call.overrun_credits,
-        "why": (receipt.words or None) if receipt.due is not None or price is None else PRICED_BY_PIECE,
+        "why": receipt.words or None,
         "attempts": call.attempts,
         "failed_attempts": call.failed_attempts.split(",") if call.failed_attempts else [],
         "channel": _channel(call, catalog),
@@ -86,12 +85,13 @@ def _document(call: UsageLedger, price: Price | None, catalog: Catalog) -> dict[
     }
 
 
-def _steps(receipt: Receipt) -> list[dict[str, Any]]:
-    """How the tokens come to the cost; each step can be computed again from the one before."""
+def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
+    """How the tokens (or what else was `counted`) come to the cost; each step can be computed again from the one before."""
+    noun = " tokens" if counted == "tokens" else ""
     lines = [
         {
-            "step": f"{line.what.lower()} tokens × credits per 1,000",
-            "tokens": line.tokens,
+            "step": f"{line.what.lower()}{noun} × credits" + (f" per {line.per:,}" if line.per > 1 else ""),
+            counted: line.tokens,
             "rate": line.rate,
             "result": line.thousandths,
         }

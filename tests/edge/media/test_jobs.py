@@ -35,6 +35,9 @@ def test_each_kind_is_made_charged_and_fetched(
     assert customer.spent == cost
     [row] = customer.usage()
     assert (row.status, row.credits, str(row.id)) == ("completed", cost, job["job_uuid"])
+    receipt = customer.get(f"/api/receipts/req_{row.id.hex}/").json
+    assert (receipt["cost"], receipt["credits_charged"], receipt["why"]) == (cost, cost, None)
+    assert receipt["steps"][0]["count"] == {"image": 1, "speech": 40, "video": 4}[kind]
 
 
 def test_half_of_the_pictures_cost_half(customer: Customer, studio: Studio) -> None:
