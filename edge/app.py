@@ -34,10 +34,11 @@ from edge.v1.messages import MESSAGES
 from edge.v1.messages.counting import counting
 from edge.v1.messages.errors import plain_body
 from edge.v1.models import models
-from edge.v1.passed import MODERATIONS, TRANSCRIPTIONS
+from edge.v1.moderations import MODERATIONS
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.stored import stored_responses
 from edge.v1.speech import speech
+from edge.v1.transcriptions import TRANSCRIPTIONS
 from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from edge.address import peer_address
 from edge.admission import Caller
@@ -15,7 +16,7 @@ from edge.errors import request_id
 from edge.exchange import exchange
 from edge.responses import Send, open_line, respond, send_error
 from edge.services import Services
-from edge.surface import Surface
+from edge.surface import Asked, Surface
 from shared.clock import new_id
 from shared.errors import InvalidRequest, RequestRefused, RequestTooLarge, YoutError
 from shared.ledger import Claim
@@ -67,9 +68,13 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 limits = await services.keys.limits(digest)
                 caller = Caller(digest, limits, peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies))
             try:
-                asked = surface.read(body, call_id)
+                if surface.read_form is None:
+                    asked = surface.read(body, call_id)
+                else:
+                    asked = await _read_form(surface, scope, body, call_id)
                 if wanted.idempotency_key is not None:
-                    caller = caller._replace(claim=claim_of(wanted.idempotency_key, body))
+                    same_as = body if asked.same_as is None else asked.same_as
+                    caller = caller._replace(claim=claim_of(wanted.idempotency_key, same_as))
                 cap = cap_of(wanted.max_credits)
             except RequestRefused as refusal:
                 raise await services.keys.first_refusal(caller.digest, refusal) from None
@@ -133,6 +138,13 @@ async def _read_body(receive: Receive, content_length: bytes | None, limit: int)
         chunks.append(chunk)
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _read_form(surface: Surface, scope: Scope, body: bytes, call_id: UUID) -> Asked:
+    sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
+    if surface.read_form is None or not sent.lower().startswith("multipart/form-data"):
+        return surface.read(body, call_id)
+    return await asyncio.to_thread(surface.read_form, body, sent, call_id)
 
 
 def claim_of(key: bytes | None, body: bytes) -> Claim | None:

@@ -16,7 +16,7 @@ import orjson
 
 from edge.exchange import Admitted, Finished
 from edge.services import Services
-from edge.surface import Asked, Events, Renderer, Surface
+from edge.surface import Asked, Events, Renderer, Surface, Written
 from shared.errors import YoutError
 from shared.limits import Standing, reset_ms
 
@@ -52,7 +52,7 @@ _SSE: Headers = [
 ]
 
 
-async def send_json(line: Line, status: int, headers: Headers, body: bytes) -> None:
+async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> None:
     """One whole answer; `headers` are its own."""
     await line.send(
         {
@@ -68,7 +68,7 @@ async def send_error(line: Line, error: BaseException) -> None:
     """`error` as the surface gives it."""
     problem = line.surface.problem(error, line.request_id)
     standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
-    await send_json(line, problem.status, [*standing, *problem.headers], problem.body)
+    await send_whole(line, problem.status, [*standing, *problem.headers], problem.body)
 
 
 async def respond(services: Services, line: Line, asked: Asked, events: Events) -> None:
@@ -87,7 +87,11 @@ async def _respond_whole(services: Services, line: Line, renderer: Renderer, eve
                 line.headers.extend(rate_headers(event.standing))
                 event.hold.headers = line.headers
             elif isinstance(event, Finished):
-                await send_json(line, 200, [_JSON], orjson.dumps(renderer.whole(event)))
+                whole = renderer.whole(event)
+                if isinstance(whole, Written):
+                    await send_whole(line, 200, whole.headers, whole.body)
+                else:
+                    await send_whole(line, 200, [_JSON], orjson.dumps(whole))
     except asyncio.CancelledError:
         cut_by = services.calls.cut_by()
         if cut_by is None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from edge.admission import Caller
 from edge.declare import Declaration
-from edge.errors import Problem, render
+from edge.errors import Problem, render, render_frame
 from edge.exchange import Admitted, Finished
 from edge.services import Services
 from shared.providers.base import ChatCall
@@ -21,6 +21,13 @@ Events = AsyncGenerator[Admitted | bytes | Finished, None]
 
 # One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
 KEEPALIVE = b": keepalive\n"
+
+
+class Written(NamedTuple):
+    """A whole answer that is no JSON: its own headers, and its bytes."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class Renderer(Protocol):
@@ -39,7 +46,27 @@ class Renderer(Protocol):
     def ending(self, event: Finished) -> bytes: ...
     def failure(self, error: BaseException) -> bytes: ...
     def keepalive(self) -> bytes: ...
-    def whole(self, event: Finished) -> dict[str, Any]: ...
+    def whole(self, event: Finished) -> dict[str, Any] | Written: ...
+
+
+class Unstreamed:
+    """What the renderers of calls that never stream have in common."""
+
+    __slots__ = ()
+
+    relay = None
+
+    def ending(self, event: Finished) -> bytes:
+        """There is no stream that could end."""
+        raise NotImplementedError
+
+    def failure(self, error: BaseException) -> bytes:
+        """As for chats."""
+        return render_frame(error)
+
+    def keepalive(self) -> bytes:
+        """A comment."""
+        return KEEPALIVE
 
 
 class Beside(Protocol):
@@ -50,11 +77,15 @@ class Beside(Protocol):
 
 
 class Asked(NamedTuple):
-    """What a body asks for, and the renderer of its answer."""
+    """What a body asks for, and the renderer of its answer.
+
+    `same_as` is what an `Idempotency-Key` stands for where one request is not always the same bytes; None: the body itself.
+    """
 
     call: ChatCall
     renderer: Renderer
     history: Beside | None = None
+    same_as: bytes | None = None
 
 
 class Surface(NamedTuple):
@@ -65,6 +96,7 @@ class Surface(NamedTuple):
     id_headers  the names under which every answer carries that id
     for_web     whether web sessions and visitors may call too, not keys alone
     declaration what the API's document says of it
+    read_form   instead of `read`, a body that is a form; told its content type, and run in a thread, for files may be large
     """
 
     read: Callable[[bytes, UUID], Asked]
@@ -72,6 +104,7 @@ class Surface(NamedTuple):
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     for_web: bool = False
     declaration: Declaration | None = None
+    read_form: Callable[[bytes, str, UUID], Asked] | None = None
 
 
 def spent(event: Finished) -> dict[str, int]:

@@ -23,10 +23,9 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.errors import render_frame
 from edge.exchange import Finished
 from edge.requests import LONGEST_MODEL, json_object, model_of
-from edge.surface import KEEPALIVE, Asked, Surface, spent
+from edge.surface import Asked, Surface, Unstreamed, spent
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
 
@@ -84,24 +83,10 @@ def _is_tokens(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(item) is int and 0 <= item < LARGEST_TOKEN for item in value)
 
 
-class Vectors:
+class Vectors(Unstreamed):
     """The renderer of a list of embeddings, which is always whole."""
 
     __slots__ = ()
-
-    relay = None
-
-    def ending(self, event: Finished) -> bytes:
-        """There is no stream that could end."""
-        raise NotImplementedError
-
-    def failure(self, error: BaseException) -> bytes:
-        """As for chats."""
-        return render_frame(error)
-
-    def keepalive(self) -> bytes:
-        """A comment."""
-        return KEEPALIVE
 
     def whole(self, event: Finished) -> dict[str, Any]:
         """The embeddings in the order of their inputs."""

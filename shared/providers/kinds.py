@@ -8,7 +8,8 @@ from shared.catalog import Route
 from shared.providers import DIALECTS
 from shared.providers.base import Dialect
 from shared.providers.embeddings import EMBEDDINGS
-from shared.providers.passed import MODERATIONS, TRANSCRIPTIONS
+from shared.providers.moderations import MODERATIONS
+from shared.providers.transcriptions import TRANSCRIPTIONS
 
 OTHERS: dict[tuple[str, str], Dialect] = {
     ("embedding", "openai"): EMBEDDINGS,

@@ -1,0 +1,199 @@
+"""Moderations: what is asked of a vendor, what comes back, what it costs, and which model judges when none is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from edge.v1.moderations import MOST_INPUTS, read
+from shared.errors import InvalidRequest
+from shared.models import AIModel
+from tests import build
+from tests.answers import Answer, html, reply, status
+from tests.edge.stack import CREDITS, Lane
+from tests.servers.process import eventually
+from tests.upstream import Request, Upstream
+
+Json = dict[str, Any]
+PRICE = 7
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+NAMES = ("harassment", "hate", "self-harm", "sexual", "violence")
+
+
+def verdict(flagged: bool) -> Json:
+    return {
+        "flagged": flagged,
+        "categories": dict.fromkeys(NAMES, flagged),
+        "category_scores": dict.fromkeys(NAMES, 0.9 if flagged else 0.1),
+    }
+
+
+def judged(request: Request) -> Answer:
+    """A vendor that flags every text with a bad word in it, and judges parts as one."""
+    inputs = request.json["input"]
+    texts = inputs if isinstance(inputs, list) and isinstance(inputs[0], str) else [json.dumps(inputs)]
+    results = [verdict("bad" in text) for text in texts]
+    return reply({"id": "modr-vendor", "model": "vendor-model", "results": results})
+
+
+@pytest.fixture
+def judge(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
+    """A client, a model of its own, and the vendor behind it."""
+    model = f"judge-{lane.model}"
+    channel = build.channel(upstream.url, settings={"body": {"store": False}, "headers": {"x-no-log": "1"}})
+    build.model(model, channel, kind="moderation", input=0, output=0, per_call=PRICE)
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
+        eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+        yield client, model, upstream
+
+
+def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = judge
+    upstream.default = judged
+    one = client.moderations.create(model=model, input="a bad text")
+    many = client.moderations.create(model=model, input=["good", "bad"], extra_body={"user": "ann"})
+    parts = client.moderations.create(model=model, input=[{"type": "text", "text": "good"}, PICTURE])  # type: ignore[list-item]
+    assert [[item.flagged for item in answer.results] for answer in (one, many, parts)] == [[True], [False, True], [False]]
+    assert one.results[0].category_scores.self_harm == 0.9
+    assert (many.id, many.model) == ("modr-vendor", model)
+    assert parts.yout == {"credits_charged": PRICE, "balance": CREDITS - 3 * PRICE}  # type: ignore[attr-defined]
+    first, second, third = upstream.calls
+    assert (first.path, first.json) == ("/v1/moderations", {"model": "vendor-model", "input": "a bad text", "store": False})
+    assert (first.headers["x-no-log"], first.headers["authorization"]) == ("1", f"Bearer {build.UPSTREAM_SECRET}")
+    assert "http-referer" in first.headers
+    user = second.json["user"]
+    assert user not in (None, "ann")
+    assert second.json == {"model": "vendor-model", "input": ["good", "bad"], "user": user, "store": False}
+    assert third.json["input"] == [{"type": "text", "text": "good"}, PICTURE]
+    told = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in lane.usage()]
+    assert told == [(0, 0, False, PRICE)] * 3
+    assert (lane.charged, lane.held) == (3 * PRICE, 0)
+
+
+def test_the_only_model_of_a_key_needs_no_name(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = judge
+    upstream.default = judged
+    second = f"second-{model}"
+    build.model(second, build.channel(upstream.url), kind="moderation", input=0, output=0, per_call=1)
+    eventually(lambda: lane.get(f"/v1/models/{second}").status == 200, "the edge knows the second model")
+    for allowed in ([model], [model, lane.model]):
+        secret = build.api_key(lane.account, allowed_models=allowed)[1]
+        assert client.with_options(api_key=secret).moderations.create(input="good").model == model
+    assert (lane.charged, lane.usage()[0].model) == (2 * PRICE, model)
+    both = build.api_key(lane.account, allowed_models=[second, model])[1]
+    with pytest.raises(openai.BadRequestError) as unclear:
+        client.with_options(api_key=both).moderations.create(input="good")
+    assert unclear.value.param == "model"
+    assert f"{model}, {second}" in str(unclear.value)
+    none = build.api_key(lane.account, allowed_models=[lane.model])[1]
+    with pytest.raises(openai.BadRequestError) as without:
+        client.with_options(api_key=none).moderations.create(input="good")
+    assert model not in str(without.value)
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key=f"{lane.secret[:-4]}aaaa").moderations.create(input="good")
+    assert lane.held == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply({"results": []}),
+        reply({"results": [verdict(True)] * 2}),
+        reply({"results": [{"flagged": True}]}),
+        reply(b"[]"),
+        html(),
+        status(500),
+        status(401),
+    ],
+)
+def test_a_broken_answer_costs_nothing(judge: tuple[OpenAI, str, Upstream], lane: Lane, answer: Answer) -> None:
+    client, model, upstream = judge
+    upstream.default = lambda _: answer
+    with pytest.raises(openai.InternalServerError):
+        client.moderations.create(model=model, input="a")
+    assert (lane.charged, lane.held) == (0, 0)
+
+
+def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = judge
+    model = f"pair-{model}"
+    channels = [build.channel(upstream.url) for _ in range(2)]
+    build.model(model, *channels, kind="moderation", input=0, output=0, per_call=PRICE)
+    eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+    upstream.script(status(503), reply({"id": "x", "results": [verdict(False)]}))
+    raw = client.moderations.with_raw_response.create(model=model, input="a")
+    assert raw.headers["x-yout-attempts"] == "2"
+    assert raw.parse().id == f"modr-{raw.headers['x-request-id'].removeprefix('req_')}"
+    assert "x-ratelimit-remaining-requests" in raw.headers
+    assert (lane.charged, lane.held) == (PRICE, 0)
+
+
+def test_errors(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = judge
+    refusal = {"message": f"No vendor-model for {build.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
+    upstream.script(status(400, {"error": refusal}))
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.moderations.create(model=model, input="a")
+    assert (refused.value.code, refused.value.param) == ("too_long", "input")
+    assert build.UPSTREAM_SECRET not in str(refused.value)
+    for path, wrong in (("/v1/moderations", lane.model), ("/v1/chat/completions", model), ("/v1/embeddings", model)):
+        body = {"model": wrong, "input": "a", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = lane.post(json.dumps(body).encode(), path=path)
+        assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+    poor = build.api_key(build.account(credits=PRICE - 1))[1]
+    with pytest.raises(openai.APIStatusError) as broke:
+        client.with_options(api_key=poor).moderations.create(model=model, input="a")
+    assert broke.value.status_code == 402
+    capped = lane.post(json.dumps({"model": model, "input": "a"}).encode(), {"x-yout-max-credits": "6"}, "/v1/moderations")
+    assert capped.status == 402
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="nothing").moderations.create(model=model, input="a")
+    AIModel.update(status="disabled").where(AIModel.id == model).execute()
+    build.raise_catalog_version()
+    eventually(lambda: lane.get(f"/v1/models/{model}").status == 404, "the edge forgets the model")
+    with pytest.raises(openai.NotFoundError):
+        client.moderations.create(model=model, input="a")
+    assert (lane.charged, lane.held) == (0, 0)
+
+
+def call_of(**fields: Any) -> Any:
+    return read(json.dumps({"model": "m", "input": "Hi", **fields}).encode())
+
+
+def test_how_much_is_judged() -> None:
+    texts = call_of(input=["abcd"] * 3)
+    assert (texts.choices, texts.output_limit, texts.kind) == (3, 0, "moderation")
+    assert texts.input_estimate < texts.input_bound
+    large = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}
+    parts = call_of(input=[{"type": "text", "text": "Hi"}, large, large])
+    assert parts.choices == 1
+    assert parts.input_bound < 10_000, "a picture costs what pictures cost, not what its bytes do"
+    assert call_of(model=None).model == ""
+
+
+WRONG: list[tuple[Json, str]] = [
+    *(({"input": value}, "input") for value in (None, "", [], 1, {})),
+    ({"input": ["a", ""]}, "input[1]"),
+    ({"input": ["a", PICTURE]}, "input[1]"),
+    ({"input": [PICTURE, "a"]}, "input[1]"),
+    ({"input": [{"type": "input_audio"}]}, "input[0]"),
+    ({"input": [1]}, "input[0]"),
+    ({"input": [{"type": "text", "text": ""}]}, "input[0].text"),
+    ({"input": [{"type": "image_url", "image_url": "x"}]}, "input[0].image_url"),
+    ({"input": ["a"] * (MOST_INPUTS + 1)}, "input"),
+    ({"model": 1}, "model"),
+    ({"user": 1}, "user"),
+    ({"stream": True}, "stream"),
+]
+
+
+@pytest.mark.parametrize(("asked", "param"), WRONG)
+def test_a_wrong_field_is_named(asked: Json, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        call_of(**asked)
+    assert caught.value.param == param

@@ -1,0 +1,291 @@
+"""Transcriptions: what form a vendor gets, what comes back in each format, what it costs, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from edge.forms import LARGEST_FIELD, MOST_PARTS, File, Form, read_form
+from edge.v1.transcriptions import read
+from shared.errors import InvalidRequest
+from tests import build
+from tests.answers import Answer, html, reply, status
+from tests.edge.stack import CREDITS, Lane, Reply
+from tests.servers.process import eventually
+from tests.upstream import Request, Upstream
+
+PRICE = 11
+SOUND = b"RIFF\x24\x00\x00\x00WAVEfmt \r\n--not-a-boundary\r\n\x00\xff"
+SRT = "1\n00:00:00,000 --> 00:00:01,000\nHello.\n"
+VTT = "WEBVTT\n\n00:00.000 --> 00:01.000\nHello.\n"
+PATH = "/v1/audio/transcriptions"
+
+
+def sent(request: Request) -> tuple[list[tuple[str, str]], File]:
+    """The form that a vendor got, read to the last byte."""
+    boundary = request.headers["content-type"].removeprefix("multipart/form-data; boundary=")
+    assert request.body.endswith(f"\r\n--{boundary}--\r\n".encode())
+    form = read_form(request.body, request.headers["content-type"])
+    assert len(form.fields) + len(form.files) == request.body.count(f"--{boundary}\r\n".encode())
+    assert [name for name, _ in form.files] == ["file"]
+    return list(form.fields), form.files[0][1]
+
+
+def form(*fields: tuple[str, str], file: bytes | None = SOUND, boundary: str = "b0") -> tuple[bytes, dict[str, str]]:
+    """A body by hand, and its header."""
+    parts = [
+        f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields
+    ]
+    if file is not None:
+        head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\ncontent-type: audio/wav\r\n\r\n'
+        parts.append(head.encode() + file + b"\r\n")
+    return b"".join(parts) + f"--{boundary}--\r\n".encode(), {"content-type": f"multipart/form-data; boundary={boundary}"}
+
+
+def text(said: str) -> Answer:
+    return reply(said.encode(), headers={"content-type": "text/plain"})
+
+
+@pytest.fixture
+def scribe(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
+    """A client, a model of its own, and the vendor behind it."""
+    model = f"scribe-{lane.model}"
+    settings = {"body": {"store": False, "provider": {"data_collection": "deny"}}, "headers": {"x-no-log": "1"}}
+    channels = [build.channel(upstream.url, settings=settings) for _ in range(2)]
+    build.model(model, *channels, kind="transcription", input=0, output=0, per_call=PRICE)
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
+        eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+        yield client, model, upstream
+
+
+def post(lane: Lane, made: tuple[bytes, dict[str, str]], **headers: str) -> Reply:
+    return lane.post(made[0], {**made[1], **{name.replace("_", "-"): value for name, value in headers.items()}}, PATH)
+
+
+def test_what_a_vendor_gets(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = scribe
+    upstream.default = reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
+    answer = client.audio.transcriptions.create(
+        model=model,
+        file=("Ann Smith, her diary.wav", SOUND),
+        language="en",
+        prompt='Äöü "quoted"\r\n--b0',
+        temperature=0.5,
+        timestamp_granularities=["word", "segment"],
+        response_format="json",
+        extra_body={"user": "ann"},
+    )
+    assert answer.text == "Hello."
+    assert answer.yout == {"credits_charged": PRICE, "balance": CREDITS - PRICE}  # type: ignore[union-attr]
+    call = upstream.calls[0]
+    fields, file = sent(call)
+    told = dict(fields)
+    assert told.pop("user") not in ("ann", "")
+    granularities = [value for name, value in fields if name == "timestamp_granularities[]"]
+    assert granularities == ["word", "segment"]
+    del told["timestamp_granularities[]"]
+    assert told == {
+        "model": "vendor-model",
+        "language": "en",
+        "prompt": 'Äöü "quoted"\r\n--b0',
+        "temperature": "0.5",
+        "response_format": "json",
+        "store": "false",
+        "provider[data_collection]": "deny",
+    }
+    assert (file.data, file.name) == (SOUND, "audio.wav")
+    assert file.type.startswith("audio/")
+    assert b"Ann" not in call.body
+    assert (call.path, call.headers["authorization"]) == (PATH, f"Bearer {build.UPSTREAM_SECRET}")
+    assert (call.headers["x-no-log"], call.headers["user-agent"]) == ("1", "yout")
+    assert "http-referer" in call.headers
+    row = lane.usage()[0]
+    assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (0, 0, False, PRICE)
+    assert (lane.charged, lane.held) == (PRICE, 0)
+
+
+def test_a_vendor_reads_no_other_name_than_we_do(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    _, model, upstream = scribe
+    upstream.default = reply({"text": "Hello."})
+    body, header = form(("model", model))
+    odd = b"--b0\r\ncontent-disposition: form-data; name=\"a\"; name*=utf-8''b\r\nx-other: 1\r\n\r\ndear\r\n"
+    assert post(lane, (odd + body, header)).status == 200
+    assert not [word for word in (b"name*", b"x-other") if word in upstream.calls[0].body]
+    assert [value for name, value in sent(upstream.calls[0])[0] if name in ("a", "b")] == ["dear"]
+
+
+@pytest.mark.parametrize(("format", "said"), [("text", "Hello.\n"), ("srt", SRT), ("vtt", VTT)])
+def test_formats_that_are_no_json(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: Any, said: str) -> None:
+    client, model, upstream = scribe
+    upstream.script(text(said))
+    raw = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", SOUND), response_format=format)
+    assert (raw.text if isinstance(raw.text, str) else raw.text()) == said
+    assert (raw.headers["x-yout-credits-charged"], raw.headers["x-yout-balance"]) == (str(PRICE), str(CREDITS - PRICE))
+    assert raw.headers["content-type"].startswith("text/plain")
+    assert {"x-request-id", "x-ratelimit-remaining-requests", "x-yout-attempts"} <= set(raw.headers)
+    assert (lane.charged, lane.held) == (PRICE, 0)
+
+
+def test_verbose_json(scribe: tuple[OpenAI, str, Upstream]) -> None:
+    client, model, upstream = scribe
+    upstream.script(reply({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "vendor-model"}))
+    answer = client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), response_format="verbose_json")
+    assert (answer.text, answer.language, answer.duration) == ("Hi.", "english", 1.5)
+    assert answer.model == model  # type: ignore[attr-defined]
+
+
+SILENT: list[tuple[str, Answer]] = [
+    ("json", reply({"text": " "})),
+    ("text", text("\n")),
+    ("srt", text("")),
+    ("srt", text("1\n00:00:00,000 --> 00:00:01,000\n\n")),
+    ("vtt", text("WEBVTT\n\n")),
+]
+
+
+@pytest.mark.parametrize(("format", "answer"), SILENT)
+def test_silence_costs_nothing(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: str, answer: Answer) -> None:
+    _, model, upstream = scribe
+    upstream.script(answer)
+    got = post(lane, form(("model", model), ("response_format", format)))
+    assert got.status == 200
+    assert (lane.charged, lane.held) == (0, 0)
+
+
+BROKEN: list[tuple[str, Answer]] = [
+    ("json", reply({"words": []})),
+    ("json", text("Hello.")),
+    ("text", html()),
+    ("text", reply(b"\xff\xfe")),
+    ("srt", text("Hello.")),
+    ("vtt", text(SRT)),
+    ("json", status(500)),
+]
+
+
+@pytest.mark.parametrize(("format", "answer"), BROKEN)
+def test_a_broken_answer_costs_nothing(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: str, answer: Answer) -> None:
+    _, model, upstream = scribe
+    upstream.default = answer
+    assert post(lane, form(("model", model), ("response_format", format))).status == 502
+    assert (lane.charged, lane.held) == (0, 0)
+
+
+def test_another_channel_takes_over(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = scribe
+    upstream.script(status(503), reply({"text": "Hello."}))
+    raw = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", SOUND))
+    assert raw.headers["x-yout-attempts"] == "2"
+    first, second = (sent(call) for call in upstream.calls)
+    assert first == second
+    assert (lane.charged, lane.held) == (PRICE, 0)
+
+
+def test_the_same_form_again_is_the_same_call(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    _, model, upstream = scribe
+    upstream.default = reply({"text": "Hello."})
+    again = [post(lane, form(("model", model), boundary=boundary), idempotency_key="k1") for boundary in ("one", "two")]
+    other = post(lane, form(("model", model), file=SOUND + b"x"), idempotency_key="k1")
+    codes = [answer.error["code"] for answer in (again[1], other)]
+    assert (again[0].status, codes) == (200, ["idempotency_key_used", "idempotency_key_reused"])
+    assert (len(upstream.calls), lane.charged, lane.held) == (1, PRICE, 0)
+
+
+def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+    client, model, upstream = scribe
+    upstream.script(status(400, {"error": {"message": f"{build.UPSTREAM_SECRET} is bad.", "param": "file", "code": "bad_audio"}}))
+    create = client.audio.transcriptions.create
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(model=model, file=("a.mp3", SOUND))
+    assert (refused.value.code, refused.value.param) == ("bad_audio", "file")
+    assert build.UPSTREAM_SECRET not in str(refused.value)
+    with pytest.raises(openai.BadRequestError) as streamed:
+        create(model=model, file=("a.mp3", SOUND), stream=True)
+    assert streamed.value.param == "stream"
+    with pytest.raises(openai.NotFoundError):
+        create(model=lane.model, file=("a.mp3", SOUND))
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
+    poor = client.with_options(api_key=build.api_key(build.account(credits=PRICE - 1))[1])
+    with pytest.raises(openai.APIStatusError) as broke:
+        poor.audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
+    assert broke.value.status_code == 402
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="nothing").audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
+    elsewhere = build.api_key(lane.account, allowed_models=[lane.model])[1]
+    with pytest.raises(openai.PermissionDeniedError):
+        client.with_options(api_key=elsewhere).audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
+    with pytest.raises(openai.APIStatusError) as large:
+        create(model=model, file=("a.mp3", bytes(20_000_001)))
+    assert large.value.status_code == 413
+    assert post(lane, form(("model", model)), x_yout_max_credits=str(PRICE - 1)).status == 402
+    for body, content_type in (
+        (b"{}", "application/json"),
+        (b"x", "multipart/form-data"),
+        (b"x", "multipart/form-data; boundary=b"),
+    ):
+        assert lane.post(body, {"content-type": content_type}, PATH).status == 400
+    assert (lane.charged, lane.held) == (0, 0)
+
+
+def wav(**fields: str) -> Form:
+    return Form(tuple({"model": "m", **fields}.items()), (("file", File(SOUND, "a.wav", "audio/wav")),))
+
+
+WRONG: list[tuple[Form, str]] = [
+    (Form((), (("file", File(SOUND, "a.wav", "audio/wav")),)), "model"),
+    (Form((("model", "m"),), ()), "file"),
+    (Form((("model", "m"), ("file", "sound")), ()), "file"),
+    (Form((("model", "m"),), (("file", File(b"", "a.wav", "audio/wav")),)), "file"),
+    (wav()._replace(files=wav().files * 2), "file"),
+    (wav()._replace(files=(*wav().files, ("other", wav().files[0][1]))), "other"),
+    (wav()._replace(fields=(("model", "m"), ("model", "n"))), "model"),
+    (wav(response_format="diarized_json"), "response_format"),
+    (wav(stream="true"), "stream"),
+    (wav(stream="yes"), "stream"),
+    *((wav(temperature=value), "temperature") for value in ("2", "nan", "warm")),
+    (wav(**{"timestamp_granularities[]": "letter"}), "timestamp_granularities"),
+]
+
+
+@pytest.mark.parametrize(("asked", "param"), WRONG)
+def test_a_wrong_field_is_named(asked: Form, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read(asked)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "type"),
+    [
+        (File(SOUND, "Ann.MP3", "audio/mpeg"), "audio.mp3", "audio/mpeg"),
+        (File(SOUND, "upload", "application/octet-stream"), "audio.wav", "audio/wav"),
+        (File(b"?", "Ann.exe", "text/html"), "audio", "application/octet-stream"),
+        (File(b"?", "Ann", "audio/mpeg"), "audio.mp3", "audio/mpeg"),
+        (File(b"?", "Ann.webm", "video/webm"), "audio.webm", "video/webm"),
+        (File(b"?", "a", 'audio/x"\r\nx-evil: 1'), "audio", "application/octet-stream"),
+    ],
+)
+def test_a_file_is_told_by_its_format_alone(file: File, name: str, type: str) -> None:
+    body = read(wav()._replace(files=(("file", file),))).body
+    assert (body["file_name"], body["file_type"]) == (name, type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(*[("a", "b")] * (MOST_PARTS + 1)),
+        form(("a", "b" * (LARGEST_FIELD + 1))),
+        form(("a b", "c")),
+        form(("", "b")),
+        (form(("a", "b"))[0][:-20], form()[1]),
+        (b"--b0\r\nno-disposition: x\r\n\r\nx\r\n--b0--\r\n", form()[1]),
+    ],
+)
+def test_a_broken_form_is_refused(body: tuple[bytes, dict[str, str]]) -> None:
+    with pytest.raises(InvalidRequest):
+        read_form(body[0], body[1]["content-type"])
