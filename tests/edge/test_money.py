@@ -377,18 +377,19 @@ def test_a_running_stream_is_cut_off_and_billed_for_what_it_delivered(
     _, other_secret = customer()
     gate = Gate()
     shop.upstream.script(stream(*HELLO, HANG), stream(*HELLO, gate, finish(), usage(7, 3), DONE))
-    with Stream(shop.edge, secret) as cut, Stream(shop.edge, other_secret) as other:
+    with Stream(shop.edge, secret) as cut:
         cut.open()
         cut.read_text(TEXT)
         upstream_call = shop.upstream.calls[-1]
-        other.open()
-        other.read_text(TEXT)
-        stop(owner.id, key.id)
-        ending = cut.rest()
-        assert [event["error"]["code"] for event in ending] == [code]
-        assert upstream_call.wait_outcome() == "disconnected"
-        gate.open()
-        assert other.rest()[-1] == {"done": True}
+        with Stream(shop.edge, other_secret) as other:  # sent only now: the script is played in the order of arrival
+            other.open()
+            other.read_text(TEXT)
+            stop(owner.id, key.id)
+            ending = cut.rest()
+            assert [event["error"]["code"] for event in ending] == [code]
+            assert upstream_call.wait_outcome() == "disconnected"
+            gate.open()
+            assert other.rest()[-1] == {"done": True}
     row = usage_of(owner)
     assert (row.status, row.error_code, row.credits) == ("cancelled", code, PROMPT_TOKENS + 2 * TEXT_TOKENS)
 
