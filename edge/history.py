@@ -64,7 +64,7 @@ class History:
             await services.keys.look_up(caller.digest)
         begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, coming=len(self._said))
         loop = asyncio.get_running_loop()
-        keeping: Keeping = await loop.run_in_executor(services.reader, _guarded, begin)
+        keeping: Keeping = await loop.run_in_executor(services.reader, guarded, begin)
         self._keeping = keeping
         if not keeping.fresh:
             self._listener.conversation = keeping.conversation
@@ -104,7 +104,8 @@ class History:
         self._listener.conversation = keeping.conversation if kept is True else None
 
 
-def _guarded(query: Callable[[], Any]) -> Any:
+def guarded(query: Callable[[], Any]) -> Any:
+    """Run `query`, in the thread that reads. Raises `DatabaseUnavailable`."""
     try:
         return query()
     except LOST_CONNECTION as error:

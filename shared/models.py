@@ -913,7 +913,8 @@ AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, 
 
 
 class Conversation(BaseModel):
-    """A stored history, kept only because its owner asked. With `Message` and `Share` the only tables that hold content."""
+    """A stored history, kept only because its owner asked. With `Message`, `Share` and `StoredResponse`
+    the only tables that hold content."""
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="conversations", on_delete="CASCADE", index=False)
@@ -943,6 +944,23 @@ class Message(BaseModel):
     class Meta:
         primary_key = CompositeKey("conversation", "position")
         constraints = [one_of("status", MESSAGE_STATUSES), *not_negative("position")]
+
+
+class StoredResponse(BaseModel):
+    """A response under `/v1/responses`, kept only because its call asked. `id` is the call's; the public one is made of it."""
+
+    id = UUIDField(primary_key=True)
+    account = ForeignKeyField(Account, backref="stored_responses", on_delete="CASCADE", index=False)
+    previous = UUIDField(null=True)  # the response that it continues; no foreign key: that one may be deleted
+    model = CharField(max_length=200)
+    input = TextField()  # JSON: the items of this call alone
+    response = TextField()  # JSON: as the caller got it
+    created_at = BigIntegerField(default=now_ms)
+
+
+StoredResponse.add_index(
+    StoredResponse.index(StoredResponse.account, StoredResponse.created_at, name="stored_response_by_account")
+)
 
 
 class Share(BaseModel):
@@ -1026,6 +1044,7 @@ MODELS: tuple[type[Any], ...] = (
     AuditEntry,
     Conversation,
     Message,
+    StoredResponse,
     Share,
     PurgeJob,
 )

@@ -34,7 +34,7 @@ WAIT_MS = 500  # until calls that run are looked at again
 RUN_MS = 60_000  # how long one message is worked on before others get their turn
 SWEEP_SECONDS = 2.0
 STORES = (
-    *("conversations", "messages", "shares", "media_jobs", "media_files"),
+    *("conversations", "messages", "responses", "shares", "media_jobs", "media_files"),
     *("ledger_entries", "overage_entries", "usage_rows", "usage_sums", "holds", "idempotency_claims"),
 )
 

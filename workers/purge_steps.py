@@ -18,7 +18,7 @@ from shared import rollup
 from shared.clock import now_ms
 from shared.database import database, is_sqlite
 from shared.ledger.collapse import Collapsed, Remains, collapse, fold, forget_calls, forget_overage, running_calls
-from shared.models import Conversation, Message, Share
+from shared.models import Conversation, Message, Share, StoredResponse
 
 BATCH = 500
 Counts = dict[str, int]
@@ -58,6 +58,11 @@ class Step(NamedTuple):
 def _shares(purge: Purge, _: Any) -> Progress:
     some = Share.select(Share.id).where(Share.account == purge.account).limit(BATCH)
     return _progress({"shares": Share.delete().where(Share.id.in_(some)).execute()})
+
+
+def _responses(purge: Purge, _: Any) -> Progress:
+    some = StoredResponse.select(StoredResponse.id).where(StoredResponse.account == purge.account).limit(BATCH)
+    return _progress({"responses": StoredResponse.delete().where(StoredResponse.id.in_(some)).execute()})
 
 
 def _messages(purge: Purge, _: Any) -> Progress:
@@ -131,6 +136,7 @@ def _progress(removed: Counts) -> Progress:
 STEPS: tuple[Step, ...] = (  # the media's comes before them: `workers.purge_media`
     Step("shares", _shares),
     Step("conversations", _messages),
+    Step("responses", _responses),
     Step("calls", _calls),
     Step("sums", _sums),
     Step("usage", _usage),

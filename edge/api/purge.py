@@ -39,7 +39,8 @@ _PURGE = record(
     callers=WEB,
     answers={202: Answer(_PURGE, "The job to poll; a visitor's is done already.")},
     refusals=(RateLimited,),
-    notes="Deletes conversations, messages, shares, media and every row that tells of a single call. There is no way back.",
+    notes="Deletes conversations, messages, stored responses, shares, media and every row that tells of a single call."
+    " There is no way back.",
 )
 async def start_purge() -> Response:
     """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""

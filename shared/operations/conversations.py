@@ -132,9 +132,14 @@ def _messages(conversation: UUID) -> Any:
     return Message.select().where(Message.conversation == conversation).order_by(Message.position)
 
 
-def _require_plan(account: UUID) -> None:
+def plan_stores(account: UUID) -> bool:
+    """Whether the account's plan keeps content on request."""
     active = (Subscription.account == account) & (Subscription.status == "active")
-    if not Subscription.select().join(Plan).where(active & Plan.stores_content).exists():
+    return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())
+
+
+def _require_plan(account: UUID) -> None:
+    if not plan_stores(account):
         raise AccessDenied(
             "Your plan does not keep conversations. Leave out 'store', and send the earlier messages with each request.",
             "plan_required",

@@ -11,7 +11,7 @@ from typing import Any
 
 import peewee
 
-from shared.models import Account, Message, Plan, Share, Subscription
+from shared.models import Account, Message, Plan, Share, StoredResponse, Subscription
 from tests import build
 from tests.answers import stream
 from tests.edge.media.studio import SETTINGS, pictures
@@ -47,6 +47,11 @@ FORGOTTEN: list[tuple[str, str, Any, int]] = [
     ("GET", f"/api/chat/conversations/{CANARY}/", None, 404),
     ("GET", f"/api/chat/conversations/?after={CANARY}", None, 400),
     ("GET", f"/api/chat/purge/{CANARY}/", None, 404),
+    ("POST", "/v1/responses", {"model": "m-1", "input": SAID, "instructions": SAID, "stream": True}, 200),
+    ("POST", "/v1/responses", {"model": "m-1", "input": SAID, "store": False, "stream": True}, 200),
+    ("POST", "/v1/responses", {"model": CANARY, "input": SAID, "store": True}, 404),
+    ("POST", "/v1/responses", {"model": "m-1", "input": SAID, "store": True, "previous_response_id": CANARY}, 400),
+    ("GET", f"/v1/responses/{CANARY}", None, 404),
 ]
 
 
@@ -113,10 +118,15 @@ def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
     revoked = speaker.request("POST", "/api/chat/share/", {"title": SAID, "messages": MESSAGES}).json
     assert speaker.request("DELETE", f"/api/chat/share/{revoked['slug']}/").status == 200
     assert CANARY.encode() in speaker.request("GET", f"/c/{shared['slug']}").body
+    for _ in range(2):
+        kept = speaker.request("POST", "/v1/responses", {"model": "m-1", "input": WORDS, "stream": True, "store": True}).chunks[
+            -1
+        ]
+    assert speaker.request("DELETE", f"/v1/responses/{kept['response']['id']}").status == 200
     upstream.default = pictures(CANARY.encode() * 100)
     ordered = speaker.request("POST", "/api/media/image/", {"model": "picture-1", "prompt": SAID})
     assert ordered.status == 202, ordered.body
-    assert (Message.select().count(), Share.select().count()) == (6, 1)
+    assert (Message.select().count(), Share.select().count(), StoredResponse.select().count()) == (6, 1, 1)
     assert CANARY in database_dump(bound_database)
 
     purge = speaker.request("POST", "/api/chat/purge/").json
@@ -124,7 +134,7 @@ def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
     eventually(lambda: speaker.request("GET", path).json["status"] == "done", "the purge is done", 40)
     certificate = speaker.request("GET", path)
     assert CANARY.encode() not in certificate.body
-    assert certificate.json["removed"]["messages"] == 6
+    assert (certificate.json["removed"]["messages"], certificate.json["removed"]["responses"]) == (6, 1)
     assert Account.get_by_id(owner.id).balance == certificate.json["certificate"]["certificate"]["remains"]["balance"]
     assert (edge.terminate(), worker.terminate()) == (0, 0)
     assert CANARY not in database_dump(bound_database)

@@ -15,22 +15,38 @@ from shared.database import is_sqlite
 from shared.jobs import Jobs
 from shared.ledger import Claim
 from shared.ledger.audit import verify
-from shared.models import Account, Conversation, Hold, IdempotencyClaim, LedgerEntry, Message, PurgeJob, Share, UsageLedger
+from shared.models import (
+    Account,
+    Conversation,
+    Hold,
+    IdempotencyClaim,
+    LedgerEntry,
+    Message,
+    PurgeJob,
+    Share,
+    StoredResponse,
+    UsageLedger,
+)
 from shared.operations.accounts import grant_credits
 from shared.operations.conversations import Keeping, Turn, keep_turn
 from shared.operations.purges import ACTOR, begin_purge, purges_begun
 from shared.operations.shares import share_messages
+from shared.operations.stored_responses import Looking, keep_response
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import Process, eventually
 from tests.workers.holds import HOUR_MS, Customer, assert_books_are_right
 
 StartWorker = Callable[..., Process]
 SAID = [Turn("user", "Hi")]
-MODELS: tuple[type[Any], ...] = (Conversation, Message, Share, UsageLedger, Hold, IdempotencyClaim)
+MODELS: tuple[type[Any], ...] = (Conversation, Message, Share, StoredResponse, UsageLedger, Hold, IdempotencyClaim)
 
 
 def keeping(account: UUID, conversation: UUID | None = None) -> Keeping:
     return Keeping(account, conversation or new_id(), conversation is None, True, purges_begun(account), [])
+
+
+def looking(account: UUID) -> Looking:
+    return Looking(account, None, True, purges_begun(account), [], 0)
 
 
 def furnish(customer: Customer, *, conversations: int = 3, calls: int = 4) -> dict[str, int]:
@@ -40,12 +56,14 @@ def furnish(customer: Customer, *, conversations: int = 3, calls: int = 4) -> di
         assert keep_turn(first, SAID, "Hello.", model="m-1", whole=True)
         assert keep_turn(keeping(customer.account, first.conversation), SAID, "Again.", model="m-1", whole=False)
     share_messages(customer.account, "A share", SAID)
+    assert keep_response(looking(customer.account), new_id(), [], {}, model="m-1")
     for number in range(calls):
         [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
         customer.settle(call, 10 * (number % 2), claimed=True)
     return {
         "conversations": conversations,
         "messages": 4 * conversations,
+        "responses": 1,
         "shares": 1,
         "media_jobs": 0,
         "media_files": 0,
@@ -122,7 +140,7 @@ def test_running_calls_are_waited_for_and_new_ones_are_not(
 ) -> None:
     customer = Customer()
     furnish(customer)
-    before = keeping(customer.account)
+    before, looked = keeping(customer.account), looking(customer.account)
     [running] = customer.hold(lasts_ms=HOUR_MS)
     job = begin_purge(customer.account, actor="test")
     PurgeJob.update(boundary=PurgeJob.boundary + 1).where(PurgeJob.id == job.id).execute()
@@ -131,6 +149,7 @@ def test_running_calls_are_waited_for_and_new_ones_are_not(
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: job_of(job.id).step == "calls", "the purge waits for the call")
     assert not keep_turn(before, SAID, "Late.", model="m-1", whole=True), "what it says is discarded"
+    assert not keep_response(looked, new_id(), [], {}, model="m-1")
     balance = customer.account_row().balance
     customer.settle(running, 60)
     certificate = await_end(job.id)

@@ -1,4 +1,4 @@
-"""`POST /v1/responses`: OpenAI's Responses, for any model, without a memory on this side."""
+"""`POST /v1/responses`: OpenAI's Responses, for any model, without a memory on this side unless the call asks for one."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ from edge.declare import (
 )
 from edge.requests import LONGEST_MODEL, MOST_TOKENS
 from edge.surface import Asked, Surface
-from edge.v1.responses.answer import Response
+from edge.v1.responses.answer import KeptResponse, Response
+from edge.v1.responses.memory import Memory
 from edge.v1.responses.request import read
 from shared.clock import now_ms
+from shared.errors import PurgeRunning
 
 
 def _open(data: bytes, call_id: UUID) -> Asked:
     body, call = read(data)
-    return Asked(call, Response(call_id, now_ms() // 1000, body, call))
+    began = now_ms() // 1000
+    if not body.get("store") and not body.get("previous_response_id"):
+        return Asked(call, Response(call_id, began, body, call))
+    renderer = KeptResponse(call_id, began, body, call)
+    return Asked(call, renderer, Memory(call_id, body, len(data), renderer))
 
 
 DECLARATION = Declaration(
@@ -47,7 +53,7 @@ DECLARATION = Declaration(
             (JSON, EVENTS),
         )
     },
-    (*CALL, *IDENTITY),
+    (*CALL, PurgeRunning, *IDENTITY),
     body=example(
         open_wish(
             {
@@ -59,11 +65,14 @@ DECLARATION = Declaration(
                 "top_p": number(0, 1),
                 "max_output_tokens": whole(1, MOST_TOKENS),
                 "tools": array(OPEN),
+                "store": BOOLEAN,
+                "previous_response_id": STRING,
             },
             required=("model", "input"),
         ),
         {"model": "$model", "input": "Hello"},
     ),
-    notes="Nothing is stored: send the earlier items in `input`.",
+    notes="Nothing is stored unless `store: true` asks for it, on a plan that includes it; `previous_response_id` then continues"
+    " from a stored response. Else send the earlier items in `input`.",
 )
 RESPONSES = Surface(_open, declaration=DECLARATION)

@@ -61,7 +61,7 @@ class Response:
     def failure(self, error: BaseException) -> bytes:
         """The response as failed, and the error in the shape at which SDKs raise."""
         told = document(error)["error"]
-        failed = {**self._head, "status": "failed", "output": self._output()}
+        failed = {**self._head, "status": "failed", "store": False, "output": self._output()}
         failed["error"] = {"code": told["code"], "message": told["message"], "type": told["type"], "param": told["param"]}
         return self._begin() + self._event("response.failed", response=failed) + self._event("error", error=told)
 
@@ -104,6 +104,23 @@ class Response:
         }
 
 
+class KeptResponse(Response):
+    """That of a response which may be stored: it can be asked for before its end is told, and then be corrected."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, call_id: UUID, began: int, asked: Mapping[str, Any], call: ChatCall) -> None:
+        super().__init__(call_id, began, asked, call)
+        self._ended: tuple[bytes, dict[str, Any]] | None = None
+
+    def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
+        if self._ended is None:
+            begun = self._begin()
+            told, response = super()._complete(event)
+            self._ended = begun + told, response
+        return self._ended
+
+
 def _head(id: str, began: int, asked: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
     """The response before anything of it was said."""
     text, reasoning = asked.get("text") or {}, asked.get("reasoning") or {}
@@ -118,9 +135,9 @@ def _head(id: str, began: int, asked: Mapping[str, Any], call: ChatCall) -> dict
         "incomplete_details": None,
         "model": call.model,
         "output": [],
-        "previous_response_id": None,
+        "previous_response_id": asked.get("previous_response_id") or None,
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
-        "store": False,
+        "store": bool(asked.get("store")),
         "text": {**text, "format": text.get("format") or {"type": "text"}},
         "truncation": "disabled",
         "usage": None,

@@ -12,6 +12,11 @@ ROLES = ("user", "assistant", "system", "developer")
 Message = dict[str, Any]
 
 
+def items_of(value: Any) -> list[Message]:
+    """An `input` that has been read, as a list."""
+    return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
+
+
 def messages_of(value: object) -> list[Message]:
     """The messages of `input`: a string, or a list of items."""
     if isinstance(value, str):
@@ -112,8 +117,8 @@ def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> 
 
 def _reference(_: _Conversation, __: Mapping[str, Any], where: str) -> None:
     raise InvalidRequest(
-        "Items are not stored here, so an 'item_reference' has nothing to refer to. Send the item itself; libraries do so when"
-        " they are told not to store: in the Vercel AI SDK, providerOptions.openai.store = false.",
+        "An 'item_reference' is not looked up here. Send the item itself; libraries do so when they are told not to store: in the"
+        " Vercel AI SDK, providerOptions.openai.store = false.",
         where,
     )
 

@@ -10,16 +10,14 @@ from typing import Any
 
 from edge.requests import chat_call, json_object
 from edge.v1.natives import with_natives
-from edge.v1.responses.items import messages_of
+from edge.v1.responses.items import items_of, messages_of
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
 
 Body = dict[str, Any]
 
-# What needs a memory or tools on this side, and what to do instead.
+# What needs another memory, or tools, on this side, and what to do instead.
 _REFUSED = {
-    "store": "Responses are not stored here. Leave out 'store', or set it to false.",
-    "previous_response_id": "Responses are not stored here. Send the earlier items in 'input' instead of 'previous_response_id'.",
     "conversation": "Conversations are not stored under /v1. Send the earlier items in 'input'.",
     "background": "Responses are not run in the background here. Leave out 'background'; stream a long answer.",
     "prompt": "Prompt templates are not stored here. Send 'instructions' and 'input'.",
@@ -38,6 +36,7 @@ _OWN = frozenset(
     {
         *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "max_tool_calls", "include"),
         *("metadata", "top_logprobs", "truncation", "stream_options", "prompt_cache_options", "prompt_cache_retention"),
+        *("store", "previous_response_id"),
     }
 )
 _LOGPROBS = "message.output_text.logprobs"
@@ -47,6 +46,16 @@ _EFFORT_STRINGS = ("effort", "summary", "generate_summary")
 def read(data: bytes) -> tuple[Body, ChatCall]:
     """The body as it came, and the call that it asks for."""
     body = json_object(data)
+    return body, call_of(body, len(data))
+
+
+def continued(body: Body, size: int, earlier: list[Body], earlier_bytes: int) -> ChatCall:
+    """The call of a body of `size` bytes that has been read, with the items `earlier` before its own."""
+    return call_of({**body, "input": [*earlier, *items_of(body["input"])]}, size + earlier_bytes)
+
+
+def call_of(body: Body, size: int) -> ChatCall:
+    """The call that a body of `size` bytes asks for."""
     _refuse(body)
     chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
     chat["messages"] = _messages(body)
@@ -59,13 +68,17 @@ def read(data: bytes) -> tuple[Body, ChatCall]:
         if type(limit) is not int or limit < 1:
             raise InvalidRequest("'max_output_tokens' must be a whole number from 1.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
-    return body, with_natives(chat, lambda portable: chat_call(portable, len(data)))
+    return with_natives(chat, lambda portable: chat_call(portable, size))
 
 
 def _refuse(body: Mapping[str, Any]) -> None:
     for name, advice in _REFUSED.items():
         if body.get(name):
             raise InvalidRequest(advice, name)
+    if not isinstance(body.get("store") or False, bool):
+        raise InvalidRequest("'store' must be true or false.", "store")
+    if not isinstance(body.get("previous_response_id") or "", str):
+        raise InvalidRequest("'previous_response_id' must be a string.", "previous_response_id")
     if body.get("truncation") not in (None, "disabled"):
         raise InvalidRequest("Input is not truncated here. Leave out 'truncation', and send what fits the model.", "truncation")
     if not isinstance(body.get("metadata") or {}, dict):

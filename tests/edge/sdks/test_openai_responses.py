@@ -215,7 +215,7 @@ def test_errors_have_their_classes(client: OpenAI, lane: Lane) -> None:
     assert lane.charged == 0
 
 
-def test_nothing_is_stored(client: OpenAI) -> None:
+def test_what_is_not_stored_is_not_found(client: OpenAI) -> None:
     for ask in (client.responses.retrieve, client.responses.delete, client.responses.cancel, client.responses.input_items.list):
         with pytest.raises(openai.NotFoundError) as caught:
             ask("resp_1")

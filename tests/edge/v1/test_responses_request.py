@@ -110,8 +110,8 @@ def test_a_call_without_words_is_a_turn_of_its_own() -> None:
 
 ITEM: Body = {"role": "user", "content": "Hi"}
 REFUSED: list[tuple[Body, str]] = [
-    ({"store": True}, "store"),
-    ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    ({"store": "yes"}, "store"),
+    ({"previous_response_id": 1}, "previous_response_id"),
     ({"conversation": {"id": "c"}}, "conversation"),
     ({"background": True}, "background"),
     ({"prompt": {"id": "p"}}, "prompt"),

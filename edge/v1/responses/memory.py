@@ -1,0 +1,69 @@
+"""The memory of a response that is stored, or continues a stored one: what was said before goes into its call, and it is kept
+after it is paid. Calls that do neither never come here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from edge.admission import Caller
+from edge.exchange import Finished
+from edge.history import guarded
+from edge.services import Services
+from edge.surface import Events
+from edge.v1.responses.answer import KeptResponse
+from edge.v1.responses.items import items_of
+from edge.v1.responses.request import continued
+from shared.operations.stored_responses import Looking, begin_response, keep_response
+from shared.providers.base import ChatCall
+
+log = logging.getLogger("yout.edge")
+
+
+class Memory:
+    """What one call wants of it: its `body` came as `size` bytes, `renderer` makes its answer."""
+
+    def __init__(self, call_id: UUID, body: Mapping[str, Any], size: int, renderer: KeptResponse) -> None:
+        self._call_id = call_id
+        self._body = dict(body)
+        self._size = size
+        self._renderer = renderer
+        self._looking: Looking | None = None
+
+    async def open(self, services: Services, caller: Caller) -> ChatCall:
+        """The call with the items of the chain. Raises what `begin_response` raises, and what speaks against the key."""
+        await services.keys.look_up(caller.digest)  # its limits may have been remembered, and what is stored is for good keys
+        begin = partial(
+            begin_response,
+            caller.limits.account,
+            self._body.get("previous_response_id") or None,
+            stores=bool(self._body.get("store")),
+            most_bytes=services.settings.max_body_bytes,
+        )
+        looking: Looking = await asyncio.get_running_loop().run_in_executor(services.reader, guarded, begin)
+        self._looking = looking
+        return continued(self._body, self._size, looking.earlier, looking.earlier_bytes)
+
+    async def keep(self, services: Services, model: str, events: Events) -> Events:
+        """`events`, and the response kept before its end is told. One that broke off is no response to go on from."""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Finished):
+                    await self._keep(services, model, self._renderer.whole(event))
+                yield event
+
+    async def _keep(self, services: Services, model: str, response: dict[str, Any]) -> None:
+        looking = self._looking
+        if looking is None or not looking.stores:
+            return
+        said = items_of(self._body["input"])
+        kept = await services.ledger.run(partial(keep_response, looking, self._call_id, said, response, model=model))
+        if isinstance(kept, Exception):
+            log.error("a response was not kept: %s", type(kept).__name__)
+        response["store"] = kept is True

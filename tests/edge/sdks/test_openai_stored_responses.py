@@ -1,0 +1,209 @@
+"""Stored responses by the official Python SDK, unmodified: kept on request and only then, continued, read, deleted, purged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+from uuid import uuid4
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.responses import Response
+
+from shared.models import Account, Plan, PurgeJob, StoredResponse, Subscription
+from shared.operations import stored_responses
+from shared.operations.purges import begin_purge
+from tests import build
+from tests.answers import Gate, stream
+from tests.edge.sdks.scripts import WEATHER_CALL, breaks_off, calls_weather, says
+from tests.edge.stack import POLITE_COST, Lane
+from tests.wire import DONE, chunk, finish, role, usage
+
+WEATHER: Any = {
+    "type": "function",
+    "name": "weather",
+    "strict": False,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+OUTPUT: Any = [{"type": "function_call_output", "call_id": "call_1", "output": "Rain in Bonn."}]
+
+
+@pytest.fixture
+def client(lane: Lane) -> Iterator[OpenAI]:
+    subscribe(lane.account)
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
+        yield made
+
+
+def subscribe(account: Account, *, stores_content: bool = True) -> None:
+    Subscription.create(account=account, plan=Plan.create(name=f"Plan {uuid4()}", stores_content=stores_content))
+
+
+def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> Response:
+    """The whole response, of a stream its last event's."""
+    fields = {"model": lane.model, "input": "Hi", **fields}
+    if not streams:
+        whole: Response = client.responses.create(**fields)
+        return whole
+    with client.responses.create(**fields, stream=True) as events:
+        told: list[Any] = list(events)
+    assert [event.sequence_number for event in told] == list(range(len(told)))
+    assert told[-1].type == "response.completed"
+    last: Response = told[-1].response
+    return last
+
+
+def kept(lane: Lane) -> list[StoredResponse]:
+    return list(StoredResponse.select().where(StoredResponse.account == lane.account).order_by(StoredResponse.id))
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_tool_round_trip_continues_from_what_is_stored(client: OpenAI, lane: Lane, streams: bool) -> None:
+    lane.vendor.script(calls_weather(), says("Rain."), says("Really."))
+    first = ask(client, lane, streams=streams, store=True, tools=[WEATHER], instructions="Be brief.")
+    second = ask(client, lane, streams=streams, store=True, tools=[WEATHER], input=OUTPUT, previous_response_id=first.id)
+    third = ask(client, lane, streams=streams, input="Really?", previous_response_id=second.id)
+    assert (first.store, second.store, third.store) == (True, True, False)  # type: ignore[attr-defined]
+    assert (second.output_text, second.previous_response_id) == ("Rain.", first.id)
+    earlier = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [WEATHER_CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."},
+    ]
+    sent = [call.json["messages"] for call in lane.vendor.calls]
+    assert sent[0] == [{"role": "system", "content": "Be brief."}, earlier[0]]
+    assert sent[1] == earlier, "instructions are not carried over"
+    assert sent[2] == [*earlier, {"role": "assistant", "content": "Rain."}, {"role": "user", "content": "Really?"}]
+    assert [f"resp_{row.id.hex}" for row in kept(lane)] == [first.id, second.id], "the third did not ask to be kept"
+    assert [len(json.loads(row.input)) for row in kept(lane)] == [1, 1], "each holds its own input alone"
+    assert lane.charged == 3 * POLITE_COST
+
+
+def test_it_is_read_as_it_came_and_deleted(client: OpenAI, lane: Lane) -> None:
+    for streams in (False, True):
+        lane.vendor.script(says("Hello\x00 there."))
+        made = ask(client, lane, streams=streams, store=True, input="Hi \x00")
+        assert client.responses.retrieve(made.id).model_dump() == made.model_dump()
+        with pytest.raises(openai.BadRequestError):
+            client.responses.retrieve(made.id, stream=True)
+        gone = lane.request("DELETE", f"/v1/responses/{made.id}")
+        assert gone.json == {"id": made.id, "object": "response", "deleted": True}
+        with pytest.raises(openai.NotFoundError):
+            client.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(made.id)
+    client.responses.delete(ask(client, lane, store=True).id)
+    assert kept(lane) == []
+
+
+def test_a_chain_with_a_hole_is_not_continued(client: OpenAI, lane: Lane) -> None:
+    first = ask(client, lane, store=True)
+    second = ask(client, lane, store=True, previous_response_id=first.id)
+    client.responses.delete(first.id)
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, lane, previous_response_id=second.id)
+    assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
+    assert len(lane.vendor.calls) == 2
+
+
+def test_other_peoples_responses_are_unknown(client: OpenAI, lane: Lane) -> None:
+    own = ask(client, lane, store=True).id
+    unstored = ask(client, lane).id
+    stranger = build.account()
+    subscribe(stranger)
+    key = {"authorization": f"Bearer {build.api_key(stranger)[1]}"}
+    ids = (own, unstored, f"resp_{uuid4().hex}", own.removeprefix("resp_"), "x")
+    for method in ("GET", "DELETE"):
+        answers = [lane.request(method, f"/v1/responses/{id}", headers=key) for id in ids]
+        assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
+    for store in (True, False):
+        bodies = [{"model": lane.model, "input": "Hi", "store": store, "previous_response_id": id} for id in ids]
+        answers = [lane.post(json.dumps(body).encode(), key, "/v1/responses") for body in bodies]
+        assert {(answer.status, answer.body) for answer in answers} == {(400, answers[0].body)}
+        assert answers[0].error["code"] == "previous_response_not_found"
+    assert len(kept(lane)) == 1
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+def test_a_plan_must_include_it(lane: Lane, subscribed: bool) -> None:
+    if subscribed:
+        subscribe(lane.account, stores_content=False)
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
+        for fields in ({"store": True}, {"previous_response_id": f"resp_{uuid4().hex}"}):
+            with pytest.raises(openai.BadRequestError) as caught:
+                ask(client, lane, **fields)
+            assert caught.value.param == next(iter(fields))
+            assert "plan" in caught.value.message
+    assert (lane.vendor.calls, lane.charged) == ([], 0)
+
+
+def test_nothing_is_kept_unless_asked(client: OpenAI, lane: Lane) -> None:
+    for fields in ({}, {"store": False}, {"store": None}):
+        for streams in (False, True):
+            assert ask(client, lane, streams=streams, **fields).store is False  # type: ignore[attr-defined]
+    assert kept(lane) == []
+
+
+def test_what_broke_off_is_not_kept(client: OpenAI, lane: Lane) -> None:
+    lane.vendor.script(breaks_off())
+    told: list[Any] = []
+    with client.responses.create(model=lane.model, input="Hi", stream=True, store=True) as events, pytest.raises(openai.APIError):
+        told.extend(events)
+    assert told[-1].type == "response.failed"
+    assert told[-1].response.store is False
+    assert kept(lane) == []
+
+
+def test_a_chain_has_an_end(client: OpenAI, lane: Lane) -> None:
+    id = ask(client, lane, store=True).id
+    [row] = kept(lane)
+    columns = {"account": lane.account, "model": row.model, "input": row.input, "response": row.response}
+    newest = row.id
+    for _ in range(stored_responses.LONGEST_CHAIN - 1):
+        newest = StoredResponse.create(id=uuid4(), previous=newest, **columns).id
+    assert ask(client, lane, previous_response_id=f"resp_{newest.hex}").status == "completed"
+    assert len(lane.vendor.calls[-1].json["messages"]) == 2 * stored_responses.LONGEST_CHAIN + 1
+    newest = StoredResponse.create(id=uuid4(), previous=newest, **columns).id
+    whole_body = json.dumps([{"type": "message", "role": "user", "content": "a" * 20_000_000}])
+    StoredResponse.update(input=whole_body).where(StoredResponse.id == row.id).execute()
+    for long in (f"resp_{newest.hex}", id):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask(client, lane, previous_response_id=long)
+        assert (caught.value.param, caught.value.code) == ("previous_response_id", "invalid_request")
+
+
+def test_the_hold_covers_what_was_said_before(client: OpenAI, lane: Lane) -> None:
+    ask(client, lane, store=True, input="word " * 2_000, max_output_tokens=1)
+    poor = build.account(credits=1_000)
+    subscribe(poor)
+    [row] = kept(lane)
+    copy = StoredResponse.create(id=uuid4(), account=poor, model=row.model, input=row.input, response=row.response)
+    key = {"authorization": f"Bearer {build.api_key(poor)[1]}"}
+    for fields, status in (({}, 200), ({"previous_response_id": f"resp_{copy.id.hex}"}, 402)):
+        sent = {"model": lane.model, "input": "Hi", "max_output_tokens": 1, **fields}
+        assert lane.post(json.dumps(sent).encode(), key, "/v1/responses").status == status
+    assert len(lane.vendor.calls) == 2
+
+
+def test_a_call_from_before_a_purge_is_not_kept(client: OpenAI, lane: Lane) -> None:
+    gate = Gate()
+    lane.vendor.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
+    body = {"model": lane.model, "input": "Hi", "stream": True, "store": True}
+    with closing(HTTPConnection("127.0.0.1", lane.edge.port, timeout=60)) as connection:
+        connection.request("POST", "/v1/responses", json.dumps(body).encode(), {"authorization": f"Bearer {lane.secret}"})
+        response = connection.getresponse()
+        gate.wait_reached()
+        begin_purge(lane.account.id, actor="test")
+        gate.open()
+        last = json.loads(response.read().split(b"data: ")[-1])
+    assert (last["type"], last["response"]["store"]) == ("response.completed", False)
+    assert kept(lane) == []
+    with pytest.raises(openai.ConflictError) as caught:
+        ask(client, lane, store=True)
+    assert caught.value.code == "purge_in_progress"
+    assert ask(client, lane).status == "completed", "calls that keep nothing go on"
+    PurgeJob.delete().where(PurgeJob.account == lane.account).execute()
