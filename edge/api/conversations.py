@@ -28,9 +28,9 @@ from edge.declare import (
     record,
     whole,
 )
-from edge.moments import iso_moment
 from shared.errors import InvalidRequest, NotFound
 from shared.models import MESSAGE_STATUSES, Conversation, Message
+from shared.moments import iso_moment
 from shared.operations.conversations import (
     LARGEST_PAGE,
     MOST_MESSAGES,

@@ -7,9 +7,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 
 from edge.auth import KeyRow
-from edge.moments import read_moment
 from edge.requests import json_object, only_fields
 from shared.errors import InvalidInput, InvalidRequest
+from shared.moments import read_moment
 from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
 

@@ -12,12 +12,12 @@ from quart import Blueprint, Response, request
 from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_request
 from edge.current import AccountCaller, account_caller, count_request, private, read, services, write
 from edge.declare import ID, MOMENT, OPEN, STRING, Answer, array, declare, example, or_null, record, text, whole, wish
-from edge.moments import iso_moment
 from edge.responses import rate_headers
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
+from shared.moments import iso_moment
 from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
 
 MOST_KEYS = 100  # active ones of an account

@@ -10,10 +10,10 @@ from quart import Blueprint, Response
 
 from edge.current import AccountCaller, VisitorCaller, caller, private, read, services
 from edge.declare import INTEGER, MOMENT, OPEN, WEB, Answer, declare, one_of, or_null, record
-from edge.moments import iso_moment
 from shared.clock import now_ms
 from shared.ledger.visitors import standing
 from shared.models import Account, Plan, Subscription
+from shared.moments import iso_moment
 
 limit = Blueprint("limit", __name__)
 

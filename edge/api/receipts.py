@@ -11,11 +11,11 @@ from quart import Blueprint, Response
 from edge.current import account_caller, private, read, services
 from edge.declare import OPEN, STRING, Answer, declare, record
 from edge.errors import request_id
-from edge.moments import iso_moment
 from edge.v1.models import pricing
 from shared.catalog import Catalog
 from shared.errors import NotFound
 from shared.models import MediaJob, Price, UsageLedger
+from shared.moments import iso_moment
 from shared.pricing import PriceList
 from shared.receipts import Receipt, receipt_of
 

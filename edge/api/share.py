@@ -28,11 +28,11 @@ from edge.declare import (
     text,
     wish,
 )
-from edge.moments import iso_moment
 from edge.requests import json_object, only_fields
 from edge.web.pages import edge_url
 from shared.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
 from shared.models import Share
+from shared.moments import iso_moment
 from shared.operations.conversations import Turn
 from shared.operations.shares import MOST_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
 from shared.operations.validation import check_text

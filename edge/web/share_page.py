@@ -15,10 +15,10 @@ from quart import Blueprint, Response, render_template, request
 
 from edge.current import answer, read
 from edge.declare import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
-from edge.moments import iso_moment
 from edge.web.markdown import render
 from shared.errors import NotFound
 from shared.models import Share
+from shared.moments import iso_moment
 from shared.operations.shares import find_share, shared_messages
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{22}")

@@ -12,12 +12,12 @@ from quart import Blueprint, Response, request
 
 from edge.current import services
 from edge.errors import request_id
-from edge.moments import iso_moment
 from edge.services import Services
 from edge.web.pages import page, read_slow
 from edge.web.visit import signed_in
 from shared.clock import now_ms
 from shared.csv_rows import csv_rows
+from shared.moments import iso_moment
 from shared.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
 
 usage = Blueprint("usage", __name__)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from edge.api.keys import MOST_KEYS
-from edge.moments import iso_moment, read_moment
 from shared.clock import new_id, now_ms
 from shared.models import ApiKey, AuditEntry, UsageLedger
+from shared.moments import iso_moment, read_moment
 from shared.operations.keys import create_key
 from tests import build
 from tests.answers import stream
