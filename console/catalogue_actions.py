@@ -131,8 +131,15 @@ def create_channel(form: NewChannelForm) -> str:
 
 def draft_models(channel: str, markup_percent: int) -> str:
     done = templates.draft_models(channel, markup_percent=markup_percent, **by())
-    kept = f" {len(done.kept)} were in the catalogue and stay as they are." if done.kept else ""
-    return f"{len(done.made)} models are in the catalogue, not offered yet: look at each and enable it.{kept}"
+    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
+    return f"{len(done.made)} new in the catalogue, not offered yet: look at each and enable it.{kept}"
+
+
+def import_models(route: Route) -> str:
+    """Ask the channel's vendor what it offers, and take that in as drafts without a price."""
+    done = templates.draft_listed_models(route.channel_name, upstream.list_models(route, _settings()), **by())
+    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
+    return f"{len(done.made)} new without a price: draft one for each that you want to offer.{kept}"
 
 
 def update_channel(name: str, form: ChannelForm) -> str:

@@ -11,7 +11,7 @@ import orjson
 from shared.catalog import Route
 from shared.errors import InvalidInput, OutboundFailed, OutboundRefused, OutboundTimeout, YoutError
 from shared.outbound import Limits, Outbound, Reply, policy_of
-from shared.providers import DIALECTS
+from shared.providers import DIALECTS, model_lists
 from shared.providers.base import ChatCall, MalformedStream, Target, VendorRequest
 from shared.secrets import unseal
 from shared.settings import Settings
@@ -19,6 +19,7 @@ from shared.settings import Settings
 PROBE_LIMITS = Limits(total_seconds=30, idle_seconds=30)
 TRY_LIMITS = Limits(total_seconds=120, idle_seconds=120)
 LARGEST_ANSWER = 1_000_000
+LARGEST_LIST = 20_000_000  # some vendors describe each of hundreds of models at length
 PROBE_TOKENS = 16
 _PROBE_BODY = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": PROBE_TOKENS}
 
@@ -43,13 +44,7 @@ def probe(route: Route, settings: Settings) -> Probe:
         input_bound=100,
         input_estimate=10,
     )
-    target = Target(
-        route=route,
-        secret=unseal(route.sealed_secret, settings.secret_key),
-        referer=settings.referer,
-        pseudonym=lambda _: "console",
-        output_limit=PROBE_TOKENS,
-    )
+    target = _target(route, settings)
     dialect, began = DIALECTS[route.dialect], time.monotonic()
     try:
         status, data = _post(dialect.request(call, target), route.base_url, settings, PROBE_LIMITS)
@@ -57,6 +52,32 @@ def probe(route: Route, settings: Settings) -> Probe:
     except (OutboundRefused, OutboundFailed, YoutError) as problem:
         works, words = False, _fault(problem)
     return Probe(works, words, int((time.monotonic() - began) * 1000))
+
+
+def list_models(route: Route, settings: Settings) -> list[str]:
+    """The models that a channel's vendor says it offers. Raises `InvalidInput` in our own words when it says nothing usable."""
+    target = _target(route, settings)
+    request = model_lists.request(target)
+    outbound = Outbound(policy_of(settings), trusted=(route.base_url,))
+    try:
+        with outbound.get(request.url, max_bytes=LARGEST_LIST, headers=dict(request.headers), limits=PROBE_LIMITS) as reply:
+            if reply.status != 200:
+                raise InvalidInput(_answered(reply.status))
+            return model_lists.read(route.dialect, reply.read())
+    except (OutboundRefused, OutboundFailed) as problem:
+        raise InvalidInput(_fault(problem)) from None
+    except MalformedStream:
+        raise InvalidInput("It answered no list of models. Does this vendor have one?") from None
+
+
+def _target(route: Route, settings: Settings) -> Target:
+    return Target(
+        route=route,
+        secret=unseal(route.sealed_secret, settings.secret_key),
+        referer=settings.referer,
+        pseudonym=lambda _: "console",
+        output_limit=PROBE_TOKENS,
+    )
 
 
 def _post(request: VendorRequest, trusted: str, settings: Settings, limits: Limits) -> tuple[int, bytes]:
@@ -69,12 +90,16 @@ def _post(request: VendorRequest, trusted: str, settings: Settings, limits: Limi
 
 def _judge(status: int, delivered: Callable[[], bool]) -> tuple[bool, str]:
     if status != 200:
-        return False, f"It answered {status}: {_MEANINGS.get(status, 'something is wrong there; try again later')}."
+        return False, _answered(status)
     try:
         said = delivered()
     except MalformedStream:
         return False, "It answered something else than the dialect says. Is the address right, and the dialect?"
     return True, "It works." if said else "It answered, with no text: the address and the secret are right."
+
+
+def _answered(status: int) -> str:
+    return f"It answered {status}: {_MEANINGS.get(status, 'something is wrong there; try again later')}."
 
 
 _MEANINGS = {

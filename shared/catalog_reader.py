@@ -87,6 +87,11 @@ def route_of(link: ChannelModel) -> Route:
     )
 
 
+def channel_route(channel: Channel) -> Route:
+    """A channel as a route to no model in particular: to ask it what it offers."""
+    return route_of(ChannelModel(channel=channel, upstream_model=""))
+
+
 def _word(value: object) -> str:
     """A setting that names something to callers: it goes into a header. "" for what cannot stand there."""
     usable = isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 100

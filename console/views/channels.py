@@ -19,7 +19,7 @@ from console.ranges import DEFAULT
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.catalog import Route
-from shared.catalog_reader import route_of
+from shared.catalog_reader import channel_route, route_of
 from shared.channel_templates import TEMPLATES, Template
 from shared.clock import now_ms
 from shared.errors import NotFound
@@ -110,6 +110,12 @@ class ChannelsView(View):
             form, lambda: actions.draft_models(channel.name, form.markup.number()), url_for("models.index", show="disabled")
         )
         return done or (self._page(channel, drafts=form), 422)
+
+    @changes("/<uuid:channel_id>/import", "model.edit")
+    def import_models(self, channel_id: UUID) -> ResponseReturnValue:
+        _find(channel_id)
+        channel = Channel.get_by_id(channel_id)  # with its sealed secret, which goes nowhere but into the request
+        return perform(lambda: actions.import_models(channel_route(channel)), url_for("models.index", show="unpriced"))
 
     def _new(self, form: NewChannelForm) -> str:
         return self.page("channels/new.html", form=form, templates=TEMPLATES.values())

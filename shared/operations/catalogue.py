@@ -204,9 +204,14 @@ def set_model_status(model_id: str, status: str, *, actor: str, address: str = "
 
 def check_model_id(text: str) -> str:
     """A model's name, ours or a vendor's: 1 to 200 printable ASCII characters without a space."""
-    if not (0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text):
+    if not usable_model_id(text):
         raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
     return text
+
+
+def usable_model_id(text: str) -> bool:
+    """Whether `text` can name a model."""
+    return 0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_media_rates(kind: str, rates: Rates) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.channel_templates import TEMPLATES, KnownModel, Template
 from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel
-from shared.operations.catalogue import create_model, set_model_status
+from shared.operations.audit import Origin, record
+from shared.operations.catalogue import create_model, set_model_status, usable_model_id
 from shared.operations.channels import create_channel, find_channel
 from shared.operations.validation import check_whole
+from shared.operations.version import bump_catalog_version
 
 MOST_MARKUP = 10_000  # per cent
 
@@ -74,6 +77,27 @@ def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, addr
         create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", actor=actor, address=address)
         made.append(model.id)
     return Drafts(made, kept)
+
+
+def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> Drafts:
+    """Put models that a vendor listed into the catalogue as drafts without a price, under the vendor's names.
+
+    Nobody is served by one before staff have given it a price and enabled it. Names that cannot be ids are passed over, and
+    models that the catalogue has stay as they are.
+    """
+    with transaction():
+        channel = find_channel(channel_name)
+        usable = [name for name in names if usable_model_id(name)]
+        known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(usable))}
+        made = [name for name in usable if name not in known]
+        owner = str((channel.settings or {}).get("provider") or "yout")
+        for name in made:
+            AIModel.create(id=name, status="disabled", owned_by=owner)
+            ChannelModel.create(channel=channel, model=name, upstream_model=name)
+        if made:
+            record(Origin(actor, address), "model.import", channel.name, after={"models": made})
+            bump_catalog_version()
+        return Drafts(made, [name for name in usable if name in known])
 
 
 def create_known_model(

@@ -12,7 +12,7 @@ from shared.clock import now_ms
 from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price, UsageLedger
 from shared.secrets import unseal
 from tests import build
-from tests.answers import html, status
+from tests.answers import html, reply, status
 from tests.servers.edge import SECRET_KEY
 from tests.upstream import polite
 
@@ -72,7 +72,7 @@ def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_ta
     for row in rows:
         price = Price.get(Price.model == row.model)
         assert price.credits_per_1k_output == -(-row.cost_per_1k_output * 125 // 100)
-    assert f"{len(rows)} were in the catalogue" in browser.send(page, f"{page}/drafts", markup="25").text
+    assert f"as before: {len(rows)}." in browser.send(page, f"{page}/drafts", markup="25").text
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,31 @@ def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_
     page = signed_in("owner").send("/channels/", "/channels/test").text
     assert page.count("It works.") == page.count("It cannot be reached.") == 1
     assert len(upstream.calls) == 1
+
+
+def test_a_vendors_own_list_comes_in_unpriced_and_unoffered(signed_in, upstream):
+    channel = build.channel(upstream.url, name="vendor")
+    build.model("model-2", channel)
+    rows = [{"id": "model-1"}, {"id": "model-2"}, {"id": "no good"}, {"id": "model-1"}]
+    upstream.default = lambda _: reply({"object": "list", "data": rows})
+    browser, page = signed_in("owner"), f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/import")
+    assert "1 new without a price" in answer.text
+    assert "In the catalogue already, and as before: 1." in answer.text
+    made = AIModel.get_by_id("model-1")
+    assert (made.status, made.prices.count(), made.channels.get().upstream_model) == ("disabled", 0, "model-1")
+    asked = upstream.requests[-1]
+    assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", "/v1/models", f"Bearer {build.UPSTREAM_SECRET}")
+    assert AuditEntry.get(AuditEntry.action == "model.import").after == {"models": ["model-1"]}
+
+
+@pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is wrong"), (html(), "no list of models")])
+def test_a_vendor_without_a_usable_list_changes_nothing(signed_in, upstream, answer, words):
+    channel = build.channel(upstream.url, name="vendor")
+    upstream.default = lambda _: answer
+    page = f"/channels/{channel.id}"
+    assert words in signed_in("owner").send(page, f"{page}/import").text
+    assert not AIModel.select().exists()
 
 
 def test_a_channel_shows_how_its_calls_went_and_a_model_that_nobody_calls_is_found(signed_in):
