@@ -9,6 +9,7 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from console import actions
+from console.auth import settings
 from console.customer_forms import NoteForm, OverageForm, PurgeForm, SubscribeForm
 from console.forms import CreditsForm
 from console.paging import page_of
@@ -16,7 +17,7 @@ from console.views.account_care import plan_names
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, UsageLedger
+from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
 from shared.operations.accounts import find_account
 from shared.operations.notes import notes_of
 from shared.operations.plans import find_plan
@@ -83,6 +84,7 @@ class AccountsView(View):
             form=form,
             subscription=subscription,
             next_plan=find_plan(subscription.next_plan) if subscription and subscription.next_plan else None,
+            limits=_limits(subscription),
             subscribe=subscribe,
             overage=overage,
             note=NoteForm(formdata=None),
@@ -92,6 +94,21 @@ class AccountsView(View):
             now=now_ms(),
             **rows,
         )
+
+
+def _limits(subscription: Subscription | None) -> list[tuple[str, int, bool]]:
+    """(what, how much, whether the plan says so) of the limits in force; the others are the platform's defaults."""
+    defaults = settings()
+    plan = subscription.plan if subscription is not None else None
+    found = []
+    for what, name, default in (
+        ("Requests a minute", "rpm", defaults.default_rpm),
+        ("Tokens a minute", "tpm", defaults.default_tpm),
+        ("Calls at once", "concurrency", defaults.default_concurrency),
+    ):
+        own = getattr(plan, name, None)
+        found.append((what, default if own is None else own, own is not None))
+    return found
 
 
 def _by_id(text: str) -> Account | None:

@@ -40,6 +40,8 @@ def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
     address = f"/plans/{plan.id}"
     browser.send(address, address, **{**PLAN, "rpm": "60"}, overage_allowed="y")
     assert Plan.get().rpm == 60
+    limits = re.search(r"<h2>Limits</h2>(.*?)</section>", browser.get(page).text, re.DOTALL).group(1)
+    assert (limits.count("the plan"), limits.count("the platform"), ">60<" in limits) == (1, 2, True)
     assert account.email in browser.get(address).text
     assert "Nobody new gets Pro" in browser.send(address, f"{address}/disable").text
     browser.send(page, f"/account/{account.id}/plan/end")
