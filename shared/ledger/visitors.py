@@ -79,9 +79,10 @@ def _lock() -> tuple[str, AccountState, int] | None:
 
 
 def _create() -> tuple[str, AccountState, int]:
+    # Two edges may make it at once, and either of its unique columns may be the one that tells.
     execute(
         "INSERT INTO account (id, email, name, status, balance, held, ledger_seq, created_at)"
-        " VALUES (?, ?, 'Visitors without an account', 'active', 0, 0, 0, ?) ON CONFLICT (id) DO NOTHING",
+        " VALUES (?, ?, 'Visitors without an account', 'active', 0, 0, 0, ?) ON CONFLICT DO NOTHING",
         [POOL, POOL_NAME, now_ms()],
     )
     locked = _lock()
