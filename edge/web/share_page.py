@@ -93,7 +93,7 @@ def _wants_json() -> bool:
 
 def _rendered(share: Share) -> list[dict[str, Any]]:
     return [
-        {"role": message["role"], "name": NAMES[message["role"]], "html": Markup(render(message["content"]))}  # noqa: S704
+        {"role": message["role"], "name": NAMES[message["role"]], "html": Markup(render(message["content"]))}  # noqa: S704  (sanitised)
         for message in shared_messages(share)
     ]
 
