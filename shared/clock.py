@@ -9,6 +9,7 @@ from uuid import UUID
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0x2 << 62
 _LOW_MASK = (1 << 62) - 1
+_TICKS_PER_MS = 4096
 
 
 def now_ms() -> int:
@@ -17,18 +18,25 @@ def now_ms() -> int:
 
 
 def new_id() -> UUID:
-    """A version 7 UUID (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 random bits.
+    """A version 7 UUID (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction (section 6.2, method 3), 62 random.
 
+    The ids that one process makes sort in the order in which it made them, so rows of one millisecond have an order too.
     Sorting by time keeps index inserts at the right edge; random bits need no coordination between processes.
     """
-    if not _random_words:
-        _random_words.extend(memoryview(os.urandom(_RANDOM_BYTES)).cast("Q"))
-    low = _random_words.pop() & _LOW_MASK
-    high = _random_words.pop() & 0xFFF
-    return UUID(int=(now_ms() << 80) | _VERSION_7 | (high << 64) | _VARIANT | low)
+    global _last_tick
+    tick = time.time_ns() * _TICKS_PER_MS // 1_000_000
+    _last_tick = tick = tick if tick > _last_tick else _last_tick + 1  # two in one tick, or a clock set back
+    try:
+        low = _random_words.pop() & _LOW_MASK
+    except IndexError:
+        fresh = list(memoryview(os.urandom(_RANDOM_BYTES)).cast("Q"))
+        low = fresh.pop() & _LOW_MASK
+        _random_words.extend(fresh)
+    return UUID(int=(tick // _TICKS_PER_MS << 80) | _VERSION_7 | (tick % _TICKS_PER_MS << 64) | _VARIANT | low)
 
 
 # The system's random bits, fetched for many ids at once: a system call for each would be a fortieth of a whole call's CPU.
 _RANDOM_BYTES = 4096
 _random_words: list[int] = []
+_last_tick = 0
 os.register_at_fork(after_in_child=_random_words.clear)  # or parent and child would make the same ids

@@ -114,7 +114,7 @@ class MediaWork:
 
 def _overdue(now: int) -> list[MediaJob]:
     late = MediaJob.finished_at.is_null() & (MediaJob.deadline_at < now)
-    return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at).limit(MOST_TIMED_OUT))
+    return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at, MediaJob.id).limit(MOST_TIMED_OUT))
 
 
 def _closing(work: Callable[[], None]) -> Callable[[], None]:

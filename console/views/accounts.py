@@ -65,13 +65,16 @@ class AccountsView(View):
             "entries": LedgerEntry.select().where(LedgerEntry.account == account).order_by(LedgerEntry.seq.desc()).limit(LATEST),
             "calls": UsageLedger.select()
             .where(UsageLedger.account == account)
-            .order_by(UsageLedger.created_at.desc())
+            .order_by(UsageLedger.created_at.desc(), UsageLedger.id.desc())
             .limit(LATEST),
             "holds": Hold.select()
             .where((Hold.account == account) & (Hold.state == "held"))
-            .order_by(Hold.expires_at)
+            .order_by(Hold.expires_at, Hold.id)
             .limit(LATEST),
-            "jobs": MediaJob.select().where(MediaJob.account == account).order_by(MediaJob.created_at.desc()).limit(LATEST),
+            "jobs": MediaJob.select()
+            .where(MediaJob.account == account)
+            .order_by(MediaJob.created_at.desc(), MediaJob.id.desc())
+            .limit(LATEST),
         }
         rows = {name: list(query) for name, query in mine.items()}
         subscription = active_subscription(account.id)

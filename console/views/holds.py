@@ -75,7 +75,9 @@ class HoldsView(View):
 
 def _open_holds(filters: dict[str, str], now: int) -> list[Any]:
     """The stuck ones first, then the running ones, each the oldest first."""
-    query = Hold.select(Hold, Account.id, Account.email).join(Account).where(Hold.state == "held").order_by(Hold.created_at)
+    query = (
+        Hold.select(Hold, Account.id, Account.email).join(Account).where(Hold.state == "held").order_by(Hold.created_at, Hold.id)
+    )
     if "account" in filters:
         query = query.where(Hold.account == find_account(filters["account"]).id)
     living = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)

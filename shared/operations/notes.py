@@ -35,5 +35,8 @@ def remove_note(account: UUID, note: UUID, *, actor: str, address: str = "") -> 
 def notes_of(account: UUID) -> list[AccountNote]:
     """The newest notes first."""
     return list(
-        AccountNote.select().where(AccountNote.account == account).order_by(AccountNote.created_at.desc()).limit(NOTES_SHOWN)
+        AccountNote.select()
+        .where(AccountNote.account == account)
+        .order_by(AccountNote.created_at.desc(), AccountNote.id.desc())
+        .limit(NOTES_SHOWN)
     )

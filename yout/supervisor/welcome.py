@@ -87,6 +87,8 @@ def _model() -> str | None:
     """The real local model if it is on offer, else the first chat model in the catalogue."""
     from shared.operations.seed import CHAT_MODEL
 
-    offered = AIModel.select().where((AIModel.status == "active") & (AIModel.kind == "chat")).order_by(AIModel.created_at)
+    offered = (
+        AIModel.select().where((AIModel.status == "active") & (AIModel.kind == "chat")).order_by(AIModel.created_at, AIModel.id)
+    )
     names = [row.id for row in offered]
     return CHAT_MODEL if CHAT_MODEL in names else next(iter(names), None)

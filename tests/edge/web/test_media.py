@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from playwright.async_api import expect
 
 from shared.clock import now_ms
 from shared.models import Account, AIModel, Channel, MediaJob
 from tests import build
+from tests.answers import WAIT_SECONDS
+from tests.conftest import OpenPage
 from tests.edge.web.conftest import Browser, Site
 from tests.servers.process import eventually
 
@@ -152,6 +155,23 @@ def test_the_api_takes_a_session_too(studio: Browser) -> None:
     answer = studio.api("POST", "/api/media/image/", {"model": "picture-1", "prompt": "x"})
     assert (answer.status, answer.json["credits_cost"]) == (202, PICTURE)
     assert held(studio) == PICTURE
+
+
+async def test_progress_is_told_while_the_page_is_open(site: Site, studio: Browser, open_page: OpenPage) -> None:
+    studio.send("/account/media", ASKED)
+    [job] = jobs_of(studio)
+    MediaJob.update(status="running", progress=40).where(MediaJob.id == job.id).execute()
+    page = await open_page()
+    await page.context.add_cookies(
+        [{"name": name, "value": value, "url": site.edge().url} for name, value in studio.cookies.items()]
+    )
+    await page.goto(f"{site.edge().url}/account/media")
+    percent = page.locator("[data-percent]")
+    await expect(percent).to_have_text("40 %")
+    MediaJob.update(progress=55).where(MediaJob.id == job.id).execute()
+    await expect(percent).to_have_text("55 %", timeout=WAIT_SECONDS * 1000)
+    MediaJob.update(status="queued").where(MediaJob.id == job.id).execute()
+    await expect(page.locator("[data-words]")).to_have_text("Waiting for a worker", timeout=WAIT_SECONDS * 1000)
 
 
 def test_older_jobs_are_a_page_away(studio: Browser) -> None:
