@@ -6,22 +6,19 @@ each call (or by a look-up, on routes that reserve nothing), never by this memor
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-import peewee
-
+from edge.database_reader import DatabaseReader, with_plan
 from shared import keys
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
-from shared.database import LOST_CONNECTION, drop_connection
 from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
 from shared.ledger import OwnLimits, Reserved
 from shared.limits import KeyLimits, Limits, narrower
-from shared.models import Account, ApiKey, Plan, Subscription
+from shared.models import Account, ApiKey, Plan
 from shared.settings import Settings
 
 MOST_REMEMBERED = 50_000
@@ -49,7 +46,7 @@ class KeyRow(NamedTuple):
 class Keys:
     """The limits of recently seen keys, by digest, and the look-up of the others."""
 
-    def __init__(self, settings: Settings, reader: Executor) -> None:
+    def __init__(self, settings: Settings, reader: DatabaseReader) -> None:
         self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
         self._reader = reader
         self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
@@ -90,8 +87,7 @@ class Keys:
 
     async def look_up(self, digest: str) -> KeyRow:
         """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, _read_key, digest)
+        return await self._reader.read(partial(_read_key, digest))
 
     def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
         """The limits that rows with `own` limits come to, defaults filled in."""
@@ -133,22 +129,12 @@ def objection(revoked_at: int | None, expires_at: int | None, account_status: st
 
 
 def _read_key(digest: str) -> KeyRow:
-    query = (
-        ApiKey.select(
-            *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
-            *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit),
-            *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
-        )
-        .join(Account)
-        .join(Subscription, peewee.JOIN.LEFT_OUTER, on=(Subscription.account == Account.id) & (Subscription.status == "active"))
-        .join(Plan, peewee.JOIN.LEFT_OUTER)
-        .where(ApiKey.digest == digest)
+    query = ApiKey.select(
+        *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
+        *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit),
+        *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
     )
-    try:
-        row = query.tuples().first()
-    except LOST_CONNECTION as error:
-        drop_connection()
-        raise DatabaseUnavailable from error
+    row = with_plan(query).where(ApiKey.digest == digest).tuples().first()
     if row is None:
         raise InvalidKey
     revoked_at, status, key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, monthly, *own = row

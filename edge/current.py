@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -18,8 +17,8 @@ from edge.hot import Scope, read_headers
 from edge.services import Services
 from edge.sessions import SessionRow
 from shared.clock import new_id
-from shared.database import LOST_CONNECTION, drop_connection, transaction
-from shared.errors import AccessDenied, DatabaseUnavailable, InvalidInput, InvalidKey, InvalidRequest, YoutError
+from shared.database import transaction
+from shared.errors import AccessDenied, InvalidInput, InvalidKey, InvalidRequest, YoutError
 from shared.ledger.payers import address_allowed
 from shared.limits import KeyLimits, Standing
 from shared.operations.web_accounts import actor_of
@@ -99,15 +98,7 @@ async def caller() -> AccountCaller | VisitorCaller:
 
 async def read(query: Callable[[], T]) -> T:
     """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
-    return await asyncio.get_running_loop().run_in_executor(services().reader, _guarded, query)
-
-
-def _guarded(query: Callable[[], T]) -> T:
-    try:
-        return query()
-    except LOST_CONNECTION as error:
-        drop_connection()
-        raise DatabaseUnavailable from error
+    return await services().reader.read(query)
 
 
 async def count_request(limits: KeyLimits) -> Standing:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from edge.admission import Caller
@@ -18,8 +18,7 @@ from edge.exchange import Admitted, Finished
 from edge.hold import Hold
 from edge.services import Services
 from edge.surface import Events
-from shared.database import LOST_CONNECTION, drop_connection
-from shared.errors import AccessDenied, DatabaseUnavailable
+from shared.errors import AccessDenied
 from shared.operations.conversations import Keeping, Turn, begin_turn, keep_turn
 from shared.providers.base import ChatCall
 
@@ -63,8 +62,7 @@ class History:
         if caller.digest:  # its limits may have been remembered, and what is stored is for keys that are good
             await services.keys.look_up(caller.digest)
         begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, coming=len(self._said))
-        loop = asyncio.get_running_loop()
-        keeping: Keeping = await loop.run_in_executor(services.reader, guarded, begin)
+        keeping = await services.reader.read(begin)
         self._keeping = keeping
         if not keeping.fresh:
             self._listener.conversation = keeping.conversation
@@ -102,12 +100,3 @@ class History:
         if isinstance(kept, Exception):
             log.error("a turn of a conversation was not kept: %s", type(kept).__name__)
         self._listener.conversation = keeping.conversation if kept is True else None
-
-
-def guarded(query: Callable[[], Any]) -> Any:
-    """Run `query`, in the thread that reads. Raises `DatabaseUnavailable`."""
-    try:
-        return query()
-    except LOST_CONNECTION as error:
-        drop_connection()
-        raise DatabaseUnavailable from error

@@ -15,7 +15,6 @@ from uuid import UUID
 from edge.auth import objection
 from edge.running import RunningCall, RunningCalls
 from shared.clock import now_ms
-from shared.database import drop_connection
 from shared.errors import InvalidKey, InvalidSession, RequestRefused, UpstreamTimeout
 from shared.models import Account, ApiKey, WebSession
 
@@ -29,7 +28,7 @@ Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 async def watch(calls: RunningCalls, read: Read, longest_seconds: float) -> None:
-    """Look after `calls` for ever. `read` runs a query in the reader's thread."""
+    """Look after `calls` for ever. `read` runs a query in a thread of its own."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         _cut_overdue(calls, longest_seconds)
@@ -37,7 +36,6 @@ async def watch(calls: RunningCalls, read: Read, longest_seconds: float) -> None
             await _cut_refused(calls, read)
         except Exception as error:  # whatever it was, the next poll tries again
             log.warning("the keys of running calls could not be read: %s", type(error).__name__)
-            await read(drop_connection)
 
 
 def _cut_overdue(calls: RunningCalls, longest_seconds: float) -> None:

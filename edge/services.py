@@ -6,14 +6,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from edge import revocation
 from edge.auth import Keys
 from edge.call_log import CallLog
+from edge.database_reader import DatabaseReader
 from edge.http_client import HttpClient
 from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
@@ -24,8 +25,8 @@ from edge.sessions import Sessions
 from shared import catalog_reader, pseudonyms
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
-from shared.database import LOST_CONNECTION, database, drop_connection
-from shared.errors import DatabaseUnavailable, Stopping
+from shared.database import database
+from shared.errors import Stopping
 from shared.jobs import Jobs
 from shared.ledger import VisitorTerms
 from shared.ledger.sweep import HEARTBEAT_MS
@@ -37,7 +38,6 @@ from shared.storage import open_storage
 from shared.throttle import Throttle
 
 log = logging.getLogger("yout.edge")
-T = TypeVar("T")
 
 CATALOG_POLL_SECONDS = 1.0
 
@@ -50,13 +50,14 @@ class Services:
         self.process_id = new_id()
         self.catalog: Catalog = EMPTY
         self.health = Health()
-        # Reads have a thread and a connection of their own, so that they never wait behind a commit.
-        self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self.reader = DatabaseReader("reader")
+        self.slow_reader = DatabaseReader(
+            "slow-reader", threads=2, keeps_connection=False
+        )  # what may take a while, keys never wait for
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.keys = Keys(settings, self.reader)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
-        self.slow_reader = ThreadPoolExecutor(2, thread_name_prefix="slow-reader")  # what may take a while, keys never wait for
         self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash
         self.sessions = Sessions(settings, self.reader, self.ledger)
         self.throttle = Throttle()
@@ -64,7 +65,7 @@ class Services:
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.jobs = Jobs(settings.redis_url)
         self.storage = open_storage(settings)
-        self.watch = JobWatch(self._guarded_read)
+        self.watch = JobWatch(self.reader.read)
         self.call_log = CallLog()
         self.metrics = Metrics()
         self.calls = RunningCalls()
@@ -75,14 +76,14 @@ class Services:
 
     @classmethod
     async def start(cls, settings: Settings) -> Services:
-        """Load the catalogue, announce the process, and begin to poll. Raises what the database raises."""
+        """Load the catalogue, announce the process, and begin to poll. Raises `DatabaseUnavailable`."""
         services = cls(settings)
         await services._load_catalog()
         await services.ledger.run(services._announce)
         loops = (
             services._poll_catalog(),
             services._beat(),
-            revocation.watch(services.calls, services._read, settings.call_seconds),
+            revocation.watch(services.calls, services.reader.read, settings.call_seconds),
         )
         services._loops = [asyncio.create_task(loop) for loop in loops]
         return services
@@ -97,11 +98,10 @@ class Services:
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.jobs.close)
         self.call_log.close()
-        self.reader.submit(drop_connection)
-        self.reader.shutdown()
+        self.reader.close()
+        self.slow_reader.close()
         self.counter.shutdown()
         self.passwords.shutdown()
-        self.slow_reader.shutdown()
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""
@@ -130,28 +130,14 @@ class Services:
     async def database_answers(self) -> bool:
         """Whether the database answers a trivial query."""
         try:
-            await asyncio.wait_for(self._read(lambda: database.execute_sql("SELECT 1").fetchone()), 2)
+            await asyncio.wait_for(self.reader.read(lambda: database.execute_sql("SELECT 1").fetchone()), 2)
         except Exception as error:  # whatever it was, the answer to "does it answer?" is no
             log.warning("the database does not answer: %s", type(error).__name__)
             return False
         return True
 
-    async def read_slow(self, query: Callable[[], T]) -> T:
-        """Run a query that may take a while, on a connection that is closed after it. Raises `DatabaseUnavailable`."""
-        return await asyncio.get_running_loop().run_in_executor(self.slow_reader, _read_and_close, query)
-
-    async def _guarded_read(self, query: Any) -> Any:
-        try:
-            return await self._read(query)
-        except LOST_CONNECTION as error:
-            await self._read(drop_connection)
-            raise DatabaseUnavailable from error
-
-    async def _read(self, query: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.reader, query)
-
     async def _load_catalog(self) -> None:
-        self.catalog = await self._read(catalog_reader.load)
+        self.catalog = await self.reader.read(catalog_reader.load)
         self.health.forget_all_but(route.id for model in self.catalog.models.values() for route in model.routes)
         self._secrets.clear()
 
@@ -161,11 +147,10 @@ class Services:
             try:
                 stale_at = self.catalog.stale_at
                 rested = stale_at is not None and stale_at <= now_ms()
-                if rested or await self._read(catalog_reader.read_version) != self.catalog.version:
+                if rested or await self.reader.read(catalog_reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # the last snapshot serves on; whatever it was, the next poll tries again
                 log.warning("the catalogue could not be read: %s", type(error).__name__)
-                await self._read(drop_connection)
 
     def _announce(self) -> None:
         EdgeProcess.create(id=self.process_id, host=socket.gethostname()[:255], pid=os.getpid())
@@ -181,12 +166,3 @@ class Services:
     def _say_alive(self) -> None:
         if not EdgeProcess.update(seen_at=now_ms()).where(EdgeProcess.id == self.process_id).execute():
             self._announce()
-
-
-def _read_and_close(query: Callable[[], T]) -> T:
-    try:
-        return query()
-    except LOST_CONNECTION as error:
-        raise DatabaseUnavailable from error
-    finally:
-        drop_connection()

@@ -6,23 +6,19 @@ every edge process.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-from concurrent.futures import Executor
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-import peewee
-
+from edge.database_reader import DatabaseReader, with_plan
 from edge.ledger_queue import LedgerQueue
 from shared import web_sessions
 from shared.clock import now_ms
-from shared.database import LOST_CONNECTION, drop_connection
-from shared.errors import AccessDenied, DatabaseUnavailable, InvalidSession
+from shared.errors import AccessDenied, InvalidSession
 from shared.ledger import OwnLimits
-from shared.models import Account, Plan, Subscription, WebSession
+from shared.models import Account, Plan, WebSession
 from shared.operations.web_accounts import touch_session
 from shared.secrets import derive_key
 from shared.settings import Settings
@@ -45,7 +41,7 @@ class SessionRow(NamedTuple):
 class Sessions:
     """Their look-up, and what goes with it."""
 
-    def __init__(self, settings: Settings, reader: Executor, ledger: LedgerQueue) -> None:
+    def __init__(self, settings: Settings, reader: DatabaseReader, ledger: LedgerQueue) -> None:
         self.secure = settings.secure_cookies
         # A __Host- cookie is Secure, of this host alone and for all its paths; browsers take one over https only.
         self.cookie = f"__Host-{NAME}" if self.secure else NAME
@@ -58,7 +54,7 @@ class Sessions:
         if len(secret) > web_sessions.LONGEST_SECRET or not secret.isascii():
             raise InvalidSession
         digest = web_sessions.digest(secret)
-        row = await asyncio.get_running_loop().run_in_executor(self._reader, _read_session, digest)
+        row = await self._reader.read(partial(_read_session, digest))
         if now_ms() - row.seen_at > web_sessions.TOUCH_MS:
             self._ledger.run(partial(touch_session, digest))  # nobody waits for it: it only moves the session's end
         return row
@@ -79,21 +75,11 @@ def check_active(row: SessionRow) -> None:
 
 
 def _read_session(digest: str) -> SessionRow:
-    query = (
-        WebSession.select(
-            *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
-            *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
-        )
-        .join(Account)
-        .join(Subscription, peewee.JOIN.LEFT_OUTER, on=(Subscription.account == Account.id) & (Subscription.status == "active"))
-        .join(Plan, peewee.JOIN.LEFT_OUTER)
-        .where(WebSession.digest == digest)
+    query = WebSession.select(
+        *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
+        *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
     )
-    try:
-        row = query.tuples().first()
-    except LOST_CONNECTION as error:
-        drop_connection()
-        raise DatabaseUnavailable from error
+    row = with_plan(query).where(WebSession.digest == digest).tuples().first()
     if row is None:
         raise InvalidSession
     expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency = row

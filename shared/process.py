@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from shared.database import LOST_CONNECTION
-from shared.errors import YoutError
+from shared.errors import DatabaseUnavailable, YoutError
 from shared.settings import Settings
 
 
@@ -25,9 +25,10 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug lines quote every value that is stored
         return serve(settings)
+    except (*LOST_CONNECTION, DatabaseUnavailable) as error:
+        reason = str(error.__cause__ or error)
+        print(f"{name}: The database of DATABASE_URL refuses: {'; '.join(reason.splitlines())}", file=sys.stderr)
+        return 1
     except YoutError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except LOST_CONNECTION as error:
-        print(f"{name}: The database of DATABASE_URL refuses: {'; '.join(str(error).splitlines())}", file=sys.stderr)
-        return 1

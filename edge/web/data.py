@@ -72,7 +72,7 @@ async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
         yield b"%s\n%s: [" % (b"," if number else b"", orjson.dumps(table.name))
         after: tuple[Any, ...] | None = None
         while True:
-            rows, last = await services.read_slow(partial(read_rows, table, account, after))
+            rows, last = await services.slow_reader.read(partial(read_rows, table, account, after))
             yield (b",\n" if after is not None and rows else b"") + b",\n".join(orjson.dumps(row, default=str) for row in rows)
             if len(rows) < PAGE:
                 break

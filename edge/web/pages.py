@@ -61,7 +61,7 @@ async def add_headers(response: Response) -> Response:
 
 async def read_slow(query: Callable[[], T]) -> T:
     """Run a query that may take a while, away from the thread that looks keys up. Raises `DatabaseUnavailable`."""
-    return await services().read_slow(query)
+    return await services().slow_reader.read(query)
 
 
 def edge_url() -> str:

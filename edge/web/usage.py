@@ -79,7 +79,7 @@ async def _csv(services: Services, account: UUID, since: int, until: int) -> Asy
     yield csv_rows([CSV_HEAD])
     after: tuple[int, UUID] | None = None
     while True:
-        calls = await services.read_slow(partial(used_calls, account, since, until, after))
+        calls = await services.slow_reader.read(partial(used_calls, account, since, until, after))
         yield csv_rows(_cells(call) for call in calls)
         if len(calls) < PAGE:
             return

@@ -4,7 +4,6 @@ after it is paid. Calls that do neither never come here.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -14,7 +13,6 @@ from uuid import UUID
 
 from edge.admission import Caller
 from edge.exchange import Finished
-from edge.history import guarded
 from edge.services import Services
 from edge.surface import Events
 from edge.v1.responses.answer import KeptResponse
@@ -46,7 +44,7 @@ class Memory:
             stores=bool(self._body.get("store")),
             most_bytes=services.settings.max_body_bytes,
         )
-        looking: Looking = await asyncio.get_running_loop().run_in_executor(services.reader, guarded, begin)
+        looking = await services.reader.read(begin)
         self._looking = looking
         return continued(self._body, self._size, looking.earlier, looking.earlier_bytes)
 

@@ -1,0 +1,49 @@
+"""Reads of the database off the event loop: threads with connections of their own, so that no read waits behind a commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import peewee
+
+from shared.database import LOST_CONNECTION, drop_connection
+from shared.errors import DatabaseUnavailable
+from shared.models import Account, Plan, Subscription
+
+T = TypeVar("T")
+
+
+class DatabaseReader:
+    """Threads that read. Unless it keeps them, they close their connections after each query."""
+
+    def __init__(self, name: str, *, threads: int = 1, keeps_connection: bool = True) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._keeps_connection = keeps_connection
+
+    async def read(self, query: Callable[[], T]) -> T:
+        """What `query` gives or raises. Raises `DatabaseUnavailable` for a lost connection; the next read makes another."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, query)
+
+    def close(self) -> None:
+        """Let what runs end, and close the connection that was kept."""
+        self._executor.submit(drop_connection)
+        self._executor.shutdown()
+
+    def _read(self, query: Callable[[], T]) -> T:
+        try:
+            return query()
+        except LOST_CONNECTION as error:
+            drop_connection()
+            raise DatabaseUnavailable from error
+        finally:
+            if not self._keeps_connection:
+                drop_connection()
+
+
+def with_plan(query: Any) -> Any:
+    """`query` of rows that belong to an account, joined with it and, where it has one, with its plan in force."""
+    in_force = (Subscription.account == Account.id) & (Subscription.status == "active")
+    return query.join(Account).join(Subscription, peewee.JOIN.LEFT_OUTER, on=in_force).join(Plan, peewee.JOIN.LEFT_OUTER)
