@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import peewee
 import pytest
 from playwright.async_api import Page
@@ -26,6 +27,9 @@ from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.upstream import Upstream
 
+# A busy machine is slow at making examples, and that is nobody's fault.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 _PROCESSES = pytest.StashKey[list[Process]]()
 
 

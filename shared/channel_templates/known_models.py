@@ -30,6 +30,29 @@ class KnownModel(NamedTuple):
     upstream: str = ""
 
 
+# The values of `reasoning_effort` that a vendor's models take, as far as it publishes them; the vendor refuses others.
+OPENAI_EFFORTS = {
+    "gpt-5.4": ["none", "low", "medium", "high", "xhigh"],
+    "gpt-5.4-mini": ["none", "low", "medium", "high", "xhigh"],
+    "gpt-5.4-nano": ["none", "low", "medium", "high", "xhigh"],
+    "gpt-5": ["minimal", "low", "medium", "high"],
+    "gpt-5-mini": ["minimal", "low", "medium", "high"],
+    "gpt-5-nano": ["minimal", "low", "medium", "high"],
+    "gpt-4.1": [],
+    "gpt-4.1-mini": [],
+}
+GROQ_EFFORTS = {
+    "openai/gpt-oss-120b": ["low", "medium", "high"],
+    "openai/gpt-oss-20b": ["low", "medium", "high"],
+    "qwen/qwen3-32b": ["none", "default"],
+    "meta-llama/llama-4-maverick-17b-128e-instruct": [],
+    "llama-3.3-70b-versatile": [],
+    "llama-3.1-8b-instant": [],
+}
+X_AI_EFFORTS: dict[str, list[str]] = {"grok-4-1-fast-reasoning": [], "grok-code-fast-1": []}
+# Models of Anthropic that take a message of the role `system` after a user's turn: all since Claude Opus 4.8.
+SYSTEM_IN_PLACE = ["claude-fable-5-2", "claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"]
+
 OPENAI = (
     KnownModel("gpt-6.1-sol", 272_000, 128_000, 2_000, 10_000, cached=100, written=2_500, tags=FRONTIER),
     KnownModel("gpt-6.1-terra", 272_000, 128_000, 1_000, 5_000, cached=50, written=1_250, tags=FRONTIER),

@@ -5,7 +5,8 @@ A channel's `settings` may hold:
     body               object merged into every request body
     headers            object of extra request headers, e.g. {"anthropic-beta": "…"}
     version            the `anthropic-version` header, where it is another
-    thinking           how models take an effort: "adaptive" (the default) or "budget", or an object of vendor's names to these
+    thinking           how models take an effort: "adaptive" (the default), "budget" or "none", or an object of names to these
+    system_in_place    true, or a list of vendor's names: models that take instructions in the middle of a conversation
     structured_output  false where models know no `output_config.format`: a schema is then asked for by a tool
 """
 

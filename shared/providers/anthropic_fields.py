@@ -6,7 +6,9 @@ from shared.providers.fields import Fields, mapped, passed, refused
 
 FIELDS: Fields = {
     "model": mapped("the vendor's name of it"),
-    "messages": mapped("system and developer messages become `system`, in their order"),
+    "messages": mapped(
+        "system and developer messages become `system`, in their order; later ones stay in place where the model takes them there"
+    ),
     "stream": passed(),
     "stream_options": mapped("usage is always asked of the vendor; `include_usage` decides whether you see it"),
     "max_tokens": mapped("the smaller of both; without one, what the model may give and the credits pay for"),
@@ -20,8 +22,12 @@ FIELDS: Fields = {
     "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`)"),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` by a tool that the model must call"),
-    "reasoning_effort": mapped("thinking, adaptive or by a budget of tokens; see [dialects](dialects.md)"),
-    "thinking": passed("Anthropic's own; wins over `reasoning_effort`"),
+    "reasoning_effort": mapped(
+        "thinking, adaptive or by a budget of tokens; beside `thinking` only how much; see [dialects](dialects.md)"
+    ),
+    "thinking": passed(
+        "Anthropic's own; `adaptive` becomes a budget where the model thinks by one, and a model that does not think gets none"
+    ),
     "cache_control": passed("Anthropic's own; also on content parts and tools"),
     "prompt_cache_key": mapped("asks for automatic `cache_control`"),
     "prompt_cache_retention": mapped("`24h` asks for a cache of an hour, the longest there is"),

@@ -30,7 +30,7 @@ def body_of(call: ChatCall, target: Target) -> Json:
     check_fields(asked, FIELDS)
     parts.check_options(asked)
     body: Json = {"model": target.route.upstream_model, **passed_on(asked, FIELDS)}
-    system, body["messages"] = _messages(asked)
+    system, body["messages"] = _messages(asked, in_place=_takes_system_in_place(target))
     if system:
         body["system"] = system
     body["max_tokens"] = max(LEAST_OUTPUT, parts.output_limit(asked, target.clamp) or target.output_limit or LEAST_BUDGET)
@@ -51,21 +51,41 @@ def answers_by_tool(body: Mapping[str, Any], settings: Mapping[str, Any]) -> boo
     return kind == "json_object" or (kind == "json_schema" and settings.get("structured_output") is False)
 
 
-def _messages(asked: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
-    """The system blocks, and the turns: messages of one side in a row are one turn, tool results belong to the user's."""
+def _messages(asked: Mapping[str, Any], *, in_place: bool) -> tuple[list[Json], list[Json]]:
+    """The system blocks, and the turns: messages of one side in a row are one turn, tool results belong to the user's.
+
+    `in_place`: instructions that come later stay where they are, right after a user's turn as the vendor wants them. So what was
+    said before is found in its cache, which a longer `system` would make useless.
+    """
     system: list[Json] = []
     turns: list[Json] = []
+    later: list[Json] = []  # instructions that wait for the end of the user's turn
     for message in parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
-            system += _cached(message, [_text(message, where, part) for where, part in message.parts])
+            told = later if in_place and turns else system
+            told += _cached(message, [_text(message, where, part) for where, part in message.parts])
             continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _cached(message, _blocks(message))
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
+            later = _instructed(turns, later)
             turns.append({"role": role, "content": blocks})
-    return system, turns
+    return system + _instructed(turns, later), turns
+
+
+def _instructed(turns: list[Json], later: list[Json]) -> list[Json]:
+    """Put instructions after the user's turn that has ended; give back those that still wait for one."""
+    if not later or turns[-1]["role"] != "user":
+        return later
+    turns.append({"role": "system", "content": later})
+    return []
+
+
+def _takes_system_in_place(target: Target) -> bool:
+    told = target.route.settings.get("system_in_place")
+    return target.route.upstream_model in told if isinstance(told, list) else bool(told)
 
 
 def _blocks(message: Message) -> list[Json]:
@@ -179,31 +199,42 @@ def _tool(tool: Mapping[str, Any], function: Mapping[str, Any]) -> Json:
 
 
 def _thinking(body: Json, asked: Mapping[str, Any], target: Target) -> None:
-    effort = asked.get("reasoning_effort")
-    if "thinking" in body:
-        _fit_budget(body, target)
-        return
-    if effort is None:
-        return
-    if effort == "none":
-        body["thinking"] = {"type": "disabled"}
-        return
-    if effort not in EFFORTS:
+    """Thinking as the model takes it; what a caller says of `thinking` itself counts for whether, an effort for how much."""
+    effort, own = asked.get("reasoning_effort"), body.get("thinking")
+    if effort not in (None, "none", *EFFORTS):
         refuse("reasoning_effort", f"one of none, {', '.join(EFFORTS)}")
-    if parts.thinking_style(target.route.settings, target.route.upstream_model, "adaptive") == "adaptive":
-        body["thinking"] = {"type": "adaptive", "display": "summarized"}
+    style = parts.thinking_style(target.route.settings, target.route.upstream_model, "adaptive")
+    if style == "none":
+        body.pop("thinking", None)
+    elif own is None and effort == "none":
+        body["thinking"] = {"type": "disabled"}
+    elif style == "adaptive" and effort in EFFORTS:
+        body.setdefault("thinking", {"type": "adaptive", "display": "summarized"})
         body["output_config"] = {"effort": EFFORTS[effort]}
-        return
-    budget = min(BUDGETS[effort], body["max_tokens"] - 1)
-    if budget >= LEAST_BUDGET:  # an answer as short as that has no room for thinking
+    elif style == "budget" and (effort in EFFORTS if own is None else _is_adaptive(own)):
+        _budget(body, effort or "high")  # the vendor's own default
+    _fit_budget(body, target)
+
+
+def _is_adaptive(thinking: object) -> bool:
+    return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
+
+
+def _budget(body: Json, effort: str) -> None:
+    budget = min(BUDGETS.get(effort, 0), body["max_tokens"] - 1)
+    if budget >= LEAST_BUDGET:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    else:  # an answer as short as that has no room for thinking
+        body.pop("thinking", None)
 
 
 def _fit_budget(body: Json, target: Target) -> None:
     """A caller's own budget, below an output limit that the credits impose: the vendor refuses one that is not."""
-    thinking = body["thinking"]
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    if target.clamp is None or type(budget) is not int or budget < body["max_tokens"]:
+    thinking = body.get("thinking")
+    if target.clamp is None or not isinstance(thinking, dict):
+        return
+    budget = thinking.get("budget_tokens")
+    if type(budget) is not int or budget < body["max_tokens"]:
         return
     fitting = body["max_tokens"] - 1
     body["thinking"] = {**thinking, "budget_tokens": fitting} if fitting >= LEAST_BUDGET else {"type": "disabled"}

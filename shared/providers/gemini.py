@@ -4,7 +4,7 @@ A channel's `settings` may hold:
 
     body      object merged into every request body, e.g. {"safetySettings": […]}
     headers   object of extra request headers
-    thinking  how models take an effort: "level" (the default) or "budget", or an object of the vendor's names to these
+    thinking  how models take an effort: "level" (the default), "budget" or "none", or an object of the vendor's names to these
 
 The key goes into a header, never into the URL, where logs would keep it.
 """

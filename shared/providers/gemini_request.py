@@ -172,8 +172,8 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
         if schema is not None:
             config["responseJsonSchema"] = converted(schema)
     effort = asked.get("reasoning_effort")
-    if effort is not None:
-        config["thinkingConfig"] = _thinking(effort, target)
+    if effort is not None and (thinking := _thinking(effort, target)):
+        config["thinkingConfig"] = thinking
     return config
 
 
@@ -181,6 +181,9 @@ def _thinking(effort: str, target: Target) -> Json:
     if effort not in LEVELS:
         refuse("reasoning_effort", f"one of {', '.join(LEVELS)}")
     told = {"includeThoughts": effort != "none"}
-    if parts.thinking_style(target.route.settings, target.route.upstream_model, "level") == "budget":
+    style = parts.thinking_style(target.route.settings, target.route.upstream_model, "level")
+    if style == "none":
+        return {}
+    if style == "budget":
         return {**told, "thinkingBudget": BUDGETS[effort]}
     return {**told, "thinkingLevel": LEVELS[effort]}

@@ -5,6 +5,8 @@ A channel's `settings` may hold these quirks of its vendor:
     body            object merged into every request body, e.g. {"store": false, "provider": {"data_collection": "deny"}}
     headers         object of extra request headers, e.g. {"x-no-log": "1"}
     max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
+    efforts         list of the values of `reasoning_effort` that models take, or an object of names to such lists: another
+                    value becomes the nearest of them, and a model with an empty list gets none
     stream_usage    false where the vendor refuses `stream_options`
     path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
     query           object of query parameters, e.g. {"api-version": "2024-10-21"}
@@ -28,6 +30,7 @@ from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
 
 LONGEST_MESSAGE = 600
+_EFFORTS = ("none", "minimal", "low", "default", "medium", "high", "xhigh", "max")  # in their order
 _IDENTITY_FIELDS = ("user", "safety_identifier")
 # What must never reach a caller: keys, hosts, addresses, organisation, project and request ids.
 _SECRETS = re.compile(
@@ -61,6 +64,8 @@ class OpenAIDialect:
         if body.get("store"):
             body["store"] = False  # content is not kept, here or there
         _limit_output(body, target.clamp, settings.get("max_tokens"))
+        if "reasoning_effort" in body:
+            _fit_effort(body, route)
         if settings.get("body"):
             body.update(settings["body"])
         return VendorRequest("POST", _url(route), request_headers(target), orjson.dumps(body))
@@ -160,6 +165,21 @@ def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> 
     if limits:
         used = next((name for name, limit in asked.items() if limit is not None), "max_tokens")
         body[only or used] = min(limits)
+
+
+def _fit_effort(body: dict[str, Any], route: Route) -> None:
+    """The nearest effort that the model takes; none where it takes none, for then it answers alike. Unknown ones stay."""
+    taken, asked = route.settings.get("efforts"), body["reasoning_effort"]
+    if isinstance(taken, dict):
+        taken = taken.get(route.upstream_model)
+    if not isinstance(taken, list) or asked in taken or asked not in _EFFORTS:
+        return
+    place = _EFFORTS.index(asked)
+    near = [effort for effort in taken if effort in _EFFORTS and effort != "none"]
+    if near:
+        body["reasoning_effort"] = min(near, key=lambda effort: abs(_EFFORTS.index(effort) - place))
+    else:
+        del body["reasoning_effort"]
 
 
 def error_object(data: bytes) -> dict[str, Any]:

@@ -15,12 +15,13 @@ FIELDS: Fields = {
     "safety_identifier": mapped("as a pseudonym"),
     "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
     "store": mapped("always false"),
+    "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
     **{
         name: passed()
         for name in (
             *("temperature", "top_p", "stop", "n", "seed", "frequency_penalty", "presence_penalty", "logit_bias"),
             *("logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format"),
-            *("reasoning_effort", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"),
+            *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"),
             *("modalities", "audio", "prediction", "verbosity", "moderation", "web_search_options", "functions", "function_call"),
         )
     },

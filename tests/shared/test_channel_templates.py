@@ -21,7 +21,7 @@ VENDORS = {
 }
 UNDERSTOOD = {
     *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
-    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity"),
+    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place"),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
@@ -34,9 +34,9 @@ def base_url_of(template: Template) -> str:
     return template.base_url.format(resource="ours", host="10.0.0.1")
 
 
-def request_of(template: Template, **fields: object) -> VendorRequest:
+def request_of(template: Template, upstream: str = "vendor-model", **fields: object) -> VendorRequest:
     id = UUID(int=1)
-    route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, "vendor-model", 0, 1)
+    route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, upstream, 0, 1)
     return DIALECTS[template.dialect].request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
 
 
@@ -65,6 +65,14 @@ def test_azure() -> None:
 
 def test_openrouter_is_told_to_keep_nothing() -> None:
     assert json.loads(request_of(TEMPLATES["openrouter"]).body)["provider"] == {"data_collection": "deny", "zdr": True}
+
+
+def test_groq_is_told_the_efforts_that_its_models_take() -> None:
+    template = TEMPLATES["groq"]
+    assert set(template.settings["efforts"]) == {model.upstream or model.id for model in template.models}
+    for upstream, expected in (("llama-3.1-8b-instant", None), ("openai/gpt-oss-20b", "high"), ("qwen/qwen3-32b", "default")):
+        request = request_of(template, upstream, reasoning_effort="max")
+        assert json.loads(request.body).get("reasoning_effort") == expected
 
 
 def test_mistral_is_not_asked_for_usage() -> None:

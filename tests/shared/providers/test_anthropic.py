@@ -141,6 +141,68 @@ def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> 
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
 
 
+ADAPTIVE: Json = {"type": "adaptive"}
+OFF: Json = {"type": "disabled"}
+OWN: Json = {"type": "enabled", "budget_tokens": 4_000}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "style", "expected"),
+    [
+        (ADAPTIVE, "high", "adaptive", {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}),
+        (OFF, "low", "adaptive", {"thinking": OFF, "output_config": {"effort": "low"}}),
+        (OWN, "max", "adaptive", {"thinking": OWN, "output_config": {"effort": "max"}}),
+        (ADAPTIVE, None, "adaptive", {"thinking": ADAPTIVE}),
+        (ADAPTIVE, "none", "adaptive", {"thinking": ADAPTIVE}),
+        (ADAPTIVE, "low", "budget", {"thinking": {"type": "enabled", "budget_tokens": 2_048}}),
+        (ADAPTIVE, None, "budget", {"thinking": {"type": "enabled", "budget_tokens": 16_384}}),
+        (ADAPTIVE, "none", "budget", {}),
+        (OFF, "high", "budget", {"thinking": OFF}),
+        (OWN, "high", "budget", {"thinking": OWN}),
+        (ADAPTIVE, "high", "none", {}),
+        (None, "high", "none", {}),
+    ],
+)
+def test_a_callers_own_thinking_beside_an_effort(thinking: Json | None, effort: str | None, style: str, expected: Json) -> None:
+    asked = {"thinking": thinking, "reasoning_effort": effort}
+    body = valid(sent("anthropic", settings={"thinking": style}, max_tokens=20_000, **asked))
+    assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
+
+
+LATER: Any = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "system", "content": "It is late."},
+    {"role": "assistant", "content": "Good night."},
+    {"role": "developer", "content": "It is early."},
+    {"role": "user", "content": "Morning"},
+    {"role": "user", "content": "again"},
+]
+
+
+@pytest.mark.parametrize(
+    ("told", "roles", "system"),
+    [
+        (None, "user assistant user", ["Be brief.", "It is late.", "It is early."]),
+        (["another-model"], "user assistant user", ["Be brief.", "It is late.", "It is early."]),
+        (True, "user system assistant user system", ["Be brief."]),
+        (["vendor-model"], "user system assistant user system", ["Be brief."]),
+    ],
+)
+def test_later_instructions_stay_in_place_where_the_model_takes_them(told: Any, roles: str, system: list[str]) -> None:
+    body = valid(sent("anthropic", settings={"system_in_place": told}, messages=LATER))
+    assert " ".join(turn["role"] for turn in body["messages"]) == roles
+    assert [block["text"] for block in body["system"]] == system
+    late = [turn["content"] for turn in body["messages"] if turn["role"] == "system"]
+    assert late == [[{"type": "text", "text": text}] for text in ("It is late.", "It is early.")][: len(late)]
+
+
+def test_instructions_after_the_last_answer_have_no_place_of_their_own() -> None:
+    body = valid(sent("anthropic", settings={"system_in_place": True}, messages=LATER[:5]))
+    assert [turn["role"] for turn in body["messages"]] == ["user", "system", "assistant"]
+    assert [block["text"] for block in body["system"]] == ["Be brief.", "It is early."]
+
+
 @pytest.mark.parametrize(("limit", "budget"), [(1_024, None), (1_025, 1_024), (5_000, 4_999)])
 def test_a_budget_of_thinking_stays_below_the_output_limit(limit: int, budget: int | None) -> None:
     body = sent("anthropic", settings={"thinking": "budget"}, reasoning_effort="medium", max_tokens=limit)

@@ -111,6 +111,10 @@ def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> 
     assert config(settings={"thinking": style}, reasoning_effort=effort)["thinkingConfig"] == expected
 
 
+def test_a_model_that_does_not_think_gets_no_effort() -> None:
+    assert "thinkingConfig" not in config(settings={"thinking": {"vendor-model": "none"}}, reasoning_effort="high")
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
