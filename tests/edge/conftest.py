@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from tests.edge.books import Books, new_books
 from tests.edge.stack import Lane, Stack
+from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 
+OpenBooks = Callable[[str], AbstractContextManager[Books]]
 _STACK = pytest.StashKey[Stack]()
 
 
@@ -38,6 +42,17 @@ def stack(
     pytestconfig.stash[_STACK] = made
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def open_books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBooks:
+    """`with open_books("sqlite") as books`: those of a package of tests, bound. Also of "postgresql"."""
+
+    def start(kind: str) -> AbstractContextManager[Books]:
+        source: Path | Postgres = request.getfixturevalue("postgres" if kind == "postgresql" else "migrated_sqlite")
+        return new_books(tmp_path_factory.mktemp("books"), source)
+
+    return start
 
 
 @pytest.fixture

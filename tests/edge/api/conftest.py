@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-import peewee
 import pytest
 
-from shared.clock import now_ms
-from shared.database import bind, database
-from shared.ledger.audit import verify
 from shared.models import Account, UsageLedger
 from tests import build
 from tests.answers import WAIT_SECONDS
-from tests.databases import opened
+from tests.edge.books import Books
+from tests.edge.conftest import OpenBooks
 from tests.edge.stack import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
-from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
@@ -33,7 +27,7 @@ CREDITS = 1_000_000
 class Shop:
     """`m-1` costs a credit a token of input and two a token of output, `m-2` the same; `free` costs nothing."""
 
-    def __init__(self, edge: WebProcess, upstream: Upstream, books: peewee.Database) -> None:
+    def __init__(self, edge: WebProcess, upstream: Upstream, books: Books) -> None:
         self.edge, self.upstream, self.books = edge, upstream, books
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
@@ -100,43 +94,26 @@ def asked(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def opened_shop(
-    request: pytest.FixtureRequest,
-    migrated_sqlite: Path,
-    redis_servers: Callable[[str], RedisServer],
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, open_books: OpenBooks, redis_servers: Callable[[str], RedisServer]
 ) -> Iterator[Shop]:
-    folder = tmp_path_factory.mktemp("native")
-    postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    if postgres is not None:
-        url = postgres.create_migrated()
-    else:
-        shutil.copy(migrated_sqlite, folder / "yout.db")
-        url = f"sqlite:///{folder / 'yout.db'}"
     upstream = Upstream()
-    with opened(url) as books:
-        bind(books)
+    with open_books(request.param) as books:
         channel = build.channel(upstream.url)
         for model in ("m-1", "m-2"):
             build.model(model, channel, input=1_000, output=2_000, minimum=10)
         build.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
-        environ = environment_of({"database_url": url, "redis_url": redis_servers("valkey").url, "data_dir": folder})
-        edge = start_edge(folder, environ)
+        environ = environment_of({"database_url": books.url, "redis_url": redis_servers("valkey").url, "data_dir": books.folder})
+        edge = start_edge(books.folder, environ)
         yield Shop(edge, upstream, books)
         edge.kill()
         upstream.close()
-        database.initialize(None)
-    if postgres is not None:
-        postgres.drop(url)
 
 
 @pytest.fixture
 def shop(opened_shop: Shop) -> Iterator[Shop]:
     """The shop as a test finds it; after the test the books must agree, and nothing may be held."""
-    bind(opened_shop.books)
-    yield opened_shop
-    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
-    assert verify(now_ms()).problems == ()
-    database.initialize(None)
+    with opened_shop.books.checked():
+        yield opened_shop
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ import http.client
 import json
 import zlib
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import peewee
 from obstore.store import LocalStore
 
 from shared.database import transaction
@@ -20,6 +18,7 @@ from shared.models import Account, MediaJob, UsageLedger
 from shared.storage import Storage
 from tests import build
 from tests.answers import WAIT_SECONDS, Answer, reply
+from tests.edge.books import Books
 from tests.edge.stack import Reply, read
 from tests.servers.edge import WebProcess
 from tests.servers.process import Process, eventually
@@ -85,8 +84,8 @@ def vendor(request: Request) -> Answer:
 class Studio:
     """What is running. Each test scripts the vendor anew."""
 
-    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: peewee.Database, folder: Path) -> None:
-        self.edge, self.worker, self.upstream, self.books, self.folder = edge, worker, upstream, books, folder
+    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: Books) -> None:
+        self.edge, self.worker, self.upstream, self.books = edge, worker, upstream, books
         self._lanes = iter(range(LANES))
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
@@ -109,11 +108,11 @@ class Studio:
 
     def expire_files(self) -> None:
         """Do at once what a worker does each minute."""
-        delete_expired(Storage(LocalStore(self.folder / "media")))
+        delete_expired(Storage(LocalStore(self.books.folder / "media")))
 
     def files(self) -> int:
         """How many files are stored."""
-        return sum(1 for path in (self.folder / "media").rglob("*") if path.is_file())
+        return sum(1 for path in (self.books.folder / "media").rglob("*") if path.is_file())
 
 
 class Customer:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import http.client
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from html import unescape
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-import peewee
 import pytest
 
-from shared.clock import now_ms
-from shared.database import bind, database
-from shared.ledger.audit import verify
 from shared.models import Account
 from shared.operations.web_accounts import begin_session, sign_up
 from tests import build
 from tests.answers import WAIT_SECONDS
-from tests.databases import opened
+from tests.edge.books import Books
+from tests.edge.conftest import OpenBooks
 from tests.edge.stack import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
-from tests.servers.postgres import Postgres
-from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 
@@ -108,18 +101,17 @@ class Browser:
 class Site:
     """The edge, and who comes to it. `second` is another process on the same database."""
 
-    def __init__(self, url: str, folder: Path, redis_url: str, upstream: Upstream, books: peewee.Database) -> None:
+    def __init__(self, redis_url: str, upstream: Upstream, books: Books) -> None:
         self.upstream, self.books = upstream, books
-        self.settings: dict[str, Any] = {"database_url": url, "redis_url": redis_url, "data_dir": folder}
+        self.settings: dict[str, Any] = {"database_url": books.url, "redis_url": redis_url, "data_dir": books.folder}
         self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
-        self._folder = folder
         self._edges: dict[str, WebProcess] = {}
 
     def edge(self, **settings: Any) -> WebProcess:
         """The edge with these settings besides the usual ones, started when first asked for."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
-            self._edges[key] = start_edge(self._folder, environment_of({**self.settings, **settings}))
+            self._edges[key] = start_edge(self.books.folder, environment_of({**self.settings, **settings}))
         return self._edges[key]
 
     def browser(self, agent: str = AGENT, **settings: Any) -> Browser:
@@ -146,40 +138,23 @@ class Site:
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def opened_site(
-    request: pytest.FixtureRequest,
-    migrated_sqlite: Path,
-    redis_servers: Callable[[str], RedisServer],
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, open_books: OpenBooks, redis_servers: Callable[[str], RedisServer]
 ) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    if postgres is not None:
-        url = postgres.create_migrated()
-    else:
-        shutil.copy(migrated_sqlite, folder / "yout.db")
-        url = f"sqlite:///{folder / 'yout.db'}"
     upstream = Upstream()
-    with opened(url) as books:
-        bind(books)
+    with open_books(request.param) as books:
         channel = build.channel(upstream.url)
         build.model("m-1", channel, input=1_000, output=2_000, minimum=10)
         build.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
-        made = Site(url, folder, redis_servers("valkey").url, upstream, books)
+        made = Site(redis_servers("valkey").url, upstream, books)
         yield made
         made.close()
-        database.initialize(None)
-    if postgres is not None:
-        postgres.drop(url)
 
 
 @pytest.fixture
 def site(opened_site: Site) -> Iterator[Site]:
     """The site as a test finds it; after the test the books must agree, and nothing may be held."""
-    bind(opened_site.books)
-    yield opened_site
-    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
-    assert verify(now_ms()).problems == ()
-    database.initialize(None)
+    with opened_site.books.checked():
+        yield opened_site
 
 
 @pytest.fixture
