@@ -64,6 +64,7 @@ MESSAGE_FIELDS: Fields = {
     "reasoning_content": mapped("for your eyes: the vendor takes back only signed `thinking_blocks`"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
+    "extra_content": mapped("as `reasoning_content`"),
     "annotations": mapped("of an earlier answer; no vendor reads them"),
     "cache_control": passed("on the last part of the message"),
     "audio": refused("text only"),

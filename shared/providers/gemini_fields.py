@@ -58,6 +58,7 @@ MESSAGE_FIELDS: Fields = {
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
     "thinking_blocks": mapped("as `reasoning_content`"),
+    "extra_content": mapped("as `reasoning_content`"),
     "annotations": mapped("of an earlier answer; no vendor reads them"),
     "cache_control": mapped("the vendor caches by itself"),
     "audio": refused("text only"),

@@ -7,6 +7,7 @@ A channel's `settings` may hold these quirks of its vendor:
     max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
     efforts         list of the values of `reasoning_effort` that models take, or an object of names to such lists: another
                     value becomes the nearest of them, and a model with an empty list gets none
+    history         list of what the vendor takes of the fields that answers leave in a history (`history.py`); without it, all
     stream_usage    false where the vendor refuses `stream_options`
     path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
     query           object of query parameters, e.g. {"api-version": "2024-10-21"}
@@ -26,6 +27,7 @@ import orjson
 from shared.catalog import Route
 from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
+from shared.providers.history import is_plain, without_foreign
 from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
 
@@ -68,7 +70,11 @@ class OpenAIDialect:
             _fit_effort(body, route)
         if settings.get("body"):
             body.update(settings["body"])
-        return VendorRequest("POST", _url(route), request_headers(target), orjson.dumps(body))
+        data = orjson.dumps(body)
+        taken = settings.get("history")
+        if isinstance(taken, list) and not is_plain(data):
+            data = orjson.dumps(without_foreign(body, taken))
+        return VendorRequest("POST", _url(route), request_headers(target), data)
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
         """Read a whole chat completion. Raises `MalformedStream` when it is none."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from shared.providers.fields import Fields, mapped, passed
+from shared.providers.history import LEFT_BY_ANSWERS
+
+_IF_TAKEN = "to vendors that take it; kept from those that would refuse it"
 
 FIELDS: Fields = {
     "model": mapped("the vendor's name of it"),
@@ -16,6 +19,7 @@ FIELDS: Fields = {
     "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
     "store": mapped("always false"),
     "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
+    "cache_control": passed("also on messages, parts and tools; " + _IF_TAKEN),
     **{
         name: passed()
         for name in (
@@ -28,13 +32,13 @@ FIELDS: Fields = {
 }
 
 MESSAGE_FIELDS: Fields = {
-    name: passed()
-    for name in (
-        *("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio", "function_call", "annotations"),
-        *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "cache_control"),
-    )
+    **{name: passed() for name in ("role", "content", "name")},
+    "tool_calls": passed("`extra_content` in them as `reasoning_content`"),
+    **{name: passed() for name in ("tool_call_id", "refusal", "audio", "function_call")},
+    **{name: passed(_IF_TAKEN) for name in LEFT_BY_ANSWERS if name != "thinking"},
 }
 
 PART_FIELDS: Fields = {
-    name: passed() for name in ("text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url")
+    **{name: passed() for name in ("text", "image_url", "input_audio", "file", "refusal", "video_url")},
+    "thinking": passed(_IF_TAKEN),
 }

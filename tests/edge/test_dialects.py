@@ -17,7 +17,7 @@ from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.shared.providers.test_anthropic import valid as valid_claude
 from tests.shared.providers.test_gemini import valid as valid_gemini
-from tests.upstream import Upstream
+from tests.upstream import Upstream, polite
 
 PRICES = {"input": 1_000, "output": 2_000, "cached_input": 100, "cache_write": 1_250, "minimum": 10}
 
@@ -171,3 +171,23 @@ def test_an_overloaded_vendor_in_the_middle_is_one_error(shop: Shop) -> None:
     assert {"done": True} not in rest
     row = shop.usage()
     assert (row.status, row.cut) == ("failed", "broken_upstream")
+
+
+@one_kind
+def test_a_history_of_one_vendor_fails_over_to_a_strict_one(shop: Shop) -> None:
+    strict = build.channel(shop.upstream.url, name="s", settings={"provider": "strict", "history": []})
+    build.model("gpt", strict, **PRICES)
+    eventually(lambda: chat(shop.edge, shop.secret, model="gpt").status == 200, "the edge knows the model")
+    thought = claude.thinking("Hm.")
+    shop.upstream.default = claude.say(claude.message(thought, claude.text("Hello")))
+    message = shop.chat("claude").body["choices"][0]["message"]
+    assert message["thinking_blocks"] == [thought]
+    assert message["reasoning_content"] == "Hm."
+    busy = status(529, claude.failure("overloaded_error", "Overloaded"))
+    shop.upstream.default = lambda request: busy if request.path == "/v1/messages" else polite(request)
+    turns = [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "Go on"}]
+    answer = shop.chat("claude", models=["gpt"], messages=turns)
+    assert (answer.status, answer.headers["x-yout-channel"]) == (200, "strict")
+    asked = [call.json["messages"] for call in shop.upstream.calls[-2:]]
+    assert asked[0][1]["content"] == [thought, {"type": "text", "text": "Hello"}]
+    assert asked[1] == [turns[0], {"role": "assistant", "content": "Hello"}, turns[2]]

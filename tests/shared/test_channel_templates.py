@@ -21,7 +21,7 @@ VENDORS = {
 }
 UNDERSTOOD = {
     *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
-    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place"),
+    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place", "history"),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
@@ -73,6 +73,31 @@ def test_groq_is_told_the_efforts_that_its_models_take() -> None:
     for upstream, expected in (("llama-3.1-8b-instant", None), ("openai/gpt-oss-20b", "high"), ("qwen/qwen3-32b", "default")):
         request = request_of(template, upstream, reasoning_effort="max")
         assert json.loads(request.body).get("reasoning_effort") == expected
+
+
+@pytest.mark.parametrize("vendor", ["openai", "azure-openai", "groq", "mistral", "fireworks"])
+def test_strict_vendors_get_no_field_of_anothers_answer(vendor: str) -> None:
+    signed = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
+    answer = {
+        "role": "assistant",
+        "content": "Hi",
+        "thinking_blocks": signed,
+        "reasoning_details": [{}],
+        "cache_control": {"type": "ephemeral"},
+    }
+    request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+    assert json.loads(request.body)["messages"][0] == {"role": "assistant", "content": "Hi"}
+
+
+def test_vendors_get_their_own_reasoning_back() -> None:
+    answer = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "reasoning": "hm"}
+    for vendor, own in (
+        ("deepseek", {"reasoning_content"}),
+        ("groq", {"reasoning"}),
+        ("openrouter", {"reasoning", "reasoning_content"}),
+    ):
+        request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+        assert json.loads(request.body)["messages"][0].keys() - {"role", "content"} == own
 
 
 def test_mistral_is_not_asked_for_usage() -> None:
