@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
+from uuid import UUID
 
 import orjson
 from quart import Blueprint, Response, request
 
+from edge.api.paging import MOST, USUAL, whole_number
 from edge.current import key_caller, private, read, write
-from edge.declare import BOOLEAN, KEY, OPEN, STRING, Answer, array, declare, one_of, record
+from edge.declare import BOOLEAN, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record, whole
 from shared.errors import InvalidRequest, NotFound
+from shared.operations.stored_items import Item, input_items
 from shared.operations.stored_responses import delete_response, find_response
 
 stored_responses = Blueprint("stored_responses", __name__, url_prefix="/v1/responses/<id>")
 _RESPONSE = record({"id": STRING, "object": one_of("response"), "status": STRING, "output": array(OPEN)})
+_ITEMS = record(
+    {
+        "object": one_of("list"),
+        "data": array(record({"id": STRING, "type": STRING})),
+        "first_id": or_null(STRING),
+        "last_id": or_null(STRING),
+        "has_more": BOOLEAN,
+    }
+)
 _DELETED = record({"id": STRING, "object": one_of("response"), "deleted": BOOLEAN})
 
 
@@ -51,9 +63,53 @@ async def remove_response(id: str) -> Response:
 
 
 @stored_responses.get("/input_items")
+@declare(
+    "List the input items of a stored response",
+    callers=KEY,
+    path={"id": STRING},
+    query={"order": one_of("asc", "desc"), "after": STRING, "limit": whole(1, MOST)},
+    answers={200: Answer(_ITEMS, "The latest first, unless `order` is `asc`; `last_id` is what to send as `after`.")},
+    refusals=(InvalidRequest, NotFound),
+)
+async def list_input_items(id: str) -> Response:
+    """What its call sent as `input`; of one that continued another, that alone."""
+    key, _ = await key_caller()
+    order = request.args.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("'order' must be asc or desc.", "order")
+    limit = whole_number("limit", 1, MOST, USUAL)
+    items = await read(partial(_input_items, key.account, id))
+    if order == "desc":
+        items.reverse()
+    start = _place_after(items, request.args.get("after"))
+    page = items[start : start + limit]
+    return private(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": start + limit < len(items),
+        }
+    )
+
+
+def _input_items(account: UUID, id: str) -> list[Item]:
+    return input_items(find_response(account, id))
+
+
+def _place_after(items: list[Item], id: str | None) -> int:
+    if id is None:
+        return 0
+    place = next((place for place, item in enumerate(items) if item["id"] == id), None)
+    if place is None:
+        raise InvalidRequest("'after' must be the id of an item of this list.", "after")
+    return place + 1
+
+
 @stored_responses.post("/cancel")
-@declare("Input items and background runs: there are none", callers=KEY, answers={}, refusals=(NotFound,))
+@declare("Background runs: there are none", callers=KEY, answers={}, refusals=(NotFound,))
 async def refuse(**_: str) -> Response:
-    """Neither is there for any response; a bad key is told first."""
+    """No response has one; a bad key is told first."""
     await key_caller()
-    raise NotFound("Responses have no list of input items here, and are not run in the background.")
+    raise NotFound("Responses are not run in the background here.")

@@ -12,24 +12,16 @@ from uuid import uuid4
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.responses import Response
 
-from shared.models import Account, Plan, PurgeJob, StoredResponse, Subscription
+from shared.models import PurgeJob, StoredResponse
 from shared.operations import stored_responses
 from shared.operations.purges import begin_purge
 from tests import build
 from tests.answers import Gate, stream
 from tests.edge.sdks.scripts import WEATHER_CALL, breaks_off, calls_weather, says
+from tests.edge.sdks.storing import OUTPUT, WEATHER, ask, kept, subscribe
 from tests.edge.stack import POLITE_COST, Lane
 from tests.wire import DONE, chunk, finish, role, usage
-
-WEATHER: Any = {
-    "type": "function",
-    "name": "weather",
-    "strict": False,
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-}
-OUTPUT: Any = [{"type": "function_call_output", "call_id": "call_1", "output": "Rain in Bonn."}]
 
 
 @pytest.fixture
@@ -37,28 +29,6 @@ def client(lane: Lane) -> Iterator[OpenAI]:
     subscribe(lane.account)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
         yield made
-
-
-def subscribe(account: Account, *, stores_content: bool = True) -> None:
-    Subscription.create(account=account, plan=Plan.create(name=f"Plan {uuid4()}", stores_content=stores_content))
-
-
-def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> Response:
-    """The whole response, of a stream its last event's."""
-    fields = {"model": lane.model, "input": "Hi", **fields}
-    if not streams:
-        whole: Response = client.responses.create(**fields)
-        return whole
-    with client.responses.create(**fields, stream=True) as events:
-        told: list[Any] = list(events)
-    assert [event.sequence_number for event in told] == list(range(len(told)))
-    assert told[-1].type == "response.completed"
-    last: Response = told[-1].response
-    return last
-
-
-def kept(lane: Lane) -> list[StoredResponse]:
-    return list(StoredResponse.select().where(StoredResponse.account == lane.account).order_by(StoredResponse.id))
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -100,6 +70,31 @@ def test_it_is_read_as_it_came_and_deleted(client: OpenAI, lane: Lane) -> None:
     assert kept(lane) == []
 
 
+def test_its_input_items_are_listed(client: OpenAI, lane: Lane) -> None:
+    lane.vendor.script(calls_weather(), says("Rain."))
+    first = ask(client, lane, store=True, tools=[WEATHER])
+    shown = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"}
+    sent: Any = [*first.output, *OUTPUT, {"role": "user", "content": [{"type": "input_text", "text": "Look:"}, shown]}]
+    sent = [item if isinstance(item, dict) else item.model_dump(exclude_none=True) for item in sent]
+    second = ask(client, lane, store=True, tools=[WEATHER], input=[*sent, sent[0]], previous_response_id=first.id)
+    [hi] = client.responses.input_items.list(first.id)
+    assert (hi.type, hi.role, hi.content[0].text) == ("message", "user", "Hi")  # type: ignore[union-attr]
+    whole = client.responses.input_items.list(second.id, order="asc")
+    assert [item.type for item in whole.data] == ["function_call", "function_call_output", "message", "function_call"]
+    ids = [item.id for item in whole.data]
+    assert (ids[0], len(set(ids)), whole.has_more) == (first.output[0].id, 4, False)
+    assert whole.data[2].content[1].image_url == shown["image_url"]  # type: ignore[union-attr,index]
+    for order, expected in (("asc", ids), ("desc", ids[::-1])):
+        pages = client.responses.input_items.list(second.id, limit=3, order=order)  # type: ignore[arg-type]
+        assert (len(pages.data), pages.has_more) == (3, True)
+        assert [item.id for item in pages] == expected, "the SDK asks for the second page itself"
+    assert [item.id for item in client.responses.input_items.list(second.id, after=ids[2])] == [ids[1], ids[0]]
+    for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "msg_1"}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.input_items.list(second.id, **wrong)  # type: ignore[arg-type]
+        assert caught.value.param == next(iter(wrong))
+
+
 def test_a_chain_with_a_hole_is_not_continued(client: OpenAI, lane: Lane) -> None:
     first = ask(client, lane, store=True)
     second = ask(client, lane, store=True, previous_response_id=first.id)
@@ -117,8 +112,8 @@ def test_other_peoples_responses_are_unknown(client: OpenAI, lane: Lane) -> None
     subscribe(stranger)
     key = {"authorization": f"Bearer {build.api_key(stranger)[1]}"}
     ids = (own, unstored, f"resp_{uuid4().hex}", own.removeprefix("resp_"), "x")
-    for method in ("GET", "DELETE"):
-        answers = [lane.request(method, f"/v1/responses/{id}", headers=key) for id in ids]
+    for method, under in (("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("GET", "/input_items?after=x")):
+        answers = [lane.request(method, f"/v1/responses/{id}{under}", headers=key) for id in ids]
         assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
     for store in (True, False):
         bodies = [{"model": lane.model, "input": "Hi", "store": store, "previous_response_id": id} for id in ids]

@@ -1,0 +1,42 @@
+"""What the tests of stored responses share: an account whose plan stores content, and a call that gives its whole response."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from openai import OpenAI
+from openai.types.responses import Response
+
+from shared.models import Account, Plan, StoredResponse, Subscription
+from tests.edge.stack import Lane
+
+WEATHER: Any = {
+    "type": "function",
+    "name": "weather",
+    "strict": False,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+OUTPUT: Any = [{"type": "function_call_output", "call_id": "call_1", "output": "Rain in Bonn."}]
+
+
+def subscribe(account: Account, *, stores_content: bool = True) -> None:
+    Subscription.create(account=account, plan=Plan.create(name=f"Plan {uuid4()}", stores_content=stores_content))
+
+
+def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> Response:
+    """The whole response, of a stream its last event's."""
+    fields = {"model": lane.model, "input": "Hi", **fields}
+    if not streams:
+        whole: Response = client.responses.create(**fields)
+        return whole
+    with client.responses.create(**fields, stream=True) as events:
+        told: list[Any] = list(events)
+    assert [event.sequence_number for event in told] == list(range(len(told)))
+    assert told[-1].type == "response.completed"
+    last: Response = told[-1].response
+    return last
+
+
+def kept(lane: Lane) -> list[StoredResponse]:
+    return list(StoredResponse.select().where(StoredResponse.account == lane.account).order_by(StoredResponse.id))
