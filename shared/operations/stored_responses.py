@@ -6,8 +6,9 @@ account has begun since the call did. A response holds its own input alone; what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -17,6 +18,7 @@ from shared.errors import InvalidRequest, NotFound
 from shared.models import StoredResponse
 from shared.operations.conversations import plan_stores
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
+from shared.operations.stored_items import Item, find_items
 
 LONGEST_CHAIN = 100  # responses that one call may look back on
 PREFIX = "resp_"
@@ -25,14 +27,15 @@ PLAN_REQUIRED = {
     "previous_response_id": "Your plan does not store responses. Send the earlier items in 'input' instead.",
     "store": "Your plan does not store responses. Leave out 'store', or set it to false.",
 }
-Item = dict[str, Any]
+NO_ITEMS: Mapping[str, Item] = MappingProxyType({})
 
 
 class Looking(NamedTuple):
-    """What a call that stores or continues a response needs to know before it begins.
+    """What a call that stores or continues a response, or refers to items, needs to know before it begins.
 
     `purges` is how many purges the account had begun by then; `earlier` are the items of the chain, the oldest first, and
-    `earlier_bytes` how long they are as JSON, at least.
+    `earlier_bytes` how long they and the items referred to are as JSON, at least. `included` tells whether the plan stores
+    content; if so, `found` are those of the items that were referred to and are there.
     """
 
     account: UUID
@@ -41,26 +44,36 @@ class Looking(NamedTuple):
     purges: int
     earlier: list[Item]
     earlier_bytes: int
+    included: bool = True
+    found: Mapping[str, Item] = NO_ITEMS
 
 
-def begin_response(account: UUID, previous: str | None, *, stores: bool, most_bytes: int) -> Looking:
-    """Read what a call needs that continues from `previous`, with at most `most_bytes` of earlier turns.
+def begin_response(
+    account: UUID, previous: str | None, *, stores: bool, most_bytes: int, references: Sequence[str] = ()
+) -> Looking:
+    """Read what a call needs that continues from `previous` and refers to items, with at most `most_bytes` of earlier turns.
 
     Raises `InvalidRequest` for an account whose plan stores nothing, for a `previous` that is not the account's and for a chain
     that is too long; and `PurgeRunning`.
     """
-    if not plan_stores(account):
-        param = "store" if stores else "previous_response_id"
-        raise InvalidRequest(PLAN_REQUIRED[param], param)
+    included = plan_stores(account)
+    for param, asked in (("store", stores), ("previous_response_id", previous is not None)):
+        if asked and not included:
+            raise InvalidRequest(PLAN_REQUIRED[param], param)
     if stores:
         refuse_while_purging(account)
     purges = purges_begun(account)
-    if previous is None:
-        return Looking(account, None, stores, purges, [], 0)
-    id = _id_of(previous)
-    chain, size = _chain(account, id, most_bytes)
-    items = [item for row in reversed(chain) for item in (*orjson.loads(row.input), *orjson.loads(row.response)["output"])]
-    return Looking(account, id, stores, purges, items, size)
+    id, items, size = None, [], 0
+    if previous is not None:
+        id = _id_of(previous)
+        chain, size = _chain(account, id, most_bytes)
+        items = [item for row in reversed(chain) for item in (*orjson.loads(row.input), *orjson.loads(row.response)["output"])]
+    found = find_items(account, references, most_bytes) if included else NO_ITEMS
+    sizes = {name: len(orjson.dumps(item)) for name, item in found.items()}
+    size += sum(sizes.get(name, 0) for name in references)  # each time that it is referred to
+    if size > most_bytes:
+        raise InvalidRequest(f"Earlier turns may have {most_bytes} bytes at most. Begin anew, with what still matters.", "input")
+    return Looking(account, id, stores, purges, items, size, included, found)
 
 
 def keep_response(looking: Looking, call: UUID, items: Sequence[Item], response: Item, *, model: str) -> bool:

@@ -28,7 +28,9 @@ from edge.declare import (
 from edge.requests import LONGEST_MODEL, MOST_TOKENS
 from edge.surface import Asked, Surface
 from edge.v1.responses.answer import KeptResponse, Response
+from edge.v1.responses.items import items_of
 from edge.v1.responses.memory import Memory
+from edge.v1.responses.references import references_of
 from edge.v1.responses.request import read
 from shared.clock import now_ms
 from shared.errors import PurgeRunning
@@ -37,7 +39,7 @@ from shared.errors import PurgeRunning
 def _open(data: bytes, call_id: UUID) -> Asked:
     body, call = read(data)
     began = now_ms() // 1000
-    if not body.get("store") and not body.get("previous_response_id"):
+    if not (body.get("store") or body.get("previous_response_id") or references_of(items_of(body["input"]))):
         return Asked(call, Response(call_id, began, body, call))
     renderer = KeptResponse(call_id, began, body, call)
     return Asked(call, renderer, Memory(call_id, body, len(data), renderer))

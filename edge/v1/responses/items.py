@@ -9,6 +9,7 @@ from edge.v1.natives import open_thinking, plain_id, tool_call
 from shared.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
+REFERENCE = "item_reference"
 Message = dict[str, Any]
 
 
@@ -34,7 +35,10 @@ def messages_of(value: object) -> list[Message]:
             known = ", ".join(_ITEMS)
             raise InvalidRequest(f"Items of this type cannot be served here; the types are {known}.", f"{where}.type")
         read(conversation, item, where)
-    return conversation.end()
+    messages = conversation.end()
+    if not messages:
+        raise InvalidRequest("'input' must say more than what the model thought.", "input")
+    return messages
 
 
 class _Conversation:
@@ -115,12 +119,10 @@ def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> 
         conversation.remember(open_thinking(sealed))
 
 
-def _reference(_: _Conversation, __: Mapping[str, Any], where: str) -> None:
-    raise InvalidRequest(
-        "An 'item_reference' is not looked up here. Send the item itself; libraries do so when they are told not to store: in the"
-        " Vercel AI SDK, providerOptions.openai.store = false.",
-        where,
-    )
+def _reference(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    """It stands for an item that is looked up before its call is made (`references`): here only its place is kept."""
+    _string(item, "id", where)
+    conversation.say({"role": "assistant", "content": ""})
 
 
 _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
@@ -128,7 +130,7 @@ _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
     "function_call": _function_call,
     "function_call_output": _function_output,
     "reasoning": _reasoning,
-    "item_reference": _reference,
+    REFERENCE: _reference,
 }
 
 

@@ -1,5 +1,5 @@
-"""The memory of a response that is stored, or continues a stored one: what was said before goes into its call, and it is kept
-after it is paid. Calls that do neither never come here.
+"""The memory of a response that is stored, continues a stored one, or refers to items of such: what was said before goes into its
+call, and it is kept after it is paid. Calls that do none of it never come here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from edge.services import Services
 from edge.surface import Events
 from edge.v1.responses.answer import KeptResponse
 from edge.v1.responses.items import items_of
-from edge.v1.responses.request import continued
+from edge.v1.responses.references import references_of, resolve
+from edge.v1.responses.request import with_items
 from shared.operations.stored_responses import Looking, begin_response, keep_response
 from shared.providers.base import ChatCall
 
@@ -31,22 +32,28 @@ class Memory:
         self._call_id = call_id
         self._body = dict(body)
         self._size = size
+        self._said = items_of(body["input"])
         self._renderer = renderer
         self._looking: Looking | None = None
 
     async def open(self, services: Services, caller: Caller) -> ChatCall:
-        """The call with the items of the chain. Raises what `begin_response` raises, and what speaks against the key."""
+        """The call with the items of the chain, and those that it refers to.
+
+        Raises what `begin_response` and `resolve` raise, and what speaks against the key.
+        """
         await services.keys.look_up(caller.digest)  # its limits may have been remembered, and what is stored is for good keys
         begin = partial(
             begin_response,
             caller.limits.account,
             self._body.get("previous_response_id") or None,
             stores=bool(self._body.get("store")),
+            references=references_of(self._said),
             most_bytes=services.settings.max_body_bytes,
         )
         looking = await services.reader.read(begin)
         self._looking = looking
-        return continued(self._body, self._size, looking.earlier, looking.earlier_bytes)
+        self._said = resolve(self._said, looking.found, included=looking.included)
+        return with_items(self._body, [*looking.earlier, *self._said], self._size + looking.earlier_bytes)
 
     async def keep(self, services: Services, model: str, events: Events) -> Events:
         """`events`, and the response kept before its end is told. One that broke off is no response to go on from."""
@@ -60,8 +67,7 @@ class Memory:
         looking = self._looking
         if looking is None or not looking.stores:
             return
-        said = items_of(self._body["input"])
-        kept = await services.ledger.run(partial(keep_response, looking, self._call_id, said, response, model=model))
+        kept = await services.ledger.run(partial(keep_response, looking, self._call_id, self._said, response, model=model))
         if isinstance(kept, Exception):
             log.error("a response was not kept: %s", type(kept).__name__)
         response["store"] = kept is True

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge.requests import chat_call, json_object
 from edge.v1.natives import with_natives
-from edge.v1.responses.items import items_of, messages_of
+from edge.v1.responses.items import messages_of
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
 
@@ -49,9 +49,9 @@ def read(data: bytes) -> tuple[Body, ChatCall]:
     return body, call_of(body, len(data))
 
 
-def continued(body: Body, size: int, earlier: list[Body], earlier_bytes: int) -> ChatCall:
-    """The call of a body of `size` bytes that has been read, with the items `earlier` before its own."""
-    return call_of({**body, "input": [*earlier, *items_of(body["input"])]}, size + earlier_bytes)
+def with_items(body: Body, items: list[Body], size: int) -> ChatCall:
+    """The call of a body that has been read, with other `items` than it came with; the whole is then `size` bytes."""
+    return call_of({**body, "input": items}, size)
 
 
 def call_of(body: Body, size: int) -> ChatCall:

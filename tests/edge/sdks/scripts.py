@@ -37,14 +37,16 @@ def says(text: str, *, reasoning: str = "") -> Any:
     return either(completion(text, usage=tokens(), **more), *thought, chunk(text[:half]), chunk(text[half:]), finish())
 
 
-def calls_weather(name: str = "weather") -> Any:
-    """A call of the tool `weather`, or of another that takes a city; its arguments in pieces."""
+def calls_weather(name: str = "weather", *, text: str | None = None, reasoning: str = "") -> Any:
+    """A call of the tool `weather`, or of another that takes a city, its arguments in pieces; perhaps after some words."""
     call = {**WEATHER_CALL, "function": {"name": name, "arguments": ARGUMENTS}}
     head = {"index": 0, **call, "function": {"name": name, "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": part}} for part in (ARGUMENTS[:6], ARGUMENTS[6:])]
     chunks = [chunk(tool_calls=[part]) for part in (head, *parts)]
-    whole = completion(None, usage=tokens(), finish="tool_calls", tool_calls=[call])
-    return either(whole, *chunks, finish("tool_calls"))
+    thought, words = [chunk(reasoning_content=reasoning)] if reasoning else [], [chunk(text)] if text else []
+    more: Json = {"reasoning_content": reasoning} if reasoning else {}
+    whole = completion(text, usage=tokens(), finish="tool_calls", tool_calls=[call], **more)
+    return either(whole, *thought, *words, *chunks, finish("tool_calls"))
 
 
 def breaks_off() -> Answer:

@@ -1,0 +1,138 @@
+"""References to items of earlier answers: by the Vercel AI SDK's tool loop, and by hand with OpenAI's Python SDK."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import openai
+import pytest
+from openai import OpenAI
+
+from shared.models import StoredResponse
+from tests import build
+from tests.edge.sdks.scripts import WEATHER_CALL, calls_weather, says
+from tests.edge.sdks.storing import OUTPUT, WEATHER, ask, kept, subscribe
+from tests.edge.sdks.test_node import run
+from tests.edge.stack import Lane
+from tests.servers.node import NodeSdk
+
+HI = {"role": "user", "content": "Hi"}
+CHEAP = {"x-yout-max-credits": "100"}
+RAIN = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+
+
+@pytest.fixture
+def client(lane: Lane) -> Iterator[OpenAI]:
+    subscribe(lane.account)
+    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
+        yield made
+
+
+def reference(item: Any) -> Any:
+    return {"type": "item_reference", "id": item if isinstance(item, str) else item.id}
+
+
+def last_sent(lane: Lane) -> list[Any]:
+    """The messages of the vendor's latest call."""
+    messages: list[Any] = lane.vendor.calls[-1].json["messages"]
+    return messages
+
+
+@pytest.mark.parametrize("stores_content", [True, False])
+@pytest.mark.parametrize("store", ["", "true", "false"])
+def test_the_vercel_tool_loop(node_sdk: NodeSdk, lane: Lane, store: str, stores_content: bool) -> None:
+    subscribe(lane.account, stores_content=stores_content)
+    lane.vendor.default = says("Rain.")
+    looks = calls_weather(text="Let me look.", reasoning="Hmm.")
+    lane.vendor.script(looks, *[says("Rain.")] * (store != "" and (store == "false" or stores_content)), looks)
+    found = run(node_sdk, "vercel_store.mjs", lane, STORE=store)
+    served = store == "false" or (store == "true" and stores_content)
+    for way in ("whole", "streamed"):
+        if served:
+            assert found[way] == {"text": "Rain."}
+        else:
+            assert found[way]["status"] == 400
+            assert "store" in found[way]["message"]
+    if served:
+        said = {"role": "assistant", "content": "Let me look.", "tool_calls": [WEATHER_CALL]}
+        assert [call.json["messages"] for call in lane.vendor.calls[1::2]] == [[HI, said, RAIN]] * 2
+    assert len(kept(lane)) == (4 if store == "true" and stores_content else 0)
+
+
+@pytest.mark.parametrize("stores_content", [True, False])
+def test_the_vercel_tool_loop_by_default_leaves_out_thoughts_alone(node_sdk: NodeSdk, lane: Lane, stores_content: bool) -> None:
+    subscribe(lane.account, stores_content=stores_content)
+    thinks = calls_weather(reasoning="Hmm.")
+    lane.vendor.script(thinks, says("Rain."), thinks, says("Rain."))
+    found = run(node_sdk, "vercel_store.mjs", lane)
+    assert found == {"whole": {"text": "Rain."}, "streamed": {"text": "Rain."}}
+    said = {"role": "assistant", "content": None, "tool_calls": [WEATHER_CALL]}
+    assert [call.json["messages"] for call in lane.vendor.calls[1::2]] == [[HI, said, RAIN]] * 2
+    assert kept(lane) == []
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_references_are_whole_for_the_vendor_and_in_what_is_kept(client: OpenAI, lane: Lane, streams: bool) -> None:
+    lane.vendor.script(calls_weather(text="Let me look.", reasoning="Hmm."), says("Rain."), says("Really."))
+    first = ask(client, lane, streams=streams, store=True, tools=[WEATHER])
+    assert [item.type for item in first.output] == ["reasoning", "message", "function_call"]
+    referred = [HI, *map(reference, first.output), *OUTPUT]
+    second = ask(client, lane, streams=streams, store=True, tools=[WEATHER], input=referred)
+    said = {"role": "assistant", "content": "Let me look.", "tool_calls": [WEATHER_CALL]}
+    assert last_sent(lane) == [HI, said, RAIN]
+    client.responses.delete(first.id)
+    ask(client, lane, streams=streams, previous_response_id=second.id, input=[reference(second.output[0]), HI])
+    rain = {"role": "assistant", "content": "Rain."}
+    assert last_sent(lane) == [HI, said, RAIN, rain, rain, HI], "the items are kept with the response that referred to them"
+
+
+def test_only_ones_own_stored_items_are_there(client: OpenAI, lane: Lane) -> None:
+    own, unstored = (ask(client, lane, store=store).output[0].id for store in (True, False))
+    stranger = build.account()
+    subscribe(stranger)
+    key = {"authorization": f"Bearer {build.api_key(stranger)[1]}"}
+    call = own.split("_")[1]
+    random = [f"msg_{uuid4().hex}_0", f"msg_{call}_1", f"fc_{call}_0", f"msg_{call}_in9", f"msg_{call}", "x", ""]
+    bodies = [
+        json.dumps({"model": lane.model, "input": [HI, reference(id)], "store": store}).encode()
+        for id in (own, unstored, *random)
+        for store in (False, True)
+    ]
+    answers = [lane.post(body, key, "/v1/responses") for body in bodies]
+    assert {(answer.status, answer.body) for answer in answers} == {(400, answers[0].body)}
+    assert (answers[0].error["code"], answers[0].error["param"]) == ("item_not_found", "input[1]")
+    for id in (unstored, *random):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask(client, lane, input=[HI, reference(id)])
+        assert caught.value.code == "item_not_found"
+    assert len(lane.vendor.calls) == 2
+
+
+def test_a_reference_to_an_input_item(client: OpenAI, lane: Lane) -> None:
+    made = ask(client, lane, store=True, input=[{"role": "developer", "content": "Be brief."}, HI])
+    listed = client.responses.input_items.list(made.id, order="asc").data
+    ask(client, lane, input=[reference(listed[1]), reference(made.output[0]), HI])
+    assert [message["role"] for message in last_sent(lane)] == ["user", "assistant", "user"]
+
+
+def test_what_is_referred_to_is_input_like_any_other(client: OpenAI, lane: Lane) -> None:
+    lane.vendor.script(says("word " * 2_000))
+    made = ask(client, lane, store=True, max_output_tokens=5_000)
+    poor = build.account(credits=1_000)
+    subscribe(poor)
+    [row] = kept(lane)
+    copy = StoredResponse.create(id=uuid4(), account=poor, model=row.model, input=row.input, response="")
+    mine = made.output[0].id.replace(row.id.hex, copy.id.hex)
+    copy.response = row.response.replace(row.id.hex, copy.id.hex)
+    copy.save()
+    key = {"authorization": f"Bearer {build.api_key(poor)[1]}"}
+    for items, status in (([HI], 200), ([reference(mine), HI], 402)):
+        sent = {"model": lane.model, "input": items, "max_output_tokens": 1}
+        assert lane.post(json.dumps(sent).encode(), key, "/v1/responses").status == status
+    for times, problem in ((100, openai.APIStatusError), (3_000, openai.BadRequestError)):
+        with pytest.raises(problem) as caught:
+            ask(client, lane, input=[reference(made.output[0].id)] * times, max_output_tokens=1, extra_headers=CHEAP)
+        assert caught.value.status_code == (402 if times == 100 else 400)
