@@ -895,7 +895,7 @@ class RedeemCode(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """What staff and operators changed: who, when, from where, before and after. Only ever inserted."""
+    """What staff and operators changed: who, when, from where, before and after. The database refuses anything but inserts."""
 
     id = UUIDField(primary_key=True, default=new_id)
     actor = CharField(max_length=254)

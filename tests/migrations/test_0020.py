@@ -1,0 +1,40 @@
+"""The database refuses to change or remove an entry of the audit log, until the migration is undone."""
+
+from __future__ import annotations
+
+import peewee
+import pytest
+from playhouse.migrations import Runner
+
+from shared.database import is_sqlite
+from shared.models import AuditEntry
+from shared.operations.audit import Origin, record
+from shared.schema import MIGRATIONS, migrate
+
+NAME = "0020_keep_audit_entries"
+
+
+def deeds(target: peewee.Database) -> list[str]:
+    """Every way to lose an entry. SQLite has no TRUNCATE."""
+    ways = ["UPDATE audit_entry SET actor = 'somebody else'", "DELETE FROM audit_entry"]
+    return ways if is_sqlite(target) else [*ways, "TRUNCATE audit_entry"]
+
+
+def test_an_entry_can_only_be_added(bound_database: peewee.Database) -> None:
+    record(Origin("boss@example.com", "192.0.2.1"), "account.suspend", "a", before={"status": "active"})
+    kept = AuditEntry.select().dicts().get()
+    for deed in deeds(bound_database):
+        with pytest.raises(peewee.IntegrityError, match="append-only"), bound_database.atomic():
+            bound_database.execute_sql(deed)
+    assert list(AuditEntry.select().dicts()) == [kept]
+    record(Origin("boss@example.com"), "account.activate", "a")
+    assert AuditEntry.select().count() == 2
+
+
+def test_undone_it_leaves_nothing_behind_and_can_be_applied_again(bound_database: peewee.Database) -> None:
+    record(Origin("boss@example.com"), "account.suspend", "a")
+    Runner(bound_database, str(MIGRATIONS)).down(NAME)
+    assert AuditEntry.update(actor="x").execute() == 1
+    assert migrate(bound_database) == [NAME]
+    with pytest.raises(peewee.IntegrityError), bound_database.atomic():
+        AuditEntry.delete().execute()
