@@ -1,0 +1,51 @@
+"""The pages while the database is away: a page that says so, nobody is signed out by it, and all is well after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.edge.books import new_books
+from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream
+
+PAGES = ("/account", "/account/usage", "/account/keys", "/account/data", "/account/media", "/c/0123456789012345678901")
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, postgres: Postgres, redis_servers: Callable[[str], RedisServer]) -> Iterator[Site]:
+    """A site whose database may be taken away."""
+    with new_books(tmp_path, postgres) as books:
+        site = Site(redis_servers("valkey").url, Upstream(), books)
+        yield site
+        site.close()
+
+
+def test_an_outage_is_a_page_that_says_so_and_ends_no_session(own_site: Site, postgres: Postgres) -> None:
+    member = own_site.member()
+    assert member.get("/account").status == 200
+    held, token = dict(member.cookies), member.token("/account/keys")
+    own_site.books.database.close_all()  # type: ignore[attr-defined]  # a pool's
+    postgres.cut_off(own_site.books.url)
+    try:
+        answers = {path: member.get(path) for path in PAGES}
+        key = member.request("POST", "/account/keys", f"csrf_token={token}&name=lost".encode(), _form_of(member))
+        stranger = own_site.browser().get("/account")
+    finally:
+        postgres.let_in(own_site.books.url)
+    assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PAGES, 503)
+    for answer in (*answers.values(), key):
+        assert (answer.status, "cannot reach its database" in answer.body.decode()) == (503, True)
+    assert (stranger.status, stranger.headers["location"]) == (303, "/sign-in?next=/account")
+    assert member.cookies[COOKIE] == held[COOKIE]
+    eventually(lambda: member.get("/account").status == 200, "the page is back, and the session with it")
+    assert "lost" not in member.get("/account/keys").body.decode()
+
+
+def _form_of(browser: Browser) -> dict[str, str]:
+    return {"origin": f"http://127.0.0.1:{browser.port}", "content-type": "application/x-www-form-urlencoded"}
