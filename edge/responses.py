@@ -1,6 +1,6 @@
 """Events become HTTP: JSON, or server-sent events. The first event is awaited before a 200 is committed.
 
-A stream is silent at first when the upstream thinks: after `KEEPALIVE_FIRST_SECONDS` the headers go out and comments keep proxies
+A stream is silent at first when the upstream thinks: after `keepalive_first_seconds` the headers go out and comments keep proxies
 from cutting it. An error before that keeps its status; after it, it is the stream's last event.
 """
 
@@ -24,9 +24,6 @@ log = logging.getLogger("yout.edge")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-
-KEEPALIVE_FIRST_SECONDS = 10.0
-KEEPALIVE_SECONDS = 15.0
 
 
 class Line(NamedTuple):
@@ -113,7 +110,7 @@ class _Stream:
         self._writing = False
         self._keepalive: asyncio.Task[None] | None = None
         self._last_write = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(KEEPALIVE_FIRST_SECONDS, self._tick)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(services.settings.keepalive_first_seconds, self._tick)
 
     async def run(self, events: Events) -> None:
         relay = self._renderer.relay
@@ -171,11 +168,12 @@ class _Stream:
 
     def _tick(self) -> None:
         """Fill a silence when nothing was written for long enough; one timer a stream, not one an event."""
-        patience = KEEPALIVE_SECONDS if self._begun else KEEPALIVE_FIRST_SECONDS
+        settings = self._services.settings
+        patience = settings.keepalive_seconds if self._begun else settings.keepalive_first_seconds
         silent = self._loop.time() - self._last_write
         if silent >= patience - 0.01 and not self._writing:
             self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
-            silent, patience = 0.0, KEEPALIVE_SECONDS
+            silent, patience = 0.0, settings.keepalive_seconds
         self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
 
 

@@ -175,6 +175,12 @@ class Settings:
         10, "YOUT_UPSTREAM_RETRY_SECONDS", _integer(0, 300), "How long after its start a call may still begin another attempt"
     )
     upstream_idle_seconds: int = _setting(120, "YOUT_UPSTREAM_IDLE_SECONDS", _integer(1, 3600), "Longest silence inside a stream")
+    keepalive_first_seconds: int = _setting(
+        10, "YOUT_KEEPALIVE_FIRST_SECONDS", _integer(1, 3600), "Silence after which a stream that has not begun is kept alive"
+    )
+    keepalive_seconds: int = _setting(
+        15, "YOUT_KEEPALIVE_SECONDS", _integer(1, 3600), "Silence inside a stream after which it is kept alive, for proxies"
+    )
     call_seconds: int = _setting(
         900, "YOUT_CALL_SECONDS", _integer(5, 86_400), "Longest life of one call; holds expire a minute later"
     )

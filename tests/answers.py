@@ -26,6 +26,10 @@ class Gate:
         self.reached = threading.Event()
         self._opened: Future[None] = Future()
 
+    @property
+    def is_open(self) -> bool:
+        return self._opened.done()
+
     def open(self) -> None:
         self._opened.set_result(None)
 
