@@ -52,13 +52,16 @@ class PublishForm(FlaskForm):
         return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1000)
 
 
+_LONGEST = "Empty: unknown; by Anthropic's channels, what the vendor publishes of the model, else 8,192."
+
+
 class ModelForm(FlaskForm):
     """What the catalogue says of a model."""
 
     description = TextAreaField("Description", [Length(max=2_000)], description="What customers read in the catalogue.")
     owned_by = StringField("Made by", [InputRequired("Say who made the model."), Length(max=100)], default="yout")
     context_window = WholeNumber("Context window, tokens", optional=True, description="Empty: unknown.")
-    max_output_tokens = WholeNumber("Longest output, tokens", optional=True, description="Empty: unknown.")
+    max_output_tokens = WholeNumber("Longest output, tokens", optional=True, description=_LONGEST)
     capabilities = StringField("Capabilities", [Length(max=400)], description="Comma separated: vision, tools, reasoning.")
     modality = StringField("Modality", [Length(max=64)], description="Such as text+image->text; empty: as the kind.")
     free = BooleanField("Free for visitors, within their daily allowance")

@@ -93,8 +93,12 @@ class Hold:
 
 
 def _clamp(call: ChatCall, quote: Quote, amount: int) -> int | None:
-    """The output limit, tokens a choice, that the held credits impose; None where they pay for all that was asked."""
+    """The output limit, tokens a choice, that the held credits impose; None where they pay for all that was asked.
+
+    What is above the model's longest answer was asked for in vain: it is not held for, and vendors refuse it.
+    """
     affordable = affordable_output(quote, amount)
-    if affordable >= quote.output_tokens:
-        return None
-    return max(1, affordable // call.choices)
+    if affordable < quote.output_tokens:
+        return max(1, affordable // call.choices)
+    longest = quote.output_tokens // call.choices
+    return longest if call.output_limit is not None and call.output_limit > longest else None

@@ -73,6 +73,14 @@ def _affordable(quoted: Quote, wanted: Preferences) -> bool:
     return all(most is None or rate <= most for rate, most in limits)
 
 
+def _output_limit(model: CatalogModel, window: int | None, asked: int | None) -> int:
+    """Tokens a choice that a call pays for at most: what was asked for, as far as the catalogue knows that the model can."""
+    most = model.max_output_tokens or window
+    if asked is not None:
+        return asked if most is None else min(asked, most)
+    return model.max_output_tokens or model.unasked_output or window or DEFAULT_OUTPUT_TOKENS
+
+
 def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     """The quote of `call` at the price in force now. Raises `ModelNotFound` for a model without a price, and refuses what the
     model's window or the caller's own cap cannot hold."""
@@ -86,12 +94,11 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
             "messages",
             "context_length_exceeded",
         )
-    most = model.max_output_tokens or window or DEFAULT_OUTPUT_TOKENS
     quoted = quote(
         price,
         input_bound=min(call.input_bound, window) if window else call.input_bound,
         input_estimate=call.input_estimate,
-        output_limit=most if call.output_limit is None else min(call.output_limit, most),
+        output_limit=_output_limit(model, window, call.output_limit),
         choices=call.choices,
         cap=cap,
     )

@@ -18,6 +18,7 @@ class Route(NamedTuple):
     public_name    what callers may know of the channel, and may choose it by
     provider       the vendor's slug, shared by all channels at that vendor
     keeps_nothing  the vendor has promised neither to keep what it is sent nor to train on it
+    demanded       the output limit for calls that set none, where the vendor demands one and the catalogue has no longest answer
     """
 
     id: UUID
@@ -33,6 +34,7 @@ class Route(NamedTuple):
     public_name: str = ""
     provider: str = ""
     keeps_nothing: bool = False
+    demanded: int | None = None
 
 
 class CatalogModel(NamedTuple):
@@ -50,6 +52,12 @@ class CatalogModel(NamedTuple):
     created_at: int
     prices: tuple[PriceList, ...]
     routes: tuple[Route, ...]
+
+    @property
+    def unasked_output(self) -> int | None:
+        """The most that a call without a limit may be answered with; None where no vendor is told one."""
+        demanded = [route.demanded for route in self.routes if route.demanded is not None]
+        return max(demanded) if demanded and len(demanded) == len(self.routes) else None
 
     def price_at(self, now: int) -> PriceList | None:
         """The price in force at `now` (milliseconds UTC), or None before the first."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from peewee import fn
 
 from shared.catalog import Catalog, CatalogModel, Route
+from shared.channel_templates.known_models import longest_answer
 from shared.clock import now_ms
 from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
 from shared.pricing import PriceList
@@ -34,7 +37,7 @@ def load() -> Catalog:
             is_free=row.is_free,
             created_at=row.created_at,
             prices=tuple(prices.get(row.id, ())),
-            routes=tuple(routes.get(row.id, ())),
+            routes=_demanding(routes.get(row.id, ())) if row.max_output_tokens is None else tuple(routes.get(row.id, ())),
         )
         for row in AIModel.select().where(AIModel.status == "active")
     }
@@ -63,6 +66,14 @@ def _routes(now: int) -> dict[str, list[Route]]:
     for link in links:
         found.setdefault(link.__data__["model"], []).append(route_of(link))
     return found
+
+
+def _demanding(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The routes of a model without a longest answer in the catalogue: Anthropic demands a limit, and refuses one above it."""
+    return tuple(
+        route._replace(demanded=longest_answer(route.upstream_model)) if route.dialect == "anthropic" else route
+        for route in routes
+    )
 
 
 def route_of(link: ChannelModel) -> Route:

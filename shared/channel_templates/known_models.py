@@ -13,6 +13,7 @@ TOOLS = ("tools",)
 THINKING = ("tools", "reasoning")
 SEEING = ("tools", "vision", "structured_output")
 FRONTIER = ("tools", "vision", "reasoning", "structured_output")
+UNKNOWN_ANSWER = 8_192  # tokens, for a model of Anthropic that is not in the list: every one that it still offers takes as many
 HEARING = ("tools", "vision", "audio", "reasoning", "structured_output")
 
 
@@ -75,6 +76,14 @@ ANTHROPIC = (
     KnownModel("claude-sonnet-4-6", 1_000_000, 64_000, 3_000, 15_000, cached=300, written=3_750, tags=FRONTIER),
     KnownModel("claude-haiku-4-5", 200_000, 64_000, 1_000, 5_000, cached=100, written=1_250, tags=FRONTIER),
 )
+_LONGEST_ANSWERS = {model.upstream or model.id: model.most_output for model in ANTHROPIC}
+
+
+def longest_answer(upstream_model: str) -> int:
+    """The most tokens that a model of Anthropic answers with; of one that is not known, what they all can."""
+    return _LONGEST_ANSWERS.get(upstream_model, UNKNOWN_ANSWER)
+
+
 GOOGLE = (
     KnownModel("gemini-4-argon", 1_048_576, 65_536, 4_000, 20_000, cached=200, tags=HEARING),
     KnownModel("gemini-3.8-flash", 1_000_000, 65_536, 1_500, 7_500, cached=150, tags=HEARING),

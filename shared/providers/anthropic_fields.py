@@ -11,7 +11,9 @@ FIELDS: Fields = {
     ),
     "stream": passed(),
     "stream_options": mapped("usage is always asked of the vendor; `include_usage` decides whether you see it"),
-    "max_tokens": mapped("the smaller of both; without one, what the model may give and the credits pay for"),
+    "max_tokens": mapped(
+        "the smaller of both; without one, what the model may give and the credits pay for, see [dialects](dialects.md)"
+    ),
     "max_completion_tokens": mapped("as `max_tokens`"),
     "temperature": mapped("0 to 1; above is refused"),
     "top_p": passed(),

@@ -33,7 +33,7 @@ def body_of(call: ChatCall, target: Target) -> Json:
     system, body["messages"] = _messages(asked, in_place=_takes_system_in_place(target))
     if system:
         body["system"] = system
-    body["max_tokens"] = max(LEAST_OUTPUT, parts.output_limit(asked, target.clamp) or target.output_limit or LEAST_BUDGET)
+    body["max_tokens"] = _output_limit(asked, target)
     _sampling(body, asked)
     _tools(body, asked)
     _thinking(body, asked, target)
@@ -43,6 +43,12 @@ def body_of(call: ChatCall, target: Target) -> Json:
     if target.route.settings.get("body"):
         body.update(target.route.settings["body"])
     return body
+
+
+def _output_limit(asked: Mapping[str, Any], target: Target) -> int:
+    """What the caller asked for, or what the model may give; never more than the credits pay for."""
+    limit = parts.output_limit(asked, None) or target.route.demanded or target.output_limit or LEAST_BUDGET
+    return max(LEAST_OUTPUT, limit if target.clamp is None else min(limit, target.clamp))
 
 
 def answers_by_tool(body: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

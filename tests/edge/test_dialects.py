@@ -191,3 +191,39 @@ def test_a_history_of_one_vendor_fails_over_to_a_strict_one(shop: Shop) -> None:
     asked = [call.json["messages"] for call in shop.upstream.calls[-2:]]
     assert asked[0][1]["content"] == [thought, {"type": "text", "text": "Hello"}]
     assert asked[1] == [turns[0], {"role": "assistant", "content": "Hello"}, turns[2]]
+
+
+@one_kind
+def test_the_output_limit_that_a_vendor_is_told(shop: Shop) -> None:
+    serving = build.channel(shop.upstream.url, name="limits", dialect="anthropic")
+    other = build.channel(shop.upstream.url, name="others")
+    build.model("unknown", serving, context_window=200_000, **PRICES)
+    build.model("told", serving, context_window=200_000, max_output_tokens=9_000, **PRICES)
+    build.model("gpt", other, max_output_tokens=9_000, **PRICES)
+    build.model("bare", other, **PRICES)
+    eventually(lambda: chat(shop.edge, shop.secret, model="bare").status == 200, "the edge knows the models")
+    claude_says, openai_says = claude.say(claude.message(claude.text("Hi"))), polite
+    cases: list[tuple[str, int | None, int | None]] = [
+        ("unknown", None, 8_192),  # and not the whole window, which the vendor would refuse
+        ("unknown", 20_000, 20_000),
+        ("told", None, 9_000),
+        ("told", 20_000, 9_000),
+        ("gpt", None, None),
+        ("gpt", 20_000, 9_000),
+        ("gpt", 100, 100),
+        ("bare", 20_000, 20_000),
+    ]
+    for model, asked, told in cases:
+        shop.upstream.default = openai_says if model in ("gpt", "bare") else claude_says
+        assert shop.chat(model, **({} if asked is None else {"max_tokens": asked})).status == 200
+        assert shop.upstream.calls[-1].json.get("max_tokens") == told, (model, asked)
+
+
+@one_kind
+def test_a_limit_that_the_vendor_demands_stays_within_the_credits(shop: Shop) -> None:
+    build.model("big", build.channel(shop.upstream.url, name="b", dialect="anthropic"), context_window=200_000, **PRICES)
+    eventually(lambda: chat(shop.edge, shop.secret, model="big").status != 404, "the edge knows the model")
+    shop.upstream.default = claude.say(claude.message(claude.text("Hi")))
+    answer = chat(shop.edge, shop.secret, {"x-yout-max-credits": "3000"}, model="big")
+    assert answer.status == 200
+    assert 1_000 < shop.upstream.calls[-1].json["max_tokens"] <= 1_500

@@ -36,3 +36,23 @@ def test_a_disabled_channel_that_rested_makes_nobody_read_again() -> None:
     rest_channel("a", 60_000, "maintenance", actor="test")
     Channel.update(status="disabled").execute()
     assert (served_by("m"), load().stale_at) == ([], None)
+
+
+def test_a_limit_is_known_for_models_of_a_vendor_that_demands_one() -> None:
+    claude = build.channel("https://a.example.com", name="a", dialect="anthropic")
+    other = build.channel("https://b.example.com", name="b")
+    build.model("known", claude, upstream_model="claude-opus-4-8")
+    build.model("unknown", claude, upstream_model="claude-of-tomorrow")
+    build.model("told", claude, upstream_model="claude-opus-4-8", max_output_tokens=5_000)
+    build.model("mixed", claude, other)
+    build.model("other", other)
+    models = load().models
+    limits = {name: ([route.demanded for route in model.routes], model.unasked_output) for name, model in models.items()}
+    limits["mixed"] = (sorted(limits["mixed"][0], key=str), limits["mixed"][1])
+    assert limits == {
+        "known": ([64_000], 64_000),
+        "unknown": ([8_192], 8_192),
+        "told": ([None], None),
+        "mixed": ([8_192, None], None),
+        "other": ([None], None),
+    }
