@@ -94,8 +94,8 @@ class Admission:
             services.limiter.give(self.ticket, 0)
             if isinstance(error, InvalidKey):
                 services.keys.forget(caller.digest)
-            if isinstance(error, InsufficientCredits) and caller.digest:
-                error.cheaper = await cheaper_models(services, caller.digest, call, error.free)
+            if isinstance(error, InsufficientCredits):
+                error.cheaper = await cheaper_models(services, call, error.free, digest=caller.digest, session=caller.session)
             if isinstance(error, YoutError):
                 error.standing = self.ticket.standing
             raise

@@ -50,12 +50,23 @@ def _needs(call: ChatCall) -> set[str]:
     return needs
 
 
-async def cheaper_models(services: Services, digest: str, call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
-    """Models that the key of `digest` may use for `call` and that `credits` cover, each with its most in credits."""
+def cheapest(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
+    """What a 402 tells of them: those that fit, each with its most in credits."""
+    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(models, call, credits)[:MOST_TOLD])
+
+
+async def cheaper_models(
+    services: Services, call: ChatCall, credits: int, *, digest: str, session: str
+) -> tuple[tuple[str, int], ...]:
+    """The cheapest that the caller, a key or a web session by its digest, may use for `call` and that `credits` cover.
+
+    None for visitors, whose few free models are listed for them.
+    """
+    if not digest and not session:
+        return ()
     try:
-        key = await services.keys.look_up(digest)
+        holder = await (services.keys.look_up(digest) if digest else services.sessions.find(session))
     except YoutError:  # the refusal that this belongs to is told without it
         return ()
     now = now_ms()
-    usable = [model for model in services.catalog.models.values() if key.may_use(model, now)]
-    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(usable, call, credits)[:MOST_TOLD])
+    return cheapest((model for model in services.catalog.models.values() if holder.may_use(model, now)), call, credits)

@@ -39,8 +39,7 @@ class KeyRow(NamedTuple):
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
-        allowed = all(models is None or model.id in models for models in (self.allowed_models, self.plan_models))
-        return allowed and model.price_at(now) is not None
+        return model.usable(now, self.allowed_models, self.plan_models)
 
 
 class Keys:

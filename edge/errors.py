@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -113,7 +114,7 @@ def _extra(error: BaseException) -> dict[str, Any]:
             "required": error.required,
             "balance": error.balance,
             "max_tokens_affordable": error.max_tokens_affordable,
-            "cheaper_models": [{"id": id, "worst": worst} for id, worst in error.cheaper],
+            "cheaper_models": cheaper_document(error.cheaper),
         }
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
@@ -121,6 +122,11 @@ def _extra(error: BaseException) -> dict[str, Any]:
             extra["credits_charged"] = error.credits_charged
         return extra
     return {}
+
+
+def cheaper_document(cheaper: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Models that would do for a call, as a 402 and a quote tell them."""
+    return [{"id": id, "worst": worst} for id, worst in cheaper]
 
 
 def request_id(call: UUID) -> str:

@@ -14,10 +14,11 @@ from uuid import UUID
 
 from edge import upstream
 from edge.admission import Admission, Caller
+from edge.affordable import cheaper_models
 from edge.hold import Hold
 from edge.offers import dearest, offers_for
 from edge.services import Services
-from shared.errors import RequestRefused
+from shared.errors import InsufficientCredits, RequestRefused
 from shared.ledger import Settled
 from shared.limits import Standing
 from shared.providers.base import ChatCall
@@ -47,7 +48,10 @@ async def exchange(
     try:
         offers = offers_for(services.catalog, call, cap)
     except RequestRefused as refusal:
-        raise await services.keys.first_refusal(caller.digest, refusal) from None
+        refused = await services.keys.first_refusal(caller.digest, refusal)
+        if isinstance(refused, InsufficientCredits):  # the caller's own cap does not cover the call
+            refused.cheaper = await cheaper_models(services, call, refused.free, digest=caller.digest, session=caller.session)
+        raise refused from None
     admission = Admission(services, call_id, caller, call, dearest(offers, cap))
     async with admission as hold:
         assert admission.ticket is not None  # noqa: S101  (taken on entering)

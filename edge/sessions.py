@@ -15,6 +15,7 @@ from uuid import UUID
 from edge.database_reader import DatabaseReader, with_plan
 from edge.ledger_queue import LedgerQueue
 from shared import web_sessions
+from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.errors import AccessDenied, InvalidSession
 from shared.ledger import OwnLimits
@@ -37,6 +38,10 @@ class SessionRow(NamedTuple):
     plan_models: list[str] | None
     own: OwnLimits
 
+    def may_use(self, model: CatalogModel, now: int) -> bool:
+        """Whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""
+        return model.usable(now, self.plan_models)
+
 
 class Sessions:
     """Their look-up, and what goes with it."""
@@ -53,11 +58,14 @@ class Sessions:
         """Who is behind a cookie, suspended or not. Raises `InvalidSession`, `DatabaseUnavailable`."""
         if len(secret) > web_sessions.LONGEST_SECRET or not secret.isascii():
             raise InvalidSession
-        digest = web_sessions.digest(secret)
-        row = await self._reader.read(partial(_read_session, digest))
+        row = await self.find(web_sessions.digest(secret))
         if now_ms() - row.seen_at > web_sessions.TOUCH_MS:
-            self._ledger.run(partial(touch_session, digest))  # nobody waits for it: it only moves the session's end
+            self._ledger.run(partial(touch_session, row.digest))  # nobody waits for it: it only moves the session's end
         return row
+
+    async def find(self, digest: str) -> SessionRow:
+        """The same, of a cookie that is known by its digest."""
+        return await self._reader.read(partial(_read_session, digest))
 
     def csrf_token(self, secret: str) -> str:
         """What has to come with every request that changes something for the holder of this cookie."""

@@ -5,7 +5,7 @@ Keys and balances are never in it: they are read by the reserve statement of eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -62,6 +62,10 @@ class CatalogModel(NamedTuple):
     def price_at(self, now: int) -> PriceList | None:
         """The price in force at `now` (milliseconds UTC), or None before the first."""
         return next((price for price in self.prices if price.effective_at <= now), None)
+
+    def usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
+        """Whether it has a price at `now`, and each of the lists of `allowed` models names it; None allows all."""
+        return all(models is None or self.id in models for models in allowed) and self.price_at(now) is not None
 
 
 class Catalog(NamedTuple):

@@ -10,9 +10,10 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.affordable import Fit, fitting
+from edge.affordable import Fit, cheapest, fitting
 from edge.current import AccountCaller, account_caller, count_request, private, read, services
 from edge.declare import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
+from edge.errors import cheaper_document
 from edge.hot import Scope, cap_of, read_headers
 from edge.offers import dearest, offers_for
 from edge.requests import chat, heavy_tokens, text_of
@@ -21,7 +22,7 @@ from edge.v1.models import pricing
 from shared import tokens
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
-from shared.errors import AccessDenied
+from shared.errors import AccessDenied, InsufficientCredits
 from shared.models import Account, UsageLedger
 from shared.pricing import Quote, affordable_output, charge
 from shared.usage import Usage
@@ -48,6 +49,7 @@ quoting = Blueprint("quoting", __name__)
                     "typical": INTEGER,
                     "required": INTEGER,
                     "fits": BOOLEAN,
+                    "cheaper_models": array(record({"id": STRING, "worst": INTEGER})),
                     "models": array(OPEN),
                 }
             ),
@@ -62,8 +64,13 @@ async def quote_call() -> Response:
     await count_request(caller.limits)
     call = chat(await request.get_data(cache=False, as_text=False, parse_form_data=False))
     cap = cap_of(read_headers(cast(Scope, request.scope)).max_credits)
-    offers = offers_for(services().catalog, call, cap)
     now = now_ms()
+    usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]
+    try:
+        offers = offers_for(services().catalog, call, cap)
+    except InsufficientCredits as refusal:
+        refusal.cheaper = cheapest(usable, call, refusal.free)
+        raise
     for offer in offers:
         if not _may_use(caller, services().catalog.models[offer.call.model], now):
             raise AccessDenied(f"You may not use the model '{offer.call.model}'.", "model_not_allowed")
@@ -73,7 +80,7 @@ async def quote_call() -> Response:
     account, output_tokens = await read(partial(_read, caller.account, call.model, now))
     usual = min(output_tokens * call.choices, quoted.output_tokens)
     free = account.balance - account.held
-    usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]
+    fits = quoted.minimum <= free
     return private(
         {
             "model": call.model,
@@ -87,17 +94,16 @@ async def quote_call() -> Response:
             "balance": account.balance,
             "held": account.held,
             "max_tokens_affordable": affordable_output(quoted, free),
-            "fits": quoted.minimum <= free,
+            "fits": fits,
+            "cheaper_models": [] if fits else cheaper_document(cheapest(usable, call, free)),
             "models": [_fit(fit, Usage(input_tokens, usual)) for fit in fitting(usable, call, free)[:MOST_MODELS]],
         }
     )
 
 
 def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
-    if caller.key is not None:
-        return caller.key.may_use(model, now)
-    plan_models = caller.session.plan_models if caller.session is not None else None
-    return (plan_models is None or model.id in plan_models) and model.price_at(now) is not None
+    holder = caller.key or caller.session
+    return holder is not None and holder.may_use(model, now)
 
 
 def _fit(fit: Fit, usual: Usage) -> dict[str, Any]:

@@ -81,7 +81,20 @@ def test_a_402_tells_what_would_do(stack: Stack, lane: Lane, dear: str) -> None:
     narrow = stack.take_lane(allowed_models=[dear, lane.model])
     told = narrow.chat(model=dear, max_tokens=2_000).json["yout"]
     assert [model["id"] for model in told["cheaper_models"]] == [lane.model]
+    quoted = narrow.post(json.dumps(narrow.body(model=dear, max_tokens=2_000)).encode(), path="/api/quote/").json
+    assert {name: quoted[name] for name in told} == told, "the quote tells it before the call"
+    assert quote(lane, max_tokens=2_000)["cheaper_models"] == []
     assert lane.vendor.calls == []
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
+def test_ones_own_cap_is_told_what_would_do_for_it(stack: Stack, lane: Lane, dear: str, path: str) -> None:
+    narrow = stack.take_lane(allowed_models=[dear, lane.model])
+    asked = json.dumps(narrow.body(model=dear, max_tokens=20)).encode()
+    for cap, fitting in (("500", [lane.model]), ("1", [])):
+        answer = narrow.post(asked, {"x-yout-max-credits": cap}, path)
+        assert answer.status == 402
+        assert [model["id"] for model in answer.json["yout"]["cheaper_models"]] == fitting
 
 
 def test_errors_are_those_of_the_call(stack: Stack, lane: Lane) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge.callers import cookie_value, read_sent
-from shared.models import Account, Hold, UsageLedger
+from shared.models import Account, Hold, Plan, Subscription, UsageLedger
 from shared.operations.web_accounts import end_sessions
 from shared.visitors import DAY_MS, visitor_digest
 from tests import build
@@ -75,6 +75,27 @@ def test_a_session_streams_on_the_hot_path_and_its_account_pays(site: Site, memb
     row = UsageLedger.get(UsageLedger.account == member.account.id)
     assert (row.api_key, row.credits, row.status) == (None, 13, "completed")
     assert Account.get_by_id(member.account.id).balance == 499_987
+
+
+def test_a_session_is_told_what_would_do_for_the_credits_that_are_there(site: Site, member: Browser) -> None:
+    assert member.account is not None
+    name = f"dear-{member.account.id.hex}"
+    build.model(name, build.channel(site.upstream.url), input=100_000_000, output=100_000_000)
+    eventually(lambda: name in member.api("GET", "/api/chat/models/").body.decode(), "the edge knows the model")
+    call = {"model": name, "prompt": "Hi", "max_tokens": 2_000}
+    answer = member.api("POST", "/api/chat/stream/", call)
+    told = answer.json["yout"]
+    assert (answer.status, told["balance"]) == (402, 500_000)
+    assert {model["id"] for model in told["cheaper_models"]} >= {"m-1", "free"}
+    assert all(set(model) == {"id", "worst"} and model["worst"] <= 500_000 for model in told["cheaper_models"])
+    asked = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2_000}
+    quoted = member.api("POST", "/api/quote/", asked).json
+    assert quoted["fits"] is False
+    assert [model["id"] for model in quoted["cheaper_models"]] == [model["id"] for model in told["cheaper_models"]]
+    Subscription.create(account=member.account, plan=Plan.create(name=name, allowed_models=[name, "free"]))
+    told = member.api("POST", "/api/chat/stream/", call).json["yout"]
+    assert [model["id"] for model in told["cheaper_models"]] == ["free"], "the plan has no other"
+    assert UsageLedger.select().where(UsageLedger.account == member.account).count() == 0
 
 
 def test_a_session_that_ended_pays_for_nothing_more(site: Site, member: Browser) -> None:
