@@ -6,13 +6,12 @@ its SHA-256 is the one that tiktoken itself expects.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import lzma
 from functools import lru_cache
 from pathlib import Path
 
 import tiktoken
+
+from shared.tokens.vocabulary import read_ranks
 
 RANKS = Path(__file__).with_name("o200k_base.tiktoken.xz")
 RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -40,11 +39,7 @@ def encoding() -> tiktoken.Encoding:
 
     Raises `ValueError` when the vocabulary's file is damaged.
     """
-    data = lzma.decompress(RANKS.read_bytes())
-    if hashlib.sha256(data).hexdigest() != RANKS_SHA256:
-        raise ValueError(f"{RANKS} is damaged: its SHA-256 is wrong")
-    ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in data.splitlines())}
-    return tiktoken.Encoding("o200k_base", pat_str=_SPLIT, mergeable_ranks=ranks, special_tokens={})
+    return tiktoken.Encoding("o200k_base", pat_str=_SPLIT, mergeable_ranks=read_ranks(RANKS, RANKS_SHA256), special_tokens={})
 
 
 def count(text: str) -> int:

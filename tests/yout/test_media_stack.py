@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import lzma
 import signal
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from langchain_openai import OpenAIEmbeddings
 from playwright.async_api import Page, expect
+from pydantic import SecretStr
 
 from shared.sniff import HEAD_BYTES, media_type
+from shared.tokens import cl100k
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 from tests.servers.process import Process, dies_with_parent, eventually
@@ -114,6 +119,23 @@ def test_openai_s_sdk_gets_embeddings(stack: Stack, sdk: openai.OpenAI) -> None:
     assert [len(one.embedding) for one in answer.data] == [384, 384]
     assert answer.usage.prompt_tokens == 18  # nine each, the markers counted
     assert sum(a * b for a, b in zip(answer.data[0].embedding, answer.data[1].embedding, strict=True)) > 0.5
+
+
+def test_langchain_s_token_ids_are_embedded_as_their_text(
+    stack: Stack, sdk: openai.OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LangChain, as it is by default, cuts texts into ids of cl100k_base for a model that it does not know."""
+    kept = tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"  # as tiktoken names its copy: by the hash of the file's address
+    kept.write_bytes(lzma.decompress(cl100k.RANKS.read_bytes()))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    texts = ["A cat sat on the mat.", "Ein Kätzchen 🐈 lag auf dem Teppich. " * 40]
+    key: Any = SecretStr(stack.key)
+    langchain = OpenAIEmbeddings(model="all-minilm-l6-v2", base_url=f"{stack.url}/v1", api_key=key, embedding_ctx_length=250)
+    vectors = langchain.embed_documents(texts)
+    assert len(vectors) == 2
+    plain = sdk.embeddings.create(model="all-minilm-l6-v2", input=texts[0]).data[0].embedding
+    assert vectors[0] == pytest.approx(plain, abs=1e-6)
+    assert sum(number * number for number in vectors[1]) == pytest.approx(1, abs=1e-3)
 
 
 async def sign_up(page: Page, stack: Stack, email: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from shared.tokens import cl100k
 from workers.local.catalogue import EMBEDDING
 from workers.local.errors import invalid
 from workers.local.minilm import DIMENSIONS, MiniLM, Tokens
@@ -23,7 +24,9 @@ LONGEST = EMBEDDING.context_window
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    texts: list[str]
+    """`inputs`: each a text, or a list of token ids."""
+
+    inputs: list[str | list[int]]
     as_base64: bool
 
 
@@ -40,11 +43,26 @@ class Embeddings:
     async def _create(self, http: web.Request) -> web.Response:
         request = read_embedding_request(await read_object(http))
         self._offer.require()
-        tokens = await self._offer.run(self._model.tokenize, request.texts)
+        tokens = await self._offer.run(self._tokenize, request.inputs)
         _check_lengths(tokens)
         # Each text is a turn of its own in the model's thread: others get theirs, and a client that leaves frees it.
         vectors = [await self._offer.run(self._model.embed, one) for one in tokens]
         return json_reply(_body(vectors, sum(len(one.ids) for one in tokens), request.as_base64))
+
+    def _tokenize(self, inputs: list[str | list[int]]) -> list[Tokens]:
+        """The model's own tokens, also of inputs that came as somebody else's. Runs in the model's thread."""
+        return self._model.tokenize([one if isinstance(one, str) else _text(one, place) for place, one in enumerate(inputs)])
+
+
+def _text(ids: list[int], place: int) -> str:
+    try:
+        return cl100k.decode(ids)
+    except LookupError:
+        raise invalid(
+            "input",
+            f"The input at place {place} has an id that is no token of cl100k_base. Give 'input' as text "
+            "(in LangChain: check_embedding_ctx_length=False).",
+        ) from None
 
 
 def read_embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
@@ -53,25 +71,22 @@ def read_embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
     if body.get("dimensions") not in (None, DIMENSIONS):
         raise invalid("dimensions", f"{EMBEDDING.id} has {DIMENSIONS} dimensions: leave out 'dimensions'.")
     as_base64 = choice(body, "encoding_format", ("float", "base64"), "float") == "base64"
-    return EmbeddingRequest(_texts(body.get("input")), as_base64)
+    return EmbeddingRequest(_inputs(body.get("input")), as_base64)
 
 
-def _texts(given: Any) -> list[str]:
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts:
+def _inputs(given: Any) -> list[str | list[int]]:
+    inputs = [given] if isinstance(given, str) or _is_ids(given) else given
+    if not isinstance(inputs, list) or not inputs:
         raise invalid("input", "Give 'input' as a string, or as a list of strings that is not empty.")
-    if any(isinstance(text, int | list) for text in texts):
-        raise invalid(
-            "input",
-            f"{EMBEDDING.id} has a vocabulary of its own and takes no token ids: give 'input' as text "
-            "(in LangChain: check_embedding_ctx_length=False).",
-        )
-    if len(texts) > MOST_INPUTS:
-        raise invalid("input", f"'input' takes at most {MOST_INPUTS} texts, but has {len(texts)}.")
-    for text in texts:
-        if not isinstance(text, str) or not text:
-            raise invalid("input", "Every text of 'input' must be a string that is not empty.")
-    return texts
+    if len(inputs) > MOST_INPUTS:
+        raise invalid("input", f"'input' takes at most {MOST_INPUTS} texts, but has {len(inputs)}.")
+    if not all(isinstance(text, str) and text for text in inputs) and not all(_is_ids(ids) for ids in inputs):
+        raise invalid("input", "Every text of 'input' must be a string that is not empty, or every one a list of token ids.")
+    return inputs
+
+
+def _is_ids(given: Any) -> bool:
+    return isinstance(given, list) and bool(given) and all(type(id) is int for id in given)
 
 
 def _check_lengths(tokens: list[Tokens]) -> None:

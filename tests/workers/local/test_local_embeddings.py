@@ -96,8 +96,11 @@ def test_a_damaged_vocabulary_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"input": ["a", None]}, "input"),
         ({"input": {"text": "a"}}, "input"),
         ({"input": 5}, "input"),
-        ({"input": [1, 2, 3]}, "input"),
-        ({"input": [[1, 2, 3]]}, "input"),
+        ({"input": [1, True, 3]}, "input"),
+        ({"input": [[]]}, "input"),
+        ({"input": [[1], "a"]}, "input"),
+        ({"input": [[1, -2, 3]]}, "input"),
+        ({"input": [[1, 2], [100_256]]}, "input"),
         ({"input": ["a"] * 2049}, "input"),
         ({"dimensions": 256}, "dimensions"),
         ({"dimensions": "384"}, "dimensions"),
@@ -109,9 +112,20 @@ async def test_a_wrong_field_is_a_400_naming_it(server: Server, fields: dict, pa
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)
 
 
-async def test_token_ids_are_told_apart(server: Server) -> None:
-    _, body = await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": [[9906, 1917]]})
-    assert "takes no token ids" in body["error"]["message"]
+def test_token_ids_are_the_text_that_they_stand_for(client: openai.OpenAI) -> None:
+    ids, texts = [[9906, 11, 1917, 0], [15339]], ["Hello, world!", "hello"]
+    by_ids = client.embeddings.create(model=MODEL, input=ids, encoding_format="float")
+    by_text = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+    assert [one.embedding for one in by_ids.data] == [one.embedding for one in by_text.data]
+    assert by_ids.usage == by_text.usage, "counted as the model counts"
+    single = client.embeddings.create(model=MODEL, input=ids[1], encoding_format="float")
+    assert single.data[0].embedding == by_text.data[1].embedding
+
+
+async def test_an_id_of_another_vocabulary_is_a_400_that_says_what_to_set(server: Server) -> None:
+    _, body = await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": [[9906], [150_000]]})
+    assert "place 1" in body["error"]["message"]
+    assert "check_embedding_ctx_length=False" in body["error"]["message"]
 
 
 async def test_a_text_that_is_too_long(server: Server) -> None:

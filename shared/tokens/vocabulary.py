@@ -1,0 +1,16 @@
+"""The packed vocabularies beside this file, as tiktoken publishes them: a line has a token in base64, and its rank."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import lzma
+from pathlib import Path
+
+
+def read_ranks(path: Path, sha256: str) -> dict[bytes, int]:
+    """The id of each token. Raises `ValueError` when the file is damaged."""
+    data = lzma.decompress(path.read_bytes())
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{path} is damaged: its SHA-256 is wrong")
+    return {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in data.splitlines())}
