@@ -36,6 +36,7 @@ class GeminiTranslator:
         self._call_id = call_id.removeprefix("chatcmpl-")
         self._one_call = one_call
         self._calls: dict[int, int] = {}  # how many of each choice
+        self._open: set[int] = set()  # the choices that began and have not ended
 
     def read(self, event: dict[str, Any]) -> Chunks:
         if event.get("error"):
@@ -45,12 +46,16 @@ class GeminiTranslator:
             yield usage_chunk(canonical_usage(usage))
         candidates = event.get("candidates") or []
         if not candidates and (event.get("promptFeedback") or {}).get("blockReason"):
-            raise BlockedPrompt
+            if not self._open:
+                raise BlockedPrompt
+            for index in sorted(self._open):  # it came in the middle of the answer: that is where it ends
+                yield finish(index, "content_filter")
         for candidate in candidates:
             yield from self._read_candidate(candidate)
 
     def _read_candidate(self, candidate: dict[str, Any]) -> Chunks:
         index = candidate.get("index") or 0
+        self._open.add(index)
         for part in (candidate.get("content") or {}).get("parts") or ():
             yield from self._read_part(index, part)
         logprobs = canonical_logprobs(candidate.get("logprobsResult"))
@@ -61,6 +66,7 @@ class GeminiTranslator:
             return
         if reason in BROKEN:
             raise BrokenStream("the vendor gave up on its answer")
+        self._open.discard(index)
         yield finish(index, "tool_calls" if reason == "STOP" and self._calls.get(index) else FINISH_REASONS.get(reason, "stop"))
 
     def _read_part(self, index: int, part: dict[str, Any]) -> Chunks:

@@ -27,6 +27,7 @@ import orjson
 from shared.catalog import Route
 from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
+from shared.providers.finish_reasons import BROKEN, canonical
 from shared.providers.history import is_plain, without_foreign
 from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
@@ -84,6 +85,8 @@ class OpenAIDialect:
             raise MalformedStream("not JSON") from None
         if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
             raise MalformedStream("no choices")
+        for choice in body["choices"]:
+            choice["finish_reason"] = _finish_reason(choice)
         if too_deep(data, body):
             raise MalformedStream("nested too deeply to be passed on")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
@@ -212,6 +215,16 @@ def _choices_are_whole(choices: object) -> bool:
         and bool(choices)
         and all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)
     )
+
+
+def _finish_reason(choice: Mapping[str, Any]) -> str:
+    """Why a whole choice ended; what a vendor leaves out is told by what the choice holds."""
+    reason = choice.get("finish_reason")
+    if reason in BROKEN:
+        raise MalformedStream("the vendor gave up on its answer")
+    if isinstance(reason, str) and reason:
+        return canonical(reason)
+    return "tool_calls" if choice["message"].get("tool_calls") else "stop"
 
 
 def delivered(choices: list[Any]) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from shared.providers.base import BrokenStream, MalformedStream
+from shared.providers.finish_reasons import BROKEN, canonical
 from shared.usage import PartialUsage, read_openai_usage
 
 LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
@@ -52,7 +53,19 @@ class OpenAIStream:
     """One stream. See `shared.providers.base.StreamReader`."""
 
     __slots__ = (
-        *("broken", "delivered", "done", "_begun", "_carry", "_counted", "_created", "_ended", "_half_line_end", "_id"),
+        *(
+            "broken",
+            "delivered",
+            "done",
+            "_begun",
+            "_called",
+            "_carry",
+            "_counted",
+            "_created",
+            "_ended",
+            "_half_line_end",
+            "_id",
+        ),
         *("_model", "_reasons", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
     )
 
@@ -72,6 +85,7 @@ class OpenAIStream:
         self._told = PartialUsage()
         self._tail = b""  # the newest chunk with a finish reason, kept back
         self._begun: set[int] = set()
+        self._called = False  # a tool was called
         self._ended: set[int] = set()
         self._reasons: dict[int, str] = {}  # why each choice ended, as told last
 
@@ -112,11 +126,17 @@ class OpenAIStream:
         return relay
 
     def tail(self) -> dict[str, Any]:
-        """The chunk that ends the answer: the one kept back, with a plain `stop` for every choice that the vendor left open."""
+        """The chunk that ends the answer: the one kept back, with a plain end for every choice that the vendor left open."""
         chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
         for index in sorted((self._begun or {0}) - self._ended):
             delta = {} if index in self._begun else {"role": "assistant", "content": ""}
-            chunk["choices"].append({"index": index, "delta": delta, "finish_reason": self._reasons.get(index, "stop")})
+            chunk["choices"].append(
+                {
+                    "index": index,
+                    "delta": delta,
+                    "finish_reason": self._reasons.get(index, "tool_calls" if self._called else "stop"),
+                }
+            )
         return chunk
 
     def frame(self) -> dict[str, Any]:
@@ -178,7 +198,9 @@ class OpenAIStream:
             after_end = after_end or index in self._ended
             if choice.finish_reason and (index not in self._ended or index in reopened):
                 ends.append(index)
-                self._reasons[index] = choice.finish_reason
+                if choice.finish_reason in BROKEN:
+                    raise BrokenStream("the vendor gave up on its answer")
+                self._reasons[index] = canonical(choice.finish_reason)
         if after_end and not (ends or carries):
             return  # nothing may follow a choice's finish reason
         self._release_tail(reopened, relay)
@@ -241,7 +263,7 @@ class OpenAIStream:
                     choice["index"] = 0
                 if choice["index"] in new:
                     choice["delta"]["role"] = "assistant"
-                choice["finish_reason"] = choice.get("finish_reason") or None
+                choice["finish_reason"] = canonical(choice["finish_reason"]) if choice.get("finish_reason") else None
             return orjson.dumps(body)
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             raise MalformedStream("a chunk that cannot be passed on") from None
@@ -255,7 +277,7 @@ class OpenAIStream:
                 self._counted += piece.encode(errors="replace") if isinstance(piece, str) else _written(piece)
         for structured in (delta.tool_calls, delta.function_call):
             if structured:
-                carries = True
+                carries = self._called = True
                 self._counted += _written(structured)
         if delta.audio:
             carries = True

@@ -227,3 +227,24 @@ def test_a_limit_that_the_vendor_demands_stays_within_the_credits(shop: Shop) ->
     answer = chat(shop.edge, shop.secret, {"x-yout-max-credits": "3000"}, model="big")
     assert answer.status == 200
     assert 1_000 < shop.upstream.calls[-1].json["max_tokens"] <= 1_500
+
+
+@one_kind
+def test_a_stream_that_begins_with_overload_is_tried_again(shop: Shop) -> None:
+    shop.upstream.script(stream(claude.event(claude.failure("overloaded_error", "Overloaded"))))
+    shop.upstream.default = claude.say(claude.message(claude.text("Hello")))
+    code, headers, events = shop.stream("claude")
+    assert (code, headers["x-yout-attempts"], text_of(events)) == (200, "2", "Hello")
+    assert (shop.usage().status, shop.usage().attempts) == ("completed", 2)
+
+
+@one_kind
+def test_an_answer_that_is_blocked_on_the_way_ends_as_filtered_and_is_paid(shop: Shop) -> None:
+    begun = gemini.answer(gemini.text("Hello there"), finish=None, told=gemini.usage(input=20, output=4))
+    shop.upstream.script(stream(gemini.event(begun), gemini.event(gemini.blocked())))
+    _, _, events = shop.stream("gemini")
+    assert text_of(events) == "Hello there"
+    assert [c["finish_reason"] for event in events for c in event.get("choices", ()) if c["finish_reason"]] == ["content_filter"]
+    assert events[-1] == {"done": True}
+    row = shop.usage()
+    assert (row.status, row.output_tokens, row.credits > 0) == ("completed", 4, True)
