@@ -30,12 +30,12 @@ class RatesForm(FlaskForm):
 
 
 class PublishForm(FlaskForm):
-    """`seen_at` and `seen_price` are the draft and the price in force that the page showed."""
+    """`seen_draft` and `seen_price` are the draft and the price in force that the page showed."""
 
     effective_at = StringField(
         "In force from (UTC)", description="Empty: at once. Calls that run keep the price they began with."
     )
-    seen_at = HiddenField()
+    seen_draft = HiddenField()
     seen_price = HiddenField()
 
     def validate_effective_at(self, field: Any) -> None:

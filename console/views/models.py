@@ -22,7 +22,7 @@ from shared.clock import now_ms
 from shared.errors import InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalogue import Rates, find_model
-from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of
+from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of, written
 from shared.operations.prices_in_force import price_in_force, prices_in_force
 from shared.pricing import PriceList, charge
 from shared.usage import Usage
@@ -149,7 +149,7 @@ class ModelsView(View):
         route = route or NewRouteForm(formdata=None, priority=0, weight=1)
         route.channel.choices = [name for name in _channel_names() if name not in {row.channel.name for row in routes}]
         shown = publish or PublishForm(formdata=None)
-        shown.seen_at.data, shown.seen_price.data = str(draft.updated_at) if draft else "", str(price.id) if price else ""
+        shown.seen_draft.data, shown.seen_price.data = written(draft) if draft else "", str(price.id) if price else ""
         prices = Price.select().where(Price.model == model).order_by(Price.effective_at.desc()).limit(PRICES_SHOWN)
         return self.page(
             "models/detail.html",
@@ -235,5 +235,4 @@ def _rates(form: RatesForm) -> Rates:
 
 
 def _seen(form: PublishForm) -> Seen:
-    at = form.seen_at.data or ""
-    return Seen(int(at) if at.isdecimal() else 0, as_uuid("price", form.seen_price.data) if form.seen_price.data else None)
+    return Seen(form.seen_draft.data or "", as_uuid("price", form.seen_price.data) if form.seen_price.data else None)

@@ -61,10 +61,15 @@ def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") ->
 
 
 class Seen(NamedTuple):
-    """What somebody looked at when they published: the draft's `updated_at`, and the id of the price in force (None: none)."""
+    """What somebody looked at when they published: the draft's rates as `written`, and the id of the price in force, if any."""
 
-    draft_at: int
+    draft: str
     price: UUID | None
+
+
+def written(draft: PriceDraft) -> str:
+    """The rates of a draft in a line: two that charge the same are the same."""
+    return " ".join(f"{name}={rate}" for name, rate in asdict(rates_of(draft)).items() if rate is not None)
 
 
 def publish_draft(model_id: str, seen: Seen, effective_at: int | None = None, *, actor: str, address: str = "") -> Price:
@@ -79,7 +84,7 @@ def publish_draft(model_id: str, seen: Seen, effective_at: int | None = None, *,
         draft, current = find_draft(model_id), price_in_force(model_id)
         if draft is None:
             raise NotFound(f"There is no draft of a price for {model_id!r}: it was published or thrown away.")
-        if seen != (draft.updated_at, current.id if current else None):
+        if seen != (written(draft), current.id if current else None):
             raise InvalidInput(
                 "The price has changed since you opened this page; nothing was published. Look at it, then send again."
             )

@@ -28,7 +28,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         {"settings": {"retries": 2, "mode": "fast"}},
     ),
     ("channel templates", {"id": "templates"}),
-    ("channel create fast --template groq --secret sk-2", {"dialect": "openai", "settings": {"provider": "groq"}}),
+    ("channel create fast --template groq --secret sk-2", {"dialect": "openai", "base_url": "https://api.groq.com/openai/v1"}),
     ("model create llama-3.1-8b-instant --channel fast --from-template", {"status": "active", "channel": "fast"}),
     ("channel drafts fast --markup 20", {"kept": ["llama-3.1-8b-instant"]}),
     ("model publish gpt-oss-20b", {"id": "gpt-oss-20b", "status": "active"}),

@@ -27,8 +27,25 @@ function sendOnce(form) {
   });
 }
 
+// What is still under way is looked at again. Only a change is put on the page, so that nobody who reads or listens is disturbed.
+function lookAgain(shown) {
+  setTimeout(async () => {
+    const answer = await fetch(location.href).catch(() => null);
+    if (answer?.redirected) location.reload(); // the session is over
+    const fresh = answer?.ok
+      ? new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(shown.id)
+      : null;
+    if (fresh && fresh.innerHTML !== shown.innerHTML) {
+      shown.replaceChildren(...fresh.childNodes);
+      shown.querySelectorAll("form[method=post]").forEach(sendOnce);
+    }
+    if (!fresh || "refresh" in fresh.dataset) lookAgain(shown);
+  }, Number(shown.dataset.refresh));
+}
+
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(addCopyButton);
 document.querySelectorAll("form[method=post]").forEach(sendOnce);
+document.querySelectorAll("[data-refresh]").forEach(lookAgain);
 addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
 });

@@ -21,6 +21,7 @@ from tests.edge.books import Books
 from tests.edge.conftest import OpenBooks
 from tests.edge.stack import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
+from tests.servers.node import NodeSdk
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 
@@ -165,3 +166,9 @@ def browser(site: Site) -> Browser:
 @pytest.fixture
 def member(site: Site) -> Browser:
     return site.member()
+
+
+@pytest.fixture(scope="session")
+def axe(node_sdk: NodeSdk) -> str:
+    """The script that looks for what keeps people from using a page."""
+    return (node_sdk.folder / "node_modules" / "axe-core" / "axe.min.js").read_text()

@@ -9,47 +9,22 @@ from typing import Any
 
 import openai
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from shared.models import Account, Plan, Subscription
 from shared.operations.accounts import grant_credits
 from tests import build
 from tests.answers import Gate, stream
 from tests.conftest import OpenPage
-from tests.edge.web.conftest import PASSWORD, Browser, Site
+from tests.edge.web.conftest import PASSWORD, Site
+from tests.edge.web.looking import look_at, take_session
 from tests.servers.browser import PHONE
-from tests.servers.node import NodeSdk
 from tests.servers.process import Process
 from tests.wire import DONE, chunk, finish, role, usage
 
 pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
 EMAIL = "story@example.com"
 ANSWER = "Here is **bold** and <img src=x onerror=alert(1)> and [a link](javascript:alert(1))."
-SERIOUS = ("serious", "critical")
-
-
-@pytest.fixture(scope="session")
-def axe(node_sdk: NodeSdk) -> str:
-    return (node_sdk.folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
-
-
-async def look_at(page: Page, axe: str) -> None:
-    """Fail on what axe finds serious, and on a page that is wider than its window."""
-    await page.evaluate(axe)
-    found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    bad = [
-        (violation["id"], [node["html"][:120] for node in violation["nodes"]])
-        for violation in found["violations"]
-        if violation["impact"] in SERIOUS
-    ]
-    assert bad == [], page.url
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} is too wide"
-
-
-async def take_session(page: Page, site: Site, member: Browser) -> None:
-    """Sign the page in as `member`."""
-    url = site.edge().url
-    await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in member.cookies.items()])
 
 
 async def test_from_the_front_page_to_the_certificate(

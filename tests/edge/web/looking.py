@@ -1,0 +1,42 @@
+"""A page looked at: by axe for whoever cannot see it well, for its width, and by a person who wants a picture of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import Page
+
+from tests.edge.web.conftest import Browser, Site
+
+SERIOUS = ("serious", "critical")
+PICTURES = os.environ.get("YOUT_TEST_SCREENSHOTS")
+
+
+async def look_at(page: Page, axe: str, name: str = "") -> None:
+    """Fail on what axe finds serious, and on a page that is wider than its window.
+
+    With YOUT_TEST_SCREENSHOTS a picture of the whole page goes to that folder, under `name` or the page's path.
+    """
+    await page.evaluate(axe)
+    found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    bad = [
+        (violation["id"], [node["html"][:120] for node in violation["nodes"]])
+        for violation in found["violations"]
+        if violation["impact"] in SERIOUS
+    ]
+    if PICTURES:
+        width = page.viewport_size["width"] if page.viewport_size else 0
+        named = re.sub(r"[^a-zA-Z_-]+", "-", name or urlsplit(page.url).path).strip("-") or "front"
+        await page.screenshot(path=Path(PICTURES) / f"{named}-{width}.png", full_page=True)
+    assert bad == [], f"{page.url}: {bad}"
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} is too wide"
+
+
+async def take_session(page: Page, site: Site, member: Browser) -> None:
+    """Sign the page in as `member`."""
+    url = site.edge().url
+    await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in member.cookies.items()])

@@ -1,0 +1,113 @@
+"""Every page with something on it, on a desk by day and on a phone by night, looked at as `looking` does."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from quart import Quart
+
+from edge.web.routes import web
+from shared.clock import now_ms
+from shared.models import Account, MediaJob, Plan, Subscription
+from shared.operations.conversations import Turn, begin_turn, keep_turn
+from shared.operations.purges import begin_purge
+from shared.operations.shares import share_messages
+from shared.operations.web_accounts import make_password_link
+from tests import build
+from tests.conftest import OpenPage
+from tests.edge.web.conftest import Browser, Site
+from tests.edge.web.looking import look_at, take_session
+from tests.servers.browser import DESKTOP, PHONE
+from tests.servers.edge import SECRET_KEY
+
+SAID = [
+    Turn("user", "How do tides work? " * 12),
+    Turn("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
+]
+FILES = {"/assets/<path:name>", "/account/export.json", "/account/usage.csv", "/account/purge/<purge_id>/certificate.json"}
+FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # of the media page
+
+pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(params=["desk", "phone"])
+def look(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How a page is opened."""
+    return {"viewport": DESKTOP, "scheme": "light"} if request.param == "desk" else {"viewport": PHONE, "scheme": "dark"}
+
+
+def furnish(member: Browser) -> dict[str, str]:
+    """Give somebody one of everything; the values for the places in the paths of pages."""
+    account = member.account
+    assert account is not None
+    plan = Plan.create(name=f"Keeper {account.email}", stores_content=True, monthly_credits=2_000_000, price_minor=900)
+    Subscription.create(account=account, plan=plan)
+    key, _ = build.api_key(account, name="A key with a rather long name, of the billing service")
+    keeping = begin_turn(account.id, None, stores=True, coming=1)
+    assert keep_turn(keeping, SAID[:1], SAID[1].content, model="m-1", whole=True)
+    share = share_messages(account.id, "Tides, and what the moon has to do with them", SAID)
+    done = {"status": "failed", "progress": 0, "credits_held": 40_000, "credits_charged": 0, "finished_at": now_ms()}
+    moments = {"due_at": now_ms(), "deadline_at": now_ms()}
+    MediaJob.create(
+        account=account, kind="image", model="picture-1", price=uuid4(), error_code="provider_error", **done, **moments
+    )
+    token = make_password_link(account.email, SECRET_KEY, actor="operator:test").token
+    return {
+        "key_id": str(key.id),
+        "conversation_id": str(keeping.conversation),
+        "slug": share.slug,
+        "token": token,
+    }
+
+
+def pages() -> list[str]:
+    """The paths of all pages, as the routes name them."""
+    app = Quart(__name__)
+    app.register_blueprint(web)
+    rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and rule.endpoint != "static"}
+    assert rules | {"/assets/<path:name>"} >= FILES | FRAGMENTS
+    return sorted(rules - FILES - FRAGMENTS)
+
+
+async def test_they_can_be_read_by_everybody(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+    member = site.member()
+    values = furnish(member)
+    page = await open_page(**look)
+    await take_session(page, site, member)
+    for path in pages():
+        filled = path
+        for name, value in values.items():
+            filled = filled.replace(f"<{name}>", value)
+        assert "<" not in filled, f"{path} needs a value"
+        answer = await page.goto(site.edge().url + filled)
+        assert answer is not None
+        assert answer.status == 200, filled
+        await look_at(page, axe, path.strip("/").replace("/", "-") or "front")
+
+
+async def test_so_can_what_has_no_page(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+    page = await open_page(**look)
+    for path, status in {
+        "/c/AAAAAAAAAAAAAAAAAAAAAA": 404,
+        "/nowhere": 404,
+        "/password/x": 404,
+        "/sign-in": 200,
+        "/sign-up": 200,
+    }.items():
+        answer = await page.goto(site.edge().url + path)
+        assert answer is not None
+        assert answer.status == status
+        await look_at(page, axe, "stranger-" + path.strip("/").replace("/", "-"))
+    page.problems.clear()  # type: ignore[attr-defined]  # a 404 is reported on the console
+
+
+async def test_so_can_a_purge_that_is_under_way(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+    member = site.member()
+    assert isinstance(member.account, Account)
+    begin_purge(member.account.id, actor="test", address="")
+    page = await open_page(**look)
+    await take_session(page, site, member)
+    await page.goto(f"{site.edge().url}/account/data")
+    await look_at(page, axe, "purge-under-way")
