@@ -5,10 +5,10 @@ Everything between the two is that of `/v1`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import orjson
 
 from edge.declare import (
@@ -35,6 +35,7 @@ from edge.exchange import Finished
 from edge.history import History
 from edge.requests import LONGEST_MODEL, MOST_TOKENS, chat_call, json_object, only_fields
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.v1.pieces import Piece, pieces_of_body, pieces_of_events
 from shared.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.operations.conversations import Turn
 from shared.providers.base import ChatCall
@@ -42,6 +43,7 @@ from shared.providers.base import ChatCall
 FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
 MESSAGE_FIELDS = ("role", "content")
 ROLES = ("system", "developer", "user", "assistant")
+_ANSWER = ("text", "refusal")  # the kinds of pieces that are the answer itself
 
 
 def read(data: bytes) -> Asked:
@@ -98,26 +100,6 @@ def _kept(body: dict[str, Any]) -> tuple[bool, str | None]:
     return bool(store), conversation
 
 
-class _Delta(msgspec.Struct):
-    content: Any = None
-    refusal: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice]
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
-
-
 class Events:
     """The native events of one answer, which is always a stream."""
 
@@ -125,13 +107,13 @@ class Events:
     conversation: UUID | None = None
 
     def relay(self, chunks: bytes) -> bytes:
-        """The native events of whole canonical events, each of them `data: ` and a chunk in one line."""
-        return b"".join([_told(_decode(event[6:])) for event in chunks.split(b"\n\n") if event])
+        """The native events of whole canonical events."""
+        return _told(pieces_of_events(chunks))
 
     def ending(self, event: Finished) -> bytes:
         """What the last chunk still says, and the event that closes the stream."""
-        last = msgspec.convert(event.body, _Chunk)
-        return _told(last) + b"data: " + orjson.dumps(self._done(event, last)) + b"\n\n"
+        pieces, reason = pieces_of_body(event.body)
+        return _told(pieces) + b"data: " + orjson.dumps(self._done(event, reason)) + b"\n\n"
 
     def failure(self, error: BaseException) -> bytes:
         """The error's code and message."""
@@ -143,10 +125,9 @@ class Events:
 
     def whole(self, event: Finished) -> dict[str, Any]:
         """The closing event alone."""
-        return self._done(event, msgspec.convert(event.body, _Chunk))
+        return self._done(event, pieces_of_body(event.body)[1])
 
-    def _done(self, event: Finished, last: _Chunk) -> dict[str, Any]:
-        reason = next((choice.finish_reason for choice in last.choices if choice.index == 0), None)
+    def _done(self, event: Finished, reason: str) -> dict[str, Any]:
         conversation = self.conversation and str(self.conversation)
         return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": conversation}
 
@@ -162,44 +143,22 @@ class KeptEvents(Events):
 
     def hear(self, event: bytes | Finished) -> None:
         """Note what the caller is told, of the answer itself."""
-        if isinstance(event, Finished):
-            self._note(msgspec.convert(event.body, _Chunk))
-            return
-        for one in event.split(b"\n\n"):
-            if one:
-                self._note(_decode(one[6:]))
+        pieces = pieces_of_body(event.body)[0] if isinstance(event, Finished) else pieces_of_events(event)
+        self._pieces += [piece.text for piece in pieces if piece.kind in _ANSWER]
 
     def heard(self) -> str:
         """All of it."""
         return "".join(self._pieces)
 
-    def _note(self, chunk: _Chunk) -> None:
-        for choice in chunk.choices:
-            if choice.index == 0 and choice.delta is not None:
-                self._pieces.append(_text(choice.delta.content) + _text(choice.delta.refusal))
 
-
-def _told(chunk: _Chunk) -> bytes:
-    """What a chunk says of the first choice: maybe nothing, maybe both reasoning and text."""
+def _told(pieces: Iterable[Piece]) -> bytes:
+    """What pieces say, in events: calls of tools and what vendors sign have none."""
     events = b""
-    for choice in chunk.choices:
-        if choice.index == 0 and choice.delta is not None:
-            delta = choice.delta
-            events += _event("reasoning", delta.reasoning_content or delta.reasoning)
-            events += _event("delta", delta.content) + _event("delta", delta.refusal)
+    for piece in pieces:
+        kind = "delta" if piece.kind in _ANSWER else piece.kind
+        if piece.text and kind != "tool":
+            events += b"data: " + orjson.dumps({kind: piece.text}) + b"\n\n"
     return events
-
-
-def _event(kind: str, said: Any) -> bytes:
-    text = _text(said)
-    return b"data: " + orjson.dumps({kind: text}) + b"\n\n" if text else b""
-
-
-def _text(said: Any) -> str:
-    """Text as it is; of a list of parts, as some vendors send it, the text of those that have one."""
-    if isinstance(said, list):
-        return "".join(part["text"] for part in said if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return said if isinstance(said, str) else ""
 
 
 def _open(data: bytes, _: UUID) -> Asked:

@@ -33,8 +33,8 @@ from edge.errors import render_frame
 from edge.exchange import Finished
 from edge.requests import LONGEST_MODEL, MOST_CHOICES, MOST_TOKENS, chat_call, json_object
 from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
-from edge.v1.blocks import text_of
 from edge.v1.chat import DONE
+from edge.v1.pieces import text_of
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
 

@@ -9,8 +9,9 @@ import orjson
 
 from edge.exchange import Finished
 from edge.surface import spent
-from edge.v1.blocks import Block, Blocks, Piece, pieces_of_body, pieces_of_events
+from edge.v1.blocks import Block, Blocks
 from edge.v1.messages.errors import error_object
+from edge.v1.pieces import Piece, pieces_of_body, pieces_of_events
 from shared.providers.base import ChatCall
 
 Json = dict[str, Any]

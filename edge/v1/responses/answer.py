@@ -11,7 +11,8 @@ import orjson
 from edge.errors import document
 from edge.exchange import Finished
 from edge.surface import KEEPALIVE, spent
-from edge.v1.blocks import Blocks, pieces_of_body, pieces_of_events
+from edge.v1.blocks import Blocks
+from edge.v1.pieces import pieces_of_body, pieces_of_events
 from edge.v1.responses.output import Output
 from shared.clock import now_ms
 from shared.providers.base import ChatCall

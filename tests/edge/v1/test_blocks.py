@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.v1.blocks import Block, Blocks, Piece, pieces_of_body, pieces_of_events
+from edge.v1.blocks import Block, Blocks
+from edge.v1.pieces import Piece, pieces_of_body, pieces_of_events
 from tests.wire import Json, chunk, completion, event, finish, frames, role
 
 
