@@ -149,4 +149,12 @@ def page_of(name: str, item: Schema) -> Schema:
     return record({name: array(item), "next": or_null(STRING)})
 
 
+SPENT = record({"credits_charged": INTEGER, "balance": INTEGER})  # what a call cost, and what is left
+
+
+def declare_call(summary: str, answer: Answer, body: Schema, more: Refusals = (), **fields: Any) -> Declaration:
+    """The `Declaration` of a route under `/v1` that calls a model: it may refuse as all of them do, and with `more`."""
+    return Declaration(summary, KEY, {200: answer}, (*CALL, *more, *IDENTITY), body=body, **fields)
+
+
 PAGE: Mapping[str, Schema] = {"limit": whole(1, 100), "after": ID}

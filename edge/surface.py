@@ -49,7 +49,21 @@ class Renderer(Protocol):
     def whole(self, event: Finished) -> dict[str, Any] | Written: ...
 
 
-class Unstreamed:
+class LikeChats:
+    """What the renderers of streams have in common that fail and wait as chats do."""
+
+    __slots__ = ()
+
+    def failure(self, error: BaseException) -> bytes:
+        """The error; no `[DONE]` follows it."""
+        return render_frame(error)
+
+    def keepalive(self) -> bytes:
+        """A comment."""
+        return KEEPALIVE
+
+
+class Unstreamed(LikeChats):
     """What the renderers of calls that never stream have in common."""
 
     __slots__ = ()
@@ -59,14 +73,6 @@ class Unstreamed:
     def ending(self, event: Finished) -> bytes:
         """There is no stream that could end."""
         raise NotImplementedError
-
-    def failure(self, error: BaseException) -> bytes:
-        """As for chats."""
-        return render_frame(error)
-
-    def keepalive(self) -> bytes:
-        """A comment."""
-        return KEEPALIVE
 
 
 class Beside(Protocol):

@@ -11,17 +11,14 @@ from edge import requests
 from edge.declare import (
     ANY,
     BOOLEAN,
-    CALL,
     EVENTS,
-    IDENTITY,
-    INTEGER,
     JSON,
-    KEY,
     OPEN,
+    SPENT,
     STRING,
     Answer,
-    Declaration,
     array,
+    declare_call,
     example,
     number,
     one_of,
@@ -30,14 +27,13 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.errors import render_frame
 from edge.exchange import Finished
-from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.surface import Asked, LikeChats, Surface, spent, usage_of
 
 DONE = b"data: [DONE]\n\n"
 
 
-class Chunks:
+class Chunks(LikeChats):
     """OpenAI's chunks. `yout` rides on the last of them."""
 
     __slots__ = ("_include_usage",)
@@ -54,14 +50,6 @@ class Chunks:
             return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
         usage = {**event.frame, "choices": [], "usage": usage_of(event), "yout": spent(event)}
         return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
-
-    def failure(self, error: BaseException) -> bytes:
-        """The error; no `[DONE]` follows it."""
-        return render_frame(error)
-
-    def keepalive(self) -> bytes:
-        """A comment."""
-        return KEEPALIVE
 
     def whole(self, event: Finished) -> dict[str, Any]:
         """The completion."""
@@ -104,25 +92,13 @@ CHAT_REQUEST = example(
     ),
     {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
 )
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Complete a chat, as OpenAI's API does",
-    KEY,
-    {
-        200: Answer(
-            record(
-                {
-                    "id": STRING,
-                    "object": STRING,
-                    "choices": array(OPEN),
-                    "usage": OPEN,
-                    "yout": record({"credits_charged": INTEGER, "balance": INTEGER}),
-                }
-            ),
-            "The completion, or with `stream: true` its chunks.",
-            (JSON, EVENTS),
-        )
-    },
-    (*CALL, *IDENTITY),
+    Answer(
+        record({"id": STRING, "object": STRING, "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
+        "The completion, or with `stream: true` its chunks.",
+        (JSON, EVENTS),
+    ),
     body=CHAT_REQUEST,
     notes="Fields that are not listed are passed on to the vendor, or refused by name where it has no place for them. `models`"
     " and `provider` choose the way of the call. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",

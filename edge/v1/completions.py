@@ -10,17 +10,15 @@ import orjson
 
 from edge.declare import (
     BOOLEAN,
-    CALL,
     EVENTS,
-    IDENTITY,
     JSON,
-    KEY,
     OPEN,
+    SPENT,
     STRING,
     TEXT,
     Answer,
-    Declaration,
     array,
+    declare_call,
     example,
     number,
     one_of,
@@ -29,10 +27,9 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.errors import render_frame
 from edge.exchange import Finished
 from edge.requests import LONGEST_MODEL, MOST_CHOICES, MOST_TOKENS, chat_call, json_object
-from edge.surface import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.surface import Asked, LikeChats, Surface, spent, usage_of
 from edge.v1.chat import DONE
 from edge.v1.pieces import text_of
 from shared.errors import InvalidRequest
@@ -93,7 +90,7 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class Texts:
+class Texts(LikeChats):
     """The renderer of a text completion. `echo` goes before the text of each choice."""
 
     __slots__ = ("_call", "_echo", "_echoed", "_id")
@@ -116,14 +113,6 @@ class Texts:
             return b"data: " + orjson.dumps({**last, "yout": spent(event)}) + b"\n\n" + DONE
         usage = {**last, "choices": [], "usage": usage_of(event), "yout": spent(event)}
         return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
-
-    def failure(self, error: BaseException) -> bytes:
-        """As for chats."""
-        return render_frame(error)
-
-    def keepalive(self) -> bytes:
-        """A comment."""
-        return KEEPALIVE
 
     def whole(self, event: Finished) -> dict[str, Any]:
         """The completion."""
@@ -148,17 +137,13 @@ def _open(data: bytes, call_id: UUID) -> Asked:
     return Asked(call, Texts(call_id, call, echo))
 
 
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Complete a text, as OpenAI's older API does",
-    KEY,
-    {
-        200: Answer(
-            record({"id": STRING, "object": one_of("text_completion"), "choices": array(OPEN), "usage": OPEN, "yout": OPEN}),
-            "The completion, or with `stream: true` its chunks.",
-            (JSON, EVENTS),
-        )
-    },
-    (*CALL, *IDENTITY),
+    Answer(
+        record({"id": STRING, "object": one_of("text_completion"), "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
+        "The completion, or with `stream: true` its chunks.",
+        (JSON, EVENTS),
+    ),
     body=example(
         open_wish(
             {

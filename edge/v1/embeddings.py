@@ -7,15 +7,13 @@ from uuid import UUID
 
 from edge.declare import (
     ANY,
-    CALL,
-    IDENTITY,
     INTEGER,
-    KEY,
     OPEN,
+    SPENT,
     STRING,
     Answer,
-    Declaration,
     array,
+    declare_call,
     example,
     one_of,
     open_wish,
@@ -98,23 +96,19 @@ def _open(data: bytes, _: UUID) -> Asked:
     return Asked(read(data), Vectors())
 
 
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Embed texts, as OpenAI's API does",
-    KEY,
-    {
-        200: Answer(
-            record(
-                {
-                    "object": one_of("list"),
-                    "data": array(OPEN),
-                    "usage": record({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
-                    "yout": record({"credits_charged": INTEGER, "balance": INTEGER}),
-                }
-            ),
-            "The embeddings, in the order of their inputs.",
-        )
-    },
-    (*CALL, *IDENTITY),
+    Answer(
+        record(
+            {
+                "object": one_of("list"),
+                "data": array(OPEN),
+                "usage": record({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
+                "yout": SPENT,
+            }
+        ),
+        "The embeddings, in the order of their inputs.",
+    ),
     body=example(
         open_wish(
             {

@@ -8,15 +8,12 @@ from uuid import UUID
 from edge.admission import Caller
 from edge.declare import (
     ANY,
-    CALL,
-    IDENTITY,
-    INTEGER,
-    KEY,
     OPEN,
+    SPENT,
     STRING,
     Answer,
-    Declaration,
     array,
+    declare_call,
     example,
     open_wish,
     record,
@@ -128,23 +125,12 @@ def _open(data: bytes, _: UUID) -> Asked:
     return Asked(call, Verdicts(), None if call.model else OnlyModel(call))
 
 
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Judge texts and pictures, as OpenAI's API does",
-    KEY,
-    {
-        200: Answer(
-            record(
-                {
-                    "id": STRING,
-                    "model": STRING,
-                    "results": array(OPEN),
-                    "yout": record({"credits_charged": INTEGER, "balance": INTEGER}),
-                }
-            ),
-            "A verdict for each text, or one for all parts.",
-        )
-    },
-    (*CALL, *IDENTITY),
+    Answer(
+        record({"id": STRING, "model": STRING, "results": array(OPEN), "yout": SPENT}),
+        "A verdict for each text, or one for all parts.",
+    ),
     body=example(
         open_wish(
             {"input": ANY, "model": text(LONGEST_MODEL), "user": STRING, "safety_identifier": STRING},

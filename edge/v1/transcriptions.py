@@ -11,18 +11,15 @@ from uuid import UUID
 import orjson
 
 from edge.declare import (
-    CALL,
     FILE,
     FORM,
-    IDENTITY,
-    INTEGER,
     JSON,
-    KEY,
     PLAIN,
+    SPENT,
     STRING,
     Answer,
-    Declaration,
     array,
+    declare_call,
     number,
     one_of,
     record,
@@ -166,17 +163,13 @@ def _refuse(_: bytes, __: UUID) -> Asked:
     raise InvalidRequest("The body must be a form (multipart/form-data) with the fields 'file' and 'model'.")
 
 
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Transcribe a sound, as OpenAI's API does",
-    KEY,
-    {
-        200: Answer(
-            record({"text": STRING, "yout": record({"credits_charged": INTEGER, "balance": INTEGER})}),
-            "What is said. In text, srt and vtt, what it cost is in the headers x-yout-….",
-            (JSON, PLAIN),
-        )
-    },
-    (*CALL, *IDENTITY),
+    Answer(
+        record({"text": STRING, "yout": SPENT}),
+        "What is said. In text, srt and vtt, what it cost is in the headers x-yout-….",
+        (JSON, PLAIN),
+    ),
     body={
         "type": "object",
         "properties": {

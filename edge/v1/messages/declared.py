@@ -5,17 +5,15 @@ from __future__ import annotations
 from edge.declare import (
     ANY,
     BOOLEAN,
-    CALL,
     EVENTS,
-    IDENTITY,
     INTEGER,
     JSON,
-    KEY,
     OPEN,
+    SPENT,
     STRING,
     Answer,
-    Declaration,
     array,
+    declare_call,
     example,
     number,
     one_of,
@@ -52,13 +50,12 @@ _MESSAGE = record(
         "model": STRING,
         "content": array(OPEN),
         "usage": record({"input_tokens": INTEGER, "output_tokens": INTEGER}),
+        "yout": SPENT,
     }
 )
-DECLARATION = Declaration(
+DECLARATION = declare_call(
     "Create a message, as Anthropic's API does",
-    KEY,
-    {200: Answer(_MESSAGE, "The message, or with `stream: true` its events.", (JSON, EVENTS))},
-    (*CALL, *IDENTITY),
+    Answer(_MESSAGE, "The message, or with `stream: true` its events.", (JSON, EVENTS)),
     body=MESSAGES_REQUEST,
     shape="messages",
 )

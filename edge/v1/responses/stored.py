@@ -10,13 +10,13 @@ from quart import Blueprint, Response, request
 
 from edge.api.paging import MOST, USUAL, whole_number
 from edge.current import key_caller, private, read, write
-from edge.declare import BOOLEAN, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record, whole
+from edge.declare import BOOLEAN, KEY, STRING, Answer, array, declare, one_of, or_null, record, whole
+from edge.v1.responses.declared import RESPONSE
 from shared.errors import InvalidRequest, NotFound
 from shared.operations.stored_items import Item, input_items
 from shared.operations.stored_responses import delete_response, find_response
 
 stored_responses = Blueprint("stored_responses", __name__, url_prefix="/v1/responses/<id>")
-_RESPONSE = record({"id": STRING, "object": one_of("response"), "status": STRING, "output": array(OPEN)})
 _ITEMS = record(
     {
         "object": one_of("list"),
@@ -35,7 +35,7 @@ _DELETED = record({"id": STRING, "object": one_of("response"), "deleted": BOOLEA
     callers=KEY,
     path={"id": STRING},
     query={"stream": BOOLEAN},
-    answers={200: Answer(_RESPONSE, "As its call got it.")},
+    answers={200: Answer(RESPONSE, "As its call got it.")},
     refusals=(InvalidRequest, NotFound),
 )
 async def show_response(id: str) -> Response:
