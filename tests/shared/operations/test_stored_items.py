@@ -1,0 +1,66 @@
+"""Items of stored responses by their public ids: within bounds, and each of a list under an id of its own."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import orjson
+import pytest
+
+from shared.clock import new_id
+from shared.errors import InvalidRequest
+from shared.models import Account, StoredResponse
+from shared.operations import stored_items
+from shared.operations.stored_items import find_items, input_items
+from tests import build
+
+MOST_BYTES = 10_000
+
+
+def keep(account: Account, *items: object, text: str = "Hello.") -> StoredResponse:
+    id = new_id()
+    output = [{"id": f"msg_{id.hex}_0", "type": "message", "content": [{"type": "output_text", "text": text}]}]
+    written = {"input": orjson.dumps(items).decode(), "response": orjson.dumps({"output": output}).decode()}
+    made: StoredResponse = StoredResponse.create(id=id, account=account, model="m", **written)
+    return made
+
+
+def output_id(call: UUID) -> str:
+    return f"msg_{call.hex}_0"
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_items_of_many_responses_are_found_and_no_others() -> None:
+    owner, other = build.account(), build.account()
+    own = [output_id(keep(owner).id) for _ in range(60)]  # more than one statement reads
+    foreign = output_id(keep(other).id)
+    found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MOST_BYTES)
+    assert [found[id]["id"] for id in own] == own
+    assert set(found) == set(own)
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_what_is_read_is_bounded() -> None:
+    owner = build.account()
+    long = [output_id(keep(owner, text="a" * (MOST_BYTES // 2)).id) for _ in range(2)]
+    assert set(find_items(owner.id, long[:1], MOST_BYTES)) == set(long[:1])
+    for ids in (long, [output_id(new_id()) for _ in range(stored_items.MOST_RESPONSES + 1)]):
+        with pytest.raises(InvalidRequest) as caught:
+            find_items(owner.id, ids, MOST_BYTES)
+        assert caught.value.param == "input"
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_listed_items_have_ids_by_which_they_are_found() -> None:
+    owner = build.account()
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    said = {"role": "assistant", "content": "Hi"}
+    row = keep(owner, {"role": "user", "content": "Hi"}, call, call, said, {"type": "function_call_output", "output": "x"})
+    listed = input_items(row)
+    name = row.id.hex
+    assert [item["id"] for item in listed] == [f"msg_{name}_in0", "fc_1", f"fc_{name}_in2", f"msg_{name}_in3", f"fco_{name}_in4"]
+    assert listed[0]["content"] == [{"type": "input_text", "text": "Hi"}]
+    assert listed[3]["content"][0] == {"type": "output_text", "text": "Hi", "annotations": [], "logprobs": []}
+    assert {item["status"] for item in listed} == {"completed"}
+    found = find_items(owner.id, [listed[0]["id"], listed[2]["id"]], MOST_BYTES)
+    assert list(found.values()) == [listed[0], listed[2]]
