@@ -271,6 +271,12 @@ def _start_worker(processes: list[Process], tmp_path: Path) -> Callable[..., Pro
 
 
 @pytest.fixture(scope="session")
+def axe(node_sdk: NodeSdk) -> str:
+    """The script that looks for what keeps people from using a page."""
+    return (node_sdk.folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="session")
 def node_sdk() -> NodeSdk:
     """The official Node SDK, installed once for each lock file."""
     return install_node_sdk()

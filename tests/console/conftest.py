@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import unescape
 from typing import Any
 
@@ -11,13 +11,16 @@ import peewee
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.async_api import Page
 from werkzeug.test import TestResponse
 
 from console.app import create_app
 from shared.models import StaffUser
 from shared.operations.staff import create_staff
 from shared.settings import Settings
+from tests.conftest import OpenPage, StartWeb
 
+Enter = Callable[..., Awaitable[Page]]
 PASSWORD = "correct horse battery"
 
 
@@ -84,5 +87,23 @@ def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], 
         visitor = Browser(app.test_client())
         assert visitor.sign_in(staff(role).email).status_code == 303
         return visitor
+
+    return make
+
+
+@pytest.fixture
+def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
+    """`await enter("/usage/")`: that page of a console, signed in as an owner."""
+    create_staff("owner@yout.example", "owner", PASSWORD, actor="test")
+    console = start_console(database_url=any_database_url)
+
+    async def make(path: str = "/", **options: Any) -> Page:
+        page = await open_page(**options)
+        await page.goto(f"{console.url}/login?next={path}")
+        await page.fill("[name=email]", "owner@yout.example")
+        await page.fill("[name=password]", PASSWORD)
+        await page.click("text=Sign in")
+        await page.wait_for_url(f"{console.url}{path}")
+        return page
 
     return make

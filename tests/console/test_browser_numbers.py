@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.async_api import Page
 
 from shared.clock import now_ms
 from shared.models import AuditEntry
-from shared.operations.staff import create_staff
 from shared.rollup import roll
 from tests import build
-from tests.conftest import OpenPage, StartWeb
-from tests.console.conftest import PASSWORD
+from tests.console.conftest import Enter
 from tests.console.test_pages import call
 from tests.servers.browser import PHONE
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
-Enter = Callable[..., Awaitable[Page]]
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-
-
-@pytest.fixture
-def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
-    """`await enter("/usage/")`: that page of a console, signed in as an owner."""
-    create_staff("owner@yout.example", "owner", PASSWORD, actor="test")
-    console = start_console(database_url=any_database_url)
-
-    async def make(path: str = "/", **options: Any) -> Page:
-        page = await open_page(**options)
-        await page.goto(f"{console.url}/login?next={path}")
-        await page.fill("[name=email]", "owner@yout.example")
-        await page.fill("[name=password]", PASSWORD)
-        await page.click("text=Sign in")
-        await page.wait_for_url(f"{console.url}{path}")
-        return page
-
-    return make
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 import pytest
+from playwright.async_api import Page
 
 from shared.models import Account
 from shared.operations.web_accounts import begin_session, sign_up
@@ -21,7 +22,6 @@ from tests.edge.books import Books
 from tests.edge.conftest import OpenBooks
 from tests.edge.stack import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
-from tests.servers.node import NodeSdk
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 
@@ -78,6 +78,11 @@ class Browser:
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
         origin = {"origin": f"http://127.0.0.1:{self.port}", "content-type": "application/x-www-form-urlencoded"}
         return self.request("POST", path, body, {**origin, **(headers or {})})
+
+    async def lend_session(self, page: Page) -> None:
+        """Let a page of a real browser be signed in as this one."""
+        url = f"http://127.0.0.1:{self.port}"
+        await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in self.cookies.items()])
 
     def sign_up(self, email: str | None = None, password: str = PASSWORD) -> str:
         """Open an account; gives its e-mail."""
@@ -166,9 +171,3 @@ def browser(site: Site) -> Browser:
 @pytest.fixture
 def member(site: Site) -> Browser:
     return site.member()
-
-
-@pytest.fixture(scope="session")
-def axe(node_sdk: NodeSdk) -> str:
-    """The script that looks for what keeps people from using a page."""
-    return (node_sdk.folder / "node_modules" / "axe-core" / "axe.min.js").read_text()

@@ -1,4 +1,4 @@
-"""Every page with something on it, on a desk by day and on a phone by night, looked at as `looking` does."""
+"""Every page with something on it, on a desk by day and on a phone by night, looked at as `tests.looking` does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.operations.web_accounts import make_password_link
 from tests import build
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import Browser, Site
-from tests.edge.web.looking import look_at, take_session
+from tests.looking import look_at
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
 
@@ -75,7 +75,7 @@ async def test_they_can_be_read_by_everybody(site: Site, open_page: OpenPage, ax
     member = site.member()
     values = furnish(member)
     page = await open_page(**look)
-    await take_session(page, site, member)
+    await member.lend_session(page)
     for path in pages():
         filled = path
         for name, value in values.items():
@@ -108,6 +108,6 @@ async def test_so_can_a_purge_that_is_under_way(site: Site, open_page: OpenPage,
     assert isinstance(member.account, Account)
     begin_purge(member.account.id, actor="test", address="")
     page = await open_page(**look)
-    await take_session(page, site, member)
+    await member.lend_session(page)
     await page.goto(f"{site.edge().url}/account/data")
     await look_at(page, axe, "purge-under-way")

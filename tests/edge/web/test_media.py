@@ -162,9 +162,7 @@ async def test_progress_is_told_while_the_page_is_open(site: Site, studio: Brows
     [job] = jobs_of(studio)
     MediaJob.update(status="running", progress=40).where(MediaJob.id == job.id).execute()
     page = await open_page()
-    await page.context.add_cookies(
-        [{"name": name, "value": value, "url": site.edge().url} for name, value in studio.cookies.items()]
-    )
+    await studio.lend_session(page)
     await page.goto(f"{site.edge().url}/account/media")
     percent = page.locator("[data-percent]")
     await expect(percent).to_have_text("40 %")

@@ -17,7 +17,7 @@ from tests import build
 from tests.answers import Gate, stream
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import PASSWORD, Site
-from tests.edge.web.looking import look_at, take_session
+from tests.looking import look_at
 from tests.servers.browser import PHONE
 from tests.servers.process import Process
 from tests.wire import DONE, chunk, finish, role, usage
@@ -116,7 +116,7 @@ async def test_stopping_an_answer_keeps_what_came_and_pays_for_it(site: Site, op
     site.upstream.script(stream(role(), chunk("Half an "), gate, chunk("answer"), finish(), usage(7, 3), DONE))
     member = site.member()
     page = await open_page()
-    await take_session(page, site, member)
+    await member.lend_session(page)
     await page.goto(f"{site.edge().url}/chat")
     await page.select_option("#model", "m-1")
     await page.fill("#prompt", "Hi")
@@ -133,7 +133,7 @@ async def test_an_answer_that_cannot_be_paid_says_so_and_keeps_the_question(site
     assert member.account is not None
     grant_credits(member.account.id, -500_000, "spent", actor="test")
     page = await open_page()
-    await take_session(page, site, member)
+    await member.lend_session(page)
     await page.goto(f"{site.edge().url}/chat")
     await page.select_option("#model", "m-1")
     await page.fill("#prompt", "Expensive?")
@@ -162,7 +162,7 @@ async def test_pages_on_a_phone_in_the_dark(site: Site, open_page: OpenPage, axe
     assert member.account is not None
     build.api_key(member.account, name="a key with a rather long name for a small screen")
     page = await open_page(viewport=PHONE, scheme="dark")
-    await take_session(page, site, member)
+    await member.lend_session(page)
     for path in ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data"):
         await page.goto(f"{site.edge().url}/account{path}")
         await look_at(page, axe)

@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Page
 
-from tests.edge.web.conftest import Browser, Site
-
 SERIOUS = ("serious", "critical")
 PICTURES = os.environ.get("YOUT_TEST_SCREENSHOTS")
 
@@ -34,9 +32,3 @@ async def look_at(page: Page, axe: str, name: str = "") -> None:
         await page.screenshot(path=Path(PICTURES) / f"{named}-{width}.png", full_page=True)
     assert bad == [], f"{page.url}: {bad}"
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} is too wide"
-
-
-async def take_session(page: Page, site: Site, member: Browser) -> None:
-    """Sign the page in as `member`."""
-    url = site.edge().url
-    await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in member.cookies.items()])

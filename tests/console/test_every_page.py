@@ -1,0 +1,77 @@
+"""Every page that can be reached from the first one, on a desk by day and on a phone by night, as `tests.looking` looks at it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+
+from shared.models import EdgeProcess
+from shared.operations.codes import create_codes
+from shared.operations.notes import add_note
+from shared.operations.plans import create_plan
+from shared.operations.price_drafts import save_draft
+from shared.operations.prices import Rates
+from shared.operations.subscriptions import subscribe
+from tests import build
+from tests.console.conftest import Enter
+from tests.console.test_pages import call
+from tests.looking import look_at
+from tests.servers.browser import DESKTOP, PHONE
+from tests.shared.operations.test_jobs import ordered
+from tests.workers.holds import HOUR_MS, Customer
+
+pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}]
+APART = {"/login", "/login/code", "/healthz"} | {"/account/", "/routes/"}  # the last two lead to others
+
+
+@pytest.fixture
+def business(bound_database) -> None:
+    """Something of everything that staff look at."""
+    channel = build.channel("https://up.example/v1", name="east")
+    build.model("m-1", channel)
+    save_draft("m-1", Rates(input=2_000, output=3_000), actor="test")
+    create_plan("Keeper", {"monthly_credits": 100}, actor="test")
+    create_codes(25, count=2, actor="test")
+    owner = build.account(email="a-rather-long-name-of-somebody@department.of-a-company.example")
+    build.api_key(owner, name="the billing service of that company")
+    subscribe(owner.id, "Keeper", actor="test")
+    add_note(owner.id, "Asked for an invoice.", actor="test")
+    call(owner, model="m-1", channel=channel.id, status="completed", credits=12)
+    call(owner, model="m-1", channel=channel.id, status="failed", credits=0)
+    customer = Customer()
+    customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
+    customer.hold(lasts_ms=HOUR_MS)
+    ordered(customer)
+
+
+def pages(app: Flask) -> set[str]:
+    """The paths of all pages, from the table of routes; an id is ID, and a model's is the one above."""
+    rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    files = {rule for rule in rules if rule.endswith((".csv", ":filename>"))}
+    return {re.sub("<uuid:[a-z_]+>", "ID", rule).replace("<path:model_id>", "m-1") for rule in rules - files - APART}
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["desk", "phone"])
+async def test_they_can_be_read_by_everybody(business: None, app: Flask, enter: Enter, axe: str, look: dict[str, Any]) -> None:
+    page = await enter("/", **look)
+    home = page.url
+    waiting, kinds = [home], {"/"}
+    while waiting:
+        address = waiting.pop()
+        answer = await page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, address
+        path = urlsplit(address).path
+        await look_at(page, axe, f"console-{AN_ID.sub('id', path).strip('/').replace('/', '-') or 'home'}")
+        for link in await page.eval_on_selector_all("a[href]:not([download])", "(all) => all.map((one) => one.href)"):
+            kind = AN_ID.sub("ID", urlsplit(link).path)
+            if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
+                kinds.add(kind)
+                waiting.append(link)
+    assert kinds == pages(app)
