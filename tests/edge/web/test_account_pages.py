@@ -219,7 +219,7 @@ def test_a_purge_takes_the_typed_address(site: Site, member: Browser) -> None:
     assert member.send("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
     page = member.get("/account/data").body.decode()
     assert "A purge is under way" in page
-    assert 'http-equiv="refresh"' in page
+    assert 'data-refresh="3000"' in page
 
 
 def test_the_plan_and_its_overage_are_shown(site: Site, member: Browser) -> None:
