@@ -7,7 +7,7 @@ a new surface is a `Surface` value, and nothing else of the edge knows of it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 from uuid import UUID
 
 from edge.admission import Caller
@@ -70,9 +70,9 @@ class Unstreamed(LikeChats):
 
     relay = None
 
-    def ending(self, event: Finished) -> bytes:
-        """There is no stream that could end."""
-        raise NotImplementedError
+    def ending(self, event: Finished) -> NoReturn:
+        """Never called; it is there for the `Renderer` to be whole."""
+        raise NotImplementedError("a call of this kind never streams")
 
 
 class Beside(Protocol):

@@ -309,7 +309,7 @@ async def _open_page() -> AsyncIterator[OpenPage]:
 
         async def make(**options: Any) -> Page:
             page = await open_page(browser, problems, **options)
-            page.problems = problems  # type: ignore[attr-defined]
+            page.problems = problems  # type: ignore[attr-defined]  # a note on somebody else's object
             return page
 
         yield make

@@ -10,7 +10,7 @@ async def test_a_page_is_shown_and_its_errors_are_kept(open_page: OpenPage) -> N
     page = await open_page(viewport=PHONE, scheme="dark")
     await page.set_content("<h1>Hello</h1><script>console.error('oh'); undefinedFunction()</script>")
     assert await page.inner_text("h1") == "Hello"
-    problems: list[str] = page.problems  # type: ignore[attr-defined]
+    problems: list[str] = page.problems  # type: ignore[attr-defined]  # put there by `open_page`
     assert [problem.split(":")[0] for problem in sorted(problems)] == ["console", "script error"]
     problems.clear()
     assert await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
-from shared.providers.base import Answer, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
-from shared.providers.openai import read_openai_error, request_headers
+from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
+from shared.providers.openai import request_headers
+from shared.providers.whole import AnsweredWhole
 from shared.usage import read_openai_usage
 
 
-class Embeddings:
+class Embeddings(AnsweredWhole):
     """A `Dialect` for calls of the kind `embedding`. `call.choices` is the number of inputs."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
@@ -48,14 +49,6 @@ class Embeddings:
             made[index] = {"object": "embedding", "index": index, "embedding": _encoded(row.get("embedding"), wanted)}
         answer = {"object": "list", "data": made, "model": call.model}
         return Answer(answer, read_openai_usage(body.get("usage")), "", delivered=True)
-
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
-        """No call asks for a stream of these."""
-        raise NotImplementedError
-
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer, as that of a chat."""
-        return read_openai_error(status, data, call.model, target)
 
 
 EMBEDDINGS = Embeddings()

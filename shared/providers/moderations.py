@@ -8,14 +8,15 @@ from __future__ import annotations
 import orjson
 
 from shared.nesting import too_deep
-from shared.providers.base import Answer, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
-from shared.providers.openai import read_openai_error, request_headers
+from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
+from shared.providers.openai import request_headers
+from shared.providers.whole import AnsweredWhole
 from shared.usage import read_openai_usage
 
 IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
-class Moderations:
+class Moderations(AnsweredWhole):
     """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs that are judged each by itself."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
@@ -44,14 +45,6 @@ class Moderations:
             body["id"] = f"modr-{call_id.removeprefix('chatcmpl-')}"
         body["model"] = call.model
         return Answer(body, read_openai_usage(body.get("usage")), "", delivered=True)
-
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
-        """No call asks for a stream of these."""
-        raise NotImplementedError
-
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer, as that of a chat."""
-        return read_openai_error(status, data, call.model, target)
 
 
 MODERATIONS = Moderations()

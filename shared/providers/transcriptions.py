@@ -15,16 +15,17 @@ from typing import Any
 import orjson
 
 from shared.nesting import too_deep
-from shared.providers.base import Answer, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
+from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
 from shared.providers.moderations import IDENTITY_FIELDS
-from shared.providers.openai import read_openai_error, request_headers
+from shared.providers.openai import request_headers
+from shared.providers.whole import AnsweredWhole
 from shared.usage import PartialUsage, read_openai_usage
 
 JSON_FORMATS = ("json", "verbose_json")
 TEXT_FORMATS = ("text", "srt", "vtt")
 
 
-class Transcriptions:
+class Transcriptions(AnsweredWhole):
     """A `Dialect` for calls of the kind `transcription`. Their `body` is no JSON object of the caller, but holds
 
     fields           what else the form has, as pairs of texts; names are those of plain identifiers, maybe with `[]`
@@ -65,14 +66,6 @@ class Transcriptions:
         if "model" in body:
             body["model"] = call.model
         return Answer(body, read_openai_usage(body.get("usage")), "", delivered=bool(body["text"].strip()))
-
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
-        """No call asks for a stream of these."""
-        raise NotImplementedError
-
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer, as that of a chat."""
-        return read_openai_error(status, data, call.model, target)
 
 
 TRANSCRIPTIONS = Transcriptions()

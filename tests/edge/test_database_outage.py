@@ -157,10 +157,10 @@ async def test_a_caller_who_leaves_between_commit_and_turn_leaves_no_hold(owner:
         running.cancel()  # as the client's disconnection does, in the very turn in which the commit is told
         real(results)
 
-    ledger._finish = cancel_first  # type: ignore[method-assign]
+    ledger._finish = cancel_first  # type: ignore[method-assign]  # of this one object
     with pytest.raises(asyncio.CancelledError):
         await running
-    ledger._finish = real  # type: ignore[method-assign]
+    ledger._finish = real  # type: ignore[method-assign]  # of this one object
     assert isinstance(await ledger.reserve(asking(digest, 100, claim)), Reserved)
     await ledger.close(5)
     assert held(owner) == 100
@@ -175,10 +175,10 @@ async def test_a_caller_who_leaves_after_the_answer_came_leaves_no_hold(owner: A
         real(results)
         running.cancel()
 
-    ledger._finish = cancel_last  # type: ignore[method-assign]
+    ledger._finish = cancel_last  # type: ignore[method-assign]  # of this one object
     with pytest.raises(asyncio.CancelledError):
         await running
-    ledger._finish = real  # type: ignore[method-assign]
+    ledger._finish = real  # type: ignore[method-assign]  # of this one object
     assert isinstance(await ledger.reserve(asking(digest, 100)), Reserved)
     await ledger.close(5)
 

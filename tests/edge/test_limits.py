@@ -294,10 +294,10 @@ async def test_a_caller_who_leaves_between_answer_and_turn_keeps_no_slot(redis_u
         asyncio.get_running_loop().call_soon(running.cancel)
         return answers
 
-    limiter._script.run = run_then_cancel  # type: ignore[method-assign]
+    limiter._script.run = run_then_cancel  # type: ignore[method-assign]  # of this one object
     with pytest.raises(asyncio.CancelledError):
         await running
-    limiter._script.run = real  # type: ignore[method-assign]
+    limiter._script.run = real  # type: ignore[method-assign]  # of this one object
     ticket = await take_when_free(limiter, limited)
     limiter.give(ticket, 0)
     await limiter.close()

@@ -24,7 +24,7 @@ def without(piece: wire.Json, *names: str) -> wire.Json:
 
 def relayed(lane: Lane, *pieces: object, **options: object) -> list[wire.Json]:
     """The chunks of a complete stream."""
-    lane.vendor.script(stream(*pieces, **options))  # type: ignore[arg-type]
+    lane.vendor.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
     answer = lane.chat(stream=True, stream_options={"include_usage": True})
     assert answer.status == 200
     assert_clean(answer.body)
@@ -68,7 +68,7 @@ def test_json_over_several_data_lines_becomes_one(lane: Lane) -> None:
 
 
 def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
-    frames = [wire.frame(piece).replace(b"data: ", b"data:") for piece in WHOLE_STREAM[:-1]]  # type: ignore[arg-type]
+    frames = [wire.frame(piece).replace(b"data: ", b"data:") for piece in WHOLE_STREAM[:-1]]  # type: ignore[arg-type]  # pieces of several types
     assert text_of(relayed(lane, *frames, b"data:[DONE]\n\n")) == "Hello"
 
 

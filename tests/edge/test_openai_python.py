@@ -95,14 +95,14 @@ def test_a_chat_is_answered_and_charged(client: OpenAI, lane: Lane) -> None:
     assert answer.choices[0].message.content == "Hello there."
     assert answer.usage is not None
     assert answer.usage.total_tokens == 10
-    assert answer.yout == YOUT  # type: ignore[attr-defined]
+    assert answer.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     assert lane.charged == POLITE_COST
 
 
 async def test_a_chat_works_asynchronously(async_client: AsyncOpenAI, lane: Lane) -> None:
     answer = await async_client.chat.completions.create(model=lane.model, messages=HI)
     assert answer.choices[0].message.content == "Hello there."
-    assert answer.yout == YOUT  # type: ignore[attr-defined]
+    assert answer.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
 
 
 def test_a_stream_is_iterated(client: OpenAI, lane: Lane) -> None:
@@ -123,7 +123,7 @@ def test_usage_comes_last_when_it_was_asked_for(client: OpenAI, lane: Lane) -> N
     assert last.choices == []
     assert last.usage is not None
     assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.total_tokens) == (7, 3, 10)
-    assert last.yout == YOUT  # type: ignore[attr-defined]
+    assert last.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     assert [chunk.usage for chunk in chunks] == [None] * len(chunks)
     assert [chunk for chunk in chunks if hasattr(chunk, "yout")] == []
 

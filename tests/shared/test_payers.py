@@ -130,7 +130,7 @@ def test_keys_sessions_and_visitors_of_one_batch(bound_database: peewee.Database
 def test_a_call_has_one_payer(bound_database: peewee.Database) -> None:
     for payers in ({}, {"digest": "a", "session": "b"}, {"session": "a", "visitor": "b"}):
         with pytest.raises(ValueError, match="must be paid by"):
-            reserve(Reservation(new_id(), "m-1", quote(1, 1), NOON + HOLD_MS, **payers))  # type: ignore[arg-type]
+            reserve(Reservation(new_id(), "m-1", quote(1, 1), NOON + HOLD_MS, **payers))  # type: ignore[arg-type]  # payers of several types
 
 
 # Visitors

@@ -101,13 +101,13 @@ class Wire:
         self.sock.sendall(data)
 
     def answer(self, method: str = "GET") -> "Reply":
-        response = HTTPResponse(self, method=method)  # type: ignore[arg-type]
+        response = HTTPResponse(self, method=method)  # type: ignore[arg-type]  # not a socket, but all that it reads of one
         response.begin()
         return Reply(response)
 
     def start(self, method: str = "GET") -> HTTPResponse:
         """The head of an answer only; the body is left to be read."""
-        response = HTTPResponse(self, method=method)  # type: ignore[arg-type]
+        response = HTTPResponse(self, method=method)  # type: ignore[arg-type]  # not a socket, but all that it reads of one
         response.begin()
         return response
 

@@ -106,7 +106,7 @@ def test_a_caller_who_leaves_pays_nothing(client: openai.OpenAI, customer: Custo
 def test_the_same_idempotency_key_waits_for_the_same_job(client: openai.OpenAI, customer: Customer) -> None:
     again = {"Idempotency-Key": "once"}
     jobs = {
-        client.images.generate(model=customer.picture, prompt=CANARY, extra_headers=again).yout["job_uuid"]  # type: ignore[attr-defined]
+        client.images.generate(model=customer.picture, prompt=CANARY, extra_headers=again).yout["job_uuid"]  # type: ignore[attr-defined]  # ours, beside their fields
         for _ in range(2)
     }
     assert len(jobs) == 1

@@ -54,10 +54,10 @@ def test_a_message_is_answered_and_charged(client: Anthropic, lane: Lane) -> Non
     lane.vendor.script(says("Hello there."))
     message = checked(ask(client, lane, system="Be brief."))
     [block] = message.content
-    assert (block.type, block.text) == ("text", "Hello there.")  # type: ignore[union-attr]
+    assert (block.type, block.text) == ("text", "Hello there.")  # type: ignore[union-attr]  # one of many kinds of blocks
     assert (message.id, message.model, message.stop_reason) == (f"msg_{lane.usage()[0].id.hex}", lane.model, "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 3)
-    assert message.yout == YOUT  # type: ignore[attr-defined]
+    assert message.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     assert message._request_id == f"req_{lane.usage()[0].id.hex}"
     assert lane.vendor.calls[0].json["messages"] == [{"role": "system", "content": "Be brief."}, *HI]
     assert lane.vendor.calls[0].json["max_tokens"] == 100
@@ -88,8 +88,8 @@ def test_the_stream_helper_assembles_the_message(client: Anthropic, lane: Lane) 
         final = helper.get_final_message()
     assert text == "Rain."
     thought, said = final.content
-    assert (thought.type, thought.thinking) == ("thinking", "Clouds.")  # type: ignore[union-attr]
-    assert said.text == "Rain."  # type: ignore[union-attr]
+    assert (thought.type, thought.thinking) == ("thinking", "Clouds.")  # type: ignore[union-attr]  # one of many kinds of blocks
+    assert said.text == "Rain."  # type: ignore[union-attr]  # one of many kinds of blocks
     assert (final.usage.input_tokens, final.usage.output_tokens) == (7, 3)
 
 
@@ -123,7 +123,7 @@ def test_the_events_of_a_tool_call(client: Anthropic, lane: Lane) -> None:
     assert len(pieces) == 2
     with client.messages.stream(model=lane.model, max_tokens=100, messages=HI, tools=[WEATHER]) as helper:
         [use] = helper.get_final_message().content
-    assert (use.type, use.input) == ("tool_use", {"city": "Bonn"})  # type: ignore[union-attr]
+    assert (use.type, use.input) == ("tool_use", {"city": "Bonn"})  # type: ignore[union-attr]  # one of many kinds of blocks
 
 
 def test_structured_output_is_parsed(client: Anthropic, lane: Lane) -> None:

@@ -52,7 +52,7 @@ def test_a_response_is_whole_and_charged(client: OpenAI, lane: Lane) -> None:
     assert (response.instructions, response.metadata) == ("Be brief.", {"a": "b"})
     assert response.usage is not None
     assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (7, 3, 10)
-    assert response.yout == YOUT  # type: ignore[attr-defined]
+    assert response.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     assert response._request_id == f"req_{lane.usage()[0].id.hex}"
     assert lane.vendor.calls[0].json["messages"][0] == {"role": "system", "content": "Be brief."}
     assert lane.charged == POLITE_COST
@@ -75,7 +75,7 @@ def test_the_events_of_a_text(client: OpenAI, lane: Lane) -> None:
     ]
     final = checked(events[-1].response)
     assert final.output_text == events[6].text == "Hello there."
-    assert final.yout == YOUT  # type: ignore[attr-defined]
+    assert final.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     assert {event.response.id for event in events if hasattr(event, "response")} == {final.id}
     assert {event.item_id for event in events if hasattr(event, "item_id")} == {final.output[0].id}
 

@@ -37,7 +37,7 @@ def test_a_tool_round_trip_continues_from_what_is_stored(client: OpenAI, lane: L
     first = ask(client, lane, streams=streams, store=True, tools=[WEATHER], instructions="Be brief.")
     second = ask(client, lane, streams=streams, store=True, tools=[WEATHER], input=OUTPUT, previous_response_id=first.id)
     third = ask(client, lane, streams=streams, input="Really?", previous_response_id=second.id)
-    assert (first.store, second.store, third.store) == (True, True, False)  # type: ignore[attr-defined]
+    assert (first.store, second.store, third.store) == (True, True, False)  # type: ignore[attr-defined]  # their type leaves it out
     assert (second.output_text, second.previous_response_id) == ("Rain.", first.id)
     earlier = [
         {"role": "user", "content": "Hi"},
@@ -78,20 +78,20 @@ def test_its_input_items_are_listed(client: OpenAI, lane: Lane) -> None:
     sent = [item if isinstance(item, dict) else item.model_dump(exclude_none=True) for item in sent]
     second = ask(client, lane, store=True, tools=[WEATHER], input=[*sent, sent[0]], previous_response_id=first.id)
     [hi] = client.responses.input_items.list(first.id)
-    assert (hi.type, hi.role, hi.content[0].text) == ("message", "user", "Hi")  # type: ignore[union-attr]
+    assert (hi.type, hi.role, hi.content[0].text) == ("message", "user", "Hi")  # type: ignore[union-attr]  # one of many kinds of items
     whole = client.responses.input_items.list(second.id, order="asc")
     assert [item.type for item in whole.data] == ["function_call", "function_call_output", "message", "function_call"]
     ids = [item.id for item in whole.data]
     assert (ids[0], len(set(ids)), whole.has_more) == (first.output[0].id, 4, False)
-    assert whole.data[2].content[1].image_url == shown["image_url"]  # type: ignore[union-attr,index]
+    assert whole.data[2].content[1].image_url == shown["image_url"]  # type: ignore[union-attr,index]  # likewise
     for order, expected in (("asc", ids), ("desc", ids[::-1])):
-        pages = client.responses.input_items.list(second.id, limit=3, order=order)  # type: ignore[arg-type]
+        pages = client.responses.input_items.list(second.id, limit=3, order=order)  # type: ignore[arg-type]  # a plain string
         assert (len(pages.data), pages.has_more) == (3, True)
         assert [item.id for item in pages] == expected, "the SDK asks for the second page itself"
     assert [item.id for item in client.responses.input_items.list(second.id, after=ids[2])] == [ids[1], ids[0]]
     for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "msg_1"}):
         with pytest.raises(openai.BadRequestError) as caught:
-            client.responses.input_items.list(second.id, **wrong)  # type: ignore[arg-type]
+            client.responses.input_items.list(second.id, **wrong)  # type: ignore[arg-type]  # wrong on purpose
         assert caught.value.param == next(iter(wrong))
 
 
@@ -139,7 +139,7 @@ def test_a_plan_must_include_it(lane: Lane, subscribed: bool) -> None:
 def test_nothing_is_kept_unless_asked(client: OpenAI, lane: Lane) -> None:
     for fields in ({}, {"store": False}, {"store": None}):
         for streams in (False, True):
-            assert ask(client, lane, streams=streams, **fields).store is False  # type: ignore[attr-defined]
+            assert ask(client, lane, streams=streams, **fields).store is False  # type: ignore[attr-defined]  # their type leaves it out
     assert kept(lane) == []
 
 

@@ -33,7 +33,7 @@ def test_a_prompt_is_completed_and_charged(client: OpenAI, lane: Lane) -> None:
     assert (answer.object, answer.model, answer.id) == ("text_completion", lane.model, f"cmpl-{lane.usage()[0].id.hex}")
     assert answer.usage is not None
     assert answer.usage.total_tokens == 10
-    assert answer.yout == YOUT  # type: ignore[attr-defined]
+    assert answer.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
     asked = lane.vendor.calls[0].json
     assert (asked["messages"], asked["max_tokens"]) == ([{"role": "user", "content": "Hi"}], 16)
     assert (asked["stop"], asked["temperature"]) == (["\n"], 0.5)
@@ -45,7 +45,7 @@ def test_a_stream(client: OpenAI, lane: Lane) -> None:
     *chunks, last = client.completions.create(model=lane.model, prompt="Hi", stream=True, stream_options=options, echo=True)
     assert "".join(chunk.choices[0].text for chunk in chunks) == "HiHello there."
     assert chunks[-1].choices[0].finish_reason == "stop"
-    assert (last.choices, last.yout) == ([], YOUT)  # type: ignore[attr-defined]
+    assert (last.choices, last.yout) == ([], YOUT)  # type: ignore[attr-defined]  # ours, beside their fields
     assert last.usage is not None
     assert last.usage.total_tokens == 10
 

@@ -65,7 +65,7 @@ def test_a_batch_in_both_encodings(vectors: tuple[OpenAI, str, Upstream], lane: 
         assert [row.index for row in answer.data] == [0, 1]
         assert [row.embedding for row in answer.data] == VECTORS
         assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == (model, 20, 20)
-    assert plain.yout == {"credits_charged": 20, "balance": CREDITS - 40}  # type: ignore[attr-defined]
+    assert plain.yout == {"credits_charged": 20, "balance": CREDITS - 40}  # type: ignore[attr-defined]  # ours, beside their fields
     first, second = (call.json for call in upstream.calls)
     assert first == {"model": "vendor-model", "input": ["a", "b"], "encoding_format": "base64"}
     assert (second["dimensions"], second["encoding_format"]) == (3, "float")

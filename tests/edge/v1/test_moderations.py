@@ -57,11 +57,11 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> Non
     upstream.default = judged
     one = client.moderations.create(model=model, input="a bad text")
     many = client.moderations.create(model=model, input=["good", "bad"], extra_body={"user": "ann"})
-    parts = client.moderations.create(model=model, input=[{"type": "text", "text": "good"}, PICTURE])  # type: ignore[list-item]
+    parts = client.moderations.create(model=model, input=[{"type": "text", "text": "good"}, PICTURE])  # type: ignore[list-item]  # a plain dict
     assert [[item.flagged for item in answer.results] for answer in (one, many, parts)] == [[True], [False, True], [False]]
     assert one.results[0].category_scores.self_harm == 0.9
     assert (many.id, many.model) == ("modr-vendor", model)
-    assert parts.yout == {"credits_charged": PRICE, "balance": CREDITS - 3 * PRICE}  # type: ignore[attr-defined]
+    assert parts.yout == {"credits_charged": PRICE, "balance": CREDITS - 3 * PRICE}  # type: ignore[attr-defined]  # ours, beside their fields
     first, second, third = upstream.calls
     assert (first.path, first.json) == ("/v1/moderations", {"model": "vendor-model", "input": "a bad text", "store": False})
     assert (first.headers["x-no-log"], first.headers["authorization"]) == ("1", f"Bearer {build.UPSTREAM_SECRET}")

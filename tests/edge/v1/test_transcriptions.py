@@ -80,7 +80,7 @@ def test_what_a_vendor_gets(scribe: tuple[OpenAI, str, Upstream], lane: Lane) ->
         extra_body={"user": "ann"},
     )
     assert answer.text == "Hello."
-    assert answer.yout == {"credits_charged": PRICE, "balance": CREDITS - PRICE}  # type: ignore[union-attr]
+    assert answer.yout == {"credits_charged": PRICE, "balance": CREDITS - PRICE}  # type: ignore[union-attr]  # ours, beside their fields
     call = upstream.calls[0]
     fields, file = sent(call)
     told = dict(fields)
@@ -135,7 +135,7 @@ def test_verbose_json(scribe: tuple[OpenAI, str, Upstream]) -> None:
     upstream.script(reply({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "vendor-model"}))
     answer = client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), response_format="verbose_json")
     assert (answer.text, answer.language, answer.duration) == ("Hi.", "english", 1.5)
-    assert answer.model == model  # type: ignore[attr-defined]
+    assert answer.model == model  # type: ignore[attr-defined]  # told beside their fields
 
 
 SILENT: list[tuple[str, Answer]] = [

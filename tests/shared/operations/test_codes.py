@@ -22,7 +22,7 @@ from tests.shared.test_ledger import in_threads
 
 
 def codes(credits: int = 500, count: int = 1, **options: object) -> tuple[str, ...]:
-    return create_codes(credits, count, actor="test", **options).codes  # type: ignore[arg-type]
+    return create_codes(credits, count, actor="test", **options).codes  # type: ignore[arg-type]  # options of several types
 
 
 def test_a_code_gives_its_credits_once(bound_database: peewee.Database) -> None:

@@ -122,7 +122,7 @@ def test_tool_choices(fields: Json, choice: Json | None) -> None:
 
 
 def test_a_strict_tool_stays_strict() -> None:
-    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]
+    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]  # of mixed values
     assert valid(sent("anthropic", tools=[strict]))["tools"][0]["strict"] is True
 
 

@@ -131,7 +131,7 @@ def test_tool_choices(fields: Json, expected: Json) -> None:
 
 
 def test_strict_tools_are_validated() -> None:
-    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]
+    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]  # of mixed values
     assert valid(sent("gemini", tools=[strict]))["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
 
 

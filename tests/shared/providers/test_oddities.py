@@ -105,7 +105,7 @@ def test_claude_is_overloaded_before_it_says_anything() -> None:
 
 def test_claude_tells_its_whole_usage_at_the_end() -> None:
     events = claude.events(claude.message(claude.text("Hi"), told=claude.usage(input=0, output=5)))
-    events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]
+    events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]  # of mixed values
     told = read_stream("anthropic", [b"".join(map(claude.event, events))])
     assert told.usage == PartialUsage(120, 5, 100, 0, 0)
 
