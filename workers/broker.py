@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import redis
@@ -64,7 +65,10 @@ class RedisAway(redis.ConnectionError, ConnectionClosed):
 
 
 class _Client(redis.Redis):
-    """Says once that Redis is away, and once that it is back, however many threads keep trying."""
+    """Says once that Redis is away, and once that it is back, however many threads keep trying.
+
+    A command that began before the last change says nothing: it may have failed in the outage that is over.
+    """
 
     _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
@@ -72,22 +76,26 @@ class _Client(redis.Redis):
         super().__init__(**options)
         self._lock = threading.Lock()
         self._reachable = True
+        self._changed_at = time.monotonic()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
+        began = time.monotonic()
         try:
             answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
         except self._AWAY as error:
-            self._note(reachable=False, reason=str(error))
+            self._note(began, reachable=False, reason=str(error))
             raise RedisAway(str(error)) from None
-        self._note(reachable=True)
+        self._note(began, reachable=True)
         return answer
 
-    def _note(self, *, reachable: bool, reason: str = "") -> None:
+    def _note(self, began: float, *, reachable: bool, reason: str = "") -> None:
         with self._lock:
-            changed, self._reachable = self._reachable is not reachable, reachable
-        if changed and reachable:
+            if reachable is self._reachable or began < self._changed_at:
+                return
+            self._reachable, self._changed_at = reachable, time.monotonic()
+        if reachable:
             log.info("Redis is back: taking messages again")
-        elif changed:
+        else:
             log.error("Redis is away, trying until it is back; periodic work goes on: %s", reason)
 
 

@@ -1,0 +1,43 @@
+"""An outage of Redis is told once, also where a thread learns of it late."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from workers.broker import make_broker
+
+
+def test_a_command_that_fails_late_tells_of_no_second_outage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "yout.worker.broker")
+    begun, over = threading.Event(), threading.Event()
+
+    def play(_: Any, name: str, **__: Any) -> str:
+        if name == "LATE":
+            begun.set()
+            assert over.wait(20)
+        if name != "WELL":
+            raise redis.ConnectionError("refused")
+        return "OK"
+
+    monkeypatch.setattr(redis.Redis, "execute_command", play)
+    client = make_broker("redis://127.0.0.1:1/0").client
+
+    def fail(name: str) -> None:
+        with pytest.raises(redis.ConnectionError):
+            client.execute_command(name)
+
+    late = threading.Thread(target=fail, args=("LATE",))
+    late.start()
+    assert begun.wait(20)
+    fail("SOON")
+    client.execute_command("WELL")
+    over.set()
+    late.join()
+    client.execute_command("WELL")
+    assert [record.message.split(":")[0].split(",")[0] for record in caplog.records] == ["Redis is away", "Redis is back"]
