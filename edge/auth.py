@@ -11,12 +11,15 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from peewee import JOIN
+
 from edge.database_reader import DatabaseReader, with_plan
 from shared import keys
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
 from shared.ledger import OwnLimits, Reserved
+from shared.ledger.payers import Parent
 from shared.limits import KeyLimits, Limits, narrower
 from shared.models import Account, ApiKey, Plan
 from shared.settings import Settings
@@ -36,6 +39,14 @@ class KeyRow(NamedTuple):
     plan_models: list[str] | None
     own: OwnLimits
     monthly_credit_limit: int | None = None
+    can_manage: bool = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has any limit of its own; then it manages the keys that it created, and no others."""
+        own = self.own
+        limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
+        return any(limit is not None for limit in limits)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
@@ -95,7 +106,13 @@ class Keys:
             own.plan_tpm or self._defaults.tpm,
             own.plan_concurrency or self._defaults.concurrency,
         )
-        return KeyLimits(account, key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        limits = KeyLimits(account, own.meter or key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        if own.parent is None:
+            return limits
+        parent = narrower(whole, own.parent.rpm, own.parent.tpm, own.parent.concurrency)
+        if parent == whole:
+            return limits
+        return limits._replace(parent=own.parent.meter, parent_limits=parent)
 
     def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
         limits = self.in_force(account, key, own)
@@ -128,16 +145,24 @@ def objection(revoked_at: int | None, expires_at: int | None, account_status: st
 
 
 def _read_key(digest: str) -> KeyRow:
+    creator = ApiKey.alias("creator")
     query = ApiKey.select(
         *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
-        *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit),
+        *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit, ApiKey.can_manage),
         *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
+        *(ApiKey.meter, creator.id, creator.meter, creator.monthly_credit_limit, creator.rpm, creator.tpm, creator.concurrency),
     )
-    row = with_plan(query).where(ApiKey.digest == digest).tuples().first()
+    query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
+    row = query.where(ApiKey.digest == digest).tuples().first()
     if row is None:
         raise InvalidKey
-    revoked_at, status, key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, monthly, *own = row
+    revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
     refusal = objection(revoked_at, expires_at, status, now_ms())
     if refusal is not None:
         raise refusal
-    return KeyRow(key, account, prefix, expires_at, allowed_models, allowed_ips, plan_models, OwnLimits(*own), monthly)
+    *rates, meter, parent, parent_meter, parent_monthly, parent_rpm, parent_tpm, parent_concurrency = limits
+    creator_limits = None
+    if parent is not None:
+        creator_limits = Parent(parent_meter or parent, parent_monthly, parent_rpm, parent_tpm, parent_concurrency)
+    own = OwnLimits(*rates, meter or key, creator_limits)
+    return KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)

@@ -79,6 +79,22 @@ async def account_caller() -> AccountCaller:
     return found
 
 
+async def managing_caller() -> AccountCaller:
+    """The account caller, for a route that manages keys or the account. Raises as `account_caller` and `require_manager`."""
+    found = await account_caller()
+    require_manager(found)
+    return found
+
+
+def require_manager(caller: AccountCaller) -> None:
+    """Raise `AccessDenied` for a key that cannot manage the account."""
+    if caller.key is not None and not caller.key.can_manage:
+        raise AccessDenied(
+            "This API key cannot manage keys or the account. Use a key that was created with 'can_manage', or sign in.",
+            "insufficient_scope",
+        )
+
+
 async def caller() -> AccountCaller | VisitorCaller:
     """Who sent the request. A key that is sent must be good, and so must a session; who brings neither is a visitor."""
     scope = cast(Scope, request.scope)

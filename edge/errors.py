@@ -27,7 +27,7 @@ FACES: dict[type[BaseException], Face] = {
     errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
     errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key"),
     errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
-    errors.AccessDenied: Face(403, "permission_error", ""),
+    errors.AccessDenied: Face(403, "permission_error", "", may_retry=False),
     errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),
     errors.NotFound: Face(404, "invalid_request_error", "not_found"),
     errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),

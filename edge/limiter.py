@@ -179,10 +179,12 @@ class Limiter:
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
-    """The account, and the key where it has narrower limits of its own."""
+    """The account, then the key and the key that created it where they have narrower limits of their own."""
     scopes = [_Scope(f"a:{limits.account.hex}", limits.account_limits)]
     if limits.key_limits != limits.account_limits:
         scopes.append(_Scope(f"k:{limits.key.hex}", limits.key_limits))
+    if limits.parent is not None and limits.parent_limits is not None:
+        scopes.append(_Scope(f"k:{limits.parent.hex}", limits.parent_limits))
     return scopes
 
 

@@ -23,12 +23,18 @@ class Limits(NamedTuple):
 
 
 class KeyLimits(NamedTuple):
-    """Whose limits apply to a key's call. The key's own never exceed its account's."""
+    """Whose limits apply to a key's call. The key's own never exceed its account's.
+
+    `key` and `parent` are the ids that calls are counted under: the key's (or that of the key it replaced) and, where the key was
+    created by another key with limits of its own, that one's.
+    """
 
     account: UUID
     key: UUID
     account_limits: Limits
     key_limits: Limits
+    parent: UUID | None = None
+    parent_limits: Limits | None = None
 
 
 class Bucket(NamedTuple):

@@ -277,12 +277,20 @@ class ApiKey(BaseModel):
     revoked_at = BigIntegerField(null=True)
     # Credits a calendar month (UTC) that its calls may cost; NULL: no limit of its own.
     monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
+    # Whether it may create, change and revoke keys and purge the account, through the API.
+    can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
+    # The key that created it through the API, whose limits apply to it as well. NULL: created by a person.
+    parent = UUIDField(null=True)
+    # The key whose monthly count and rate limits it shares: the first of those it has replaced by rotation. NULL: its own.
+    meter = UUIDField(null=True)
 
     class Meta:
         constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
 
 
 ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
+ApiKey.add_index(ApiKey.index(ApiKey.parent, where=SQL("parent IS NOT NULL"), name="api_key_by_parent"))
+ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name="api_key_by_meter"))
 
 
 class WebSession(BaseModel):
@@ -471,6 +479,7 @@ class Hold(BaseModel):
     overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named("hold_overage", "overage >= 0")])
     subscription = UUIDField(null=True)
     allowance = CharField(max_length=96, null=True)
+    parent_allowance = CharField(max_length=96, null=True)  # of the key that created this one, where that has a limit
 
     class Meta:
         primary_key = CompositeKey("id", "account")

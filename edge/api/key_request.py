@@ -1,4 +1,4 @@
-"""What a caller may ask of a new key: never more than the key that it calls with, if it calls with one. Pure."""
+"""What a caller may ask of a new or changed key: never more than the key that it calls with, if it calls with one. Pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class KeyRequest(NamedTuple):
     allowed_models: list[str] | None
     allowed_ips: list[str] | None
     monthly_credit_limit: int | None = None
+    can_manage: bool | None = None
 
 
 NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # of who is signed in
@@ -39,7 +40,7 @@ def bounds_of(maker: KeyRow | None) -> KeyRequest:
         return NO_BOUNDS
     own = maker.own
     limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
-    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips, maker.monthly_credit_limit)
+    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips, maker.monthly_credit_limit, False)
 
 
 def read_key_request(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
@@ -62,7 +63,24 @@ def check_key_request(body: Mapping[str, Any], most: KeyRequest, models: Collect
         _models(body.get("allowed_models"), most.allowed_models, models),
         _addresses(body.get("allowed_ips"), most.allowed_ips),
         _limit("monthly_credit_limit", body.get("monthly_credit_limit"), most.monthly_credit_limit),
+        _can_manage(body.get("can_manage"), most.can_manage),
     )
+
+
+def read_key_changes(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
+    """Read a body of changes: the fields it has, checked. Null takes a limit away, as far as `most` allows.
+
+    Raises `InvalidRequest` that names the field.
+    """
+    return check_key_changes(json_object(data), most, models, now)
+
+
+def check_key_changes(body: Mapping[str, Any], most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
+    """As `read_key_changes`, of a body that has been read."""
+    asked = check_key_request({"name": "unchanged", **body}, most, models, now)
+    if not body:
+        raise InvalidRequest("The body names no field to change.")
+    return {field: value for field, value in asked._asdict().items() if field in body}
 
 
 def _name(value: object) -> str:
@@ -81,6 +99,14 @@ def _limit(what: str, value: object, most: int | None) -> int | None:
         raise InvalidRequest(f"'{what}' must be a whole number from 1 to {LARGEST_LIMIT}.", what)
     if most is not None and value > most:
         raise InvalidRequest(f"'{what}' must be at most {most}, the limit of the key that you call with.", what)
+    return value
+
+
+def _can_manage(value: object, most: bool | None) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidRequest("'can_manage' must be true or false.", "can_manage")
+    if value and most is False:
+        raise InvalidRequest("'can_manage' cannot be true for a key that is created by a key.", "can_manage")
     return value
 
 
@@ -112,7 +138,7 @@ def _models(value: object, most: list[str] | None, known: Collection[str]) -> li
                 f"'allowed_models[{index}]' is not in the catalogue; GET /api/chat/models/ lists it.", "allowed_models"
             )
         if most is not None and model not in most:
-            raise InvalidRequest(f"'allowed_models[{index}]' is not open to the key that you call with.", "allowed_models")
+            raise InvalidRequest(f"'allowed_models[{index}]' is not allowed for the key that you call with.", "allowed_models")
     return asked
 
 
@@ -128,7 +154,7 @@ def _addresses(value: object, most: list[str] | None) -> list[str] | None:
                 f"'allowed_ips[{index}]' must be an address or a network such as 10.0.0.0/8 or 2001:db8::/32.", "allowed_ips"
             )
         if widest is not None and not any(_within(network, wider) for wider in widest):
-            raise InvalidRequest(f"'allowed_ips[{index}]' is not open to the key that you call with.", "allowed_ips")
+            raise InvalidRequest(f"'allowed_ips[{index}]' is not allowed for the key that you call with.", "allowed_ips")
     return asked
 
 

@@ -9,15 +9,26 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_request
-from edge.current import AccountCaller, account_caller, count_request, private, read, services, write
-from edge.declare import ID, MOMENT, OPEN, STRING, Answer, array, declare, example, or_null, record, text, whole, wish
+from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_changes, read_key_request
+from edge.current import (
+    AccountCaller,
+    account_caller,
+    count_request,
+    managing_caller,
+    private,
+    read,
+    require_manager,
+    services,
+    write,
+)
+from edge.declare import BOOLEAN, ID, MOMENT, OPEN, STRING, Answer, array, declare, example, or_null, record, text, whole, wish
 from edge.responses import rate_headers
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.moments import iso_moment
+from shared.operations.key_changes import update_key
 from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
 
 MOST_KEYS = 100  # active ones of an account
@@ -32,42 +43,48 @@ _KEY = {
     "last_used": or_null(MOMENT),
     "expires_at": or_null(MOMENT),
     "limits": OPEN,
+    "can_manage": BOOLEAN,
+    "created_by": or_null(ID),
 }
 _LIMIT = whole(1, LARGEST_LIMIT)
-_REQUEST = wish(
-    {
-        "name": text(100),
-        "expires_at": MOMENT,
-        "rpm": _LIMIT,
-        "tpm": _LIMIT,
-        "concurrency": _LIMIT,
-        "monthly_credit_limit": _LIMIT,
-        "allowed_models": array(STRING, 1, MOST_ENTRIES),
-        "allowed_ips": array(STRING, 1, MOST_ENTRIES),
-    },
-    required=("name",),
-)
+_FIELDS = {
+    "name": text(100),
+    "expires_at": MOMENT,
+    "rpm": _LIMIT,
+    "tpm": _LIMIT,
+    "concurrency": _LIMIT,
+    "monthly_credit_limit": _LIMIT,
+    "allowed_models": array(STRING, 1, MOST_ENTRIES),
+    "allowed_ips": array(STRING, 1, MOST_ENTRIES),
+    "can_manage": BOOLEAN,
+}
+_REQUEST = wish(_FIELDS, required=("name",))
+_CHANGES = {**wish(_FIELDS, required=()), "minProperties": 1}
 
 
 @keys.get("/api/chat/keys/")
-@declare("List the account's keys", answers={200: Answer(record({"keys": array(record(_KEY))}), "The active ones; no secret.")})
+@declare(
+    "List the account's keys",
+    answers={200: Answer(record({"keys": array(record(_KEY))}), "The active ones; no secret.")},
+    notes="A key that cannot manage the account, or has limits, sees itself and the keys that it created.",
+)
 async def list_keys() -> Response:
-    """The account's active keys, oldest first."""
-    caller = await account_caller()
-    return private({"keys": await read(partial(_list, caller.account))})
+    """The active keys that the caller may see, oldest first."""
+    return private({"keys": await read(partial(_list, await account_caller()))})
 
 
 @keys.post("/api/chat/keys/")
 @declare(
-    "Make a key",
+    "Create a key",
     body=example(_REQUEST, {"name": "production"}),
     answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Nothing shows its secret again.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited),
-    notes="What is left out is as the calling key has it; no key makes a wider one.",
+    notes="Omitted fields are as the calling key has them; a key never creates a wider one. What a key and the keys it created use is"
+    " counted together against its limits, and revoking it revokes them. The calling key needs `can_manage`.",
 )
 async def make_key() -> Response:
     """A new key of the account, and its secret: no other answer holds it."""
-    caller = await account_caller()
+    caller = await managing_caller()
     data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     asked = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
     standing = await count_request(caller.limits)
@@ -77,17 +94,49 @@ async def make_key() -> Response:
     return response
 
 
+@keys.patch("/api/chat/keys/<key_id>/")
+@declare(
+    "Update a key",
+    path={"key_id": ID},
+    body=example(_CHANGES, {"name": "staging", "rpm": 60}),
+    answers={200: Answer(record(_KEY), "The key, in force from the next request.")},
+    refusals=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
+    notes="Only the fields in the body change; null removes a limit. The calling key needs `can_manage`.",
+)
+async def change_key(key_id: str) -> Response:
+    """Change the fields that the body has."""
+    caller = await managing_caller()
+    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    changes = read_key_changes(data, bounds_of(caller.key), services().catalog.models, now_ms())
+    await count_request(caller.limits)
+    row = await write(partial(update_own, caller, key_id, changes))
+    return private(_document(row))
+
+
 @keys.post("/api/chat/keys/<key_id>/revoke/")
 @declare(
     "Revoke a key",
     path={"key_id": ID},
     answers={200: Answer(record({"id": ID, "revoked_at": MOMENT}), "In force from the next request.")},
     refusals=(NotFound,),
+    notes="Also revokes the keys that it created. A key may always revoke itself; others only with `can_manage`.",
 )
 async def revoke(key_id: str) -> Response:
-    """Revoke a key of the account for good; a second time changes nothing."""
-    row = await write(partial(revoke_own, await account_caller(), key_id))
+    """Revoke a key for good; a second time changes nothing."""
+    caller = await account_caller()
+    if caller.key is None or str(caller.key.key) != key_id.lower():
+        require_manager(caller)
+    row = await write(partial(revoke_own, caller, key_id))
     return private({"id": str(row.id), "revoked_at": iso_moment(row.revoked_at)})
+
+
+def _visible(caller: AccountCaller) -> Any:
+    """The condition that the caller may see a key, and with `can_manage` change it: all of the account, or its own family."""
+    own = ApiKey.account == caller.account
+    key = caller.key
+    if key is None or (key.can_manage and not key.limited):
+        return own
+    return own & ((ApiKey.id == key.key) | (ApiKey.parent == key.key))
 
 
 def _active(account: UUID) -> Any:
@@ -96,33 +145,48 @@ def _active(account: UUID) -> Any:
     return (ApiKey.account == account) & ApiKey.revoked_at.is_null() & unexpired
 
 
-def _list(account: UUID) -> list[dict[str, Any]]:
+def _list(caller: AccountCaller) -> list[dict[str, Any]]:
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
-    rows: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(_active(account)).order_by(ApiKey.id)
-    spent = month_spending(account, now_ms())
+    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call"))
+    rows = query.where(_active(caller.account) & _visible(caller)).order_by(ApiKey.id)
+    spent = month_spending(caller.account, now_ms())
     return [_document(row, row.last_call, spent.get(row.id, 0)) for row in rows]
 
 
 def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
-    """Make the key that was asked for. Raises `InvalidRequest` when the account has too many."""
+    """Create the key that was asked for. Raises `InvalidRequest` when the account has too many."""
     if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
         raise InvalidRequest(f"The account has {MOST_KEYS} active keys, which is the most. Revoke one that is not used.")
     fields = asked._asdict()
-    return create_key(caller.account, fields.pop("name"), **fields, actor=caller.actor, address=caller.address)
+    parent = caller.key.key if caller.key is not None else None
+    return create_key(caller.account, fields.pop("name"), **fields, parent=parent, actor=caller.actor, address=caller.address)
+
+
+def update_own(caller: AccountCaller, key_id: str, changes: dict[str, Any]) -> ApiKey:
+    """Change a key that the caller may change. Raises `NotFound` as `find_own`, `InvalidInput` as `update_key`."""
+    return update_key(_find(caller, key_id).id, changes, actor=caller.actor, address=caller.address)
 
 
 def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
-    """Revoke a key of the caller's account. Raises `NotFound` as `find_own`."""
-    return revoke_key(find_own(caller.account, key_id).id, actor=caller.actor, address=caller.address)
+    """Revoke a key that the caller may revoke. Raises `NotFound` as `find_own`."""
+    return revoke_key(_find(caller, key_id).id, actor=caller.actor, address=caller.address)
 
 
 def find_own(account: UUID, key_id: str) -> ApiKey:
-    """A key of the account, revoked or not. Raises `NotFound` for anybody else's, as for one that never was."""
+    """A key of the account, revoked or not. Raises `NotFound` for another account's, as for one that never was."""
+    return _one(key_id, ApiKey.account == account)
+
+
+def _find(caller: AccountCaller, key_id: str) -> ApiKey:
+    return _one(key_id, _visible(caller))
+
+
+def _one(key_id: str, condition: Any) -> ApiKey:
     try:
-        own = (ApiKey.id == UUID(key_id)) & (ApiKey.account == account)
+        condition = (ApiKey.id == UUID(key_id)) & condition
     except ValueError:
         raise NotFound(NO_SUCH_KEY) from None
-    row: ApiKey | None = ApiKey.get_or_none(own)
+    row: ApiKey | None = ApiKey.get_or_none(condition)
     if row is None:
         raise NotFound(NO_SUCH_KEY)
     return row
@@ -137,6 +201,8 @@ def _document(row: ApiKey, last_call: int | None = None, spent: int = 0) -> dict
         "last_used": iso_moment(last_call),
         "expires_at": iso_moment(row.expires_at),
         "spent_this_month": spent,
+        "can_manage": row.can_manage,
+        "created_by": str(row.parent) if row.parent is not None else None,
         "limits": {
             "rpm": row.rpm,
             "tpm": row.tpm,

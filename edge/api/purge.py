@@ -10,7 +10,7 @@ import orjson
 from quart import Blueprint, Response
 
 from edge.callers import visitor_limits
-from edge.current import VisitorCaller, account_caller, caller, count_request, private, read, services, write
+from edge.current import VisitorCaller, account_caller, caller, count_request, private, read, require_manager, services, write
 from edge.declare import ANYBODY, ID, MOMENT, OPEN, STRING, WEB, Answer, declare, one_of, or_null, record
 from shared.certificates import public_pem, sign
 from shared.clock import new_id, now_ms
@@ -40,7 +40,7 @@ _PURGE = record(
     answers={202: Answer(_PURGE, "The job to poll; a visitor's is done already.")},
     refusals=(RateLimited,),
     notes="Deletes conversations, messages, stored responses, shares, media and every row that tells of a single call."
-    " There is no way back.",
+    " There is no way back. A calling key needs `can_manage`.",
 )
 async def start_purge() -> Response:
     """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""
@@ -48,6 +48,7 @@ async def start_purge() -> Response:
     if isinstance(who, VisitorCaller):
         await count_request(visitor_limits(services().settings, who.visitor))
         return private(await _purge_visitor(who.visitor), 202)
+    require_manager(who)
     await count_request(who.limits)
     job = await write(partial(begin_purge, who.account, actor=who.actor, address=who.address))
     if job.status == "queued":

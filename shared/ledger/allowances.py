@@ -41,9 +41,9 @@ class Meter(NamedTuple):
         return self._replace(allowed=max(credits, self.used + self.held))
 
 
-def key_allowance(key: UUID, now: int) -> str:
-    """The name of a key's allowance for the month of `now`."""
-    return f"key/{month_of(now)}/{key.hex}"
+def key_allowance(meter: UUID, now: int) -> str:
+    """The name of a key's allowance for the month of `now`. A key that replaced another by rotation shares its `meter`."""
+    return f"key/{month_of(now)}/{meter.hex}"
 
 
 def visitor_allowance(visitor: str, now: int) -> str:
@@ -76,37 +76,52 @@ def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Met
 
 
 def month_spending(account: UUID, now: int) -> dict[UUID, int]:
-    """What the calls of an account's keys cost in the calendar month of `now` so far, in credits, for keys that had any."""
+    """Credits that the calls of each of an account's keys cost in the calendar month of `now` so far, for keys that had any.
+
+    For a key with a monthly limit this is what counts against the limit: with the keys that it created and replaced.
+    """
     counted = execute(
         "SELECT name, used FROM allowance WHERE account_id = ? AND kind = 'key' AND period = ?", [account, month_of(now)]
     ).fetchall()
+    meters = {UUID(name.rpartition("/")[2]): used for name, used in counted}
+    shared = execute("SELECT id, meter FROM api_key WHERE account_id = ? AND meter IS NOT NULL", [account]) if meters else ()
+    successors = {as_uuid(key): meters[as_uuid(meter)] for key, meter in shared if as_uuid(meter) in meters}
     summed = execute(
         "SELECT api_key, sum(credits) FROM usage_ledger WHERE account_id = ? AND created_at >= ? AND api_key IS NOT NULL"
         " GROUP BY api_key",
         [account, month_start(now)],
     ).fetchall()
     # A key with a limit has a counter, which a purge of the usage rows leaves as it is.
-    return {as_uuid(key): int(used) for key, used in summed} | {UUID(name.rpartition("/")[2]): used for name, used in counted}
+    return {as_uuid(key): int(used) for key, used in summed} | meters | successors
 
 
-def count_key(account: UUID, key: UUID, limit: int, now: int) -> None:
-    """Begin to count a key that has a limit from now on, or another one: what its calls of this month cost so far, and what those
-    that run hold. Run inside a transaction that holds the account's lock."""
-    name = key_allowance(key, now)
-    meter = read_allowances([(account, name)])().get((account, name), Meter(0))
-    execute(
-        "UPDATE hold SET allowance = ? WHERE account_id = ? AND api_key_id = ? AND state = 'held' AND allowance IS NULL",
-        [name, account, key],
-    )
+def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
+    """Begin to count the keys of a meter, which have a limit from now on, or another one.
+
+    What their calls and those of the keys they created cost this month so far is used, what running calls hold is held. Run
+    inside a transaction that holds the account's lock.
+    """
+    name = key_allowance(meter, now)
+    known = read_allowances([(account, name)])().get((account, name), Meter(0))
+    own = [as_uuid(id) for (id,) in execute("SELECT id FROM api_key WHERE account_id = ? AND ? IN (id, meter)", [account, meter])]
+    created = execute("SELECT id FROM api_key WHERE account_id = ? AND parent IN ?", [account, own]).fetchall()
+    children = [as_uuid(id) for (id,) in created]
+    for column, keys in (("allowance", own), ("parent_allowance", children)):
+        if keys:
+            execute(
+                f"UPDATE hold SET {column} = ? WHERE account_id = ? AND api_key_id IN ? AND state = 'held' AND {column} IS NULL",
+                [name, account, keys],
+            )
     held = execute(
-        "SELECT coalesce(sum(amount + overage), 0) FROM hold WHERE account_id = ? AND state = 'held' AND allowance = ?",
+        "SELECT coalesce(sum(amount + overage), 0) FROM hold WHERE account_id = ? AND state = 'held'"
+        " AND ? IN (allowance, parent_allowance)",
         [account, name],
     ).fetchone()[0]
     summed = execute(
-        "SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND api_key = ? AND created_at >= ?",
-        [account, key, month_start(now)],
+        "SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND api_key IN ? AND created_at >= ?",
+        [account, [*own, *children], month_start(now)],
     ).fetchone()[0]
-    counted = Meter(0, max(meter.used, int(summed)), int(held))  # the sum is smaller where usage rows were purged
+    counted = Meter(0, max(known.used, int(summed)), int(held))  # the sum is smaller where usage rows were purged
     write_meters({}, {(account, name): counted.allow(limit)})
 
 

@@ -133,8 +133,10 @@ def _meters() -> list[str]:
     """What allowances and overage hold is what open holds took of them; what overage used is the sum of its entries."""
     allowances = execute(
         "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
-        " (SELECT account_id, allowance, sum(amount + overage) AS total FROM hold WHERE state = 'held' AND allowance IS NOT NULL"
-        " GROUP BY account_id, allowance) h ON h.account_id = w.account_id AND h.allowance = w.name"
+        " (SELECT account_id, name, sum(credits) AS total FROM"
+        " (SELECT account_id, allowance AS name, amount + overage AS credits FROM hold WHERE state = 'held'"
+        " UNION ALL SELECT account_id, parent_allowance, amount + overage FROM hold WHERE state = 'held') taken"
+        " WHERE name IS NOT NULL GROUP BY account_id, name) h ON h.account_id = w.account_id AND h.name = w.name"
         " WHERE w.held <> coalesce(h.total, 0) LIMIT ?",
         [SHOWN],
     ).fetchall()

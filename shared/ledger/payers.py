@@ -16,8 +16,21 @@ from shared.errors import AccessDenied
 from shared.ledger.rows import AccountState, as_list, as_uuid, execute
 
 
+class Parent(NamedTuple):
+    """The limits of the key that created another one: all that the two use is counted under `meter` as well."""
+
+    meter: UUID
+    monthly_limit: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
 class OwnLimits(NamedTuple):
-    """Rate limits as the rows have them, for the edge's limiter; None where a key or a plan sets none."""
+    """Rate limits as the rows have them, for the edge's limiter; None where a key or a plan sets none.
+
+    What a key uses is counted under `meter`: its own id, or that of the first key that it replaced by rotation.
+    """
 
     key_rpm: int | None = None
     key_tpm: int | None = None
@@ -25,6 +38,8 @@ class OwnLimits(NamedTuple):
     plan_rpm: int | None = None
     plan_tpm: int | None = None
     plan_concurrency: int | None = None
+    meter: UUID | None = None
+    parent: Parent | None = None
 
 
 class Payer(NamedTuple):
@@ -60,7 +75,11 @@ _JOINS = (
     " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
     " WHERE k.digest IN ? ORDER BY a.id"
 )
-_KEY = "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, k.rpm, k.tpm, k.concurrency"
+_KEY = (
+    "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, coalesce(k.meter, k.id), k.rpm, k.tpm, k.concurrency,"
+    " coalesce(c.meter, c.id), c.monthly_credit_limit, c.rpm, c.tpm, c.concurrency"
+)
+_CREATOR = " LEFT JOIN api_key c ON c.id = k.parent"
 
 
 def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, Payers, Pools]:
@@ -72,7 +91,7 @@ def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, P
             " UNION SELECT account_id FROM web_session WHERE digest IN ?) ORDER BY id FOR UPDATE",
             [keys, sessions],
         )
-    key_rows = _lock(f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k", keys)
+    key_rows = _lock(f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k{_CREATOR}", keys)
     session_rows = _lock(f"SELECT {_ACCOUNT}, k.digest FROM web_session k", sessions)
     pools: Pools = {}
     return _read(key_rows, pools), _read(session_rows, pools), pools
@@ -91,8 +110,9 @@ def _read(cursor: Any, pools: Pools) -> Payers:
         pools[account] = AccountState(balance, held, seq, plan)
         payer = (account, status, expires, revoked, as_list(plan_models), as_uuid(overage) if overage else None)
         if key:
-            id, models, ips, monthly, *own = key
-            limits = OwnLimits(*[*own, rpm, tpm, concurrency])
+            id, models, ips, monthly, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key
+            parent = Parent(as_uuid(parent_meter), *creator) if parent_meter is not None else None
+            limits = OwnLimits(own_rpm, own_tpm, own_concurrency, rpm, tpm, concurrency, as_uuid(meter), parent)
             found[digest] = Payer(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly)
         else:
             found[digest] = Payer(*payer, OwnLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency))

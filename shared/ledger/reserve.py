@@ -7,7 +7,7 @@ be an allowance that counts (a key's month, a visitor's day) and a subscription'
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -69,6 +69,7 @@ class _Granted(NamedTuple):
     overage: int = 0
     subscription: UUID | None = None
     allowance: str | None = None
+    parent_allowance: str | None = None
 
 
 class _Books(NamedTuple):
@@ -149,8 +150,7 @@ def _read_meters(asks: Sequence[Reservation], books: _Books) -> None:
         payer = books.sessions.get(ask.session) if ask.session else books.keys.get(ask.digest)
         if payer is None:
             continue
-        if payer.monthly_limit is not None and payer.api_key is not None:
-            limited.add((payer.account, key_allowance(payer.api_key, books.now)))
+        limited.update((payer.account, key_allowance(meter, books.now)) for meter, _ in _monthly_limits(payer))
         if payer.overage is not None:
             wanted[payer.account] += ask.quote.bound
             if wanted[payer.account] > books.pools[payer.account].free:
@@ -185,14 +185,15 @@ def _decide(ask: Reservation, books: _Books) -> _Granted:
         check_claim(ask.claim, books.claims.get((account, ask.claim.key_digest)), books.now)
     overage = books.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
     amount = _hold_amount(ask.quote, pool, overage)
-    allowance = None
-    if payer.monthly_limit is not None and payer.api_key is not None:
-        allowance = key_allowance(payer.api_key, books.now)
-        meter = books.meters[account, allowance].allow(payer.monthly_limit)
+    allowances: dict[UUID | None, str] = {}
+    limited: dict[MeterId, Meter] = {}
+    for whose, limit in _monthly_limits(payer):
+        allowances[whose] = key_allowance(whose, books.now)
+        meter = limited[account, allowances[whose]] = books.meters[account, allowances[whose]].allow(limit)
         amount = min(amount, meter.free)
         if amount < ask.quote.bound and amount < ask.quote.minimum:
-            raise _key_limit_reached(ask.quote, pool, meter, payer.monthly_limit, books.now)
-        books.meters[account, allowance] = meter.take(amount)
+            raise _key_limit_reached(ask.quote, pool, meter, limit, books.now, of_parent=whose != payer.limits.meter)
+    books.meters.update((id, meter.take(amount)) for id, meter in limited.items())
     beyond = max(0, amount - pool.free)
     if beyond and payer.overage is not None:
         books.meters[account, payer.overage] = overage.take(beyond)
@@ -200,7 +201,25 @@ def _decide(ask: Reservation, books: _Books) -> _Granted:
     if ask.claim is not None:
         books.claims[account, ask.claim.key_digest] = _running(ask, ask.claim, books.now)
     taken = Reserved(account, payer.api_key, amount, payer.limits)
-    return _Granted(ask, taken, ask.claim, beyond, payer.overage if beyond else None, allowance)
+    parent = payer.limits.parent
+    return _Granted(
+        ask,
+        taken,
+        ask.claim,
+        beyond,
+        payer.overage if beyond else None,
+        allowances.get(payer.limits.meter),
+        allowances.get(parent.meter) if parent is not None else None,
+    )
+
+
+def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
+    """The meters that count what a key spends in a month, each with its limit: its own, and that of the key that created it."""
+    meter, parent = payer.limits.meter, payer.limits.parent
+    if payer.monthly_limit is not None and meter is not None:
+        yield meter, payer.monthly_limit
+    if parent is not None and parent.monthly_limit is not None:
+        yield parent.meter, parent.monthly_limit
 
 
 def _decide_visitor(ask: Reservation, books: _Books) -> _Granted:
@@ -253,33 +272,36 @@ def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
     )
 
 
-def _key_limit_reached(quote: Quote, pool: AccountState, meter: Meter, limit: int, now: int) -> InsufficientCredits:
+def _key_limit_reached(
+    quote: Quote, pool: AccountState, meter: Meter, limit: int, now: int, *, of_parent: bool
+) -> InsufficientCredits:
+    whose = "The limit of the key that created this one" if of_parent else "The key's own limit"
     return InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
         max_tokens_affordable=affordable_output(quote, meter.free),
         free=min(pool.free, meter.free),
-        message=f"This call needs at least {quote.minimum} credits. The key's own limit is {limit} a month, of which {meter.free}"
+        message=f"This call needs at least {quote.minimum} credits. {whose} is {limit} a month, of which {meter.free}"
         f" are free until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
     )
 
 
 _COLUMNS = ("id", "account_id", "api_key_id", "edge_process", "model", "price", "amount", "state", "created_at", "expires_at")
-_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance")
+_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance", "parent_allowance")
 
 
 def _write(granted: Sequence[_Granted], now: int) -> None:
     changes: dict[UUID, Change] = {}
     plain, special = [], []
-    for ask, taken, _, overage, subscription, allowance in granted:
+    for ask, taken, _, overage, subscription, *allowances in granted:
         amount = taken.amount - overage
         changes[taken.account] = (0, changes.get(taken.account, (0, 0, 0, 0))[1] + amount, 0, 0)
         row = (
             *(ask.call, taken.account, taken.api_key, ask.edge_process, ask.model, ask.quote.price.id),
             *(amount, "held", now, ask.expires_at),
         )
-        if overage or allowance is not None:
-            special.append((*row, overage, subscription, allowance))
+        if overage or any(allowances):
+            special.append((*row, overage, subscription, *allowances))
         else:
             plain.append(row)
     change_accounts(changes)

@@ -138,7 +138,7 @@ _TYPES = {
     **dict.fromkeys(("subscription", "plan"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
     **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
-    **dict.fromkeys(("name", "allowance"), "text"),
+    **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
 }
 

@@ -81,11 +81,11 @@ class _Hold(NamedTuple):
 
 
 class _Extra(NamedTuple):
-    """What a hold took beside the pool: credits of a subscription's `overage`, and its whole sum of an `allowance`."""
+    """What a hold took beside the pool: credits of a subscription's `overage`, and its whole sum of each of `allowances`."""
 
     overage: int
     subscription: UUID | None
-    allowance: str | None
+    allowances: tuple[str, ...]
 
 
 CallId = tuple[UUID, UUID]  # a call and its account
@@ -174,8 +174,8 @@ def _charge_special(
     most = amount + pool.free + overage
     if visitor:
         most = min(most, whole)
-    if extra.allowance is not None:
-        allowance = meters.get((item.account, extra.allowance), _NOTHING_LEFT)  # a day that is long forgotten
+    for name in extra.allowances:
+        allowance = meters.get((item.account, name), _NOTHING_LEFT)  # a day that is long forgotten
         most = min(most, allowance.free + (whole if running else 0))
     if item.cap is not None:
         most = min(most, item.cap)
@@ -185,9 +185,9 @@ def _charge_special(
         meters[item.account, extra.subscription] = meter.settle(extra.overage if running else 0, beyond)
     after = _after(pool, amount, credits - beyond)
     balance = after.balance
-    if extra.allowance is not None:
-        allowance = allowance.settle(whole if running else 0, credits)
-        meters[item.account, extra.allowance] = allowance
+    for name in extra.allowances:
+        allowance = meters.get((item.account, name), _NOTHING_LEFT).settle(whole if running else 0, credits)
+        meters[item.account, name] = allowance
         balance = allowance.allowed - allowance.used if visitor else balance
     return Settled(credits, balance, cost - credits, overage=beyond), after
 
@@ -196,7 +196,7 @@ def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
     cursor = execute(
-        "SELECT id, account_id, amount, state, allowance IS NOT NULL OR overage > 0 FROM hold WHERE id IN ? AND account_id IN ?",
+        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance) IS NOT NULL OR overage > 0 FROM hold WHERE id IN ? AND account_id IN ?",
         [calls, accounts],
     )
     return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}
@@ -208,14 +208,16 @@ def _read_extras(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _Extra], dict
     if not special:
         return {}, {}
     rows = execute(
-        "SELECT id, account_id, overage, subscription, allowance FROM hold WHERE id IN ? AND account_id IN ?",
+        "SELECT id, account_id, overage, subscription, allowance, parent_allowance FROM hold WHERE id IN ? AND account_id IN ?",
         [[call for call, _ in special], sorted({account for _, account in special})],
     )
     extras = {
-        (as_uuid(id), as_uuid(account)): _Extra(overage, as_uuid(subscription) if subscription else None, allowance)
-        for id, account, overage, subscription, allowance in rows
+        (as_uuid(id), as_uuid(account)): _Extra(
+            overage, as_uuid(subscription) if subscription else None, tuple(name for name in allowances if name)
+        )
+        for id, account, overage, subscription, *allowances in rows
     }
-    read_allowed = read_allowances({(id[1], extra.allowance) for id, extra in extras.items() if extra.allowance})
+    read_allowed = read_allowances({(id[1], name) for id, extra in extras.items() for name in extra.allowances})
     read_overdrawn = read_overages({(id[1], extra.subscription) for id, extra in extras.items() if extra.subscription})
     return extras, read_allowed() | read_overdrawn()
 

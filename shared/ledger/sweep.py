@@ -54,7 +54,8 @@ def _expire_batch(now: int) -> tuple[int, int]:
     lock_accounts(accounts)()
     taken = execute(
         "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
-        " RETURNING id, account_id, api_key_id, model, price, amount, created_at, overage, subscription, allowance",
+        " RETURNING id, account_id, api_key_id, model, price, amount, created_at, overage, subscription, allowance,"
+        " parent_allowance",
         [now, calls, accounts],
     ).fetchall()
     released: dict[UUID, int] = defaultdict(int)
@@ -69,10 +70,10 @@ def _expire_batch(now: int) -> tuple[int, int]:
 def _release_meters(taken: list[tuple[Any, ...]]) -> None:
     """Give back what the holds took of allowances and overage."""
     held: dict[MeterId, int] = defaultdict(int)
-    for _, account, *_, amount, _, overage, subscription, allowance in taken:
+    for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in taken:
         if subscription is not None:
             held[as_uuid(account), as_uuid(subscription)] += overage
-        if allowance is not None:
+        for allowance in filter(None, (own_allowance, parent_allowance)):
             held[as_uuid(account), allowance] += amount + overage
     read_allowed = read_allowances([id for id in held if isinstance(id[1], str)])
     read = read_allowed() | read_overages([id for id in held if not isinstance(id[1], str)])()

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from shared.clock import now_ms
 from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput
+from shared.ledger.rows import lock_accounts
 from shared.models import ApiKey
 from shared.operations.audit import Origin, record
-from shared.operations.keys import CreatedKey, create_key
+from shared.operations.keys import LIMITS, CreatedKey, create_key, find_key, revoke_families
 from shared.operations.validation import check_whole
 
 LONGEST_GRACE_MS = 30 * 24 * 3600 * 1000
@@ -18,31 +19,29 @@ MOST_AT_ONCE = 10_000
 
 
 def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") -> CreatedKey:
-    """Make a key with the name, limits and rights of this one, which expires after `grace_ms` (0: at once, for good).
+    """Create a key with the name, limits and rights of this one, which expires after `grace_ms` (0: it is revoked at once).
 
-    Raises `NotFound`, and `InvalidInput` for a key that is no longer good or a grace of more than 30 days.
+    Both are counted together: the new key goes on with the month's count and the rate limits of the old one, and takes over the
+    keys that it created. Raises `NotFound`, and `InvalidInput` for a key that is no longer good or a grace of over 30 days.
     """
     check_whole("grace (ms)", grace_ms, 0, LONGEST_GRACE_MS)
     with transaction():
         now = now_ms()
-        old = ApiKey.get_or_none(ApiKey.id == key_id)
-        if old is None:
-            raise NotFound(f"No key {key_id}.")
+        found = find_key(key_id)
+        lock_accounts([found.account_id])()  # so that calls and new keys come before the rotation or after it
+        old = find_key(key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
-            raise InvalidInput("This key is revoked or has expired already: there is nothing to rotate. Make a new one.")
+            raise InvalidInput("This key is revoked or has expired already: there is nothing to rotate. Create a new one.")
         created = create_key(
-            old.account.id,
+            old.account_id,
             old.name,
-            expires_at=old.expires_at,
-            rpm=old.rpm,
-            tpm=old.tpm,
-            concurrency=old.concurrency,
-            allowed_models=old.allowed_models,
-            allowed_ips=old.allowed_ips,
-            monthly_credit_limit=old.monthly_credit_limit,
+            **{field: getattr(old, field) for field in (*LIMITS, "expires_at", "can_manage", "parent")},
             actor=actor,
             address=address,
         )
+        created.row.meter = old.meter or old.id
+        created.row.save(only=[ApiKey.meter])
+        ApiKey.update(parent=created.row.id).where(ApiKey.parent == old.id).execute()
         if grace_ms:
             ends = min(now + grace_ms, old.expires_at) if old.expires_at is not None else now + grace_ms
             ApiKey.update(expires_at=ends).where(ApiKey.id == key_id).execute()
@@ -55,15 +54,8 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
 
 
 def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
-    """Revoke all of these for good, in one step, and give how many still worked. Each has its entry in the trail."""
+    """Revoke these keys and those they created, all or none, and return how many still worked. Each has an audit entry."""
     if len(keys) > MOST_AT_ONCE:
         raise InvalidInput(f"At most {MOST_AT_ONCE} keys at once; narrow the filter.")
     with transaction():
-        now = now_ms()
-        revoked = (
-            ApiKey.update(revoked_at=now).where(ApiKey.id.in_(list(keys)) & ApiKey.revoked_at.is_null()).returning(ApiKey.id)
-        )
-        ids = [row.id for row in revoked.execute()]
-        for id in ids:
-            record(Origin(actor, address), "key.revoke", id, after={"revoked_at": now})
-        return len(ids)
+        return revoke_families(keys, now_ms(), Origin(actor, address))

@@ -1,17 +1,17 @@
-"""API keys: make one and show its secret once, revoke one for good."""
+"""API keys: create one and show its secret once, revoke one with those it created, and check what a key may have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from typing import Any
 from uuid import UUID
 
 from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import InvalidInput, NotFound
 from shared.keys import new_key
-from shared.ledger.allowances import count_key
 from shared.ledger.rows import lock_accounts
 from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, refuse_pool
@@ -20,6 +20,9 @@ from shared.operations.validation import check_text, check_whole
 
 LARGEST_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
+NAME_LENGTH = 100
+# Of a key's fields, those that limit what it may do.
+LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,70 +46,69 @@ def create_key(
     allowed_models: Sequence[str] | None = None,
     allowed_ips: Sequence[str] | None = None,
     monthly_credit_limit: int | None = None,
+    can_manage: bool | None = None,
+    parent: UUID | None = None,
 ) -> CreatedKey:
-    """Make a key of an account. None means the plan's limits, all models, all addresses, no end.
+    """Create a key of an account. None means the plan's limits, all models, all addresses, no expiry.
 
-    `expires_at` is in ms UTC and must lie ahead; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`);
-    `monthly_credit_limit` is what its calls may cost in a calendar month (UTC).
+    `expires_at` is in ms UTC and must be in the future; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`);
+    `monthly_credit_limit` is what its calls may cost in a calendar month (UTC). `can_manage` lets it manage keys and purge the
+    account; by default a key without limits can. `parent` is the key that creates this one: its limits apply to both together.
+    Raises `InvalidInput`, and `NotFound` for an unknown account or a parent that has been revoked.
     """
-    name = check_text("name of the key", name, 100)
-    limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency, "monthly_credit_limit": monthly_credit_limit}
-    for what, limit in limits.items():
-        if limit is not None:
-            check_whole(what.replace("_", " "), limit, 1, LARGEST_LIMIT)
-    if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
-        raise InvalidInput("The key would be expired from the start, or never expire; give a later moment, or none.")
-    networks = _check_networks(allowed_ips)
+    values: dict[str, Any] = {
+        "name": name,
+        "expires_at": expires_at,
+        "rpm": rpm,
+        "tpm": tpm,
+        "concurrency": concurrency,
+        "allowed_models": allowed_models,
+        "allowed_ips": allowed_ips,
+        "monthly_credit_limit": monthly_credit_limit,
+    }
     fresh = new_key()
     with transaction():
         account = find_account(email_or_id)
         refuse_pool(account)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed; a key of it would be refused.")
+        values = {field: check_field(field, value) for field, value in values.items()}
+        if can_manage is None:
+            can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
+        if parent is not None:
+            lock_accounts([account.id])()  # against a revocation of the parent at the same moment
+            if find_key(parent).revoked_at is not None:
+                raise NotFound(f"The key {parent} is revoked; it cannot create keys.")
         row = ApiKey.create(
-            account=account,
-            name=name,
-            digest=fresh.digest,
-            prefix=fresh.prefix,
-            expires_at=expires_at,
-            allowed_models=check_models(allowed_models),
-            allowed_ips=networks,
-            **limits,
+            account=account, digest=fresh.digest, prefix=fresh.prefix, can_manage=can_manage, parent=parent, **values
         )
-        record(Origin(actor, address), "key.create", row.id, after={"account": str(account.id), "name": name, **limits})
+        after = {"account": str(account.id), **values, "can_manage": can_manage, "parent": str(parent) if parent else None}
+        record(Origin(actor, address), "key.create", row.id, after=after)
         return CreatedKey(row, fresh.secret)
 
 
 def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
-    """Revoke a key for good. A second time changes nothing: the first moment stays. Raises `NotFound`."""
+    """Revoke a key and the keys that it created. A second time changes nothing. Raises `NotFound`."""
     with transaction():
         found = find_key(key_id)
-        revoked = ApiKey.update(revoked_at=now_ms()).where((ApiKey.id == found.id) & ApiKey.revoked_at.is_null()).execute()
-        row = find_key(found.id)
-        if revoked:
-            record(Origin(actor, address), "key.revoke", row.id, after={"revoked_at": row.revoked_at})
-        return row
+        revoke_families([found.id], now_ms(), Origin(actor, address))
+        return find_key(found.id)
 
 
-def set_key_limit(key_id: str | UUID, monthly_credit_limit: int | None, *, actor: str, address: str = "") -> ApiKey:
-    """Change what a key's calls may cost in a calendar month; None takes the limit away. In force at the next call.
+def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
+    """Revoke these keys and the keys that they created, each with its audit entry, and return how many still worked.
 
-    Calls of this month that were made without a limit count, and those that run now. Raises `NotFound`.
+    Run inside a transaction.
     """
-    if monthly_credit_limit is not None:
-        check_whole("monthly credit limit", monthly_credit_limit, 1, LARGEST_LIMIT)
-    with transaction():
-        found = find_key(key_id)
-        lock_accounts([found.account.id])()
-        row = find_key(found.id)
-        if row.monthly_credit_limit != monthly_credit_limit:
-            before, after = ({"monthly_credit_limit": limit} for limit in (row.monthly_credit_limit, monthly_credit_limit))
-            record(Origin(actor, address), "key.limit", row.id, before=before, after=after)
-            row.monthly_credit_limit = monthly_credit_limit
-            row.save(only=[ApiKey.monthly_credit_limit])
-            if monthly_credit_limit is not None:
-                count_key(row.account.id, row.id, monthly_credit_limit, now_ms())
-        return row
+    ids = list(keys)
+    accounts = {row.account_id for row in ApiKey.select(ApiKey.account).where(ApiKey.id.in_(ids))}
+    lock_accounts(accounts)()  # against a key that one of these creates at the same moment
+    family = ApiKey.id.in_(ids) | ApiKey.parent.in_(ids)
+    query = ApiKey.update(revoked_at=now).where(family & ApiKey.revoked_at.is_null()).returning(ApiKey.id)
+    revoked = [row.id for row in query.execute()]
+    for id in revoked:
+        record(origin, "key.revoke", id, after={"revoked_at": now})
+    return len(revoked)
 
 
 def find_key(key_id: str | UUID) -> ApiKey:
@@ -119,6 +121,23 @@ def find_key(key_id: str | UUID) -> ApiKey:
     if row is None:
         raise NotFound(f"No key {key_id}.")
     return row
+
+
+def check_field(field: str, value: Any) -> Any:
+    """The value to store for a key's `field`. Raises `InvalidInput` that says what is wrong."""
+    if field == "name":
+        return check_text("name of the key", value, NAME_LENGTH)
+    if value is None:
+        return None
+    if field == "expires_at":
+        if not now_ms() < value < YEAR_10000:
+            raise InvalidInput("The key would be expired from the start, or never expire; give a later moment, or none.")
+        return value
+    if field == "allowed_models":
+        return check_models(value)
+    if field == "allowed_ips":
+        return _check_networks(value)
+    return check_whole(field.replace("_", " "), value, 1, LARGEST_LIMIT)
 
 
 def check_models(models: Sequence[str] | None) -> list[str] | None:

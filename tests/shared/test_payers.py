@@ -36,7 +36,8 @@ from shared.ledger.audit import verify
 from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.models import Account, Allowance, ApiKey, Hold, LedgerEntry, UsageLedger, VisitorPoolDay, WebSession
 from shared.operations.accounts import grant_credits
-from shared.operations.keys import create_key, set_key_limit
+from shared.operations.key_changes import update_key
+from shared.operations.keys import create_key
 from shared.periods import DAY_MS, day_end, day_of
 from shared.usage import Usage
 from tests import build
@@ -403,19 +404,19 @@ def test_a_limit_that_comes_later_counts_what_was_spent_and_what_runs(bound_data
     spent, running = keyed(row, 60)._replace(expires_at=now + HOLD_MS), keyed(row, 70)._replace(expires_at=now + HOLD_MS)
     reserve(spent, running, now=now)
     settle(spent, owner.id, 45, now, api_key=row.id, created_at=now)
-    set_key_limit(row.id, 150, actor="test")
+    update_key(row.id, {"monthly_credit_limit": 150}, actor="test")
     assert amounts(*reserve(keyed(row, 100, 30), now=now)) == [35]
     assert settle(running, owner.id, 70, now, api_key=row.id, created_at=now).credits == 70
     assert ledger.month_spending(owner.id, now) == {row.id: 115}
-    set_key_limit(row.id, 300, actor="test")
+    update_key(row.id, {"monthly_credit_limit": 300}, actor="test")
     assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
-    set_key_limit(str(row.id), None, actor="test")
+    update_key(str(row.id), {"monthly_credit_limit": None}, actor="test")
     assert amounts(*reserve(keyed(row, 400), now=now)) == [400]
     assert_books_are_right(now)
     with pytest.raises(NotFound):
-        set_key_limit(new_id(), 5, actor="test")
+        update_key(new_id(), {"monthly_credit_limit": 5}, actor="test")
     with pytest.raises(InvalidInput):
-        set_key_limit(row.id, -5, actor="test")
+        update_key(row.id, {"monthly_credit_limit": -5}, actor="test")
 
 
 def test_a_plain_call_is_decided_and_settled_by_as_many_statements_as_ever(

@@ -58,9 +58,9 @@ def _create(call: Invocation) -> Result:
 
 
 def _limit(call: Invocation) -> Result:
-    from shared.operations.keys import set_key_limit
+    from shared.operations.key_changes import update_key
 
-    row = set_key_limit(call.arguments.key, call.arguments.credits or None, actor=call.actor)
+    row = update_key(call.arguments.key, {"monthly_credit_limit": call.arguments.credits or None}, actor=call.actor)
     data = {"id": str(row.id), "prefix": row.prefix, "monthly_credit_limit": row.monthly_credit_limit}
     told = "no monthly limit" if row.monthly_credit_limit is None else f"a limit of {row.monthly_credit_limit} credits a month"
     return Result(data, f"Key {row.prefix} ({row.id}) has {told}.")

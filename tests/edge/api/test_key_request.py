@@ -76,7 +76,7 @@ def test_as_much_as_the_maker_has_is_allowed() -> None:
         "allowed_ips": ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"],
         "monthly_credit_limit": 700,
     }
-    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"], 700)
+    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"], 700, None)
 
 
 WIDER: list[dict[str, Any]] = [

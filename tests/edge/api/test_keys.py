@@ -133,18 +133,87 @@ def test_somebody_elses_key_is_as_unknown_as_any(shop: Shop, customer: Customer)
 # What a key may give
 
 
-def test_a_bound_key_gives_its_bounds_away(shop: Shop) -> None:
-    customer = shop.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"])
+def test_a_key_gives_its_limits_to_the_keys_that_it_creates(shop: Shop) -> None:
+    customer = shop.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"], can_manage=True)
     child = made(customer)
     assert child["limits"]["rpm"] == 50
     assert child["limits"]["allowed_models"] == ["m-1"]
     assert child["limits"]["allowed_ips"] == ["127.0.0.0/8"]
-    for fields in ({"rpm": 51}, {"allowed_models": ["m-1", "m-2"]}, {"allowed_ips": ["0.0.0.0/0"]}):
-        for caller in (customer, customer.with_key(child["secret"])):
-            refused = caller.post(PATH, {"name": "wider", **fields})
-            assert (refused.status, refused.error["code"]) == (400, "invalid_request")
-            assert refused.error["param"] == next(iter(fields))
+    assert (child["can_manage"], child["created_by"]) == (False, str(row_of(customer).id))
+    wider = {"rpm": 51, "allowed_models": ["m-1", "m-2"], "allowed_ips": ["0.0.0.0/0"], "can_manage": True}
+    for field, value in wider.items():
+        refused = customer.post(PATH, {"name": "wider", field: value})
+        assert (refused.status, refused.error["param"]) == (400, field)
     assert list(listed(customer)) == ["test", "production"]
+
+
+def test_a_key_without_the_right_manages_nothing_but_itself(shop: Shop) -> None:
+    customer = shop.customer()
+    main, limited = row_of(customer), made(customer, "limited", monthly_credit_limit=30)
+    other = customer.with_key(limited["secret"])
+    for refused in (
+        other.post(PATH, {"name": "more"}),
+        other.request("PATCH", f"{PATH}{limited['id']}/", {"monthly_credit_limit": 3_000}),
+        other.post(f"{PATH}{main.id}/revoke/"),
+        other.post(f"{PATH}{new_id()}/revoke/"),
+        other.post("/api/chat/purge/"),
+    ):
+        assert (refused.status, refused.error["code"]) == (403, "insufficient_scope")
+        assert refused.headers["x-should-retry"] == "false"
+    assert list(listed(other)) == ["limited"]
+    assert other.post(f"{PATH}{limited['id']}/revoke/").status == 200
+    assert other.get(PATH).status == 401
+    assert customer.get(PATH).status == 200
+
+
+def test_a_limited_key_manages_the_keys_that_it_created_alone(shop: Shop) -> None:
+    customer = shop.customer(rpm=50, can_manage=True)
+    stranger = str(build.api_key(customer.account, "of a person")[0].id)
+    child = made(customer, "child")
+    assert list(listed(customer)) == ["test", "child"]
+    assert customer.post(f"{PATH}{stranger}/revoke/").status == 404
+    assert customer.request("PATCH", f"{PATH}{stranger}/", {"name": "taken"}).status == 404
+    assert customer.request("PATCH", f"{PATH}{child['id']}/", {"rpm": 60}).error["param"] == "rpm"
+    assert customer.request("PATCH", f"{PATH}{row_of(customer).id}/", {"rpm": None}).json["limits"]["rpm"] == 50
+    assert customer.request("PATCH", f"{PATH}{child['id']}/", {"rpm": 5}).json["limits"]["rpm"] == 5
+
+
+def test_a_key_and_the_keys_that_it_created_share_one_rate(shop: Shop) -> None:
+    customer = shop.customer(rpm=4, can_manage=True)
+    children = [customer.with_key(made(customer, name)["secret"]) for name in ("one", "two")]  # two requests of the four
+    assert [child.stream().status for child in children] == [200, 200]
+    for caller in (customer, *children):
+        refused = caller.stream()
+        assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+
+
+def test_four_keys_of_a_key_spend_no_more_than_it_may(shop: Shop) -> None:
+    customer = shop.customer(monthly_credit_limit=38, can_manage=True)
+    children = [customer.with_key(made(customer, f"key {number}")["secret"]) for number in range(4)]
+    shop.upstream.script(*[stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)] * 2)
+    statuses = [child.stream(max_tokens=3).status for child in children]
+    assert statuses == [200, 200, 402, 402]  # 13 credits each; the 12 that are left do not cover a third call
+    assert customer.stream(max_tokens=3).status == 402
+
+
+def test_a_key_is_changed(customer: Customer) -> None:
+    key = made(customer, rpm=5, monthly_credit_limit=100)
+    answer = customer.request(
+        "PATCH", f"{PATH}{key['id']}/", {"name": "staging", "rpm": 7, "monthly_credit_limit": None, "allowed_models": ["m-1"]}
+    )
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "no-store"
+    expected = {**key["limits"], "rpm": 7, "monthly_credit_limit": None, "allowed_models": ["m-1"]}
+    assert (answer.json["name"], answer.json["limits"]) == ("staging", expected)
+    assert listed(customer)["staging"]["limits"] == expected
+    assert customer.with_key(key["secret"]).stream().headers["x-ratelimit-limit-requests"] == "7"
+    assert customer.with_key(key["secret"]).stream(model="m-2").error["code"] == "model_not_allowed"
+    for body, param in (({}, None), ({"name": ""}, "name"), ({"digest": "x"}, "digest"), ({"can_manage": 1}, "can_manage")):
+        refused = customer.request("PATCH", f"{PATH}{key['id']}/", body)
+        assert (refused.status, refused.error["param"]) == (400, param)
+    assert customer.request("PATCH", f"{PATH}{new_id()}/", {"name": "x"}).status == 404
+    customer.post(f"{PATH}{key['id']}/revoke/")
+    assert "revoked" in customer.request("PATCH", f"{PATH}{key['id']}/", {"name": "x"}).error["message"]
 
 
 def test_an_unknown_field_is_named(customer: Customer) -> None:
@@ -196,7 +265,7 @@ def test_there_is_a_most(customer: Customer) -> None:
 
 
 def test_making_keys_counts_as_requests(shop: Shop) -> None:
-    customer = shop.customer(rpm=1)
+    customer = shop.customer(rpm=1, can_manage=True)
     made(customer)
     refused = customer.post(PATH, {"name": "x"})
     assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")

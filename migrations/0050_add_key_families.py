@@ -1,0 +1,30 @@
+"""Keys that keys create: they are bound by their creator's limits, and managing the account is a right that a key has or lacks.
+
+Until now a key with limits could create further keys, each with a monthly count of its own. Such a key loses the right; one
+without limits keeps it.
+"""
+
+from peewee import SqliteDatabase
+
+LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
+KEY_COLUMNS = {"can_manage": "BOOLEAN NOT NULL DEFAULT false", "parent": "UUID", "meter": "UUID"}
+INDEXED = ("parent", "meter")
+
+
+def up(migrator, db):
+    for name, kind in KEY_COLUMNS.items():
+        kind = kind.replace("UUID", "TEXT") if isinstance(db, SqliteDatabase) else kind
+        db.execute_sql(f"ALTER TABLE api_key ADD COLUMN {name} {kind}")
+    db.execute_sql("ALTER TABLE hold ADD COLUMN parent_allowance VARCHAR(96)")
+    for column in INDEXED:
+        db.execute_sql(f"CREATE INDEX api_key_by_{column} ON api_key ({column}) WHERE {column} IS NOT NULL")
+    unlimited = " AND ".join(f"{column} IS NULL" for column in LIMITS)
+    db.execute_sql(f"UPDATE api_key SET can_manage = true WHERE {unlimited}")
+
+
+def down(migrator, db):
+    for column in INDEXED:
+        db.execute_sql(f"DROP INDEX api_key_by_{column}")
+    db.execute_sql("ALTER TABLE hold DROP COLUMN parent_allowance")
+    for column in KEY_COLUMNS:
+        db.execute_sql(f"ALTER TABLE api_key DROP COLUMN {column}")
