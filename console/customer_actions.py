@@ -5,12 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from console.actions import by
-from console.customer_forms import CodesForm, NewPlanForm, PlanForm, SubscribeForm
+from console.customer_forms import CodesForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
 from shared.clock import now_ms
 from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import Account, ApiKey, Subscription
-from shared.operations import codes, key_rotation, notes, plans, purges, subscriptions, web_accounts
+from shared.operations import codes, key_changes, key_rotation, notes, plans, purges, subscriptions, web_accounts
 from shared.operations.codes import CreatedBatch
 from shared.operations.keys import CreatedKey
 
@@ -89,6 +89,11 @@ def purge_account(account: Account, confirmation: str) -> str:
         raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
     purges.begin_purge(account.id, **by())
     return "The purge has begun. It is done when it says so below; its certificate is the account's to download."
+
+
+def update_key(key: ApiKey, form: KeyForm) -> str:
+    row = key_changes.update_key(key.id, form.changes(key), **by())
+    return f"Key {row.name} updated. Its limits apply from the next call on."
 
 
 def rotate_key(key: ApiKey, grace_hours: int) -> CreatedKey:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, ValidationError
+from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms import WholeNumber
+from shared.models import ApiKey
 from shared.operations.subscriptions import WHEN
 
+_AS_PLAN = "Empty: the plan's limit."
 _AS_PLATFORM = "Empty: the platform's default."
 
 
@@ -66,6 +69,46 @@ class NoteForm(FlaskForm):
 
 class PurgeForm(FlaskForm):
     confirmation = StringField("Type the account's e-mail to confirm", [InputRequired("Type the e-mail address.")])
+
+
+class KeyForm(FlaskForm):
+    """A key's name and limits."""
+
+    name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
+    monthly_credit_limit = WholeNumber("Credits per month", optional=True, description="Empty: no limit of its own.")
+    rpm = WholeNumber("Requests per minute", optional=True, description=_AS_PLAN)
+    tpm = WholeNumber("Tokens per minute", optional=True, description=_AS_PLAN)
+    concurrency = WholeNumber("Concurrent requests", optional=True, description=_AS_PLAN)
+    expires = DateField("Expires (UTC)", [Optional()], description="At the end of that day. Empty: never.")
+    allowed_models = StringField("Models", [Length(max=10_000)], description="Comma-separated ids. Empty: all.")
+    allowed_ips = StringField("Addresses", [Length(max=10_000)], description="Comma-separated addresses or networks. Empty: all.")
+    can_manage = BooleanField("Can manage keys and purge the account")
+
+    @classmethod
+    def of(cls, key: ApiKey) -> KeyForm:
+        """The form filled in with a key as it is."""
+        lists = {name: ", ".join(getattr(key, name) or ()) for name in ("allowed_models", "allowed_ips")}
+        return cls(formdata=None, obj=key, data=lists | {"expires": _day(key.expires_at)})
+
+    def changes(self, key: ApiKey) -> dict[str, Any]:
+        """As `shared.operations.key_changes` takes them. The time of day of an expiry stays when its day does."""
+        found = {name: self[name].data for name in ("name", "monthly_credit_limit", "rpm", "tpm", "concurrency")}
+        found |= {name: _listed(self[name].data) for name in ("allowed_models", "allowed_ips")}
+        if self.expires.data != _day(key.expires_at):
+            found["expires_at"] = _end_of_day(self.expires.data)
+        return found if key.parent is not None else {**found, "can_manage": self.can_manage.data}
+
+
+def _day(moment: int | None) -> date | None:
+    return None if moment is None else datetime.fromtimestamp(moment / 1000, UTC).date()
+
+
+def _end_of_day(day: date | None) -> int | None:
+    return None if day is None else int(datetime.combine(day, time(23, 59, 59), UTC).timestamp() * 1000)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [entry.strip() for entry in (text or "").split(",") if entry.strip()] or None
 
 
 class RotateForm(FlaskForm):

@@ -20,6 +20,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "job.end": frozenset({"owner", "billing", "support"}),
     "job.poll": frozenset({"owner", "billing", "support"}),
     "job.refund": frozenset({"owner", "billing"}),
+    "key.edit": frozenset({"owner", "support"}),
     "key.revoke": frozenset({"owner", "support"}),
     "key.revoke_many": frozenset({"owner"}),
     "key.rotate": frozenset({"owner", "support"}),

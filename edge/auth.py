@@ -160,9 +160,7 @@ def _read_key(digest: str) -> KeyRow:
     refusal = objection(revoked_at, expires_at, status, now_ms())
     if refusal is not None:
         raise refusal
-    *rates, meter, parent, parent_meter, parent_monthly, parent_rpm, parent_tpm, parent_concurrency = limits
-    creator_limits = None
-    if parent is not None:
-        creator_limits = Parent(parent_meter or parent, parent_monthly, parent_rpm, parent_tpm, parent_concurrency)
-    own = OwnLimits(*rates, meter or key, creator_limits)
+    *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
+    bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
+    own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
     return KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)

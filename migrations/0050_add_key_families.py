@@ -6,7 +6,6 @@ without limits keeps it.
 
 from peewee import SqliteDatabase
 
-LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
 KEY_COLUMNS = {"can_manage": "BOOLEAN NOT NULL DEFAULT false", "parent": "UUID", "meter": "UUID"}
 INDEXED = ("parent", "meter")
 
@@ -18,8 +17,10 @@ def up(migrator, db):
     db.execute_sql("ALTER TABLE hold ADD COLUMN parent_allowance VARCHAR(96)")
     for column in INDEXED:
         db.execute_sql(f"CREATE INDEX api_key_by_{column} ON api_key ({column}) WHERE {column} IS NOT NULL")
-    unlimited = " AND ".join(f"{column} IS NULL" for column in LIMITS)
-    db.execute_sql(f"UPDATE api_key SET can_manage = true WHERE {unlimited}")
+    db.execute_sql(
+        "UPDATE api_key SET can_manage = true WHERE rpm IS NULL AND tpm IS NULL AND concurrency IS NULL"
+        " AND monthly_credit_limit IS NULL AND allowed_models IS NULL AND allowed_ips IS NULL"
+    )
 
 
 def down(migrator, db):

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from console import actions as own_actions
 from console import customer_actions as actions
-from console.customer_forms import RevokeManyForm, RotateForm
+from console.customer_forms import KeyForm, RevokeManyForm, RotateForm
 from console.forms import RevokeForm
 from console.paging import page_of
 from console.views.submission import submit
@@ -53,6 +53,17 @@ class KeysView(View):
     @shows("/<uuid:key_id>")
     def detail(self, key_id: UUID) -> ResponseReturnValue:
         return self._page(_find(key_id))
+
+    @shows("/<uuid:key_id>/edit")
+    def edit(self, key_id: UUID) -> ResponseReturnValue:
+        key = _find(key_id)
+        return self.page("keys/edit.html", key=key, form=KeyForm.of(key))
+
+    @changes("/<uuid:key_id>/edit", "key.edit")
+    def update(self, key_id: UUID) -> ResponseReturnValue:
+        key, form = _find(key_id), KeyForm()
+        done = submit(form, lambda: actions.update_key(key, form), url_for("keys.detail", key_id=key.id))
+        return done or (self.page("keys/edit.html", key=key, form=form), 422)
 
     @changes("/<uuid:key_id>/revoke", "key.revoke")
     def revoke(self, key_id: UUID) -> ResponseReturnValue:

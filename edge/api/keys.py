@@ -79,7 +79,7 @@ async def list_keys() -> Response:
     body=example(_REQUEST, {"name": "production"}),
     answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Nothing shows its secret again.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited),
-    notes="Omitted fields are as the calling key has them; a key never creates a wider one. What a key and the keys it created use is"
+    notes="Omitted fields are as the calling key has them; a key never creates a wider one. A key and the keys it created are"
     " counted together against its limits, and revoking it revokes them. The calling key needs `can_manage`.",
 )
 async def make_key() -> Response:

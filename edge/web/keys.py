@@ -1,4 +1,4 @@
-"""Account → API keys: see them, make one, copy its secret once, revoke it."""
+"""Account → API keys: see them, create one, copy its secret once, edit it, revoke it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from peewee import fn
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
-from edge.api.key_request import NO_BOUNDS, check_key_request
-from edge.api.keys import create, find_own, revoke_own
+from edge.api.key_request import NO_BOUNDS, check_key_changes, check_key_request
+from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.callers import session_limits
 from edge.current import AccountCaller, count_request, read, services, write
 from edge.web.pages import edge_url, page, read_slow
@@ -20,9 +20,12 @@ from shared.clock import now_ms
 from shared.errors import InvalidRequest, RateLimited
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
+from shared.moments import iso_moment
 from shared.operations.web_accounts import actor_of
 
 keys = Blueprint("account_keys", __name__)
+_NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit")
+_DATE_LENGTH = len("2027-01-31")
 
 
 @keys.get("/account/keys")
@@ -57,6 +60,23 @@ async def do_revoke(key_id: str) -> Response:
     return go("/account/keys", "key-revoked")
 
 
+@keys.get("/account/keys/<key_id>/edit")
+async def show_edit(key_id: str) -> Response:
+    return await _edit_page(await read(partial(find_own, signed_in().account, key_id)))
+
+
+@keys.post("/account/keys/<key_id>/edit")
+async def do_edit(key_id: str) -> Response:
+    form = await request.form
+    row = await read(partial(find_own, signed_in().account, key_id))
+    try:
+        changes = check_key_changes(_read_changes(form, row), NO_BOUNDS, services().catalog.models, now_ms())
+        await write(partial(update_own, _caller(), key_id, changes))
+    except InvalidRequest as problem:
+        return await _edit_page(row, 422, form, {problem.param or "": str(problem)})
+    return go("/account/keys", "key-updated")
+
+
 def _caller() -> AccountCaller:
     session = signed_in()
     limits = session_limits(services(), session)
@@ -69,6 +89,36 @@ async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wron
     return await page(
         "account/keys.html", status, rows=rows, models=models, now=now_ms(), form=form or MultiDict(), wrong=wrong or {}
     )
+
+
+async def _edit_page(
+    row: ApiKey, status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None
+) -> Response:
+    # A model that has left the catalog stays with the key unless it is unchecked.
+    models = sorted({*services().catalog.models, *(row.allowed_models or ())})
+    shown = _filled(row) if form is None else form
+    return await page("account/key_edit.html", status, key=row, models=models, form=shown, wrong=wrong or {})
+
+
+def _filled(row: ApiKey) -> MultiDict[str, str]:
+    """The form of a key as it is."""
+    form = MultiDict({"name": row.name, "allowed_ips": " ".join(row.allowed_ips or ())})
+    form.update({limit: str(getattr(row, limit) or "") for limit in _NUMBERS})
+    form["expires_at"] = (iso_moment(row.expires_at) or "")[:_DATE_LENGTH]
+    form.setlist("allowed_models", row.allowed_models or [])
+    if row.can_manage:
+        form["can_manage"] = "on"
+    return form
+
+
+def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
+    """All fields of the form as the API would be sent them, null for an empty one; those that are as before are left out."""
+    body = dict.fromkeys((*_NUMBERS, "expires_at", "allowed_models", "allowed_ips")) | _read_form(form)
+    if form.get("expires_at", "") == _filled(row).get("expires_at"):
+        del body["expires_at"]  # the day is the same: keep the time of day
+    if body["allowed_models"] == row.allowed_models:
+        del body["allowed_models"]
+    return body if row.parent is not None else {**body, "can_manage": bool(form.get("can_manage"))}
 
 
 class Shown(NamedTuple):
@@ -91,7 +141,7 @@ def _read(account: UUID) -> list[Shown]:
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:
     """The form's text as the API would be sent it; what is left empty is left out."""
     body: dict[str, Any] = {"name": form.get("name", "")}
-    for name in ("rpm", "tpm", "concurrency", "monthly_credit_limit"):
+    for name in _NUMBERS:
         text = "".join(form.get(name, "").split())
         if text:
             body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text

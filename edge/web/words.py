@@ -7,6 +7,7 @@ DONE = {
     "signed-out-everywhere": "You are signed out everywhere else. Those browsers are refused from now on.",
     "session-ended": "Session ended. That browser is refused from now on.",
     "password-changed": "Password changed. Every other browser is signed out.",
+    "key-updated": "Key updated. Its limits apply from the next call on.",
     "key-revoked": "Key revoked. Calls with it fail from now on.",
     "conversation-deleted": "Conversation deleted.",
     "share-revoked": "Share revoked. Its address is unknown from now on.",

@@ -196,7 +196,8 @@ def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
     cursor = execute(
-        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance) IS NOT NULL OR overage > 0 FROM hold WHERE id IN ? AND account_id IN ?",
+        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance) IS NOT NULL OR overage > 0 FROM hold"
+        " WHERE id IN ? AND account_id IN ?",
         [calls, accounts],
     )
     return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}

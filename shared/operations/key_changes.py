@@ -28,7 +28,7 @@ def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, ad
     """
     with transaction():
         found = find_key(key_id)
-        lock_accounts([found.account_id])()
+        lock_accounts([found.account.id])()
         key = find_key(found.id)
         values = {field: _check(key, field, value) for field, value in changes.items()}
         changed = {field: value for field, value in values.items() if getattr(key, field) != value}
@@ -56,7 +56,7 @@ def _store(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
     key.save(only=list(changed))
     limit = changed.get("monthly_credit_limit")
     if limit is not None:
-        count_key(key.account_id, key.meter or key.id, limit, now_ms())
+        count_key(key.account.id, key.meter or key.id, limit, now_ms())
 
 
 def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:

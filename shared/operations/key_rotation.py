@@ -28,12 +28,12 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
     with transaction():
         now = now_ms()
         found = find_key(key_id)
-        lock_accounts([found.account_id])()  # so that calls and new keys come before the rotation or after it
+        lock_accounts([found.account.id])()  # so that calls and new keys come before the rotation or after it
         old = find_key(key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise InvalidInput("This key is revoked or has expired already: there is nothing to rotate. Create a new one.")
         created = create_key(
-            old.account_id,
+            old.account.id,
             old.name,
             **{field: getattr(old, field) for field in (*LIMITS, "expires_at", "can_manage", "parent")},
             actor=actor,

@@ -62,17 +62,17 @@ def create_key(
         "rpm": rpm,
         "tpm": tpm,
         "concurrency": concurrency,
-        "allowed_models": allowed_models,
         "allowed_ips": allowed_ips,
         "monthly_credit_limit": monthly_credit_limit,
     }
+    values = {field: check_field(field, value) for field, value in values.items()}
     fresh = new_key()
     with transaction():
         account = find_account(email_or_id)
         refuse_pool(account)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed; a key of it would be refused.")
-        values = {field: check_field(field, value) for field, value in values.items()}
+        values["allowed_models"] = check_models(allowed_models)
         if can_manage is None:
             can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
         if parent is not None:
@@ -101,8 +101,8 @@ def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
     Run inside a transaction.
     """
     ids = list(keys)
-    accounts = {row.account_id for row in ApiKey.select(ApiKey.account).where(ApiKey.id.in_(ids))}
-    lock_accounts(accounts)()  # against a key that one of these creates at the same moment
+    accounts: Any = ApiKey.select(ApiKey.account).where(ApiKey.id.in_(ids)).tuples()
+    lock_accounts({account for (account,) in accounts})()  # against a key that one of these creates at the same moment
     family = ApiKey.id.in_(ids) | ApiKey.parent.in_(ids)
     query = ApiKey.update(revoked_at=now).where(family & ApiKey.revoked_at.is_null()).returning(ApiKey.id)
     revoked = [row.id for row in query.execute()]

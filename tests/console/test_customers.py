@@ -125,6 +125,27 @@ def test_a_key_is_rotated_with_a_grace(signed_in):
     assert ApiKey.select().count() == 3
 
 
+def test_a_key_is_edited(signed_in):
+    build.model("m-1", build.channel("http://127.0.0.1:9"))
+    row, _ = build.api_key(build.account(), name="laptop", rpm=7, expires_at=now_ms() + 3_600_000)
+    browser, page = signed_in("support"), f"/keys/{row.id}"
+    assert f'href="{page}/edit"' in browser.get(page).text
+    shown = browser.get(f"{page}/edit").text
+    fields = {"name": "server", "rpm": "", "tpm": "9 000", "allowed_models": "m-1", "allowed_ips": "10.0.0.0/8, ::1"}
+    fields["expires"] = re.search(r'name="expires"[^>]*value="([\d-]+)"', shown).group(1)
+    assert "Key server updated" in browser.send(f"{page}/edit", f"{page}/edit", **fields).text
+    found = ApiKey.get_by_id(row.id)
+    assert (found.name, found.rpm, found.tpm, found.expires_at) == ("server", None, 9_000, row.expires_at)
+    assert (found.allowed_models, found.allowed_ips, found.can_manage) == (["m-1"], ["10.0.0.0/8", "::1/128"], False)
+    wrong = browser.send(f"{page}/edit", f"{page}/edit", **{**fields, "allowed_models": "m-9"})
+    assert (wrong.status_code, "No model" in wrong.text) == (422, True)
+    entry = AuditEntry.get(AuditEntry.action == "key.update")
+    assert (entry.before["name"], entry.after["name"]) == ("laptop", "server")
+    other = signed_in("billing")
+    assert "Save changes" not in other.get(f"{page}/edit").text
+    assert other.post(f"{page}/edit", {**fields, "csrf_token": other.form("/", "/logout")["csrf_token"]}).status_code == 403
+
+
 def test_a_rotated_key_never_outlives_its_own_end(bound_database):
     ends = now_ms() + 60_000
     old, _ = build.api_key(build.account(), expires_at=ends)

@@ -35,6 +35,6 @@ def test_undone_it_leaves_nothing_behind_and_can_be_applied_again(bound_database
     record(Origin("boss@example.com"), "account.suspend", "a")
     Runner(bound_database, str(MIGRATIONS)).down(NAME)
     assert AuditEntry.update(actor="x").execute() == 1
-    assert migrate(bound_database) == [NAME]
+    assert NAME in migrate(bound_database)
     with pytest.raises(peewee.IntegrityError), bound_database.atomic():
         AuditEntry.delete().execute()

@@ -112,6 +112,17 @@ def test_a_key_is_limited_by_its_id(installation: Installation) -> None:
     assert limits == [90, None]
 
 
+def test_a_key_is_updated_by_its_id(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com")
+    key = installation.yout("--json", "key", "create", "ada@example.com", "--rpm", "5").data
+    assert key["can_manage"] is False
+    changed = installation.yout(
+        *("key", "update", key["id"], "--name", "laptop", "--rpm", "0", "--allow-ip", "10.0.0.0/8", "--manage", "yes", "--json")
+    ).data
+    fields = {"name": "laptop", "rpm": None, "allowed_ips": ["10.0.0.0/8"], "can_manage": True}
+    assert changed == {"id": key["id"], "prefix": key["prefix"], **fields}
+
+
 def test_codes_are_redeemed_once_and_voided_by_their_batch(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com", "--credits", "5")
     batch = installation.yout("code", "create", "25", "--count", "2", "--json").data
@@ -166,6 +177,8 @@ def test_the_trail_names_the_operator(installation: Installation) -> None:
         ("credits grant ada@example.com 5", 2, "usage"),
         ("credits grant nobody@example.com 5 --reason test", 1, "not_found"),
         ("key revoke 01890000-0000-7000-8000-000000000000", 1, "not_found"),
+        ("key update 01890000-0000-7000-8000-000000000000 --name x", 1, "not_found"),
+        ("key update 01890000-0000-7000-8000-000000000000", 2, "invalid_input"),
         ("key create nobody@example.com --days 99999999999", 2, "invalid_input"),
         ("channel create c --dialect smoke --base-url http://127.0.0.1", 2, "invalid_input"),
         ("channel create c --dialect openai --base-url http://127.0.0.1 --setting x", 2, "usage"),

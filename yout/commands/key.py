@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from shared.errors import InvalidInput
 from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
 from yout.result import Result, moment
 
+_NUMBERS = {
+    "rpm": "requests per minute",
+    "tpm": "tokens per minute",
+    "concurrency": "concurrent requests",
+    "monthly_credit_limit": "credits per calendar month (UTC) that it may spend",
+}
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -20,6 +29,18 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
     create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
     create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
+    create.add_argument("--manage", action="store_true", help="let it manage keys and purge the account, though it has limits")
+    update = add_command(verbs, "update", "change a key's name, limits, models, addresses or expiry", _update)
+    update.add_argument("key", metavar="ID")
+    update.add_argument("--name", help="what the key is for")
+    for name, what in _NUMBERS.items():
+        update.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{what}; 0 removes the limit")
+    update.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable); 'all' for all")
+    update.add_argument(
+        "--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable); 'all' for all"
+    )
+    update.add_argument("--days", type=int, metavar="N", help="days from now after which it expires; 0 for never")
+    update.add_argument("--manage", choices=("yes", "no"), help="whether it can manage keys and purge the account")
     limit = add_command(verbs, "limit", "change what a key may spend in a calendar month", _limit)
     limit.add_argument("key", metavar="ID")
     limit.add_argument("credits", type=int, metavar="CREDITS", help="credits a month (UTC); 0 takes the limit away")
@@ -42,6 +63,7 @@ def _create(call: Invocation) -> Result:
         allowed_models=arguments.allow_model,
         allowed_ips=arguments.allow_ip,
         expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
+        can_manage=True if arguments.manage else None,
         actor=call.actor,
     )
     row = created.row
@@ -53,8 +75,37 @@ def _create(call: Invocation) -> Result:
         "account": str(row.account.id),
         "expires_at": row.expires_at,
         "monthly_credit_limit": row.monthly_credit_limit,
+        "can_manage": row.can_manage,
     }
     return Result(data, f"{created.secret}\nKey {row.id} ({row.name}). The secret is shown this once; keep it safe.")
+
+
+def _update(call: Invocation) -> Result:
+    from shared.operations.key_changes import update_key
+
+    changes = _changes(vars(call.arguments))
+    if not changes:
+        raise InvalidInput("Nothing to change: give at least one option, such as --name or --rpm.")
+    row = update_key(call.arguments.key, changes, actor=call.actor)
+    data = {"id": str(row.id), "prefix": row.prefix, **{field: getattr(row, field) for field in changes}}
+    return Result(data, f"Key {row.prefix} ({row.id}) updated: {', '.join(changes)}.")
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """The options as `update_key` takes them."""
+    from shared.clock import now_ms
+
+    changes: dict[str, Any] = {name: given[name] or None for name in _NUMBERS if given[name] is not None}
+    for option, field in (("allow_model", "allowed_models"), ("allow_ip", "allowed_ips")):
+        if given[option] is not None:
+            changes[field] = None if given[option] == ["all"] else given[option]
+    if given["days"] is not None:
+        changes["expires_at"] = now_ms() + given["days"] * _DAY_MS if given["days"] else None
+    if given["name"] is not None:
+        changes["name"] = given["name"]
+    if given["manage"] is not None:
+        changes["can_manage"] = given["manage"] == "yes"
+    return changes
 
 
 def _limit(call: Invocation) -> Result:

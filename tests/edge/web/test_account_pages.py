@@ -100,6 +100,26 @@ def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser
     assert 'value="777"' in page
 
 
+def test_a_key_is_edited(site: Site, member: Browser) -> None:
+    row, _ = build.api_key(owner(member), rpm=7, allowed_ips=["10.0.0.0/8"], expires_at=now_ms() + 3_600_000)
+    path = f"/account/keys/{row.id}/edit"
+    page = member.get(path).body.decode()
+    assert 'value="7"' in page
+    assert 'value="10.0.0.0/8"' in page
+    day = re.search(r'name="expires_at" type="date" value="([\d-]+)"', page)
+    assert day is not None
+    fields = {"name": "renamed", "rpm": "", "tpm": "900", "allowed_ips": "10.0.0.0/8", "expires_at": day[1], "can_manage": "on"}
+    saved = member.send(path, fields)
+    assert (saved.status, saved.headers["location"]) == (303, "/account/keys?done=key-updated")
+    found = ApiKey.get_by_id(row.id)
+    assert (found.name, found.rpm, found.tpm, found.allowed_ips) == ("renamed", None, 900, ["10.0.0.0/8"])
+    assert (found.expires_at, found.can_manage) == (row.expires_at, True)  # the same day: to the same moment
+    wrong = member.send(path, {**fields, "rpm": "many"})
+    assert wrong.status == 422
+    assert re.search(r'id="rpm"[^>]*aria-invalid="true"', wrong.body.decode())
+    assert ApiKey.get_by_id(row.id).rpm is None
+
+
 def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Browser) -> None:
     other = build.account()
     key = build.api_key(other)[0]
@@ -107,6 +127,7 @@ def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Br
     share = share_messages(other.id, "t", [Turn("user", "x")])
     paths = [
         ("/account/keys/{}/revoke", str(key.id), str(new_id())),
+        ("/account/keys/{}/edit", str(key.id), str(new_id())),
         ("/account/conversations/{}/delete", str(conversation.id), str(new_id())),
         ("/account/shares/{}/revoke", share.slug, "A" * 22),
     ]
