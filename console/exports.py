@@ -14,7 +14,7 @@ from flask import Response, stream_with_context
 
 from console.actions import by
 from console.paging import batches
-from shared.csv_rows import csv_rows
+from shared.csv_rows import csv_head, csv_rows
 from shared.operations.exports import record_export
 
 BLOCK = 500  # rows that are sent at once
@@ -40,7 +40,7 @@ def export(
 
 
 def _blocks(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    yield csv_rows([header])
+    yield csv_head(header)
     remaining = iter(rows)
     while block := list(islice(remaining, BLOCK)):
         yield csv_rows([_written(value) for value in row] for row in block)

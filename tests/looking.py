@@ -14,6 +14,11 @@ SERIOUS = ("serious", "critical")
 PICTURES = os.environ.get("YOUT_TEST_SCREENSHOTS")
 
 
+# What reaches beyond the window and lies in nothing that scrolls by itself.
+_WIDE_ELEMENTS = """[...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > innerWidth
+  && !one.closest(".table, pre, nav")).map((one) => one.outerHTML.slice(0, 120)).slice(-3)"""
+
+
 async def look_at(page: Page, axe: str, name: str = "") -> None:
     """Fail on what axe finds serious, and on a page that is wider than its window.
 
@@ -31,4 +36,5 @@ async def look_at(page: Page, axe: str, name: str = "") -> None:
         named = re.sub(r"[^a-zA-Z_-]+", "-", name or urlsplit(page.url).path).strip("-") or "front"
         await page.screenshot(path=Path(PICTURES) / f"{named}-{width}.png", full_page=True)
     assert bad == [], f"{page.url}: {bad}"
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} is too wide"
+    if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        raise AssertionError(f"{page.url} is too wide, by {await page.evaluate(_WIDE_ELEMENTS)}")

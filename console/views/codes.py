@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import url_for
+from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
 from console import customer_actions as actions
 from console.customer_forms import CodesForm
+from console.paging import page_of
 from console.views.submission import perform
 from console.views.view import View, changes, shows
 from shared.errors import InvalidInput
-from shared.operations.codes import list_batches
+from shared.models import CodeBatch
+from shared.operations.codes import standings
 
 
 class CodesView(View):
@@ -37,4 +39,5 @@ class CodesView(View):
         return perform(lambda: actions.void_codes(batch_id), url_for("codes.index"))
 
     def _page(self, form: CodesForm) -> str:
-        return self.page("codes/list.html", form=form, batches=list_batches())
+        page = page_of(CodeBatch.select(), [CodeBatch.id], request.args.get("before"))
+        return self.page("codes/list.html", form=form, page=page, batches=standings(page.rows))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from peewee import fn
+from peewee import Case, fn
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
@@ -14,7 +14,7 @@ from edge.api.key_request import NO_BOUNDS, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.callers import session_limits
 from edge.current import AccountCaller, count_request, read, services, write
-from edge.web.pages import edge_url, page, read_slow
+from edge.web.pages import edge_url, page, read_after, read_slow
 from edge.web.visit import address, go, signed_in
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, RateLimited
@@ -25,6 +25,7 @@ from shared.operations.web_accounts import actor_of
 
 keys = Blueprint("account_keys", __name__)
 _NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit")
+SHOWN = 50  # keys on a page
 _DATE_LENGTH = len("2027-01-31")
 
 
@@ -84,11 +85,10 @@ def _caller() -> AccountCaller:
 
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
-    rows = await read_slow(partial(_read, signed_in().account))
+    rows, older = await read_slow(partial(_read, signed_in().account, read_after()))
     models = sorted(services().catalog.models)
-    return await page(
-        "account/keys.html", status, rows=rows, models=models, now=now_ms(), form=form or MultiDict(), wrong=wrong or {}
-    )
+    context = {"rows": rows, "older": older, "models": models, "now": now_ms()}
+    return await page("account/keys.html", status, form=form or MultiDict(), wrong=wrong or {}, **context)
 
 
 async def _edit_page(
@@ -129,13 +129,19 @@ class Shown(NamedTuple):
     spent: int
 
 
-def _read(account: UUID) -> list[Shown]:
-    """Those that can be used first, then the newest."""
+def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
+    """The keys after the one with the id `after`, and where the next page begins: those not revoked first, newest first."""
     spent = month_spending(account, now_ms())
+    revoked = ApiKey.revoked_at.is_null(False)
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(ApiKey.account == account)
-    rows = sorted(query, key=lambda row: (row.revoked_at is not None, -row.created_at))
-    return [Shown(row, row.last_call, spent.get(row.id, 0)) for row in rows]
+    last = ApiKey.get_or_none((ApiKey.id == after) & (ApiKey.account == account)) if after is not None else None
+    if last is not None:
+        older = ApiKey.id < last.id
+        query = query.where(revoked & older if last.revoked_at is not None else revoked | older)
+    rows = list(query.order_by(Case(None, [(revoked, 1)], 0), ApiKey.id.desc()).limit(SHOWN + 1))
+    found = [Shown(row, row.last_call, spent.get(row.id, 0)) for row in rows[:SHOWN]]
+    return found, rows[SHOWN - 1].id if len(rows) > SHOWN else None
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import UUID
 
 from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
@@ -62,6 +63,14 @@ async def add_headers(response: Response) -> Response:
 async def read_slow(query: Callable[[], T]) -> T:
     """Run a query that may take a while, away from the thread that looks keys up. Raises `DatabaseUnavailable`."""
     return await services().slow_reader.read(query)
+
+
+def read_after() -> UUID | None:
+    """The id in the address after which a page of a list begins; None, or anything that is no id, means the first page."""
+    try:
+        return UUID(request.args["after"])
+    except (KeyError, ValueError):
+        return None
 
 
 def edge_url() -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from uuid import UUID
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from edge.current import read, write
-from edge.web.pages import edge_url, page
+from edge.web.pages import edge_url, page, read_after
 from edge.web.visit import go, signed_in
 from shared.errors import NotFound
 from shared.models import Share
@@ -22,7 +22,7 @@ SHOWN = 50
 @stored.get("/account/conversations")
 async def show_conversations() -> Response:
     session = signed_in()
-    rows = await read(partial(list_conversations, session.account, after=_after(), limit=SHOWN + 1))
+    rows = await read(partial(list_conversations, session.account, after=read_after(), limit=SHOWN + 1))
     older = rows[SHOWN - 1].id if len(rows) > SHOWN else None
     return await page("account/conversations.html", rows=rows[:SHOWN], older=older)
 
@@ -42,7 +42,7 @@ async def do_delete(conversation_id: str) -> Response:
 @stored.get("/account/shares")
 async def show_shares() -> Response:
     session = signed_in()
-    rows = await read(partial(list_shares, session.account, after=_after(), limit=SHOWN + 1))
+    rows = await read(partial(list_shares, session.account, after=read_after(), limit=SHOWN + 1))
     older = rows[SHOWN - 1].id if len(rows) > SHOWN else None
     return await page("account/shares.html", rows=rows[:SHOWN], older=older, edge=edge_url())
 
@@ -64,11 +64,3 @@ def _find_own_share(account: UUID, slug: str) -> Share:
     if row is None:
         raise NotFound(NO_SUCH_SHARE)
     return row
-
-
-def _after() -> UUID | None:
-    """Where the page begins; one that makes no sense begins at the newest."""
-    try:
-        return UUID(request.args["after"])
-    except (KeyError, ValueError):
-        return None

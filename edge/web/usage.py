@@ -16,7 +16,7 @@ from edge.services import Services
 from edge.web.pages import page, read_slow
 from edge.web.visit import signed_in
 from shared.clock import now_ms
-from shared.csv_rows import csv_rows
+from shared.csv_rows import csv_head, csv_rows
 from shared.moments import iso_moment
 from shared.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
 
@@ -76,7 +76,7 @@ async def download() -> Response:
 
 
 async def _csv(services: Services, account: UUID, since: int, until: int) -> AsyncIterator[bytes]:
-    yield csv_rows([CSV_HEAD])
+    yield csv_head(CSV_HEAD)
     after: tuple[int, UUID] | None = None
     while True:
         calls = await services.slow_reader.read(partial(used_calls, account, since, until, after))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
+
+from peewee import fn
 
 from shared.clock import now_ms
 from shared.database import transaction
@@ -17,6 +21,7 @@ from shared.payments.codes import Codes, new_code
 from shared.payments.collect import Collected
 
 MOST_CODES = 10_000  # of one batch
+COUNTED_TOGETHER = 500  # batches
 _CODES = Codes()
 
 
@@ -76,12 +81,24 @@ def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
 
 
 def list_batches() -> list[BatchStanding]:
-    """All batches, the newest first, with what became of their codes."""
+    """All batches, newest first, with what became of their codes."""
+    rows = list(CodeBatch.select().order_by(CodeBatch.id.desc()))
+    firsts = range(0, len(rows), COUNTED_TOGETHER)
+    return [standing for first in firsts for standing in standings(rows[first : first + COUNTED_TOGETHER])]
+
+
+def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
+    """What became of the codes of these batches."""
+    counted: Any = (
+        RedeemCode.select(RedeemCode.batch, fn.COUNT(RedeemCode.redeemed_at), fn.COUNT(RedeemCode.voided_at))
+        .where(RedeemCode.batch.in_([row.id for row in batches]))
+        .group_by(RedeemCode.batch)
+        .tuples()
+    )
+    used = {batch: (redeemed, voided) for batch, redeemed, voided in counted}
     now, found = now_ms(), []
-    for row in CodeBatch.select().order_by(CodeBatch.id.desc()):
-        own = RedeemCode.select().where(RedeemCode.batch == row)
-        redeemed = own.where(RedeemCode.redeemed_at.is_null(False)).count()
-        voided = own.where(RedeemCode.voided_at.is_null(False)).count()
+    for row in batches:
+        redeemed, voided = used.get(row.id, (0, 0))
         expired = row.expires_at is not None and row.expires_at <= now
         found.append(BatchStanding(row, redeemed, voided, 0 if expired else row.count - redeemed - voided))
     return found

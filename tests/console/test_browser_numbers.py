@@ -74,7 +74,7 @@ async def test_exactly_what_is_filtered_is_saved_as_csv(used, enter: Enter, tmp_
     download = await expected.value
     assert download.suggested_filename == "usage.csv"
     await download.save_as(tmp_path / "usage.csv")
-    with (tmp_path / "usage.csv").open(newline="") as file:
+    with (tmp_path / "usage.csv").open(newline="", encoding="utf-8-sig") as file:
         lines = list(csv.DictReader(file))
     assert [line["status"] for line in lines] == ["failed"] * 6
     assert AuditEntry.get(AuditEntry.action == "export.usage").after == {"status": "failed"}

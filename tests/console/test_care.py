@@ -28,7 +28,7 @@ JOB = r'class="row" href="/jobs/([0-9a-f-]+)"'
 def csv_of(browser: Any, path: str) -> list[dict[str, str]]:
     answer = browser.get(path, buffered=True)
     assert (answer.status_code, answer.mimetype) == (200, "text/csv"), answer.text
-    return list(csv.DictReader(io.StringIO(answer.text)))
+    return list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"))))
 
 
 def test_stuck_holds_stand_first_and_filters_choose(signed_in):

@@ -6,10 +6,12 @@ import re
 
 import pytest
 
+from console.paging import PAGE_SIZE
 from shared.clock import now_ms
+from shared.database import database
 from shared.ledger.audit import verify
 from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, Plan, PurgeJob, Subscription
-from shared.operations.codes import redeem
+from shared.operations.codes import create_codes, redeem
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
@@ -105,6 +107,22 @@ def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
     assert "2 open codes voided" in browser.send("/codes/", f"/codes/{CodeBatch.get().id}/void").text
     wrong = browser.send("/codes/", "/codes/", credits="0", count="1", days="", note="")
     assert wrong.status_code == 422
+
+
+def test_many_batches_of_codes_come_in_pages(signed_in, monkeypatch):
+    for number in range(PAGE_SIZE + 2):
+        create_codes(100 + number, 2, actor="test")
+    redeem(build.account().id, create_codes(7, 3, note="newest", actor="test").codes[0], actor="test")
+    browser = signed_in("billing")
+    queries = []
+    kind = type(database.obj)
+    execute = kind.execute_sql
+    monkeypatch.setattr(kind, "execute_sql", lambda self, sql, *rest: queries.append(sql) or execute(self, sql, *rest))
+    first = browser.get("/codes/").text
+    assert sum('"redeem_code"' in query for query in queries) == 1  # not one for each batch
+    assert re.search(r'newest</td><td class="right">7</td><td class="right">2</td><td class="right">1</td>', first)
+    older = re.search(r'href="(/codes/\?before=\w+)"', first).group(1)
+    assert (first.count("<tr><td>"), browser.get(older).text.count("<tr><td>")) == (PAGE_SIZE, 3)
 
 
 def test_a_key_is_rotated_with_a_grace(signed_in):

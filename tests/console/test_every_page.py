@@ -29,21 +29,25 @@ AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}]
 APART = {"/login", "/login/code", "/healthz"} | {"/account/", "/routes/"}  # the last two lead to others
 
+LONG_MODEL = "laboratory/" + "x" * 48  # without a place where a browser would break the line
+
 
 @pytest.fixture
 def business(bound_database) -> None:
     """Something of everything that staff look at."""
     channel = build.channel("https://up.example/v1", name="east")
     build.model("m-1", channel)
+    build.model(LONG_MODEL, channel)
     save_draft("m-1", Rates(input=2_000, output=3_000), actor="test")
     create_plan("Keeper", {"monthly_credits": 100}, actor="test")
     create_codes(25, count=2, actor="test")
-    owner = build.account(email="a-rather-long-name-of-somebody@department.of-a-company.example")
+    owner = build.account(email=f"{'n' * 63}@department.of-a-company.example")
     build.api_key(owner, name="the billing service of that company")
     subscribe(owner.id, "Keeper", actor="test")
     add_note(owner.id, "Asked for an invoice.", actor="test")
     call(owner, model="m-1", channel=channel.id, status="completed", credits=12)
     call(owner, model="m-1", channel=channel.id, status="failed", credits=0)
+    call(owner, model=LONG_MODEL, channel=channel.id, status="completed", credits=3)
     customer = Customer()
     customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
     customer.hold(lasts_ms=HOUR_MS)
@@ -74,4 +78,4 @@ async def test_they_can_be_read_by_everybody(business: None, app: Flask, enter: 
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
                 kinds.add(kind)
                 waiting.append(link)
-    assert kinds == pages(app)
+    assert kinds - {f"/models/{LONG_MODEL}"} == pages(app)

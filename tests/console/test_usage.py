@@ -84,7 +84,7 @@ def csv_of(browser: Any, query: str) -> list[dict[str, str]]:
     answer = browser.get(f"/usage/usage.csv?{query}", buffered=True)
     assert (answer.status_code, answer.mimetype) == (200, "text/csv")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="usage.csv"'
-    return list(csv.DictReader(io.StringIO(answer.text)))
+    return list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"))))
 
 
 def test_each_filter_chooses_its_calls_on_the_page_in_the_sums_and_in_the_csv(signed_in, world):

@@ -124,9 +124,9 @@ class Site:
         """A signed-out browser."""
         return Browser(self.edge(**settings).port, agent)
 
-    def member(self, **settings: Any) -> Browser:
+    def member(self, email: str = "", **settings: Any) -> Browser:
         """A browser that is signed in to an account of its own, as `begin_session` leaves it: hashing a password takes long."""
-        account = sign_up(f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
+        account = sign_up(email or f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
         browser = self.browser(**settings)
         browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
         browser.account = account

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import peewee
 import pytest
 
+from edge.web.keys import SHOWN
 from shared.account_export import LEFT_OUT, TABLES
 from shared.clock import new_id, now_ms
 from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
@@ -100,6 +101,28 @@ def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser
     assert 'value="777"' in page
 
 
+def test_many_keys_come_in_pages_working_ones_first(site: Site, member: Browser) -> None:
+    account = owner(member)
+    rows = [build.api_key(account, f"key {number}")[0] for number in range(SHOWN + 3)]
+    revoked = [rows[-1], rows[-2], rows[0]]
+    ApiKey.update(revoked_at=now_ms()).where(ApiKey.id.in_([row.id for row in revoked])).execute()
+    expected = [row.prefix for row in (*reversed(rows[1:-2]), *revoked)]
+    found: list[str] = []
+    path = "/account/keys"
+    while path:
+        body = member.get(path).body.decode()
+        page = re.findall(r'<code class="soft">(yout-\w+…)</code>', body)
+        assert len(page) <= SHOWN
+        found += page
+        older = re.search(r'href="(/account/keys\?after=[\w-]+)"', body)
+        path = older[1] if older else ""
+    assert found == expected
+    other = build.api_key(build.account())[0]
+    first = member.get("/account/keys").body
+    for after in ("x", other.id):
+        assert text(member.get(f"/account/keys?after={after}").body) == text(first)
+
+
 def test_a_key_is_edited(site: Site, member: Browser) -> None:
     row, _ = build.api_key(owner(member), rpm=7, allowed_ips=["10.0.0.0/8"], expires_at=now_ms() + 3_600_000)
     path = f"/account/keys/{row.id}/edit"
@@ -177,7 +200,7 @@ def test_every_call_comes_as_csv_that_no_spreadsheet_runs(site: Site, member: Br
     answer = member.get("/account/usage.csv?days=7")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert re.fullmatch(r'attachment; filename="yout-usage-[\d-]+-7-days.csv"', answer.headers["content-disposition"])
-    head, *rows = csv.reader(io.StringIO(answer.body.decode()))
+    head, *rows = csv.reader(io.StringIO(answer.body.decode("utf-8-sig")))
     assert len(rows) == 1
     row = dict(zip(head, rows[0], strict=True))
     assert (row["request_id"], row["key"], row["credits"]) == (f"req_{made.id.hex}", "'=HYPERLINK(1)", "13")
