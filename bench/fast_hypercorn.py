@@ -133,13 +133,14 @@ def measure(kind: str, loop: str, path: str, seconds: float) -> tuple[float, flo
             script.flush()
             wrk = ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", "-s", script.name]
             url = f"http://127.0.0.1:{port}{path}"
-            subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True)
+            subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True, timeout=60)
             before = _cpu_seconds(server.pid)
-            done = subprocess.run([*wrk, f"-d{seconds:g}s", url], check=True, capture_output=True, text=True).stdout
+            command = [*wrk, f"-d{seconds:g}s", url]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60).stdout
             spent = _cpu_seconds(server.pid) - before
     finally:
-        server.terminate()
-        server.wait()
+        server.kill()
+        server.wait(60)
     if "Non-2xx" in done or "Socket errors" in done:
         raise SystemExit(f"wrk saw failures:\n{done}")
     found = re.search(r"(\d+) requests in", done)

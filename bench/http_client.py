@@ -44,7 +44,7 @@ def mock_upstream(kit: Path, core: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("mock.c", "Makefile"):
             shutil.copy(kit / name, folder)
-        subprocess.run(["make", "-s", "mock"], cwd=folder, check=True)
+        subprocess.run(["make", "-s", "mock"], cwd=folder, timeout=300, check=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -55,12 +55,12 @@ def mock_upstream(kit: Path, core: int) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/v1/chat/completions"
         finally:
             process.kill()
-            process.wait()
+            process.wait(60)
 
 
 def wait_until_listening(port: int) -> None:
     for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
             return
         time.sleep(0.02)
     raise SystemExit(f"the mock upstream did not start listening on port {port}")

@@ -35,6 +35,7 @@ from tests.upstream import Request, Upstream
 CREDITS = 10**12
 CLIENTS = 8
 PICTURES = 2
+WORK_SECONDS = 1_800  # the longest life of a job
 
 
 def main() -> int:
@@ -68,6 +69,8 @@ def main() -> int:
             if arguments.kill:
                 workers[0].kill()
             while MediaJob.select().where(MediaJob.finished_at.is_null()).exists():
+                if time.monotonic() - working > WORK_SECONDS:
+                    raise SystemExit(f"The jobs were not done after {WORK_SECONDS} s.")
                 time.sleep(0.25)
             ended = time.monotonic()
             print(f"{arguments.jobs} jobs ordered in {ordered - began:.1f} s ({arguments.jobs / (ordered - began):.0f} a second)")

@@ -28,6 +28,7 @@ import httptools
 
 from tests import wire
 from tests.answers import HANG, RESET, WAIT_SECONDS, Answer, Break, Gate, Pause, Piece, Torn, reply, stream
+from tests.threads import join
 from tests.wire import DONE
 
 Script = Answer | Callable[["Request"], Answer]
@@ -100,7 +101,7 @@ class Upstream:
         """Stop listening and end every connection. Raises what a scripted callable raised."""
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        join(self._thread, WAIT_SECONDS)
         self._loop.close()
         if self._problems:
             raise self._problems[0]

@@ -76,7 +76,7 @@ class Kit:
         (folder / "peers").mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(source / name, folder / name)
-        built = subprocess.run(["make", "-s", "all"], cwd=folder, capture_output=True, text=True, check=False)
+        built = subprocess.run(["make", "-s", "all"], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
         if built.returncode:
             raise SystemExit(f"The benchmark kit could not be built:\n{built.stdout}{built.stderr}")
         (folder / "json.body").write_bytes(JSON_BODY)

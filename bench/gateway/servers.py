@@ -39,7 +39,7 @@ class DurablePostgres:
         """Make an empty database and return its URL."""
         self._made += 1
         name = f"bench_{self._made}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=20) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self._url(name)
 
@@ -53,7 +53,7 @@ class DurablePostgres:
     def _initialise(self) -> None:
         arguments = ["-D", str(self._folder / "data"), "-U", "postgres", "-A", "trust", "--encoding=UTF8", "--locale=C"]
         argv = self._launcher.wrap("initdb", *arguments)
-        done = subprocess.run(argv, cwd=self._folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise SystemExit(f"initdb failed:\n{done.stdout}{done.stderr}")
 

@@ -10,6 +10,7 @@ from bench.gateway.machine import Cores, busy_seconds, cpu_seconds, memory_kb
 from bench.gateway.targets import Gateway
 
 SAMPLE_SECONDS = 0.25
+LOAD_CLIENT_SECONDS = 60  # how long the load client may take to end after its time
 
 
 class Workload(NamedTuple):
@@ -79,14 +80,16 @@ class Bench:
             )  # fmt: skip
         else:
             client = self._kit.start_json_load(gateway.port, gateway.key, workload.connections, seconds)
-        peak_kb = 0
+        peak_kb, deadline = 0, time.monotonic() + 2 * seconds + LOAD_CLIENT_SECONDS
         with client:
             try:
                 while client.poll() is None:
+                    if time.monotonic() > deadline:
+                        raise SystemExit(f"The load client did not end {LOAD_CLIENT_SECONDS} s after its time.")
                     time.sleep(SAMPLE_SECONDS)
                     if gateway.process is not None:
                         peak_kb = max(peak_kb, memory_kb(gateway.process.pid))
-                output, errors = client.communicate()
+                output, errors = client.communicate(timeout=LOAD_CLIENT_SECONDS)
             except BaseException:
                 client.kill()
                 raise

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import ROOT
+from tests.servers.process import INSTALL_SECONDS, ROOT
 
 _PACKAGES = ROOT / "tests" / "node"
 _CACHE = ROOT / "var" / "test-node"
@@ -57,7 +57,7 @@ def _install(folder: Path) -> None:
         shutil.copy(_PACKAGES / name, folder)
     # No package here needs its install scripts, and what is downloaded shall not run unasked.
     arguments = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode:
         raise AssertionError(f"npm ci failed:\n{done.stdout}{done.stderr}")
     (folder / "complete").touch()
@@ -71,7 +71,7 @@ def _find_node(folder: Path) -> Path:
     installed = shutil.which("node")
     if installed is None:
         raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and there is no node on PATH")
-    version = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([installed, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
     if int(version.lstrip("v").split(".")[0]) < _OLDEST_NODE:
         raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and node on PATH is {version.strip()}")
     return Path(installed)

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from shared.schema import migrate
 from tests.databases import opened
-from tests.servers.process import Process, dies_with_parent, start_on_free_port
+from tests.servers.process import START_SECONDS, Process, dies_with_parent, start_on_free_port
 
 _TEMPLATE = "template_migrated"
 _NOBODY = 65534
@@ -85,7 +85,7 @@ def suitable_launcher() -> Callable[[Path], Launcher]:
     """The way to run PostgreSQL that works for this user on this machine."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return direct
-    refused = subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode
+    refused = subprocess.run([*_UNSHARE, "true"], capture_output=True, timeout=30, check=False).returncode
     return as_nobody if refused else in_user_namespace
 
 
@@ -107,9 +107,8 @@ class Postgres:
     def _initialise(self) -> None:
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         arguments = ["-D", str(self._folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync", *locale]
-        done = subprocess.run(
-            self._launcher.wrap("initdb", *arguments), cwd=self._folder, capture_output=True, text=True, check=False
-        )
+        command = self._launcher.wrap("initdb", *arguments)
+        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, timeout=START_SECONDS, check=False)
         if done.returncode:
             raise AssertionError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
@@ -146,7 +145,7 @@ class Postgres:
         """End every connection of a database and refuse new ones, until `let_in`."""
         name = url.rsplit("/", 1)[1]
         self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=20) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
 
     def let_in(self, url: str) -> None:
@@ -166,7 +165,7 @@ class Postgres:
         self._has_template = True
 
     def _execute(self, statement: LiteralString, *names: str) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=20) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 

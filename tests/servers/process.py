@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 60
+INSTALL_SECONDS = 240  # of packages from a registry; below what a test may take in all
 _TAIL_BYTES = 20_000
 
 
@@ -29,12 +30,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(check: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def eventually(check: Callable[[], bool], what: str, seconds: float = 20, interval: float = 0.02) -> None:
     """Return as soon as `check()` is true; fail with `what` when it never is. For effects that no event announces."""
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
+        time.sleep(interval)
 
 
 def dies_with_parent(argv: Sequence[str], signal_name: str = "TERM") -> list[str]:

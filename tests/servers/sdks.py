@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import ROOT
+from tests.servers.process import INSTALL_SECONDS, ROOT
 
 _REQUIREMENTS = ROOT / "requirements" / "sdks.txt"
 _CACHE = ROOT / "var" / "test-sdks"
@@ -51,7 +51,7 @@ def _install(folder: Path) -> None:
 
 
 def _run(command: list[str], *, must: bool = True) -> int:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode and must:
         raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return done.returncode

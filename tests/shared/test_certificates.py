@@ -69,7 +69,7 @@ def test_openssl_verifies_it_too(tmp_path: Path) -> None:
     (tmp_path / "signature").write_bytes(base64.b64decode(document["signature"]))
     (tmp_path / "key.pem").write_bytes(certificates.public_pem(SECRET))
     command = "openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in statement -sigfile signature"
-    done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "Verified Successfully" in done.stdout) == (0, True), done.stderr
 
 

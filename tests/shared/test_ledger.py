@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -36,6 +35,7 @@ from shared.models import Account, ApiKey, EdgeProcess, Hold, IdempotencyClaim, 
 from shared.pricing import PriceList, Quote
 from shared.usage import Usage
 from tests import build
+from tests.threads import at_once
 
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit an output token: what is affordable is what is free
 START = 1_800_000_000_000
@@ -479,25 +479,14 @@ def test_verify_sees_damage(bound_database: peewee.Database, owner: Account, dig
 
 def in_threads(work: Callable[[int], None], number: int) -> None:
     """Run `work(0)`, `work(1)`, … at once, each on a connection of its own; raise what the first failing one raised."""
-    failures: list[BaseException] = []
-    gate = threading.Barrier(number)
 
     def run(index: int) -> None:
         try:
-            gate.wait()
             work(index)
-        except BaseException as failure:
-            failures.append(failure)
         finally:
             drop_connection()
 
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    at_once(run, number)
 
 
 def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee.Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from shared.errors import SchemaMismatch
 from shared.models import MODELS
 from shared.schema import MIGRATIONS, migrate, require_current
 from tests.databases import opened
+from tests.threads import at_once
 
 HISTORY = "schema_migration"  # the runner's own table, which no model describes
 
@@ -144,16 +144,4 @@ def migrate_alone(url: str) -> list[str]:
 
 def run_at_once(number: int, act: Callable[[], list[str]]) -> list[list[str]]:
     """The results of `act` in `number` threads that start together."""
-    start = threading.Barrier(number)
-    results: list[list[str]] = []
-
-    def run() -> None:
-        start.wait()
-        results.append(act())
-
-    threads = [threading.Thread(target=run) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    return at_once(lambda _: act(), number)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.threads import join
 from workers.broker import make_broker
 
 
@@ -32,12 +33,12 @@ def test_a_command_that_fails_late_tells_of_no_second_outage(
         with pytest.raises(redis.ConnectionError):
             client.execute_command(name)
 
-    late = threading.Thread(target=fail, args=("LATE",))
+    late = threading.Thread(target=fail, args=("LATE",), daemon=True)
     late.start()
     assert begun.wait(20)
     fail("SOON")
     client.execute_command("WELL")
     over.set()
-    late.join()
+    join(late)
     client.execute_command("WELL")
     assert [record.message.split(":")[0].split(",")[0] for record in caplog.records] == ["Redis is away", "Redis is back"]

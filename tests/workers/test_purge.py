@@ -173,8 +173,12 @@ def test_killed_workers_change_nothing(
         seen = look(job.id)
         worker = start_worker(database_url=any_database_url, redis_url=redis_url)
         assert jobs.send(ACTOR, str(job.id))
-        while look(job.id) == seen and job_of(job.id).status != "done":
+
+        def moved(seen: object = seen, look: Callable[[UUID], object] = look, worker: Process = worker) -> bool:
             assert worker.returncode is None, worker.output()
+            return look(job.id) != seen or job_of(job.id).status == "done"
+
+        eventually(moved, "the next step of the purge", seconds=60, interval=0)
         worker.kill()
         steps.append(step_of(job.id))
         assert_books_are_right()

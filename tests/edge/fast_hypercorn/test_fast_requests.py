@@ -28,7 +28,7 @@ def test_scope(start: Any) -> None:
     wire = server.connect()
     wire.send(GET)
     assert wire.answer().status == 200
-    scope = seen.get()
+    scope = seen.get(timeout=10)
     assert scope["type"] == "http"
     assert scope["asgi"] == {"spec_version": "2.1", "version": "3.0"}
     assert scope["http_version"] == "1.1"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from shared.clock import new_id, now_ms
@@ -13,6 +11,7 @@ from shared.ledger import sweep
 from shared.ledger.audit import verify
 from shared.models import AuditEntry, Hold, LedgerEntry, UsageLedger
 from shared.operations.holds import release_hold, settle_hold
+from tests.threads import at_once
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
 BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
@@ -76,21 +75,16 @@ def test_a_reason_is_asked_for_and_an_unknown_call_is_told_so(bound_database):
 def test_many_at_once_close_a_hold_one_time(bound_database):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
-    start, done, refused = threading.Barrier(6), [], []
+    done, refused = [], []
 
     def close(number: int) -> None:
-        start.wait()
         try:
             done.append(settle_hold(call, 10, "x", **BY) if number % 2 else release_hold(call, "x", **BY))
         except InvalidInput as problem:
             refused.append(str(problem))
         database.close()
 
-    threads = [threading.Thread(target=close, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(close, 6)
     assert (len(done), len(refused)) == (1, 5)
     assert all("closed already" in words for words in refused)
     assert customer.account_row().balance == 1_000 - done[0].credits

@@ -14,6 +14,7 @@ from shared.models import AuditEntry, StaffRecoveryCode, StaffUser
 from shared.operations import second_factor
 from shared.operations.second_factor import enrol, new_secret, prove, recovery_codes_left, renew_recovery_codes, turn_off
 from shared.operations.staff import create_staff
+from tests.threads import WAIT_SECONDS, at_once
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 ACTOR = "operator:test"
@@ -111,19 +112,16 @@ def test_of_sign_ins_at_once_with_one_code_one_gets_in(ana, at) -> None:
     person, app, codes = ana
     at(30)
     for code in (app.at(MOMENT + 30), codes[3]):
-        start, results = threading.Barrier(6), []
+        read = threading.Barrier(6)
 
-        def attempt(code: str = code, start: threading.Barrier = start, results: list[bool] = results) -> None:
+        def attempt(_: int, code: str = code, read: threading.Barrier = read) -> bool:
             row = fresh(person)
-            start.wait()
-            results.append(prove(row, code, secret_key=KEY))
+            read.wait(WAIT_SECONDS)
+            proved = prove(row, code, secret_key=KEY)
             database.close()
+            return proved
 
-        threads = [threading.Thread(target=attempt) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        results = at_once(attempt, 6)
         assert sorted(results) == [False] * 5 + [True]
 
 

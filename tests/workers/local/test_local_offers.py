@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from local_server import send, start, stop
+from local_server import WAIT_SECONDS, send, start, stop
 
 from workers.local.catalogue import ENTRIES
 
@@ -66,8 +67,9 @@ async def test_a_video_without_its_packages_fails(tmp_path: Path, package: str) 
     server = start(tmp_path / "cache", PYTHONPATH=shadowed(tmp_path / "shadow", package))
     try:
         _, video = await send(server, "POST", "/v1/videos", json={"model": "demo-video", "prompt": "a lake", "seconds": 1})
-        while video["status"] in ("queued", "in_progress"):
-            _, video = await send(server, "GET", f"/v1/videos/{video['id']}")
+        async with asyncio.timeout(WAIT_SECONDS):
+            while video["status"] in ("queued", "in_progress"):
+                _, video = await send(server, "GET", f"/v1/videos/{video['id']}")
         assert (video["status"], video["error"]["code"]) == ("failed", "video_generation_failed")
         status, _ = await send(server, "POST", "/v1/videos", json={"model": "demo-video", "prompt": "a lake"})
         assert status == 503

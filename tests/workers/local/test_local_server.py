@@ -10,7 +10,7 @@ import sys
 import aiohttp
 import openai
 import pytest
-from local_server import KEY, ROOT, SMOLLM, Server, send, start, stop, until_busy
+from local_server import KEY, ROOT, SMOLLM, WAIT_SECONDS, Server, send, start, stop, until_busy
 
 from workers.local import model_file
 from workers.local.catalogue import ENTRIES
@@ -173,6 +173,7 @@ def test_a_taken_port_is_an_error_that_says_so(tmp_path):
             cwd=ROOT,
             capture_output=True,
             text=True,
+            timeout=WAIT_SECONDS,
         )
     assert ended.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in ended.stderr
@@ -184,6 +185,7 @@ def test_listening_to_the_world_needs_a_key():
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=WAIT_SECONDS,
     )
     assert ended.returncode == 2
     assert "give --api-key" in ended.stderr

@@ -9,7 +9,7 @@ import av
 import numpy
 import openai
 import pytest
-from local_server import Server, send, start, stop
+from local_server import WAIT_SECONDS, Server, send, start, stop
 
 from shared.sniff import HEAD_BYTES, media_type
 from workers.local import videos
@@ -20,12 +20,13 @@ GOOD = {"model": MODEL, "prompt": "the sea at night", "size": "640x360", "second
 
 
 async def until(server: Server, id: str, *statuses: str) -> dict:
-    while True:
-        status, body = await send(server, "GET", f"/v1/videos/{id}")
-        assert status == 200
-        if body["status"] in statuses:
-            return body
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            status, body = await send(server, "GET", f"/v1/videos/{id}")
+            assert status == 200
+            if body["status"] in statuses:
+                return body
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")  # the shape outlives OpenAI's own service
@@ -50,13 +51,14 @@ async def test_progress_is_told_while_it_is_made(server: Server) -> None:
     _, created = await send(server, "POST", "/v1/videos", json=GOOD | {"seconds": 3})
     assert (created["object"], created["status"], created["progress"]) == ("video", "queued", 0)
     seen = set()
-    while True:
-        _, body = await send(server, "GET", f"/v1/videos/{created['id']}")
-        seen.add(body["progress"])
-        if body["status"] == "completed":
-            break
-        assert body["status"] in ("queued", "in_progress")
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            _, body = await send(server, "GET", f"/v1/videos/{created['id']}")
+            seen.add(body["progress"])
+            if body["status"] == "completed":
+                break
+            assert body["status"] in ("queued", "in_progress")
+            await asyncio.sleep(0.02)
     assert seen - {0, 100}
     assert body["completed_at"] >= body["created_at"]
     assert body["expires_at"] == body["completed_at"] + 3_600
