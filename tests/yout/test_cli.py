@@ -97,6 +97,16 @@ def test_every_promised_form_gives_its_object(installation: Installation) -> Non
         assert secret is None or len(done.data[secret]) >= 16, form
 
 
+def test_as_a_process_it_gives_the_same(installation: Installation) -> None:
+    refused = installation.yout_process("account", "create", "ada", "--json")
+    assert (refused.code, refused.err, refused.data["error"]["code"]) == (2, "", "invalid_input")
+    words = ("channel", "create", "typed", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
+    assert installation.yout_process(*words, typed="sk-typed\n").code == 0
+    wrong = installation.yout_process("dance")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("yout: ")
+
+
 def test_a_key_is_revoked_by_the_id_it_came_with(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
     key = installation.yout("--json", "key", "create", "ada@example.com").data
