@@ -6,13 +6,14 @@ test holds the two together. A wrong or dangerous value raises `SettingsError` w
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 
@@ -20,6 +21,8 @@ from shared.errors import SettingsError
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
+PORTS_FILE = "ports.json"  # written by `yout up` in the data folder while it runs: the ports that it chose, by field
+VALKEY_SOCKET = Path("valkey", "valkey.sock")  # in the data folder
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -125,7 +128,6 @@ class Settings:
     )
     edge_port: int = _setting(8000, "YOUT_EDGE_PORT,PORT", _port, "Port of the edge; `PORT` as a PaaS sets it also works")
     console_port: int = _setting(8001, "YOUT_CONSOLE_PORT,PORT", _port, "Port of the staff console")
-    valkey_port: int = _setting(8003, "YOUT_VALKEY_PORT", _port, "Port of the embedded Valkey")
     local_port: int = _setting(8002, "YOUT_LOCAL_PORT", _port, "Port of the embedded model server, on loopback")
     local_model: bool = _setting(True, "YOUT_LOCAL_MODEL", _boolean, "Whether `yout up` starts the embedded model server")
     edge_workers: int = _setting(
@@ -261,7 +263,7 @@ class Settings:
     @property
     def embedded_valkey(self) -> bool:
         """Whether `redis_url` is the Valkey that `yout up` starts."""
-        return self.redis_url == _embedded_valkey_url(self.valkey_port)
+        return self.redis_url == _embedded_valkey_url(self.data_dir)
 
     @property
     def hold_seconds(self) -> int:
@@ -291,15 +293,25 @@ class Settings:
 
         Raises `SettingsError` for the first value that cannot be used.
         """
-        values: dict[str, str] = {}
-        if dotenv is not None and dotenv.is_file():
-            values.update({name: value for name, value in dotenv_values(dotenv).items() if value is not None})
-        values.update(os.environ if environ is None else environ)
+        values = _read_variables(environ, dotenv)
         chosen = dict(_read_fields(values))
         _fill_defaults(chosen, values)
         settings = cls(**chosen)
         _refuse_dangers(settings)
         return settings
+
+    @staticmethod
+    def explicit_fields(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> frozenset[str]:
+        """Names of the fields that the environment or `.env` sets; the others have their defaults."""
+        return frozenset(name for name, _ in _read_fields(_read_variables(environ, dotenv)))
+
+
+def _read_variables(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str]:
+    values: dict[str, str] = {}
+    if dotenv is not None and dotenv.is_file():
+        values.update({name: value for name, value in dotenv_values(dotenv).items() if value is not None})
+    values.update(os.environ if environ is None else environ)
+    return values
 
 
 def _read_fields(values: Mapping[str, str]) -> list[tuple[str, Any]]:
@@ -315,8 +327,18 @@ def _read_fields(values: Mapping[str, str]) -> list[tuple[str, Any]]:
     return found
 
 
-def _embedded_valkey_url(port: int) -> str:
-    return f"redis://127.0.0.1:{port}/0"
+def _embedded_valkey_url(data_dir: Path) -> str:
+    """A socket in the data folder: it needs no port, and only the folder's owner can reach it."""
+    return f"unix://{quote(str(data_dir / VALKEY_SOCKET))}"
+
+
+def _chosen_ports(data_dir: Path) -> dict[str, int]:
+    """The ports of the `yout up` that runs on this data folder, by field; those that it was free to choose."""
+    try:
+        ports = json.loads((data_dir / PORTS_FILE).read_text())
+        return {name: _port(str(ports[name])) for name in ("edge_port", "console_port", "local_port") if name in ports}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
@@ -324,7 +346,9 @@ def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
     data_dir = Path(chosen.get("data_dir", "var")).absolute()
     chosen["data_dir"] = data_dir
     chosen.setdefault("database_url", f"sqlite:///{data_dir / 'yout.db'}")
-    chosen.setdefault("redis_url", _embedded_valkey_url(chosen.get("valkey_port", 8003)))
+    chosen.setdefault("redis_url", _embedded_valkey_url(data_dir))
+    for name, port in _chosen_ports(data_dir).items():
+        chosen.setdefault(name, port)
     chosen.setdefault("staff_password_change", chosen.get("environment") == "production")
     key_file = data_dir / SECRET_KEY_FILE
     if "secret_key" not in chosen and key_file.is_file():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from shared.models import AIModel, Channel
-from shared.operations.catalogue import create_channel, create_model, update_channel
+from shared.models import AIModel, AuditEntry, Channel, ChannelModel
+from shared.operations.catalogue import create_channel, create_model, set_model_status, update_channel
 from shared.settings import Settings
 
 ACTOR = "seed"
@@ -89,19 +90,45 @@ LOCAL_MODELS = (
 )
 
 
-def seed_catalogue(settings: Settings) -> list[str]:
-    """Add what is missing of the embedded provider and give the names of what was added. Safe to run at every start.
+def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
+    """List the embedded models that are `served`, hide the others, and return the names of what was added.
 
-    What staff changed stays. Only the address of the channel `local` follows `YOUT_LOCAL_PORT`, unless staff pointed it
-    elsewhere. Staff who don't want a model disable it; a deleted one comes back.
+    Safe to run at every start. What staff changed stays: a model that they disabled or let another channel serve is left as it
+    is, a deleted one comes back. The address of the channel `local` follows the port, unless staff pointed it elsewhere.
     """
-    added = _seed_channel(settings)
-    for model in LOCAL_MODELS:
+    wanted = [model for model in LOCAL_MODELS if model.id in served]
+    added = _seed_channel(settings) if wanted else []
+    for model in wanted:
         if AIModel.get_or_none(AIModel.id == model.id) is None:
             values: dict[str, Any] = model._asdict()
             create_model(values.pop("id"), LOCAL_CHANNEL, **values, actor=ACTOR)
             added.append(model.id)
+    for model in LOCAL_MODELS:
+        _sync_status(model.id, model.id in served)
     return added
+
+
+def _sync_status(id: str, served: bool) -> None:
+    row = AIModel.get_or_none(AIModel.id == id)
+    if row is None:
+        return
+    if served and row.status == "disabled" and _disabled_here(id):
+        set_model_status(id, "active", actor=ACTOR)
+    if not served and row.status == "active" and _served_here_only(id):
+        set_model_status(id, "disabled", actor=ACTOR)
+
+
+def _disabled_here(id: str) -> bool:
+    """Whether the model's status was last changed by this module."""
+    changes = AuditEntry.select().where((AuditEntry.target == id) & (AuditEntry.action == "model.status"))
+    last = changes.order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).first()
+    return last is not None and last.actor == ACTOR
+
+
+def _served_here_only(id: str) -> bool:
+    """Whether no channel but the embedded one serves the model."""
+    links = ChannelModel.select(ChannelModel, Channel).join(Channel).where(ChannelModel.model == id)
+    return all(link.channel.name == LOCAL_CHANNEL and _EMBEDDED_ADDRESS.fullmatch(link.channel.base_url) for link in links)
 
 
 def _seed_channel(settings: Settings) -> list[str]:

@@ -30,7 +30,7 @@ def test_nothing_need_be_set(load: Any, tmp_path: Path) -> None:
     settings = load()
     assert (settings.edge_port, settings.console_port, settings.bind_host) == (8000, 8001, "127.0.0.1")
     assert settings.database_url == f"sqlite:///{tmp_path / 'yout.db'}"
-    assert settings.redis_url == "redis://127.0.0.1:8003/0"
+    assert settings.redis_url == f"unix://{settings.data_dir}/valkey/valkey.sock"
     assert not settings.production
 
 

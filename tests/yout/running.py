@@ -29,8 +29,8 @@ def free_ports(number: int) -> list[int]:
 
 def new_installation(folder: Path, **environment: str) -> Installation:
     """An installation on free ports, without a secret of its own."""
-    settings = ("YOUT_EDGE_PORT", "YOUT_CONSOLE_PORT", "YOUT_VALKEY_PORT", "YOUT_LOCAL_PORT")
-    ports = dict(zip(settings, map(str, free_ports(4)), strict=True))
+    settings = ("YOUT_EDGE_PORT", "YOUT_CONSOLE_PORT", "YOUT_LOCAL_PORT")
+    ports = dict(zip(settings, map(str, free_ports(3)), strict=True))
     return Installation(folder, **{"SECRET_KEY": "", **ports, **environment})
 
 
@@ -40,7 +40,8 @@ class Up:
     def __init__(self, installation: Installation, manners: Mapping[str, str] | None = None) -> None:
         self.folder = installation.folder
         self.data = self.folder / "var"
-        manners = {"edge": "", "console": "", "worker": "", **(manners or {})}
+        self.valkey = self.data / "valkey" / "valkey.sock"
+        manners = {"web": "", "console": "", "worker": "", **(manners or {})}
         procfile = self.folder / "Procfile"
         procfile.write_text("".join(f"{name}: python {STANDIN} {name} {manner}\n" for name, manner in manners.items()))
         self.output_file = self.folder / "output"
@@ -88,7 +89,7 @@ class Up:
             if alive(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(PATIENCE_SECONDS)
 
 
 def alive(pid: int) -> bool:
@@ -103,6 +104,12 @@ def listening(port: int) -> bool:
     """Whether somebody answers on this loopback port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def listening_socket(path: Path) -> bool:
+    """Whether somebody answers on this Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def wait_until(condition: object, what: str) -> None:

@@ -1,6 +1,6 @@
 """A process that stands in for one of the stack's: `python standin.py NAME [stubborn|family|dies CODE]`.
 
-edge and console answer every GET with 200 on their port; any other only lives. Each notes its pid (a family: two) in the file
+web and console answer every GET with 200 on their port; any other only lives. Each notes its pid (a family: two) in the file
 `pids`, and its name in `ends` when it is told to end. A stubborn one ignores being told.
 """
 
@@ -14,8 +14,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from shared.settings import Settings
+
 FOLDER = Path(os.environ["YOUT_DATA_DIR"])
-PORTS = {"edge": "YOUT_EDGE_PORT", "console": "YOUT_CONSOLE_PORT"}
+PORTS = {"web": "edge_port", "console": "console_port"}
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -41,7 +43,7 @@ def main(name: str, manner: str = "", code: str = "0") -> None:
     if manner == "family":
         note("pids", subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
     if name in PORTS:
-        server = ThreadingHTTPServer(("127.0.0.1", int(os.environ[PORTS[name]])), Answer)
+        server = ThreadingHTTPServer(("127.0.0.1", getattr(Settings.load(), PORTS[name])), Answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"{name} speaks", flush=True)
     if manner == "dies":

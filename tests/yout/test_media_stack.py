@@ -6,6 +6,7 @@ import base64
 import json
 import lzma
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -69,6 +70,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert process.terminate(signal.SIGINT) == 0, process.output()
     finally:
         process.kill()
+
+
+def test_the_printed_snippet_is_answered_by_the_local_model(stack: Stack, tmp_path: Path) -> None:
+    printed = stack.process.log.read_text()
+    begin = printed.index("Paste into a shell:") + len("Paste into a shell:")
+    snippet = printed[begin : printed.index("END\n", begin) + len("END\n")]
+    assert "smollm2-135m-instruct" in snippet
+    done = subprocess.run(
+        ["sh"], input=snippet, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    text, charge, _ = done.stdout.partition("{'credits_charged'")
+    assert text.strip()
+    assert charge
 
 
 @pytest.mark.parametrize(

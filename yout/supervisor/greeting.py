@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
 from shared.settings import Settings
 from yout.supervisor.ports import reachable_host
 from yout.supervisor.welcome import Welcome
@@ -15,7 +20,7 @@ def greeting(settings: Settings, welcome: Welcome | None) -> str:
     edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
     lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Pages     {edge}/", f"  Console   {console}/"]
     if welcome is not None:
-        password = welcome.staff_password or f"(changed; `yout staff password {welcome.staff_email}` sets a new one)"
+        password = welcome.staff_password or f"(changed; `{_yout()} staff password {welcome.staff_email}` sets a new one)"
         lines += [
             f"  Staff     {welcome.staff_email}   {password}",
             f"  Account   {welcome.account_email}   {welcome.credits} credits",
@@ -28,16 +33,16 @@ def greeting(settings: Settings, welcome: Welcome | None) -> str:
 
 def _snippets(edge: str, welcome: Welcome) -> list[str]:
     if welcome.model is None:
-        return ["No model is on offer yet: `yout channel create` connects an upstream, `yout model create` offers its models."]
-    return [
-        "Paste into a shell:",
-        "",
-        curl_snippet(edge, welcome.key, welcome.model),
-        "",
-        "Or into Python, with OpenAI's SDK (.venv/bin/python has it):",
-        "",
-        python_snippet(edge, welcome.key, welcome.model),
-    ]
+        return [f"No model can be called yet: `{_yout()} channel create` connects a provider, `… model create` adds its models."]
+    lines = ["Paste into a shell:", "", python_snippet(edge, welcome.key, welcome.model)]
+    if shutil.which("curl"):
+        lines += ["Or:", "", curl_snippet(edge, welcome.key, welcome.model), ""]
+    return lines
+
+
+def _yout() -> str:
+    """The command of this installation, as a shell takes it from any folder."""
+    return shlex.quote(str(Path(sys.executable).with_name("yout")))
 
 
 def curl_snippet(edge: str, key: str, model: str) -> str:
@@ -51,8 +56,12 @@ curl -N {edge}/v1/chat/completions \\
 
 
 def python_snippet(edge: str, key: str, model: str) -> str:
-    """A streamed chat in Python: the text as it comes, then what it cost and what is left."""
+    """A streamed chat by OpenAI's SDK: the text as it comes, then what it cost and what is left.
+
+    It runs under our own Python, which has the SDK, so that it works wherever it is pasted.
+    """
     return f"""\
+{shlex.quote(sys.executable)} - <<'END'
 from openai import OpenAI
 
 client = OpenAI(base_url="{edge}/v1", api_key="{key}")
@@ -63,4 +72,5 @@ for chunk in stream:
     print("".join(choice.delta.content or "" for choice in chunk.choices), end="", flush=True)
     if hasattr(chunk, "yout"):
         print("\\n", chunk.yout)
+END
 """

@@ -1,13 +1,19 @@
-"""Ports: every one that the stack needs is free before anything is started."""
+"""Ports: those that no setting names are chosen among the free ones, and all are free before anything is started."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 from shared.errors import SettingsError
+from shared.settings import Settings
+
+CHOSEN_FIELDS = ("edge_port", "console_port", "local_port")
+_STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on: what belongs together stays recognizable
+_MAX_TRIES = 100
 
 
 class Listener(NamedTuple):
@@ -25,6 +31,35 @@ def reachable_host(bind_host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
+    """Settings in which each port that is not `explicit` is its default, or the next free one in steps of 10.
+
+    So that a second checkout starts beside the first. A port that was set is left as it is, as are all in production: there
+    other programs rely on them.
+    """
+    if settings.production:
+        return settings
+    defaults: dict[str, Any] = {item.name: item.default for item in fields(Settings)}
+    used = {getattr(settings, name) for name in CHOSEN_FIELDS if name in explicit}
+    ports: dict[str, Any] = {}
+    for name in CHOSEN_FIELDS:
+        if name not in explicit:
+            host = "127.0.0.1" if name == "local_port" else settings.bind_host
+            candidates = range(defaults[name], defaults[name] + _STEP * _MAX_TRIES, _STEP)
+            free = (port for port in candidates if port not in used and not _in_use(host, port))
+            ports[name] = next(free, defaults[name])
+            used.add(ports[name])
+    return replace(settings, **ports)
+
+
+def _in_use(host: str, port: int) -> bool:
+    try:
+        _bind(host, port)
+    except OSError as problem:  # every other error is for `require_free` to explain
+        return problem.errno == errno.EADDRINUSE
+    return False
+
+
 def require_free(listeners: Iterable[Listener]) -> None:
     """Raise `SettingsError` for the first port that two listeners share, is taken, or may not be used."""
     taken: dict[int, str] = {}
@@ -34,25 +69,28 @@ def require_free(listeners: Iterable[Listener]) -> None:
             raise SettingsError(
                 f"{other} and {listener.name} cannot both listen on port {listener.port}; set {listener.setting} to another one."
             )
-        _try(listener)
+        _require_usable(listener)
 
 
-def _try(listener: Listener) -> None:
+def _require_usable(listener: Listener) -> None:
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]  # fmt: skip
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are fading away don't count
-            probe.bind(address)
+        _bind(listener.host, listener.port)
     except socket.gaierror as problem:
         raise SettingsError(f"YOUT_BIND_HOST: {listener.host} is no address: {problem.strerror}.") from None
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise SettingsError(
-                f"Port {listener.port} for {listener.name} is in use; set {listener.setting} to a free one, or end what uses it."
+                f"Port {listener.port} for {listener.name} is in use; set {listener.setting} to a free port or stop what uses it."
             ) from None
         raise SettingsError(
             f"{listener.name} cannot listen on {listener.host} port {listener.port} ({problem.strerror});"
             f" set {listener.setting} or YOUT_BIND_HOST."
         ) from None
+
+
+def _bind(host: str, port: int) -> None:
+    """Bind a socket to the address for a moment. Raises `OSError`."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing don't count
+        probe.bind(address)

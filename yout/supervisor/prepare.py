@@ -1,20 +1,28 @@
-"""The database before the processes start: migrated, seeded, and in development with something to begin with."""
+"""The database before the processes start: migrated, the embedded models in the catalog, and in development a demo account."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from shared.settings import Settings
 from yout.supervisor.welcome import Welcome, ensure_welcome
 
 
-def prepare_database(settings: Settings, *, local_model: bool) -> Welcome | None:
-    """Bring the database of `settings` to where the stack can run on it. Nothing is welcomed in production."""
-    from shared.operations.seed import seed_catalogue
+def migrate_database(settings: Settings) -> None:
+    """Bring the database of `settings` to the current schema. Raises `SettingsError` when that is not possible."""
     from shared.schema import migrate, require_current
     from yout.session import database_session
 
     with database_session(settings, check_schema=False) as database:
         migrate(database)
         require_current(database)
-        if local_model:
-            seed_catalogue(settings)
+
+
+def prepare_catalog(settings: Settings, served: Collection[str]) -> Welcome | None:
+    """List the embedded models that are `served`, and no others. Returns what to print, None in production."""
+    from shared.operations.seed import sync_local_models
+    from yout.session import database_session
+
+    with database_session(settings) as _:
+        sync_local_models(settings, served)
         return None if settings.production else ensure_welcome(settings.data_dir)

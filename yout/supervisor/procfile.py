@@ -10,8 +10,7 @@ from pathlib import Path
 from shared.errors import SettingsError
 
 PROJECT_PROCFILE = Path(__file__).resolve().parent.parent.parent / "Procfile"
-# `release` is a step, not a process; `web` is what a platform with one public port calls the edge.
-NOT_STARTED = frozenset({"release", "web"})
+NOT_STARTED = frozenset({"release"})  # a step before the processes, which ends; `yout up` migrates by itself
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from shared.errors import SettingsError
 
 Check = Callable[[], str | None]
 
@@ -18,9 +22,26 @@ def answers(url: str) -> Check:
     return partial(_get, url)
 
 
-def pongs(port: int) -> Check:
-    """Ready when the Redis-protocol server on this loopback port answers a PING (while loading its file it refuses)."""
-    return partial(_ping, port)
+def pongs(path: Path) -> Check:
+    """Ready when the Redis-protocol server on this socket answers a PING (while loading its file it refuses)."""
+    return partial(_ping, path)
+
+
+def models_loaded(url: str) -> Check:
+    """Ready when the embedded model server that answers at `url` has loaded its models, or knows that it cannot."""
+    return partial(_loading, url)
+
+
+def served_models(url: str) -> frozenset[str]:
+    """The models that the embedded model server at `url` serves, without those that it could not load.
+
+    Raises `SettingsError` when it does not answer.
+    """
+    try:
+        states = _model_states(url)
+    except (OSError, http.client.HTTPException, ValueError) as problem:
+        raise SettingsError(f"The embedded model server stopped answering ({problem or type(problem).__name__}).") from None
+    return frozenset(name for name, state in states.items() if state == "ready")
 
 
 def _get(url: str) -> str | None:
@@ -36,11 +57,32 @@ def _get(url: str) -> str | None:
         connection.close()
 
 
-def _ping(port: int) -> str | None:
+def _loading(url: str) -> str | None:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=CHECK_SECONDS) as connection:
+        states = _model_states(url)
+    except (OSError, http.client.HTTPException, ValueError) as problem:
+        return f"GET {url}: {problem or type(problem).__name__}"
+    return next((f"{name} is loading" for name, state in states.items() if state == "loading"), None)
+
+
+def _model_states(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CHECK_SECONDS)
+    try:
+        connection.request("GET", parts.path)
+        models = json.loads(connection.getresponse().read())["models"]
+        return {name: model["state"] for name, model in models.items()}
+    finally:
+        connection.close()
+
+
+def _ping(path: Path) -> str | None:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(CHECK_SECONDS)
+            connection.connect(str(path))
             connection.sendall(b"PING\r\n")
             answer = connection.recv(64)
     except OSError as problem:
-        return f"port {port}: {problem}"
-    return None if answer.startswith(b"+PONG") else f"port {port} answers {answer!r}"
+        return f"{path}: {problem}"
+    return None if answer.startswith(b"+PONG") else f"{path} answers {answer!r}"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from shared.settings import Settings
+from shared.settings import PORTS_FILE, Settings
 from yout.secret_key import ensure_secret_key
-from yout.supervisor.data_folder import claimed
+from yout.supervisor.data_folder import claimed, write_private
 from yout.supervisor.greeting import greeting
-from yout.supervisor.parts import Part, embedded_parts, in_stop_order, procfile_parts
-from yout.supervisor.ports import require_free
-from yout.supervisor.prepare import prepare_database
+from yout.supervisor.parts import Part, embedded_parts, in_stop_order, local_health_url, procfile_parts
+from yout.supervisor.ports import CHOSEN_FIELDS, choose_ports, require_free
+from yout.supervisor.prepare import migrate_database, prepare_catalog
 from yout.supervisor.process import POLL_SECONDS, Child
 from yout.supervisor.procfile import PROJECT_PROCFILE
+from yout.supervisor.ready import served_models
 from yout.supervisor.terminal import Terminal
 
 READY_SECONDS = 120  # the first start of a model on a slow disk; a process that dies is noticed at once
@@ -32,21 +34,42 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     """
     settings = ensure_secret_key(settings)
     with claimed(settings.data_dir):
-        parts = [
-            *embedded_parts(settings, local_model=local_model),
-            *procfile_parts(settings, procfile or PROJECT_PROCFILE),
-        ]  # fmt: skip
-        require_free(part.listener for part in parts if part.listener is not None)
-        welcome = prepare_database(settings, local_model=local_model)
-        stack = Stack(parts)
-        with stack.listening_to_signals():
-            return stack.run(greeting(settings, welcome))
+        settings = choose_ports(settings, Settings.explicit_fields())
+        embedded = embedded_parts(settings, local_model=local_model)
+        project = procfile_parts(settings, procfile or PROJECT_PROCFILE)
+        require_free(part.listener for part in [*project, *embedded] if part.listener is not None)
+        migrate_database(settings)
+
+        def welcome() -> str:
+            served = served_models(local_health_url(settings)) if local_model else frozenset[str]()
+            return greeting(settings, prepare_catalog(settings, served))
+
+        stack = Stack(embedded, project, welcome)
+        with _published_ports(settings), stack.listening_to_signals():
+            return stack.run()
+
+
+@contextmanager
+def _published_ports(settings: Settings) -> Iterator[None]:
+    """Let the stack's processes, and commands that are run beside them, read the ports that were chosen."""
+    path = settings.data_dir / PORTS_FILE
+    write_private(path, json.dumps({name: getattr(settings, name) for name in CHOSEN_FIELDS}) + "\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class Stack:
-    """The running processes. Signals only count up `_asked`: the loops look at it, so that nothing happens inside a handler."""
+    """The running processes. Signals only count up `_asked`: the loops look at it, so that nothing happens inside a handler.
 
-    def __init__(self, parts: list[Part]) -> None:
+    The `project` processes start when the `embedded` ones are ready and `welcome()`, which may rely on these, has given the
+    text to print.
+    """
+
+    def __init__(self, embedded: list[Part], project: list[Part], welcome: Callable[[], str]) -> None:
+        parts = [*embedded, *project]
+        self._embedded, self._project, self._welcome = embedded, project, welcome
         self._parts = {part.name: part for part in parts}
         self._children: dict[str, Child] = {}
         self._asked = 0
@@ -68,12 +91,10 @@ class Stack:
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self._asked += 1
 
-    def run(self, welcome: str) -> int:
+    def run(self) -> int:
         """The whole life, from the first start to the last end. Nothing that was started outlives this call."""
         try:
             code = self._start()
-            if code is None and not self._asked:
-                self._terminal.text(welcome)
             while code is None and not self._asked:
                 time.sleep(POLL_SECONDS)
                 code = self._dead()
@@ -82,16 +103,20 @@ class Stack:
             self._stop()
 
     def _start(self) -> int | None:
-        """Start all, the broker before those who need it. Gives an exit code when that comes to nothing."""
-        broker = [part for part in self._parts.values() if part.name == "valkey"]
-        others = [part for part in self._parts.values() if part.name != "valkey"]
-        for parts in (broker, others):
-            for part in parts:
-                self._children[part.name] = Child(part.name, part.arguments, self._terminal.line)
-            code = self._wait_until_ready(parts)
-            if code is not None or self._asked:
-                return code
-        return None
+        """Start all, embedded servers before those that need them. Gives an exit code when that comes to nothing."""
+        code = self._start_parts(self._embedded)
+        if code is not None or self._asked:
+            return code
+        text = self._welcome()
+        code = self._start_parts(self._project)
+        if code is None and not self._asked:
+            self._terminal.text(text)
+        return code
+
+    def _start_parts(self, parts: list[Part]) -> int | None:
+        for part in parts:
+            self._children[part.name] = Child(part.name, part.arguments, self._terminal.line)
+        return self._wait_until_ready(parts)
 
     def _wait_until_ready(self, parts: list[Part]) -> int | None:
         deadline = time.monotonic() + READY_SECONDS

@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.catalog_reader import load
 from shared.clock import now_ms
 from shared.keys import digest
-from shared.models import Account, AIModel, ApiKey, StaffUser
+from shared.models import Account, ApiKey, StaffUser
 from shared.operations.accounts import create_account
 from shared.operations.keys import create_key
 from shared.operations.staff import create_staff, verify_password
@@ -27,7 +28,7 @@ OPENING_CREDITS = 15_000_000
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What to print. `staff_password` is None when it was changed since; `model` when none is on offer."""
+    """What to print. `staff_password` is None when it was changed since; `model` when none can be called."""
 
     staff_email: str
     staff_password: str | None
@@ -84,11 +85,10 @@ def _key(account: Account, kept: str | None) -> str:
 
 
 def _model() -> str | None:
-    """The real local model if it is on offer, else the first chat model in the catalogue."""
+    """The local chat model if it can be called, else the oldest chat model that can."""
     from shared.operations.seed import CHAT_MODEL
 
-    offered = (
-        AIModel.select().where((AIModel.status == "active") & (AIModel.kind == "chat")).order_by(AIModel.created_at, AIModel.id)
-    )
-    names = [row.id for row in offered]
+    now = now_ms()
+    models = [model for model in load().models.values() if model.kind == "chat" and model.routes and model.usable(now)]
+    names = [model.id for model in sorted(models, key=lambda model: (model.created_at, model.id))]
     return CHAT_MODEL if CHAT_MODEL in names else next(iter(names), None)

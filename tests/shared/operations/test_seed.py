@@ -7,27 +7,27 @@ from collections.abc import Callable
 import pytest
 
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel, Price
-from shared.operations.catalogue import set_model_status, set_price, update_channel
-from shared.operations.seed import LOCAL_MODELS, seed_catalogue
+from shared.operations.catalogue import add_channel_to_model, create_channel, set_model_status, set_price, update_channel
+from shared.operations.seed import CHAT_MODEL, LOCAL_MODELS, sync_local_models
 from shared.settings import Settings
 
+NAMES = {model.id for model in LOCAL_MODELS}
 pytestmark = pytest.mark.usefixtures("bound_database")
 
 
 def test_a_second_seed_adds_nothing(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(local_port=4_001)
-    names = {model.id for model in LOCAL_MODELS}
-    assert set(seed_catalogue(settings)) == {"local", *names}
-    assert seed_catalogue(settings) == []
-    assert {row.id for row in AIModel.select()} == names
+    assert set(sync_local_models(settings, NAMES)) == {"local", *NAMES}
+    assert sync_local_models(settings, NAMES) == []
+    assert {row.id for row in AIModel.select()} == NAMES
     assert {row.id for row in AIModel.select() if row.is_free} == {"demo-echo", "smollm2-135m-instruct"}
-    assert {row.model_id for row in ChannelModel.select()} == {row.model_id for row in Price.select()} == names
+    assert {row.model_id for row in ChannelModel.select()} == {row.model_id for row in Price.select()} == NAMES
     assert Channel.get().base_url == "http://127.0.0.1:4001/v1"
     assert {row.actor for row in AuditEntry.select()} == {"seed"}
 
 
 def test_every_kind_of_model_is_offered_at_its_kind_of_price(make_settings: Callable[..., Settings]) -> None:
-    seed_catalogue(make_settings())
+    sync_local_models(make_settings(), NAMES)
     assert {row.kind for row in AIModel.select()} == {"chat", "embedding", "image", "video", "speech"}
     prices = {row.model_id: row for row in Price.select()}
     assert prices["demo-image"].credits_per_call == 40_000
@@ -37,26 +37,68 @@ def test_every_kind_of_model_is_offered_at_its_kind_of_price(make_settings: Call
 
 
 def test_an_installation_of_before_gets_what_is_new(make_settings: Callable[..., Settings]) -> None:
-    seed_catalogue(make_settings())
+    sync_local_models(make_settings(), NAMES)
     AIModel.delete().where(AIModel.kind != "chat").execute()
-    assert seed_catalogue(make_settings()) == ["all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"]
+    assert sync_local_models(make_settings(), NAMES) == ["all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"]
 
 
 def test_the_channel_follows_the_port_but_not_against_staff(make_settings: Callable[..., Settings]) -> None:
-    seed_catalogue(make_settings(local_port=4_001))
-    seed_catalogue(make_settings(local_port=4_002))
+    sync_local_models(make_settings(local_port=4_001), NAMES)
+    sync_local_models(make_settings(local_port=4_002), NAMES)
     assert Channel.get().base_url == "http://127.0.0.1:4002/v1"
     update_channel("local", base_url="http://model-server:80/v1", actor="grace@example.com")
-    seed_catalogue(make_settings(local_port=4_003))
+    sync_local_models(make_settings(local_port=4_003), NAMES)
     assert Channel.get().base_url == "http://model-server:80/v1"
 
 
 def test_what_staff_changed_stays(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    seed_catalogue(settings)
+    sync_local_models(settings, NAMES)
     set_model_status("demo-echo", "disabled", actor="grace@example.com")
     set_price("demo-echo", input=99, output=99, actor="grace@example.com")
     prices = Price.select().count()
-    assert seed_catalogue(settings) == []
+    assert sync_local_models(settings, NAMES) == []
     assert AIModel.get_by_id("demo-echo").status == "disabled"
     assert Price.select().count() == prices
+
+
+def active() -> set[str]:
+    return {row.id for row in AIModel.select() if row.status == "active"}
+
+
+def test_what_is_not_served_is_not_listed_until_it_is(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    assert sync_local_models(settings, {"demo-echo"}) == ["local", "demo-echo"]
+    sync_local_models(settings, NAMES)
+    assert active() == NAMES
+    sync_local_models(settings, NAMES - {CHAT_MODEL})
+    assert active() == NAMES - {CHAT_MODEL}
+    sync_local_models(settings, ())
+    assert active() == set()
+    sync_local_models(settings, NAMES)
+    assert active() == NAMES
+
+
+def test_without_embedded_models_there_is_no_channel_for_them(make_settings: Callable[..., Settings]) -> None:
+    assert sync_local_models(make_settings(), ()) == []
+    assert (Channel.select().count(), AIModel.select().count()) == (0, 0)
+
+
+def test_what_staff_disabled_stays_disabled_when_it_is_served_again(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    sync_local_models(settings, NAMES)
+    sync_local_models(settings, ())
+    set_model_status("demo-echo", "active", actor="grace@example.com")
+    set_model_status("demo-echo", "disabled", actor="grace@example.com")
+    sync_local_models(settings, NAMES)
+    assert active() == NAMES - {"demo-echo"}
+
+
+def test_a_model_that_another_channel_serves_too_stays_listed(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    sync_local_models(settings, NAMES)
+    secret_key = settings.secret_key
+    create_channel("other", "openai", "http://model-server:80/v1", "", secret_key=secret_key, actor="grace@example.com")
+    add_channel_to_model("demo-echo", "other", actor="grace@example.com")
+    sync_local_models(settings, ())
+    assert active() == {"demo-echo"}

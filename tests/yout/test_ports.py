@@ -1,0 +1,53 @@
+"""Which ports `yout up` takes: those that were set, else the defaults or the next free ones."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+from yout.supervisor.ports import Listener, choose_ports, require_free
+
+
+def busy(stack: ExitStack, *ports: int) -> None:
+    """Listen on these ports, unless somebody does already."""
+    for port in ports:
+        try:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+
+
+def test_a_port_in_use_is_stepped_over_and_the_same_port_never_given_twice(make_settings: Callable[..., Settings]) -> None:
+    with ExitStack() as stack:
+        busy(stack, 8000, 8001, 8002)
+        found = choose_ports(make_settings(), frozenset())
+        ports = (found.edge_port, found.console_port, found.local_port)
+        assert [port % 10 for port in ports] == [0, 1, 2]
+        assert all(port >= 8010 for port in ports)
+        require_free(Listener("it", "127.0.0.1", port, "X") for port in ports)
+
+
+def test_a_port_that_was_set_stays_and_is_not_given_to_another(make_settings: Callable[..., Settings]) -> None:
+    with ExitStack() as stack:
+        busy(stack, 8000)
+        found = choose_ports(make_settings(edge_port=8000, console_port=8002), {"edge_port", "console_port"})
+        assert (found.edge_port, found.console_port) == (8000, 8002)
+        assert found.local_port not in (8000, 8002)
+        with pytest.raises(SettingsError, match="Port 8000 for it is in use; set YOUT_EDGE_PORT to a free port"):
+            require_free([Listener("it", "127.0.0.1", found.edge_port, "YOUT_EDGE_PORT")])
+
+
+def test_in_production_nothing_is_chosen(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(environment="production")
+    with ExitStack() as stack:
+        busy(stack, 8000, 8001, 8002)
+        assert choose_ports(settings, frozenset()) == settings
+
+
+def test_which_fields_were_set() -> None:
+    assert Settings.explicit_fields({"PORT": "9000", "YOUT_LOG_LEVEL": ""}, dotenv=None) == {"edge_port", "console_port"}
