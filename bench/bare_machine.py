@@ -1,0 +1,316 @@
+"""README's two commands on a machine that has nothing: a new, minimal Debian with git, python3 and ca-certificates.
+
+    python3 -m bench.bare_machine [--suite bookworm] [--tests] [--folder DIR] [--keep]
+
+`debootstrap` makes the system and the commit that is checked out here is cloned into it. There `./bin/up` is started, the snippet
+that it prints is pasted into a shell, and `./bin/up` is stopped; with `--tests`, `./bin/test` follows. Each step's seconds are
+printed. It needs root and Linux, and nothing but Python's standard library. Exit codes: 0, 1 when a step failed, and 77 with the
+reason when this machine cannot make such a system.
+
+Everything runs in mount and process namespaces of its own: whichever way the command ends, its mounts and processes are gone. How
+this machine reaches package registries (proxy, mirror, certificates) is read at run time and passed on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT = "/srv/yout"
+PACKAGES = "git,python3,ca-certificates"
+LOCAL_MODEL = "smollm2-135m-instruct"
+CANNOT = 77  # the exit code that test harnesses read as "skipped"
+DEBOOTSTRAP_SECONDS = 900
+UP_SECONDS = 900
+SNIPPET_SECONDS = 120
+STOP_SECONDS = 60
+TESTS_SECONDS = 90 * 60
+_NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+# Settings of package managers, and which certificates to trust. Not those of pip that name files of this machine.
+_PASSED_ON = re.compile(
+    r"(?i:https?|ftp|all|no)_proxy|(PIP|UV|NPM_CONFIG)_\w+|SSL_CERT_\w+|\w+_CA_(BUNDLE|CERTS|CERTIFICATES)|CI"
+)
+_NOT_PASSED_ON = re.compile(
+    r"PIP_(FIND_LINKS|CONSTRAINT|CONFIG_FILE|CACHE_DIR|TARGET|PREFIX)|UV_(CACHE_DIR|PYTHON\w*|PROJECT\w*)"
+)
+
+
+class StepFailed(Exception):
+    """A step did not do what it should; the text says what."""
+
+
+class CannotRun(Exception):
+    """This machine cannot make the system; the text says why."""
+
+
+def main() -> int:
+    """Run inside namespaces of our own; the folder is removed outside them, where nothing is mounted in it."""
+    options = _options()
+    if options.inside:
+        return _leave_no_zombies(lambda: _inside(options))
+    try:
+        _require_tools()
+    except CannotRun as reason:
+        return _cannot(reason)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="yout-bare-"))
+    try:
+        command = [*_NAMESPACES, sys.executable, "-m", "bench.bare_machine", *sys.argv[1:], "--folder", str(folder), "--inside"]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if not options.keep:
+            subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m bench.bare_machine", description=__doc__.partition("\n")[0])
+    parser.add_argument("--suite", default="bookworm", help="Debian release, as debootstrap names it (default: %(default)s)")
+    parser.add_argument("--tests", action="store_true", help="run ./bin/test there too")
+    parser.add_argument("--folder", type=Path, help="where to make the system; one that is there already is used as it is")
+    parser.add_argument("--keep", action="store_true", help="leave the folder behind")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _require_tools() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise CannotRun("it needs Linux and root")
+    for tool in ("debootstrap", "unshare", "chroot", "git"):
+        if shutil.which(tool) is None:
+            raise CannotRun(f"{tool} is not installed")
+    refused = subprocess.run([*_NAMESPACES, "true"], capture_output=True, text=True, timeout=30, check=False)
+    if refused.returncode:
+        raise CannotRun(f"namespaces are refused: {refused.stderr.strip()}")
+
+
+def _cannot(reason: CannotRun) -> int:
+    print(f"bare machine: cannot be tried here: {reason}", flush=True)
+    return CANNOT
+
+
+def _leave_no_zombies(work: object) -> int:
+    """Run `work` in a child, and collect what ends without a parent: the first process of a namespace has that duty."""
+    assert callable(work)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(KeyboardInterrupt):
+            code = work()
+        os._exit(code)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _inside(options: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    try:
+        machine = Machine(options.folder, options.suite)
+        _try_up(machine)
+        if options.tests:
+            with _step("./bin/test"):
+                machine.run(["./bin/test"], TESTS_SECONDS)
+    except CannotRun as reason:
+        return _cannot(reason)
+    except StepFailed as failure:
+        print(f"bare machine: {failure}", flush=True)
+        return 1
+    print(f"bare machine: {options.suite} is done, {time.monotonic() - begun:.0f} s in all", flush=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    begun = time.monotonic()
+    print(f"bare machine: {name} …", flush=True)
+    yield
+    print(f"bare machine: {name}: {time.monotonic() - begun:.1f} s", flush=True)
+
+
+class Machine:
+    """The new system in `folder`, with the project cloned into it."""
+
+    def __init__(self, folder: Path, suite: str) -> None:
+        self.folder = folder
+        self._environment = _environment()
+        if not (folder / "bin").exists():
+            with _step(f"debootstrap {suite}"):
+                _debootstrap(folder, suite)
+        with _step("clone"):
+            _pass_on_network(folder)
+            _mount(folder)
+            _clone(folder)
+
+    def start(self, command: list[str], **options: object) -> subprocess.Popen[str]:
+        """Start a command in the checkout there. It leads a process group of its own."""
+        program = 'cd "$0" && exec "$@"'
+        argv = ["chroot", str(self.folder), "/bin/sh", "-c", program, CHECKOUT, *command]
+        return subprocess.Popen(argv, env=self._environment, text=True, start_new_session=True, **options)  # type: ignore[call-overload,no-any-return]
+
+    def run(self, command: list[str], seconds: float) -> None:
+        """Run a command in the checkout to its end. Raises `StepFailed`."""
+        with self.start(command, stdin=subprocess.DEVNULL) as process:
+            try:
+                code = process.wait(seconds)
+            except BaseException as problem:
+                os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(problem, subprocess.TimeoutExpired):
+                    raise StepFailed(f"{' '.join(command)} did not end within {seconds:.0f} s") from None
+                raise
+        if code:
+            raise StepFailed(f"{' '.join(command)} ended with exit code {code}")
+
+
+def _debootstrap(folder: Path, suite: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), *_mirror()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
+    if done.returncode:
+        last = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        raise CannotRun(f"debootstrap failed: {' / '.join(last)}")
+
+
+def _mirror() -> list[str]:
+    """The mirror that this machine's own packages come from, if apt names one."""
+    done = _output("apt-get", "indextargets", "--format", "$(SITE) $(REPO_URI)", "Created-By: Packages", "Origin: Debian")
+    addresses = [line.split()[-1] for line in done.splitlines() if "security" not in line]
+    return addresses[:1]
+
+
+def _output(*command: str) -> str:
+    """What a command prints, "" if it is not there or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _environment() -> dict[str, str]:
+    """A plain environment, and how registries are reached from here."""
+    passed = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name) and not _NOT_PASSED_ON.match(name)}
+    for name in ("index-url", "trusted-host", "proxy"):
+        value = _pip_setting(name)
+        if value:
+            passed.setdefault("PIP_" + name.upper().replace("-", "_"), value)
+    registry = _output("npm", "config", "get", "registry")
+    if registry.startswith("http"):
+        passed.setdefault("NPM_CONFIG_REGISTRY", registry)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": "/root", "TERM": "dumb", **passed}
+
+
+def _pip_setting(name: str) -> str:
+    return _output(sys.executable, "-m", "pip", "config", "get", f"global.{name}")
+
+
+def _pass_on_network(folder: Path) -> None:
+    """Name servers, certificates and apt's way to its mirrors."""
+    for file in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"):
+        source, target = Path("/", file), folder / file
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
+    own = Path("/usr/local/share/ca-certificates")  # so that a later update-ca-certificates keeps them
+    if own.is_dir():
+        shutil.copytree(own, folder / own.relative_to("/"), dirs_exist_ok=True)
+    lines = [line for line in _output("apt-config", "dump").splitlines() if re.match(r"Acquire::https?::", line)]
+    (folder / "etc/apt/apt.conf.d/99network").write_text("\n".join([*lines, ""]))
+
+
+def _mount(folder: Path) -> None:
+    """What programs expect of a running system, for as long as our namespace lives."""
+    shared_memory = folder / "dev/shm"
+    for arguments in (
+        ["-t", "proc", "proc", folder / "proc"],
+        ["-t", "sysfs", "sysfs", folder / "sys"],
+        ["--rbind", "/dev", folder / "dev"],
+        ["-t", "tmpfs", "tmpfs", shared_memory],
+    ):
+        done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise CannotRun(f"mount is refused: {done.stderr.strip()}")
+
+
+def _clone(folder: Path) -> None:
+    target = folder / CHECKOUT.lstrip("/")
+    subprocess.run(["rm", "-rf", str(target)], timeout=120, check=True)
+    command = ["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)]
+    subprocess.run(command, timeout=120, check=True)
+    commit = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    subprocess.run(["git", "-C", str(target), "checkout", "--quiet", "--detach", commit], timeout=60, check=True)
+    if _output("git", "-C", str(ROOT), "status", "--porcelain"):
+        print("bare machine: changes that are not committed are not tried", flush=True)
+
+
+def _try_up(machine: Machine) -> None:
+    """`./bin/up`, the snippet that it prints, and Ctrl-C."""
+    log = machine.folder / "root/up.log"
+    with log.open("w") as output:
+        up = machine.start(["./bin/up"], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        with _step("./bin/up"):
+            printed = _wait_for(up, log, "Ctrl-C stops it.")
+        with _step("the snippet"):
+            _paste(machine, printed)
+        with _step("the end of ./bin/up"):
+            os.kill(up.pid, signal.SIGINT)
+            if code := up.wait(STOP_SECONDS):
+                raise StepFailed(f"./bin/up ended with exit code {code} after Ctrl-C")
+    except BaseException:
+        print(log.read_text(), flush=True)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(up.pid, signal.SIGKILL)
+
+
+def _wait_for(up: subprocess.Popen[str], log: Path, text: str) -> str:
+    """What `./bin/up` has printed, as soon as `text` is part of it; it is printed at once with what follows."""
+    deadline = time.monotonic() + UP_SECONDS
+    while text not in log.read_text():
+        if up.poll() is not None:
+            raise StepFailed(f"./bin/up ended with exit code {up.returncode}")
+        if time.monotonic() > deadline:
+            raise StepFailed(f"./bin/up was not ready after {UP_SECONDS} s")
+        time.sleep(0.2)
+    time.sleep(0.2)  # the rest of the same write
+    return log.read_text()
+
+
+def _paste(machine: Machine, printed: str) -> None:
+    """Give the first snippet to a shell, as it stands, and see who answered."""
+    found = re.search(r"Paste into a shell:\n\n(.+?^END\n)", printed, re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise StepFailed("./bin/up prints no snippet to paste")
+    if LOCAL_MODEL not in found[1]:
+        raise StepFailed(f"the snippet does not ask {LOCAL_MODEL}: {found[1]}")
+    with machine.start(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as shell:
+        try:
+            answer, _ = shell.communicate(found[1], timeout=SNIPPET_SECONDS)
+        except BaseException:
+            os.killpg(shell.pid, signal.SIGKILL)
+            raise
+    print(answer.strip(), flush=True)
+    text = answer.partition("{'credits_charged'")[0] if "{'credits_charged'" in answer else ""
+    if shell.returncode or not text.strip() or "You said" in text:
+        raise StepFailed(f"the snippet ended with {shell.returncode}, and that is no answer of {LOCAL_MODEL}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
