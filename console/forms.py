@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.formats import credits
 from shared.models import STAFF_ROLES
 from shared.passwords import SHORTEST
 
+_WHOLE = re.compile(r"[+-]?\d{1,19}")  # what `int` takes, also in digits of other scripts
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
 
 
@@ -50,7 +52,7 @@ class WholeNumber(Field):
         digits = self.typed.translate(_SEPARATORS).replace("\u2212", "-")
         if not digits and self.optional:
             return
-        if not digits.lstrip("+-").isdecimal() or len(digits) > 20:
+        if not _WHOLE.fullmatch(digits):
             raise ValueError("Write a whole number, such as 50 000, without a comma or a point.")
         self.data = int(digits)
 

@@ -69,7 +69,7 @@ def _read(columns: Sequence[Any], cursor: str) -> list[int | UUID]:
 
 
 def _bigint(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise ValueError
     return int(text)
 

@@ -12,7 +12,6 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -39,6 +38,7 @@ from shared.providers.base import (
     UnsupportedField,
 )
 from shared.providers.kinds import translator
+from shared.retry_after import retry_after_ms
 from shared.routing import Health, backoff_seconds, order, prefer
 
 MOST_ATTEMPTS = 3
@@ -291,7 +291,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
 
 async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:
     """Read an error answer and raise what it means."""
-    retry_after_ms = _retry_after_ms(response)
+    wait_ms = retry_after_ms(response.headers.get, now_ms())
     try:
         data = await response.read_all(limit=LARGEST_ERROR, timeout=5)
     except HttpClientError:
@@ -303,30 +303,13 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     if error.about_request:
         raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
     why = f"status_{status}"
-    pause = retry_after_ms if retry_after_ms is not None else error.retry_after_ms
+    pause = wait_ms if wait_ms is not None else error.retry_after_ms
     if status == 429:
         raise _Failed(NoUpstream(), why, pause)
     if status in (408, 504):
         raise _Failed(UpstreamTimeout(), why, pause)
     # 401, 402, 403 and 404 are about our credential or our catalogue, never about the caller: the same route won't do better.
     raise _Failed(UpstreamFailed(), why, pause, same_route=status in (409, 425) or status >= 500)
-
-
-def _retry_after_ms(response: HttpResponse) -> int | None:
-    """What the vendor asks for, in seconds or as a date (RFC 9110, 10.2.3); `retry-after-ms`, where it sends one, is finer."""
-    fine = response.headers.get("retry-after-ms")
-    if fine and fine.isdigit() and len(fine) < 9:
-        return int(fine)
-    text = response.headers.get("retry-after")
-    if not text:
-        return None
-    if text.isdigit():
-        return int(text) * 1000 if len(text) < 6 else None
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0, int(moment.timestamp() * 1000) - now_ms())
 
 
 def _failure(error: Exception) -> _Failed:

@@ -20,6 +20,7 @@ from shared.clock import now_ms
 from shared.errors import OutboundFailed, OutboundRefused, OutboundTimeout
 from shared.outbound import Limits, Outbound, Policy, Reply, policy_of
 from shared.providers.base import Target, VendorError, VendorRequest
+from shared.retry_after import retry_after_ms
 from shared.routing import Health, order
 from shared.secrets import derive_key, unseal
 from shared.settings import Settings
@@ -159,8 +160,7 @@ def _told() -> Iterator[None]:
 def _refused(reply: Reply, read_error: ReadError) -> VendorFailed:
     status = reply.status
     kind = f"status_{status}"
-    retry_after = reply.headers.get("retry-after", "")
-    wait = int(retry_after) * 1000 if retry_after.isdigit() and len(retry_after) < 6 else None
+    wait = retry_after_ms(reply.headers.get, now_ms())
     if status in (400, 413, 422):
         told = read_error(status, _beginning(reply))
         if told.about_request:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from typing import Any
 from uuid import UUID
@@ -43,6 +42,7 @@ LIKELY_BYTES_A_TOKEN = 1_600
 # What a file may be called when it is passed on. Its real name stays here: it may name people.
 EXTENSIONS = frozenset({"aac", "flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "opus", "wav", "webm"})
 _TYPE_EXTENSIONS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav", "audio/x-m4a": "m4a", "audio/x-flac": "flac"}
+_NUMBER = re.compile(r"[0-9]{0,3}\.?[0-9]{0,20}", re.ASCII)
 _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
 _FILMS = ("video/mp4", "video/webm", "video/mpeg")  # a recorder's name for a container that may hold nothing but sound
 
@@ -109,11 +109,8 @@ def _check_stream(value: str | None) -> None:
 def _check_temperature(value: str | None) -> None:
     if value is None:
         return
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
+    # `float` alone also takes digits of other scripts, "1_0" and "nan": a provider would get them as they are.
+    if not _NUMBER.fullmatch(value) or value in ("", ".") or float(value) > 1:
         raise InvalidRequest("'temperature' must be a number from 0 to 1.", "temperature")
 
 

@@ -126,6 +126,17 @@ def test_another_channel_takes_over(lane: Lane, streaming: bool) -> None:
     assert lane.usage()[0].attempts == 2
 
 
+@pytest.mark.parametrize("wait", ["\u00b2", "-1", "9" * 400, "Mon, 21 Sep 99999 14:13:50 GMT", "soon"])
+def test_a_wait_that_cannot_be_read_is_ignored(lane: Lane, wait: str) -> None:
+    lane.vendor.script(status(429, headers={"retry-after": wait}))
+    answer = lane.chat(model=lane.pair)
+    assert (answer.status, len(lane.second.calls)) == (200, 1)
+    assert lane.vendor.calls[0].wait_outcome() == "answered"
+    assert lane.charged == POLITE_COST
+    assert lane.chat().status == 200, "the channel was not put aside for it"
+    assert len(lane.vendor.calls) == 2
+
+
 def test_a_refused_request_is_not_carried_to_another_channel(lane: Lane) -> None:
     lane.vendor.default = status(400)
     assert lane.chat(model=lane.pair).status == 400
