@@ -49,8 +49,9 @@ def read(data: bytes) -> tuple[ChatCall, str]:
         raise InvalidRequest("Text before a suffix cannot be completed here. Leave out 'suffix'.", "suffix")
     if body.get("logprobs") is not None:
         raise InvalidRequest("Log probabilities are told by POST /v1/chat/completions. Leave out 'logprobs'.", "logprobs")
-    if body.get("best_of") not in (None, 1, body.get("n")):
-        raise InvalidRequest("'best_of' must be what 'n' is.", "best_of")
+    best_of = body.get("best_of")
+    if best_of is not None and (type(best_of) is not int or best_of not in (1, body.get("n"))):
+        raise InvalidRequest("'best_of' must be 1, or the same as 'n'.", "best_of")
     echo = body.get("echo")
     if echo is not None and not isinstance(echo, bool):
         raise InvalidRequest("'echo' must be true or false.", "echo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.requests import MOST_TOKENS, chat_call, json_object
+from edge.requests import MOST_STOPS, MOST_TOKENS, chat_call, json_object
 from edge.v1.messages.turns import messages_of
 from edge.v1.natives import with_natives
 from shared.errors import InvalidRequest
@@ -61,8 +61,8 @@ def chat_body(body: Mapping[str, Any]) -> Json:
     _add_thinking(chat, body)
     stops = body.get("stop_sequences")
     if stops is not None:
-        if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-            raise InvalidRequest("'stop_sequences' must be a list of strings.", "stop_sequences")
+        if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(isinstance(stop, str) for stop in stops):
+            raise InvalidRequest(f"'stop_sequences' must be a list of at most {MOST_STOPS} strings.", "stop_sequences")
         if stops:
             chat["stop"] = stops
     user = _object(body, "metadata").get("user_id")

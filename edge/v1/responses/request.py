@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.requests import chat_call, json_object
+from edge.requests import MOST_TOKENS, chat_call, json_object
 from edge.v1.natives import with_natives
 from edge.v1.responses.items import messages_of
 from shared.errors import InvalidRequest
@@ -65,8 +65,8 @@ def call_of(body: Body, size: int) -> ChatCall:
     _add_logprobs(chat, body)
     limit = body.get("max_output_tokens")
     if limit is not None:
-        if type(limit) is not int or limit < 1:
-            raise InvalidRequest("'max_output_tokens' must be a whole number from 1.", "max_output_tokens")
+        if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
+            raise InvalidRequest(f"'max_output_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
     return with_natives(chat, lambda portable: chat_call(portable, size))
 

@@ -169,6 +169,7 @@ def block(**fields: Any) -> Json:
 REFUSED: list[tuple[Json, str]] = [
     *(({"max_tokens": value}, "max_tokens") for value in (None, 0, "5", True)),
     *(({"messages": value}, "messages") for value in (None, [], {}, "Hi")),
+    ({"stop_sequences": ["x"] * 17}, "stop_sequences"),
     ({"model": None}, "model"),
     ({"messages": ["x"]}, "messages[0]"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
