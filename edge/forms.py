@@ -10,6 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
+from edge.client_options import refuse_client_options
 from shared.errors import InvalidRequest
 
 MOST_PARTS = 100
@@ -50,6 +51,7 @@ def read_form(body: bytes, content_type: str) -> Form:
     for name in (*fields, *files):
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
             raise InvalidRequest("A part of the form has no name, or one that is no plain field name.")
+    refuse_client_options((*fields, *files))
     sent = ((name, File(file.stream.read(), file.filename or "", file.mimetype or "")) for name, file in files.items(multi=True))
     return Form(tuple(fields.items(multi=True)), tuple(sent))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from edge.client_options import drop_client_options
 from edge.preferences import read_models, read_preferences
 from shared.errors import InvalidRequest
 from shared.nesting import too_deep
@@ -78,7 +79,7 @@ def model_of(body: Mapping[str, Any]) -> str:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """A body that is a JSON object, of a depth that can be passed on."""
+    """A body that is a JSON object, of a depth that can be passed on, without options of client libraries."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -87,6 +88,7 @@ def json_object(data: bytes) -> dict[str, Any]:
         raise InvalidRequest("The body must be a JSON object.")
     if too_deep(data, body):
         raise InvalidRequest("The body is nested too deeply.")
+    drop_client_options(body)
     return body
 
 

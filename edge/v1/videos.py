@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 from quart import Blueprint, Response, request
 
+from edge.client_options import refuse_client_options
 from edge.current import private, services, write
 from edge.declare import (
     ANY,
@@ -164,6 +165,7 @@ async def _body() -> dict[str, Any]:
     if request.mimetype != "multipart/form-data":
         return json_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
     form, files = await request.form, await request.files
+    refuse_client_options((*form, *files))
     for name in files:
         raise InvalidRequest(f"'{name}' can't be a file here; describe the scene in 'prompt'.", name)
     return dict(form.items())

@@ -32,6 +32,9 @@ This page is made from the tables that the dialects themselves work by (`shared/
   where they are listed, and `null` always is.
 * A field that is not listed is passed on to vendors of OpenAI's format, and refused by the others.
 * `models` and `provider` choose the way of a call ([routing](routing.md)) and are told to no vendor.
+* Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,
+  `custom_llm_provider`, `mock_response`, …) never reach a provider: a 400 names them, and `null` is dropped. The whole list is
+  `edge/client_options.py`.
 * Where several channels serve a model, one that has no place for a field is left out, and the call goes to another.
 """
 

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge import requests
+from edge.client_options import CLIENT_OPTIONS
+from edge.forms import read_form
 from shared.errors import InvalidRequest
 from shared.models import DIALECTS as CHANNEL_DIALECTS
 from shared.nesting import too_deep
@@ -76,6 +78,49 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (chat(stream=False, stream_options={"include_usage": True}), "stream_options"),
     (chat(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
 ]
+
+
+OPTIONS = sorted({*CLIENT_OPTIONS, "aws_secret_access_key", "vertex_credentials", "azure_ad_token", "mock_response", "litellm_x"})
+FORM = "multipart/form-data; boundary=b"
+
+
+def form_of(name: str) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nx\r\n--b--\r\n'.encode()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_a_client_is_refused_and_a_null_dropped(name: str) -> None:
+    for value in ("x", 1, {"a": 1}, False):
+        with pytest.raises(InvalidRequest, match="client library") as refused:
+            requests.json_object(json.dumps(chat(**{name: value})).encode())
+        assert refused.value.param == name
+    for field in (name, f"{name}[a]"):
+        with pytest.raises(InvalidRequest) as refused:
+            read_form(form_of(field), FORM)
+        assert refused.value.param == name
+    assert requests.json_object(json.dumps(chat(**{name: None})).encode()) == chat()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", chat()),
+        ("completions", {"model": "m", "prompt": "Hi"}),
+        ("responses", {"model": "m", "input": "Hi"}),
+        ("messages", chat(max_tokens=9)),
+        ("messages/count_tokens", chat()),
+        ("embeddings", {"model": "m", "input": "Hi"}),
+        ("moderations", {"input": "Hi"}),
+        ("images/generations", {"model": "m", "prompt": "Hi"}),
+        ("audio/speech", {"model": "m", "input": "Hi", "voice": "alloy"}),
+        ("videos", {"model": "m", "prompt": "Hi"}),
+    ],
+)
+def test_no_surface_passes_a_clients_option_on(lane: Lane, path: str, body: dict[str, Any]) -> None:
+    data = json.dumps({**body, "model": lane.model, "api_base": "http://127.0.0.1:1/"}).encode()
+    answer = lane.post(data, {"content-type": "application/json"}, f"/v1/{path}")
+    assert (answer.status, "'api_base' is an option" in answer.json["error"]["message"]) == (400, True)
+    assert lane.vendor.calls == []
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
