@@ -36,8 +36,8 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Bind the database of this process: a connection for each thread that works, the four clocks' and this one's."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 5)
+    """Bind the database of this process: a connection for each thread that works, the five clocks' and this one's."""
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 6)
     bind(target)
     with target.connection_context():
         require_current(target)
@@ -58,6 +58,7 @@ def _work(settings: Settings) -> None:
         Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION),
         Clock(media.periodic, outages=LOST_CONNECTION),
         Clock(purges.periodic, outages=LOST_CONNECTION),
+        Clock((media.callbacks,), outages=LOST_CONNECTION),
         Clock((media.leases,), outages=LOST_CONNECTION),
     )
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits

@@ -1,8 +1,8 @@
 """Media that are made later: the actor that takes a job in hand, and the periodic work that no job is lost without.
 
 make_media(job)      do what can be done for a job now
-tell_owner(job)      post its end to the owner's callback
 every second         send what is due, end what is too old
+every second         deliver callbacks (callbacks.py)
 every five seconds   renew the leases of the jobs in this process' hands
 every minute         delete files whose time is over, and a part of those that no row knows
 """
@@ -12,19 +12,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import dramatiq
 
 from shared import media
 from shared.clock import now_ms
-from shared.database import database, drop_connection
+from shared.database import LOST_CONNECTION, database, drop_connection
 from shared.jobs import MEDIA_QUEUE, Jobs
-from shared.media import End, retention, webhooks
+from shared.media import End, retention
 from shared.models import MediaJob
 from shared.settings import Settings
 from shared.storage import open_storage
-from workers.callbacks import tell
+from workers.callbacks import BEAT_SECONDS, LIMITS, Callbacks
 from workers.clock import Periodic
 from workers.making import Maker
 from workers.upstream import Sender
@@ -46,6 +47,7 @@ class MediaWork:
         self._jobs = Jobs(settings.redis_url)
         self._storage = open_storage(settings)
         self._maker = Maker(settings, self._storage, Sender(settings))
+        self._callbacks = Callbacks(settings)
         self._hands: set[UUID] = set()
         self._lock = threading.Lock()
 
@@ -55,7 +57,6 @@ class MediaWork:
         limit = (self._settings.media_answer_seconds * 4 + 60) * 1000
         declare = dramatiq.actor(actor_name="make_media", broker=broker, queue_name=MEDIA_QUEUE, time_limit=limit)
         declare(self.make_media)
-        dramatiq.actor(actor_name="tell_owner", broker=broker, queue_name=MEDIA_QUEUE, time_limit=120_000)(self.tell_owner)
 
     def make_media(self, job_id: str) -> None:
         """Take a job in hand, unless another hand has it, and do what can be done now."""
@@ -70,14 +71,15 @@ class MediaWork:
             with self._lock:
                 self._hands.discard(hand)
 
-    def tell_owner(self, job_id: str) -> None:
-        """Post the end of a job to its owner's callback."""
-        tell(UUID(job_id), self._settings)
-
     @property
     def leases(self) -> Periodic:
         """Kept apart from all other periodic work: nothing slow may let a lease run out."""
         return Periodic("the leases of media jobs", RENEW_SECONDS, _closing(self._renew))
+
+    @property
+    def callbacks(self) -> Periodic:
+        """Kept apart from all other periodic work: it waits for deliveries under way."""
+        return Periodic("the callbacks of media jobs", BEAT_SECONDS, _closing(self._callbacks.deliver_due))
 
     @property
     def periodic(self) -> tuple[Periodic, ...]:
@@ -95,8 +97,6 @@ class MediaWork:
             return
         for job_id in media.resend(MOST_MESSAGES):
             self._jobs.send("make_media", str(job_id), queue=MEDIA_QUEUE)
-        for job_id in webhooks.due(MOST_MESSAGES):
-            self._jobs.send("tell_owner", str(job_id), queue=MEDIA_QUEUE)
 
     def _renew(self) -> None:
         with self._lock:
@@ -109,6 +109,9 @@ class MediaWork:
         retention.delete_orphans(self._storage)
 
     def close(self) -> None:
+        """Wait a moment for callbacks under way, and close the connection to Redis. Call when the clocks have stopped."""
+        with suppress(*LOST_CONNECTION):  # what was delivered is then delivered once more
+            self._callbacks.finish(LIMITS.idle_seconds)
         self._jobs.close()
 
 

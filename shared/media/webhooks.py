@@ -1,4 +1,4 @@
-"""Webhooks: the secret of an account, what a signed message looks like, and which are owed.
+"""Webhooks: an account's secret, the signed message, and which callbacks are due.
 
 Signed as the Standard Webhooks specification has it (https://www.standardwebhooks.com), which is also how OpenAI signs its own:
 `webhook-signature: v1,base64(hmac-sha256(secret, id.timestamp.body))`, so that `client.webhooks.unwrap` of the SDKs reads them.
@@ -10,19 +10,20 @@ import base64
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from peewee import Case
 
 from shared.clock import now_ms
-from shared.database import unlocked
 from shared.models import MediaJob, WebhookSecret
 from shared.secrets import WEBHOOK_SECRET, seal, unseal
 
 PREFIX = "whsec_"
 WAITS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …
-MOST_ATTEMPTS = len(WAITS_MS) + 1
+MAX_ATTEMPTS = len(WAITS_MS) + 1
+MAX_AGE_MS = 86_400_000  # after a job's end; bounds the backlog of an account whose server never answers
 
 
 def secret_of(account: UUID, secret_key: str) -> str:
@@ -54,33 +55,61 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str,
     }
 
 
-def due(limit: int) -> list[UUID]:
-    """The ended jobs whose owner should be told now, each given to one caller only; it is due again after a while.
+class DueCallback(NamedTuple):
+    """A callback that is due: its job, whose it is, and where it goes."""
 
-    After the last attempt the address is forgotten, as it is when one was told.
+    job: UUID
+    account: UUID
+    url: str
+
+
+def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
+    """Up to `limit` callbacks that are due, the longest overdue first, leaving out those of the accounts `without`.
+
+    Also gives up on callbacks that are out of attempts or older than `MAX_AGE_MS`: their address is erased.
     """
     now = now_ms()
     _give_up(now)
-    waits = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
-    owed = (MediaJob.callback_due_at <= now) & (MediaJob.callback_attempts < MOST_ATTEMPTS)
-    found = unlocked(MediaJob.select(MediaJob.id).where(owed).order_by(MediaJob.callback_due_at).limit(limit))
+    found = (MediaJob.callback_due_at <= now) & (MediaJob.callback_attempts < MAX_ATTEMPTS)
+    if without:
+        found &= MediaJob.account.not_in(list(without))
+    columns = (MediaJob.id, MediaJob.account, MediaJob.callback_url)
+    rows: Any = MediaJob.select(*columns).where(found).order_by(MediaJob.callback_due_at).limit(limit).tuples()
+    return [DueCallback(job, account, url) for job, account, url in rows]
+
+
+def claim(jobs: Sequence[UUID]) -> set[UUID]:
+    """Count an attempt for each of these callbacks that is still due, and return those: no other process gets the same attempt.
+
+    A claimed callback is due again after a pause that grows with each attempt, unless `forget` ends it.
+    """
+    now = now_ms()
+    pause = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
     rows: Any = (
-        MediaJob.update(callback_due_at=now + waits, callback_attempts=MediaJob.callback_attempts + 1)
-        .where(MediaJob.id.in_(found) & (MediaJob.callback_due_at <= now))
+        MediaJob.update(callback_due_at=now + pause, callback_attempts=MediaJob.callback_attempts + 1)
+        .where(MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now))
         .returning(MediaJob.id)
         .execute()
     )
-    return [row.id for row in rows]
+    return {row.id for row in rows}
+
+
+def postpone(jobs: Sequence[UUID], milliseconds: int) -> None:
+    """Let these callbacks be due later without counting an attempt, so that they don't hide others from `due`."""
+    now = now_ms()
+    still_due = MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now)
+    MediaJob.update(callback_due_at=now + milliseconds).where(still_due).execute()
 
 
 def forget(job: UUID) -> None:
-    """The owner was told, or can't be: the address goes."""
+    """Erase the address: the callback was delivered, or never can be."""
     MediaJob.update(callback_url=None, callback_due_at=None).where(MediaJob.id == job).execute()
 
 
 def _give_up(now: int) -> None:
-    spent = (MediaJob.callback_due_at <= now) & (MediaJob.callback_attempts >= MOST_ATTEMPTS)
-    MediaJob.update(callback_url=None, callback_due_at=None).where(spent).execute()
+    spent = (MediaJob.callback_attempts >= MAX_ATTEMPTS) | (MediaJob.finished_at < now - MAX_AGE_MS)
+    overdue = MediaJob.callback_due_at <= now
+    MediaJob.update(callback_url=None, callback_due_at=None).where(overdue & spent).execute()
 
 
 def _new_secret() -> str:

@@ -1,0 +1,94 @@
+"""What callbacks that never answer cost another account: its media jobs alone, and beside so many of them.
+
+    python -m bench.callbacks [--callbacks 40] [--jobs 5]
+
+One worker. The callbacks are those of jobs that were cancelled, which is free; their server accepts, reads and never answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from shared.database import bind
+from shared.models import MediaJob
+from tests import build
+from tests.answers import silence
+from tests.databases import opened
+from tests.edge.media.studio import IMAGE, PNG, pictures
+from tests.edge.stack import Reply
+from tests.servers.edge import environment_of, start_edge, start_worker
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream
+from tests.workers.test_media_faults import Shop
+
+WAIT_SECONDS = 300
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--callbacks", type=int, default=40)
+    parser.add_argument("--jobs", type=int, default=5)
+    arguments = parser.parse_args()
+    postgres, folder = Postgres(), Path(tempfile.mkdtemp(prefix="callbacks-"))
+    redis, upstream, silent = RedisServer("valkey", folder), Upstream(), Upstream()
+    upstream.default, silent.default = (lambda _: pictures(PNG)), (lambda _: silence())
+    url = postgres.create_migrated()
+    settings = {"database_url": url, "redis_url": redis.url, "data_dir": folder, "outbound_networks": "127.0.0.1/32"}
+    environ = environment_of(settings)
+    processes: list[Any] = []
+    try:
+        with opened(url) as books:
+            bind(books)
+            edge = start_edge(folder, environ)
+            processes.append(edge)
+            shop = Shop(edge, upstream)
+            processes.append(start_worker(folder, environ))
+            alone = _seconds(shop, arguments.jobs)
+            _owe_callbacks(edge, f"{silent.url}/hook", arguments.callbacks)
+            eventually(lambda: bool(silent.calls), "the first callback is under way", WAIT_SECONDS)
+            beside = _seconds(shop, arguments.jobs)
+            print(f"a job alone: {alone:.2f} s")
+            print(f"beside {arguments.callbacks} silent callbacks: {beside:.2f} s, {beside / alone:.2f} times as long")
+            return 0 if beside < 3 * alone else 1
+    finally:
+        for process in processes:
+            process.kill()
+        for server in (upstream, silent):
+            server.close()
+        redis.kill()
+        postgres.stop()
+
+
+def _seconds(shop: Shop, jobs: int) -> float:
+    """The median time from the order of a job to its end."""
+    return statistics.median(_one(shop, shop.order) for _ in range(jobs))
+
+
+def _one(shop: Shop, order: Any) -> float:
+    began = time.monotonic()
+    ordered: Reply = order()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "the job is made", WAIT_SECONDS)
+    return time.monotonic() - began
+
+
+def _owe_callbacks(edge: Any, url: str, count: int) -> None:
+    """Another account orders and cancels so many jobs with a callback."""
+    other = Shop.__new__(Shop)
+    other.edge, other.account = edge, build.account(IMAGE * count * 2)
+    other.secret = build.api_key(other.account)[1]
+    for _ in range(count):
+        ordered = other.order(callback_url=url)
+        other.request("POST", f"/api/media/jobs/{ordered.json['job_uuid']}/cancel/")
+    assert MediaJob.select().where(MediaJob.account == other.account.id).count() == count
+
+
+if __name__ == "__main__":
+    sys.exit(main())
