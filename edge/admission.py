@@ -168,15 +168,26 @@ class Admission:
     async def _usage(self, hold: Hold) -> Usage:
         if not hold.delivered or self._call.kind in BY_THE_CALL:
             return Usage(0, 0)
-        decide = partial(settle_usage, hold.told(), delivered=True, plausible_output=hold.quote.output_tokens)
+        told = hold.told()
+        if hold.stopped:  # all that was paid for was delivered; what came beyond is nobody's to pay
+            told = told._replace(output_tokens=hold.paid_output)
+        decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.output_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
-            return usage
-        # The first count loads a vocabulary, and a long one takes milliseconds: never on the event loop.
-        loop = asyncio.get_running_loop()
-        input_count = await loop.run_in_executor(self.services.counter, tokens.count, text_of(self._call.body))
-        output_count = await loop.run_in_executor(self.services.counter, tokens.count, hold.text())
+            return usage._replace(estimated=hold.stopped)
+        text = text_of(self._call.body)
+        if hold.stopped:
+            return decide(input_estimate=tokens.estimate(text), output_estimate=0)
+        input_count = await self.services.count_tokens(text)
+        output_count = await self._count_output(hold)
         return decide(input_estimate=input_count or self._call.input_estimate, output_estimate=output_count)
+
+    async def _count_output(self, hold: Hold) -> int:
+        """The tokens that were delivered: those of the text that was kept, and of the rest in proportion."""
+        kept, size = hold.text()
+        counted = await self.services.count_tokens(kept)
+        kept_bytes = len(kept.encode(errors="replace"))
+        return counted * size // kept_bytes if size > kept_bytes else counted
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

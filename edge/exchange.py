@@ -71,4 +71,6 @@ async def exchange(
             hold.relayed()
             body, frame = hold.answer.body, {}
         settled = await admission.settle()
+    if hold.rest:
+        yield hold.rest  # after the settlement: a reader that is slow to take it does not keep the credits held
     yield Finished(body, frame, admission.usage, settled)

@@ -10,6 +10,7 @@ from shared.catalog import Route
 from shared.ledger import Reserved
 from shared.pricing import Quote, affordable_output
 from shared.providers.base import Answer, ChatCall, StreamReader
+from shared.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.usage import PartialUsage
 
 
@@ -18,7 +19,7 @@ class Hold:
 
     __slots__ = (
         *("account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "failures"),
-        *("first_token_at", "headers", "quote", "reader", "served_by", "settlement", "started"),
+        *("first_token_at", "headers", "quote", "reader", "rest", "served_by", "settlement", "started", "stopped"),
     )
 
     def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: Reserved) -> None:
@@ -38,6 +39,8 @@ class Hold:
         self.first_token_at: float | None = None
         self.reader: StreamReader | None = None
         self.answer: Answer | None = None
+        self.stopped = False  # the stream went on beyond what the call pays for, and was cancelled
+        self.rest = b""  # what is still to be relayed of a stopped stream
         self.settlement: asyncio.Task[object] | None = None  # of a call that broke off
 
     def attempt(self, route: Route) -> None:
@@ -63,6 +66,18 @@ class Hold:
         if self.first_token_at is None:
             self.first_token_at = time.monotonic()
 
+    def stop(self, rest: bytes) -> None:
+        """The stream is over its limit: `rest` is the last of it that is relayed."""
+        assert self.reader is not None  # noqa: S101  (a stream that delivered)
+        self.reader.stop()
+        self.stopped = True
+        self.rest = rest
+
+    @property
+    def paid_output(self) -> int:
+        """The output tokens, over all choices, that the call was quoted and the held credits pay for."""
+        return self.quote.output_tokens if self.clamp is None else min(self.clamp * self.call.choices, self.quote.output_tokens)
+
     @property
     def delivered(self) -> bool:
         """Whether anything of an answer was delivered."""
@@ -72,6 +87,8 @@ class Hold:
 
     def cut(self, status: str) -> str | None:
         """What became of a vendor's answer that its caller did not get whole; None where nothing of it was under way."""
+        if self.stopped:
+            return "cancelled_upstream"
         if status == "failed":
             return "broken_upstream" if self.delivered else None
         if status == "completed" or self.attempts == 0:
@@ -85,11 +102,12 @@ class Hold:
             return self.answer.usage
         return self.reader.usage() if self.reader is not None else PartialUsage()
 
-    def text(self) -> str:
-        """The text that was delivered, for a local count."""
+    def text(self) -> tuple[str, int]:
+        """The text that was delivered, for a local count: its beginning, and how many bytes it all has in UTF-8."""
         if self.answer is not None:
-            return self.answer.text
-        return self.reader.text() if self.reader is not None else ""
+            text = self.answer.text
+            return text[:MAX_KEPT_TEXT_BYTES], len(text.encode(errors="replace"))
+        return (self.reader.text(), self.reader.text_bytes) if self.reader is not None else ("", 0)
 
 
 def _clamp(call: ChatCall, quote: Quote, amount: int) -> int | None:

@@ -22,7 +22,7 @@ from edge.media.watch import JobWatch
 from edge.metrics import Metrics
 from edge.running import RunningCalls
 from edge.sessions import Sessions
-from shared import catalog_reader, pseudonyms
+from shared import catalog_reader, pseudonyms, tokens
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
 from shared.database import database
@@ -40,6 +40,7 @@ from shared.throttle import Throttle
 log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
+COUNTED_AT_ONCE = 100_000  # characters of a text: some tens of milliseconds
 
 
 class Services:
@@ -115,6 +116,12 @@ class Services:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+    async def count_tokens(self, text: str) -> int:
+        """The tokens of `text`, counted piece by piece in a thread, so that a long text does not keep a short one waiting."""
+        loop = asyncio.get_running_loop()
+        pieces = range(0, len(text), COUNTED_AT_ONCE)
+        return sum([await loop.run_in_executor(self.counter, tokens.count, text[at : at + COUNTED_AT_ONCE]) for at in pieces])
 
     def secret(self, sealed: str) -> str:
         """A channel's secret, opened once."""

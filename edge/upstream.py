@@ -8,6 +8,7 @@ model is asked once before any is asked again; a second time only after a pause,
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -38,6 +39,7 @@ from shared.providers.base import (
     UnsupportedField,
 )
 from shared.providers.kinds import translator
+from shared.relay_limit import RelayLimit, max_answer_bytes
 from shared.retry_after import retry_after_ms
 from shared.routing import Health, backoff_seconds, order, prefer
 
@@ -45,6 +47,7 @@ MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
 MOST_HELD_BACK = 65_536  # bytes of chunks that deliver nothing, before the first that does
+MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be an image; comments and empty events come to much less
 AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
 OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # refusals that another model may not share
 BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
@@ -88,21 +91,31 @@ async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> Non
 async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> AsyncGenerator[bytes, None]:
     """Yield the bytes to relay; `hold.reader` keeps the rest. Raises as `answer`, or `UpstreamFailed` when it breaks off."""
     response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
+    limit, received = RelayLimit(hold.paid_output), 0
+    end_at = math.inf  # when usage and the end mark must have come
     try:
         while True:
+            over = received > limit.max_bytes or (reader.text_bytes > limit.look_at and _exceeded(limit, reader))
+            if over and not (reader.finished or reader.done):
+                hold.stop(relay)
+                break
             if relay:
                 yield relay
             if reader.broken is not None:
                 raise reader.broken
-            if reader.done:
+            if reader.done or over:
                 break
-            idle = services.settings.upstream_idle_seconds
-            data = await response.read(timeout=min(idle, AFTER_FINISH_SECONDS) if reader.finished else idle)
+            patience: float = services.settings.upstream_idle_seconds
+            if reader.finished:
+                end_at = min(end_at, time.monotonic() + AFTER_FINISH_SECONDS)
+                patience = min(patience, end_at - time.monotonic())
+            data = await response.read(timeout=patience)
             if not data:
                 relay = reader.end()
                 if relay:
                     yield relay
                 break
+            received += len(data)
             relay = reader.feed(data)
     except BAD_ANSWER as error:
         if reader.finished:
@@ -113,6 +126,10 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
     finally:
         _let_go(services, response, reader)
         _learn_pace(services, route, reader, began)
+
+
+def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:
+    return limit.exceeded(reader.text().encode(), reader.text_bytes)
 
 
 def _let_go(services: Services, response: HttpResponse, reader: StreamReader) -> None:
@@ -223,7 +240,8 @@ def _ordered(offer: Offer, health: Health) -> list[Route]:
 async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> Route:
     response = await _send(services, call, hold, route)
     try:
-        data = await response.read_all(limit=LARGEST_ANSWER, timeout=services.settings.upstream_idle_seconds)
+        most = max_answer_bytes(hold.paid_output, LARGEST_ANSWER) if call.kind == "chat" else LARGEST_ANSWER
+        data = await response.read_all(limit=most, timeout=services.settings.upstream_idle_seconds)
         hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
     except BlockedPrompt as error:
         raise _blocked() from error
@@ -241,13 +259,16 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
     """
     response = await _send(services, call, hold, route)
     reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
-    relay = b""
+    relay, received = b"", 0
     try:
         while not (reader.delivered or reader.finished or reader.done or len(relay) > MOST_HELD_BACK):
             data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
                 relay += reader.end()
                 break
+            received += len(data)
+            if received > MAX_BYTES_BEFORE_DELIVERY:
+                raise MalformedStream("megabytes that deliver nothing")
             relay += reader.feed(data)
             if reader.broken is not None:
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -19,7 +18,6 @@ from edge.offers import dearest, offers_for
 from edge.requests import chat, heavy_tokens, text_of
 from edge.v1.chat import CHAT_REQUEST
 from edge.v1.models import pricing
-from shared import tokens
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
 from shared.errors import AccessDenied, InsufficientCredits
@@ -75,7 +73,7 @@ async def quote_call() -> Response:
         if not _may_use(caller, services().catalog.models[offer.call.model], now):
             raise AccessDenied(f"You may not use the model '{offer.call.model}'.", "model_not_allowed")
     quoted = dearest(offers, cap)
-    counted = await asyncio.get_running_loop().run_in_executor(services().counter, tokens.count, text_of(call.body))
+    counted = await services().count_tokens(text_of(call.body))
     input_tokens = max(1, counted + heavy_tokens(call.body) // 3)
     account, output_tokens = await read(partial(_read, caller.account, call.model, now))
     usual = min(output_tokens * call.choices, quoted.output_tokens)

@@ -16,6 +16,8 @@ from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
+MARGIN_PERCENT = 10  # of a hold, by which its call may cost more
+MIN_MARGIN_CREDITS = 100
 
 
 class Rare(NamedTuple):
@@ -137,14 +139,19 @@ def release(calls: Sequence[UUID], now: int) -> None:
 
 
 def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
-    """Charge `item` against its own hold and, above that, against what is free; never more."""
+    """Charge `item` against its own hold and, above that and within the margin, against what is free; never more."""
     amount = hold.amount if hold.state == "held" else 0
-    most = amount + pool.free
+    most = min(amount + pool.free, hold.amount + _margin(hold.amount))
     if item.cap is not None:
         most = min(most, item.cap)
     credits = min(item.cost, most)
     after = _after(pool, amount, credits)
     return Settled(credits, after.balance, item.cost - credits), after
+
+
+def _margin(amount: int) -> int:
+    """By how much a charge may exceed a hold of `amount`: a provider may count a little differently. What is above is ours."""
+    return max(amount * MARGIN_PERCENT // 100, MIN_MARGIN_CREDITS)
 
 
 def _after(pool: AccountState, released: int, credits: int) -> AccountState:
@@ -171,7 +178,7 @@ def _charge_special(
     if extra.subscription is not None:
         meter = meters[item.account, extra.subscription]
         overage = overage if running else min(overage, meter.free)
-    most = amount + pool.free + overage
+    most = min(amount + pool.free + overage, whole + _margin(whole))
     if visitor:
         most = min(most, whole)
     for name in extra.allowances:

@@ -95,9 +95,12 @@ class StreamReader(Protocol):
     error that the vendor reports in it; where good events came before it in the same bytes, gives these and leaves the error in
     `broken`.
 
+    `stop` ends an answer that is over its limit: its `tail` says `length`.
+
     delivered   anything of an answer came
     finished    every choice that began has its finish reason
     done        the stream's end mark came
+    text_bytes  the size of all text that was delivered, in UTF-8; `text()` gives its beginning where it is too long to keep
     """
 
     broken: Exception | None
@@ -108,6 +111,8 @@ class StreamReader(Protocol):
     def done(self) -> bool: ...
     @property
     def finished(self) -> bool: ...
+    @property
+    def text_bytes(self) -> int: ...
 
     def feed(self, data: bytes) -> bytes: ...
     def end(self) -> bytes: ...
@@ -115,6 +120,7 @@ class StreamReader(Protocol):
     def tail(self) -> dict[str, Any]: ...
     def usage(self) -> PartialUsage: ...
     def text(self) -> str: ...
+    def stop(self) -> None: ...
 
 
 class MalformedStream(Exception):

@@ -13,6 +13,7 @@ import orjson
 
 from shared.providers.base import BrokenStream, MalformedStream
 from shared.providers.finish_reasons import BROKEN, canonical
+from shared.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.usage import PartialUsage, read_openai_usage
 
 LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
@@ -62,6 +63,7 @@ class OpenAIStream:
             "_carry",
             "_counted",
             "_created",
+            "_dropped",
             "_ended",
             "_half_line_end",
             "_id",
@@ -82,6 +84,7 @@ class OpenAIStream:
         self._carry = b""
         self._half_line_end = False
         self._counted = bytearray()  # the delivered text as UTF-8: compact, for a count that is seldom needed
+        self._dropped = 0  # bytes of it that were too many to keep
         self._told = PartialUsage()
         self._tail = b""  # the newest chunk with a finish reason, kept back
         self._begun: set[int] = set()
@@ -116,6 +119,9 @@ class OpenAIStream:
             if not relay:
                 raise
             self.broken = error  # what came before it is delivered first
+        if len(self._counted) > MAX_KEPT_TEXT_BYTES:
+            self._dropped += len(self._counted) - MAX_KEPT_TEXT_BYTES
+            del self._counted[MAX_KEPT_TEXT_BYTES:]
         return b"".join(relay)
 
     def end(self) -> bytes:
@@ -147,9 +153,19 @@ class OpenAIStream:
         """Usage as told so far."""
         return self._told
 
+    def stop(self) -> None:
+        """No more of the stream is read: choices that have not ended end as cut at their limit."""
+        for index in (self._begun or {0}) - self._ended:
+            self._reasons[index] = "length"
+
     def text(self) -> str:
-        """All text delivered so far, for counting."""
+        """The text delivered so far, for counting: at most its first `MAX_KEPT_TEXT_BYTES`."""
         return self._counted.decode(errors="replace")
+
+    @property
+    def text_bytes(self) -> int:
+        """The size of all text delivered so far, in UTF-8."""
+        return len(self._counted) + self._dropped
 
     def _plain_line_ends(self, data: bytes) -> bytes:
         """CRLF and lone CR become LF, also where a read ended between the two."""

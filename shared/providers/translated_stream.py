@@ -100,8 +100,15 @@ class TranslatedStream:
     def usage(self) -> PartialUsage:
         return self._inner.usage()
 
+    def stop(self) -> None:
+        self._inner.stop()
+
     def text(self) -> str:
         return self._inner.text()
+
+    @property
+    def text_bytes(self) -> int:
+        return self._inner.text_bytes
 
     def _translate(self, payloads: list[bytes]) -> bytes:
         canonical: list[bytes] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from quart import Blueprint, Response, request
 
 from edge.current import answer, count_request, key_caller, services
@@ -12,7 +10,6 @@ from edge.requests import chat_call, heavy_tokens, json_object, text_of
 from edge.v1.messages.declared import MESSAGES_REQUEST
 from edge.v1.messages.request import chat_body
 from edge.v1.natives import with_natives
-from shared import tokens
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, ModelNotFound, RateLimited, RequestTooLarge
 
@@ -38,5 +35,5 @@ async def count_tokens() -> Response:
     model = services().catalog.models.get(call.model)
     if model is None or not key.may_use(model, now_ms()):
         raise ModelNotFound(call.model)
-    counted = await asyncio.get_running_loop().run_in_executor(services().counter, tokens.count, text_of(call.body))
+    counted = await services().count_tokens(text_of(call.body))
     return answer({"input_tokens": max(1, counted + heavy_tokens(call.body) // 3)})

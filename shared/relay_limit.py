@@ -1,0 +1,63 @@
+"""When a stream has relayed more than its call paid for, told from its text without a tokenizer. Pure.
+
+A provider that honors the output limit of a call can never reach the bound: it compares a lower bound of any provider's token
+count with twice the limit. Tokens do not span words, so a text has at least as many tokens as words; and of text without spaces,
+no vocabulary fits more than 16 bytes into a token on average, runs of one character (rules, padding) apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+MARGIN_FACTOR = 2  # what the providers' own tokenizers, and reasoning outside of the limit, may make of it
+MARGIN_TOKENS = 256
+MAX_BYTES_PER_TOKEN = 16  # of text that is not one character again and again
+MAX_RUN_BYTES_PER_TOKEN = 256  # of a text of nothing but such runs: the longest tokens are 128 spaces or dashes
+MAX_KEPT_TEXT_BYTES = 128 * 1024  # of an answer's text, kept for counting; the rest is counted in proportion
+
+# Text below this many bytes a token is not looked at: ordinary text has four or five.
+_UNSUSPICIOUS_BYTES_PER_TOKEN = 6
+_UNSUSPICIOUS_BYTES = 1_024
+_SAMPLE_BYTES = 16 * 1024  # of a text, searched for runs
+_NEXT_LOOK = 1.25  # text grows by a quarter between two looks
+
+# What a stream may bring beside its text: envelopes, log probabilities, images and audio.
+_OVERHEAD_BYTES_PER_TOKEN = 16 * 1024
+_OVERHEAD_BYTES = 16_000_000
+
+_CHARACTER = rb"[\xe0-\xef][\x80-\xbf]{2}|[\xc2-\xdf][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{3}|."
+_RUN = re.compile(rb"(%b)\1{3,}" % _CHARACTER, re.DOTALL)
+
+
+class RelayLimit:
+    """The limit of one stream of a call that pays for `tokens` output tokens, over all choices.
+
+    `look_at` is the number of text bytes at which `exceeded` is worth calling, `max_bytes` what the stream may bring in all.
+    """
+
+    __slots__ = ("look_at", "max_bytes", "tokens")
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.look_at = _UNSUSPICIOUS_BYTES_PER_TOKEN * tokens + _UNSUSPICIOUS_BYTES
+        self.max_bytes = _OVERHEAD_BYTES_PER_TOKEN * tokens + _OVERHEAD_BYTES
+
+    def exceeded(self, text: bytes | bytearray, size: int) -> bool:
+        """Whether an answer of `size` bytes of text, `text` being their beginning, is over the limit; sets the next `look_at`."""
+        self.look_at = int(size * _NEXT_LOOK)
+        most = MARGIN_FACTOR * self.tokens + MARGIN_TOKENS
+        if size > MAX_RUN_BYTES_PER_TOKEN * most:
+            return True
+        return least_tokens(text) * size > most * max(len(text), 1)
+
+
+def least_tokens(text: bytes | bytearray) -> int:
+    """A lower bound of the tokens that `text` (UTF-8) has in any provider's vocabulary."""
+    sample = text[:_SAMPLE_BYTES]
+    without_runs = len(_RUN.sub(rb"\1", sample)) * len(text) // max(len(sample), 1)
+    return max(len(text.split()), without_runs // MAX_BYTES_PER_TOKEN)
+
+
+def max_answer_bytes(tokens: int, at_most: int) -> int:
+    """How many bytes a whole answer may have: room for `tokens` with their log probabilities, and for a few images."""
+    return min(at_most, 8_000_000 + 8_192 * tokens)
