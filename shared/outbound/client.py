@@ -15,10 +15,9 @@ from urllib.parse import urljoin
 from shared.errors import OutboundFailed, OutboundRefused, OutboundTimeout
 from shared.outbound.addresses import Address
 from shared.outbound.target import Policy, Target, check_public_form, read_url
-from shared.outbound.wire import Deadline, PinnedConnection
+from shared.outbound.wire import FRAMING_BYTES, PIECE_BYTES, Deadline, PinnedConnection, TooLarge
 
 MOST_REDIRECTS = 3
-CHUNK_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_ADDRESSES = 4  # of one name that are tried
 _HTTP_FAULTS = (OSError, http.client.HTTPException, ValueError)
@@ -87,7 +86,7 @@ class Outbound:
         target, sent = read_url(url), dict(headers or {})
         trusted = target.origin in self._trusted
         for _ in range(MOST_REDIRECTS + 1):
-            with self._exchange(target, "GET", None, sent, deadline, trusted) as response:
+            with self._exchange(target, "GET", None, sent, deadline, trusted, max_bytes) as response:
                 if response.status not in _REDIRECTS:
                     yield Reply(target.url, response, max_bytes)
                     return
@@ -104,15 +103,23 @@ class Outbound:
         """Send `body`. A redirect is an answer like any other: it is not followed."""
         target = read_url(url)
         deadline = Deadline(limits.total_seconds, limits.idle_seconds)
-        with self._exchange(target, "POST", body, dict(headers or {}), deadline, target.origin in self._trusted) as response:
+        trusted = target.origin in self._trusted
+        with self._exchange(target, "POST", body, dict(headers or {}), deadline, trusted, max_bytes) as response:
             yield Reply(target.url, response, max_bytes)
 
     @contextmanager
     def _exchange(
-        self, target: Target, method: str, body: bytes | None, headers: dict[str, str], deadline: Deadline, trusted: bool
+        self,
+        target: Target,
+        method: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        deadline: Deadline,
+        trusted: bool,
+        max_bytes: int,
     ) -> Iterator[http.client.HTTPResponse]:
         addresses = self._judged(target, trusted)
-        connection = _connected(target, addresses, deadline)
+        connection = _connected(target, addresses, deadline, max_bytes + max_bytes // 8 + FRAMING_BYTES)
         try:
             with _told():
                 sent = {"host": target.authority, "accept-encoding": "identity", "user-agent": "yout", "connection": "close"}
@@ -143,12 +150,12 @@ def _resolved(target: Target) -> list[Address]:
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
-def _connected(target: Target, addresses: list[Address], deadline: Deadline) -> PinnedConnection:
+def _connected(target: Target, addresses: list[Address], deadline: Deadline, max_bytes: int) -> PinnedConnection:
     """A connection to the first of the addresses that takes one."""
     tls = _tls() if target.scheme == "https" else None
     failure: Exception = OutboundFailed()
     for address in addresses:
-        connection = PinnedConnection(target.host, address, target.port, tls, deadline)
+        connection = PinnedConnection(target.host, address, target.port, tls, deadline, max_bytes)
         try:
             with _told():
                 connection.connect()
@@ -177,7 +184,7 @@ def _redirect(target: Target, location: str | None) -> Target:
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     with _told():
-        return response.read(CHUNK_BYTES)
+        return response.read(PIECE_BYTES)
 
 
 @contextmanager
@@ -187,6 +194,8 @@ def _told() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise OutboundTimeout from error
+    except TooLarge as error:
+        raise OutboundFailed("The answer is larger than it may be.") from error
     except ssl.SSLCertVerificationError as error:
         raise OutboundFailed("The address has no valid certificate.") from error
     except _HTTP_FAULTS as error:

@@ -1,6 +1,7 @@
-"""A socket that keeps to its limits: the longest silence, and the moment when all must be over.
+"""A socket that keeps to its limits: the longest silence, the moment when all must be over, and the bytes that may come.
 
-`http.client` knows one timeout, for each single read: a server that sends a byte now and then would hold it for ever.
+`http.client` knows one timeout, for each single read: a server that sends a byte now and then would hold it for ever. And it
+bounds no body by itself: it reads informational answers and trailers without end, and a chunk of negative size to the last byte.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from typing import Any
 
 from shared.outbound.addresses import Address
 
+PIECE_BYTES = 64 * 1024  # no more is read at once
+FRAMING_BYTES = 256 * 1024  # what may come beside a body: heads, informational answers, trailers
 Stream = socket.socket | ssl.SSLSocket
+
+
+class TooLarge(Exception):
+    """The server has sent more bytes than the exchange may bring, whatever they were."""
 
 
 class Deadline:
@@ -35,9 +42,10 @@ class Deadline:
 class BoundedSocket:
     """As much of a socket as `http.client` uses."""
 
-    def __init__(self, stream: Stream, deadline: Deadline) -> None:
+    def __init__(self, stream: Stream, deadline: Deadline, max_bytes: int) -> None:
         self._stream = stream
         self._deadline = deadline
+        self._max_bytes = max_bytes
 
     def sendall(self, data: Any) -> None:
         # One timeout for each piece, as the socket's counts for the whole of one `sendall`.
@@ -47,7 +55,7 @@ class BoundedSocket:
             self._stream.sendall(view[place : place + 65_536])
 
     def makefile(self, *_: object) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._stream, self._deadline), 65_536)
+        return _PiecewiseReader(_Reader(self._stream, self._deadline, self._max_bytes), PIECE_BYTES)
 
     def close(self) -> None:
         """Nothing yet: `http.client` lets go of its socket when it has read the head. `hang_up` is what closes."""
@@ -56,8 +64,11 @@ class BoundedSocket:
 class PinnedConnection(HTTPConnection):
     """HTTP/1.1 to one address, whatever the host's name may resolve to by now. The name goes into SNI and certificate check."""
 
-    def __init__(self, host: str, address: Address, port: int, tls: ssl.SSLContext | None, deadline: Deadline) -> None:
+    def __init__(
+        self, host: str, address: Address, port: int, tls: ssl.SSLContext | None, deadline: Deadline, max_bytes: int
+    ) -> None:
         super().__init__(host, port)
+        self._max_bytes = max_bytes
         self._address = address
         self._tls = tls
         self._deadline = deadline
@@ -70,7 +81,7 @@ class PinnedConnection(HTTPConnection):
         if self._tls is not None:
             self._stream.settimeout(self._deadline.patience())
             self._stream = self._tls.wrap_socket(self._stream, server_hostname=self.host)
-        self.sock: Any = BoundedSocket(self._stream, self._deadline)
+        self.sock: Any = BoundedSocket(self._stream, self._deadline, self._max_bytes)
 
     def hang_up(self) -> None:
         """Close the connection, whatever is under way."""
@@ -78,13 +89,27 @@ class PinnedConnection(HTTPConnection):
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, stream: Stream, deadline: Deadline) -> None:
+    def __init__(self, stream: Stream, deadline: Deadline, max_bytes: int) -> None:
         self._stream = stream
         self._deadline = deadline
+        self._left = max_bytes
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._stream.settimeout(self._deadline.patience())
-        return self._stream.recv_into(buffer)
+        count = self._stream.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise TooLarge
+        return count
+
+
+class _PiecewiseReader(io.BufferedReader):
+    """Refuses to read all there is at once, which `http.client` does where a server sends a negative chunk size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= PIECE_BYTES:
+            raise ValueError("a read without a bound")
+        return super().read(size)

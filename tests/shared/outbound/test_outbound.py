@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
 from shared.errors import OutboundFailed, OutboundRefused, OutboundTimeout
-from shared.outbound import Limits, Outbound, Policy, client
+from shared.outbound import Limits, Outbound, Policy, client, wire
 from tests.servers.authority import Authority
 from tests.servers.process import free_port
 from tests.shared.outbound.peer import answer, ok, redirect, serving
@@ -237,6 +238,64 @@ def test_an_endless_body_is_cut(outbound: Outbound) -> None:
         fetch(outbound, server.url())
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "chunk of negative size": (CHUNKED + b"-1\r\n", b"x" * 65_536),
+    "negative after a good one": (CHUNKED + b"3\r\nabc\r\n-fffff\r\n", b"x" * 65_536),
+    "huge chunk": (CHUNKED + b"ffffffffff\r\n", b"x" * 65_536),
+    "chunks of one byte": (CHUNKED, b"1\r\nx\r\n" * 10_000),
+    "chunk extensions": (CHUNKED, b"1;" + b"e" * 60_000 + b"\r\nx\r\n"),
+    "trailers": (CHUNKED + b"0\r\n", b"X-Trailer: y\r\n" * 5_000),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000),
+    "other interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 2_000),
+    "head": (b"HTTP/1.1 200 OK\r\n", b"X-Header: y\r\n" * 5_000),
+    "line of a head": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65_536),
+    "compressed": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_endless_answer_is_left_after_a_bounded_number_of_bytes(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch, method: str, head: bytes, piece: bytes
+) -> None:
+    taken = 0
+
+    class Counted(socket.socket):
+        def recv_into(self, *args: Any) -> int:
+            nonlocal taken
+            count = super().recv_into(*args)
+            taken += count
+            return count
+
+    monkeypatch.setattr(wire.socket, "socket", Counted)
+
+    def endless(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+
+    def read(url: str) -> None:
+        if method == "GET":
+            sending = outbound.get(url, max_bytes=limit, limits=PATIENT)
+        else:
+            sending = outbound.post(url, b"{}", max_bytes=limit, limits=PATIENT)
+        with sending as reply:
+            if reply.status == 103:  # taken for the final answer, and without a body
+                raise OutboundFailed
+            reply.read()
+
+    limit = 300_000
+    with serving(endless) as server, pytest.raises(OutboundFailed):
+        read(server.url())
+    assert taken <= limit + limit // 8 + wire.FRAMING_BYTES + 65_536
+
+
+def test_a_body_of_many_small_chunks_is_fine(outbound: Outbound) -> None:
+    with serving(CHUNKED + b"40\r\n" + b"x" * 64 + b"\r\n" + b"40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n") as server:
+        assert fetch(outbound, server.url(), max_bytes=128) == b"x" * 128
+
+
 def test_a_body_at_the_limit_is_fine(outbound: Outbound) -> None:
     with serving(ok(b"x" * 1_000)) as server:
         assert fetch(outbound, server.url(), max_bytes=1_000) == b"x" * 1_000
@@ -314,13 +373,13 @@ def test_a_reader_that_leaves_closes_the_connection(outbound: Outbound) -> None:
     gone: list[bytes] = []
 
     def watch(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(client.CHUNK_BYTES))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(wire.PIECE_BYTES))
         gone.append(connection.recv(1))
         server.released.set()
 
     with serving(watch) as server:
         with outbound.get(server.url(), max_bytes=10**6) as reply:
-            assert next(iter(reply)) == bytes(client.CHUNK_BYTES)
+            assert next(iter(reply)) == bytes(wire.PIECE_BYTES)
         assert server.released.wait(20)
     assert gone == [b""]
 
