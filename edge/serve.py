@@ -45,7 +45,7 @@ def serve(settings: Settings) -> int:
 
 async def _work(settings: Settings, address: str) -> None:
     bind(open_database(settings.database_url))
-    fast_hypercorn.install(settings.fast_http)
+    fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
     app = create_app(settings)
     _calm_collector()
     stop = asyncio.Event()

@@ -167,6 +167,15 @@ class Settings:
         False, "YOUT_OUTBOUND_HTTP", _boolean, "Plain http to public addresses in production too, for outputs and callbacks"
     )
     max_body_bytes: int = _setting(20_000_000, "YOUT_MAX_BODY_BYTES", _integer(1_000, 1_000_000_000), "Largest request body")
+    max_unread_bytes: int = _setting(
+        256_000_000,
+        "YOUT_MAX_UNREAD_BYTES",
+        _integer(1_000_000, 10**12),
+        "Largest sum of request bodies that are being received, a process; one address may have half of it",
+    )
+    max_connections: int = _setting(
+        10_000, "YOUT_MAX_CONNECTIONS", _integer(1, 10**6), "Most open connections of an edge process; more get a 503"
+    )
     upstream_connect_seconds: int = _setting(
         5, "YOUT_UPSTREAM_CONNECT_SECONDS", _integer(1, 60), "Longest wait for a connection to an upstream"
     )

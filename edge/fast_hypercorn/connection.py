@@ -1,13 +1,13 @@
 """An HTTP/1.1 connection: bytes in, turns for the application, bytes out; one after the other, in order."""
 
 import asyncio
-import secrets
 from math import inf
 
 from .chunked import ChunkedBody
 from .head import Head, parse_head
 from .head_buffer import HeadBuffer
 from .outbound import Outbound
+from .pace import Pace
 from .refusal import Refusal, render
 from .turn import Turn
 from .watch import Watch
@@ -16,7 +16,7 @@ from .worker import Worker
 Address = tuple[str, int] | None
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The protocol of one accepted socket.
 
     At any time it is between requests (``_turn`` is None), in a turn, or ``_closing``. Turns whose application still
@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_next_waits",
         "_over",
+        "_pace",
         "_pipelined",
         "_reading",
         "_running",
@@ -58,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._heads = HeadBuffer(worker.limits.head_bytes)
         self._decoder: ChunkedBody | None = None
         self._left = 0
+        self._pace: Pace | None = None
         self._pipelined = bytearray()
         self._reading = True
         # Out.
@@ -72,6 +74,12 @@ class Connection(asyncio.Protocol):
         self._watch.expect_read(worker.config.keep_alive_timeout)
 
     # The transport's calls.
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
+        return self.worker.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.worker.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -150,13 +158,14 @@ class Connection(asyncio.Protocol):
 
     def send_continue(self) -> None:
         self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._expect_body()
+        self._begin_pace()
 
     def body_taken(self) -> None:
         if not self._reading and not self._closing:
             self._resume_reading()
-            if self._turn is not None and not self._turn.body_ended:
-                self._expect_body()
+            if self._turn is not None and not self._turn.body_ended and self._pace is not None:
+                self._pace.resume(self.worker.loop.time())
+                self._watch.expect_read(self._pace.left())
 
     def answered(self, turn: Turn) -> None:
         """The answer is complete: on to the next request, or to the end."""
@@ -201,7 +210,7 @@ class Connection(asyncio.Protocol):
             if rest:
                 self._read_body(turn, rest)
             elif not turn.awaits_continue:
-                self._expect_body()
+                self._begin_pace()
             else:
                 self._watch.expect_read(inf)
         else:
@@ -222,13 +231,18 @@ class Connection(asyncio.Protocol):
             turn.feed(piece)
         if rest is not None:
             self._end_body(turn, rest)
-        elif turn.unread > self.worker.limits.unread_bytes:
-            self._pause_reading()
+            return
+        if self._pace is None:
+            self._begin_pace()
         else:
-            self._expect_body()
+            self._pace.take(len(data), self.worker.loop.time())
+            self._watch.expect_read(self._pace.left())
+        if turn.unread > self.worker.limits.unread_bytes:
+            self._pause_reading()
 
     def _end_body(self, turn: Turn, rest: bytes) -> None:
         self._decoder = None
+        self._pace = None
         turn.end_body()
         self._watch.expect_read(inf)
         if rest:
@@ -262,8 +276,10 @@ class Connection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
-    def _expect_body(self) -> None:
-        self._watch.expect_read(self.worker.config.read_timeout or self.worker.limits.body_seconds)
+    def _begin_pace(self) -> None:
+        limits, window = self.worker.limits, self.worker.config.read_timeout or self.worker.limits.body_seconds
+        self._pace = Pace(window, limits.body_bytes_per_second, limits.body_total_seconds, self.worker.loop.time())
+        self._watch.expect_read(self._pace.left())
 
     # Ending.
 
@@ -273,7 +289,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if turn is None or not turn.head_sent:
-            request_id = (turn.request_id if turn else "") or "req_" + secrets.token_hex(12)
+            request_id = turn.request_id if turn else ""
             with_body = turn is None or turn.head.method != "HEAD"
             self.out.write(render(refusal, self.worker.server_headers(), request_id, with_body=with_body))
         self._disconnect()
@@ -321,8 +337,8 @@ class Connection(asyncio.Protocol):
             self._refuse(Refusal(408, "request_timeout", "The request did not arrive in time; send it again."))
 
     def _write_late(self) -> None:
-        """A whole window has passed: cut the peer off unless it has taken something in the meantime."""
-        if self.out.has_progressed():
+        """A whole window has passed: cut the peer off unless it has taken enough in the meantime."""
+        if self.out.has_progressed(self.worker.limits.write_bytes):
             self._expect_progress()
         else:
             self._transport.abort()

@@ -9,6 +9,7 @@ import hypercorn.asyncio.run as hypercorn_run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 
+from .bounded import BoundedTCPServer
 from .limits import Limits
 from .selfcheck import SelfCheckError, check_round_trip
 from .server import FastTCPServer
@@ -24,20 +25,21 @@ def install(enabled: bool = True, limits: Limits | None = None) -> bool:
     """Make workers that start from now on serve HTTP/1.1 fast; the result is whether they will.
 
     Call it once a process, before ``hypercorn.run`` or ``serve`` (with several workers: where the application is
-    imported, since each worker process imports it). ``enabled=False`` puts Hypercorn's own classes back. Where the
-    Hypercorn is another one or the self-check fails, a warning says why and Hypercorn stays as it is; nothing is
-    raised.
+    imported, since each worker process imports it). ``enabled=False`` leaves serving to Hypercorn's own connection,
+    within the same bounds of time and number. Where the Hypercorn is another one, a warning says why and it stays as it
+    is; where the self-check fails, as with ``enabled=False``. Nothing is raised.
     """
     _restore()
-    if not enabled:
-        return False
+    BoundedTCPServer.limits = limits or Limits()
     try:
         _check_hypercorn()
+        vars(hypercorn_run).update(TCPServer=BoundedTCPServer)
+        if not enabled:
+            return False
         check_round_trip()
     except SelfCheckError as error:
         _log.warning("Serving with stock Hypercorn, which is slower but complete: %s", error)
         return False
-    FastTCPServer.limits = limits or Limits()
     vars(hypercorn_run).update(TCPServer=FastTCPServer, WorkerContext=FastWorkerContext)
     return True
 

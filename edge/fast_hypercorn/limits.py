@@ -8,10 +8,12 @@ class Limits:
     """Bounds of a connection; every one can be reached by a hostile peer, so none is infinite.
 
     ``head_bytes`` covers the request line and all header lines, ``head_fields`` their number; ``unread_bytes`` is
-    the body (or the pipelined bytes) held before the socket is no longer read. ``header_seconds`` runs from the first
-    byte of a head to its end, ``body_seconds`` from one piece of an awaited body to the next, ``write_seconds``
-    is the window in which a peer has to take at least one byte of what is waiting for it. After an early close
-    the peer's bytes are thrown away for ``linger_seconds`` or ``linger_bytes``, so that it can read the answer.
+    the body (or the pipelined bytes) held before the socket is no longer read; ``read_bytes`` is what one read may bring.
+    ``header_seconds`` runs from the first byte of a head to its end. A body may pause for ``body_seconds`` and must
+    come at ``body_bytes_per_second`` on average, all of it in ``body_total_seconds`` of waiting. ``write_seconds``
+    is the window in which a peer has to take ``write_bytes`` of what is waiting for it, or all where it is less. After an early
+    close the peer's bytes are thrown away for ``linger_seconds`` or ``linger_bytes``, so that it can read the answer.
+    ``unsent_bytes`` is what the kernel may keep unsent for a peer, ``connections`` how many may be open at once.
     """
 
     head_bytes: int = 64 * 1024
@@ -19,7 +21,13 @@ class Limits:
     unread_bytes: int = 64 * 1024
     header_seconds: float = 30.0
     body_seconds: float = 60.0
+    body_bytes_per_second: float = 1_000.0
+    body_total_seconds: float = 3_600.0
     write_seconds: float = 60.0
+    write_bytes: int = 4 * 1024
+    unsent_bytes: int = 64 * 1024
+    read_bytes: int = 64 * 1024
+    connections: int = 10_000
     linger_seconds: float = 2.0
     linger_bytes: int = 1024 * 1024
 

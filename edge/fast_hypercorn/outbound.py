@@ -73,6 +73,6 @@ class Outbound:
         """Remember how much waits for the peer."""
         self._backlog = self._transport.get_write_buffer_size()
 
-    def has_progressed(self) -> bool:
-        """Whether the peer has taken something since `mark`."""
-        return self._transport.get_write_buffer_size() < self._backlog
+    def has_progressed(self, least: int) -> bool:
+        """Whether the peer has taken ``least`` bytes since `mark`, or all that waited."""
+        return self._backlog - self._transport.get_write_buffer_size() >= min(least, self._backlog)

@@ -1,14 +1,19 @@
 """The answers this server gives by itself, before or instead of the application."""
 
 import json
+import secrets
 from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A request that gets no further: ``status`` and ``code`` for the client, ``message`` says what to change."""
+    """A request that gets no further: ``status`` and ``code`` for the client, ``message`` says what to change.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    ``retry_after`` is in seconds.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.status = status
         self.code = code
         self.message = message
@@ -19,8 +24,17 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, "invalid_http_request", message)
 
 
+TOO_MANY_CONNECTIONS = Refusal(
+    503, "too_many_connections", "This server has as many open connections as it may have; try again shortly.", retry_after=5
+)
+
+
 def render(refusal: Refusal, server_headers: bytes, request_id: str, *, with_body: bool = True) -> bytes:
-    """The whole answer, as one write; the connection is closed after it (RFC 9112, section 9.6)."""
+    """The whole answer, as one write; the connection is closed after it (RFC 9112, section 9.6).
+
+    ``request_id`` "" stands for a new one.
+    """
+    request_id = request_id or "req_" + secrets.token_hex(12)
     kind = "server_error" if refusal.status >= 500 and refusal.status != 505 else "invalid_request_error"
     error = {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}
     body = json.dumps({"error": error}).encode()
@@ -29,5 +43,7 @@ def render(refusal: Refusal, server_headers: bytes, request_id: str, *, with_bod
         HTTPStatus(refusal.status).phrase.encode(),
         len(body),
     )
+    if refusal.retry_after is not None:
+        head += b"retry-after: %d\r\n" % refusal.retry_after
     tail = b"x-request-id: %b\r\nconnection: close\r\n%b\r\n" % (request_id.encode(), server_headers)
     return head + tail + (body if with_body else b"")

@@ -4,22 +4,20 @@ import asyncio
 from typing import cast
 
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.utils import parse_socket_addr
 
+from .bounded import BoundedTCPServer, limit_unsent
 from .connection import Address, Connection
-from .limits import Limits
+from .refusal import TOO_MANY_CONNECTIONS, render
 from .worker import App, FastWorkerContext, Worker
 
 
-class FastTCPServer(TCPServer):
+class FastTCPServer(BoundedTCPServer):
     """Hypercorn's server of one connection, which puts our protocol in the place of the stream reader.
 
     Hypercorn accepts, counts and, after ``graceful_timeout``, cancels these as it does its own. TLS (and with it
     HTTP/2), WSGI applications and raw header names stay with Hypercorn altogether.
     """
-
-    limits = Limits()
 
     async def run(self) -> None:
         """Serve the connection until it is closed and its applications have returned."""
@@ -36,8 +34,15 @@ class FastTCPServer(TCPServer):
             return
         if transport.is_closing():
             return
+        if len(worker.connections) >= worker.limits.connections:
+            transport.write(render(TOO_MANY_CONNECTIONS, worker.server_headers(), ""))
+            transport.close()
+            return
+        limit_unsent(self.writer.get_extra_info("socket"), worker.limits)
         connection = Connection(worker, transport, client, server)
+        transport.pause_reading()  # uvloop reads on into the old protocol's buffer unless it is stopped in between
         transport.set_protocol(connection)
+        transport.resume_reading()
         if early:
             connection.data_received(early)
         if ended:

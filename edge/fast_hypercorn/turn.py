@@ -198,6 +198,7 @@ class Turn:
         else:
             connection.out.write(data)
             self.answered = True
+            self._pieces.clear()  # of a request that was refused before its body was read
             self._wake()
             connection.answered(self)
 

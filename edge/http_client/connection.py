@@ -20,12 +20,12 @@ from edge.http_client.incoming import Incoming
 from edge.http_client.roster import Roster
 
 # Waiting body bytes at which the socket is no longer read. Counted as they came, chunk framing included.
-HIGH_WATER_BYTES = 256 * 1024
+HIGH_WATER_BYTES = 64 * 1024
 # Up to here head and body leave in one write; above, copying the body costs more than a second write.
 _JOINED_WRITE_BYTES = 64 * 1024
 
 
-class Connection(Incoming, asyncio.Protocol):
+class Connection(Incoming, asyncio.BufferedProtocol):
     """Idle (`in_use` False), or serving one request until its holder ends that, or `closed` for good.
 
     `error` is why the response cannot be completed; bytes that came before it stay readable.
@@ -145,7 +145,11 @@ class Connection(Incoming, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
+        return self._roster.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._roster.read_buffer[:nbytes])
         if self.done or not self.in_use:
             # Bytes nobody asked for: the next response could not be told from them.
             self.abort()

@@ -11,6 +11,8 @@ from typing import Protocol
 
 # Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
 _SPACING_SECONDS = 0.02
+# The most that one read brings. uvloop would read 250 KB at once, and so much would wait for each reader that stalls.
+READ_BYTES = 64 * 1024
 
 
 class Member(Protocol):
@@ -26,9 +28,12 @@ class Member(Protocol):
 
 
 class Roster:
-    """Members expire at most `_SPACING_SECONDS` late."""
+    """Members expire at most `_SPACING_SECONDS` late.
 
-    __slots__ = ("_emptied", "_handle", "_loop", "_members", "next_sweep")
+    `read_buffer` is what all of them read into: it is filled and emptied within one call of the event loop.
+    """
+
+    __slots__ = ("_emptied", "_handle", "_loop", "_members", "next_sweep", "read_buffer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -37,6 +42,7 @@ class Roster:
         self._emptied = asyncio.Event()
         self._emptied.set()
         self.next_sweep = math.inf
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
 
     def add(self, member: Member) -> None:
         self._members.add(member)

@@ -22,6 +22,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 
 from edge.fast_hypercorn import Limits, install
+from edge.fast_hypercorn.bounded import BoundedTCPServer
 from edge.fast_hypercorn.selfcheck import check_round_trip
 from edge.fast_hypercorn.turn import Turn
 
@@ -36,12 +37,16 @@ def is_stock() -> bool:
     return hypercorn_run.TCPServer is TCPServer and hypercorn_run.WorkerContext is WorkerContext
 
 
+def is_bounded() -> bool:
+    return hypercorn_run.TCPServer is BoundedTCPServer and hypercorn_run.WorkerContext is WorkerContext
+
+
 def test_install_and_back() -> None:
     assert install() is True
-    assert not is_stock()
+    assert not is_bounded()
     assert install() is True  # a second time is no harm
     assert install(enabled=False) is False
-    assert is_stock()
+    assert is_bounded()
 
 
 async def test_install_inside_a_running_loop() -> None:
@@ -74,7 +79,7 @@ def test_a_changed_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog:
 def test_a_failed_self_check_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(Turn, "_frame", lambda self, answer, body, more: b"")
     assert install() is False
-    assert is_stock()
+    assert is_bounded()
     assert "unexpected answers" in caplog.text
     monkeypatch.undo()
     check_round_trip()

@@ -1,15 +1,19 @@
 """Disconnects, slow peers, time-outs and the graceful stop."""
 
 import asyncio
+import contextlib
 import queue
 import socket
 import struct
-from typing import Any
+import time
+from typing import Any, cast
 
 import pytest
 from quart import Quart, request
 
 from edge.fast_hypercorn import Limits
+from edge.fast_hypercorn.outbound import Outbound
+from edge.fast_hypercorn.pace import Pace
 
 GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
 WAIT = 10.0
@@ -120,7 +124,7 @@ def test_a_slow_reader_stalls_the_application(start: Any) -> None:
     assert sum(len(response.read(1 << 20)) for _ in range(100)) == pieces * len(piece)
 
 
-def test_a_peer_that_reads_nothing_is_cut_off(start_fast: Any) -> None:
+def test_a_peer_that_reads_nothing_is_cut_off(start: Any) -> None:
     told: queue.Queue[Any] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -132,22 +136,109 @@ def test_a_peer_that_reads_nothing_is_cut_off(start_fast: Any) -> None:
             await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
         told.put(watching.result()["type"])
 
-    wire = start_fast(app, limits=Limits(write_seconds=0.2)).connect()
+    wire = start(app, limits=Limits(write_seconds=0.2)).connect()
     wire.send(GET % b"/")
     assert told.get(timeout=WAIT) == "http.disconnect"
 
 
-def test_a_complete_answer_that_nobody_reads_does_not_keep_the_connection(start_fast: Any) -> None:
+def test_a_complete_answer_that_nobody_reads_does_not_keep_the_connection(start: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await _tell_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": bytes(64 << 20)})
 
-    server = start_fast(app, limits=Limits(write_seconds=0.2))
+    server = start(app, limits=Limits(write_seconds=0.2))
     wire = server.connect()
     wire.send(GET % b"/")
     assert wire.start().status == 200
     server.wait_for_tasks(connections=0)
+
+
+def test_a_body_that_trickles_is_cut_off(start: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        while (message := await receive())["type"] != "http.disconnect":
+            assert message["more_body"]
+        told.put("gone")
+
+    wire = start(app, limits=Limits(body_seconds=0.3)).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+    deadline = time.monotonic() + WAIT
+    with contextlib.suppress(OSError):
+        while told.empty() and time.monotonic() < deadline:  # never silent for as long as the window
+            wire.send(b"x")
+            time.sleep(0.02)
+    assert told.get(timeout=WAIT) == "gone"
+
+
+def test_a_body_that_comes_fast_enough_may_take_longer_than_a_window(start: Any, echo: Any) -> None:
+    wire = start(echo, limits=Limits(body_seconds=0.5)).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n")
+    for _ in range(8):
+        wire.send(b"x" * 1_000)
+        time.sleep(0.1)
+    assert wire.answer().body == b"POST / " + b"x" * 8_000
+
+
+@pytest.mark.parametrize(
+    ("pieces", "left"),
+    [
+        ([(1, 1)] * 59, pytest.approx(60 - 59 + 0.059)),  # a byte a second
+        ([(10, 10_000)] * 300, 60),  # 1,000 bytes a second, for 50 minutes
+        ([(59, 0), (0, 60_000)], 60),  # a long pause
+        ([(100, 100_000)] * 35, 60),
+        ([(100, 100_000)] * 36, 0),  # the total
+        ([(1, 500)] * 100, pytest.approx(10)),  # half of the rate
+    ],
+)
+def test_the_pace_of_a_body(pieces: list[tuple[float, int]], left: float) -> None:
+    now, pace = 0.0, Pace(60, 1_000, 3_600, 0.0)
+    for seconds, count in pieces:
+        now += seconds
+        pace.take(count, now)
+        now += 1_000  # in which nothing was read
+        pace.resume(now)
+    assert pace.left() == left
+
+
+@pytest.mark.parametrize(
+    ("waiting", "left", "progressed"),
+    [(100_000, 99_999, False), (100_000, 95_905, False), (100_000, 95_904, True), (100, 1, False), (100, 0, True)],
+)
+def test_how_much_a_reader_must_take(waiting: int, left: int, progressed: bool) -> None:
+    class Transport(asyncio.Transport):
+        backlog = waiting
+
+        def get_write_buffer_size(self) -> int:
+            return self.backlog
+
+    transport = Transport()
+    out = Outbound(cast(Any, None), transport)
+    out.mark()
+    transport.backlog = left
+    assert out.has_progressed(Limits().write_bytes) is progressed
+
+
+def test_connections_beyond_the_limit_are_told_to_come_back(start: Any, echo: Any) -> None:
+    server = start(echo, limits=Limits(connections=2))
+    first, second = server.connect(), server.connect()
+    for wire in (first, second):
+        wire.send(GET % b"/")
+        assert wire.answer().status == 200
+    third = server.connect()
+    reply = third.answer()
+    assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "5", "close")
+    assert third.read_to_end() == b""
+    first.close()
+    deadline = time.monotonic() + WAIT
+    while True:  # until the server has seen that the first has left
+        wire = server.connect()
+        wire.send(GET % b"/")
+        if wire.answer().status == 200:
+            break
+        assert time.monotonic() < deadline
 
 
 def test_slow_head_is_answered_408(start_fast: Any, echo: Any) -> None:
