@@ -77,7 +77,7 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"application/json")]
     if look.may_retry is not None:
         headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
-    if isinstance(error, errors.QueueUnavailable):
+    if isinstance(error, errors.QueueUnavailable | errors.Overloaded):
         headers.append((b"retry-after", b"5"))
     if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,15 +15,15 @@ from edge.auth import bearer
 from edge.callers import web_caller
 from edge.errors import request_id
 from edge.exchange import exchange
+from edge.request_body import ClientGone, Receive
 from edge.responses import Send, open_line, respond, send_error
 from edge.services import Services
 from edge.surface import Asked, Surface
 from shared.clock import new_id
-from shared.errors import InvalidRequest, RequestRefused, RequestTooLarge, YoutError
+from shared.errors import InvalidRequest, RequestRefused, YoutError
 from shared.ledger import Claim
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LONGEST_IDEMPOTENCY_KEY = 255
@@ -47,10 +48,6 @@ class Wanted(NamedTuple):
 _NAMES = (b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for")
 
 
-class _Gone(Exception):
-    """The client left before it had sent its request."""
-
-
 def call_handler(services: Services, surface: Surface) -> Handler:
     """The handler of a POST that calls a model: `surface` reads its body and shapes its answer, the rest is alike."""
 
@@ -61,12 +58,12 @@ def call_handler(services: Services, surface: Surface) -> Handler:
             wanted = read_headers(scope)
             if surface.for_web and not wanted.key_sent:
                 caller = await web_caller(services, scope)
-                body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
+                body = await services.bodies.read(receive, wanted.content_length, "", lambda: caller.address)
             else:
                 digest = bearer(wanted.authorization, wanted.x_api_key)
-                body = await _read_body(receive, wanted.content_length, services.settings.max_body_bytes)
-                limits = await services.keys.limits(digest)
-                caller = Caller(digest, limits, peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies))
+                address = partial(peer_address, scope, wanted.forwarded_for, services.settings.trusted_proxies)
+                body = await services.bodies.read(receive, wanted.content_length, digest, address)
+                caller = Caller(digest, await services.keys.limits(digest), address())
             try:
                 if surface.read_form is None:
                     asked = surface.read(body, call_id)
@@ -80,7 +77,7 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 raise await services.keys.first_refusal(caller.digest, refusal) from None
             if asked.history is not None:
                 asked = asked._replace(call=await asked.history.open(services, caller))
-        except _Gone:
+        except ClientGone:
             return
         except YoutError as error:
             await send_error(line, error)
@@ -120,24 +117,6 @@ def read_headers(scope: Scope) -> Wanted:
         if name in found:
             found[name] = value
     return Wanted(*found.values())
-
-
-async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
-    if content_length is not None and content_length.isdigit() and int(content_length) > limit:
-        raise RequestTooLarge(limit)
-    chunks = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise RequestTooLarge(limit)
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _read_form(surface: Surface, scope: Scope, body: bytes, call_id: UUID) -> Asked:

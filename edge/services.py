@@ -20,6 +20,7 @@ from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
 from edge.media.watch import JobWatch
 from edge.metrics import Metrics
+from edge.request_body import BodyBudget, BodyReader
 from edge.running import RunningCalls
 from edge.sessions import Sessions
 from shared import catalog_reader, pseudonyms, tokens
@@ -57,6 +58,7 @@ class Services:
         )  # what may take a while, keys never wait for
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.keys = Keys(settings, self.reader)
+        self.bodies = BodyReader(self.keys, BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
         self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash

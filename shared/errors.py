@@ -245,6 +245,13 @@ class QueueUnavailable(Unavailable):
         super().__init__("The service cannot take new jobs at the moment. Nothing was charged; try again shortly.")
 
 
+class Overloaded(Unavailable):
+    """The process receives as many bytes of request bodies as it may, in all or from the caller's address."""
+
+    def __init__(self) -> None:
+        super().__init__("The service is receiving as much as it can at the moment. Nothing was charged; try again shortly.")
+
+
 class NoUpstream(Unavailable):
     """No channel of the model is in service."""
 

@@ -1,0 +1,109 @@
+"""Reading the body of a hot POST: what is large is received only for a key that is good, and within what the process may hold.
+
+A small body is read before anything is asked about its key: the statement that reserves its credits checks the key, and a look-up
+beside it would cost every call a read of the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from edge.auth import Keys
+from shared.errors import Overloaded, RequestTooLarge
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+SMALL_BODY_BYTES = 16 * 1024  # read without a look at the key, and not counted
+ADDRESS_SHARE = 2  # one address may have one part in so many
+
+
+class ClientGone(Exception):
+    """The client left before it had sent its request."""
+
+
+class BodyBudget:
+    """The bytes of request bodies that are being received: no more than `limit` in all, and half of it from one address."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._by_address: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """What is in use now."""
+        return self._taken
+
+    def take(self, address: str, count: int) -> None:
+        """Raises `Overloaded` where that is too much: then nothing was taken."""
+        of_address = self._by_address.get(address, 0) + count
+        if self._taken + count > self._limit or of_address > self._limit // ADDRESS_SHARE:
+            raise Overloaded
+        self._taken += count
+        self._by_address[address] = of_address
+
+    def give(self, address: str, count: int) -> None:
+        """Give back what was taken."""
+        self._taken -= count
+        left = self._by_address[address] - count
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
+
+
+class BodyReader:
+    """How bodies are received in one process. `limit` is the largest body, in bytes."""
+
+    def __init__(self, keys: Keys, budget: BodyBudget, limit: int) -> None:
+        self._keys = keys
+        self._budget = budget
+        self._limit = limit
+
+    async def read(self, receive: Receive, content_length: bytes | None, digest: str, address: Callable[[], str]) -> bytes:
+        """The whole body. `digest` is that of the key, "" for a caller without one who is known to be good.
+
+        Raises `RequestTooLarge`, `InvalidKey`, `AccessDenied`, `DatabaseUnavailable`, `Overloaded`; `ClientGone`.
+        """
+        if content_length is not None and content_length.isdigit() and int(content_length) > self._limit:
+            raise RequestTooLarge(self._limit)
+        chunks: list[bytes] = []
+        size = 0
+        while size <= SMALL_BODY_BYTES:
+            chunk, more = await _next(receive)
+            size += len(chunk)
+            chunks.append(chunk)
+            if not more:
+                if size > self._limit:
+                    raise RequestTooLarge(self._limit)
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if digest:
+            await self._keys.limits(digest)
+        return await self._read_large(receive, chunks, size, address())
+
+    async def _read_large(self, receive: Receive, chunks: list[bytes], size: int, address: str) -> bytes:
+        taken = 0
+        try:
+            more = True
+            while more:
+                if size > self._limit:
+                    raise RequestTooLarge(self._limit)
+                self._budget.take(address, size - taken)
+                taken = size
+                chunk, more = await _next(receive)
+                size += len(chunk)
+                chunks.append(chunk)
+            if size > self._limit:
+                raise RequestTooLarge(self._limit)
+            return b"".join(chunks)
+        finally:
+            if taken:
+                self._budget.give(address, taken)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
