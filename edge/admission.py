@@ -113,6 +113,7 @@ class Admission:
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             cut_by = self.services.calls.cut_by()
             code = "client_closed" if cut_by is None else face(cut_by).code
+            self.hold.abandoned = cut_by is None
             self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
             return
         self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))
@@ -126,7 +127,7 @@ class Admission:
         hold = self.hold
         assert hold is not None  # noqa: S101  (entered)
         usage = self.usage = await self._usage(hold)
-        cost = charge(hold.quote.price, usage) if hold.delivered else 0
+        cost = charge(hold.quote.price, usage) if hold.delivered or hold.owes_prompt else 0
         first, now = hold.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
@@ -166,8 +167,10 @@ class Admission:
         return Rare(asked, ",".join(hold.failures)[:LONGEST_FAILURES] or None, cut)
 
     async def _usage(self, hold: Hold) -> Usage:
-        if not hold.delivered or self._call.kind in BY_THE_CALL:
+        if self._call.kind in BY_THE_CALL or not (hold.delivered or hold.owes_prompt):
             return Usage(0, 0)
+        if not hold.delivered:
+            return Usage(await self._count_input(), 0, estimated=True)
         told = hold.told()
         if hold.stopped:  # all that was paid for was delivered; what came beyond is nobody's to pay
             told = told._replace(output_tokens=hold.paid_output)
@@ -175,12 +178,12 @@ class Admission:
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
             return usage._replace(estimated=hold.stopped)
-        text = text_of(self._call.body)
         if hold.stopped:
-            return decide(input_estimate=tokens.estimate(text), output_estimate=0)
-        input_count = await self.services.count_tokens(text)
-        output_count = await self._count_output(hold)
-        return decide(input_estimate=input_count or self._call.input_estimate, output_estimate=output_count)
+            return decide(input_estimate=tokens.estimate(text_of(self._call.body)), output_estimate=0)
+        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(hold))
+
+    async def _count_input(self) -> int:
+        return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
 
     async def _count_output(self, hold: Hold) -> int:
         """The tokens that were delivered: those of the text that was kept, and of the rest in proportion."""

@@ -18,8 +18,8 @@ class Hold:
     """Mutable, for it is written as the call goes on; read once, at its settlement."""
 
     __slots__ = (
-        *("account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "failures"),
-        *("first_token_at", "headers", "quote", "reader", "rest", "served_by", "settlement", "started", "stopped"),
+        *("abandoned", "account", "amount", "answer", "api_key", "attempts", "call", "call_id", "channel", "clamp", "failures"),
+        *("first_token_at", "headers", "quote", "reader", "rest", "served_by", "settlement", "started", "stopped", "working"),
     )
 
     def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: Reserved) -> None:
@@ -41,6 +41,8 @@ class Hold:
         self.answer: Answer | None = None
         self.stopped = False  # the stream went on beyond what the call pays for, and was cancelled
         self.rest = b""  # what is still to be relayed of a stopped stream
+        self.abandoned = False  # the caller left
+        self.working = False  # a provider has the request, works on it, and bills the prompt even if that is cancelled
         self.settlement: asyncio.Task[object] | None = None  # of a call that broke off
 
     def attempt(self, route: Route) -> None:
@@ -49,6 +51,16 @@ class Hold:
         self.channel = route.channel
         self.served_by = route.public_name
         self.reader = None
+        self.working = False
+
+    def sent(self, route: Route) -> None:
+        """The request was handed to the provider of `route`."""
+        self.working = route.settings.get("cancel") != "free"
+
+    def failed(self, why: str) -> None:
+        """The attempt failed: the provider gave up, or refused."""
+        self.failures.append(why)
+        self.working = False
 
     def routed(self) -> None:
         """No further attempt will be made: the answer's headers may tell which channel it was, and how many were needed."""
@@ -84,6 +96,11 @@ class Hold:
         if self.answer is not None:
             return self.answer.delivered
         return self.reader is not None and self.reader.delivered and self.first_token_at is not None
+
+    @property
+    def owes_prompt(self) -> bool:
+        """Whether the caller left while a provider worked on the prompt, and before anything was delivered."""
+        return self.abandoned and self.working and self.answer is None and not self.delivered
 
     def cut(self, status: str) -> str | None:
         """What became of a vendor's answer that its caller did not get whole; None where nothing of it was under way."""

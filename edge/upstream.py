@@ -211,7 +211,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         except _Failed as failure:
             attempts += 1
             failed = failure.error
-            hold.failures.append(failure.why)
+            hold.failed(failure.why)
             breaker.fail(now_ms(), failure.retry_after_ms)
             if failure.same_route:
                 queue.append((retry + 1, failure.retry_after_ms or 0, route))
@@ -301,11 +301,14 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
     request = HttpRequest(*translator(route.dialect, call.kind).request(call.told_to(route.dialect), target))
     hold.attempt(route)
     try:
-        response = await services.http.open(request, first_byte_timeout=settings.upstream_first_byte_seconds)
+        response = await services.http.open(
+            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(hold.sent, route)
+        )
     except HttpClientError as error:
         raise _failure(error) from error
     if response.status == 200:
         return response
+    hold.working = False
     await _refuse(response, call, target)
     raise AssertionError("unreachable")
 

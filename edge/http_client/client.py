@@ -42,11 +42,14 @@ class HttpClient:
         self._roster: Roster | None = None
         self._closed = False
 
-    async def open(self, request: HttpRequest, *, first_byte_timeout: float) -> HttpResponse:
+    async def open(
+        self, request: HttpRequest, *, first_byte_timeout: float, on_sent: Callable[[], None] | None = None
+    ) -> HttpResponse:
         """Send a request and wait for the head of the final response, whatever its status.
 
-        `first_byte_timeout` counts from when the request is handed to the socket. A kept-alive connection that the
-        upstream closed without a byte of response (it timed out while idle, as a rule) is replaced once, silently.
+        `first_byte_timeout` counts from when the request is handed to the socket; `on_sent` is called then. A kept-alive
+        connection that the upstream closed without a byte of response (it timed out while idle, as a rule) is replaced
+        once, silently.
         Raises ValueError for a request that cannot be sent as it is, ConnectFailed and its kin, FirstByteTimeout,
         ConnectionLost, ProtocolViolation. Cancelling closes the socket.
         """
@@ -55,6 +58,8 @@ class HttpClient:
         pool = self._pools.get(target.origin) or self._add_pool(target.origin)
         connection = pool.take() or await pool.acquire()
         may_replace = connection.reused
+        if on_sent is not None:
+            on_sent()
         while True:
             try:
                 await connection.send(head, request.body, head_only=request.method == "HEAD", timeout=first_byte_timeout)

@@ -319,9 +319,12 @@ def _write_overage(items: Sequence[Settlement], results: Sequence[Settled], extr
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:
-    """Remember what a claimed call cost; a call that failed and cost nothing gives its key back, so that a retry may run."""
+    """Remember what a claimed call cost; a call that failed and cost nothing gives its key back, so that a retry may run.
+
+    So does one whose caller left before anything came, also where the prompt was charged.
+    """
     for item, settled in finished:
-        if item.status == "completed" or settled.credits:
+        if item.status == "completed" or (settled.credits and item.first_token_ms is not None):
             execute(
                 "UPDATE idempotency_claim SET state = 'done', credits = ? WHERE account_id = ? AND call = ?",
                 [settled.credits, item.account, item.call],

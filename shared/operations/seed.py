@@ -140,7 +140,7 @@ def _seed_channel(settings: Settings) -> list[str]:
             settings.local_base_url,
             "",
             secret_key=settings.secret_key,
-            settings={"provider": "local", "data_collection": "deny"},
+            settings={"provider": "local", "data_collection": "deny", "cancel": "free"},
             actor=ACTOR,
         )
         return [LOCAL_CHANNEL]

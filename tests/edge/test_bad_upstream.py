@@ -23,7 +23,7 @@ from tests.answers import (
     stream,
 )
 from tests.edge.rules import HELLO, assert_clean, assert_nothing_taken, both, good
-from tests.edge.stack import POLITE_COST, Lane, Stack
+from tests.edge.stack import POLITE_COST, PRICES, Lane, Stack
 from tests.servers.process import eventually
 from tests.wire import chunk, finish, role, usage
 
@@ -344,7 +344,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_pays_for_what_came(lane: 
 
 
 @both
-def test_a_client_that_leaves_before_the_first_byte_pays_nothing(lane: Lane, streaming: bool) -> None:
+def test_a_client_that_leaves_before_the_first_byte_pays_for_the_prompt_alone(lane: Lane, streaming: bool) -> None:
     gate = Gate()
     lane.vendor.script(later(gate, good(streaming)))
     running = lane.open() if streaming else lane.open(stream=False)
@@ -352,6 +352,19 @@ def test_a_client_that_leaves_before_the_first_byte_pays_nothing(lane: Lane, str
     running.leave()
     assert lane.vendor.calls[0].wait_outcome() == "disconnected"
     eventually(lambda: bool(lane.usage()), "the call is settled")
+    assert (lane.charged, lane.held) == (PRICES["minimum"], 0)
+    assert (lane.usage()[0].output_tokens, lane.usage()[0].estimated) == (0, True)
+
+
+def test_a_client_that_leaves_between_two_attempts_pays_nothing(lane: Lane) -> None:
+    """The provider has refused, and the next attempt is still to come."""
+    lane.vendor.script(status(503, headers={"retry-after": "8"}))
+    running = lane.open()
+    eventually(lambda: bool(lane.vendor.calls), "the first attempt is made")
+    assert lane.vendor.calls[0].wait_outcome() == "answered"
+    assert lane.chat().error["code"] == "no_upstream_available", "the refusal was read: the channel is left alone"
+    running.leave()
+    eventually(lambda: len(lane.usage()) == 2, "the call is settled")
     assert (lane.charged, lane.held) == (0, 0)
 
 
