@@ -64,6 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         # Out.
         self.out = Outbound(worker.loop, transport)
+        transport.set_write_buffer_limits(high=worker.limits.waiting_bytes)
         self._next_waits = False
         # The end.
         self._closing = False

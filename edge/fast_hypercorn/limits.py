@@ -13,7 +13,8 @@ class Limits:
     come at ``body_bytes_per_second`` on average, all of it in ``body_total_seconds`` of waiting. ``write_seconds``
     is the window in which a peer has to take ``write_bytes`` of what is waiting for it, or all where it is less. After an early
     close the peer's bytes are thrown away for ``linger_seconds`` or ``linger_bytes``, so that it can read the answer.
-    ``unsent_bytes`` is what the kernel may keep unsent for a peer, ``connections`` how many may be open at once.
+    With ``waiting_bytes`` waiting for a peer here, and ``unsent_bytes`` in the kernel, senders wait. ``connections`` is how many
+    may be open at once.
     """
 
     head_bytes: int = 64 * 1024
@@ -25,6 +26,7 @@ class Limits:
     body_total_seconds: float = 3_600.0
     write_seconds: float = 60.0
     write_bytes: int = 4 * 1024
+    waiting_bytes: int = 32 * 1024
     unsent_bytes: int = 64 * 1024
     read_bytes: int = 64 * 1024
     connections: int = 10_000

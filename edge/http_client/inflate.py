@@ -4,11 +4,11 @@ import zlib
 
 from edge.http_client.errors import ProtocolViolation
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 16 * 1024
 
 
 class Inflater:
-    """A bounded decompressor: one call never gives more than 64 KiB, however small the input that asks for it."""
+    """A bounded decompressor: one call never gives more than 16 KiB, however small the input that asks for it."""
 
     __slots__ = ("_fed", "_stream", "pending")
 

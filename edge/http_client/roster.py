@@ -11,8 +11,9 @@ from typing import Protocol
 
 # Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
 _SPACING_SECONDS = 0.02
-# The most that one read brings. uvloop would read 250 KB at once, and so much would wait for each reader that stalls.
-READ_BYTES = 64 * 1024
+# The most that one read brings. uvloop would read 250 KB at once: so much would wait for each reader that stalls, and all
+# other streams would wait while so many events are read.
+READ_BYTES = 16 * 1024
 
 
 class Member(Protocol):

@@ -1,0 +1,1 @@
+"""What one hostile upstream or caller costs its neighbors: `python -m bench.floods`."""
