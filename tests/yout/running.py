@@ -37,7 +37,9 @@ def new_installation(folder: Path, **environment: str) -> Installation:
 class Up:
     """A running `yout up`. `manners` says how a stand-in behaves, by its name."""
 
-    def __init__(self, installation: Installation, manners: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, installation: Installation, manners: Mapping[str, str] | None = None, *, local_model: bool = False
+    ) -> None:
         self.folder = installation.folder
         self.data = self.folder / "var"
         self.valkey = self.data / "valkey" / "valkey.sock"
@@ -47,7 +49,7 @@ class Up:
         self.output_file = self.folder / "output"
         with self.output_file.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "yout", "up", "--no-local", "--procfile", str(procfile)],
+                [sys.executable, "-m", "yout", "up", *([] if local_model else ["--no-local"]), "--procfile", str(procfile)],
                 cwd=self.folder,
                 env=installation.environment,
                 stdin=subprocess.DEVNULL,

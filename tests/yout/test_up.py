@@ -35,8 +35,8 @@ def start_up() -> Iterator[StartUp]:
     """`start_up(installation, worker="stubborn")`: a `yout up` that is gone after the test."""
     started: list[Up] = []
 
-    def start(installation: Installation, **manners: str) -> Up:
-        started.append(Up(installation, manners))
+    def start(installation: Installation, *, local_model: bool = False, **manners: str) -> Up:
+        started.append(Up(installation, manners, local_model=local_model))
         return started[-1]
 
     yield start
@@ -58,7 +58,7 @@ def test_ctrl_c_stops_all_in_order_and_leaves_nothing(installation: Installation
     up = start_up(installation, worker="family")
     output = up.wait_for("Yout is up")
     assert "web     | web speaks" in output
-    assert len(up.pids()) == 4
+    wait_until(lambda: len(up.pids()) == 4, "the stand-ins, of which two have no port to be waited for")
     assert all(alive(pid) for pid in up.pids())
     assert listening_socket(up.valkey)
     assert up.stop(signal.SIGINT) == 0
@@ -168,6 +168,20 @@ def test_no_model_is_printed_that_cannot_be_called(installation: Installation, s
     second = start_up(installation)
     assert 'model="m-1"' in second.wait_for("END\n")
     second.stop()
+
+
+def test_a_local_model_that_cannot_be_loaded_is_neither_printed_nor_listed(tmp_path: Path, start_up: StartUp) -> None:
+    missing = "raise ImportError('libgomp.so.1: cannot open shared object file: No such file or directory')"
+    (tmp_path / "xllamacpp.py").write_text(missing)
+    installation = new_installation(tmp_path, PYTHONPATH=str(tmp_path))
+    up = start_up(installation, local_model=True)
+    output = up.wait_for("END\n")
+    assert "apt-get install libgomp1" in output
+    assert 'model="demo-echo"' in output
+    with sqlite3.connect(up.data / "yout.db") as database:
+        listed = {id for (id,) in database.execute("SELECT id FROM model WHERE status = 'active'")}
+    assert listed == {"demo-echo", "all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"}
+    assert up.stop() == 0
 
 
 def test_a_second_checkout_runs_beside_the_first(tmp_path: Path, start_up: StartUp) -> None:
@@ -289,7 +303,7 @@ def test_a_program_that_is_not_there_is_told(installation: Installation, start_u
     up.wait_for("Ctrl-C stops it")
     up.stop()
     (installation.folder / "Procfile").write_text("web: no-such-program\n")
-    done = installation.yout("up", "--no-local", "--procfile", "Procfile")
+    done = installation.yout_process("up", "--no-local", "--procfile", "Procfile")
     assert done.code == 1
     assert "web cannot be started" in done.err
     assert not listening_socket(up.valkey)

@@ -81,8 +81,9 @@ class Child:
 
     def _read(self, show: Callable[[str, str], None]) -> None:
         assert self._process.stdout is not None  # noqa: S101  (it was asked for)
-        for line in self._process.stdout:
-            show(self.name, line.rstrip())
+        with self._process.stdout as output:
+            for line in output:
+                show(self.name, line.rstrip())
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
