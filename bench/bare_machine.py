@@ -1,14 +1,15 @@
 """README's two commands on a machine that has nothing: a new, minimal Debian with git, python3 and ca-certificates.
 
-    python3 -m bench.bare_machine [--suite bookworm] [--tests] [--folder DIR] [--keep]
+    python3 -m bench.bare_machine [--suite bookworm] [--tests] [--folder DIR]
 
 `debootstrap` makes the system and the commit that is checked out here is cloned into it. There `./bin/up` is started, the snippet
 that it prints is pasted into a shell, and `./bin/up` is stopped; with `--tests`, `./bin/test` follows. Each step's seconds are
 printed. It needs root and Linux, and nothing but Python's standard library. Exit codes: 0, 1 when a step failed, and 77 with the
 reason when this machine cannot make such a system.
 
-Everything runs in mount and process namespaces of its own: whichever way the command ends, its mounts and processes are gone. How
-this machine reaches package registries (proxy, mirror, certificates) is read at run time and passed on.
+Everything runs in mount and process namespaces of its own: whichever way the command ends, its mounts and processes are gone; the
+folder is removed unless the command is killed outright. How this machine reaches package registries (proxy, mirror, certificates)
+is read at run time and passed on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,19 @@ UP_SECONDS = 900
 SNIPPET_SECONDS = 120
 STOP_SECONDS = 60
 TESTS_SECONDS = 90 * 60
-_NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+ALL_SECONDS = DEBOOTSTRAP_SECONDS + UP_SECONDS + TESTS_SECONDS
+_NAMESPACES = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--propagation",
+    "private",
+]
 # Settings of package managers, and which certificates to trust. Not those of pip that name files of this machine.
 _PASSED_ON = re.compile(
     r"(?i:https?|ftp|all|no)_proxy|(PIP|UV|NPM_CONFIG)_\w+|SSL_CERT_\w+|\w+_CA_(BUNDLE|CERTS|CERTIFICATES)|CI"
@@ -63,23 +76,23 @@ def main() -> int:
         _require_tools()
     except CannotRun as reason:
         return _cannot(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="yout-bare-"))
+    command = [*_NAMESPACES, sys.executable, "-m", "bench.bare_machine", *sys.argv[1:], "--folder", str(folder), "--inside"]
     try:
-        command = [*_NAMESPACES, sys.executable, "-m", "bench.bare_machine", *sys.argv[1:], "--folder", str(folder), "--inside"]
-        return subprocess.run(command, cwd=ROOT, check=False).returncode
+        return subprocess.run(command, cwd=ROOT, timeout=ALL_SECONDS, check=False).returncode
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
     finally:
-        if not options.keep:
-            subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
+        if options.folder is None:
+            subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], timeout=STOP_SECONDS, check=False)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m bench.bare_machine", description=__doc__.partition("\n")[0])
     parser.add_argument("--suite", default="bookworm", help="Debian release, as debootstrap names it (default: %(default)s)")
     parser.add_argument("--tests", action="store_true", help="run ./bin/test there too")
-    parser.add_argument("--folder", type=Path, help="where to make the system; one that is there already is used as it is")
-    parser.add_argument("--keep", action="store_true", help="leave the folder behind")
+    parser.add_argument("--folder", type=Path, help="where to make the system and keep it; one that is there is used again")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -87,7 +100,7 @@ def _options() -> argparse.Namespace:
 def _require_tools() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise CannotRun("it needs Linux and root")
-    for tool in ("debootstrap", "unshare", "chroot", "git"):
+    for tool in ("debootstrap", "setpriv", "unshare", "chroot", "git"):
         if shutil.which(tool) is None:
             raise CannotRun(f"{tool} is not installed")
     refused = subprocess.run([*_NAMESPACES, "true"], capture_output=True, text=True, timeout=30, check=False)
@@ -100,9 +113,8 @@ def _cannot(reason: CannotRun) -> int:
     return CANNOT
 
 
-def _leave_no_zombies(work: object) -> int:
+def _leave_no_zombies(work: Callable[[], int]) -> int:
     """Run `work` in a child, and collect what ends without a parent: the first process of a namespace has that duty."""
-    assert callable(work)
     child = os.fork()
     if child == 0:
         code = 1
@@ -127,7 +139,7 @@ def _inside(options: argparse.Namespace) -> int:
                 machine.run(["./bin/test"], TESTS_SECONDS)
     except CannotRun as reason:
         return _cannot(reason)
-    except StepFailed as failure:
+    except (StepFailed, subprocess.SubprocessError) as failure:
         print(f"bare machine: {failure}", flush=True)
         return 1
     print(f"bare machine: {options.suite} is done, {time.monotonic() - begun:.0f} s in all", flush=True)
@@ -179,7 +191,10 @@ class Machine:
 def _debootstrap(folder: Path, suite: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), *_mirror()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise CannotRun(f"debootstrap took longer than {DEBOOTSTRAP_SECONDS} s") from None
     if done.returncode:
         last = (done.stdout + done.stderr).strip().splitlines()[-3:]
         raise CannotRun(f"debootstrap failed: {' / '.join(last)}")
