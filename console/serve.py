@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import wsgi
 
 from console.app import create_app
 from shared.database import bind, open_database
+from shared.proxies import canonical_network
 from shared.schema import require_current
 from shared.settings import Settings
 
@@ -29,11 +32,20 @@ def serve(settings: Settings) -> int:
     return 0
 
 
+class _Response(wsgi.Response):
+    """gunicorn's, without the header that says what serves this; it has no setting for that."""
+
+    def default_headers(self) -> list[str]:
+        """The status line and the server's own headers."""
+        return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+
 class _Server(BaseApplication):
     """gunicorn without a command line: its configuration follows from `Settings` alone."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        vars(wsgi)["Response"] = _Response  # the class that its workers look up for each answer
         super().__init__()
 
     def load_config(self) -> None:
@@ -44,6 +56,14 @@ class _Server(BaseApplication):
         """Called in the worker, after the fork: connections must not cross it."""
         bind(open_database(self._settings.database_url, max_connections=THREADS))
         return create_app(self._settings)
+
+
+def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
+    """Each network as gunicorn may see its peers: on a socket that takes both kinds, IPv4 comes inside IPv6."""
+    for network in map(canonical_network, trusted):
+        yield str(network)
+        if network.version == 4:
+            yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -57,7 +77,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "timeout": LONGEST_PAGE_SECONDS,
         "graceful_timeout": STOP_SECONDS,
         "control_socket_disable": True,  # it would be written into the home folder
-        "forwarded_allow_ips": ",".join(settings.trusted_proxies),
+        "forwarded_allow_ips": ",".join(_spellings(settings.trusted_proxies)),
         "accesslog": None,
         "loglevel": "debug" if settings.log_level == "debug" else "warning",
         "proc_name": "yout-console",

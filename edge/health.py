@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from ipaddress import ip_address
 
 import orjson
 from quart import Blueprint, Response, current_app, request
@@ -12,6 +11,9 @@ from quart import Blueprint, Response, current_app, request
 from edge.declare import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
 from edge.services import Services
 from shared.errors import NotFound
+from shared.proxies import is_loopback
+
+PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy, from anywhere
 
 health = Blueprint("health", __name__)
 _READY = record({"status": one_of("ok", "degraded", "unavailable"), "database": BOOLEAN, "redis": BOOLEAN, "models": INTEGER})
@@ -54,15 +56,8 @@ async def metrics() -> Response:
     if token:
         allowed = hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode())
     else:
-        allowed = _is_loopback(request.remote_addr) and "x-forwarded-for" not in request.headers
+        allowed = is_loopback(request.remote_addr or "") and not any(name in request.headers for name in PROXY_HEADERS)
     if not allowed:
         raise NotFound("There is no such page.")
     body = services.metrics.render(len(services.calls), services.limiter.degraded)
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ip_address(address or "").is_loopback
-    except ValueError:
-        return False

@@ -1,44 +1,99 @@
-"""Who is behind a proxy, and which addresses are one customer's. Pure."""
+"""One spelling of a client's address, who is behind a proxy, and which addresses belong to one customer. Pure.
+
+Addresses arrive in many spellings (RFC 7239, section 6, and what load balancers write): with a port, in brackets, quoted, with a
+zone, or as IPv4 inside IPv6 from a socket that takes both. They are compared in one spelling only.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+Network = IPv4Network | IPv6Network
+
+MAX_ADDRESS_LENGTH = 64  # an IPv6 address with a zone, brackets and a port is shorter
+_MAPPED_BITS = 96  # ::ffff:0:0/96 holds the IPv4 addresses (RFC 4291, section 2.5.5.2)
+_PORT = r"(?::(?:\d{1,5}|_[\w.-]+))?"
+_SPELLINGS = re.compile(rf"\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\]{_PORT}|([0-9.]+){_PORT}|([0-9A-Fa-f:.]+)(?:%.*)?", re.ASCII)
+
+
+def canonical_address(text: str) -> str:
+    """The one spelling of the address in `text`, without port, brackets, quotes and zone; "" if it holds none."""
+    return _canonical_address(text) if len(text) <= MAX_ADDRESS_LENGTH else ""
+
+
+def canonical_network(text: str) -> Network:
+    """The network (or single address) in `text`, IPv4 also where it was written inside IPv6. Raises `ValueError`."""
+    text = text.strip()
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone, which means nothing on another machine")
+    return _canonical_network(text)
+
 
 def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
-    """The address that a request came from: `peer`, or what a trusted proxy says of it in `X-Forwarded-For`.
+    """The address that a request came from: `peer`, or what a trusted proxy says of it in `X-Forwarded-For`; "" without one.
 
     The header is believed only from `trusted` addresses and networks, and read from its right end: the first address that is no
-    trusted proxy is the caller's. Whatever stands left of that the caller could have written.
+    trusted proxy is the caller's. Whatever stands left of that the caller could have written. What is no address is not believed.
     """
-    address = peer
-    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()] if trusted else []
-    while hops and _is_trusted(address, trusted):
-        address = hops.pop()
+    address = canonical_address(peer)
+    if not trusted or not forwarded_for:
+        return address
+    hops = [hop for hop in forwarded_for.split(",") if hop.strip()]
+    while hops and is_trusted(address, trusted):
+        hop = canonical_address(hops.pop())
+        if not hop:
+            break
+        address = hop
     return address
 
 
 def network_of(address: str) -> str:
     """What to count together: an IPv4 address, or the /64 that an IPv6 customer is given."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address[:64]
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    inner = found.ipv4_mapped  # an IPv4 peer of a socket that takes both kinds
-    return str(inner) if inner is not None else str(IPv6Network((found, 64), strict=False))
+    canonical = canonical_address(address)
+    if ":" not in canonical:
+        return canonical or address[:MAX_ADDRESS_LENGTH]
+    return str(IPv6Network((canonical, 64), strict=False))
 
 
-def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
+def is_loopback(address: str) -> bool:
+    """Whether `address`, in any spelling, is this machine's own."""
+    canonical = canonical_address(address)
+    return canonical != "" and ip_address(canonical).is_loopback
+
+
+def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
+    """Whether `address` lies in one of the `trusted` addresses and networks."""
+    canonical = canonical_address(address)
+    if not canonical:
         return False
+    found = ip_address(canonical)
     return any(found in network for network in _networks(trusted))
 
 
+@lru_cache(maxsize=4096)
+def _canonical_address(text: str) -> str:
+    match = _SPELLINGS.fullmatch(text.strip(' \t"'))
+    if match is None:
+        return ""
+    try:
+        found = ip_address(next(filter(None, match.groups())))
+    except ValueError:
+        return ""
+    inner = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(inner or found)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_network(text: str) -> Network:
+    network = ip_network(text, strict=False)
+    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if inner is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((inner, network.prefixlen - _MAPPED_BITS), strict=False)
+
+
 @lru_cache(maxsize=4)
-def _networks(trusted: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    return tuple(ip_network(entry, strict=False) for entry in trusted)
+def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(map(canonical_network, trusted))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 
 from edge.auth import KeyRow
@@ -12,9 +11,9 @@ from shared.errors import InvalidInput, InvalidRequest
 from shared.moments import read_moment
 from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
+from shared.proxies import Network, canonical_network
 
 MOST_ENTRIES = 1_000  # of a list of models or addresses
-Network = IPv4Network | IPv6Network
 
 
 class KeyRequest(NamedTuple):
@@ -168,7 +167,7 @@ def _strings(what: str, value: object) -> list[str]:
 
 def _network(entry: str) -> Network | None:
     try:
-        return ip_network(entry.strip(), strict=False) if "%" not in entry else None  # no zone: it means nothing elsewhere
+        return canonical_network(entry)
     except ValueError:
         return None
 

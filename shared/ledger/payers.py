@@ -7,13 +7,14 @@ process. Nothing here is served from a cache.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.database import is_sqlite
 from shared.errors import AccessDenied
 from shared.ledger.rows import AccountState, as_list, as_uuid, execute
+from shared.proxies import canonical_address, canonical_network
 
 
 class Parent(NamedTuple):
@@ -132,9 +133,9 @@ def check_access(payer: Payer, model: str, address: str) -> None:
 
 
 def address_allowed(address: str, allowed: Sequence[str]) -> bool:
-    """Whether `address` lies in one of the `allowed` addresses and networks."""
-    try:
-        caller = ip_address(address)
-    except ValueError:
+    """Whether `address` lies in one of the `allowed` addresses and networks, however either is spelled."""
+    canonical = canonical_address(address)
+    if not canonical:
         return False
-    return any(caller in ip_network(network, strict=False) for network in allowed)
+    caller = ip_address(canonical)
+    return any(caller in canonical_network(network) for network in allowed)

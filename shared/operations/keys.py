@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
 from shared.operations.validation import check_text, check_whole
+from shared.proxies import canonical_network
 
 LARGEST_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
@@ -159,6 +159,6 @@ def _check_networks(addresses: Sequence[str] | None) -> list[str] | None:
     if not addresses:
         raise InvalidInput("An empty list of addresses would allow none; leave it out to allow all.")
     try:
-        return [str(ip_network(address.strip(), strict=False)) for address in addresses]
+        return [str(canonical_network(address)) for address in addresses]
     except ValueError as problem:
         raise InvalidInput(f"{problem}; write an address or a network such as 10.0.0.0/8.") from None

@@ -23,6 +23,7 @@ def test_it_serves_a_sign_in_and_stops_with_0(start_console, bound_database, any
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page).group(1)
     fields = {"csrf_token": token, "email": "ana@yout.example", "password": "correct horse battery"}
     answer = opener.open(f"{console.url}/login", urllib.parse.urlencode(fields).encode())
+    assert "server" not in answer.headers
     assert answer.url == f"{console.url}/"
     assert "The last 24 hours" in answer.read().decode()
     assert console.terminate() == 0
@@ -47,3 +48,9 @@ def test_a_schema_that_is_not_migrated_is_one_line_and_2(tmp_path, empty_databas
 
 def test_an_ipv6_address_is_bound_as_one(make_settings):
     assert configuration(make_settings(bind_host="::1", console_port=81))["bind"] == "[::1]:81"
+
+
+def test_a_trusted_proxy_is_one_also_where_ipv4_comes_inside_ipv6(make_settings):
+    trusted = make_settings(bind_host="::", trusted_proxies=("10.1.2.3/8", "::ffff:192.0.2.1", "2001:db8::1"))
+    allowed = configuration(trusted)["forwarded_allow_ips"].split(",")
+    assert allowed == ["10.0.0.0/8", "::ffff:10.0.0.0/104", "192.0.2.1/32", "::ffff:192.0.2.1/128", "2001:db8::1/128"]

@@ -73,10 +73,10 @@ def test_as_much_as_the_maker_has_is_allowed() -> None:
         "tpm": 499,
         "concurrency": 2,
         "allowed_models": ["m-2"],
-        "allowed_ips": ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"],
+        "allowed_ips": ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7", "::ffff:10.0.0.1"],
         "monthly_credit_limit": 700,
     }
-    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7"], 700, None)
+    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], body["allowed_ips"], 700, None)
 
 
 WIDER: list[dict[str, Any]] = [
@@ -91,7 +91,7 @@ WIDER: list[dict[str, Any]] = [
     {"allowed_ips": ["8.0.0.0/6"]},
     {"allowed_ips": ["10.0.0.1", "11.0.0.1"]},
     {"allowed_ips": ["::/0"]},
-    {"allowed_ips": ["::ffff:10.0.0.1"]},
+    {"allowed_ips": ["::ffff:11.0.0.1"]},
 ]
 
 
