@@ -90,7 +90,8 @@ def session_limits(services: Services, row: SessionRow) -> KeyLimits:
 
 def visitor_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
     """The digest of today that a caller with neither key nor session is known by."""
-    return visitor_digest(services.settings.secret_key, address_of(services, scope, sent), sent.user_agent, now_ms())
+    settings, address = services.settings, address_of(services, scope, sent)
+    return visitor_digest(settings.secret_key, address, sent.user_agent, now_ms(), settings.visitors_per_network)
 
 
 def visitor_limits(settings: Settings, visitor: str) -> KeyLimits:

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from dotenv import dotenv_values
 
 from shared.errors import SettingsError
+from shared.proxies import canonical_network
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
@@ -74,7 +74,7 @@ def _networks(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in words:
         try:
-            ip_network(word, strict=False)
+            canonical_network(word)
         except ValueError:
             raise ValueError(f"must hold addresses or networks such as 10.0.0.0/8, not {word!r}") from None
     return words
@@ -215,6 +215,12 @@ class Settings:
     )
     visitor_daily_credits: int = _setting(
         2_000, "YOUT_VISITOR_DAILY_CREDITS", _integer(1, 10**15), "Credits of that pool a day for each visitor"
+    )
+    visitors_per_network: int = _setting(
+        8,
+        "YOUT_VISITORS_PER_NETWORK",
+        _integer(1, 10**6),
+        "How many visitors one network (an IPv4 address, or an IPv6 /64) counts as at most, whatever user agents it sends",
     )
     media_job_seconds: int = _setting(
         1_800,

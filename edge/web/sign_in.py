@@ -18,6 +18,7 @@ from shared.models import Account
 from shared.operations.validation import check_email
 from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
 from shared.password_links import PasswordLink, proves, read_token
+from shared.visitors import network_digest
 
 sign_in = Blueprint("sign_in", __name__)
 
@@ -66,8 +67,11 @@ async def do_sign_up() -> Response:
         field = "password"
         password_hash = await hash_new(password, email)
         field = "email"
-        credits = services().settings.sign_up_credits
-        account = await write(partial(sign_up, email, password_hash, credits, address=address()))
+        settings = services().settings
+        network = network_digest(settings.secret_key, address(), now_ms())
+        account = await write(
+            partial(sign_up, email, password_hash, settings.sign_up_credits, network=network, address=address())
+        )
     except Throttled as problem:
         return _wait(await page("sign_up.html", 429, email=email, wrong=str(problem), field_name=""), problem)
     except InvalidInput as problem:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared.clock import now_ms
-from shared.database import transaction
+from shared.database import is_sqlite, transaction
 from shared.errors import InvalidInput, InvalidSession, NotFound
-from shared.models import Account, WebSession
+from shared.ledger.rows import execute
+from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record
 from shared.password_links import LASTS_MS, make_token
 from shared.web_sessions import NewSession, ends_at, new_session
 
+MAX_CREDITED_SIGN_UPS = 3  # of one network in a UTC day
+SIGN_UP_CREDITS = "account.sign_up_credits"  # their action in the audit trail
 MOST_SESSIONS = 50  # of an account at once; the one that was quiet for longest makes room
 
 
@@ -26,12 +29,29 @@ def actor_of(account: UUID) -> str:
     return f"account:{account}"
 
 
-def sign_up(email: str, password_hash: str, credits: int, *, address: str = "") -> Account:
-    """Open an account with a password. Raises `InvalidInput` when the address cannot be used or is taken."""
+def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", address: str = "") -> Account:
+    """Open an account with a password. Raises `InvalidInput` when the address cannot be used or is taken.
+
+    `network` is the digest of the day for the network that the sign-up comes from (`visitors.network_digest`): only the first
+    `MAX_CREDITED_SIGN_UPS` of a network get the `credits`. Empty, the number is not limited.
+    """
     with transaction():
+        if credits and network and not _count_credited_sign_up(network, address):
+            credits = 0
         account = create_account(email, credits, actor="sign-up", address=address)
         Account.update(password_hash=password_hash).where(Account.id == account.id).execute()
         return account
+
+
+def _count_credited_sign_up(network: str, address: str) -> bool:
+    """Count a sign-up with credits for `network`; False if it had its share already. Run inside a transaction."""
+    if not is_sqlite():  # two processes would both read the number before either adds to it
+        execute("SELECT pg_advisory_xact_lock(?)", [int(network[:15], 16)])
+    counted = (AuditEntry.target == network) & (AuditEntry.action == SIGN_UP_CREDITS)
+    if AuditEntry.select().where(counted).count() >= MAX_CREDITED_SIGN_UPS:
+        return False
+    record(Origin("sign-up", address), SIGN_UP_CREDITS, network)
+    return True
 
 
 def begin_session(account: UUID, agent: str, *, proven_by: str, address: str = "") -> NewSession:

@@ -164,10 +164,25 @@ def test_visitors_are_told_apart_by_address_and_agent_and_nothing_else(site: Sit
     same = site.browser(**POOL)
     same.address = visitor.address
     assert told(site, same)["used"] > 0
-    other_agent = site.browser("Other/1.0", **POOL)
-    other_agent.address = visitor.address
-    assert told(site, other_agent)["used"] == 0
+    used = {}
+    for number in range(24):
+        other_agent = site.browser(f"Other/{number}", **POOL)
+        other_agent.address = visitor.address
+        used[number] = told(site, other_agent)["used"]
+    assert 0 in used.values()  # a user agent of its own, though some share a place
     assert told(site, site.browser(**POOL))["used"] == 0
+
+
+def test_a_visitor_who_changes_the_user_agent_is_bounded_by_the_network(site: Site) -> None:
+    settings = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 15, "visitors_per_network": 2}
+    visitor = site.browser(**settings)
+    answers = []
+    for number in range(12):
+        visitor.agent = f"Rotating/{number}"
+        answers.append(stream(visitor, max_tokens=1))
+    assert sum(answer.status == 200 for answer in answers) <= 2
+    assert {answer.error["code"] for answer in answers if answer.status != 200} == {"daily_allowance_exhausted"}
+    assert stream(site.browser("Rotating/0", **settings), max_tokens=1).status == 200  # the pool still serves other networks
 
 
 def test_an_ipv6_visitor_is_its_network(site: Site) -> None:
@@ -211,7 +226,7 @@ def test_neither_address_nor_agent_is_stored(site: Site) -> None:
 
 def test_a_visitor_is_somebody_else_tomorrow_and_on_another_installation() -> None:
     def known(secret: str, now: int) -> str:
-        return visitor_digest(secret, "192.0.2.1", "Agent", now)
+        return visitor_digest(secret, "192.0.2.1", "Agent", now, 8)
 
     today = known("secret", 5 * DAY_MS)
     assert known("secret", 6 * DAY_MS - 1) == today

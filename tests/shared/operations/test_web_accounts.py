@@ -1,0 +1,40 @@
+"""Signing up: who gets credits for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import peewee
+
+from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
+from shared.visitors import DAY_MS, network_digest
+
+TODAY = 20_000 * DAY_MS
+
+
+def balance(number: int, address: str, now: int = TODAY) -> int:
+    """Sign up from an address; gives the credits that the account begins with."""
+    network = network_digest("secret", address, now)
+    return int(sign_up(f"person-{number}@example.com", "hash", 500, network=network, address=address).balance)
+
+
+def test_a_network_gets_credits_for_a_few_sign_ups_a_day(bound_database: peewee.Database) -> None:
+    credited = [500] * MAX_CREDITED_SIGN_UPS
+    assert [balance(number, f"2001:db8:0:7::{number}") for number in range(5)] == [*credited, 0, 0]
+    assert balance(10, "2001:db8:0:8::1") == 500
+    assert balance(11, "203.0.113.7") == 500
+    assert [balance(number, "2001:db8:0:7::1", TODAY + DAY_MS) for number in range(20, 25)] == [*credited, 0, 0]
+
+
+def test_what_does_not_say_its_network_is_not_limited(bound_database: peewee.Database) -> None:
+    made = [sign_up(f"person-{number}@example.com", "hash", 500).balance for number in range(5)]
+    assert made == [500] * 5
+
+
+def test_sign_ups_at_once_never_exceed_it(bound_postgres: peewee.Database) -> None:
+    def attempt(number: int) -> int:
+        with bound_postgres.connection_context():
+            return balance(number, "203.0.113.7")
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(attempt, range(12))) == 500 * MAX_CREDITED_SIGN_UPS
