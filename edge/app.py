@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from quart import Quart, Response, g, request
+from quart import Quart, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from edge.api import stream
@@ -19,9 +19,14 @@ from edge.api.purge import purging
 from edge.api.quote import quoting
 from edge.api.receipts import receipts
 from edge.api.share import sharing
+from edge.cors import PATHS as API_PATHS
+from edge.cors import Cors
+from edge.entry import entry
 from edge.errors import request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
+from edge.path_hint import path_hint
+from edge.public_url import edge_url
 from edge.reference.openapi import reference
 from edge.responses import rate_headers
 from edge.services import Services
@@ -80,7 +85,6 @@ SURFACES: dict[str, Surface] = {
     "/v1/audio/transcriptions": TRANSCRIPTIONS,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
-    "/v1/v1/messages": MESSAGES,  # for SDKs whose base URL ends in /v1: they add it once more
     "/api/chat/stream": stream.NATIVE,
 }
 
@@ -96,7 +100,8 @@ def create_app(settings: Settings) -> Quart:
     pages.install(app, settings)
     app.extensions["surfaces"] = SURFACES
     routes: dict[str, Handler] = {}
-    _handle_errors(app, routes)
+    cors = Cors(settings.cors_origins)
+    _handle_errors(app, routes, cors)
 
     @app.before_serving
     async def start() -> None:
@@ -109,25 +114,12 @@ def create_app(settings: Settings) -> Quart:
         services: Services = app.extensions["services"]
         await services.close()
 
-    app.asgi_app = _mount(app.asgi_app, routes)  # type: ignore[method-assign]  # the documented way to wrap an app
+    wrapped: Any = entry(cast(Any, app.asgi_app), routes, cors, settings.max_body_bytes)
+    app.asgi_app = wrapped  # type: ignore[method-assign]  # the documented way to wrap an app
     return app
 
 
-def _mount(inner: Any, routes: dict[str, Handler]) -> Any:
-    """Serve `routes` (POST, by exact path, with or without a final slash) directly, everything else by `inner`."""
-
-    async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            handler = routes.get(scope["path"]) or routes.get(scope["path"].rstrip("/"))
-            if handler is not None:
-                await handler(scope, receive, send)
-                return
-        await inner(scope, receive, send)
-
-    return asgi
-
-
-def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
+def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> None:
     @app.before_request
     async def name_request() -> None:
         g.request_id = request_id(new_id())
@@ -136,6 +128,12 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler]) -> None:
     async def add_request_id(response: Response) -> Response:
         for name in _surface().id_headers:
             response.headers[name.decode()] = g.request_id
+        if request.path.startswith(API_PATHS):
+            origin = request.headers.get("origin")
+            for header, value in cors.headers(origin.encode("latin-1") if origin is not None else None):
+                response.headers.add(header.decode(), value.decode("latin-1"))
+            if "authorization" in request.headers or "x-api-key" in request.headers or "cache-control" not in response.headers:
+                response.headers["cache-control"] = "no-store"
         return response
 
     @app.errorhandler(YoutError)
@@ -177,7 +175,7 @@ _MESSAGES_PATHS = tuple(path for path, surface in SURFACES.items() if surface is
 
 LONGEST_PATH = 200  # of what an error repeats
 _HTTP_ERRORS = {
-    404: ("not_found", "There is no {method} {path}. The API is under /v1; see the documentation for its paths."),
+    404: ("not_found", "There is no {method} {path}. {hint}"),
     405: ("method_not_allowed", "{path} does not take {method}."),
     413: ("request_too_large", "The request body is too large."),
 }
@@ -185,9 +183,19 @@ _HTTP_ERRORS = {
 
 def _plain_error(status: int) -> Response:
     code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request could not be understood."))
-    message = text.format(method=request.method, path=request.path[:LONGEST_PATH])
+    hint = path_hint(request.path[:LONGEST_PATH], edge_url(), _is_known) if status == 404 else ""
+    message = text.format(method=request.method, path=request.path[:LONGEST_PATH], hint=hint)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     if _surface() is MESSAGES:
         body = plain_body(status, body["error"], g.request_id)
-    return Response(orjson.dumps(body), status=status, content_type="application/json")
+    response = Response(orjson.dumps(body), status=status, content_type="application/json")
+    if status in (404, 405):
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+def _is_known(path: str) -> bool:
+    if path in SURFACES:
+        return request.method == "POST"
+    return bool(current_app.url_map.bind("").test(path, request.method))

@@ -7,6 +7,7 @@ each call (or by a look-up, on routes that reserve nothing), never by this memor
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -14,10 +15,11 @@ from uuid import UUID
 from peewee import JOIN
 
 from edge.database_reader import DatabaseReader, with_plan
+from edge.refused_keys import GatheredReads, RefusedKeys
 from shared import keys
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
-from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, RequestRefused
+from shared.errors import AccessDenied, DatabaseUnavailable, InvalidKey, InvalidRequest, RequestRefused
 from shared.ledger import OwnLimits, Reserved
 from shared.ledger.payers import Parent
 from shared.limits import KeyLimits, Limits, narrower
@@ -56,18 +58,36 @@ class KeyRow(NamedTuple):
 class Keys:
     """The limits of recently seen keys, by digest, and the look-up of the others."""
 
-    def __init__(self, settings: Settings, reader: DatabaseReader) -> None:
+    def __init__(self, settings: Settings, reader: DatabaseReader, refused: RefusedKeys) -> None:
         self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
         self._reader = reader
+        self._refused = refused
+        self._gathered = GatheredReads(self._read_together)
         self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
 
-    async def limits(self, digest: str) -> KeyLimits:
-        """The limits of a key. Raises `InvalidKey` for one that is unknown."""
-        known = self._known.get(digest)
-        if known is not None:
-            return known[1]
-        row = await self.look_up(digest)
-        return self._remember(digest, row.account, row.key, row.own)
+    async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
+        """The digest and the limits of the key that a request from `address` brings. A key that was seen lately is not read.
+
+        Raises `InvalidKey`, `TooManyRefusedKeys` and `AccessDenied` (suspended) where it is, `InvalidRequest` for two keys.
+        """
+        try:
+            digest = bearer(authorization, x_api_key)
+            known = self._known.get(digest)
+            if known is not None:
+                return digest, known[1]
+            row = await self.look_up(digest, address)
+        except InvalidKey:
+            await self._count_refusal(authorization, x_api_key, address)
+            raise
+        return digest, self._remember(digest, row.account, row.key, row.own)
+
+    async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
+        """The key that a request from `address` brings, read now. Raises as `admit`."""
+        try:
+            return await self.look_up(bearer(authorization, x_api_key), address)
+        except InvalidKey:
+            await self._count_refusal(authorization, x_api_key, address)
+            raise
 
     def learn(self, digest: str, key: UUID, taken: Reserved) -> None:
         """Refresh what is known from what the reserve statement has just read."""
@@ -95,9 +115,27 @@ class Keys:
             pass
         return error
 
-    async def look_up(self, digest: str) -> KeyRow:
-        """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`."""
-        return await self._reader.read(partial(_read_key, digest))
+    async def look_up(self, digest: str, address: str = "") -> KeyRow:
+        """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`.
+
+        Invalid keys from the network of `address` may be too many: then it waits for others to be read along with.
+        """
+        if self._refused.knows(digest):
+            raise InvalidKey
+        try:
+            if self._refused.is_throttled(address):
+                return await self._gathered.get(digest)
+            return await self._reader.read(partial(_read_key, digest))
+        except InvalidKey:
+            self._refused.remember(digest)
+            raise
+
+    async def _read_together(self, digests: Collection[str]) -> Mapping[str, KeyRow | RequestRefused]:
+        return await self._reader.read(partial(_read_keys, digests))
+
+    async def _count_refusal(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> None:
+        if authorization is not None or x_api_key is not None:  # a request without any key is no guess
+            await self._refused.count(address)
 
     def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
         """The limits that rows with `own` limits come to, defaults filled in."""
@@ -123,10 +161,13 @@ class Keys:
 
 
 def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
-    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` unless it is well formed."""
+    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` unless it is well formed, and
+    `InvalidRequest` for two that differ."""
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         secret = authorization[7:].strip()
+        if x_api_key is not None and x_api_key.strip() != secret:
+            raise InvalidRequest("'Authorization' and 'x-api-key' hold different keys. Send only one of them.", "x-api-key")
     elif x_api_key is not None:
         secret = x_api_key.strip()
     text = secret.decode("latin-1")
@@ -145,22 +186,29 @@ def objection(revoked_at: int | None, expires_at: int | None, account_status: st
 
 
 def _read_key(digest: str) -> KeyRow:
+    found = _read_keys((digest,))[digest]
+    if isinstance(found, RequestRefused):
+        raise found
+    return found
+
+
+def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
+    """For each digest its key, or what speaks against it."""
     creator = ApiKey.alias("creator")
     query = ApiKey.select(
-        *(ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
+        *(ApiKey.digest, ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
         *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit, ApiKey.can_manage),
         *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
         *(ApiKey.meter, creator.id, creator.meter, creator.monthly_credit_limit, creator.rpm, creator.tpm, creator.concurrency),
     )
     query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
-    row = query.where(ApiKey.digest == digest).tuples().first()
-    if row is None:
-        raise InvalidKey
-    revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
-    refusal = objection(revoked_at, expires_at, status, now_ms())
-    if refusal is not None:
-        raise refusal
-    *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
-    bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
-    own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
-    return KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+    found: dict[str, KeyRow | RequestRefused] = {digest: InvalidKey() for digest in digests}
+    now = now_ms()
+    for row in query.where(ApiKey.digest.in_(list(digests))).tuples():
+        digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
+        *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
+        bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
+        own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
+        good = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+        found[digest] = objection(revoked_at, expires_at, status, now) or good
+    return found

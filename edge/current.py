@@ -11,8 +11,9 @@ import orjson
 from quart import Response, current_app, request
 
 from edge.address import peer_address
-from edge.auth import KeyRow, bearer
+from edge.auth import KeyRow
 from edge.callers import SAFE_METHODS, address_of, read_sent, require_own_origin, session_limits, session_of, visitor_of
+from edge.entry import BODY_ERROR
 from edge.hot import Scope, read_headers
 from edge.services import Services
 from edge.sessions import SessionRow
@@ -64,8 +65,8 @@ async def key_caller() -> KeyCaller:
     """The key of the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
     scope = cast(Scope, request.scope)  # Quart's is a TypedDict of the same
     sent = read_headers(scope)
-    key = await services().keys.look_up(bearer(sent.authorization, sent.x_api_key))
     address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
+    key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
     return KeyCaller(key, address)
@@ -110,6 +111,15 @@ async def caller() -> AccountCaller | VisitorCaller:
             require_own_origin(sent, services().settings)
         return VisitorCaller(visitor_of(services(), scope, sent), address)
     return AccountCaller(row.account, actor_of(row.account), address, session_limits(services(), row), session=row)
+
+
+async def read_body() -> bytes:
+    """The request's body. Raises `RequestTooLarge`, and `InvalidRequest` for one that cannot be decompressed."""
+    data: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    error = cast(Scope, request.scope).get(BODY_ERROR)
+    if error is not None:
+        raise error
+    return data
 
 
 async def read(query: Callable[[], T]) -> T:

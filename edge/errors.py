@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from edge.content_coding import ACCEPTED
 from shared import errors
 
 
@@ -23,13 +24,14 @@ class Face(NamedTuple):
 # Looked up along the class's MRO; a code of "" is the error's own `code`.
 FACES: dict[type[BaseException], Face] = {
     errors.RequestTooLarge: Face(413, "invalid_request_error", "request_too_large"),
+    errors.UnsupportedContentCoding: Face(415, "invalid_request_error", ""),
     errors.InvalidRequest: Face(400, "invalid_request_error", ""),
     errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
-    errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key"),
+    errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key", may_retry=False),
     errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
     errors.AccessDenied: Face(403, "permission_error", "", may_retry=False),
-    errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found"),
-    errors.NotFound: Face(404, "invalid_request_error", "not_found"),
+    errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found", may_retry=False),
+    errors.NotFound: Face(404, "invalid_request_error", "not_found", may_retry=False),
     errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),
     errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
     errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
@@ -77,6 +79,8 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"application/json")]
     if look.may_retry is not None:
         headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
+    if isinstance(error, errors.UnsupportedContentCoding):
+        headers.append((b"accept-encoding", ACCEPTED.encode()))  # RFC 9110, section 15.5.16
     if isinstance(error, errors.QueueUnavailable | errors.Overloaded):
         headers.append((b"retry-after", b"5"))
     if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):

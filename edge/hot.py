@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from edge.address import peer_address
 from edge.admission import Caller
-from edge.auth import bearer
 from edge.callers import web_caller
+from edge.content_coding import DecodedBody, codings_of
 from edge.errors import request_id
 from edge.exchange import exchange
 from edge.request_body import ClientGone, Receive
@@ -38,6 +37,8 @@ class Wanted(NamedTuple):
     idempotency_key: bytes | None
     max_credits: bytes | None
     forwarded_for: bytes | None
+    content_encoding: bytes | None
+    origin: bytes | None
 
     @property
     def key_sent(self) -> bool:
@@ -45,7 +46,11 @@ class Wanted(NamedTuple):
         return self.authorization is not None or self.x_api_key is not None
 
 
-_NAMES = (b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for")
+_NAMES = (
+    *(b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for"),
+    *(b"content-encoding", b"origin"),
+)
+_LISTS = (b"x-forwarded-for", b"content-encoding")  # several headers of these are one list (RFC 9110, section 5.3)
 
 
 def call_handler(services: Services, surface: Surface) -> Handler:
@@ -56,14 +61,18 @@ def call_handler(services: Services, surface: Surface) -> Handler:
         line = open_line(send, surface, request_id(call_id))
         try:
             wanted = read_headers(scope)
+            if wanted.origin is not None:
+                line.headers.extend(services.cors.headers(wanted.origin))
+            if wanted.content_encoding is not None:
+                receive = DecodedBody(receive, codings_of(wanted.content_encoding), services.settings.max_body_bytes)
             if surface.for_web and not wanted.key_sent:
                 caller = await web_caller(services, scope)
-                body = await services.bodies.read(receive, wanted.content_length, "", lambda: caller.address)
+                body = await services.bodies.read(receive, wanted.content_length, caller.address)
             else:
-                digest = bearer(wanted.authorization, wanted.x_api_key)
-                address = partial(peer_address, scope, wanted.forwarded_for, services.settings.trusted_proxies)
-                body = await services.bodies.read(receive, wanted.content_length, digest, address)
-                caller = Caller(digest, await services.keys.limits(digest), address())
+                address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
+                digest, limits = await services.keys.admit(wanted.authorization, wanted.x_api_key, address)
+                body = await services.bodies.read(receive, wanted.content_length, address)
+                caller = Caller(digest, limits, address)
             try:
                 if surface.read_form is None:
                     asked = surface.read(body, call_id)
@@ -111,12 +120,20 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
 
 
 def read_headers(scope: Scope) -> Wanted:
-    """The last value of each header that matters."""
+    """The value of each header that matters. Raises `InvalidRequest` for one that came twice and must not."""
     found = dict.fromkeys(_NAMES)
     for name, value in scope["headers"]:
         if name in found:
-            found[name] = value
+            first = found[name]
+            found[name] = value if first is None else _repeated(name, first, value)
     return Wanted(*found.values())
+
+
+def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
+    """What a header means that came twice. Two servers might each read another one of two keys."""
+    if name in _LISTS:
+        return b"%b, %b" % (first, second)
+    raise InvalidRequest(f"Send the header '{name.decode()}' once, not several times.", name.decode())
 
 
 async def _read_form(surface: Surface, scope: Scope, body: bytes, call_id: UUID) -> Asked:

@@ -1,20 +1,15 @@
-"""Reading the body of a hot POST: what is large is received only for a key that is good, and within what the process may hold.
-
-A small body is read before anything is asked about its key: the statement that reserves its credits checks the key, and a look-up
-beside it would cost every call a read of the database.
-"""
+"""Reading the body of a hot POST: the caller is known by then, and what is large must fit within what the process may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from edge.auth import Keys
 from shared.errors import Overloaded, RequestTooLarge
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-SMALL_BODY_BYTES = 16 * 1024  # read without a look at the key, and not counted
+SMALL_BODY_BYTES = 16 * 1024  # not counted
 ADDRESS_SHARE = 2  # one address may have one part in so many
 
 
@@ -56,16 +51,12 @@ class BodyBudget:
 class BodyReader:
     """How bodies are received in one process. `limit` is the largest body, in bytes."""
 
-    def __init__(self, keys: Keys, budget: BodyBudget, limit: int) -> None:
-        self._keys = keys
+    def __init__(self, budget: BodyBudget, limit: int) -> None:
         self._budget = budget
         self._limit = limit
 
-    async def read(self, receive: Receive, content_length: bytes | None, digest: str, address: Callable[[], str]) -> bytes:
-        """The whole body. `digest` is that of the key, "" for a caller without one who is known to be good.
-
-        Raises `RequestTooLarge`, `InvalidKey`, `AccessDenied`, `DatabaseUnavailable`, `Overloaded`; `ClientGone`.
-        """
+    async def read(self, receive: Receive, content_length: bytes | None, address: str) -> bytes:
+        """The whole body of a request from `address`. Raises `RequestTooLarge`, `Overloaded`, `ClientGone`."""
         if content_length is not None and content_length.isdigit() and int(content_length) > self._limit:
             raise RequestTooLarge(self._limit)
         chunks: list[bytes] = []
@@ -78,9 +69,7 @@ class BodyReader:
                 if size > self._limit:
                     raise RequestTooLarge(self._limit)
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if digest:
-            await self._keys.limits(digest)
-        return await self._read_large(receive, chunks, size, address())
+        return await self._read_large(receive, chunks, size, address)
 
     async def _read_large(self, receive: Receive, chunks: list[bytes], size: int, address: str) -> bytes:
         taken = 0

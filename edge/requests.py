@@ -6,6 +6,7 @@ is passed on untouched.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -83,6 +84,10 @@ def json_object(data: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        if data.startswith(codecs.BOM_UTF8):  # RFC 8259, section 8.1: a parser may ignore it
+            return json_object(data[len(codecs.BOM_UTF8) :])
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+            raise InvalidRequest("The body is not UTF-8 but looks like UTF-16 or UTF-32. Send JSON as UTF-8.") from None
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")

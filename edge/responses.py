@@ -26,6 +26,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
+_NO_STORE = (b"cache-control", b"no-store")
+
+
 class Line(NamedTuple):
     """The way back to one caller: how errors look there, the request's public id, and the headers that every answer has."""
 
@@ -38,13 +41,12 @@ class Line(NamedTuple):
 def open_line(send: Send, surface: Surface, request_id: str) -> Line:
     """The line of a request that has just come in."""
     name = request_id.encode()
-    return Line(send, surface, request_id, [(header, name) for header in surface.id_headers])
+    return Line(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
 
 
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
 

@@ -16,7 +16,7 @@ import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from edge import fast_hypercorn
+from edge import fast_hypercorn, strict_hypercorn
 from edge.app import create_app
 from shared.database import bind, open_database
 from shared.schema import require_current
@@ -45,6 +45,7 @@ def serve(settings: Settings) -> int:
 
 async def _work(settings: Settings, address: str) -> None:
     bind(open_database(settings.database_url))
+    strict_hypercorn.install()
     fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
     app = create_app(settings)
     _calm_collector()

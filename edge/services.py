@@ -14,12 +14,14 @@ from uuid import UUID
 from edge import revocation
 from edge.auth import Keys
 from edge.call_log import CallLog
+from edge.cors import Cors
 from edge.database_reader import DatabaseReader
 from edge.http_client import HttpClient
 from edge.ledger_queue import LedgerQueue
 from edge.limiter import Limiter
 from edge.media.watch import JobWatch
 from edge.metrics import Metrics
+from edge.refused_keys import RefusedKeys
 from edge.request_body import BodyBudget, BodyReader
 from edge.running import RunningCalls
 from edge.sessions import Sessions
@@ -49,6 +51,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.cors = Cors(settings.cors_origins)
         self.process_id = new_id()
         self.catalog: Catalog = EMPTY
         self.health = Health()
@@ -57,14 +60,14 @@ class Services:
             "slow-reader", threads=2, keeps_connection=False
         )  # what may take a while, keys never wait for
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
-        self.keys = Keys(settings, self.reader)
-        self.bodies = BodyReader(self.keys, BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
+        self.limiter = Limiter(settings.redis_url, settings.call_seconds)
+        self.keys = Keys(settings, self.reader, RefusedKeys(settings, self.limiter))
+        self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
         self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash
         self.sessions = Sessions(settings, self.reader, self.ledger)
         self.throttle = Throttle()
-        self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.jobs = Jobs(settings.redis_url)
         self.storage = open_storage(settings)

@@ -10,13 +10,15 @@
     │   └── OutboundTimeout
     ├── RequestRefused         the caller's request cannot be served as it is
     │   ├── InvalidRequest         malformed or out of range; names the field
-    │   │   └── RequestTooLarge
+    │   │   ├── RequestTooLarge
+    │   │   └── UnsupportedContentCoding
     │   ├── InvalidKey             no, unknown, expired or revoked key, all alike
     │   │   └── InvalidSession         no web session, or one that has ended
     │   ├── AccessDenied           key, plan or account does not cover this
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── RateLimited            requests, tokens or concurrency
+    │   │   └── TooManyRefusedKeys     invalid keys, by the network that they come from
     │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
     │   ├── IdempotencyConflict    the same key is running, was used, or had another body
     │   ├── PurgeRunning           the account is being emptied: nothing can be stored
@@ -104,6 +106,13 @@ class RequestTooLarge(InvalidRequest):
         super().__init__(f"The request body is larger than {limit_bytes} bytes.", code="request_too_large")
 
 
+class UnsupportedContentCoding(InvalidRequest):
+    """The body is compressed in a way that is not read here."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Content-Encoding", code="unsupported_content_encoding")
+
+
 class InvalidKey(RequestRefused):
     """No, unknown, expired or revoked key: never said which."""
 
@@ -170,6 +179,19 @@ class RateLimited(RequestRefused):
         super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
         self.what = what
         self.standing = standing
+        self.retry_after_ms = retry_after_ms
+
+
+class TooManyRefusedKeys(RateLimited):
+    """Too many keys that are not valid came from the caller's network. Keys that are valid still work from there."""
+
+    def __init__(self, retry_after_ms: int) -> None:
+        RequestRefused.__init__(
+            self,
+            "Too many requests with an invalid API key came from your network. Check your key; valid keys still work."
+            f" Try again in {retry_after_ms / 1000:.3g} s.",
+        )
+        self.what = "refused keys"
         self.retry_after_ms = retry_after_ms
 
 

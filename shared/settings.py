@@ -80,6 +80,18 @@ def _networks(text: str) -> tuple[str, ...]:
     return words
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip().rstrip("/").lower() for word in text.split(",") if word.strip())
+    if words in (("*",), ("none",)):
+        return () if words == ("none",) else words
+    for word in words:
+        parts = urlsplit(word)
+        is_origin = parts.hostname and "@" not in word and word == f"{parts.scheme}://{parts.netloc}"
+        if parts.scheme not in ("http", "https") or not is_origin:
+            raise ValueError(f"must hold origins such as https://app.example.com, or be * or none, not {word!r}")
+    return words
+
+
 def _media_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
@@ -140,6 +152,12 @@ class Settings:
         True, "YOUT_FAST_HTTP", _boolean, "The faster HTTP/1.1 connection inside Hypercorn; false uses Hypercorn's own"
     )
     public_url: str = _setting("", "YOUT_PUBLIC_URL", str, "How customers reach the edge, for links; empty means its address")
+    cors_origins: tuple[str, ...] = _setting(
+        ("*",),
+        "YOUT_CORS_ORIGINS",
+        _origins,
+        "Origins whose pages may call the API from a browser with a key, comma separated; `*` allows all, `none` allows none",
+    )
     trusted_proxies: tuple[str, ...] = _setting(
         (), "YOUT_TRUSTED_PROXIES", _networks, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
     )
@@ -206,6 +224,12 @@ class Settings:
     )
     default_concurrency: int = _setting(
         5_000, "YOUT_DEFAULT_CONCURRENCY", _integer(1, 10**6), "Calls at once of an account whose plan sets none"
+    )
+    refused_keys_rpm: int = _setting(
+        300,
+        "YOUT_REFUSED_KEYS_RPM",
+        _integer(1, 10**9),
+        "Requests a minute with an invalid key from one network (an IPv4 address, or an IPv6 /64) before it gets 429",
     )
     visitor_pool_credits: int = _setting(
         0,

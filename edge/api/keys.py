@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from peewee import fn
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_changes, read_key_request
 from edge.current import (
@@ -17,6 +17,7 @@ from edge.current import (
     managing_caller,
     private,
     read,
+    read_body,
     require_manager,
     services,
     write,
@@ -85,7 +86,7 @@ async def list_keys() -> Response:
 async def make_key() -> Response:
     """A new key of the account, and its secret: no other answer holds it."""
     caller = await managing_caller()
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     asked = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
     standing = await count_request(caller.limits)
     created = await write(partial(create, caller, asked))
@@ -106,7 +107,7 @@ async def make_key() -> Response:
 async def change_key(key_id: str) -> Response:
     """Change the fields that the body has."""
     caller = await managing_caller()
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     changes = read_key_changes(data, bounds_of(caller.key), services().catalog.models, now_ms())
     await count_request(caller.limits)
     row = await write(partial(update_own, caller, key_id, changes))

@@ -10,7 +10,7 @@ from functools import partial
 import orjson
 from quart import Blueprint, Response, request, stream_with_context
 
-from edge.current import account_caller, private, read, services, write
+from edge.current import account_caller, private, read, read_body, services, write
 from edge.declare import (
     ANY,
     ANYBODY,
@@ -127,7 +127,7 @@ _SECRET = record({"secret": STRING})
 )
 async def create(kind: str) -> Response:
     """Order a job: 202, and its id."""
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     terms = await orders.read_terms(data)
     call, callback_url = requests.native(kind, data)
     (job, _), standing = await orders.order(call, terms, callback_url)

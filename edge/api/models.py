@@ -6,7 +6,7 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.current import answer, services
+from edge.current import answer, caller, services
 from edge.declare import ANYBODY, BOOLEAN, INTEGER, OPEN, STRING, Answer, array, declare, or_null, record
 from edge.v1.models import pricing
 from shared.catalog import CatalogModel
@@ -47,6 +47,7 @@ catalogue = Blueprint("catalogue", __name__)
 )
 async def list_catalogue() -> Response:
     """Every active model that has a price, by id."""
+    await caller()  # a key or a session is not needed, but one that is sent must be good
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]

@@ -10,7 +10,7 @@ from peewee import fn
 from quart import Blueprint, Response, request
 
 from edge.affordable import Fit, cheapest, fitting
-from edge.current import AccountCaller, account_caller, count_request, private, read, services
+from edge.current import AccountCaller, account_caller, count_request, private, read, read_body, services
 from edge.declare import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
 from edge.errors import cheaper_document
 from edge.hot import Scope, cap_of, read_headers
@@ -60,7 +60,7 @@ async def quote_call() -> Response:
     """The body is that of a chat call, and so are its errors; `x-yout-max-credits` counts."""
     caller = await account_caller()
     await count_request(caller.limits)
-    call = chat(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+    call = chat(await read_body())
     cap = cap_of(read_headers(cast(Scope, request.scope)).max_credits)
     now = now_ms()
     usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]

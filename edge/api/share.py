@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from edge.api.paging import read_page
-from edge.current import account_caller, count_request, private, read, write
+from edge.current import account_caller, count_request, private, read, read_body, write
 from edge.declare import (
     ANY,
     BOOLEAN,
@@ -28,8 +28,8 @@ from edge.declare import (
     text,
     wish,
 )
+from edge.public_url import edge_url
 from edge.requests import json_object, only_fields
-from edge.web.pages import edge_url
 from shared.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
 from shared.models import Share
 from shared.moments import iso_moment
@@ -76,7 +76,7 @@ class ShareRequest(NamedTuple):
 async def make_share() -> Response:
     """Publish a snapshot and give its addresses. Anybody who has the `url` can read it until it is revoked."""
     caller = await account_caller()
-    asked = read_share_request(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+    asked = read_share_request(await read_body())
     await count_request(caller.limits)
     return private(_document(await write(partial(_share, caller.account, asked))), 201)
 

@@ -32,7 +32,7 @@ class Answer:
             lowered = lower_name(name)
             if lowered is None:
                 raise ValueError(f"{name!r} is not a header name")
-            if lowered in _FRAMING:
+            if lowered in _FRAMING and value != b"upgrade":  # "connection: upgrade" goes with a 426
                 self._read_framing(lowered, value)
             else:
                 parts.append(b"%b: %b\r\n" % (name, value))

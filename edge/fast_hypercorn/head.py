@@ -81,7 +81,7 @@ def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
         raise Refusal(505, "http_version_not_supported", "This listener speaks HTTP/1.1 and HTTP/1.0 only.")
     if b"#" in target:
         raise bad_request("A request target has no fragment; remove the part from '#' on.")
-    return method.decode().upper(), target, "1.1" if minor == b"1" else "1.0"
+    return method.decode(), target, "1.1" if minor == b"1" else "1.0"
 
 
 def _read_framing(head: Head, fields: list[tuple[bytes, bytes]]) -> None:

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from quart import request
-
 from edge.current import read, services
+from edge.public_url import edge_url
 from shared.errors import NotFound
 from shared.media.document import job_document
 from shared.media.ends import NO_SUCH_JOB
@@ -57,8 +56,7 @@ async def list_jobs(
 
 def document(found: FoundJob) -> dict[str, Any]:
     """The job as its owner sees it, with links that are good for a while."""
-    settings = services().settings
-    base = settings.public_url or request.host_url
+    settings, base = services().settings, edge_url()
     return job_document(found.job, found.outputs, lambda output: public_link(base, found.job, output, settings))
 
 

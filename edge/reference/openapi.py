@@ -6,8 +6,8 @@ from quart import Blueprint, Response, current_app
 
 from edge.current import answer
 from edge.declare import ANYBODY, OPEN, Answer, declare
+from edge.public_url import edge_url
 from edge.reference.document import openapi
-from edge.web.pages import edge_url
 
 reference = Blueprint("reference", __name__)
 

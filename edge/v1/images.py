@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
-from quart import Blueprint, Response, request, stream_with_context
+from quart import Blueprint, Response, stream_with_context
 
-from edge.current import services
+from edge.current import read_body, services
 from edge.declare import CALL, INTEGER, KEY, OPEN, Answer, array, declare, example, one_of, open_wish, record, text, whole
 from edge.media import jobs, orders, requests
 from edge.media.waiting import balance_of, made
@@ -46,7 +46,7 @@ FORMATS = ("b64_json", "url")
 )
 async def generate() -> Response:
     """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     terms = await orders.read_terms(data, key_only=True)
     body = json_object(data)
     wanted = body.get("response_format") or "b64_json"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
+from edge.current import read_body
 from edge.declare import ANY, CALL, KEY, Answer, declare, example, number, one_of, open_wish, text
 from edge.media import orders, requests
 from edge.media.files import file_response
@@ -37,7 +38,7 @@ speech = Blueprint("speech", __name__)
 )
 async def speak() -> Response:
     """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     terms = await orders.read_terms(data, key_only=True)
     ordered = await orders.order(requests.media_call("speech", json_object(data)), terms)
     found = await made(ordered.submitted)

@@ -11,7 +11,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from edge.client_options import refuse_client_options
-from edge.current import private, services, write
+from edge.current import private, read_body, services, write
 from edge.declare import (
     ANY,
     BOOLEAN,
@@ -31,6 +31,7 @@ from edge.declare import (
     text,
     whole,
 )
+from edge.forms import read_form
 from edge.media import jobs, orders, requests
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
@@ -162,13 +163,14 @@ async def delete(id: str) -> Response:
 
 
 async def _body() -> dict[str, Any]:
+    data = await read_body()
     if request.mimetype != "multipart/form-data":
-        return json_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
-    form, files = await request.form, await request.files
-    refuse_client_options((*form, *files))
-    for name in files:
+        return json_object(data)
+    form = await asyncio.to_thread(read_form, data, request.headers["content-type"])
+    refuse_client_options(name for name, _ in (*form.fields, *form.files))
+    for name, _ in form.files:
         raise InvalidRequest(f"'{name}' can't be a file here; describe the scene in 'prompt'.", name)
-    return dict(form.items())
+    return dict(form.fields)
 
 
 async def _find(id: str) -> FoundJob:

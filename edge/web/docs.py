@@ -9,9 +9,10 @@ from quart import Blueprint, Response, current_app
 
 from edge.current import services
 from edge.declare import EVENTS, FORM
+from edge.public_url import edge_url
 from edge.reference.document import openapi
 from edge.reference.examples import Call, examples, fill
-from edge.web.pages import edge_url, page
+from edge.web.pages import page
 from shared.clock import now_ms
 
 docs = Blueprint("docs", __name__)
@@ -74,8 +75,6 @@ def _models() -> dict[str, str]:
 
 def _entries(document: Mapping[str, Any], models: Mapping[str, str]) -> Iterator[Entry]:
     for path, methods in document["paths"].items():
-        if path.startswith("/v1/v1/"):
-            continue
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})
             schema = next((one["schema"] for one in content.values()), None)

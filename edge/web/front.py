@@ -5,7 +5,8 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from edge.current import services
-from edge.web.pages import edge_url, page
+from edge.public_url import edge_url
+from edge.web.pages import page
 from shared.clock import now_ms
 
 front = Blueprint("front", __name__)

@@ -14,7 +14,8 @@ from edge.api.key_request import NO_BOUNDS, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.callers import session_limits
 from edge.current import AccountCaller, count_request, read, services, write
-from edge.web.pages import edge_url, page, read_after, read_slow
+from edge.public_url import edge_url
+from edge.web.pages import page, read_after, read_slow
 from edge.web.visit import address, go, signed_in
 from shared.clock import now_ms
 from shared.errors import InvalidRequest, RateLimited

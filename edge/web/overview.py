@@ -9,7 +9,8 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.current import read, write
-from edge.web.pages import edge_url, page
+from edge.public_url import edge_url
+from edge.web.pages import page
 from edge.web.proof import Throttled, count_redemption
 from edge.web.visit import address, go, signed_in
 from shared.errors import InvalidRequest

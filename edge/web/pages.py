@@ -73,11 +73,6 @@ def read_after() -> UUID | None:
         return None
 
 
-def edge_url() -> str:
-    """How customers reach this edge: the operator's word for it, else how this request came."""
-    return services().settings.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
-
-
 def install(app: Quart, settings: Settings) -> None:
     """Give the templates their filters."""
     app.jinja_env.undefined = StrictUndefined

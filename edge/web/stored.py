@@ -8,7 +8,8 @@ from uuid import UUID
 from quart import Blueprint, Response
 
 from edge.current import read, write
-from edge.web.pages import edge_url, page, read_after
+from edge.public_url import edge_url
+from edge.web.pages import page, read_after
 from edge.web.visit import go, signed_in
 from shared.errors import NotFound
 from shared.models import Share

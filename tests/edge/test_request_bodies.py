@@ -6,31 +6,18 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from edge.auth import Keys
 from edge.request_body import SMALL_BODY_BYTES, BodyBudget, BodyReader, ClientGone
-from shared.errors import InvalidKey, Overloaded, RequestTooLarge
+from shared.errors import Overloaded, RequestTooLarge
 from shared.keys import new_key
 from tests.answers import WAIT_SECONDS
 from tests.edge.stack import Lane, Reply, Stack, read
 
 LARGE = SMALL_BODY_BYTES + 1
 LIMIT = 100_000
-
-
-class Known:
-    """Stands in for the look-up of keys, which alone it is asked for: `good` is the only key."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def limits(self, digest: str) -> None:
-        self.asked.append(digest)
-        if digest != "good":
-            raise InvalidKey
 
 
 class Body:
@@ -50,35 +37,19 @@ class Body:
 
 
 class Desk:
-    """A reader of bodies with a budget, and keys that it may look up."""
+    """A reader of bodies with a budget."""
 
     def __init__(self) -> None:
-        self.keys, self.budget = Known(), BodyBudget(2 * LIMIT)
-        self._reader = BodyReader(cast(Keys, self.keys), self.budget, LIMIT)
+        self.budget = BodyBudget(2 * LIMIT)
+        self._reader = BodyReader(self.budget, LIMIT)
 
-    async def read(self, body: Body, digest: str = "good", length: bytes | None = None, address: str = "a") -> bytes:
-        return await self._reader.read(body, length, digest, lambda: address)
+    async def read(self, body: Body, length: bytes | None = None, address: str = "a") -> bytes:
+        return await self._reader.read(body, length, address)
 
 
-async def test_a_small_body_costs_no_look_at_its_key() -> None:
+async def test_a_large_body_comes_whole() -> None:
     desk = Desk()
-    assert await desk.read(Body(b"x" * SMALL_BODY_BYTES), "unknown") == b"x" * SMALL_BODY_BYTES
-    assert desk.keys.asked == []
-
-
-async def test_of_a_large_body_only_the_beginning_is_taken_for_an_unknown_key() -> None:
-    desk, body = Desk(), Body(*[b"x" * 1_024] * 90)
-    with pytest.raises(InvalidKey):
-        await desk.read(body, "unknown")
-    assert body.received == LARGE - 1 + 1_024
-    assert desk.budget.taken == 0
-
-
-@pytest.mark.parametrize("digest", ["good", ""])
-async def test_a_large_body_comes_whole(digest: str) -> None:
-    desk = Desk()
-    assert await desk.read(Body(*[b"x" * 1_000] * 100), digest) == b"x" * LIMIT
-    assert desk.keys.asked == [digest] * bool(digest)
+    assert await desk.read(Body(*[b"x" * 1_000] * 100)) == b"x" * LIMIT
     assert desk.budget.taken == 0
 
 
@@ -86,7 +57,7 @@ async def test_a_large_body_comes_whole(digest: str) -> None:
 async def test_a_body_over_the_limit_is_refused(pieces: int, length: bytes | None) -> None:
     desk, body = Desk(), Body(*[b"x" * 1_000] * pieces)
     with pytest.raises(RequestTooLarge):
-        await desk.read(body, "good", length)
+        await desk.read(body, length)
     assert body.received <= LIMIT + 1_000
     assert desk.budget.taken == 0
 

@@ -274,6 +274,20 @@ def test_a_body_that_is_no_object(lane: Lane, data: bytes) -> None:
     assert_error(answer, 400, "invalid_request")
 
 
+def test_a_byte_order_mark_is_ignored(lane: Lane) -> None:
+    body = json.dumps(lane.body())
+    assert lane.post(b"\xef\xbb\xbf" + body.encode()).status == 200
+    twice = lane.post(b"\xef\xbb\xbf\xef\xbb\xbf")
+    assert_error(twice, 400, "invalid_request")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_body_in_another_encoding_is_refused_by_name(lane: Lane, encoding: str) -> None:
+    answer = lane.post(json.dumps(lane.body()).encode(encoding))
+    assert_error(answer, 400, "invalid_request")
+    assert "Send JSON as UTF-8" in answer.error["message"]
+
+
 def assert_error(answer: Reply, status: int, code: str) -> None:
     """The one shape of errors, and the id that support asks for."""
     assert answer.status == status
@@ -307,6 +321,30 @@ def test_a_key_may_come_as_x_api_key(lane: Lane) -> None:
     headers = {"authorization": "", "x-api-key": lane.secret}
     assert lane.chat(headers).status == 200
     assert lane.get("/v1/models", headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/models", "/api/chat/models/", "/api/chat/keys/"])
+def test_two_keys_in_one_request_are_refused(lane: Lane, path: str) -> None:
+    """A proxy and this server might each read another one of them."""
+    method = "POST" if path in ("/v1/chat/completions", "/v1/messages") else "GET"
+    bearer = f"authorization: Bearer {lane.secret}"
+    for lines in ((bearer, bearer), (bearer, "authorization: Bearer yout-other"), (bearer, "x-api-key: yout-other")):
+        start = (f"{method} {path} HTTP/1.1", "host: x", "connection: close", "content-length: 0", *lines)
+        answer = raw(lane, ("\r\n".join(start) + "\r\n\r\n").encode())
+        assert answer.status == 400, (lines, answer)
+        assert "Send" in answer.json["error"]["message"]
+
+
+def test_one_key_in_two_headers_is_one_key(lane: Lane) -> None:
+    assert lane.chat({"x-api-key": lane.secret}).status == 200
+    assert lane.get("/v1/models", {"x-api-key": lane.secret}).status == 200
+
+
+@pytest.mark.parametrize("name", ["idempotency-key", "x-yout-max-credits"])
+def test_a_header_that_may_come_once_is_refused_twice(lane: Lane, name: str) -> None:
+    answer = raw(lane, head(lane, f"{name}: 5", f"{name}: 500", "content-length: 0"))
+    assert_error(answer, 400, "invalid_request")
+    assert answer.error["param"] == name
 
 
 @pytest.mark.parametrize("cap", ["", "-1", "1.5", "all", "9" * 16])
@@ -398,7 +436,7 @@ def test_a_chunked_body_that_grows_too_large(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "/v1//models", "/v1/chat/completions/x"]
+    "path", ["/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "//v1", "/v1/chat/completions/x"]
 )
 def test_an_unknown_path(lane: Lane, path: str) -> None:
     assert_error(lane.get(path), 404, "not_found")
@@ -426,6 +464,20 @@ def test_a_slash_at_the_end_changes_nothing(lane: Lane) -> None:
     assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions/").status == 200
     assert lane.get("/v1/models/").json == lane.get("/v1/models").json
     assert lane.get(f"/v1/models/{lane.model}/").json == lane.get(f"/v1/models/{lane.model}").json
+
+
+@pytest.mark.parametrize("prefix", ["//v1", "/v1//", "///v1/", "/v1/v1", "/v1//v1/"])
+def test_what_a_base_url_has_twice_is_read_once(lane: Lane, prefix: str) -> None:
+    assert lane.post(json.dumps(lane.body()).encode(), path=f"{prefix}/chat/completions").status == 200
+    assert lane.get(f"{prefix}/models").json == lane.get("/v1/models").json
+    assert_error(lane.get(f"{prefix}/chat/completions"), 405, "method_not_allowed")
+
+
+def test_a_path_under_another_prefix_says_which_base_url_is_right(lane: Lane) -> None:
+    told = lane.post(b"{}", path="/chat/completions").error["message"]
+    assert told.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
+    told = lane.post(b"{}", path="/messages").error["message"]
+    assert f"base URL to {lane.edge.url}, or" in told
 
 
 def test_a_query_string_changes_nothing(lane: Lane) -> None:

@@ -139,6 +139,7 @@ def documented(item: Any) -> str:
     elif isinstance(default, bool):
         shown = f"`{str(default).lower()}`"
     else:
+        default = ",".join(default) if isinstance(default, tuple) else default
         shown = f"`{default}`" if default not in ("", ()) else ""
     return f"| {variables} | {shown} | {item.metadata['help']} |"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
-from edge.current import answer, count_request, key_caller, services
+from edge.current import answer, count_request, key_caller, read_body, services
 from edge.declare import INTEGER, KEY, Answer, declare, record
 from edge.requests import chat_call, heavy_tokens, json_object, text_of
 from edge.v1.messages.declared import MESSAGES_REQUEST
@@ -17,7 +17,6 @@ counting = Blueprint("counting", __name__)
 
 
 @counting.post("/v1/messages/count_tokens")
-@counting.post("/v1/v1/messages/count_tokens")  # by SDKs whose base URL ends in /v1
 @declare(
     "Count the tokens of a message",
     callers=KEY,
@@ -30,7 +29,7 @@ async def count_tokens() -> Response:
     """The o200k count of all text, and the bound for what is no text: an estimate for models with another vocabulary."""
     key, _ = await key_caller()
     await count_request(services().keys.in_force(key.account, key.key, key.own))
-    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    data = await read_body()
     call = with_natives(chat_body(json_object(data)), lambda portable: chat_call(portable, len(data)))
     model = services().catalog.models.get(call.model)
     if model is None or not key.may_use(model, now_ms()):

@@ -129,7 +129,7 @@ def test_what_we_accept_h11_accepts_and_reads_alike(request: tuple[bytes, bytes]
     except (Refusal, EOFError):
         return
     method, target, headers, their_body, trailing = read_with_h11(wire.removeprefix(b"\r\n"))
-    assert (head.method.encode(), head.headers, body, rest) == (method.upper(), headers, their_body, trailing)
+    assert (head.method.encode(), head.headers, body, rest) == (method, headers, their_body, trailing)
     assert target.endswith(head.target)
 
 

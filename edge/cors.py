@@ -1,0 +1,67 @@
+"""CORS: which pages of other origins may call the API from a browser. With a key alone: a cookie is never accepted from there,
+because no answer carries `Access-Control-Allow-Credentials`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Headers = list[tuple[bytes, bytes]]
+
+ANY_ORIGIN = "*"
+PATHS = ("/v1/", "/api/")
+METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
+MAX_AGE_SECONDS = 7200  # Chromium keeps a preflight's answer no longer
+MAX_REQUESTED_HEADERS = 2_000  # characters
+_EXPOSED = b", ".join(
+    (
+        *(b"x-request-id", b"request-id", b"retry-after", b"retry-after-ms", b"x-should-retry"),
+        *(b"x-ratelimit-%b-%b" % (what, of) for what in (b"limit", b"remaining", b"reset") for of in (b"requests", b"tokens")),
+        *(b"x-yout-credits-charged", b"x-yout-balance", b"accept-encoding", b"accept-ranges", b"content-disposition"),
+        *(b"content-length", b"content-range", b"etag"),
+    )
+)
+
+
+class Cors:
+    """The rule that `YOUT_CORS_ORIGINS` makes: any origin (`*`), a list of them, or none."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        self._any = ANY_ORIGIN in origins
+        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
+
+    def headers(self, origin: bytes | None) -> Headers:
+        """What an answer to a page of this `Origin` carries, errors included."""
+        if origin is None:
+            return []
+        if self._any:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
+        if origin not in self._origins:
+            return [(b"vary", b"origin")]
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"origin"),
+        ]
+
+    def preflight(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers | None:
+        """The headers of the answer to a preflight; None for what is none, or comes from an origin that may not call.
+
+        Every header that the page asks for is allowed: the key is the proof, and no header of a page can replace it.
+        """
+        sent = dict(headers)
+        origin = sent.get(b"origin")
+        allowed = self.headers(origin)
+        if b"access-control-request-method" not in sent or not any(name == b"access-control-allow-origin" for name, _ in allowed):
+            return None
+        answer = [
+            *((name, value) for name, value in allowed if name == b"access-control-allow-origin"),
+            (b"access-control-allow-methods", METHODS),
+            (b"access-control-max-age", b"%d" % MAX_AGE_SECONDS),
+            (b"vary", b"origin, access-control-request-headers"),
+        ]
+        requested = sent.get(b"access-control-request-headers", b"")
+        if requested and len(requested) <= MAX_REQUESTED_HEADERS:
+            answer.append((b"access-control-allow-headers", requested))
+        if sent.get(b"access-control-request-private-network") == b"true":  # a public page that calls an edge in this network
+            answer.append((b"access-control-allow-private-network", b"true"))
+        return answer

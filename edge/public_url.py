@@ -1,0 +1,47 @@
+"""The edge's own address, for links that leave it. Never taken from a header that a caller could have written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from quart import current_app, request
+
+from shared.proxies import canonical_address, is_trusted
+from shared.settings import Settings
+
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
+
+
+def edge_url() -> str:
+    """How customers reach this edge, without a slash at the end.
+
+    `YOUT_PUBLIC_URL`, else what a trusted proxy says, else the address that the request's connection arrived at.
+    """
+    settings: Settings = current_app.extensions["services"].settings
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return public_url(settings, cast(dict[str, Any], request.scope), headers)
+
+
+def public_url(settings: Settings, scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    """As `edge_url`, for the request with this ASGI scope and these headers (names in lower case)."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    client, server = scope.get("client"), scope.get("server")
+    if client and settings.trusted_proxies and is_trusted(client[0], settings.trusted_proxies):
+        host = _last(headers.get("x-forwarded-host")) or headers.get("host", "")
+        if _HOST.fullmatch(host):
+            scheme = "https" if _last(headers.get("x-forwarded-proto")).lower() == "https" else "http"
+            return f"{scheme}://{host}"
+    if settings.bind_host in _EVERYWHERE and server and server[1]:
+        address = canonical_address(server[0])
+        if address:
+            return f"http://{f'[{address}]' if ':' in address else address}:{server[1]}"
+    return settings.edge_url
+
+
+def _last(value: str | None) -> str:
+    """The entry that the nearest proxy wrote."""
+    return (value or "").rpartition(",")[2].strip()
