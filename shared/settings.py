@@ -159,7 +159,10 @@ class Settings:
         "Origins whose pages may call the API from a browser with a key, comma separated; `*` allows all, `none` allows none",
     )
     trusted_proxies: tuple[str, ...] = _setting(
-        (), "YOUT_TRUSTED_PROXIES", _networks, "Addresses or networks whose `X-Forwarded-For` is believed, comma separated"
+        (),
+        "YOUT_TRUSTED_PROXIES",
+        _networks,
+        "Addresses or networks whose `X-Forwarded-For`, `-Host` and `-Proto` are believed, comma separated",
     )
     media_url: str = _setting(
         "",
