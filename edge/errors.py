@@ -24,7 +24,7 @@ class Face(NamedTuple):
 # Looked up along the class's MRO; a code of "" is the error's own `code`.
 FACES: dict[type[BaseException], Face] = {
     errors.RequestTooLarge: Face(413, "invalid_request_error", "request_too_large"),
-    errors.UnsupportedContentCoding: Face(415, "invalid_request_error", ""),
+    errors.UnsupportedContentCoding: Face(415, "invalid_request_error", "unsupported_content_encoding"),
     errors.InvalidRequest: Face(400, "invalid_request_error", ""),
     errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
     errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key", may_retry=False),
