@@ -10,8 +10,11 @@ from flask import Flask, current_app, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
+from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
+from shared.database import drop_connection
+from shared.database_errors import describe, may_pass
 from shared.errors import InvalidInput, NotFound
 
 log = logging.getLogger("yout.console")
@@ -30,8 +33,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(NotFound, _not_found)
     app.register_error_handler(InvalidInput, _invalid)
-    app.register_error_handler(peewee.OperationalError, _database_down)
-    app.register_error_handler(peewee.InterfaceError, _database_down)
+    app.register_error_handler(peewee.PeeweeException, _database_failed)
+    app.register_error_handler(MaxConnectionsExceeded, _database_failed)
     app.register_error_handler(Exception, _broken)
 
 
@@ -66,8 +69,11 @@ def _invalid(error: InvalidInput) -> ResponseReturnValue:
     return _page(400, "Cannot be read", str(error))
 
 
-def _database_down(error: peewee.PeeweeException) -> ResponseReturnValue:
-    log.error("the database did not answer: %s", type(error).__name__)
+def _database_failed(error: Exception) -> ResponseReturnValue:
+    if not may_pass(error):
+        return _broken(error)
+    log.error("the database is away: %s", describe(error))
+    drop_connection(error)
     return _bare("unavailable.html"), 503, {"Retry-After": "5"}
 
 

@@ -8,34 +8,24 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import peewee
-import psycopg.errors
 
-from shared.database import database, is_sqlite
+from shared.database import database, is_sqlite, snapshot
+from shared.database_errors import sqlstate
 
 SECONDS = 3.0
+QUERY_CANCELED = "57014"
 _T = TypeVar("_T")
 
 
 def within(ask: Callable[[], _T], seconds: float = SECONDS) -> _T | None:
     """What `ask()` reads, or None when one of its statements took longer than `seconds` (on SQLite: all of them together)."""
     try:
-        with _interrupted(seconds) if is_sqlite() else _timed(seconds):
+        with _interrupted(seconds) if is_sqlite() else snapshot(seconds):
             return ask()
     except peewee.OperationalError as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, psycopg.errors.QueryCanceled) or str(error) == "interrupted":
+        if sqlstate(error) == QUERY_CANCELED or str(error) == "interrupted":
             return None
         raise
-
-
-@contextmanager
-def _timed(seconds: float) -> Iterator[None]:
-    """Set for the connection, not for a transaction: `ask` may begin one of its own."""
-    database.execute_sql(f"SET statement_timeout = {round(seconds * 1000)}")
-    try:
-        yield
-    finally:
-        database.execute_sql("RESET statement_timeout")
 
 
 @contextmanager

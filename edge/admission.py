@@ -120,7 +120,12 @@ class Admission:
         await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
 
     async def settle(self) -> Settled:
-        """Settle a completed call and wait until that is durable. The charge may be less than the cost, never more."""
+        """Settle a completed call and wait until that is durable. The charge may be less than the cost, never more.
+
+        While the database refuses it, the wait lasts as long as the call may: then `SettlementPending` ends the call, and the
+        settlement goes on without it.
+        """
+        self.services.calls.answered()
         return await self._settle("completed", None)
 
     async def _settle(self, status: str, error_code: str | None) -> Settled:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import peewee
 
-from shared.database import LOST_CONNECTION, drop_connection
+from shared.database import drop_connection, generation
+from shared.database_errors import may_pass
 from shared.errors import DatabaseUnavailable
 from shared.models import Account, Plan, Subscription
 
 T = TypeVar("T")
+
+
+class _Seen(threading.local):
+    """The generation of a thread's connection."""
+
+    generation = 0
 
 
 class DatabaseReader:
@@ -22,21 +30,27 @@ class DatabaseReader:
     def __init__(self, name: str, *, threads: int = 1, keeps_connection: bool = True) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._keeps_connection = keeps_connection
+        self._seen = _Seen()
 
     async def read(self, query: Callable[[], T]) -> T:
-        """What `query` gives or raises. Raises `DatabaseUnavailable` for a lost connection; the next read makes another."""
+        """What `query` gives or raises. Raises `DatabaseUnavailable` for what may pass; the next read makes a new connection."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, query)
 
     def close(self) -> None:
-        """Let what runs end, and close the connection that was kept."""
+        """Begin nothing more. What runs is left to end, and then the connection that was kept is closed."""
         self._executor.submit(drop_connection)
-        self._executor.shutdown()
+        self._executor.shutdown(wait=False)
 
     def _read(self, query: Callable[[], T]) -> T:
+        if self._seen.generation != generation():
+            self._seen.generation = generation()
+            drop_connection()
         try:
             return query()
-        except LOST_CONNECTION as error:
-            drop_connection()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            drop_connection(error)
             raise DatabaseUnavailable from error
         finally:
             if not self._keeps_connection:

@@ -13,13 +13,19 @@ from shared import errors
 
 
 class Face(NamedTuple):
-    """How a caller sees an error. `may_retry` None leaves the decision to the client's own rules."""
+    """How a caller sees an error. `may_retry` None leaves the decision to the client's own rules.
+
+    `retry_after_seconds` is sent as `Retry-After`; every 503 has it.
+    """
 
     status: int
     type: str
     code: str
     may_retry: bool | None = None
+    retry_after_seconds: int | None = None
 
+
+RETRY_AFTER_SECONDS = 5  # unless the table says otherwise: about what a restart or a fail-over takes
 
 # Looked up along the class's MRO; a code of "" is the error's own `code`.
 FACES: dict[type[BaseException], Face] = {
@@ -37,9 +43,11 @@ FACES: dict[type[BaseException], Face] = {
     errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
     errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),
     errors.UpstreamFailed: Face(502, "upstream_error", "upstream_error"),
-    errors.NoUpstream: Face(503, "upstream_error", "no_upstream_available"),
-    errors.DatabaseUnavailable: Face(503, "service_unavailable", "service_unavailable"),
-    errors.Unavailable: Face(503, "service_unavailable", "service_unavailable"),
+    errors.NoUpstream: Face(503, "upstream_error", "no_upstream_available", retry_after_seconds=RETRY_AFTER_SECONDS),
+    errors.SettlementPending: Face(
+        503, "service_unavailable", "settlement_pending", may_retry=False, retry_after_seconds=RETRY_AFTER_SECONDS
+    ),
+    errors.Unavailable: Face(503, "service_unavailable", "service_unavailable", retry_after_seconds=RETRY_AFTER_SECONDS),
 }
 INTERNAL = Face(500, "server_error", "internal_error")
 CONFLICTS = {
@@ -81,8 +89,8 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
     if isinstance(error, errors.UnsupportedContentCoding):
         headers.append((b"accept-encoding", ACCEPTED.encode()))  # RFC 9110, section 15.5.16
-    if isinstance(error, errors.QueueUnavailable | errors.Overloaded):
-        headers.append((b"retry-after", b"5"))
+    if look.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % look.retry_after_seconds))
     if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))

@@ -9,6 +9,7 @@ import orjson
 from quart import Blueprint, Response, current_app, request
 
 from edge.declare import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
+from edge.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
 from shared.errors import NotFound
 from shared.proxies import is_loopback
@@ -16,7 +17,15 @@ from shared.proxies import is_loopback
 PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy, from anywhere
 
 health = Blueprint("health", __name__)
-_READY = record({"status": one_of("ok", "degraded", "unavailable"), "database": BOOLEAN, "redis": BOOLEAN, "models": INTEGER})
+_READY = record(
+    {
+        "status": one_of("ok", "degraded", "unavailable"),
+        "database": BOOLEAN,
+        "database_writes": BOOLEAN,
+        "redis": BOOLEAN,
+        "models": INTEGER,
+    }
+)
 
 
 @health.get("/healthz")
@@ -30,15 +39,24 @@ async def healthz() -> Response:
 @declare(
     "Readiness",
     callers=ANYBODY,
-    answers={200: Answer(_READY, "It can serve."), 503: Answer(_READY, "The database does not answer.")},
+    answers={200: Answer(_READY, "It can serve."), 503: Answer(_READY, "The database does not answer, or takes no writes.")},
 )
 async def readyz() -> Response:
-    """Readiness: 200 when the database answers; a Redis that is away is told, but chat goes on without it."""
+    """Readiness: 200 when the database takes what calls must write; without Redis it is degraded, and chat goes on."""
     services: Services = current_app.extensions["services"]
-    database, redis = await asyncio.gather(services.database_answers(), services.limiter.ping())
-    status = "ok" if database and redis else "degraded" if database else "unavailable"
-    body = {"status": status, "database": database, "redis": redis, "models": len(services.catalog.models)}
-    return Response(orjson.dumps(body), status=200 if database else 503, content_type="application/json")
+    database, redis = await asyncio.gather(services.check_database(), services.limiter.ping())
+    ready = database.takes_writes
+    body = {
+        "status": "unavailable" if not ready else "ok" if redis else "degraded",
+        "database": database.answers,
+        "database_writes": database.takes_writes,
+        "redis": redis,
+        "models": len(services.catalog.models),
+    }
+    response = Response(orjson.dumps(body), status=200 if ready else 503, content_type="application/json")
+    if not ready:
+        response.headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 @health.get("/metrics")

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.clock import now_ms
-from shared.database import LOST_CONNECTION, drop_connection, transaction
+from shared.database import drop_connection, transaction
+from shared.database_errors import Fault, describe, fault_of, may_pass
 from shared.errors import DatabaseUnavailable, RequestRefused, Unavailable
 from shared.ledger import (
     NO_VISITORS,
@@ -31,12 +34,17 @@ from shared.ledger import (
     reserve,
     settle,
 )
+from shared.ledger.visitors import POOL
 
 log = logging.getLogger("yout.ledger")
 
 LARGEST_BATCH = 256
-_RETRY = object()
+_RETRY = object()  # the database is away: everything waits until it is back
+_LATER = object()  # another transaction is in the way: this one waits, the others go on
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
+LATER_SECONDS = 2.0
+APART_SECONDS = 5.0  # how long a batch is tried in parts; what is left then is put off
+RELEASE_SECONDS = 2.0  # between attempts to release what may or may not have been committed
 
 
 class _Waiting(NamedTuple):
@@ -62,12 +70,15 @@ class LedgerQueue:
         self._busy = False
         self._scheduled = False
         self._failures = 0
+        self._aside = 0  # settlements that are to come back by themselves
         # Owned by the thread: reservations whose commit is under way, and those whose commit got no answer.
-        self._committing: list[UUID] = []
-        self._doubtful: list[UUID] = []
+        self._committing: list[Reservation] = []
+        self._doubtful: list[Reservation] = []
+        self._release_at = 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
 
@@ -86,9 +97,10 @@ class LedgerQueue:
         return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
-        """Queue a settlement at once; the future tells when it is durable. A lost database is waited for, not given up on.
+        """Queue a settlement at once; the future is done when it is durable. It is retried while the refusal may pass.
 
-        The future raises `DatabaseUnavailable` for a settlement that the database refuses; its hold is left to the sweeper.
+        The future raises `DatabaseUnavailable` for a settlement that the database will never take (a bug); its hold is left to
+        the sweeper.
         """
         return self._submit(self._settlements, item)
 
@@ -97,28 +109,34 @@ class LedgerQueue:
         return self._submit(self._jobs, job)
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait until everything queued is durable (at most so long), then end the thread."""
+        """Wait until everything queued is durable, and end the thread; at most so long for both."""
+        ends_at = time.monotonic() + timeout_seconds
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         except TimeoutError:
             log.error("the database did not come back: unsettled holds are left to the sweeper")
         self._batches.put(None)
-        await asyncio.to_thread(self._thread.join, timeout_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), max(0.0, ends_at - time.monotonic()))
 
     def _submit(self, waiting: list[_Waiting], item: Any) -> asyncio.Future[Any]:
         future = self._loop.create_future()
-        waiting.append(_Waiting(item, future))
+        self._queue(waiting, _Waiting(item, future))
+        return future
+
+    def _queue(self, waiting: list[_Waiting], one: _Waiting) -> None:
+        waiting.append(one)
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
             self._loop.call_soon(self._kick)  # at the end of this tick: all that arrived in it goes together
-        return future
 
     def _kick(self) -> None:
         self._scheduled = False
         if not (self._settlements or self._reservations or self._jobs):
             self._busy = False
-            self._idle.set()
+            if not self._aside:
+                self._idle.set()
             return
         self._busy = True
         batch = _Batch(self._settlements[:LARGEST_BATCH], self._reservations[:LARGEST_BATCH], self._jobs)
@@ -127,11 +145,14 @@ class LedgerQueue:
         self._batches.put(batch)
 
     def _finish(self, results: list[tuple[_Waiting, Any]]) -> None:
-        again = [waiting for waiting, result in results if result is _RETRY]
+        again: list[_Waiting] = []
         for waiting, result in results:
             if result is _RETRY:
-                continue
-            if waiting.future.done():  # the caller left while it waited
+                again.append(waiting)
+            elif result is _LATER:
+                self._aside += 1
+                self._loop.call_later(LATER_SECONDS, self._come_back, waiting)
+            elif waiting.future.done():  # the caller left while it waited
                 self._give_back(waiting.item, result)
             elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
                 waiting.future.set_exception(result)
@@ -146,6 +167,10 @@ class LedgerQueue:
             self._failures = 0
             self._kick()
 
+    def _come_back(self, waiting: _Waiting) -> None:
+        self._aside -= 1
+        self._queue(self._settlements, waiting)
+
     def _give_back(self, ask: Any, result: Any) -> None:
         """Nobody else will release a hold whose caller never heard of it, nor its Idempotency-Key."""
         if isinstance(result, Reserved):
@@ -156,29 +181,37 @@ class LedgerQueue:
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
             results = self._commit(batch.settlements, batch.reservations)
-            results += [(job, self._run_job(job.item)) for job in batch.jobs]
+            results += self._run_jobs(batch.jobs)
             self._loop.call_soon_threadsafe(self._finish, results)
         drop_connection()
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            self._loop.call_soon_threadsafe(self._ended.set)
 
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:
             return self._transact(settlements, reservations)
-        except LOST_CONNECTION as error:
-            log.warning("the database is away: %s", type(error).__name__)
-            drop_connection()
-            self._doubtful += self._committing
-            refused = DatabaseUnavailable()
-            return [*((waiting, _RETRY) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
-        except Exception:  # whatever the database refused: find out whose it is, below
-            if len(settlements) + len(reservations) == 1:
-                log.exception("one call's ledger entry was refused by the database; its hold is left to the sweeper")
-                return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
-        # One bad call must not take its neighbours with it: commit each alone.
-        results = []
-        for waiting in settlements:
-            results += self._commit([waiting], [])
-        for waiting in reservations:
-            results += self._commit([], [waiting])
+        except Exception as error:  # whatever the database refused: the table says whether it may pass
+            fault = fault_of(error)
+            if fault is Fault.TEMPORARY:
+                log.warning("the database is away: %s", describe(error))
+                drop_connection(error)
+                self._doubtful += self._committing
+                return _put_off(settlements, reservations, _RETRY)
+            parts = _by_account(settlements, reservations) if fault is Fault.CONFLICT else _one_by_one(settlements, reservations)
+            if len(parts) > 1:
+                return self._commit_apart(parts)
+            if fault is Fault.CONFLICT:
+                log.warning("another transaction is in the way of an account's calls: %s", describe(error))
+                return _put_off(settlements, reservations, _LATER)
+            log.exception("one call's ledger entry was refused by the database; its hold is left to the sweeper")
+            return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
+
+    def _commit_apart(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
+        """One bad call must not take its neighbours with it: commit each part alone."""
+        results: list[tuple[_Waiting, Any]] = []
+        ends_at = time.monotonic() + APART_SECONDS
+        for part in parts:
+            results += self._commit(*part) if time.monotonic() < ends_at else _put_off(*part, _RETRY)
         return results
 
     def _transact(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
@@ -187,9 +220,7 @@ class LedgerQueue:
         now = now_ms()
         self._committing = []
         if self._doubtful:
-            with batch_transaction():
-                release(self._doubtful, now)
-            self._doubtful.clear()
+            self._release_doubtful(now)
         with batch_transaction():
             if settlements and reservations:
                 lock_in_order(
@@ -197,16 +228,62 @@ class LedgerQueue:
                 )
             settled = settle([waiting.item for waiting in settlements], now) if settlements else []
             reserved = reserve([waiting.item for waiting in reservations], now, self._visitors) if reservations else []
-            self._committing = [waiting.item.call for waiting in reservations]
+            self._committing = [waiting.item for waiting in reservations]
         return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
 
-    def _run_job(self, job: Callable[[], Any]) -> Any:
+    def _release_doubtful(self, now: int) -> None:
+        """Give back holds that nobody has heard of. A transaction that may still commit them is waited for, but not by others."""
+        if time.monotonic() < self._release_at:
+            return
         try:
-            with transaction():
-                return job()
-        except LOST_CONNECTION:
-            drop_connection()
-            return DatabaseUnavailable()
-        except Exception:  # the thread must live on: everybody's money waits for it
-            log.exception("a job was refused by the database")
-            return DatabaseUnavailable()
+            with batch_transaction():
+                accounts = {POOL if ask.visitor else ask.account for ask in self._doubtful}
+                release([ask.call for ask in self._doubtful], now, [account for account in accounts if account is not None])
+        except Exception as error:
+            if fault_of(error) is not Fault.CONFLICT:
+                raise
+            self._release_at = time.monotonic() + RELEASE_SECONDS
+        else:
+            self._doubtful.clear()
+
+    def _run_jobs(self, jobs: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
+        results: list[tuple[_Waiting, Any]] = []
+        for job in jobs:
+            try:
+                with transaction():
+                    results.append((job, job.item()))
+            except Exception as error:  # the thread must live on: everybody's money waits for it
+                if not may_pass(error):
+                    log.exception("a job was refused by the database")
+                    results.append((job, DatabaseUnavailable()))
+                    continue
+                drop_connection(error)
+                if fault_of(error) is Fault.CONFLICT:
+                    results.append((job, DatabaseUnavailable()))
+                    continue
+                # The others would each wait for a database that is away.
+                results += [(waiting, DatabaseUnavailable()) for waiting in jobs[len(results) :]]
+                break
+        return results
+
+
+_Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of one transaction
+
+
+def _put_off(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
+    """Settlements are tried again; a caller who waits for a reservation is refused."""
+    refused = DatabaseUnavailable()
+    return [*((waiting, when) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
+
+
+def _one_by_one(settlements: list[_Waiting], reservations: list[_Waiting]) -> list[_Part]:
+    return [*(([waiting], []) for waiting in settlements), *(([], [waiting]) for waiting in reservations)]
+
+
+def _by_account(settlements: list[_Waiting], reservations: list[_Waiting]) -> list[_Part]:
+    parts: dict[UUID | None, _Part] = {}
+    for waiting in settlements:
+        parts.setdefault(waiting.item.account, ([], []))[0].append(waiting)
+    for waiting in reservations:
+        parts.setdefault(waiting.item.account, ([], []))[1].append(waiting)
+    return list(parts.values())

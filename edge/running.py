@@ -8,23 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+from shared.errors import SettlementPending
+
 
 class RunningCall:
     """One call. `payer` is the id of a key or the digest of a session, None until the call is admitted and of a visitor's;
-    `cut_by` is the error that ended it from outside."""
+    `cut_by` is the error that ended it from outside; `answered` when only its settlement is still to come."""
 
-    __slots__ = ("cut_by", "payer", "since", "task")
+    __slots__ = ("answered", "cut_by", "payer", "since", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.since = time.monotonic()
         self.payer: UUID | str | None = None
         self.cut_by: Exception | None = None
+        self.answered = False
 
     def cut(self, error: Exception) -> None:
         """End the call: its task is cancelled, its caller is told `error`, what was delivered is settled."""
         if self.cut_by is None:
-            self.cut_by = error
+            self.cut_by = SettlementPending() if self.answered else error
             self.task.cancel()
 
 
@@ -56,6 +59,12 @@ class RunningCalls:
         call = self._current()
         if call is not None:
             call.payer = payer
+
+    def answered(self) -> None:
+        """The current task's call has its whole answer and waits to be charged."""
+        call = self._current()
+        if call is not None:
+            call.answered = True
 
     def cut_by(self) -> Exception | None:
         """Why the current task's call was cut off; None when it was not, or when its caller left."""

@@ -19,22 +19,24 @@ from hypercorn.config import Config
 from edge import fast_hypercorn, strict_hypercorn
 from edge.app import create_app
 from shared.database import bind, open_database
+from shared.process import exit_after
 from shared.schema import require_current
 from shared.settings import Settings
 
 log = logging.getLogger("yout.edge")
 
+ANSWER_SECONDS = 10  # of the database; callers wait behind it
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers keep a connection, or they race our close
 CALLS_A_CONNECTION = 1_000_000
-AFTER_DRAIN_SECONDS = 5  # for the last errors to be written and the last holds to be settled
+AFTER_DRAIN_SECONDS = 2  # for the last errors to be written; `Services.close` then settles the last holds
 RESTART_PAUSE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
-    database = open_database(settings.database_url)
+    database = open_database(settings.database_url, answer_seconds=ANSWER_SECONDS)
     require_current(database)
     database.close()
     if settings.edge_workers == 1:
@@ -44,7 +46,7 @@ def serve(settings: Settings) -> int:
 
 
 async def _work(settings: Settings, address: str) -> None:
-    bind(open_database(settings.database_url))
+    bind(open_database(settings.database_url, answer_seconds=ANSWER_SECONDS))
     strict_hypercorn.install()
     fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
     app = create_app(settings)
@@ -57,6 +59,7 @@ async def _work(settings: Settings, address: str) -> None:
 
     async def stopped() -> None:
         await stop.wait()
+        exit_after(settings.drain_seconds)
         draining.append(loop.create_task(app.extensions["services"].drain(settings.drain_seconds)))
 
     await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
@@ -80,7 +83,7 @@ def _config(settings: Settings, address: str) -> Config:
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = CALLS_A_CONNECTION
     config.graceful_timeout = settings.drain_seconds + AFTER_DRAIN_SECONDS
-    config.shutdown_timeout = 30
+    config.shutdown_timeout = 30  # `exit_after` ends the process before that
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
@@ -125,7 +128,9 @@ class _Parent:
         os._exit(0)
 
     def _stop(self, *_: object) -> None:
+        """Pass the stop on. The socket is closed here too, or it would take connections that nobody answers."""
         self._stopping = True
+        self._socket.close()
         for child in self._children:
             os.kill(child, signal.SIGTERM)
 

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from edge import revocation
@@ -29,9 +29,11 @@ from shared import catalog_reader, pseudonyms, tokens
 from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
 from shared.database import database
+from shared.database_errors import describe
 from shared.errors import Stopping
 from shared.jobs import Jobs
 from shared.ledger import VisitorTerms
+from shared.ledger.probe import probe_writes
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
 from shared.routing import Health
@@ -44,6 +46,16 @@ log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
 COUNTED_AT_ONCE = 100_000  # characters of a text: some tens of milliseconds
+STOP_SECONDS = 4.0  # for the last settlements, beyond the time to drain
+CHECK_SECONDS = 1.0
+CHECK_ANSWER_SECONDS = 2.0
+
+
+class DatabaseState(NamedTuple):
+    """Whether the database answers, and whether it takes what calls must write."""
+
+    answers: bool
+    takes_writes: bool
 
 
 class Services:
@@ -79,6 +91,9 @@ class Services:
         self._secrets: dict[str, str] = {}
         self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)
         self._loops: list[asyncio.Task[None]] = []
+        self._stop_by: float | None = None
+        self._database_check: asyncio.Task[DatabaseState] | None = None
+        self._checked_at = 0.0
 
     @classmethod
     async def start(cls, settings: Settings) -> Services:
@@ -95,12 +110,16 @@ class Services:
         return services
 
     async def close(self) -> None:
-        """Settle what runs, say good-bye, and close everything."""
+        """Settle what runs, sign off, and close everything. The database is waited for until the time to stop is over."""
+        clock = asyncio.get_running_loop().time
+        ends_at = self._stop_by or clock() + STOP_SECONDS
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._loops, *self._background, return_exceptions=True)
+        ending = {*self._loops, *self._background}
+        if ending:
+            await asyncio.wait(ending, timeout=max(0.0, ends_at - clock()))
         self.ledger.run(self._leave)
-        await self.ledger.close(timeout_seconds=10)
+        await self.ledger.close(max(0.0, ends_at - clock()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.jobs.close)
         self.call_log.close()
@@ -111,6 +130,7 @@ class Services:
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""
+        self._stop_by = asyncio.get_running_loop().time() + seconds + STOP_SECONDS
         await self.calls.wait(seconds)
         for call in self.calls:
             call.cut(Stopping())
@@ -139,12 +159,23 @@ class Services:
         """What a vendor sees instead of a caller's user id: the same for the same user, unrelatable between channels."""
         return pseudonyms.pseudonym(self._pseudonym_key, account, channel, user)
 
-    async def database_answers(self) -> bool:
-        """Whether the database answers a trivial query."""
+    async def check_database(self) -> DatabaseState:
+        """Whether the database answers, and takes what calls must write. Asked once a second at most, however many ask."""
+        now = asyncio.get_running_loop().time()
+        if self._database_check is None or (self._database_check.done() and now - self._checked_at >= CHECK_SECONDS):
+            self._checked_at = now
+            self._database_check = self.spawn(self._check_database())
+        return await asyncio.shield(self._database_check)
+
+    async def _check_database(self) -> DatabaseState:
+        answers = await self._works(lambda: database.execute_sql("SELECT 1").fetchone(), "answer")
+        return DatabaseState(answers, answers and await self._works(probe_writes, "take what calls must write"))
+
+    async def _works(self, attempt: Callable[[], object], what: str) -> bool:
         try:
-            await asyncio.wait_for(self.reader.read(lambda: database.execute_sql("SELECT 1").fetchone()), 2)
-        except Exception as error:  # whatever it was, the answer to "does it answer?" is no
-            log.warning("the database does not answer: %s", type(error).__name__)
+            await asyncio.wait_for(self.reader.read(attempt), CHECK_ANSWER_SECONDS)
+        except Exception as error:  # whatever it was, the answer to "does it work?" is no
+            log.warning("the database does not %s: %s", what, describe(error.__cause__ or error))
             return False
         return True
 

@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 import peewee
 from playhouse.db_url import parse as parse_url
-from playhouse.pool import PooledPostgresqlDatabase
 
+from shared.database_errors import sqlstate
 from shared.errors import SettingsError
+from shared.postgres import TCP_LIMITS, Postgres
 
 database = peewee.DatabaseProxy()
 
@@ -23,13 +24,19 @@ database = peewee.DatabaseProxy()
 # secure_delete: what is deleted is overwritten in the file, or a purge would leave it there.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
-LOST_CONNECTION = (peewee.OperationalError, peewee.InterfaceError)  # the database is away, or went away
+ANSWER_SECONDS = 30.0  # the longest wait for the answer to one statement, unless the process says otherwise
+# Limits of a transaction on the hot path. They are shorter than any `answer_seconds`: a healthy server says what it waited for.
+LOCK_MS = 2_000
+STATEMENT_MS = 5_000
+IDLE_MS = 10_000  # of silence, after which its client is taken for gone and its locks are released
+TRANSACTION_IDLE_MS = 60_000  # the same for every other transaction
+_READ_ONLY = "25006"  # read_only_sql_transaction
 
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
 
 
-def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:
-    """Make a database for `url` without connecting.
+def open_database(url: str, *, max_connections: int = 8, answer_seconds: float = ANSWER_SECONDS) -> peewee.Database:
+    """Make a database for `url` without connecting. `answer_seconds` bounds each wait for PostgreSQL; 0 means no limit.
 
     `url` is `sqlite:///absolute/path`, `postgres://…` or `postgresql://…` (with `?sslmode=…`, `?host=/socket/folder` as libpq
     takes them). Raises `SettingsError` when it names no database.
@@ -42,13 +49,13 @@ def open_database(url: str, *, max_connections: int = 8) -> peewee.Database:
         raise SettingsError("DATABASE_URL cannot be read; write special characters of its password as %XX.") from None
     if not arguments.get("database"):
         raise SettingsError("DATABASE_URL names no database; it should end in /name.")
-    arguments.setdefault("connect_timeout", CONNECT_SECONDS)
-    pool: peewee.Database = PooledPostgresqlDatabase(
+    pool: peewee.Database = Postgres(
         arguments.pop("database"),
+        answer_seconds=answer_seconds,
         max_connections=max_connections,
         stale_timeout=300,
         timeout=CONNECT_SECONDS,
-        **arguments,
+        **{"connect_timeout": CONNECT_SECONDS, **TCP_LIMITS, **arguments},
     )
     return pool
 
@@ -82,10 +89,35 @@ def transaction() -> Iterator[Any]:
     """A write transaction on the bound database.
 
     SQLite begins IMMEDIATE: a transaction that starts by reading could otherwise not be upgraded to write when another
-    process wrote in between ("database is locked").
+    process wrote in between ("database is locked"). PostgreSQL ends one whose client is silent: its locks would stop others.
     """
-    with database.atomic("IMMEDIATE") if is_sqlite() else database.atomic() as atomic:
+    if is_sqlite():
+        with database.atomic("IMMEDIATE") as atomic:
+            yield atomic
+        return
+    outermost = not database.in_transaction()
+    with database.atomic() as atomic:
+        if outermost:
+            database.execute_sql(f"SET LOCAL idle_in_transaction_session_timeout = {TRANSACTION_IDLE_MS}")
         yield atomic
+
+
+@contextmanager
+def snapshot(statement_seconds: float | None = None) -> Iterator[None]:
+    """One consistent view for all statements of the block, which only reads; inside another snapshot, that one.
+
+    `statement_seconds` bounds each statement on PostgreSQL. Settings end with the transaction: a pooler gives the connection to
+    somebody else after it.
+    """
+    if is_sqlite() or database.in_transaction():
+        with database.atomic():
+            yield
+        return
+    with database.atomic():
+        database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if statement_seconds is not None:
+            database.execute_sql(f"SET LOCAL statement_timeout = {round(statement_seconds * 1000)}")
+        yield
 
 
 def unlocked(query: Any) -> Any:
@@ -93,9 +125,26 @@ def unlocked(query: Any) -> Any:
     return query if is_sqlite() else query.for_update("FOR UPDATE SKIP LOCKED")
 
 
-def drop_connection() -> None:
-    """Close this thread's connection for good, so that the next statement opens a fresh one."""
+def drop_connection(error: BaseException | None = None) -> None:
+    """Close this thread's connection for good, so that the next statement opens a fresh one. `error` is why.
+
+    A server that has become a standby goes on answering reads, with old rows: then every connection of this process is renewed,
+    each by the thread that has it (`generation`).
+    """
+    global _generation
     if is_sqlite():
         database.close()
-    elif not database.is_closed():
+        return
+    if error is not None and sqlstate(error) == _READ_ONLY:
+        _generation += 1
+        database.close_idle()
+    if not database.is_closed():
         database.manual_close()
+
+
+def generation() -> int:
+    """Changes when a connection that is older than the change should be dropped before it is used again."""
+    return _generation
+
+
+_generation = 0

@@ -28,6 +28,7 @@
         ├── StorageUnavailable     the store of media outputs
         ├── QueueUnavailable       Redis did not take the message that a job needs
         ├── Stopping               the process ends before the call does
+        ├── SettlementPending      the answer is complete, but its charge is not recorded yet
         ├── NoUpstream             no channel of the model is in service
         ├── UpstreamFailed         every attempt failed
         └── UpstreamTimeout        no answer in time
@@ -300,3 +301,13 @@ class Stopping(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The server is restarting and had to end this call. Send it again.")
+
+
+class SettlementPending(Unavailable):
+    """The answer is complete, but the call had to end before its charge was recorded; sending it again could charge it twice."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The answer is complete, but its charge could not be recorded yet. Do not send the request again: the charge follows,"
+            " or the credits are released."
+        )

@@ -9,6 +9,8 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = logging.getLogger("yout.jobs")
 
@@ -54,6 +56,11 @@ class Jobs:
 
     def _open(self) -> RedisBroker:
         if self._broker is None:
-            client = redis.Redis.from_url(self._url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS)
+            client = redis.Redis.from_url(
+                self._url,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 1),  # redis-py's own default goes on for half a minute
+            )
             self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # the library has no types here
         return self._broker

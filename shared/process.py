@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 
-from shared.database import LOST_CONNECTION
+import peewee
+
+from shared.database_errors import may_pass
 from shared.errors import DatabaseUnavailable, YoutError
 from shared.settings import Settings
+
+log = logging.getLogger("yout.process")
+
+EXIT_SECONDS = 5.0  # after the time to drain; platforms send SIGKILL about then
 
 
 def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[logging.LogRecord], bool] | None = None) -> int:
@@ -25,10 +33,25 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug lines quote every value that is stored
         return serve(settings)
-    except (*LOST_CONNECTION, DatabaseUnavailable) as error:
+    except (peewee.PeeweeException, DatabaseUnavailable) as error:
+        if not (isinstance(error, DatabaseUnavailable) or may_pass(error)):
+            raise
         reason = str(error.__cause__ or error)
         print(f"{name}: The database of DATABASE_URL refuses: {'; '.join(reason.splitlines())}", file=sys.stderr)
         return 1
     except YoutError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def exit_after(drain_seconds: float) -> None:
+    """End the process `EXIT_SECONDS` after its time to drain, whatever still runs: a thread may be waiting for a dead server."""
+    timer = threading.Timer(drain_seconds + EXIT_SECONDS, _exit)
+    timer.daemon = True
+    timer.start()
+
+
+def _exit() -> None:
+    log.error("stopping took too long and was cut short; a later sweep finishes what was left")
+    logging.shutdown()
+    os._exit(0)

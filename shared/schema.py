@@ -22,12 +22,18 @@ def migrate(database: peewee.Database) -> list[str]:
     runner = Runner(database, str(MIGRATIONS))
     if is_sqlite(database):
         return list(runner.up())
+    done: list[str] = []
     with database.connection_context():
-        database.execute_sql("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
-        try:
-            return list(runner.up())
-        finally:
-            database.execute_sql("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))
+        for name in [row.name for row in runner.status() if row.path and not row.applied]:
+            done += _migrate_to(runner, name)
+    return done
+
+
+def _migrate_to(runner: Runner, name: str) -> list[str]:
+    """Apply `name` unless another release has. The lock ends with the transaction: through a pooler, a session's would stay."""
+    with runner.database.atomic():
+        runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
+        return list(runner.up(name))
 
 
 def require_current(database: peewee.Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from shared.settings import Settings
 from tests.databases import opened
 from tests.servers.browser import chromium, chromium_path, open_page
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
+from tests.servers.network import Network, missing_programs
 from tests.servers.node import NodeSdk, install_node_sdk
+from tests.servers.pgbouncer import PgBouncer, pgbouncer_path
 from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.redis import KINDS, RedisServer, binary
@@ -129,6 +131,39 @@ def _bound(url: str) -> Iterator[peewee.Database]:
         bind(target)
         yield target
         database.initialize(None)
+
+
+def _require(missing: Sequence[str]) -> None:
+    """Skip the test for what this machine lacks; in CI it fails."""
+    if missing:
+        reason = f"{', '.join(missing)}: not on this machine"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason}, and CI must test with it")
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
+    """`start_pgbouncer(pool_size=5, network=…)`: a PgBouncer in transaction mode before `postgres`."""
+    _require([] if pgbouncer_path() else ["pgbouncer"])
+    running: list[PgBouncer] = []
+
+    def start(**options: Any) -> PgBouncer:
+        running.append(PgBouncer(postgres, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A network of its own for a server, whose packets the test may drop."""
+    _require(missing_programs())
+    made = Network()
+    yield made
+    made.close()
 
 
 # Redis

@@ -13,8 +13,9 @@ from queue import SimpleQueue
 
 import dramatiq
 
-from shared.database import LOST_CONNECTION, bind, database, open_database
-from shared.process import run
+from shared.database import bind, database, open_database
+from shared.database_errors import may_pass
+from shared.process import exit_after, run
 from shared.schema import require_current
 from shared.settings import Settings
 from workers import billing, rollup
@@ -26,6 +27,7 @@ from workers.purge import PurgeWork
 log = logging.getLogger("yout.worker")
 
 CLOCK_STOP_SECONDS = 5.0
+ANSWER_SECONDS = 120  # of the database: a step of a purge or a roll-up may take a while
 
 
 def serve(settings: Settings) -> int:
@@ -37,7 +39,7 @@ def serve(settings: Settings) -> int:
 
 def _open_database(settings: Settings) -> None:
     """Bind the database of this process: a connection for each thread that works, the five clocks' and this one's."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 6)
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 6, answer_seconds=ANSWER_SECONDS)
     bind(target)
     with target.connection_context():
         require_current(target)
@@ -55,11 +57,11 @@ def _work(settings: Settings) -> None:
     purges.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     clocks = (
-        Clock((*billing.periodic(settings), *rollup.PERIODIC), outages=LOST_CONNECTION),
-        Clock(media.periodic, outages=LOST_CONNECTION),
-        Clock(purges.periodic, outages=LOST_CONNECTION),
-        Clock((media.callbacks,), outages=LOST_CONNECTION),
-        Clock((media.leases,), outages=LOST_CONNECTION),
+        Clock((*billing.periodic(settings), *rollup.PERIODIC), is_outage=may_pass),
+        Clock(media.periodic, is_outage=may_pass),
+        Clock(purges.periodic, is_outage=may_pass),
+        Clock((media.callbacks,), is_outage=may_pass),
+        Clock((media.leases,), is_outage=may_pass),
     )
     broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
     worker.start()
@@ -67,6 +69,7 @@ def _work(settings: Settings) -> None:
         clock.start()
     log.info("Worker process is ready for action.")
     log.info("stopping on %s", signal.Signals(signals.get()).name)
+    exit_after(settings.drain_seconds)
     *others, leases = clocks
     stopped = [clock.stop(CLOCK_STOP_SECONDS) for clock in others]
     if not all(stopped):

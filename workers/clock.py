@@ -31,12 +31,12 @@ class Clock:
     """Runs all of `work` in one thread: each once at the start and then on its beat, never two at a time.
 
     A failure is logged once, until that work has run well again or fails in another way, and is tried again after
-    `RETRY_SECONDS`. Exceptions of the types `outages` are the outside world's and take one line; others bring their traceback.
+    `RETRY_SECONDS`. A failure of which `is_outage` is true takes one line; others are logged with their traceback.
     """
 
-    def __init__(self, work: Sequence[Periodic], *, outages: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, work: Sequence[Periodic], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:
         self._work = work
-        self._outages = outages
+        self._is_outage = is_outage
         self._failing: dict[str, type[Exception]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="clock", daemon=True)
@@ -72,7 +72,7 @@ class Clock:
         return True
 
     def _tell(self, work: Periodic, error: Exception) -> None:
-        outage = isinstance(error, self._outages)
+        outage = self._is_outage(error)
         # One outage may show as several of its types in turn: they are one piece of news.
         kind = Exception if outage else type(error)
         if self._failing.get(work.name) is kind:

@@ -13,7 +13,7 @@ from uuid import UUID
 from shared import catalog_reader, media
 from shared.catalog import EMPTY, Catalog, CatalogModel, Route
 from shared.clock import now_ms
-from shared.database import LOST_CONNECTION
+from shared.database_errors import may_pass
 from shared.errors import StorageUnavailable
 from shared.media import End, Output
 from shared.models import MediaJob, Plan, Subscription
@@ -70,12 +70,12 @@ class Maker:
         attempt = _Attempt(self, job, hand)
         try:
             attempt.run()
-        except LOST_CONNECTION:
-            attempt.keep_files()
-            raise
         except StorageUnavailable:
             attempt.end(End("failed", "storage_unavailable", "storage"))
         except Exception as error:  # whatever it is, the job must not be lost with it; its words might quote a prompt
+            if may_pass(error):
+                attempt.keep_files()
+                raise
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("media job %s failed by a mistake: %s\n%s", job.id, type(error).__name__, where)
             attempt.end(End("failed", "internal_error", type(error).__name__[:64]))

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 
 import peewee
 
-from shared.database import LOST_CONNECTION, bind, database, open_database
+from shared.database import bind, database, open_database
+from shared.database_errors import may_pass
 from shared.errors import YoutError
 from shared.schema import require_current
 from shared.settings import Settings
+
+ANSWER_SECONDS = 6 * 3600  # a migration or a check of every account takes its time; TCP's own limits find a dead server
 
 
 class DatabaseError(YoutError):
@@ -23,14 +26,16 @@ def database_session(settings: Settings, *, check_schema: bool = True) -> Iterat
 
     Raises `SchemaMismatch` unless the schema is the current one, and `DatabaseError` for whatever the server refuses.
     """
-    target = open_database(settings.database_url, max_connections=2)
+    target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
     bind(target)
     try:
         with target.connection_context():
             if check_schema:
                 require_current(target)
             yield target
-    except LOST_CONNECTION as problem:
+    except peewee.PeeweeException as problem:
+        if not may_pass(problem):
+            raise
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
         raise DatabaseError(f"The database of DATABASE_URL refuses: {'; '.join(lines)}") from problem
     finally:

@@ -44,6 +44,9 @@ async def error_page(error: Exception) -> Response:
             await begin_visit()
     heading = _HEADINGS.get(status, "Something went wrong here")
     response = await page("error.html", status, heading=heading, words=words, request_id=g.request_id)
+    wait = face(error).retry_after_seconds
+    if wait is not None:
+        response.headers["retry-after"] = str(wait)
     return await add_headers(await end_visit(response))
 
 

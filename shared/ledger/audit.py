@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
-from shared.database import database, is_sqlite
+from shared.database import snapshot
 from shared.ledger.collapse import OPENING_ACTOR
 from shared.ledger.rows import as_uuid, execute
 from shared.ledger.sweep import ABANDONED, SILENT_MS
@@ -26,20 +24,11 @@ class Report(NamedTuple):
 
 def verify(now: int) -> Report:
     """Check all accounts in one read of the database. Changes nothing."""
-    with _snapshot():
+    with snapshot():
         problems = [*_balances(), *_chains(), *_helds(), *_stale(now), *_charges(), *_plan_parts(), *_meters()]
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
     return Report(counts[0], counts[1], open_holds, tuple(problems))
-
-
-@contextmanager
-def _snapshot() -> Iterator[None]:
-    """One consistent view for all statements, without holding up a single writer."""
-    with database.atomic():
-        if not is_sqlite():
-            database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield
 
 
 def _balances() -> list[str]:

@@ -5,7 +5,7 @@ Exactly once: the hold's state is the lock. A second settlement of the same call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -131,8 +131,14 @@ _NO_POOL, _NOTHING_LEFT = AccountState(0, 0, 0), Meter(0)
 _NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
-def release(calls: Sequence[UUID], now: int) -> None:
-    """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer."""
+def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> None:
+    """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer.
+
+    `accounts` are locked first: a commit that is still under way has them, and shows after it.
+    """
+    in_order = list(accounts)
+    if in_order:
+        lock_accounts(in_order)
     rows = execute("SELECT id, account_id FROM hold WHERE id IN ? AND state = 'held'", [list(calls)]).fetchall()
     if rows:
         settle([Settlement(as_uuid(call), as_uuid(account), 0, claimed=True) for call, account in rows], now)

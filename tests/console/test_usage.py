@@ -6,6 +6,7 @@ import csv
 import io
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from shared.database import database
 from shared.models import AuditEntry, Channel, MediaJob, Price, UsageLedger
 from shared.rollup import roll
 from tests import build
+from tests.answers import WAIT_SECONDS
 from tests.console.test_home import figures_of
 from tests.console.test_pages import call, leaf_through
 
@@ -141,17 +143,20 @@ def test_no_call_is_lost_or_shown_twice_while_calls_come_in(signed_in, monkeypat
     before = {str(call(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
     original = paging._older_than
 
-    def coming_in(*arguments: Any) -> Any:
-        call(owner, created_at=now_ms())
-        call(owner, created_at=now - chosen.randrange(50) * 1000)
-        return original(*arguments)
+    with ThreadPoolExecutor(1) as elsewhere:  # with a connection of its own, as the edge has
 
-    monkeypatch.setattr(paging, "_older_than", coming_in)
-    browser = signed_in("owner")
-    if what == "page":
-        seen = leaf_through(browser, "/usage/?model=m", LINK)
-    else:
-        seen = [line["request_id"] for line in csv_of(browser, "")]
+        def coming_in(*arguments: Any) -> Any:
+            elsewhere.submit(call, owner, created_at=now_ms()).result(WAIT_SECONDS)
+            elsewhere.submit(call, owner, created_at=now - chosen.randrange(50) * 1000).result(WAIT_SECONDS)
+            return original(*arguments)
+
+        monkeypatch.setattr(paging, "_older_than", coming_in)
+        browser = signed_in("owner")
+        if what == "page":
+            seen = leaf_through(browser, "/usage/?model=m", LINK)
+        else:
+            seen = [line["request_id"] for line in csv_of(browser, "")]
+        elsewhere.submit(database.close).result(WAIT_SECONDS)
     assert len(seen) == len(set(seen))
     assert before <= set(seen)
     assert UsageLedger.select().count() > 160

@@ -68,8 +68,9 @@ def test_an_outage_is_503_and_what_ran_is_settled_after_it(
             assert {(answer.status, answer.code) for answer in answers} == {(503, "service_unavailable")}
             assert len(upstream.calls) == made_before
             gate.open()
-            status, parts = readiness(edge)
-            assert (status, parts["database"], parts["redis"]) == (503, False, True)
+            eventually(lambda: readiness(edge)[0] == 503, "the edge is not ready")
+            parts = readiness(edge)[1]
+            assert (parts["database"], parts["database_writes"], parts["redis"]) == (False, False, True)
         finally:
             postgres.let_in(postgres_url)
         ending = running.rest()
@@ -99,7 +100,7 @@ def test_a_caller_who_leaves_during_an_outage_pays_for_what_was_delivered_once(
         postgres.cut_off(postgres_url)
     assert upstream.calls[-1].wait_outcome() == "disconnected"
     gate.open()
-    assert readiness(edge)[0] == 503
+    eventually(lambda: readiness(edge)[0] == 503, "the edge is not ready")
     postgres.let_in(postgres_url)
     eventually(lambda: UsageLedger.select().count() == 1, "the call is settled after the outage")
     charged = UsageLedger.get().credits

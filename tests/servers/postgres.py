@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString
 
@@ -29,7 +30,6 @@ _NOBODY = 65534
 _UNSHARE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
 _SERVER_OPTIONS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "max_connections": "200",
     # The cluster lives as long as the test run: nothing in it needs to survive a power cut.
     "fsync": "off",
@@ -56,8 +56,11 @@ class Launcher:
         self._prefix = prefix
 
     def wrap(self, program: str, *arguments: str) -> list[str]:
-        argv = [str(self.binaries / program), *arguments]
-        return [*self._prefix, *dies_with_parent(argv, "INT")]
+        return self.prefixed(dies_with_parent([str(self.binaries / program), *arguments], "INT"))
+
+    def prefixed(self, argv: Sequence[str]) -> list[str]:
+        """Any command line, run without being root."""
+        return [*self._prefix, *argv]
 
 
 def direct(folder: Path) -> Launcher:
@@ -113,7 +116,8 @@ class Postgres:
             raise AssertionError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
     def _start(self, port: int) -> Process:
-        options = [word for name, value in _SERVER_OPTIONS.items() for word in ("-c", f"{name}={value}")]
+        named = {**_SERVER_OPTIONS, "unix_socket_directories": str(self.socket_folder)}
+        options = [word for name, value in named.items() for word in ("-c", f"{name}={value}")]
         argv = self._launcher.wrap("postgres", "-D", str(self._folder / "data"), "-p", str(port), *options)
         return Process("postgres", argv, env=os.environ, cwd=self._folder, log=self._folder / f"{port}.log")
 
@@ -123,6 +127,11 @@ class Postgres:
             self._process.terminate(signal.SIGINT)  # a "fast" stop: open connections are ended
         finally:
             shutil.rmtree(self._folder)
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where its Unix socket is, which a server in another network namespace can reach too."""
+        return self._folder
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -151,6 +160,42 @@ class Postgres:
     def let_in(self, url: str) -> None:
         """Undo `cut_off`."""
         self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS true", url.rsplit("/", 1)[1])
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Refuse writes in every session, those that are open too, as a server that has become a standby does."""
+        self._reconfigure("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            self._reconfigure("ALTER SYSTEM RESET default_transaction_read_only")
+
+    @contextmanager
+    def without_right(self, url: str, right: LiteralString, table: str) -> Iterator[None]:
+        """Take a right on a table from the database's `application` role."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            change = sql.SQL("{} " + right + " ON {} {} {}")
+            names = (sql.Identifier(table), sql.Identifier(self.application(url).split("//")[1].split("@")[0]))
+            connection.execute(change.format(sql.SQL("REVOKE"), names[0], sql.SQL("FROM"), names[1]))
+            try:
+                yield
+            finally:
+                connection.execute(change.format(sql.SQL("GRANT"), names[0], sql.SQL("TO"), names[1]))
+
+    def application(self, url: str) -> str:
+        """`url` for a role without rights beyond the tables of that database; made when first asked for."""
+        name = url.rsplit("/", 1)[1]
+        role = f"application_{name}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+            connection.execute(sql.SQL("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}").format(sql.Identifier(role)))
+        return f"postgresql://{role}@127.0.0.1:{self.port}/{name}"
+
+    def _reconfigure(self, statement: LiteralString) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
 
     def _create(self, template: str) -> str:
         self._made += 1

@@ -309,9 +309,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert verify(START).problems == ()
 
 
-def test_random_batches_agree_with_the_model(bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A snapshot of its own, which verify takes on PostgreSQL, cannot begin inside the example's transaction.
-    monkeypatch.setattr("shared.ledger.audit.is_sqlite", lambda: True)
+def test_random_batches_agree_with_the_model(bound_database: peewee.Database) -> None:
 
     class Machine(LedgerMachine):
         database = bound_database

@@ -18,11 +18,11 @@ SOON = 20  # seconds that only bound a failure
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Clock]]:
-    """`start(work, …)`: a running clock; `outages` are OSErrors."""
+    """`start(work, …)`: a running clock; an OSError is an outage."""
     running: list[Clock] = []
 
     def begin(*work: Periodic) -> Clock:
-        clock = Clock(work, outages=(OSError,))
+        clock = Clock(work, is_outage=lambda error: isinstance(error, OSError))
         running.append(clock)
         clock.start()
         return clock

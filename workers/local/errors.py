@@ -15,6 +15,10 @@ class ApiError(Exception):
     code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.status == 503:
+            self.headers.setdefault("Retry-After", "5")
+
     def body(self) -> dict[str, Any]:
         """The JSON body; also sent as one SSE event when a stream fails after its first chunk."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

@@ -1,0 +1,122 @@
+"""Which failures of the database may pass: the one table that decides it, by SQLSTATE.
+
+Exception classes say too little: a server that has become read-only raises an `InternalError`, a revoked right a
+`ProgrammingError`, and both are over when the operator has done something. PostgreSQL's codes are in the appendix "PostgreSQL
+Error Codes" of its documentation, SQLite's in "Result and Error Codes".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import Enum
+from types import MappingProxyType
+
+import peewee
+import psycopg
+from playhouse.pool import MaxConnectionsExceeded
+
+
+class Fault(Enum):
+    """What a failed statement says about its chance next time.
+
+    TEMPORARY   the database is away, refuses or is overloaded: the same again later, on a new connection
+    CONFLICT    another transaction is in the way: the same again, best without whatever it shared a transaction with
+    CONSTRAINT  the rows contradict it: never again
+    BUG         the statement is wrong: never again
+    """
+
+    TEMPORARY = "temporary"
+    CONFLICT = "conflict"
+    CONSTRAINT = "constraint"
+    BUG = "bug"
+
+
+# Two characters are a class of codes; a whole code goes before its class. What is in neither is a bug.
+SQLSTATES = MappingProxyType(
+    {
+        "08": Fault.TEMPORARY,  # connection exception; PgBouncer's own refusals too
+        "23": Fault.CONSTRAINT,  # integrity constraint violation
+        "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or a switch that an operator threw
+        "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout
+        "25P04": Fault.TEMPORARY,  # transaction_timeout
+        "26": Fault.TEMPORARY,  # a prepared statement that is unknown: the connection leads to another server now
+        "28": Fault.TEMPORARY,  # invalid authorization: a password that is being changed
+        "3D": Fault.TEMPORARY,  # the database does not exist: it is being restored
+        "40": Fault.CONFLICT,  # serialization failure, deadlock
+        "40002": Fault.CONSTRAINT,  # transaction_integrity_constraint_violation
+        "42501": Fault.TEMPORARY,  # insufficient_privilege: a right that was revoked, or is not granted yet
+        "42P05": Fault.TEMPORARY,  # duplicate_prepared_statement: as 26
+        "53": Fault.TEMPORARY,  # insufficient resources: disk, memory, connections
+        "55": Fault.TEMPORARY,  # object not in prerequisite state
+        "55006": Fault.CONFLICT,  # object_in_use
+        "55P03": Fault.CONFLICT,  # lock_not_available
+        "57": Fault.TEMPORARY,  # operator intervention: shutdown, start, recovery
+        "57014": Fault.CONFLICT,  # query_canceled, by statement_timeout: it waited for a lock
+        "58": Fault.TEMPORARY,  # system error: input and output
+    }
+)
+
+# By primary result code.
+SQLITE_CODES = MappingProxyType(
+    {
+        sqlite3.SQLITE_BUSY: Fault.TEMPORARY,
+        sqlite3.SQLITE_LOCKED: Fault.TEMPORARY,
+        sqlite3.SQLITE_NOMEM: Fault.TEMPORARY,
+        sqlite3.SQLITE_READONLY: Fault.TEMPORARY,
+        sqlite3.SQLITE_INTERRUPT: Fault.TEMPORARY,
+        sqlite3.SQLITE_IOERR: Fault.TEMPORARY,
+        sqlite3.SQLITE_FULL: Fault.TEMPORARY,
+        sqlite3.SQLITE_CANTOPEN: Fault.TEMPORARY,
+        sqlite3.SQLITE_PROTOCOL: Fault.TEMPORARY,
+        sqlite3.SQLITE_PERM: Fault.TEMPORARY,
+        sqlite3.SQLITE_CONSTRAINT: Fault.CONSTRAINT,
+    }
+)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """How the table sorts `error`, which Peewee or a driver raised. Anything that neither raised is a bug."""
+    if isinstance(error, MaxConnectionsExceeded):
+        return Fault.TEMPORARY
+    if not isinstance(error, peewee.PeeweeException | psycopg.Error | sqlite3.Error):
+        return Fault.BUG
+    driver = _driver_error(error)
+    if isinstance(driver, sqlite3.Error):
+        code = getattr(driver, "sqlite_errorcode", None)
+        if code is not None:
+            return SQLITE_CODES.get(code & 0xFF, Fault.BUG)
+    code = sqlstate(error)
+    if code is not None:
+        return SQLSTATES.get(code) or SQLSTATES.get(code[:2], Fault.BUG)
+    if isinstance(driver, psycopg.errors.PipelineAborted):  # tells nothing of the statement that failed before it
+        return Fault.BUG
+    # A driver's own failure has no code: it concerns the connection unless its class says otherwise.
+    lost = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+    return Fault.TEMPORARY if isinstance(error, lost) else Fault.BUG
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same may work later."""
+    return fault_of(error) in (Fault.TEMPORARY, Fault.CONFLICT)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's code of `error`; None when it has none."""
+    driver = _driver_error(error)
+    return driver.sqlstate if isinstance(driver, psycopg.Error) else None
+
+
+def describe(error: BaseException) -> str:
+    """`error` for a log line: class and code, never its text, which may quote values."""
+    driver = _driver_error(error)
+    code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)
+    name = type(driver or error).__name__
+    return f"{name} ({code})" if code else name
+
+
+def _driver_error(error: BaseException) -> psycopg.Error | sqlite3.Error | None:
+    """The driver's exception behind Peewee's, which keeps it as `orig`; `batch_transaction` keeps it as the cause."""
+    for candidate in (error, getattr(error, "orig", None), error.__cause__, error.__context__):
+        if isinstance(candidate, psycopg.Error | sqlite3.Error):
+            return candidate
+    return None

@@ -1,0 +1,88 @@
+"""PostgreSQL connections that never wait without a limit and leave nothing behind on a connection that a pooler shares.
+
+A server that vanishes without a word (a fail-over, a firewall that forgot the connection) would otherwise block a read for as
+long as TCP retransmits: 15 minutes on Linux.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import peewee
+import psycopg
+from playhouse.pool import PooledPostgresqlDatabase
+from psycopg.abc import RV, PQGen
+
+# As libpq names them ("Database Connection Control Functions"). They end a connection whose peer no longer answers within about
+# 7 s; `tcp_user_timeout` (milliseconds, Linux) covers data that was sent and never acknowledged.
+TCP_LIMITS: Mapping[str, int] = MappingProxyType(
+    {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5_000}
+)
+PREPARE_AFTER = 5  # executions, psycopg's own default
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """In a pipeline, reads rows at a synchronization point instead of by a flush.
+
+    After a flush PostgreSQL waits for the next statement without counting the time as idle: the locks of a client that has
+    vanished would stay. A synchronization costs the same one message.
+    """
+
+    def _fetch_pipeline(self) -> None:
+        if not self.pgresult and self._conn._pipeline:
+            self._conn._pipeline.sync()
+
+
+class Connection(psycopg.Connection[Any]):
+    """Gives up on an answer after `answer_seconds`, and is closed then: what the server did is unknown."""
+
+    answer_seconds: float = 0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.cursor_factory = _Cursor
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.answer_seconds or None)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the database did not answer within {self.answer_seconds:g} s") from None
+
+
+class _Adapter(peewee.Psycopg3Adapter):
+    def connect(self, db: Any, **params: Any) -> Connection:
+        connection = Connection.connect(dbname=db.database, autocommit=True, **params)
+        connection.answer_seconds = db.answer_seconds
+        connection.prepare_threshold = PREPARE_AFTER if _is_direct(connection) else None
+        return connection
+
+
+def _is_direct(connection: Connection) -> bool:
+    """Whether the server at the other end is PostgreSQL itself, so that prepared statements stay where they were made.
+
+    A pooler answers for many servers, so the process id that it announces for cancel requests is not that of a server process.
+    """
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] == connection.info.backend_pid
+
+
+class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
+    """A pool of such connections. `answer_seconds` bounds each wait for an answer; 0 means no limit."""
+
+    psycopg3_adapter = _Adapter
+
+    def __init__(self, name: str, *, answer_seconds: float, **options: Any) -> None:
+        self.answer_seconds = answer_seconds
+        super().__init__(name, prefer_psycopg3=True, **options)
+
+    def _is_closed(self, connection: Connection) -> bool:
+        """Checked before an idle connection is used. If one is broken, the others may be too: none of them is waited for."""
+        closed = bool(super()._is_closed(connection))
+        if closed:
+            self.close_idle()
+        return closed
