@@ -30,7 +30,7 @@ from shared.catalog import EMPTY, Catalog
 from shared.clock import new_id, now_ms
 from shared.database import database
 from shared.database_errors import describe
-from shared.errors import Stopping
+from shared.errors import DatabaseUnavailable, Stopping
 from shared.jobs import Jobs
 from shared.ledger import VisitorTerms
 from shared.ledger.probe import probe_writes
@@ -100,7 +100,9 @@ class Services:
         """Load the catalogue, announce the process, and begin to poll. Raises `DatabaseUnavailable`."""
         services = cls(settings)
         await services._load_catalog()
-        await services.ledger.run(services._announce)
+        announced = await services.ledger.run(services._announce)
+        if isinstance(announced, DatabaseUnavailable):
+            raise announced
         loops = (
             services._poll_catalog(),
             services._beat(),

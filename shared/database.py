@@ -31,6 +31,7 @@ STATEMENT_MS = 5_000
 IDLE_MS = 10_000  # of silence, after which its client is taken for gone and its locks are released
 TRANSACTION_IDLE_MS = 60_000  # the same for every other transaction
 _READ_ONLY = "25006"  # read_only_sql_transaction
+_LOST_STATEMENT = ("26000", "42P05")  # unknown, and known already
 
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
 
@@ -129,15 +130,19 @@ def drop_connection(error: BaseException | None = None) -> None:
     """Close this thread's connection for good, so that the next statement opens a fresh one. `error` is why.
 
     A server that has become a standby goes on answering reads, with old rows: then every connection of this process is renewed,
-    each by the thread that has it (`generation`).
+    each by the thread that has it (`generation`). A prepared statement that got lost tells of a pooler that looked like a direct
+    connection: this process prepares none any more.
     """
     global _generation
     if is_sqlite():
         database.close()
         return
-    if error is not None and sqlstate(error) == _READ_ONLY:
+    code = sqlstate(error) if error is not None else None
+    if code == _READ_ONLY:
         _generation += 1
         database.close_idle()
+    elif code in _LOST_STATEMENT:
+        database.obj.prepares = False
     if not database.is_closed():
         database.manual_close()
 

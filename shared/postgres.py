@@ -58,7 +58,7 @@ class _Adapter(peewee.Psycopg3Adapter):
     def connect(self, db: Any, **params: Any) -> Connection:
         connection = Connection.connect(dbname=db.database, autocommit=True, **params)
         connection.answer_seconds = db.answer_seconds
-        connection.prepare_threshold = PREPARE_AFTER if _is_direct(connection) else None
+        connection.prepare_threshold = PREPARE_AFTER if db.prepares and _is_direct(connection) else None
         return connection
 
 
@@ -72,12 +72,16 @@ def _is_direct(connection: Connection) -> bool:
 
 
 class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
-    """A pool of such connections. `answer_seconds` bounds each wait for an answer; 0 means no limit."""
+    """A pool of such connections. `answer_seconds` bounds each wait for an answer; 0 means no limit.
+
+    `prepares` allows prepared statements on new connections that look direct.
+    """
 
     psycopg3_adapter = _Adapter
 
     def __init__(self, name: str, *, answer_seconds: float, **options: Any) -> None:
         self.answer_seconds = answer_seconds
+        self.prepares = True
         super().__init__(name, prefer_psycopg3=True, **options)
 
     def _is_closed(self, connection: Connection) -> bool:

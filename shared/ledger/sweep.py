@@ -27,12 +27,38 @@ KEEP_VISITOR_DAYS = 8  # longer than a closed hold, which a late settlement may 
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 
 
-def sweep(now: int) -> int:
-    """Expire every abandoned hold and give their number. Runs its own short transactions; safe to run anywhere, any time."""
+GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, for every edge process to be heard again
+
+
+class Hearing:
+    """Whether the silence of an edge process means anything: in an outage of the database all of them are silent.
+
+    Note when a sweep succeeded with `works`. After a gap, as after the start, silence is not `reliable` for `GRACE_MS`: the calls
+    of a living process would be given up, and what they delivered might find no credits left. Times in milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._heard_at: int | None = None
+        self._reliable_at = 0
+
+    def reliable(self, now: int) -> bool:
+        if self._heard_at is None or now - self._heard_at > GRACE_MS:
+            self._reliable_at = now + GRACE_MS
+        return now >= self._reliable_at
+
+    def works(self, now: int) -> None:
+        self._heard_at = now
+
+
+def sweep(now: int, *, silence_counts: bool = True) -> int:
+    """Expire every abandoned hold and give their number. Runs its own short transactions; safe to run anywhere, any time.
+
+    Unless `silence_counts`, only what has passed its deadline is abandoned, or is of a process that has signed off.
+    """
     expired = 0
     while True:
         with transaction():
-            found, taken = _expire_batch(now)
+            found, taken = _expire_batch(now, now - SILENT_MS if silence_counts else 0)
         expired += taken
         if found < BATCH:
             break
@@ -41,11 +67,11 @@ def sweep(now: int) -> int:
     return expired
 
 
-def _expire_batch(now: int) -> tuple[int, int]:
+def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
     """How many abandoned holds were found, and how many of them nobody else had closed in the meantime."""
     rows = execute(
         f"SELECT h.id, h.account_id FROM {ABANDONED} LIMIT ?",
-        [now, now - SILENT_MS, BATCH],
+        [now, seen_before, BATCH],
     ).fetchall()
     if not rows:
         return 0, 0

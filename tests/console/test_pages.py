@@ -212,6 +212,7 @@ def test_a_database_that_does_not_answer_is_said_so_and_comes_back(signed_in, po
     answer = browser.get("/")
     assert (answer.status_code, "The database does not answer" in answer.text) == (503, True)
     assert answer.headers["Content-Security-Policy"]
+    assert answer.headers["Retry-After"] == "5"
     assert browser.get("/healthz").status_code == 200
     postgres.let_in(any_database_url)
     assert browser.get("/").status_code == 200

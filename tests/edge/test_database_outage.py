@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import peewee
+import psycopg
 import pytest
 
 from edge.ledger_queue import LedgerQueue
@@ -196,6 +197,29 @@ async def test_one_refused_settlement_leaves_its_neighbours_alone(owner: Account
     assert isinstance(results[2], Reserved)
     await ledger.close(5)
     assert held(owner) == 50  # the refused one waits for the sweeper
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+async def test_an_account_that_another_transaction_has_locked_keeps_only_its_own_calls_waiting(
+    owner: Account, digest: str, any_database_url: str
+) -> None:
+    ledger = LedgerQueue()
+    other = build.account(100)
+    others_key = str(build.api_key(other)[0].digest)
+    taken = asking(digest, 20)._replace(account=owner.id)
+    await ledger.reserve(taken)
+    with psycopg.connect(any_database_url) as locking:
+        locking.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (owner.id,))
+        settlement = ledger.settle(settling(taken, owner, 5))
+        refused = asyncio.ensure_future(ledger.reserve(asking(digest, 30)._replace(account=owner.id)))
+        passing = asyncio.ensure_future(ledger.reserve(asking(others_key, 30)._replace(account=other.id)))
+        assert isinstance(await passing, Reserved)
+        with pytest.raises(DatabaseUnavailable):
+            await refused
+        assert not settlement.done()
+    assert (await settlement).credits == 5
+    await ledger.close(5)
+    assert (held(owner), held(other)) == (0, 30)
 
 
 async def test_a_failing_job_does_not_end_the_queue(owner: Account, digest: str) -> None:

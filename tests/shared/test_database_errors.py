@@ -132,6 +132,12 @@ def test_prepared_statements_are_used_on_a_direct_connection_only(postgres_url: 
         target.close_all()
 
 
+def test_a_lost_prepared_statement_ends_their_use(bound_postgres: Any) -> None:
+    assert database.connection().prepare_threshold is not None
+    drop_connection(peewee.OperationalError(psycopg.errors.InvalidSqlStatementName("does not exist")))
+    assert database.connection().prepare_threshold is None
+
+
 def test_a_standby_makes_every_thread_renew_its_connection(bound_postgres: Any) -> None:
     before = generation()
     drop_connection(peewee.InternalError(psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")))

@@ -8,7 +8,7 @@ import pytest
 
 from shared.clock import new_id, now_ms
 from shared.ledger import Claim, sweep
-from shared.ledger.sweep import BATCH, KEEP_CLOSED_HOLDS_MS, SILENT_MS
+from shared.ledger.sweep import BATCH, GRACE_MS, KEEP_CLOSED_HOLDS_MS, SILENT_MS, Hearing
 from shared.models import EdgeProcess, Hold, IdempotencyClaim, UsageLedger
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, state_of
 
@@ -104,3 +104,23 @@ def test_closed_holds_and_dead_processes_are_forgotten_in_time() -> None:
     assert {hold.id for hold in Hold.select()} == {recent, running}
     assert [process.id for process in EdgeProcess.select()] == [alive.id]
     assert_books_are_right()
+
+
+def test_silence_is_not_held_against_edges_while_the_database_was_away() -> None:
+    customer = Customer()
+    [silent] = customer.hold(lasts_ms=HOUR_MS, edge_process=edge_process(SILENT_MS + 1_000).id)
+    [overdue] = customer.hold(edge_process=edge_process(0).id)
+    assert sweep(now_ms(), silence_counts=False) == 1
+    assert (state_of(silent), state_of(overdue)) == ("held", "expired")
+    assert sweep(now_ms()) == 1
+
+
+def test_silence_counts_once_sweeps_have_succeeded_for_a_while() -> None:
+    hearing = Hearing()
+    beats = [(at, hearing.reliable(at), hearing.works(at)) for at in range(0, GRACE_MS + 10_000, 10_000)]
+    assert [counts for _, counts, _ in beats] == [False, False, True]
+    after_an_outage = 100_000
+    assert not hearing.reliable(after_an_outage)
+    hearing.works(after_an_outage)
+    assert not hearing.reliable(after_an_outage + GRACE_MS - 1)
+    assert hearing.reliable(after_an_outage + GRACE_MS)

@@ -20,8 +20,10 @@ from quart import Blueprint
 from edge.app import SURFACES, create_app
 from edge.declare import or_null, whole
 from edge.errors import FACES
+from edge.errors import face as face_of
 from edge.reference.document import NOT_THE_API, OWN_CODES, openapi, refused, routes_of
 from edge.reference.examples import Call, examples, fill
+from edge.surface import Surface
 from shared import errors
 from shared.settings import Settings
 from tests import build
@@ -73,6 +75,19 @@ def test_statuses_and_codes_are_those_of_the_error_table() -> None:
     assert set(refused((errors.IdempotencyConflict,))) == {409, 400}
     for kind, face in FACES.items():
         assert face.code or kind in OWN_CODES
+
+
+@pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
+def test_every_503_says_when_to_come_back(surface: Surface) -> None:
+    kinds = [kind for kind in (errors.Unavailable, *descendants(errors.Unavailable)) if face_of(kind()).status == 503]
+    assert {errors.DatabaseUnavailable, errors.StorageUnavailable, errors.Stopping, errors.SettlementPending} < set(kinds)
+    for kind in kinds:
+        assert dict(surface.problem(kind(), "req_1").headers)[b"retry-after"].isdigit(), kind
+    assert b"retry-after" not in dict(surface.problem(errors.InvalidKey(), "req_1").headers)
+
+
+def descendants(kind: type[Exception]) -> list[type[Exception]]:
+    return [found for child in kind.__subclasses__() for found in (child, *descendants(child))]
 
 
 def test_schemas_say_what_they_take() -> None:
