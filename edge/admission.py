@@ -35,6 +35,7 @@ from shared.usage import Usage, settle_usage
 
 SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
 LONGEST_FAILURES = 200  # characters
+TOKENS_OF_AN_IMAGE = 1_290  # in an answer without usage; what Gemini documents of an image of 1024 x 1024
 ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
 
 
@@ -191,11 +192,12 @@ class Admission:
         return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
 
     async def _count_output(self, hold: Hold) -> int:
-        """The tokens that were delivered: those of the text that was kept, and of the rest in proportion."""
+        """The tokens that were delivered: those of the text that was kept, of the rest in proportion, and of images."""
         kept, size = hold.text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))
-        return counted * size // kept_bytes if size > kept_bytes else counted
+        text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
+        return text_tokens + hold.images() * TOKENS_OF_AN_IMAGE
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

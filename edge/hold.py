@@ -126,6 +126,12 @@ class Hold:
             return text[:MAX_KEPT_TEXT_BYTES], len(text.encode(errors="replace"))
         return (self.reader.text(), self.reader.text_bytes) if self.reader is not None else ("", 0)
 
+    def images(self) -> int:
+        """How many images were delivered, for a local count."""
+        if self.answer is not None:
+            return self.answer.images
+        return self.reader.images() if self.reader is not None else 0
+
 
 def _clamp(call: ChatCall, quote: Quote, amount: int) -> int | None:
     """The output limit, tokens a choice, that the held credits impose; None where they pay for all that was asked.

@@ -51,6 +51,8 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
     heavy_bytes, heavy_tokens = 0, 0
     for index, message in enumerate(messages):
         content = _message(message, index)
+        if message.get("images"):
+            content = [*(content or ()), *_images(message["images"], index)]
         if content:
             more_bytes, more_tokens = _heavy_parts(content, index)
             heavy_bytes += more_bytes
@@ -153,6 +155,14 @@ def _message(message: object, index: int) -> list[Any] | None:
     return content
 
 
+def _images(images: object, index: int) -> list[Any]:
+    """Images of an earlier answer, which come back beside the content; they have the shape of its parts."""
+    if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("type") == "image_url" for image in images):
+        where = f"messages[{index}].images"
+        raise InvalidRequest(f"'{where}' must be a list of parts of the type image_url.", where)
+    return images
+
+
 def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
     """Bytes of the parts that are no text, and the tokens they may cost at most."""
     size = tokens = 0
@@ -175,8 +185,11 @@ def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
 
 def heavy_tokens(body: Mapping[str, Any]) -> int:
     """What the parts of a chat body that are no text may cost at most, in tokens."""
-    parts = ((message.get("content"), index) for index, message in enumerate(body["messages"]))
-    return sum(_heavy_parts(content, index)[1] for content, index in parts if isinstance(content, list))
+    tokens = 0
+    for index, message in enumerate(body["messages"]):
+        for parts in (message.get("content"), message.get("images")):
+            tokens += _heavy_parts(parts, index)[1] if isinstance(parts, list) else 0
+    return tokens
 
 
 def _longest_string(value: object) -> int:

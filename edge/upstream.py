@@ -272,7 +272,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
             relay += reader.feed(data)
             if reader.broken is not None:
                 break
-        if reader.broken is not None:
+        if reader.broken is not None and not reader.answered:
             raise reader.broken  # nothing was relayed yet: another attempt is better than a part
     except BlockedPrompt as error:
         response.cancel()

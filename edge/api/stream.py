@@ -166,10 +166,17 @@ def _open(data: bytes, _: UUID) -> Asked:
 
 
 _TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
+_EVENTS = 'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.'
 DECLARATION = Declaration(
     "Stream a chat",
     WEB,
-    {200: Answer(None, 'Events: `{"delta"}`, `{"reasoning"}`, and at the end `{"done"}` or `{"error"}`.', (EVENTS,))},
+    {
+        200: Answer(
+            None,
+            'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.',
+            (EVENTS,),
+        )
+    },
     (*CALL, NotFound, PurgeRunning, DailyAllowanceExhausted, *IDENTITY),
     body=example(
         wish(

@@ -1,4 +1,4 @@
-"""A canonical answer, streamed or whole, as blocks one after the other: reasoning, text, a refusal, tool calls. Pure.
+"""A canonical answer, streamed or whole, as blocks one after the other: reasoning, text, a refusal, images, tool calls. Pure.
 
 Chats deliver deltas that may mix all of these; Responses and Messages know items and blocks that open, grow and close. `Blocks`
 stands between the two, and calls a `Shape` that writes what the caller's SDK reads.
@@ -101,7 +101,7 @@ class Blocks:
 
 
 def _same(block: Block, piece: Piece) -> bool:
-    if block.kind != piece.kind or block.signed is not None:
+    if block.kind != piece.kind or block.signed is not None or block.kind == "image":
         return False
     if block.kind == "tool":
         return block.tool == piece.tool

@@ -57,9 +57,14 @@ class Chunks(LikeChats):
 
 
 def _told_usage(event: Finished) -> Any:
-    """The vendor's own account of usage with all its details; ours where it gave none that could be believed."""
-    told = event.body.get("usage")
-    return told if isinstance(told, dict) and not event.usage.estimated else usage_of(event)
+    """The provider's own usage with all its details, and the fields that OpenAI promises; ours where it cannot be believed."""
+    told, ours = event.body.get("usage"), usage_of(event)
+    if not isinstance(told, dict) or event.usage.estimated:
+        return ours
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        details = told.get(name)
+        ours[name] = {**details, **ours[name]} if isinstance(details, dict) else ours[name]
+    return {**told, **ours}
 
 
 def _read(data: bytes, _: UUID) -> Asked:

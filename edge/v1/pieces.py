@@ -1,23 +1,28 @@
-"""What canonical chat events say, as pieces: reasoning, text, a refusal, tool calls. Pure.
+"""What canonical chat events say, as pieces: reasoning, text, a refusal, images, tool calls. Pure.
 
-Vendors say the same in several ways; here they become one. Only the first choice counts: the surfaces that read pieces have one.
+Deviations of providers are gone by now (`shared.providers.openai_answer`). Only the first choice counts: the surfaces that read
+pieces have one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-import orjson
 
+from edge.v1.images_in_text import as_markdown
 from edge.v1.natives import signed_id
 
-Kind = Literal["reasoning", "text", "refusal", "tool"]
+Kind = Literal["reasoning", "text", "refusal", "tool", "image"]
+_IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
 class Piece(NamedTuple):
     """What a delta adds to one block. Tool calls are told apart by `tool`, their place in the answer.
+
+    An image is a block of its own, and `text` its data URL.
 
     `signed` is a whole block of thinking that its vendor has signed: it ends the reasoning that was told before it.
     """
@@ -38,6 +43,7 @@ class _Delta(msgspec.Struct):
     refusal: Any = None
     tool_calls: Any = None
     thinking_blocks: Any = None
+    images: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -92,23 +98,28 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
     refusal = text_of(delta.refusal)
     if refusal:
         pieces.append(Piece("refusal", refusal))
+    if isinstance(delta.images, list):
+        pieces += [_image(image) for image in delta.images]
     if isinstance(delta.tool_calls, list):
-        pieces += [_tool(call, place) for place, call in enumerate(delta.tool_calls) if isinstance(call, dict)]
+        pieces += [_tool(call, place) for place, call in enumerate(delta.tool_calls)]
     return pieces
 
 
+def _image(image: Mapping[str, Any]) -> Piece:
+    """An image; as a link in the text where it is at another address, for no surface but chats has a place for that."""
+    url = image["image_url"].get("url")
+    url = url if isinstance(url, str) else ""
+    return Piece("image", url) if _IMAGE.match(url) else Piece("text", as_markdown(url))
+
+
 def _tool(call: Mapping[str, Any], place: int) -> Piece:
-    index, function = call.get("index"), call.get("function")
-    told = function if isinstance(function, dict) else {}
-    arguments = told.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = orjson.dumps(arguments).decode()  # some vendors send the object itself
+    function = call.get("function") or {}
     return Piece(
         "tool",
-        arguments or "",
-        tool=index if isinstance(index, int) else place,
-        id=signed_id(call["id"], _signature(call)) if isinstance(call.get("id"), str) else "",
-        name=told["name"] if isinstance(told.get("name"), str) else "",
+        function.get("arguments") or "",
+        tool=call.get("index", place),
+        id=signed_id(call.get("id") or "", _signature(call)),
+        name=function.get("name") or "",
     )
 
 
@@ -120,7 +131,5 @@ def _signature(call: Mapping[str, Any]) -> str:
 
 
 def text_of(said: Any) -> str:
-    """Text as it is; of a list of parts, as some vendors send it, the text of those that have one."""
-    if isinstance(said, list):
-        return "".join(part["text"] for part in said if isinstance(part, dict) and isinstance(part.get("text"), str))
+    """Text as it is, nothing for anything else."""
     return said if isinstance(said, str) else ""

@@ -20,10 +20,9 @@ import orjson
 from shared.providers.anthropic_answer import AnthropicTranslator, events_of
 from shared.providers.anthropic_request import body_of
 from shared.providers.base import Answer, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
-from shared.providers.openai import delivered, error_object, request_headers, scrub
+from shared.providers.openai import answer_of, error_object, request_headers, scrub
 from shared.providers.parts import json_format
 from shared.providers.translated_stream import TranslatedStream, decoded, whole
-from shared.usage import read_openai_usage
 
 VERSION = "2023-06-01"
 _PATH = re.compile(r"([a-z_]+)(?:\.[\w.]+)?: ")
@@ -49,9 +48,7 @@ class AnthropicDialect:
             body: dict[str, Any] = whole(chunks)
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("an answer of another shape than the vendor publishes") from None
-        body = {"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body}
-        text, any_of_it = delivered(body["choices"])
-        return Answer(body, read_openai_usage(body.get("usage")), text, any_of_it)
+        return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
         """A reader for one stream."""

@@ -14,15 +14,6 @@ from shared.providers.base import BrokenStream, MalformedStream
 from shared.providers.translated_stream import delta, finish, usage_chunk
 
 JSON_TOOL = "yout_json_answer"  # the tool that stands for a `response_format`
-FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details")
 Chunks = Iterator[dict[str, Any] | None]
 
@@ -109,7 +100,7 @@ class AnthropicTranslator:
     def _finish_reason(self, reason: str) -> str:
         if reason == "tool_use" and self._calls == 0:
             return "stop"  # the tool was `JSON_TOOL`
-        return FINISH_REASONS.get(reason, "stop")
+        return reason
 
     def _tell_usage(self, told: dict[str, Any] | None, but: str = "") -> Chunks:
         """Counts are cumulative, and those of the input come once: the last word on each counts."""

@@ -67,6 +67,8 @@ MESSAGE_FIELDS: Fields = {
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
     "extra_content": mapped("as `reasoning_content`"),
+    "images": mapped("for your eyes: the vendor takes no image in a turn of the model"),
+    "content_parts": mapped("as `images`"),
     "annotations": mapped("of an earlier answer; no vendor reads them"),
     "cache_control": passed("on the last part of the message"),
     "audio": refused("text only"),

@@ -65,12 +65,13 @@ class VendorRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A whole answer in canonical form. `text` is all that was delivered, for counting; `finished` that a choice ended."""
+    """A whole answer in canonical form. `text` and the number of `images` are what was delivered, for counting tokens."""
 
     body: dict[str, Any]
     usage: PartialUsage
     text: str
     delivered: bool
+    images: int = 0
 
 
 class VendorError(NamedTuple):
@@ -99,6 +100,7 @@ class StreamReader(Protocol):
 
     delivered   anything of an answer came
     finished    every choice that began has its finish reason
+    answered    delivered and finished: an error from now on costs nothing but the usage, and goes into `broken`
     done        the stream's end mark came
     text_bytes  the size of all text that was delivered, in UTF-8; `text()` gives its beginning where it is too long to keep
     """
@@ -113,6 +115,8 @@ class StreamReader(Protocol):
     def finished(self) -> bool: ...
     @property
     def text_bytes(self) -> int: ...
+    @property
+    def answered(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
     def end(self) -> bytes: ...
@@ -121,6 +125,7 @@ class StreamReader(Protocol):
     def usage(self) -> PartialUsage: ...
     def text(self) -> str: ...
     def stop(self) -> None: ...
+    def images(self) -> int: ...
 
 
 class MalformedStream(Exception):

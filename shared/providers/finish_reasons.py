@@ -1,20 +1,50 @@
-"""Why an answer ended, in the words of vendors of OpenAI's format who have some of their own. Callers get OpenAI's five. Pure.
+"""Why an answer ended, in the words of providers who have some of their own. Callers get OpenAI's five. Pure.
 
 Sources: the API references of Mistral (`model_length`, `error`), Together (`eos`), DeepSeek (`insufficient_system_resource`),
-OpenRouter (`error`), Z.ai (`sensitive`, `network_error`) and vLLM (`abort`).
+OpenRouter (`error`), Z.ai (`sensitive`, `network_error`), vLLM (`abort`) and Cohere (`ERROR`, `MAX_TOKENS`); `FinishReason` of
+Google's generateContent, whose OpenAI endpoint writes `function_call_filter: MALFORMED_FUNCTION_CALL`; `StopReason` of
+Anthropic's Messages.
 """
 
 from __future__ import annotations
 
 KNOWN = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-BROKEN = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})  # the vendor gave up
+GAVE_UP = "error"  # no answer: it may be tried again
+_BROKEN = (
+    *(
+        "error",
+        "abort",
+        "aborted",
+        "failed",
+        "insufficient_system_resource",
+        "network_error",
+        "user_cancel",
+        "function_call_filter",
+    ),
+    *("malformed_function_call", "malformed_response", "unexpected_tool_call"),
+    *("too_many_tool_calls", "missing_thought_signature", "pup_limited_disabled"),
+)
+_FILTERED = (
+    *("safety", "sensitive", "refusal", "recitation", "language", "blocklist", "prohibited_content", "spii", "model_armor"),
+    *("image_safety", "image_prohibited_content", "image_recitation", "escalation", "error_toxic"),
+)
 _MEANT = {
-    **dict.fromkeys(("model_length", "max_tokens", "max_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(_BROKEN, GAVE_UP),
+    **dict.fromkeys(("model_length", "max_tokens", "max_length", "model_context_window_exceeded", "continuation"), "length"),
     **dict.fromkeys(("tool_use", "tool_call"), "tool_calls"),
-    **dict.fromkeys(("safety", "sensitive", "refusal", "recitation"), "content_filter"),
+    **dict.fromkeys(_FILTERED, "content_filter"),
+    **dict.fromkeys(("eos", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
 }
 
 
-def canonical(reason: str) -> str:
-    """OpenAI's word; `stop` for words that nobody knows, such as `eos`."""
-    return reason if reason in KNOWN else _MEANT.get(reason.lower(), "stop")
+def meaning(reason: str, *, delivered: bool) -> str:
+    """OpenAI's word for `reason`, or `GAVE_UP`.
+
+    A word that explains nothing (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, words that are new) is `stop` where
+    something was delivered. Without an answer it is a failure: an empty answer that nobody can explain is not one.
+    """
+    if reason in KNOWN:
+        return reason
+    word = reason.lower()
+    plain = word.partition(":")[0].strip()
+    return _MEANT.get(word) or (plain if plain in KNOWN else _MEANT.get(plain)) or ("stop" if delivered else GAVE_UP)

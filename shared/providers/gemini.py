@@ -28,9 +28,8 @@ from shared.providers.base import (
 )
 from shared.providers.gemini_answer import GeminiTranslator
 from shared.providers.gemini_request import body_of
-from shared.providers.openai import delivered, error_object, request_headers, scrub
+from shared.providers.openai import answer_of, error_object, request_headers, scrub
 from shared.providers.translated_stream import TranslatedStream, decoded, whole
-from shared.usage import read_openai_usage
 
 _ACCOUNT_REASONS = ("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID")
 _ACCOUNT_WORDS = re.compile(r"api key|billing|location is not supported", re.IGNORECASE)
@@ -63,9 +62,7 @@ class GeminiDialect:
             raise MalformedStream("an answer of another shape than the vendor publishes") from None
         if not body["choices"]:
             raise MalformedStream("no candidates")
-        body = {"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body}
-        text, any_of_it = delivered(body["choices"])
-        return Answer(body, read_openai_usage(body.get("usage")), text, any_of_it)
+        return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
         """A reader for one stream."""
@@ -76,8 +73,9 @@ class GeminiDialect:
         error = error_object(data)
         message = error.get("message")
         message = message if isinstance(message, str) else ""
-        details = [one for one in error.get("details") or () if isinstance(one, dict)]
-        ours = any(one.get("reason") in _ACCOUNT_REASONS for one in details) or error.get("status") == "FAILED_PRECONDITION"
+        found = error.get("details")
+        details = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        ours = any(str(one.get("reason")) in _ACCOUNT_REASONS for one in details) or error.get("status") == "FAILED_PRECONDITION"
         if status not in (400, 413, 422) or ours or _ACCOUNT_WORDS.search(message):
             return VendorError(False, None, None, None, _retry_after_ms(details))
         if "token count" in message and "exceeds" in message:

@@ -8,23 +8,11 @@ from typing import Any
 import orjson
 
 from shared.providers.base import BlockedPrompt, BrokenStream
+from shared.providers.openai_answer import image_of
 from shared.providers.translated_stream import delta, finish, usage_chunk
 
-# Reasons to stop that are the vendor's own failure: what came is no answer that a caller could use.
-BROKEN = frozenset(
-    {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"}
-)
-FINISH_REASONS = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(
-        (
-            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
-            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
-        ),
-        "content_filter",
-    ),
-}
+# Of a part, beside what it holds.
+_BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "partMetadata", "mediaResolution", "text", "functionCall"})
 UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
 Chunks = Iterator[dict[str, Any] | None]
 
@@ -64,10 +52,8 @@ class GeminiTranslator:
         reason = candidate.get("finishReason")
         if not reason or reason == UNSPECIFIED:
             return
-        if reason in BROKEN:
-            raise BrokenStream("the vendor gave up on its answer")
         self._open.discard(index)
-        yield finish(index, "tool_calls" if reason == "STOP" and self._calls.get(index) else FINISH_REASONS.get(reason, "stop"))
+        yield finish(index, reason)
 
     def _read_part(self, index: int, part: dict[str, Any]) -> Chunks:
         call = part.get("functionCall")
@@ -79,6 +65,10 @@ class GeminiTranslator:
             yield delta(index, tool_calls=[self._call(index, number, call, part.get("thoughtSignature"))])
         elif part.get("text"):
             yield delta(index, **{"reasoning_content" if part.get("thought") else "content": part["text"]})
+        elif not part.get("thought"):  # drafts that belong to the thoughts are not the answer
+            fields = _other_fields(part)
+            if fields:
+                yield delta(index, **fields)
 
     def _call(self, index: int, number: int, call: dict[str, Any], signature: str | None) -> dict[str, Any]:
         made = {
@@ -89,6 +79,27 @@ class GeminiTranslator:
         }
         # Google's own OpenAI-shaped endpoint carries the signature in this place; its models want it back with the call.
         return {**made, "extra_content": {"google": {"thought_signature": signature}}} if signature else made
+
+
+def _other_fields(part: dict[str, Any]) -> dict[str, Any]:
+    """A part that is neither text nor a call, as fields of a delta; nothing where it is only a signature.
+
+    Images are as other gateways answer them, code that ran is text; what has no place at all is passed on as it is. Parts as in
+    the API reference: `Blob`, `FileData`, `ExecutableCode`, `CodeExecutionResult`.
+    """
+    blob, file, signature = part.get("inlineData"), part.get("fileData"), part.get("thoughtSignature")
+    signed = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
+    if blob and str(blob.get("mimeType")).startswith("image/"):
+        return {"images": [{**image_of(f"data:{blob['mimeType']};base64,{blob['data']}"), **signed}]}
+    if file and str(file.get("mimeType")).startswith("image/"):
+        return {"images": [{**image_of(str(file["fileUri"])), **signed}]}
+    code, result = part.get("executableCode"), part.get("codeExecutionResult")
+    if code:
+        return {"content": f"\n```{str(code.get('language') or '').lower()}\n{code.get('code') or ''}\n```\n"}
+    if result:
+        return {"content": f"\n```\n{result.get('output') or ''}\n```\n"}
+    unknown = {name: value for name, value in part.items() if name not in _BESIDE and value}
+    return {"content_parts": [unknown]} if unknown else {}
 
 
 def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:

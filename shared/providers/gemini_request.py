@@ -81,6 +81,7 @@ def _parts(message: Message, names: dict[str, str]) -> list[Json]:
     if message.role == "assistant":
         if isinstance(message.fields.get("refusal"), str) and message.fields["refusal"]:
             found.append({"text": message.fields["refusal"]})
+        found += _images(message)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
             id, name, arguments = parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
             names[id] = name
@@ -88,6 +89,22 @@ def _parts(message: Message, names: dict[str, str]) -> list[Json]:
             signature = google.get("thought_signature")
             made = {"functionCall": {"name": name, "args": arguments}}
             found.append({**made, "thoughtSignature": signature} if isinstance(signature, str) else made)
+    return found
+
+
+def _images(message: Message) -> list[Json]:
+    """Images of an earlier answer, to go on with: models that edit images want them back, and newer ones signed."""
+    found: list[Json] = []
+    images = message.fields.get("images")
+    for index, image in enumerate(images if isinstance(images, list) else ()):
+        where = f"{message.where}.images[{index}]"
+        if not isinstance(image, dict):
+            refuse(where, "it must be an object with 'image_url'")
+        made = _media(f"{where}.image_url.url", parts.url_of(where, image, "image_url"))
+        extra = image.get("extra_content")
+        google = extra.get("google") if isinstance(extra, dict) else None
+        signature = google.get("thought_signature") if isinstance(google, dict) else None
+        found.append({**made, "thoughtSignature": signature} if isinstance(signature, str) else made)
     return found
 
 
@@ -171,6 +188,11 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
         config["responseMimeType"] = "application/json"
         if schema is not None:
             config["responseJsonSchema"] = converted(schema)
+    modalities = asked.get("modalities")
+    if modalities:
+        if not set(modalities) <= {"text", "image"}:
+            refuse("modalities", "text and image")
+        config["responseModalities"] = [modality.upper() for modality in dict.fromkeys(modalities)]
     effort = asked.get("reasoning_effort")
     if effort is not None and (thinking := _thinking(effort, target)):
         config["thinkingConfig"] = thinking

@@ -12,7 +12,7 @@ from typing import Any
 # Of a message, its parts and its tool calls. `thinking` is a type of parts; `cache_control` may be on tools and the body, too.
 LEFT_BY_ANSWERS = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "annotations", "extra_content"),
-    *("cache_control", "thinking"),
+    *("cache_control", "thinking", "images", "content_parts"),
 )
 _MARKS = (*(f'"{name}":'.encode() for name in LEFT_BY_ANSWERS if name != "thinking"), b'"type":"thinking"')
 Json = dict[str, Any]
@@ -35,12 +35,23 @@ def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
 
 def _message(message: Mapping[str, Any], foreign: frozenset[str]) -> Json:
     kept: Json = _keep(message, foreign)
+    thought = message.get("reasoning_content")
+    if "thinking" not in foreign and "reasoning_content" in foreign and isinstance(thought, str) and thought:
+        kept["content"] = _with_thought(thought, kept.get("content"))
     if isinstance(kept.get("tool_calls"), list):
         kept["tool_calls"] = [_keep(call, foreign) for call in kept["tool_calls"]]
     if isinstance(kept.get("content"), list):
         parts = [_keep(part, foreign & {"cache_control"}) for part in kept["content"] if part.get("type") not in foreign]
         kept["content"] = parts or (None if kept.get("tool_calls") else "")
     return kept
+
+
+def _with_thought(thought: str, content: Any) -> list[Any]:
+    """Content with the thought as a part of its own, as Mistral answers it ("Reasoning", `ThinkChunk`) and takes it back."""
+    part = {"type": "thinking", "thinking": [{"type": "text", "text": thought}]}
+    if isinstance(content, list):
+        return content if any(isinstance(one, dict) and one.get("type") == "thinking" for one in content) else [part, *content]
+    return [part, {"type": "text", "text": content}] if isinstance(content, str) and content else [part]
 
 
 def _tool(tool: Any, foreign: frozenset[str]) -> Any:

@@ -18,6 +18,7 @@ A channel's `settings` may hold these quirks of its vendor:
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8 as BOM
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -27,8 +28,9 @@ import orjson
 from shared.catalog import Route
 from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
-from shared.providers.finish_reasons import BROKEN, canonical
+from shared.providers.finish_reasons import GAVE_UP, meaning
 from shared.providers.history import is_plain, without_foreign
+from shared.providers.openai_answer import end_of, mend_choices
 from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
 
@@ -80,13 +82,11 @@ class OpenAIDialect:
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
         """Read a whole chat completion. Raises `MalformedStream` when it is none."""
         try:
-            body = orjson.loads(data)
+            body = orjson.loads(data.removeprefix(BOM))
         except orjson.JSONDecodeError:
             raise MalformedStream("not JSON") from None
         if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
             raise MalformedStream("no choices")
-        for choice in body["choices"]:
-            choice["finish_reason"] = _finish_reason(choice)
         if too_deep(data, body):
             raise MalformedStream("nested too deeply to be passed on")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
@@ -94,8 +94,7 @@ class OpenAIDialect:
         if type(body.get("created")) is not int:
             body["created"] = began
         body.update(object="chat.completion", model=call.model)
-        text, any_of_it = delivered(body["choices"])
-        return Answer(body, read_openai_usage(body.get("usage")), text, any_of_it)
+        return answer_of(body)
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
         """A reader for one stream; `call_id` replaces an id that is not `chatcmpl-…`."""
@@ -217,27 +216,14 @@ def _choices_are_whole(choices: object) -> bool:
     )
 
 
-def _finish_reason(choice: Mapping[str, Any]) -> str:
-    """Why a whole choice ended; what a vendor leaves out is told by what the choice holds."""
-    reason = choice.get("finish_reason")
-    if reason in BROKEN:
-        raise MalformedStream("the vendor gave up on its answer")
-    if isinstance(reason, str) and reason:
-        return canonical(reason)
-    return "tool_calls" if choice["message"].get("tool_calls") else "stop"
-
-
-def delivered(choices: list[Any]) -> tuple[str, bool]:
-    """The text of all choices, and whether anything at all was delivered (a tool call or audio counts)."""
-    pieces: list[str] = []
-    other = False
+def answer_of(body: dict[str, Any]) -> Answer:
+    """A chat completion of a provider, put in order in place, as an answer. Raises `MalformedStream` if it gave up."""
+    choices = body["choices"]
+    delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
     for choice in choices:
-        message = choice["message"]
-        for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            if isinstance(message.get(name), str):
-                pieces.append(message[name])
-        if message.get("tool_calls"):
-            pieces.append(orjson.dumps(message["tool_calls"]).decode())
-        other = other or bool(message.get("audio") or message.get("function_call") or isinstance(message.get("content"), list))
-    text = "".join(pieces)
-    return text, bool(text) or other
+        reason = choice.get("finish_reason")
+        end = meaning(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"
+        if end == GAVE_UP:
+            raise MalformedStream("the provider gave up on its answer")
+        choice["finish_reason"] = end_of(end, choice["message"])
+    return Answer(body, read_openai_usage(body.get("usage")), *delivered)

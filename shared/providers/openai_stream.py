@@ -6,17 +6,21 @@ event); a payload whose id and model need no change is relayed byte for byte.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8 as BOM
 from typing import Any
 
 import msgspec
 import orjson
 
 from shared.providers.base import BrokenStream, MalformedStream
-from shared.providers.finish_reasons import BROKEN, canonical
+from shared.providers.finish_reasons import GAVE_UP, meaning
+from shared.providers.openai_answer import LISTS, TEXTS, Deltas, counted, mended_texts
+from shared.providers.tool_calls import json_bytes
 from shared.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.usage import PartialUsage, read_openai_usage
 
 LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
+Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
 
 
@@ -29,6 +33,8 @@ class _Delta(msgspec.Struct):
     tool_calls: Any = None
     function_call: Any = None
     audio: Any = None
+    images: Any = None
+    content_parts: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -63,10 +69,13 @@ class OpenAIStream:
             "_carry",
             "_counted",
             "_created",
+            "_deltas",
             "_dropped",
             "_ended",
             "_half_line_end",
             "_id",
+            "_images",
+            "_is_odd",
         ),
         *("_model", "_reasons", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
     )
@@ -88,7 +97,10 @@ class OpenAIStream:
         self._told = PartialUsage()
         self._tail = b""  # the newest chunk with a finish reason, kept back
         self._begun: set[int] = set()
-        self._called = False  # a tool was called
+        self._called: dict[int, str] = {}  # the choices that called a tool, and the finish reason of that
+        self._deltas: dict[int, Deltas] = {}  # of the choices that are more than texts
+        self._images = 0
+        self._is_odd = False  # the delta that was counted last is more than texts
         self._ended: set[int] = set()
         self._reasons: dict[int, str] = {}  # why each choice ended, as told last
 
@@ -96,6 +108,11 @@ class OpenAIStream:
     def finished(self) -> bool:
         """Whether every choice that began has its finish reason."""
         return bool(self._ended) and self._begun == self._ended
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer is here, and is one: whatever goes wrong from now on costs nothing but the usage."""
+        return self.delivered and self.finished
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; give whole events to relay (maybe none)."""
@@ -116,7 +133,7 @@ class OpenAIStream:
                 if payload and not self.done:
                     self._read(payload, relay)
         except (MalformedStream, BrokenStream) as error:
-            if not relay:
+            if not relay and not self.answered:
                 raise
             self.broken = error  # what came before it is delivered first
         if len(self._counted) > MAX_KEPT_TEXT_BYTES:
@@ -134,15 +151,11 @@ class OpenAIStream:
     def tail(self) -> dict[str, Any]:
         """The chunk that ends the answer: the one kept back, with a plain end for every choice that the vendor left open."""
         chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
+        self._close(chunk["choices"])
         for index in sorted((self._begun or {0}) - self._ended):
             delta = {} if index in self._begun else {"role": "assistant", "content": ""}
-            chunk["choices"].append(
-                {
-                    "index": index,
-                    "delta": delta,
-                    "finish_reason": self._reasons.get(index, "tool_calls" if self._called else "stop"),
-                }
-            )
+            chunk["choices"].append({"index": index, "delta": delta, "finish_reason": self._reasons.get(index, "stop")})
+            self._close(chunk["choices"][-1:])
         return chunk
 
     def frame(self) -> dict[str, Any]:
@@ -166,6 +179,10 @@ class OpenAIStream:
     def text_bytes(self) -> int:
         """The size of all text delivered so far, in UTF-8."""
         return len(self._counted) + self._dropped
+
+    def images(self) -> int:
+        """How many images were delivered so far."""
+        return self._images
 
     def _plain_line_ends(self, data: bytes) -> bytes:
         """CRLF and lone CR become LF, also where a read ended between the two."""
@@ -197,32 +214,41 @@ class OpenAIStream:
 
     def _read_choices(self, chunk: _Chunk, choices: list[_Choice], payload: bytes, relay: list[bytes]) -> None:
         odd = carries = after_end = False
+        changes: Changes | None = None
         new: list[int] = []
         ends: list[int] = []
         reopened: list[int] = []
         for choice in choices:
             index, delta = choice.index or 0, choice.delta
             odd = odd or choice.index is None or delta is None or choice.finish_reason == ""
-            if delta is not None and self._count(delta):
-                carries = True
-                if index in self._ended:
-                    reopened.append(index)
+            if delta is not None:
+                if self._count(delta):
+                    carries = True
+                    if index in self._ended:
+                        reopened.append(index)
+                if self._is_odd:
+                    changes = _with(changes, choices, choice, self._mend(index, delta))
             if index not in self._begun:
                 self._begun.add(index)
-                if delta is None or not delta.role:
+                if delta is None or delta.role != "assistant":
                     new.append(index)
+            elif delta is not None and delta.role is not None:
+                # SDKs put the strings of all deltas together: a role on each would become "assistantassistant".
+                changes = _with(changes, choices, choice, {"role": None})
             after_end = after_end or index in self._ended
             if choice.finish_reason and (index not in self._ended or index in reopened):
                 ends.append(index)
-                if choice.finish_reason in BROKEN:
-                    raise BrokenStream("the vendor gave up on its answer")
-                self._reasons[index] = canonical(choice.finish_reason)
+                self._reasons[index] = end = meaning(choice.finish_reason, delivered=self.delivered)
+                if end == GAVE_UP:
+                    raise BrokenStream("the provider gave up on its answer")
         if after_end and not (ends or carries):
             return  # nothing may follow a choice's finish reason
         self._release_tail(reopened, relay)
         if ends:
             self._ended.update(ends)
-            self._tail = self._rewrite(payload, new)
+            self._tail = self._rewrite(payload, new, changes)
+        elif changes:
+            relay.append(b"data: " + self._rewrite(payload, new, changes) + b"\n\n")
         else:
             relay.append(b"data: " + self._adapt(chunk, payload, new, odd) + b"\n\n")
 
@@ -232,14 +258,27 @@ class OpenAIStream:
             self._ended.difference_update(reopened)
         if not self._tail:
             return
-        if reopened:
+        if reopened or self._called:
             chunk = orjson.loads(self._tail)
+            self._close([choice for choice in chunk["choices"] if choice["index"] not in reopened])
             for choice in chunk["choices"]:
                 if choice["index"] in reopened:
                     choice["finish_reason"] = None
             self._tail = orjson.dumps(chunk)
         relay.append(b"data: " + self._tail + b"\n\n")
         self._tail = b""
+
+    def _close(self, choices: list[dict[str, Any]]) -> None:
+        """Say of choices that end what is still owed of their tool calls, and that these are why they end."""
+        for choice in choices:
+            index = choice["index"]
+            if not choice["finish_reason"] or index not in self._called:
+                continue
+            if choice["finish_reason"] == "stop":
+                choice["finish_reason"] = self._called[index]
+            owed = self._deltas[index].rest()
+            if owed:
+                choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *owed]
 
     def _learn(self, chunk: _Chunk) -> None:
         """Take id, model and time from the first chunk, and how to swap them for ours in the chunks that follow."""
@@ -264,42 +303,87 @@ class OpenAIStream:
             payload = payload.replace(theirs, ours)
         return payload
 
-    def _rewrite(self, payload: bytes, new: list[int]) -> bytes:
-        """The chunk with our id and model, the role in the first delta of `new` choices, and without usage."""
+    def _rewrite(self, payload: bytes, new: list[int], changes: Changes | None = None) -> bytes:
+        """The chunk with our id and model, the role in the first delta of `new` choices, and without usage.
+
+        `changes` are fields of the deltas, by the position of their choice; None takes one away.
+        """
         try:
             body: dict[str, Any] = orjson.loads(payload)
             body.update(id=self._id, model=self._model, object=_OBJECT)
             if type(body.get("created")) is not int:
                 body["created"] = self._created
             body.pop("usage", None)
-            for choice in body["choices"]:
+            for position, choice in enumerate(body["choices"]):
                 if not isinstance(choice.get("delta"), dict):
                     choice["delta"] = {}
                 if choice.get("index") is None:
                     choice["index"] = 0
+                if changes and position in changes:
+                    changed = {**choice["delta"], **changes[position]}
+                    choice["delta"] = {name: value for name, value in changed.items() if value is not None}
                 if choice["index"] in new:
                     choice["delta"]["role"] = "assistant"
-                choice["finish_reason"] = canonical(choice["finish_reason"]) if choice.get("finish_reason") else None
-            return orjson.dumps(body)
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+                choice["finish_reason"] = self._reasons.get(choice["index"]) if choice.get("finish_reason") else None
+            return json_bytes(body)
+        except (orjson.JSONDecodeError, TypeError, ValueError):
             raise MalformedStream("a chunk that cannot be passed on") from None
 
     def _count(self, delta: _Delta) -> bool:
-        """Add what a delta delivers to the count; tell whether that is anything."""
-        carries = False
-        for piece in (delta.content, delta.reasoning_content or delta.reasoning, delta.refusal):
+        """Add what a delta delivers to the count; tell whether that is anything. `_mend` does the rest of an odd one."""
+        carries = odd = False
+        content = delta.content
+        if isinstance(content, str):
+            if content:
+                carries = True
+                self._counted += content.encode(errors="replace")
+        elif content is not None:
+            carries, odd = bool(content), True
+        for piece in (delta.reasoning_content or delta.reasoning, delta.refusal):
             if piece:
                 carries = True
-                self._counted += piece.encode(errors="replace") if isinstance(piece, str) else _written(piece)
-        for structured in (delta.tool_calls, delta.function_call):
-            if structured:
-                carries = self._called = True
-                self._counted += _written(structured)
-        if delta.audio:
-            carries = True
+                if isinstance(piece, str):
+                    self._counted += piece.encode(errors="replace")
+                else:
+                    odd = True
+        if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.content_parts:
+            carries = odd = True
+        self._is_odd = odd
         if carries:
             self.delivered = True
         return carries
+
+    def _mend(self, index: int, delta: _Delta) -> dict[str, Any]:
+        """Give what must change of a delta that is more than texts, and count what `_count` could not."""
+        fields = {name: getattr(delta, name) for name in (*TEXTS, *LISTS)}
+        changed = mended_texts(fields)
+        if changed or delta.images:
+            known = counted({name: text for name, text in fields.items() if isinstance(text, str)})[0]
+            del self._counted[len(self._counted) - len(known.encode(errors="replace")) :]
+            text, images = counted({**fields, **changed})
+            self._counted += text.encode(errors="replace")
+            self._images += images
+        deltas = self._deltas.get(index)
+        if deltas is None:
+            deltas = self._deltas[index] = Deltas(f"{self._id.removeprefix('chatcmpl-')}_{index}")
+        deltas.number(fields, changed)
+        if delta.tool_calls:
+            self._called[index] = "tool_calls"
+            self._counted += deltas.calls(delta.tool_calls, changed).encode(errors="replace")
+        if delta.function_call:
+            self._called.setdefault(index, "function_call")
+            self._counted += deltas.function_call(delta.function_call, changed).encode(errors="replace")
+        return changed
+
+
+def _with(changes: Changes | None, choices: list[_Choice], choice: _Choice, more: dict[str, Any]) -> Changes | None:
+    """`changes` and `more` for `choice`."""
+    if not more:
+        return changes
+    changes = changes if changes is not None else {}
+    position = next(position for position, one in enumerate(choices) if one is choice)
+    changes.setdefault(position, {}).update(more)
+    return changes
 
 
 def _field(name: bytes, value: object) -> bytes:
@@ -307,20 +391,13 @@ def _field(name: bytes, value: object) -> bytes:
     return b'"%s":%s' % (name, orjson.dumps(value, default=repr))
 
 
-def _written(value: object) -> bytes:
-    """Any decoded JSON as text, for counting."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # a number of more than 64 bits, or very deep
-        return repr(value).encode(errors="replace")
-
-
 def payload_of(event: bytes) -> bytes:
-    """The data of an SSE event: its `data` lines as one; other fields and comments are dropped, for SDKs crash on them."""
+    """The data of an SSE event: its `data` lines as one. Other fields, comments and a byte order mark are dropped (HTML 9.2.6).
+
+    The standard allows one mark, at the beginning of a stream. Streams that a proxy has put together may have others.
+    """
     lines = []
-    for line in event.split(b"\n"):
+    for line in event.removeprefix(BOM).split(b"\n"):
         if line.startswith(b"data:"):
             lines.append(line[6:] if line[5:6] == b" " else line[5:])
-        elif line[:1] not in (b"", b":") and line.split(b":", 1)[0] not in (b"event", b"id", b"retry", b"data"):
-            raise MalformedStream("a line that is no server-sent event")
     return b" ".join(lines).strip()  # in JSON, a line's end can only stand between two tokens

@@ -5,6 +5,7 @@ So the rules of what is held back, counted and closed are the same for all diale
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -79,6 +80,10 @@ class TranslatedStream:
     def finished(self) -> bool:
         return self._inner.finished
 
+    @property
+    def answered(self) -> bool:
+        return self._inner.answered
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; give whole canonical events to relay (maybe none)."""
         return self._translate(self._splitter.split(data))
@@ -110,6 +115,9 @@ class TranslatedStream:
     def text_bytes(self) -> int:
         return self._inner.text_bytes
 
+    def images(self) -> int:
+        return self._inner.images()
+
     def _translate(self, payloads: list[bytes]) -> bytes:
         canonical: list[bytes] = []
         error: Exception | None = None
@@ -123,8 +131,9 @@ class TranslatedStream:
             # An event is read by its published shape; one of another shape trips somewhere on the way.
             error = MalformedStream("an event of another shape than the vendor publishes")
         relay = self._inner.feed(b"".join(canonical)) if canonical else b""
+        error = self._inner.broken or error
         if error is not None:
-            if not relay:
+            if not relay and not self.answered:
                 raise error
             self.broken = error  # what came before it is delivered first
         return relay
@@ -136,7 +145,7 @@ class TranslatedStream:
 def decoded(payload: bytes) -> dict[str, Any]:
     """The JSON object of an event or an answer. Raises `MalformedStream`."""
     try:
-        value = orjson.loads(payload)
+        value = orjson.loads(payload.removeprefix(BOM))
     except orjson.JSONDecodeError:
         raise MalformedStream("not JSON") from None
     if not isinstance(value, dict):
@@ -152,7 +161,7 @@ def delta(index: int, **fields: Any) -> dict[str, Any]:
 
 
 def finish(index: int, reason: str, **fields: Any) -> dict[str, Any]:
-    """The chunk that ends a choice."""
+    """The chunk that ends a choice, for a `reason` in the provider's own word (`finish_reasons`)."""
     return {"choices": [{"index": index, "delta": {}, "finish_reason": reason, **fields}]}
 
 
@@ -185,8 +194,11 @@ def _gather(message: dict[str, Any], piece: dict[str, Any]) -> None:
     for name in ("content", "reasoning_content", "refusal"):
         if piece.get(name) is not None:
             message[name] = (message.get(name) or "") + piece[name]
-    if piece.get("thinking_blocks"):
-        message.setdefault("thinking_blocks", []).extend(piece["thinking_blocks"])
+    for name in ("thinking_blocks", "images", "content_parts"):
+        if piece.get(name):
+            message.setdefault(name, []).extend(piece[name])
+    if piece.get("audio"):
+        message["audio"] = piece["audio"]
     for call in piece.get("tool_calls") or ():
         calls = message.setdefault("tool_calls", [])
         if call["index"] == len(calls):

@@ -25,7 +25,7 @@ from tests.answers import (
 from tests.edge.rules import HELLO, assert_clean, assert_nothing_taken, both, good
 from tests.edge.stack import POLITE_COST, PRICES, Lane, Stack
 from tests.servers.process import eventually
-from tests.wire import chunk, finish, role, usage
+from tests.wire import DONE, chunk, finish, role, usage
 
 # Before the first byte: tried again, or told with a real status
 
@@ -251,6 +251,11 @@ def test_a_stream_that_breaks_off_ends_with_one_error_and_is_billed_for_what_cam
     assert_billed_in_part(lane)
 
 
+def said(text: str, reason: str) -> wire.Json:
+    """A whole answer in one chunk."""
+    return wire.event([{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}])
+
+
 def assert_billed_in_part(lane: Lane, status: str = "failed") -> None:
     eventually(lambda: lane.held == 0, "the hold is gone")
     [row] = lane.usage()
@@ -284,6 +289,27 @@ def test_a_stream_that_breaks_after_its_finish_reason_is_whole(lane: Lane, break
     assert b"data: [DONE]" in running.received
     assert b'"finish_reason":"stop"' in running.received
     assert [(row.status, row.estimated) for row in lane.usage()] == [("completed", True)]
+
+
+@pytest.mark.parametrize("late", [b"data: {garbage\n\n", b"data: []\n\n", b'data: {"choices":[],"usage":{"a":\xff}}\n\n'])
+@pytest.mark.parametrize("opening", [(role(), chunk("Hello"), finish()), (said("Hello", "stop"),)], ids=["chunks", "one chunk"])
+def test_an_answer_in_one_read_survives_an_unreadable_usage_event(
+    lane: Lane, opening: tuple[wire.Json, ...], late: bytes
+) -> None:
+    lane.vendor.script(stream(wire.frames(*opening) + late + DONE))
+    answer = lane.chat(stream=True, stream_options={"include_usage": True})
+    assert_clean(answer.body)
+    assert "".join(each["choices"][0]["delta"].get("content", "") for each in answer.chunks if each["choices"]) == "Hello"
+    assert len(lane.vendor.calls) == 1
+    [row] = lane.usage()
+    assert (row.status, row.estimated, row.output_tokens) == ("completed", True, 1)
+
+
+@pytest.mark.parametrize("late", [b"data: {garbage\n\n", wire.frame(wire.failure("Boom."))])
+def test_an_error_before_anything_was_delivered_is_tried_again(lane: Lane, late: bytes) -> None:
+    lane.vendor.script(stream(wire.frames(role(), finish()) + late))
+    assert_clean(lane.chat(stream=True).body)
+    assert [(row.attempts, row.credits) for row in lane.usage()] == [(2, POLITE_COST)]
 
 
 def test_a_stream_that_fails_after_the_role_alone_is_tried_again(lane: Lane) -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from shared.tokens import count
 from tests import wire
 from tests.answers import reply, stream
 from tests.edge.rules import WHOLE_STREAM, assert_clean, assert_nothing_taken, both
@@ -58,6 +59,13 @@ def test_what_official_sdks_choke_on_is_dropped(lane: Lane) -> None:
         b": OPENROUTER\n\n",
     )
     chunks = relayed(lane, *noise, role(), *noise, hello, *noise, finish(), *noise, usage(), *noise, DONE, *noise)
+    assert text_of(chunks) == "Hello"
+
+
+def test_a_byte_order_mark_and_unknown_fields_are_ignored(lane: Lane) -> None:
+    first = "\ufeff".encode() + b"data: " + json.dumps(role()).encode() + b"\n\n"
+    marked = b"x-unknown: 1\nstray\ndata\nfoo:bar\n" + wire.frame(chunk("Hello"))
+    chunks = relayed(lane, first[:2], first[2:], b"<!-- proxy -->\n\n", marked, b"\xff\xfe: x\n\n", finish(), usage(), DONE)
     assert text_of(chunks) == "Hello"
 
 
@@ -269,6 +277,57 @@ def test_usage_is_found_wherever_it_is_told(lane: Lane, pieces: tuple[object, ..
     assert (chunks[-1]["usage"]["prompt_tokens"], chunks[-1]["usage"]["completion_tokens"]) == (7, 3)
     [row] = lane.usage()
     assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (7, 3, False, POLITE_COST)
+
+
+CALL = {"name": "look_up", "arguments": '{"city":"Bonn","days":[1,2,3]}'}
+
+
+@both
+@pytest.mark.parametrize(
+    ("message", "counted"),
+    [
+        ({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": CALL}]}, "".join(CALL.values())),
+        ({"function_call": CALL}, "".join(CALL.values())),
+        ({"reasoning_content": "one two three", "reasoning": "one two three"}, "one two three"),
+        ({"refusal": "one two three"}, "one two three"),
+        ({"content": [{"type": "thinking", "thinking": "one two"}, {"type": "text", "text": " three"}]}, "one two three"),
+    ],
+)
+def test_what_is_counted_is_the_same_streamed_and_whole(lane: Lane, message: wire.Json, counted: str, streaming: bool) -> None:
+    pieces = [chunk(**message)]
+    if "tool_calls" in message:  # in fragments, whose envelopes are no tokens
+        edges = range(len(CALL["arguments"]) + 1)
+        calls = [{"index": 0, "function": {"arguments": CALL["arguments"][edge : edge + 1]}} for edge in edges]
+        first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": CALL["name"], "arguments": ""}}
+        pieces = [chunk(tool_calls=[each]) for each in (first, *calls)]
+    content = {**message, "text": message.get("content")}
+    content.pop("content", None)
+    body = completion(**content)
+    if "content" in message:
+        body["choices"][0]["message"]["content"] = message["content"]
+    lane.vendor.script(stream(role(), *pieces, finish(), DONE) if streaming else reply(body))
+    assert lane.chat(stream=streaming).status == 200
+    [row] = lane.usage()
+    assert (row.estimated, row.output_tokens) == (True, count(counted))
+
+
+@both
+def test_an_image_is_delivered_and_charged_without_usage_too(lane: Lane, streaming: bool) -> None:
+    images = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
+    body = completion("", images=images)
+    lane.vendor.script(stream(role(), chunk(images=images), finish(), DONE) if streaming else reply(body))
+    answer = lane.chat(stream=streaming, max_tokens=2_000)
+    owner = answer.chunks[1]["choices"][0]["delta"] if streaming else answer.json["choices"][0]["message"]
+    assert owner["images"] == ([{**images[0], "index": 0}] if streaming else images)
+    assert [(row.estimated, row.output_tokens) for row in lane.usage()] == [(True, 1_290)]
+
+
+def test_usage_has_the_fields_that_openai_promises(lane: Lane) -> None:
+    told = {"input_tokens": 7, "output_tokens": 3, "prompt_tokens_details": {"audio_tokens": 1}, "own": 5}
+    lane.vendor.script(reply(completion("Hello", usage=told)))
+    shown = lane.chat().json["usage"]
+    assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"], shown["own"]) == (7, 3, 10, 5)
+    assert shown["prompt_tokens_details"] == {"audio_tokens": 1, "cached_tokens": 0}
 
 
 @both

@@ -10,6 +10,7 @@ import orjson
 from edge.exchange import Finished
 from edge.surface import spent
 from edge.v1.blocks import Block, Blocks
+from edge.v1.images_in_text import as_markdown
 from edge.v1.messages.errors import error_object
 from edge.v1.pieces import Piece, pieces_of_body, pieces_of_events
 from shared.providers.base import ChatCall
@@ -48,7 +49,7 @@ class Message:
         begun = self._begin()
         pieces, reason = pieces_of_body(event.body)
         told = begun + self._blocks.add(pieces) + self._blocks.close()
-        end = {"stop_reason": self._stop_reason(reason), "stop_sequence": None}
+        end = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
         told += _event("message_delta", delta=end, usage=_usage(event), yout=spent(event))
         return told + _event("message_stop")
 
@@ -66,7 +67,12 @@ class Message:
         self._blocks.add(pieces)
         self._blocks.close()
         content = [self._content(block) for block in self._blocks.all]
-        told = {"content": content, "stop_reason": self._stop_reason(reason), "usage": _usage(event), "yout": spent(event)}
+        told = {
+            "content": content,
+            "stop_reason": _STOP_REASONS.get(reason, "end_turn"),
+            "usage": _usage(event),
+            "yout": spent(event),
+        }
         return {**self._head, **told}
 
     def _begin(self) -> bytes:
@@ -74,11 +80,6 @@ class Message:
             return b""
         self._begun = True
         return _event("message_start", message=self._head)
-
-    def _stop_reason(self, reason: str) -> str:
-        if reason == "stop" and any(block.kind == "tool" for block in self._blocks.all):
-            return "tool_use"  # some vendors tell any end alike
-        return _STOP_REASONS.get(reason, "end_turn")
 
     # The shape of blocks
 
@@ -93,7 +94,7 @@ class Message:
         elif block.kind == "tool":
             delta = {"type": "input_json_delta", "partial_json": piece.text}
         else:
-            delta = {"type": "text_delta", "text": piece.text}
+            delta = {"type": "text_delta", "text": _text(block) if block.kind == "image" else piece.text}
         return _event("content_block_delta", index=block.index, delta=delta)
 
     def closed(self, block: Block) -> bytes:
@@ -122,8 +123,13 @@ class Message:
         elif made["type"] == "tool_use":
             made["input"] = _input(block.arguments)
         elif made["type"] == "text":
-            made["text"] = block.text
+            made["text"] = _text(block)
         return made
+
+
+def _text(block: Block) -> str:
+    """A block's text. Messages have no image in an answer: it is one in Markdown, with its data URL."""
+    return as_markdown(block.text) if block.kind == "image" else block.text
 
 
 def _input(arguments: str) -> Any:

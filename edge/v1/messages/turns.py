@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from edge.v1.images_in_text import without_images
 from edge.v1.natives import plain_id, tool_call
 from shared.errors import InvalidRequest
 
@@ -33,8 +34,10 @@ def messages_of(system: object, turns: object) -> list[Json]:
             raise InvalidRequest(f"'{where}.content' must be a string or a list of blocks.", f"{where}.content")
         if role == "system":
             made.append({"role": role, "content": _text_content(content, f"{where}.content")})
-        elif isinstance(content, str):
+        elif isinstance(content, str) and (role == "user" or "](data:image/" not in content):
             made.append({"role": role, "content": content})
+        elif isinstance(content, str):
+            made += _assistant([{"type": "text", "text": content}], f"{where}.content")
         else:
             made += (_user if role == "user" else _assistant)(content, f"{where}.content")
     return made
@@ -68,11 +71,13 @@ def _user(content: list[Any], where: str) -> list[Json]:
 
 
 def _assistant(content: list[Any], where: str) -> list[Json]:
-    text, calls, thoughts = "", [], []
+    text, calls, thoughts, images = "", [], [], []
     for at, block in _blocks(content, where):
         match block["type"]:
             case "text":
-                text += _string(block, "text", at)
+                plain, shown = without_images(_string(block, "text", at))
+                text += plain
+                images += shown
             case "tool_use":
                 if not isinstance(block.get("input"), dict):
                     raise InvalidRequest(f"'{at}.input' must be an object.", f"{at}.input")
@@ -90,6 +95,8 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
         message["tool_calls"] = calls
     elif not text:
         message["content"] = ""
+    if images:
+        message["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
     return [{**message, "thinking_blocks": thoughts} if thoughts else message]
 
 

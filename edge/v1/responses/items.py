@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edge.v1.images_in_text import image_url
 from edge.v1.natives import open_thinking, plain_id, tool_call
 from shared.errors import InvalidRequest
 
@@ -119,6 +120,15 @@ def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> 
         conversation.remember(open_thinking(sealed))
 
 
+def _generated_image(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    """An image that a model answered goes back to it, where its provider takes it in its own turn."""
+    result = item.get("result")
+    if result is None:
+        return
+    url = image_url(_string(item, "result", where))
+    conversation.say({"role": "assistant", "content": "", "images": [{"type": "image_url", "image_url": {"url": url}}]})
+
+
 def _reference(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     """It stands for an item that is looked up before its call is made (`references`): here only its place is kept."""
     _string(item, "id", where)
@@ -130,6 +140,7 @@ _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
     "function_call": _function_call,
     "function_call_output": _function_output,
     "reasoning": _reasoning,
+    "image_generation_call": _generated_image,
     REFERENCE: _reference,
 }
 

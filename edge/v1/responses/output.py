@@ -8,7 +8,7 @@ from edge.v1.blocks import Block
 from edge.v1.natives import seal_thinking
 from edge.v1.pieces import Piece
 
-_PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
+_PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc", "image": "ig"}
 
 
 class WriteEvent(Protocol):
@@ -33,6 +33,9 @@ class Output:
             summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
             sealed = {"encrypted_content": seal_thinking([block.signed])} if block.signed is not None else {}
             return {"id": id, "type": "reasoning", "summary": summary, **sealed}
+        if block.kind == "image":
+            result = block.text.partition(",")[2] or None  # the base64 of its data URL
+            return {"id": id, "type": "image_generation_call", "status": status, "result": result}
         if block.kind == "tool":
             call = {"call_id": block.id or f"call_{self._name}_{block.index}", "name": block.name}
             arguments = "" if status == "in_progress" else block.arguments
@@ -46,12 +49,14 @@ class Output:
         if block.kind == "reasoning":
             part = {"type": "summary_text", "text": ""}
             return added + self._write("response.reasoning_summary_part.added", **self._at(block), summary_index=0, part=part)
-        if block.kind == "tool":
+        if block.kind in ("tool", "image"):
             return added
         return added + self._write("response.content_part.added", **self._at(block), content_index=0, part=_part(block))
 
     def grew(self, block: Block, piece: Piece) -> bytes:
         """The delta of the item's kind."""
+        if block.kind == "image":
+            return b""  # it comes whole, with the end of its item
         at = {**self._at(block), "delta": piece.text}
         if block.kind == "reasoning":
             return self._write("response.reasoning_summary_text.delta", **at, summary_index=0)
@@ -71,6 +76,8 @@ class Output:
             part = {"type": "summary_text", "text": block.text}
             done = self._write("response.reasoning_summary_text.done", **at, summary_index=0, text=block.text)
             return done + self._write("response.reasoning_summary_part.done", **at, summary_index=0, part=part)
+        if block.kind == "image":
+            return self._write("response.image_generation_call.completed", **at)
         if block.kind == "tool":
             return self._write("response.function_call_arguments.done", **at, name=block.name, arguments=block.arguments)
         if block.kind == "refusal":

@@ -90,13 +90,12 @@ def test_the_last_chunk_tells_why() -> None:
     assert pieces_of_body(event([])) == ([], "stop")
 
 
-def test_odd_vendors_are_read() -> None:
-    _, blocks = told(
-        chunk(tool_calls=[{"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}, "odd"]),
-        chunk(content=[{"type": "text", "text": "a"}, {"type": "x"}]),
-        chunk(reasoning=7, refusal={}),
-    )
-    assert blocks == [("tool", "f", '{"a":1}'), ("text", "", "a")]
+def test_an_image_is_a_block_of_its_own() -> None:
+    urls = ["data:image/png;base64,AA==", "data:image/png;base64,AQ==", "https://example.com/a.png"]
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    _, blocks = told(chunk("See: ", images=images))
+    link = "![image](https://example.com/a.png)"
+    assert blocks == [("text", "", "See: "), ("image", "", urls[0]), ("image", "", urls[1]), ("text", "", link)]
 
 
 calls = st.lists(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from anthropic.types import StopReason
+from google.genai.types import FinishReason
 
 from shared.providers.base import BlockedPrompt, BrokenStream, MalformedStream
 from shared.usage import PartialUsage
 from tests import anthropic_wire as claude
 from tests import gemini_wire as gemini
-from tests.shared.providers.calls import Json, message_of, read_stream, read_whole
+from tests.shared.providers.calls import Json, message_of, read_stream, read_whole, sent
 from tests.wire import DONE, chunk, completion, event, finish, frame, frames, role, tokens, usage
 
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -73,10 +75,24 @@ def test_azure_tells_of_its_filters_before_and_after() -> None:
 def test_mistral_thinks_in_parts_of_the_content() -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     told = streamed(role(), chunk(content=[thought]), chunk("42"), finish(usage=tokens(7, 3)), DONE)
-    assert [c["choices"][0]["delta"].get("content") for c in told.chunks] == ["", [thought], "42", None]
+    expected = {"role": "assistant", "content": "42", "reasoning_content": "Hm.", "finish_reason": "stop"}
+    assert message_of(told.chunks) == expected
     assert (told.delivered, told.usage) == (True, PartialUsage(7, 3))
     answer = read_whole("openai", completion(content=[thought, {"type": "text", "text": "42"}], text=None, usage=tokens(7, 3)))
-    assert (answer.delivered, answer.usage) == (True, PartialUsage(7, 3))
+    [choice] = answer.body["choices"]
+    assert {**choice["message"], "finish_reason": choice["finish_reason"]} == expected
+    assert (answer.delivered, answer.usage, answer.text) == (True, PartialUsage(7, 3), "42Hm.")
+
+
+def test_mistral_gets_its_thoughts_back_in_parts() -> None:
+    said = {"role": "assistant", "content": "42", "reasoning_content": "Hm."}
+    messages = [{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    told = sent("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
+    assert told == {"role": "assistant", "content": [thought, {"type": "text", "text": "42"}]}
+    assert sent("openai", settings={"history": []}, messages=messages)["messages"][1] == {"role": "assistant", "content": "42"}
+    kept = sent("openai", settings={"history": ["thinking", "reasoning_content"]}, messages=messages)["messages"][1]
+    assert kept == said
 
 
 def test_openrouter_tells_an_error_beside_its_choices() -> None:
@@ -126,6 +142,81 @@ def test_gemini_blocks_in_the_middle_of_its_answer() -> None:
     assert message_of(told.chunks) == {"role": "assistant", "content": "Hello", "finish_reason": "content_filter"}
     with pytest.raises(BlockedPrompt):
         read_stream("gemini", [gemini.event({"usageMetadata": gemini.usage()}), gemini.event(gemini.blocked())])
+
+
+# What each documented reason means with an answer and without one. `error`: nothing that a caller could use.
+GEMINI_ENDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("STOP",), ("stop", "stop")),
+    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), ("length", "length")),
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"),
+            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        ),
+        ("content_filter", "content_filter"),
+    ),
+    **dict.fromkeys(
+        (
+            *("MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"),
+            *("MISSING_THOUGHT_SIGNATURE", "PUP_LIMITED_DISABLED"),
+        ),
+        ("error", "error"),
+    ),
+    **dict.fromkeys(("OTHER", "IMAGE_OTHER", "NO_IMAGE", "OF_TOMORROW"), ("stop", "error")),
+}
+CLAUDE_ENDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("end_turn", "stop_sequence", "tool_use"), ("stop", "stop")),  # "tool_use" without one: the JSON answer
+    **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), ("length", "length")),
+    "refusal": ("content_filter", "content_filter"),
+    **dict.fromkeys(("pause_turn", "of_tomorrow"), ("stop", "error")),
+}
+
+
+def test_no_documented_reason_is_forgotten() -> None:
+    assert {reason.value for reason in FinishReason} - set(GEMINI_ENDS) == {"FINISH_REASON_UNSPECIFIED"}
+    assert set(get_args(StopReason)) - set(CLAUDE_ENDS) == set()
+
+
+@pytest.mark.parametrize("reason", GEMINI_ENDS)
+@pytest.mark.parametrize("parts", [(gemini.text("Hi"),), (), (gemini.text(""),)])
+def test_why_gemini_ends(reason: str, parts: tuple[Json, ...]) -> None:
+    whole = gemini.answer(*parts, finish=reason)
+    assert_ends("gemini", whole, [gemini.event(whole)], GEMINI_ENDS[reason][0 if parts and parts[0]["text"] else 1])
+
+
+@pytest.mark.parametrize("reason", CLAUDE_ENDS)
+@pytest.mark.parametrize("content", [(claude.text("Hi"),), ()])
+def test_why_claude_ends(reason: str, content: tuple[Json, ...]) -> None:
+    whole = claude.message(*content, stop=reason)
+    assert_ends("anthropic", whole, [claude.wire(whole)], CLAUDE_ENDS[reason][0 if content else 1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "empty"),
+    [
+        ("ERROR", "error", "error"),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", "error", "error"),
+        ("content_filter: RECITATION", "content_filter", "content_filter"),
+        ("OTHER", "stop", "error"),
+        ("of tomorrow", "stop", "error"),
+        ("eos", "stop", "stop"),
+    ],
+)
+@pytest.mark.parametrize("text", ["Hi", ""])
+def test_why_others_end(reason: str, expected: str, empty: str, text: str) -> None:
+    stream = frames(role(), *([chunk(text)] if text else []), finish(reason), usage()) + DONE
+    assert_ends("openai", completion(text, finish=reason), [stream], expected if text else empty)
+
+
+def assert_ends(dialect: str, whole: Json, stream: list[bytes], expected: str) -> None:
+    told = read_stream(dialect, stream)
+    if expected == "error":
+        with pytest.raises(MalformedStream):
+            read_whole(dialect, whole)
+        assert told.error == BrokenStream.__name__
+    else:
+        assert read_whole(dialect, whole).body["choices"][0]["finish_reason"] == expected
+        assert message_of(told.chunks)["finish_reason"] == expected
 
 
 def test_gemini_gives_up_a_call_after_some_text() -> None:

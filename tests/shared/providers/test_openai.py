@@ -19,6 +19,8 @@ LEFT: Json = {
     "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
     "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}],
     "annotations": [],
+    "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}],
+    "content_parts": [{"type": "reference"}],
     **SIGNED,
     **MARK,
 }

@@ -1,0 +1,219 @@
+"""Tool calls as OpenAI's types promise them, of whatever an OpenAI-shaped provider sends. Pure.
+
+A call of a stream has its `index`, which no other call has; its first fragment has `id`, `type`, `function.name` and
+`function.arguments`, later fragments only more of the arguments. `arguments` are JSON text.
+
+Deviations seen in the field: no `index`, or 0 for every call (Google's OpenAI endpoint); a fresh `id` on every fragment (older
+vLLM); `id` or `name` on every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+Json = dict[str, Any]
+
+
+class _Call:
+    """One call: `id` is the caller's, `sent_id` the provider's, `told` whether its first fragment was relayed."""
+
+    __slots__ = ("arguments", "custom", "id", "name", "place", "sent_id", "told")
+
+    def __init__(self, place: int, sent_id: str, id: str) -> None:
+        self.place = place
+        self.sent_id = sent_id
+        self.id = id
+        self.name = ""
+        self.arguments = ""
+        self.told = False
+        self.custom = False
+
+    def is_complete(self) -> bool:
+        """Whether the arguments are a whole JSON object, to which nothing can be added."""
+        return self.arguments.rstrip()[-1:] == "}" and is_object(self.arguments)
+
+
+class ToolCalls:
+    """The tool calls of one choice, fragment by fragment. `name` makes the ids of calls that come without one."""
+
+    __slots__ = ("_at", "_calls", "_ids", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: list[_Call] = []
+        self._at: dict[int, _Call] = {}  # the provider's index → the last call that had it
+        self._ids: set[str] = set()
+
+    def add(self, sent: Any) -> tuple[list[Json] | None, str]:
+        """Take the `tool_calls` of a delta. Returns what to relay, None if that is `sent` itself, and the text to count."""
+        fragments = sent if isinstance(sent, list) else [sent]
+        relay: list[Json] = []
+        text = ""
+        same = fragments is sent
+        for position, fragment in enumerate(fragments):
+            made, more = self._read(fragment, position, several=len(fragments) > 1) if isinstance(fragment, dict) else (None, "")
+            same = same and made is fragment
+            text += more
+            if made is not None:
+                relay.append(made)
+        return (None if same else relay), text
+
+    def rest(self) -> list[Json]:
+        """What is still owed when the choice ends: calls that never had a name, and `{}` for calls without arguments."""
+        owed: list[Json] = []
+        for call in self._calls:
+            if not call.told:
+                owed.append(self._first(call, {}))
+            elif not call.custom and not call.arguments.strip():
+                owed.append({"index": call.place, "function": {"arguments": "{}"}})
+                call.arguments = "{}"
+        return owed
+
+    def _read(self, fragment: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
+        index, function = fragment.get("index"), fragment.get("function")
+        if type(index) is int and fragment.get("id") is None and isinstance(function, dict) and function.get("name") is None:
+            call = self._at.get(index)
+            arguments = function.get("arguments")
+            usual = call is not None and call.told and call.place == index and fragment.get("type", "function") == "function"
+            if usual and call is not None and isinstance(arguments, str):
+                call.arguments += arguments  # the usual way: more of a call that has begun
+                return fragment, arguments
+        if isinstance(fragment.get("custom"), dict):
+            return self._read_custom(fragment, position, several=several)
+        return self._read_odd(fragment, function if isinstance(function, dict) else {}, position, several=several)
+
+    def _read_odd(self, fragment: Json, function: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
+        id, name, arguments = _id(fragment.get("id")), _text(function.get("name")), arguments_text(function.get("arguments"))
+        call = self._find(fragment.get("index"), id, position, named=bool(name), several=several)
+        if call is not None and id and id == call.sent_id and name and call.is_complete() and arguments == call.arguments:
+            return None, ""  # the whole call once more, as some providers end their streams
+        if call is None or _starts_another(call, id, name, arguments):
+            call = self._begin(fragment.get("index"), id)
+        text = arguments if call.name or not name else name + arguments
+        call.name = call.name or name
+        call.arguments += arguments
+        if not call.told:
+            # A call without a name is kept back: callers name theirs when it begins.
+            return (_same_or(fragment, self._first(call, fragment)), text) if call.name else (None, text)
+        kept = {key: value for key, value in fragment.items() if key not in ("index", "id", "type", "function")}
+        if not arguments and not kept:
+            return None, text
+        return _same_or(fragment, {**kept, "index": call.place, "function": {"arguments": arguments}}), text
+
+    def _read_custom(self, fragment: Json, position: int, *, several: bool) -> tuple[Json, str]:
+        """OpenAI's custom tools: a name and an input that is any text. Only their index is checked."""
+        id, custom = _id(fragment.get("id")), fragment["custom"]
+        call = self._find(fragment.get("index"), id, position, named=bool(custom.get("name")), several=several)
+        if call is None or (id and call.sent_id and id != call.sent_id):
+            call = self._begin(fragment.get("index"), id)
+        call.told = call.custom = True
+        return _same_or(fragment, {**fragment, "index": call.place}), _text(custom.get("name")) + _text(custom.get("input"))
+
+    def _find(self, index: Any, id: str, position: int, *, named: bool, several: bool) -> _Call | None:
+        """The call that a fragment may belong to: by its index, by its id, by its position in the list, or the last one."""
+        if type(index) is int:
+            return self._at.get(index)
+        if id:
+            known = next((call for call in reversed(self._calls) if call.sent_id == id), None)
+            if known is not None or named:
+                return known
+        if several:
+            return self._calls[position] if position < len(self._calls) else None
+        return self._calls[-1] if self._calls else None
+
+    def _begin(self, index: Any, id: str) -> _Call:
+        place = len(self._calls)
+        call = _Call(place, id, id if id and id not in self._ids else f"call_{self._name}_{place}")
+        self._ids.add(call.id)
+        self._calls.append(call)
+        if type(index) is int:
+            self._at[index] = call
+        return call
+
+    def _first(self, call: _Call, fragment: Mapping[str, Any]) -> Json:
+        """The fragment that begins a call, with all that is known of it."""
+        call.told = True
+        function = fragment.get("function")
+        told = {**(function if isinstance(function, dict) else {}), "name": call.name, "arguments": call.arguments}
+        return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": told}
+
+
+def whole_calls(sent: Any, name: str) -> tuple[list[Json], str]:
+    """The `tool_calls` of a whole answer, and the text of them to count. Each entry is a call of its own."""
+    calls: list[Json] = []
+    text = ""
+    taken: set[str] = set()
+    for entry in sent if isinstance(sent, list) else [sent]:
+        if not isinstance(entry, dict):
+            continue
+        id = _id(entry.get("id"))
+        id = id if id and id not in taken else f"call_{name}_{len(calls)}"
+        taken.add(id)
+        kept = {key: value for key, value in entry.items() if key != "index"}
+        custom, function = entry.get("custom"), entry.get("function")
+        if isinstance(custom, dict):
+            text += _text(custom.get("name")) + _text(custom.get("input"))
+            calls.append({**kept, "id": id, "type": "custom"})
+            continue
+        function = function if isinstance(function, dict) else {}
+        called, arguments = _text(function.get("name")), arguments_text(function.get("arguments"))
+        text += called + arguments
+        told = {**function, "name": called, "arguments": arguments if arguments.strip() else "{}"}
+        calls.append({**kept, "id": id, "type": "function", "function": told})
+    return calls, text
+
+
+def arguments_text(value: Any) -> str:
+    """Arguments as JSON text: text as it is, nothing for null, any other value written out."""
+    return value if isinstance(value, str) else "" if value is None else json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """Decoded JSON as text."""
+    return json_bytes(value).decode()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Decoded JSON as bytes, also with numbers of more than 64 bits. Raises `ValueError` or `TypeError` for what is too deep."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return msgspec.json.encode(value)
+
+
+def is_object(text: str) -> bool:
+    """Whether `text` is a whole JSON object."""
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _starts_another(call: _Call, id: str, name: str, arguments: str) -> bool:
+    """Whether a fragment that was found to belong to `call` is the beginning of another one. Only named ones are.
+
+    A fresh id alone says nothing: some providers give every fragment one.
+    """
+    if not name or not call.name:
+        return False
+    if id and call.sent_id and id != call.sent_id:
+        return True
+    if name != call.name:
+        return not id or id != call.sent_id
+    return bool(arguments.strip()) and call.is_complete()
+
+
+def _same_or(fragment: Json, made: Json) -> Json:
+    return fragment if made == fragment else made
+
+
+def _id(value: Any) -> str:
+    return str(value) if type(value) is int else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,361 @@
+"""Whatever an OpenAI-shaped provider makes of tool calls and content, every surface gives the same, streamed and whole."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from anthropic.types import Message
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from edge.v1.messages.request import read as read_message
+from edge.v1.responses.request import read as read_response
+from tests import gemini_wire as gemini
+from tests.edge.v1.surfaces import Answer, Json, calls_of_chat, calls_of_message, calls_of_response
+from tests.shared.providers.calls import cut, sent
+from tests.wire import DONE, chunk, completion, finish, frame, frames, role, usage
+
+Calls = list[tuple[str, str, str]]
+TWO: Calls = [("c1", "f", '{"q":"x"}'), ("c2", "g", '{"q":"y"}')]
+
+
+def fn(name: Any = None, arguments: Any = None, **fields: Any) -> Json:
+    """One fragment of a call; what is None is left out."""
+    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
+    return {**fields, "function": function}
+
+
+def answer(*deltas: Json | list[Json], reason: str = "tool_calls", whole: list[Json] | None = None) -> Answer:
+    """A stream of `tool_calls` (lists) and other deltas."""
+    chunks = [chunk(tool_calls=delta) if isinstance(delta, list) else chunk(**delta) for delta in deltas]
+    body = completion(None, tool_calls=whole, finish=reason) if whole is not None else None
+    return Answer("openai", [frames(role(), *chunks, finish(reason), usage()) + DONE], body)
+
+
+def assert_calls(told: Answer, expected: Calls, *, whole: bool = False) -> None:
+    """The same calls on every surface; ids that are "" are ours."""
+    for chat, message, response in [
+        (told.chat(), told.message(), told.response()),
+        *([(told.whole_chat(), told.whole_message(), told.whole_response())] if whole else []),
+    ]:
+        found = calls_of_chat(chat)
+        assert [call[1:] for call in found] == [call[1:] for call in expected]
+        assert all(mine == theirs or (not theirs and mine) for (mine, *_), (theirs, *_) in zip(found, expected, strict=True))
+        assert len({id for id, *_ in found}) == len(found)
+        assert calls_of_message(message) == calls_of_response(response) == found
+        assert (chat["finish_reason"], message["stop_reason"], response["status"]) == ("tool_calls", "tool_use", "completed")
+
+
+SECOND = [fn("g", '{"q":"y"}', id="c2", index=1)]
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "stop", "STOP", "tool_use", "eos"])
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        pytest.param([[fn("f", '{"q":"x"}', id="c1"), fn("g", '{"q":"y"}', id="c2")]], id="no index, one chunk"),
+        pytest.param([[fn("f", '{"q":"x"}', id="c1")], [fn("g", '{"q":"y"}', id="c2")]], id="no index, two chunks"),
+        pytest.param(
+            [[fn("f", '{"q":"x"}', id="c1", index=0)], [fn("g", '{"q":"y"}', id="c2", index=0)]], id="one index, two ids"
+        ),
+        pytest.param([[fn("f", '{"q":"x"}', id="c1", index=None)], [fn("g", '{"q":"y"}', id="c2", index=None)]], id="index null"),
+        pytest.param([[fn("f", {"q": "x"}, id="c1", index=0)], [fn("g", {"q": "y"}, id="c2", index=1)]], id="objects"),
+        pytest.param([{"tool_calls": fn("f", {"q": "x"}, id="c1")}, {"tool_calls": fn("g", {"q": "y"}, id="c2")}], id="no list"),
+        pytest.param(
+            [
+                [fn("f", "", id="c1", index=1), fn("g", "", id="c2", index=2)],
+                [fn(None, '{"q":"y"}', index=2)],
+                [fn(None, '{"q":"x"}', index=1)],
+            ],
+            id="from 1, by turns",
+        ),
+        pytest.param(
+            [
+                [fn("f", '{"q":', id="c1", index=0)],
+                [fn(None, '"x"}', id="c1", index=0)],
+                SECOND,
+            ],
+            id="id again",
+        ),
+        pytest.param(
+            [[fn("f", '{"q":', id="c1", index=0)], [fn("f", '"x"}', id="c1", index=0)], SECOND],
+            id="id and name again",
+        ),
+        pytest.param(
+            [[fn("f", '{"q":', id="c1", index=0)], [fn("f", '"x"}', index=0)], SECOND],
+            id="name again",
+        ),
+        pytest.param(
+            [
+                [fn("f", '{"q":', id="c1", index=0)],
+                [fn(None, '"x"}', id="r9", index=0)],
+                SECOND,
+            ],
+            id="a fresh id on every fragment",
+        ),
+        pytest.param(
+            [[fn("f", '{"q":', id="c1", index=0)], [fn("", '"x"}', id="", index=0)], SECOND],
+            id="empty id and name later",
+        ),
+        pytest.param(
+            [
+                [{"index": 0, "id": "c1", "type": "function", "function": {"name": None, "arguments": None}}],
+                [{"index": 0, "id": None, "type": None, "function": {"name": "f", "arguments": '{"q":'}}],
+                [{"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": '"x"}'}}],
+                SECOND,
+            ],
+            id="the name comes late",
+        ),
+        pytest.param(
+            [[fn("f", '{"q":', id="c1"), fn("g", '{"q":', id="c2")], [fn(None, '"x"}'), fn(None, '"y"}')]], id="by position"
+        ),
+        pytest.param(
+            [
+                [fn("f", '{"q":"x"}', id="c1", index=0)],
+                [fn("f", '{"q":"x"}', id="c1", index=0)],
+                SECOND,
+            ],
+            id="whole once more",
+        ),
+        pytest.param([["odd", fn("f", '{"q":"x"}', id="c1")], [7, fn("g", '{"q":"y"}', id="c2")]], id="no objects"),
+    ],
+)
+def test_two_calls_are_two_calls(deltas: list[Any], reason: str) -> None:
+    assert_calls(answer(*deltas, reason=reason), TWO)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        (
+            [[fn("f", '{"q":1}', id="", index=0)], [fn("f", '{"q":2}', id="", index=0)]],
+            [("", "f", '{"q":1}'), ("", "f", '{"q":2}')],
+        ),
+        ([[fn("f", "{}"), fn("f", "{}")]], [("", "f", "{}"), ("", "f", "{}")]),
+        (
+            [[fn("f", '{"q":1}', id="f", index=0)], [fn("f", '{"q":2}', id="f", index=1)]],
+            [("f", "f", '{"q":1}'), ("", "f", '{"q":2}')],
+        ),
+        ([[fn("f", None, id="c1", index=0)], [fn("g", "", id="c2", index=1)]], [("c1", "f", "{}"), ("c2", "g", "{}")]),
+        ([[fn("f", None, id=7)]], [("7", "f", "{}")]),
+        ([[fn("f", ["x"], id="c1", index=0)]], [("c1", "f", '["x"]')]),
+        ([[fn("f", {"n": 10**30}, id="c1", index=0)]], [("c1", "f", '{"n":' + str(10**30) + "}")]),
+        ([[{"id": "c1", "index": 0}], [fn(None, '{"q":1}', index=0)]], [("c1", "", '{"q":1}')]),
+        ([[fn("f", "{}", id="c1", index="0")], [fn("g", "{}", id="c2", index="1")]], [("c1", "f", "{}"), ("c2", "g", "{}")]),
+    ],
+)
+def test_calls_without_a_good_id_arguments_or_name(deltas: list[Any], expected: Calls) -> None:
+    told = answer(*deltas)
+    if expected[0][2].startswith('["') or "000" in expected[0][2]:  # no tool input of Anthropic's SDK
+        assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == expected
+    else:
+        assert_calls(told, expected)
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        [fn("f", '{"q":"x"}', id="c1"), fn("g", '{"q":"y"}', id="c2")],
+        [fn("f", {"q": "x"}, id="c1", index=0), fn("g", {"q": "y"}, id="c2", index=0)],
+        [{"type": "", **fn("f", '{"q":"x"}', id="c1")}, "odd", {"type": None, **fn("g", {"q": "y"}, id="c2")}],
+    ],
+)
+def test_a_whole_answer_has_the_same_calls(whole: list[Any], reason: str) -> None:
+    told = answer([fn("f", {"q": "x"}, id="c1"), fn("g", {"q": "y"}, id="c2")], reason=reason, whole=whole)
+    assert_calls(told, TWO, whole=True)
+    assert told.streamed_text == told.whole_text == 'f{"q":"x"}g{"q":"y"}'
+
+
+def test_whole_calls_without_ids_or_arguments_get_them() -> None:
+    told = answer([], whole=[fn("f", None), fn("g", "", id="c"), fn("g", None, id="c")])
+    assert [call[1:] for call in calls_of_chat(told.whole_chat())] == [("f", "{}"), ("g", "{}"), ("g", "{}")]
+    assert len({id for id, *_ in calls_of_chat(told.whole_chat())}) == 3
+
+
+def test_the_older_form_of_a_call() -> None:
+    deltas = [{"function_call": {"name": "f", "arguments": None}}, {"function_call": {"name": "f", "arguments": {"a": 1}}}]
+    body = completion(None, function_call={"name": "f", "arguments": {"a": 1}}, finish="stop")
+    told = Answer("openai", [frames(role(), *(chunk(**delta) for delta in deltas), finish(), usage()) + DONE], body)
+    for chat in (told.chat(), told.whole_chat()):
+        assert (chat["function_call"], chat["finish_reason"]) == ({"name": "f", "arguments": '{"a":1}'}, "function_call")
+    assert told.streamed_text == told.whole_text == 'f{"a":1}'
+
+
+def test_a_role_on_every_chunk_is_said_once() -> None:
+    told = Answer("openai", [frames(role(), chunk("a", role="assistant"), chunk("b", role="model"), finish(), usage()) + DONE])
+    assert [choice["delta"].get("role") for each in told.chunks() for choice in each["choices"]] == ["assistant", None, None]
+    assert (told.chat()["role"], told.chat()["content"]) == ("assistant", "ab")
+
+
+PARTS: list[Any] = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+    {"type": "text", "text": "4"},
+    "2",
+    {"type": "refusal", "refusal": "No."},
+    {"type": "reference", "reference_ids": [1]},
+    {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
+]
+
+
+def test_content_in_parts_is_text_and_nothing_of_it_is_lost() -> None:
+    stream = frames(role(), chunk(content=PARTS[:3]), chunk(content=PARTS[3:]), finish(), usage()) + DONE
+    told = Answer("openai", [stream], completion(None, content=PARTS))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    expected = {"content": "42", "reasoning_content": "Hm.", "refusal": "No.", "images": [image], "content_parts": [PARTS[4]]}
+    deltas = [choice["delta"] for each in told.chunks() for choice in each["choices"]]
+    assert deltas[1:] == [
+        {"content": "42", "reasoning_content": "Hm."},
+        {"content": "", "refusal": "No.", "images": [{**image, "index": 0}], "content_parts": [{**PARTS[4], "index": 0}]},
+    ]
+    whole = told.whole_chat()
+    assert {name: whole[name] for name in expected} == expected
+    assert (told.streamed_text, told.streamed_images) == ("42Hm.No.", 1)
+    assert (told.whole_text, told.whole_images) == ("42Hm.No.", 1)
+    assert told.completion_text() == "42No."
+
+
+@pytest.mark.parametrize("content", [[], {}, 0, False, 7, True, {"text": "42"}, ["4", "2"], [None], [[]]])
+def test_content_of_any_other_shape_is_text(content: Any) -> None:
+    told = Answer("openai", [frames(role(), chunk(content=content), finish(), usage()) + DONE], completion(None, content=content))
+    texts = [delta["content"] for each in told.chunks() for delta in [each["choices"][0]["delta"]] if "content" in delta]
+    assert all(isinstance(text, str) for text in texts)
+    assert told.whole_chat()["content"] == "".join(texts)
+    assert told.streamed_text == told.whole_text
+
+
+@pytest.mark.parametrize("gone", [("id",), ("object",), ("created",), ("model",), ("id", "object", "created", "model")])
+def test_fields_that_openai_promises_are_there(gone: tuple[str, ...]) -> None:
+    chunks = [{name: value for name, value in each.items() if name not in gone} for each in (role(), chunk("Hi"), finish())]
+    body = {name: value for name, value in completion("Hi").items() if name not in gone}
+    del body["choices"][0]["index"], body["choices"][0]["message"]["role"]
+    told = Answer("openai", [b"".join(map(frame, chunks)) + b'data: {"usage": {"prompt_tokens": 1}}\n\n' + DONE], body)
+    assert told.chat()["content"] == told.whole_chat()["content"] == "Hi"  # validated by OpenAI's types on the way
+    assert told.whole.body["choices"][0]["index"] == 0
+
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+
+
+def painted() -> Answer:
+    """An image of Gemini beside text, with a draft among its thoughts."""
+    draft = {"thought": True, "inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    image = {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "c2ln"}
+    whole = gemini.answer(gemini.thought("Red."), draft, gemini.text("Here:"), image, told=gemini.usage(output=1_295))
+    return Answer("gemini", [gemini.event(whole)], whole)
+
+
+def test_an_image_of_gemini_is_where_other_gateways_have_it() -> None:
+    told = painted()
+    url = f"data:image/png;base64,{PNG}"
+    signed = {"google": {"thought_signature": "c2ln"}}
+    image = {"type": "image_url", "image_url": {"url": url}, "extra_content": signed}
+    assert told.chat()["images"] == [{**image, "index": 0}]
+    whole = told.whole_chat()
+    assert (whole["images"], whole["content"], whole["reasoning_content"]) == ([image], "Here:", "Red.")
+    assert (told.streamed_images, told.whole_images, told.delivered) == (1, 1, True)
+    assert {"image": url} in told.native_events()
+
+
+def test_an_image_on_surfaces_without_a_word_for_it_goes_out_and_comes_back() -> None:
+    told = painted()
+    markdown = f"![image](data:image/png;base64,{PNG})"
+    for message in (told.message(), told.whole_message()):
+        assert [block.get("text") for block in message["content"]] == [None, "Here:", markdown]
+        Message.model_validate(message)
+    texts = [
+        each["delta"]["text"]
+        for each in told.message_events()
+        if each["type"] == "content_block_delta" and "text" in each["delta"]
+    ]
+    assert texts == ["Here:", markdown]
+    for response in (told.response(), told.whole_response()):
+        item = response["output"][-1]
+        assert (item["type"], item["status"], item["result"]) == ("image_generation_call", "completed", PNG)
+        Response.model_validate(response)
+    for each in told.response_events():
+        TypeAdapter(ResponseStreamEvent).validate_python(each)
+    url = {"url": f"data:image/png;base64,{PNG}"}
+    asked = {"role": "user", "content": "Paint."}
+    messages = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [asked, {"role": "assistant", "content": told.message()["content"][1:]}],
+    }
+    responses = {"model": "m", "input": [asked, *told.response()["output"]]}
+    for call in (read_message(json.dumps(messages).encode()), read_response(json.dumps(responses).encode())[1]):
+        [image] = [image for message in call.body["messages"] for image in message.get("images") or ()]
+        assert image == {"type": "image_url", "image_url": url}
+        assert PNG not in json.dumps([message.get("content") for message in call.body["messages"]])
+        assert call.input_bound < 3_000 + 2_000
+
+
+def test_what_an_image_was_made_of_goes_back_to_gemini() -> None:
+    said = painted().whole_chat()
+    said.pop("finish_reason")
+    body = sent("gemini", modalities=["image", "text"], messages=[{"role": "user", "content": "Paint."}, said])
+    parts = body["contents"][1]["parts"]
+    assert {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "c2ln"} in parts
+    assert body["generationConfig"]["responseModalities"] == ["IMAGE", "TEXT"]
+
+
+def test_parts_of_gemini_without_a_place_are_passed_on() -> None:
+    sound = {"inlineData": {"mimeType": "audio/L16", "data": "AAAA"}}
+    code = [
+        {"executableCode": {"language": "PYTHON", "code": "1+1"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}},
+    ]
+    whole = gemini.answer(*code, sound, {"toolCall": {"id": "1"}}, {"thoughtSignature": "c2ln", "text": ""})
+    told = Answer("gemini", [gemini.event(whole)], whole)
+    message = told.whole_chat()
+    assert message["content"] == told.chat()["content"] == "\n```python\n1+1\n```\n\n```\n2\n```\n"
+    assert message["content_parts"] == [sound, {"toolCall": {"id": "1"}}]
+    assert told.chat()["content_parts"] == [{**sound, "index": 0}, {"toolCall": {"id": "1"}, "index": 1}]
+    alone = gemini.answer(sound)
+    assert Answer("gemini", [gemini.event(alone)], alone).delivered
+
+
+# Any calls in any of these habits, cut anywhere
+
+ARGUMENTS = st.dictionaries(st.text(max_size=3), st.integers(-9, 9) | st.text(max_size=4), max_size=3).map(json.dumps)
+NAMES = st.sampled_from(["f", "g", "look_up"])
+
+
+@st.composite
+def spoken(draw: Any) -> tuple[Calls, bytes]:
+    """Calls, and a stream of them by a provider with habits."""
+    calls = [(f"c{place}", draw(NAMES), draw(ARGUMENTS)) for place in range(draw(st.integers(1, 4)))]
+    index = draw(st.sampled_from(["right", "from one", "zero", "none"]))
+    ids, names = draw(st.sampled_from(["once", "always", "empty later"])), draw(st.sampled_from(["once", "always", "null later"]))
+    events = [role()]
+    for place, (id, name, arguments) in enumerate(calls):
+        edges = [0, *sorted(draw(st.lists(st.integers(0, len(arguments)), max_size=3))), len(arguments)]
+        for number, (start, end) in enumerate(pairwise(edges)):
+            fragment = fn(name, arguments[start:end], id=id, type="function")
+            if index != "none":
+                fragment["index"] = {"right": place, "from one": place + 1, "zero": 0}[index]
+            if number and ids != "always":
+                del fragment["id"]
+                fragment.update({"id": ""} if ids == "empty later" else {})
+            if number and names != "always":
+                del fragment["function"]["name"]
+                fragment["function"].update({"name": None} if names == "null later" else {})
+            events.append(chunk(tool_calls=[fragment]))
+    return calls, frames(*events, finish(draw(st.sampled_from(["stop", "tool_calls"]))), usage()) + DONE
+
+
+@given(spoken(), st.lists(st.integers(0, 10_000), max_size=5))
+def test_the_habits_of_providers_change_nothing(said: tuple[Calls, bytes], places: list[int]) -> None:
+    calls, stream = said
+    told = Answer("openai", cut(stream, places))
+    assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == calls
+    assert [(id, name, json.loads(text)) for id, name, text in calls_of_message(told.message())] == [
+        (id, name, json.loads(text)) for id, name, text in calls
+    ]
+    assert told.streamed_text == "".join(name + text for _, name, text in calls)
+    assert told.chat()["finish_reason"] == "tool_calls"
