@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from shared.providers.finish_reasons import meaning
 from shared.providers.tool_calls import ToolCalls, arguments_text, json_text, whole_calls
 
 Json = dict[str, Any]
+CUT = ("length", "content_filter")  # finish reasons of an answer that was to go on
 LISTS = ("images", "content_parts")
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -71,9 +73,9 @@ class Deltas:
             changes["function_call"] = told or None
         return text
 
-    def rest(self) -> list[Json]:
+    def rest(self, reason: str) -> list[Json]:
         """Fragments of tool calls that are still owed at the end of the choice."""
-        return self._calls.rest()
+        return self._calls.rest(cut=reason in CUT)
 
 
 def mended_texts(owner: Mapping[str, Any]) -> Json:
@@ -116,7 +118,8 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
         texts.append(text)
         images += more
         if message.get("tool_calls"):
-            message["tool_calls"], text = whole_calls(message["tool_calls"], f"{call_id}_{choice['index']}")
+            cut = meaning(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT
+            message["tool_calls"], text = whole_calls(message["tool_calls"], f"{call_id}_{choice['index']}", cut=cut)
             texts.append(text)
         if message.get("function_call"):
             texts.append(_mend_function_call(message))

@@ -276,7 +276,7 @@ class OpenAIStream:
                 continue
             if choice["finish_reason"] == "stop":
                 choice["finish_reason"] = self._called[index]
-            owed = self._deltas[index].rest()
+            owed = self._deltas[index].rest(choice["finish_reason"])
             if owed:
                 choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *owed]
 

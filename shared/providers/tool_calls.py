@@ -62,13 +62,16 @@ class ToolCalls:
                 relay.append(made)
         return (None if same else relay), text
 
-    def rest(self) -> list[Json]:
-        """What is still owed when the choice ends: calls that never had a name, and `{}` for calls without arguments."""
+    def rest(self, *, cut: bool) -> list[Json]:
+        """What is still owed when the choice ends: calls that never had a name, and `{}` for calls without arguments.
+
+        A choice that was `cut` ended before its time: arguments that it lacks may have been on their way.
+        """
         owed: list[Json] = []
         for call in self._calls:
             if not call.told:
                 owed.append(self._first(call, {}))
-            elif not call.custom and not call.arguments.strip():
+            elif not (cut or call.custom or call.arguments.strip()):
                 owed.append({"index": call.place, "function": {"arguments": "{}"}})
                 call.arguments = "{}"
         return owed
@@ -142,8 +145,8 @@ class ToolCalls:
         return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": told}
 
 
-def whole_calls(sent: Any, name: str) -> tuple[list[Json], str]:
-    """The `tool_calls` of a whole answer, and the text of them to count. Each entry is a call of its own."""
+def whole_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json], str]:
+    """The `tool_calls` of a whole answer, and the text of them to count. Each entry is a call of its own; `cut` as for `rest`."""
     calls: list[Json] = []
     text = ""
     taken: set[str] = set()
@@ -162,7 +165,7 @@ def whole_calls(sent: Any, name: str) -> tuple[list[Json], str]:
         function = function if isinstance(function, dict) else {}
         called, arguments = _text(function.get("name")), arguments_text(function.get("arguments"))
         text += called + arguments
-        told = {**function, "name": called, "arguments": arguments if arguments.strip() else "{}"}
+        told = {**function, "name": called, "arguments": arguments if cut or arguments.strip() else "{}"}
         calls.append({**kept, "id": id, "type": "function", "function": told})
     return calls, text
 

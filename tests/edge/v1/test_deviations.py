@@ -178,6 +178,13 @@ def test_whole_calls_without_ids_or_arguments_get_them() -> None:
     assert len({id for id, *_ in calls_of_chat(told.whole_chat())}) == 3
 
 
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_a_call_that_was_cut_is_not_completed(reason: str) -> None:
+    told = answer([fn("f", None, id="c1", index=0)], reason=reason, whole=[fn("f", None, id="c1")])
+    for chat in (told.chat(), told.whole_chat()):
+        assert (calls_of_chat(chat), chat["finish_reason"]) == ([("c1", "f", "")], reason)
+
+
 def test_the_older_form_of_a_call() -> None:
     deltas = [{"function_call": {"name": "f", "arguments": None}}, {"function_call": {"name": "f", "arguments": {"a": 1}}}]
     body = completion(None, function_call={"name": "f", "arguments": {"a": 1}}, finish="stop")
