@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -37,6 +39,12 @@ class Installation:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith(MARKERS)}
         self.environment = {**kept, "YOUT_DATA_DIR": str(folder / "var"), "SECRET_KEY": "0123456789abcdef" * 2, **environment}
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """Its SQLite file; what the block changes is committed, and the connection closed, which `sqlite3`'s own does not do."""
+        with contextlib.closing(sqlite3.connect(self.folder / "var" / "yout.db")) as connection, connection:
+            yield connection
 
     def yout(self, *arguments: str, typed: str = "") -> Finished:
         """Run one command to its end, with `typed` on standard input. In this process: starting one takes a second."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -82,10 +81,6 @@ def installation(tmp_path: Path, migrated_sqlite: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def database(installation: Installation) -> sqlite3.Connection:
-    return sqlite3.connect(installation.folder / "var" / "yout.db")
-
-
 def test_every_promised_form_gives_its_object(installation: Installation) -> None:
     for form, expected in FORMS:
         words = form.split()
@@ -160,7 +155,8 @@ def test_people_get_words_and_secrets_on_a_line_of_their_own(installation: Insta
 def test_secrets_may_come_from_standard_input(installation: Installation) -> None:
     words = ("channel", "create", "vendor", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
     assert installation.yout(*words, typed="sk-typed\n").code == 0
-    [[sealed]] = database(installation).execute("SELECT sealed_secret FROM channel")
+    with installation.database() as database:
+        [[sealed]] = database.execute("SELECT sealed_secret FROM channel")
     assert sealed
     assert "sk-typed" not in sealed
     staff = installation.yout("staff", "create", "grace@example.com", "--password", "-", "--json", typed="a long enough one\n")
@@ -169,7 +165,8 @@ def test_secrets_may_come_from_standard_input(installation: Installation) -> Non
 
 def test_the_trail_names_the_operator(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
-    [[actor]] = database(installation).execute("SELECT actor FROM audit_entry")
+    with installation.database() as database:
+        [[actor]] = database.execute("SELECT actor FROM audit_entry")
     assert actor.startswith("operator:")
 
 
@@ -240,7 +237,7 @@ def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value
 
 def test_a_ledger_that_does_not_add_up_fails_and_says_where(installation: Installation) -> None:
     account = installation.yout("account", "create", "ada@example.com", "--credits", "500", "--json").data["id"]
-    with database(installation) as connection:
+    with installation.database() as connection:
         connection.execute("UPDATE account SET balance = balance + 1")
     done = installation.yout("ledger", "verify")
     assert done.code == 1

@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import socket
-import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +88,7 @@ def test_a_key_or_password_that_no_longer_works_is_not_printed(installation: Ins
     first = start_up(installation)
     [key] = printed(first.wait_for("Ctrl-C stops it"), "API key")
     first.stop()
-    with sqlite3.connect(first.data / "yout.db") as database:
+    with installation.database() as database:
         database.execute("UPDATE api_key SET revoked_at = 1")
     installation.yout("staff", "password", "staff@localhost.localdomain")
     second = start_up(installation)
@@ -152,7 +151,7 @@ def test_only_programs_that_are_there_are_printed(
 
 
 def switch_channel(installation: Installation, status: str) -> None:
-    with sqlite3.connect(installation.folder / "var" / "yout.db") as database:
+    with installation.database() as database:
         database.execute("UPDATE channel SET status = ?", (status,))
 
 
@@ -178,7 +177,7 @@ def test_a_local_model_that_cannot_be_loaded_is_neither_printed_nor_listed(tmp_p
     output = up.wait_for("END\n")
     assert "apt-get install libgomp1" in output
     assert 'model="demo-echo"' in output
-    with sqlite3.connect(up.data / "yout.db") as database:
+    with installation.database() as database:
         listed = {id for (id,) in database.execute("SELECT id FROM model WHERE status = 'active'")}
     assert listed == {"demo-echo", "all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"}
     assert up.stop() == 0
