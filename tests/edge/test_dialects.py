@@ -248,3 +248,31 @@ def test_an_answer_that_is_blocked_on_the_way_ends_as_filtered_and_is_paid(shop:
     assert events[-1] == {"done": True}
     row = shop.usage()
     assert (row.status, row.output_tokens, row.credits > 0) == ("completed", 4, True)
+
+
+@one_kind
+def test_an_empty_answer_without_an_explanation_is_tried_again_and_costs_nothing(shop: Shop) -> None:
+    empty = gemini.answer(finish="NO_IMAGE", told=gemini.usage(7, 0))
+    good = gemini.answer(gemini.text("Hello"))
+    shop.upstream.script(reply(empty), reply(good), stream(gemini.event(empty)), stream(gemini.wire(good)))
+    assert shop.chat("gemini").body["choices"][0]["message"]["content"] == "Hello"
+    assert (shop.usage().attempts, shop.usage().failed_attempts) == (2, "malformed")
+    status, _, events = shop.stream("gemini")
+    assert (status, text_of(events)) == (200, "Hello")
+    assert (shop.usage().attempts, shop.usage().failed_attempts) == (2, "broken")
+    shop.upstream.default = reply(empty)
+    answer = shop.chat("gemini")
+    assert (answer.status, answer.body["error"]["code"], shop.usage().credits) == (502, "upstream_error", 0)
+
+
+@one_kind
+def test_an_image_is_charged_as_the_vendor_counts_it(shop: Shop) -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+    answer = gemini.answer(image, told=gemini.usage(7, 1_290))
+    shop.upstream.script(reply(answer), stream(gemini.event(answer)))
+    told = shop.chat("gemini").body
+    assert told["choices"][0]["message"]["images"][0]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+    assert (shop.usage().output_tokens, shop.usage().credits) == (1_290, 7 + 2 * 1_290)
+    _, _, events = shop.stream("gemini")
+    assert [choice["delta"]["images"] for event in events for choice in event.get("choices", ()) if choice["delta"].get("images")]
+    assert (shop.usage().output_tokens, shop.usage().credits) == (1_290, 7 + 2 * 1_290)
