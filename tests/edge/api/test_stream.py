@@ -95,7 +95,10 @@ def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
         (chunk(refusal="No."), [{"delta": "No."}]),
         (chunk("second", index=1), []),
         (chunk(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": "{}"}}]), []),
-        (event([{"index": 0, "delta": {"content": [{"type": "text", "text": "a"}, {"type": "x"}, 1]}}]), [{"delta": "a"}]),
+        (
+            chunk(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+            [{"image": "data:image/png;base64,AA=="}],
+        ),
         (event([{"index": 0, "delta": {"content": {"odd": 1}, "reasoning": 7}}]), []),
         (event([]), []),
     ],
