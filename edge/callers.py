@@ -18,6 +18,7 @@ from shared.visitors import visitor_digest
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAMES = (b"cookie", b"user-agent", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token", b"x-forwarded-for")
+_LISTS = {b"cookie": "; ", b"x-forwarded-for": ", "}
 
 
 class Sent(NamedTuple):
@@ -33,15 +34,14 @@ class Sent(NamedTuple):
 
 
 def read_sent(scope: dict[str, Any]) -> Sent:
-    """The last value of each, and all cookies: over HTTP/2 they may come in several headers (RFC 9113, section 8.2.3)."""
+    """The last value of each, and all of those that are lists: cookies may come in several headers over HTTP/2 (RFC 9113,
+    section 8.2.3), and each proxy may add its own to the chain of addresses."""
     found = dict.fromkeys(_NAMES, "")
-    cookies = []
     for name, value in scope["headers"]:
-        if name == b"cookie":
-            cookies.append(value.decode("latin-1"))
-        elif name in found:
-            found[name] = value.decode("latin-1")
-    found[b"cookie"] = "; ".join(cookies)
+        if name in found:
+            separator = _LISTS.get(name) if found[name] else None
+            text = value.decode("latin-1")
+            found[name] = text if separator is None else f"{found[name]}{separator}{text}"
     return Sent(*found.values())
 
 

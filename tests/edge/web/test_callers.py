@@ -238,6 +238,12 @@ def test_cookies_may_come_in_several_headers() -> None:
     assert (cookie_value(sent.cookie, "yout_session"), cookie_value(sent.cookie, "session"), sent.host) == ("x=y", "", "h")
 
 
+def test_a_chain_of_proxies_may_come_in_several_headers() -> None:
+    chain = [(b"x-forwarded-for", b"203.0.113.7"), (b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1, 10.0.0.2"), (b"host", b"b")]
+    sent = read_sent({"headers": chain})
+    assert (sent.forwarded_for, sent.host) == ("203.0.113.7, 10.0.0.1, 10.0.0.2", "b")
+
+
 def test_an_idempotency_key_of_one_visitor_is_none_of_another(site: Site) -> None:
     visitor, other = site.browser(**POOL), site.browser(**POOL)
     headers = {"idempotency-key": "k"}

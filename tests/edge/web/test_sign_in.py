@@ -8,12 +8,15 @@ import pytest
 
 from edge.web.proof import FAILURES_A_PERSON
 from edge.web.visit import safe_target
+from shared.clock import now_ms
 from shared.models import AuditEntry, WebSession
 from shared.operations.accounts import set_account_status
-from shared.operations.web_accounts import end_sessions
+from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, end_sessions, sign_up
+from shared.visitors import network_digest
 from shared.web_sessions import IDLE_MS, LONGEST_MS, agent_label, digest, ends_at
 from tests import build
 from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
+from tests.servers.edge import SECRET_KEY
 
 
 def test_who_signs_up_has_an_account_with_the_credits_that_the_operator_gives(site: Site, browser: Browser) -> None:
@@ -216,3 +219,12 @@ def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_first() 
 )
 def test_a_browser_is_known_by_its_name_and_system(agent: str, label: str) -> None:
     assert agent_label(agent) == label
+
+
+def test_a_network_gets_opening_credits_for_a_few_sign_ups_a_day(site: Site) -> None:
+    browser = site.browser()
+    network = network_digest(SECRET_KEY, browser.address, now_ms())
+    for number in range(MAX_CREDITED_SIGN_UPS):
+        sign_up(f"neighbour-{number}-{browser.address}@example.com", "hash", 1, network=network)
+    assert site.account(browser.sign_up()).balance == 0
+    assert site.account(site.browser().sign_up()).balance == 500_000
