@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shared.errors import Overloaded, RequestTooLarge
+from shared.proxies import network_of
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -72,13 +73,13 @@ class BodyReader:
         return await self._read_large(receive, chunks, size, address)
 
     async def _read_large(self, receive: Receive, chunks: list[bytes], size: int, address: str) -> bytes:
-        taken = 0
+        taken, network = 0, network_of(address)
         try:
             more = True
             while more:
                 if size > self._limit:
                     raise RequestTooLarge(self._limit)
-                self._budget.take(address, size - taken)
+                self._budget.take(network, size - taken)
                 taken = size
                 chunk, more = await _next(receive)
                 size += len(chunk)
@@ -88,7 +89,7 @@ class BodyReader:
             return b"".join(chunks)
         finally:
             if taken:
-                self._budget.give(address, taken)
+                self._budget.give(network, taken)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

@@ -127,10 +127,10 @@ _SECRET = record({"secret": STRING})
 )
 async def create(kind: str) -> Response:
     """Order a job: 202, and its id."""
+    terms = await orders.read_terms()
     data = await read_body()
-    terms = await orders.read_terms(data)
     call, callback_url = requests.native(kind, data)
-    (job, _), standing = await orders.order(call, terms, callback_url)
+    (job, _), standing = await orders.order(call, terms.for_body(data), callback_url)
     cost = job.credits_held if job.credits_charged is None else job.credits_charged
     response = private({"job_uuid": str(job.id), "status": job.status, "credits_cost": cost}, 202)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})

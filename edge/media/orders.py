@@ -35,6 +35,11 @@ class Terms(NamedTuple):
     session: str = ""
     claim: Claim | None = None
     cap: int | None = None
+    idempotency_key: bytes | None = None
+
+    def for_body(self, data: bytes) -> Terms:
+        """With what an `Idempotency-Key` claims for this body. Raises `InvalidRequest` for one of the wrong length."""
+        return self._replace(claim=claim_of(self.idempotency_key, data))
 
 
 class Order(NamedTuple):
@@ -44,16 +49,17 @@ class Order(NamedTuple):
     standing: Standing
 
 
-async def read_terms(data: bytes, *, key_only: bool = False) -> Terms:
-    """The terms of a request whose body is `data`. Raises as `account_caller`, and `InvalidRequest` for a bad header.
+async def read_terms(*, key_only: bool = False) -> Terms:
+    """The terms of a request, before its body is received: only the bodies of callers who are known are.
 
-    `key_only` is for OpenAI's paths, which no web session pays for.
+    Raises as `account_caller`, and `InvalidRequest` for a bad header. `key_only` is for OpenAI's paths, which no web session
+    pays for.
     """
     sent = read_headers(cast(Scope, request.scope))
     caller = await (key_account() if key_only else account_caller())
     session = caller.session.digest if caller.session is not None else ""
     digest = "" if session else bearer(sent.authorization, sent.x_api_key)
-    return Terms(caller, digest, session, claim_of(sent.idempotency_key, data), cap_of(sent.max_credits))
+    return Terms(caller, digest, session, cap=cap_of(sent.max_credits), idempotency_key=sent.idempotency_key)
 
 
 async def key_account() -> AccountCaller:

@@ -46,15 +46,15 @@ FORMATS = ("b64_json", "url")
 )
 async def generate() -> Response:
     """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
+    terms = await orders.read_terms(key_only=True)
     data = await read_body()
-    terms = await orders.read_terms(data, key_only=True)
     body = json_object(data)
     wanted = body.get("response_format") or "b64_json"
     if wanted not in FORMATS:
         raise InvalidRequest("'response_format' must be b64_json or url.", "response_format")
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported here: pictures are sent when they are whole.", "stream")
-    ordered = await orders.order(requests.media_call("image", body), terms)
+    ordered = await orders.order(requests.media_call("image", body), terms.for_body(data))
     found = await made(ordered.submitted)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,

@@ -38,9 +38,9 @@ speech = Blueprint("speech", __name__)
 )
 async def speak() -> Response:
     """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
+    terms = await orders.read_terms(key_only=True)
     data = await read_body()
-    terms = await orders.read_terms(data, key_only=True)
-    ordered = await orders.order(requests.media_call("speech", json_object(data)), terms)
+    ordered = await orders.order(requests.media_call("speech", json_object(data)), terms.for_body(data))
     found = await made(ordered.submitted)
     response = await file_response(found.job, found.outputs[0])
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})

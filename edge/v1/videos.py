@@ -86,10 +86,10 @@ _LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOO
 )
 async def create() -> Response:
     """Order a film; OpenAI's SDKs send a form."""
+    terms = await orders.read_terms(key_only=True)
     body = await _body()
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary differs each time
-    terms = await orders.read_terms(canonical, key_only=True)
-    ordered = await orders.order(requests.media_call("video", body), terms)
+    ordered = await orders.order(requests.media_call("video", body), terms.for_body(canonical))
     found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
     response = private(_document(found.job))
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})

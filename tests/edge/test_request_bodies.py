@@ -85,13 +85,21 @@ async def test_what_is_received_is_within_the_budget() -> None:
     assert await desk.read(Body(*[b"x" * 1_000] * 100))
 
 
+async def test_an_ipv6_network_has_one_share() -> None:
+    desk = Desk()
+    desk.budget.take("2001:db8::/64", LIMIT)
+    with pytest.raises(Overloaded):
+        await desk.read(Body(b"x" * LARGE), address="2001:db8::7")
+    assert await desk.read(Body(b"x" * LARGE), address="2001:db8:0:1::7")
+
+
 class Upload:
     """A POST whose body is sent by hand."""
 
-    def __init__(self, port: int, secret: str, length: int) -> None:
+    def __init__(self, port: int, secret: str, length: int, path: str = "/v1/chat/completions") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         self.send(
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
             f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n".encode()
         )
 
@@ -119,6 +127,20 @@ def test_an_unknown_key_is_refused_before_its_body_has_come(narrow_lane: Lane) -
     upload.send(b"x" * 100_000)
     reply = upload.reply()
     assert (reply.status, reply.error["code"]) == (401, "invalid_api_key")
+    upload.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/images/generations", "/v1/audio/speech", "/v1/videos", "/v1/messages/count_tokens", "/api/media/image/"),
+        *("/api/quote/", "/api/chat/keys/", "/api/chat/share/"),
+    ],
+)
+def test_no_route_waits_for_the_body_of_an_unknown_key(lane: Lane, path: str) -> None:
+    upload = Upload(lane.edge.port, new_key().secret, 14_000_000, path)
+    reply = upload.reply()
+    assert (reply.status, reply.json["error"]["code"]) == (401, "invalid_api_key")
     upload.close()
 
 
