@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.jobs import MEDIA_QUEUE
+from shared.redis_url import read_redis_url
 
 QUEUES = ("default", MEDIA_QUEUE)
 ANSWER_SECONDS = 0.2
@@ -26,8 +27,11 @@ class Depth:
 
 def depths(redis_url: str) -> list[Depth] | None:
     """The depth of every queue, None when Redis does not answer at once."""
-    client = redis.Redis.from_url(
-        redis_url, socket_connect_timeout=ANSWER_SECONDS, socket_timeout=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0)
+    client = redis.Redis(
+        **read_redis_url(redis_url).client_options(),
+        socket_connect_timeout=ANSWER_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         with client, client.pipeline(transaction=False) as pipe:

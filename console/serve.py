@@ -12,8 +12,8 @@ from gunicorn.http import wsgi
 from console.app import create_app
 from shared.database import bind, open_database
 from shared.proxies import canonical_network
-from shared.schema import require_current
 from shared.settings import Settings
+from shared.startup import log_notices, require_port, require_usable
 
 THREADS = 8
 STOP_SECONDS = 2  # pages take milliseconds; an idle kept-alive connection would be waited for as long
@@ -22,9 +22,9 @@ LONGEST_PAGE_SECONDS = 30
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
-    database = open_database(settings.database_url)
-    require_current(database)
-    database.close()
+    require_usable(settings, open_database(settings.database_url), media=False)
+    require_port(settings, settings.console_port, "YOUT_CONSOLE_PORT (or PORT)")
+    log_notices(settings)
     try:
         _Server(settings).run()
     except SystemExit as end:  # gunicorn's way to stop
@@ -68,9 +68,8 @@ def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """gunicorn's settings. Only `trusted_proxies` may say that a request came by https."""
-    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     return {
-        "bind": f"{host}:{settings.console_port}",
+        "bind": settings.listening(settings.console_port),
         "worker_class": "gthread",
         "workers": 1,
         "threads": THREADS,

@@ -1,7 +1,7 @@
 """One connection to Redis that runs one script, for the limiter: redis-py costs ten times as much a call, and every call pays it.
 
 Only what the limiter needs: `EVALSHA` with its arguments, RESP2 parsed by hiredis, a hard time-out, and a new connection after a
-failure. URLs are read by redis-py, so that they mean here what they mean everywhere.
+failure. URLs are read by `shared.redis_url`, so that they mean here what they mean everywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
+
+from shared.redis_url import read_redis_url
 
 Argument = str | int
 _pack: Any = hiredis.pack_command  # its stub speaks of a tuple of one
@@ -28,11 +29,12 @@ class RedisScript:
     """A script on the server that `url` names. Calls are answered in order; several may be under way."""
 
     def __init__(self, url: str, script: str, timeout_seconds: float) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
+        self._address = read_redis_url(url)
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout = timeout_seconds
         self._link: _Link | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """The script's answer. Raises `RedisFailed`."""
@@ -63,35 +65,29 @@ class RedisScript:
             self._link = None
 
     async def _connect(self) -> _Link:
-        options = self._options
+        address = self._address
         loop = asyncio.get_running_loop()
-        if "path" in options:
-            _, link = await loop.create_unix_connection(_Link, options["path"])
+        if address.path:
+            _, link = await loop.create_unix_connection(_Link, address.path)
         else:
-            host, port = options.get("host", "localhost"), options.get("port", 6379)
-            _, link = await loop.create_connection(_Link, host, port, ssl=_tls(options))
+            _, link = await loop.create_connection(_Link, address.host, address.port, ssl=self._tls())
         try:
-            if options.get("password"):
-                user = (options["username"],) if options.get("username") else ()
-                await link.send(("AUTH", *user, options["password"]))
-            if options.get("db"):
-                await link.send(("SELECT", options["db"]))
+            if address.password:
+                user = (address.username,) if address.username else ()
+                await link.send(("AUTH", *user, address.password))
+            if address.db:
+                await link.send(("SELECT", address.db))
             await link.send(("SCRIPT", "LOAD", self._script))
         except BaseException:
             link.close()
             raise
         return link
 
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    """TLS for `rediss://`; `?ssl_cert_reqs=none`, as redis-py has it, takes the self-signed certificates of some platforms."""
-    if options.get("connection_class") is not SSLConnection:
-        return None
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    def _tls(self) -> ssl.SSLContext | None:
+        """The context of all connections: making one reads the system's certificates, which takes milliseconds."""
+        if self._address.tls and self._context is None:
+            self._context = self._address.ssl_context()
+        return self._context
 
 
 class _Link(asyncio.Protocol):

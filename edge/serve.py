@@ -12,16 +12,19 @@ import socket
 import sys
 import time
 
+import peewee
 import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
 
 from edge import fast_hypercorn, strict_hypercorn
 from edge.app import create_app
 from shared.database import bind, open_database
+from shared.errors import YoutError
 from shared.process import exit_after
-from shared.schema import require_current
 from shared.settings import Settings
+from shared.startup import log_notices, require_port, require_usable
 
 log = logging.getLogger("yout.edge")
 
@@ -37,10 +40,11 @@ _PR_SET_PDEATHSIG = 1
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
     database = open_database(settings.database_url, answer_seconds=ANSWER_SECONDS)
-    require_current(database)
-    database.close()
+    require_usable(settings, database, media=True)
+    require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
+    log_notices(settings)
     if settings.edge_workers == 1:
-        uvloop.run(_work(settings, f"{settings.bind_host}:{settings.edge_port}"))
+        uvloop.run(_work(settings, settings.listening(settings.edge_port)))
         return 0
     return _Parent(settings).run()
 
@@ -62,7 +66,13 @@ async def _work(settings: Settings, address: str) -> None:
         exit_after(settings.drain_seconds)
         draining.append(loop.create_task(app.extensions["services"].drain(settings.drain_seconds)))
 
-    await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
+    try:
+        await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
+    except LifespanFailureError as failure:
+        reason = failure.__context__
+        if isinstance(reason, YoutError | peewee.PeeweeException):  # it says more than the failure
+            raise reason from reason.__cause__
+        raise
 
 
 def _calm_collector() -> None:

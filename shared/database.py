@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import peewee
-from playhouse.db_url import parse as parse_url
 
 from shared.database_errors import sqlstate
+from shared.database_url import postgres_arguments, sqlite_path
 from shared.errors import SettingsError
 from shared.postgres import TCP_LIMITS, Postgres
 
@@ -39,19 +38,13 @@ sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Pee
 def open_database(url: str, *, max_connections: int = 8, answer_seconds: float = ANSWER_SECONDS) -> peewee.Database:
     """Make a database for `url` without connecting. `answer_seconds` bounds each wait for PostgreSQL; 0 means no limit.
 
-    `url` is `sqlite:///absolute/path`, `postgres://…` or `postgresql://…` (with `?sslmode=…`, `?host=/socket/folder` as libpq
-    takes them). Raises `SettingsError` when it names no database.
+    `url` is `sqlite:///path`, `postgres://…` or `postgresql://…`. Raises `SettingsError` for one that cannot be used.
     """
     if url.startswith("sqlite"):
         return _open_sqlite(url)
-    try:
-        arguments = parse_url(url, unquote_password=True, unquote_user=True)
-    except ValueError:  # its words could hold a part of the password
-        raise SettingsError("DATABASE_URL cannot be read; write special characters of its password as %XX.") from None
-    if not arguments.get("database"):
-        raise SettingsError("DATABASE_URL names no database; it should end in /name.")
+    arguments = postgres_arguments(url)
     pool: peewee.Database = Postgres(
-        arguments.pop("database"),
+        arguments.pop("dbname"),
         answer_seconds=answer_seconds,
         max_connections=max_connections,
         stale_timeout=300,
@@ -62,10 +55,13 @@ def open_database(url: str, *, max_connections: int = 8, answer_seconds: float =
 
 
 def _open_sqlite(url: str) -> peewee.SqliteDatabase:
-    path = unquote(urlsplit(url).path)[1:] if not url.startswith("sqlite:////") else unquote(urlsplit(url).path)
-    if not path:
-        raise SettingsError("DATABASE_URL names no file; write sqlite:///path/to/yout.db.")
-    _make_private_folder(Path(path).absolute().parent)
+    path = sqlite_path(url)
+    folder = Path(path).absolute().parent
+    try:
+        _make_private_folder(folder)
+    except OSError as error:
+        reason = f"The folder {folder} of the SQLite database cannot be created: {error.strerror}."
+        raise SettingsError(f"{reason} Set DATABASE_URL or YOUT_DATA_DIR to another place.") from None
     return peewee.SqliteDatabase(path, pragmas=SQLITE_PRAGMAS)
 
 

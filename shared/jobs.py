@@ -12,6 +12,8 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.redis_url import read_redis_url
+
 log = logging.getLogger("yout.jobs")
 
 QUEUE = "default"
@@ -56,8 +58,8 @@ class Jobs:
 
     def _open(self) -> RedisBroker:
         if self._broker is None:
-            client = redis.Redis.from_url(
-                self._url,
+            client = redis.Redis(
+                **read_redis_url(self._url).client_options(),
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
                 retry=Retry(NoBackoff(), 1),  # redis-py's own default goes on for half a minute

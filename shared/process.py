@@ -39,8 +39,8 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         reason = str(error.__cause__ or error)
         print(f"{name}: The database of DATABASE_URL refuses: {'; '.join(reason.splitlines())}", file=sys.stderr)
         return 1
-    except YoutError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except (YoutError, OSError) as error:  # the latter names the file or address that the system refused
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 

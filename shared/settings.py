@@ -16,8 +16,11 @@ from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 
+from shared import setting_values
 from shared.errors import SettingsError
 from shared.proxies import canonical_network
+from shared.redis_url import read_redis_url, without_verification
+from shared.setting_values import authority, log_level, plain, web_address
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
@@ -59,8 +62,7 @@ def _database_url(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss:// or unix://")
+    read_redis_url(text)
     return text
 
 
@@ -99,13 +101,6 @@ def _media_url(text: str) -> str:
     return text
 
 
-def _endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.query:
-        raise ValueError("must be an address such as https://s3.example.com, without a user or a query")
-    return text
-
-
 _port = _integer(1, 65535)
 
 
@@ -132,10 +127,25 @@ class Settings:
         "", "DATABASE_URL", _database_url, "`sqlite:///path` or `postgresql://…`; empty means SQLite in the data folder"
     )
     redis_url: str = _setting("", "REDIS_URL", _redis_url, "`redis://…`; empty means the embedded Valkey that `yout up` starts")
+    redis_tls_verify: bool = _setting(
+        True,
+        "YOUT_REDIS_TLS_VERIFY",
+        _boolean,
+        "Whether a `rediss://` server must have a valid certificate; false accepts a self-signed one, such as Heroku's",
+    )
+    allow_sqlite: bool = _setting(
+        False, "YOUT_ALLOW_SQLITE", _boolean, "Production may keep its data in SQLite; its disk must outlive the process"
+    )
+    allow_embedded_valkey: bool = _setting(
+        False,
+        "YOUT_ALLOW_EMBEDDED_VALKEY",
+        _boolean,
+        "Production may do without `REDIS_URL`, on the Valkey that `yout up` starts",
+    )
     bind_host: str = _setting(
         "",
         "YOUT_BIND_HOST",
-        str,
+        setting_values.bind_host,
         "Address to listen on; empty means 127.0.0.1, or 0.0.0.0 where the platform sets `PORT`",
     )
     edge_port: int = _setting(8000, "YOUT_EDGE_PORT,PORT", _port, "Port of the edge; `PORT` as a PaaS sets it also works")
@@ -151,7 +161,12 @@ class Settings:
     fast_http: bool = _setting(
         True, "YOUT_FAST_HTTP", _boolean, "The faster HTTP/1.1 connection inside Hypercorn; false uses Hypercorn's own"
     )
-    public_url: str = _setting("", "YOUT_PUBLIC_URL", str, "How customers reach the edge, for links; empty means its address")
+    public_url: str = _setting(
+        "",
+        "YOUT_PUBLIC_URL",
+        web_address("https://api.example.com"),
+        "How customers reach the edge, for links, such as `https://api.example.com`; empty means its address",
+    )
     cors_origins: tuple[str, ...] = _setting(
         ("*",),
         "YOUT_CORS_ORIGINS",
@@ -171,7 +186,10 @@ class Settings:
         "`s3://bucket` or `s3://bucket/folder` for media outputs; empty means `media` in the data folder",
     )
     media_endpoint: str = _setting(
-        "", "YOUT_MEDIA_ENDPOINT", _endpoint, "Address of an S3-compatible store; empty means Amazon's own for the region"
+        "",
+        "YOUT_MEDIA_ENDPOINT",
+        web_address("https://s3.example.com"),
+        "Address of an S3-compatible store; empty means Amazon's own for the region",
     )
     media_region: str = _setting("us-east-1", "YOUT_MEDIA_REGION", str, "Region of the bucket")
     media_access_key: str = _setting(
@@ -289,7 +307,7 @@ class Settings:
     staff_second_factor: bool = _setting(
         False, "YOUT_STAFF_SECOND_FACTOR", _boolean, "Whether staff must set up a second factor before they see anything"
     )
-    log_level: str = _setting("info", "YOUT_LOG_LEVEL", str, "debug, info, warning or error")
+    log_level: str = _setting("info", "YOUT_LOG_LEVEL", log_level, "debug, info, warning or error")
     metrics_token: str = _setting(
         "", "YOUT_METRICS_TOKEN", str, "Bearer token for `/metrics`; empty means that it answers loopback only"
     )
@@ -316,9 +334,13 @@ class Settings:
     def edge_url(self) -> str:
         """How customers reach the edge, without a slash at the end: for links that leave it."""
         if self.public_url:
-            return self.public_url.rstrip("/")
+            return self.public_url
         everywhere = self.bind_host in ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
-        return f"http://{'127.0.0.1' if everywhere else self.bind_host}:{self.edge_port}"
+        return f"http://{authority('127.0.0.1' if everywhere else self.bind_host, self.edge_port)}"
+
+    def listening(self, port: int) -> str:
+        """`host:port` to listen on, with brackets around an IPv6 address."""
+        return authority(self.bind_host, port)
 
     @property
     def secure_cookies(self) -> bool:
@@ -336,34 +358,44 @@ class Settings:
         Raises `SettingsError` for the first value that cannot be used.
         """
         values = _read_variables(environ, dotenv)
-        chosen = dict(_read_fields(values))
+        read = _read_fields(values)
+        chosen = dict(read)
         _fill_defaults(chosen, values)
         settings = cls(**chosen)
         _refuse_dangers(settings)
+        if settings.production:
+            _refuse_what_loses_data(settings, chosen_redis="redis_url" in read)
         return settings
 
     @staticmethod
     def explicit_fields(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> frozenset[str]:
         """Names of the fields that the environment or `.env` sets; the others have their defaults."""
-        return frozenset(name for name, _ in _read_fields(_read_variables(environ, dotenv)))
+        return frozenset(_read_fields(_read_variables(environ, dotenv)))
 
 
 def _read_variables(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str]:
-    values: dict[str, str] = {}
-    if dotenv is not None and dotenv.is_file():
-        values.update({name: value for name, value in dotenv_values(dotenv).items() if value is not None})
+    values = _read_dotenv(dotenv) if dotenv is not None else {}
     values.update(os.environ if environ is None else environ)
     return values
 
 
-def _read_fields(values: Mapping[str, str]) -> list[tuple[str, Any]]:
-    found = []
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        if not path.is_file():
+            return {}
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The file {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from None
+
+
+def _read_fields(values: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
     for item in fields(Settings):
-        variable = next((name for name in item.metadata["variables"] if values.get(name)), None)
+        variable = next((name for name in item.metadata["variables"] if values.get(name, "").strip()), None)
         if variable is None:
             continue
         try:
-            found.append((item.name, item.metadata["parse"](values[variable])))
+            found[item.name] = item.metadata["parse"](plain(values[variable], exact=item.name == "secret_key"))
         except ValueError as problem:
             raise SettingsError(f"{variable} {problem}.") from None
     return found
@@ -391,10 +423,15 @@ def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
     chosen.setdefault("redis_url", _embedded_valkey_url(data_dir))
     for name, port in _chosen_ports(data_dir).items():
         chosen.setdefault(name, port)
+    if not chosen.get("redis_tls_verify", True):
+        chosen["redis_url"] = without_verification(chosen["redis_url"])
     chosen.setdefault("staff_password_change", chosen.get("environment") == "production")
     key_file = data_dir / SECRET_KEY_FILE
-    if "secret_key" not in chosen and key_file.is_file():
-        chosen["secret_key"] = key_file.read_text().strip()
+    if "secret_key" not in chosen:
+        try:
+            chosen["secret_key"] = key_file.read_text().strip() if key_file.is_file() else DEVELOPMENT_SECRET
+        except OSError as error:
+            raise SettingsError(f"SECRET_KEY is not set, and {key_file} cannot be read: {error.strerror}.") from None
     chosen.setdefault("bind_host", "0.0.0.0" if values.get("PORT") else "127.0.0.1")  # noqa: S104  (a PaaS routes to it)
 
 
@@ -408,12 +445,29 @@ def _refuse_dangers(settings: Settings) -> None:
         raise SettingsError(
             "YOUT_EDGE_WORKERS (or WEB_CONCURRENCY) must be 1 with SQLite; set DATABASE_URL to PostgreSQL for more."
         )
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise SettingsError("YOUT_LOG_LEVEL must be debug, info, warning or error.")
     if bool(settings.media_access_key) != bool(settings.media_secret_key):
         raise SettingsError("YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY belong together; set both or neither.")
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(
             "SECRET_KEY must be set when the edge listens beyond this machine (YOUT_BIND_HOST or PORT); 32 characters or more."
+        )
+
+
+def _refuse_what_loses_data(settings: Settings, *, chosen_redis: bool) -> None:
+    """What production must be given, or be allowed by name to do without."""
+    if settings.uses_sqlite and not settings.allow_sqlite:
+        raise SettingsError(
+            "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production;"
+            " set YOUT_ALLOW_SQLITE=true to keep SQLite, on a disk that outlives the process."
+        )
+    if not chosen_redis and not settings.allow_embedded_valkey:
+        raise SettingsError(
+            "REDIS_URL must be set when YOUT_ENV is production;"
+            " set YOUT_ALLOW_EMBEDDED_VALKEY=true to use the Valkey that `yout up` starts."
+        )
+    if not settings.public_url and not settings.trusted_proxies:
+        raise SettingsError(
+            "YOUT_PUBLIC_URL must be set when YOUT_ENV is production, such as https://api.example.com: links are made from it."
+            " YOUT_TRUSTED_PROXIES also does, where the proxy passes Host and X-Forwarded-Proto on."
         )

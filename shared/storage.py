@@ -67,6 +67,13 @@ class Storage:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
+    def check(self) -> None:
+        """Write a byte and delete it again."""
+        key = new_key()
+        with _translated():
+            obstore.put(self._store, key, b"0")
+            obstore.delete(self._store, key)
+
     def put(self, key: str, data: bytes | Iterable[bytes]) -> int:
         """Store an object and give its size in bytes. It appears whole or not at all; an iterable is not held in memory.
 

@@ -32,6 +32,7 @@ from tests.upstream import Upstream
 # A busy machine is slow at making examples, and that is nobody's fault.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+PRODUCTION = {"database_url": "postgresql://db/yout", "redis_url": "redis://cache/0", "public_url": "https://yout.example"}
 _PROCESSES = pytest.StashKey[list[Process]]()
 
 
@@ -53,7 +54,8 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
     """`make_settings(edge_port=1234, …)`: checked settings that read no environment, with a data folder of the test's own."""
 
     def make(**overrides: Any) -> Settings:
-        values = {"data_dir": tmp_path / "var", "secret_key": SECRET_KEY, **overrides}
+        needed = PRODUCTION if overrides.get("environment") == "production" else {}
+        values = {"data_dir": tmp_path / "var", "secret_key": SECRET_KEY, **needed, **overrides}
         return Settings.load(environment_of(values), dotenv=None)
 
     return make

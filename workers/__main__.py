@@ -16,8 +16,8 @@ import dramatiq
 from shared.database import bind, database, open_database
 from shared.database_errors import may_pass
 from shared.process import exit_after, run
-from shared.schema import require_current
 from shared.settings import Settings
+from shared.startup import log_notices, require_usable
 from workers import billing, rollup
 from workers.broker import is_news, make_broker
 from workers.clock import Clock
@@ -41,8 +41,8 @@ def _open_database(settings: Settings) -> None:
     """Bind the database of this process: a connection for each thread that works, the five clocks' and this one's."""
     target = open_database(settings.database_url, max_connections=settings.worker_threads + 6, answer_seconds=ANSWER_SECONDS)
     bind(target)
-    with target.connection_context():
-        require_current(target)
+    require_usable(settings, target, media=True)
+    log_notices(settings)
 
 
 def _work(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.database import database, drop_connection
+from shared.redis_url import read_redis_url
 
 log = logging.getLogger("yout.worker.broker")
 
@@ -38,8 +39,8 @@ MAINTENANCE_CHANCE = 50_000
 def make_broker(redis_url: str) -> RedisBroker:
     """A broker without actors, not connected yet. Queues and keys are named as Dramatiq does by default, so that
     `RedisBroker(url=…)` elsewhere sends to it. Messages are JSON; results are not kept."""
-    client = _Client.from_url(
-        redis_url,
+    client = _Client(
+        **read_redis_url(redis_url).client_options(),
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 1),  # a connection that went stale unnoticed is no outage

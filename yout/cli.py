@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from shared.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
 from shared.settings import Settings
 from yout.arguments import Invocation, Parser, Run, UsageError
-from yout.commands import account, channel, code, credits, key, ledger, migrate, model, plan, purge, staff, up
+from yout.commands import account, channel, code, credits, key, ledger, migrate, model, plan, purge, secret_key, staff, up
 from yout.result import Result, show, show_error
 
-NOUNS = (up, migrate, account, key, credits, plan, code, channel, model, staff, ledger, purge)
+NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",

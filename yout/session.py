@@ -11,6 +11,7 @@ from shared.database import bind, database, open_database
 from shared.database_errors import may_pass
 from shared.errors import YoutError
 from shared.schema import require_current
+from shared.sealed_values import require_secret_key
 from shared.settings import Settings
 
 ANSWER_SECONDS = 6 * 3600  # a migration or a check of every account takes its time; TCP's own limits find a dead server
@@ -21,10 +22,13 @@ class DatabaseError(YoutError):
 
 
 @contextmanager
-def database_session(settings: Settings, *, check_schema: bool = True) -> Iterator[peewee.Database]:
+def database_session(
+    settings: Settings, *, check_schema: bool = True, check_secret_key: bool = True
+) -> Iterator[peewee.Database]:
     """Bind and connect the database of `settings` for the block.
 
-    Raises `SchemaMismatch` unless the schema is the current one, and `DatabaseError` for whatever the server refuses.
+    Raises `SchemaMismatch` unless the schema is the current one, `SettingsError` unless SECRET_KEY opens what is sealed (checked
+    with the schema), and `DatabaseError` for whatever the server refuses.
     """
     target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
     bind(target)
@@ -32,6 +36,8 @@ def database_session(settings: Settings, *, check_schema: bool = True) -> Iterat
         with target.connection_context():
             if check_schema:
                 require_current(target)
+                if check_secret_key:
+                    require_secret_key(target, settings.secret_key)
             yield target
     except peewee.PeeweeException as problem:
         if not may_pass(problem):

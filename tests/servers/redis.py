@@ -21,13 +21,14 @@ def binary(kind: str) -> str | None:
 
 
 class RedisServer:
-    """An empty server on a port of its own that keeps nothing on disk. `folder` takes its log."""
+    """An empty server on a port of its own that keeps nothing on disk. `folder` takes its log; `options` are the server's own."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, **options: str) -> None:
         executable = binary(kind)
         if executable is None:
             raise FileNotFoundError(f"{kind} is not installed")
         self._kind, self._executable, self._folder = kind, executable, folder
+        self._options = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
         self._process, self.port = start_on_free_port(self._start, _accepts)
 
     @property
@@ -36,6 +37,9 @@ class RedisServer:
 
     def _start(self, port: int) -> Process:
         options = {"--bind": "127.0.0.1", "--port": str(port), "--save": "", "--appendonly": "no", "--dir": str(self._folder)}
+        if "--tls-cert-file" in self._options:
+            options |= {"--port": "0", "--tls-port": str(port)}
+        options |= self._options
         argv = [self._executable, *(word for option in options.items() for word in option)]
         log = self._folder / f"{self._kind}-{port}.log"
         return Process(self._kind, dies_with_parent(argv), env=os.environ, cwd=self._folder, log=log)

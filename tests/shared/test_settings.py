@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 
 from shared.errors import SettingsError
+from shared.redis_url import read_redis_url
 from shared.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
 from tests.servers.process import ROOT
 
 SECRET = "x" * 32
-PRODUCTION = {"YOUT_ENV": "production", "SECRET_KEY": SECRET}
+SERVERS = {"DATABASE_URL": "postgres://db/yout", "REDIS_URL": "redis://cache"}
+PRODUCTION = {"YOUT_ENV": "production", "SECRET_KEY": SECRET, "YOUT_PUBLIC_URL": "https://yout.example", **SERVERS}
 
 
 @pytest.fixture
@@ -95,6 +98,19 @@ def test_proxies(load: Any) -> None:
             {"YOUT_MEDIA_ACCESS_KEY": "id"},
             "YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY belong together; set both or neither.",
         ),
+        ({"YOUT_PUBLIC_URL": "api.example.com"}, "YOUT_PUBLIC_URL must be an address such as https://api.example.com"),
+        ({"YOUT_PUBLIC_URL": "https://"}, "YOUT_PUBLIC_URL must be an address such as"),
+        ({"YOUT_PUBLIC_URL": "https://api.example.com:many"}, "YOUT_PUBLIC_URL must be an address such as"),
+        ({"YOUT_PUBLIC_URL": "https://api.example.com/?x=1"}, "YOUT_PUBLIC_URL must be an address such as"),
+        ({"YOUT_PUBLIC_URL": "https://ada:pw@api.example.com"}, "YOUT_PUBLIC_URL must be an address such as"),
+        ({"YOUT_BIND_HOST": "http://0.0.0.0"}, "YOUT_BIND_HOST must be an address to listen on, such as 0.0.0.0 or ::"),
+        ({"YOUT_BIND_HOST": "0.0.0.0:8000"}, "YOUT_BIND_HOST must be an address to listen on, such as 0.0.0.0 or ::"),
+        ({"REDIS_URL": "redis://cache/one"}, "REDIS_URL must have a database number as its path, such as /0."),
+        ({"YOUT_EDGE_PORT": "8000.0"}, "YOUT_EDGE_PORT must be a whole number, not '8000.0'."),
+        ({"SECRET_KEY": f"{SECRET}\n"}, "SECRET_KEY begins or ends with white space or a line break; remove it."),
+        ({"SECRET_KEY": f'"{SECRET}"'}, "SECRET_KEY begins or ends with a quotation mark, which would be part of the value"),
+        ({"DATABASE_URL": "'postgres://db/yout'"}, "DATABASE_URL begins or ends with a quotation mark"),
+        ({"SECRET_KEY": f"{SECRET}\n{SECRET}"}, "SECRET_KEY has a line break or another control character in it; remove it."),
         # Dangers
         ({"YOUT_ENV": "production"}, "SECRET_KEY must be set when YOUT_ENV is production"),
         ({"YOUT_ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "SECRET_KEY must be set when YOUT_ENV is production"),
@@ -113,8 +129,71 @@ def test_what_is_wrong_or_dangerous_is_one_line(load: Any, environ: dict[str, st
     assert "\n" not in str(refused.value)
 
 
-def test_production_with_a_secret_is_fine(load: Any) -> None:
+def test_production_with_its_servers_is_fine(load: Any) -> None:
     assert load(**PRODUCTION, YOUT_BIND_HOST="0.0.0.0").production
+
+
+@pytest.mark.parametrize(
+    ("changed", "allowed", "line"),
+    [
+        ({"DATABASE_URL": ""}, {"YOUT_ALLOW_SQLITE": "true"}, "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production;"),
+        (
+            {"DATABASE_URL": "sqlite:////data/yout.db"},
+            {"YOUT_ALLOW_SQLITE": "true"},
+            "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production; set YOUT_ALLOW_SQLITE=true to keep SQLite",
+        ),
+        (
+            {"REDIS_URL": ""},
+            {"YOUT_ALLOW_EMBEDDED_VALKEY": "true"},
+            "REDIS_URL must be set when YOUT_ENV is production; set YOUT_ALLOW_EMBEDDED_VALKEY=true",
+        ),
+        (
+            {"YOUT_PUBLIC_URL": ""},
+            {"YOUT_TRUSTED_PROXIES": "10.0.0.0/8"},
+            "YOUT_PUBLIC_URL must be set when YOUT_ENV is production, such as https://api.example.com",
+        ),
+    ],
+)
+def test_production_refuses_what_loses_data_unless_it_is_allowed_by_name(
+    load: Any, changed: dict[str, str], allowed: dict[str, str], line: str
+) -> None:
+    with pytest.raises(SettingsError, match="^" + re.escape(line)) as refused:
+        load(**{**PRODUCTION, **changed})
+    assert "\n" not in str(refused.value)
+    assert load(**{**PRODUCTION, **changed, **allowed}).production
+
+
+def test_a_value_is_read_without_the_white_space_around_it(load: Any) -> None:
+    settings = load(YOUT_EDGE_PORT=" 9000\n", YOUT_PUBLIC_URL="https://yout.example/ ", YOUT_LOG_LEVEL="INFO", REDIS_URL="  ")
+    assert (settings.edge_port, settings.public_url, settings.log_level) == (9000, "https://yout.example", "info")
+    assert settings.redis_url == "redis://127.0.0.1:8003/0"
+
+
+@pytest.mark.parametrize(
+    ("host", "listening", "link"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("[::]", "[::]:8000", "http://127.0.0.1:8000"),
+        ("::1", "[::1]:8000", "http://[::1]:8000"),
+        ("edge.internal", "edge.internal:8000", "http://edge.internal:8000"),
+    ],
+)
+def test_an_address_to_listen_on_and_its_links(load: Any, host: str, listening: str, link: str) -> None:
+    settings = load(YOUT_BIND_HOST=host, SECRET_KEY=SECRET)
+    assert (settings.listening(settings.edge_port), settings.edge_url) == (listening, link)
+
+
+def test_a_redis_whose_certificate_need_not_be_valid(load: Any) -> None:
+    unverified = load(REDIS_URL="rediss://:pw@cache:6380", YOUT_REDIS_TLS_VERIFY="false")
+    assert not read_redis_url(unverified.redis_url).verify
+    assert read_redis_url(load(REDIS_URL="rediss://:pw@cache:6380").redis_url).verify
+    assert read_redis_url(load(REDIS_URL="rediss://cache?ssl_cert_reqs=required", YOUT_REDIS_TLS_VERIFY="false").redis_url).verify
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SECRET_KEY=\xff\xfe")
+    with pytest.raises(SettingsError, match="cannot be read: it is not UTF-8"):
+        Settings.load({}, dotenv=tmp_path / ".env")
 
 
 def test_no_secret_is_told_by_a_refusal(load: Any) -> None:

@@ -222,7 +222,7 @@ def test_what_cannot_be_is_one_line_that_helps(installation: Installation, words
         ("DATABASE_URL", "mysql://x/y", "settings", "DATABASE_URL must start with"),
         ("DATABASE_URL", "postgresql://u:p/ss@h/x", "settings", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "failed", "The database of DATABASE_URL refuses"),
-        ("YOUT_DATA_DIR", "/proc/nowhere", "failed", "/proc"),
+        ("YOUT_DATA_DIR", "/proc/nowhere", "settings", "/proc"),
         ("YOUT_DATA_DIR", "empty", "schema_mismatch", "yout migrate"),
     ],
 )
@@ -233,6 +233,22 @@ def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value
     assert done.data["error"]["code"] == kind
     assert says in done.data["error"]["message"]
     assert "hidden" not in done.out
+
+
+def test_another_secret_key_is_refused_until_everything_is_sealed_with_it(installation: Installation) -> None:
+    former, key = installation.environment["SECRET_KEY"], "another secret key, of 32 characters and more"
+    installation.yout("channel", "create", "c", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1", "--secret", "sk-1")
+    installation.environment["SECRET_KEY"] = key
+    refused = installation.yout("ledger", "verify")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert refused.err.startswith("yout: SECRET_KEY is not the one that this database was set up with")
+    assert installation.yout("migrate").err == refused.err
+    assert installation.yout("secret-key", "change").code == 2
+    wrong = installation.yout("secret-key", "change", "--former", "neither of the two")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    changed = installation.yout("secret-key", "change", "--former", former, "--json")
+    assert changed.data == {"id": "secret-key", "sealed": 1, "erased": 0}
+    assert installation.yout("ledger", "verify").code == 0
 
 
 def test_a_ledger_that_does_not_add_up_fails_and_says_where(installation: Installation) -> None:

@@ -279,7 +279,8 @@ def test_one_data_folder_is_for_one_stack(installation: Installation, start_up: 
 
 
 def test_production_makes_and_prints_no_way_in(tmp_path: Path, start_up: StartUp) -> None:
-    installation = new_installation(tmp_path, YOUT_ENV="production", SECRET_KEY="0123456789abcdef" * 2)
+    allowed = {"YOUT_ALLOW_SQLITE": "true", "YOUT_ALLOW_EMBEDDED_VALKEY": "true", "YOUT_PUBLIC_URL": "https://yout.example"}
+    installation = new_installation(tmp_path, YOUT_ENV="production", SECRET_KEY="0123456789abcdef" * 2, **allowed)
     up = start_up(installation)
     output = up.wait_for("Ctrl-C stops it")
     up.stop()

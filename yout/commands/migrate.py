@@ -12,12 +12,15 @@ def register(commands: Commands[Parser]) -> None:
 
 def _migrate(call: Invocation) -> Result:
     from shared.schema import MIGRATIONS, migrate, require_current
+    from shared.sealed_values import require_secret_key
     from yout.secret_key import ensure_secret_key
     from yout.session import database_session
 
-    with database_session(ensure_secret_key(call.settings), check_schema=False) as database:
+    settings = ensure_secret_key(call.settings)
+    with database_session(settings, check_schema=False) as database:
         applied = migrate(database)
         require_current(database)
+        require_secret_key(database, settings.secret_key)
     current = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
     text = "\n".join(f"Applied {name}." for name in applied) or f"Nothing to do: the schema is at {current}."
     return Result({"id": current, "applied": applied}, text)

@@ -11,11 +11,13 @@ from yout.supervisor.welcome import Welcome, ensure_welcome
 def migrate_database(settings: Settings) -> None:
     """Bring the database of `settings` to the current schema. Raises `SettingsError` when that is not possible."""
     from shared.schema import migrate, require_current
+    from shared.sealed_values import require_secret_key
     from yout.session import database_session
 
     with database_session(settings, check_schema=False) as database:
         migrate(database)
         require_current(database)
+        require_secret_key(database, settings.secret_key)
 
 
 def prepare_catalog(settings: Settings, served: Collection[str]) -> Welcome | None:

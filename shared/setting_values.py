@@ -1,0 +1,67 @@
+"""Reading single values of settings. Pure: a `ValueError` is the rest of a sentence that begins with the setting's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_QUOTES = "\"'`“”‘’"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def plain(text: str, *, exact: bool) -> str:
+    """A value without the white space around it. `exact` refuses that too, for values of which every character counts.
+
+    What it refuses comes from copying out of a dashboard, or from a file whose quotes another program would have removed.
+    """
+    value = text.strip()
+    if exact and value != text:
+        raise ValueError("begins or ends with white space or a line break; remove it")
+    if value[0] in _QUOTES or value[-1] in _QUOTES:
+        raise ValueError("begins or ends with a quotation mark, which would be part of the value; remove it")
+    if not value.isprintable():
+        raise ValueError("has a line break or another control character in it; remove it")
+    return value
+
+
+def bind_host(text: str) -> str:
+    """An address without brackets, or a host name."""
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ip_address(host)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError("must be an address to listen on, such as 0.0.0.0 or ::, without a scheme or port") from None
+    return host
+
+
+def log_level(text: str) -> str:
+    """One of `LOG_LEVELS`, however it is capitalized."""
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(f"must be {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}")
+    return text.lower()
+
+
+def web_address(example: str) -> Callable[[str], str]:
+    """A reader of `http://` and `https://` addresses, which gives them without a slash at the end."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        try:
+            port_is_wrong = parts.port == 0
+        except ValueError:
+            port_is_wrong = True
+        unwanted = parts.username is not None or parts.query or parts.fragment or " " in text
+        if parts.scheme not in ("http", "https") or not parts.hostname or unwanted or port_is_wrong:
+            raise ValueError(f"must be an address such as {example}, with its scheme and without a user or a query")
+        return text.rstrip("/")
+
+    return parse
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

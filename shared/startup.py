@@ -1,0 +1,205 @@
+"""What a process tries before it serves: the schema, SECRET_KEY, Redis and the media store.
+
+What cannot work as it is set is a `SettingsError`. What may pass doesn't prevent the start: a Redis or a store that is away is
+tried again while the process runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import ssl
+
+import peewee
+import redis
+from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+from peewee import SQL
+from playhouse.pool import PooledDatabase
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared import database_url, redis_url
+from shared.errors import NotFound, SettingsError, StorageUnavailable
+from shared.jobs import ANSWER_SECONDS, CONNECT_SECONDS
+from shared.models import Account, CatalogVersion, EdgeProcess
+from shared.redis_url import RedisAddress, read_redis_url
+from shared.schema import require_current
+from shared.sealed_values import require_secret_key
+from shared.settings import DEVELOPMENT_SECRET, Settings
+from shared.storage import open_storage
+
+_NO_TLS = "the server does not speak TLS on this port; write redis://, or use its TLS port."
+_TLS = "the server speaks TLS on this port; write rediss://."
+_WRITTEN = (EdgeProcess, Account, CatalogVersion)
+
+log = logging.getLogger("yout.start")
+
+_REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
+
+
+def require_usable(settings: Settings, database: peewee.Database, *, media: bool) -> None:
+    """Raise `SchemaMismatch` or `SettingsError` for what keeps a process from working.
+
+    `database` must not be connected, and isn't afterwards. `media`: whether the process reads or writes media outputs.
+    """
+    try:
+        with database.connection_context():
+            require_current(database)
+            _require_rights(database)
+            require_secret_key(database, settings.secret_key)
+    finally:
+        if isinstance(database, PooledDatabase):
+            database.close_idle()  # no connection may cross a fork
+    require_redis(settings)
+    if media:
+        require_storage(settings)
+
+
+def _require_rights(database: peewee.Database) -> None:
+    """Raise `SettingsError` if the database can be read only, or its role lacks a right. Changes nothing."""
+    try:
+        for model in _WRITTEN:
+            with database.bind_ctx([model], bind_refs=False, bind_backrefs=False):
+                model.update({model.id: model.id}).where(SQL("1 = 0")).execute()
+    except (peewee.ProgrammingError, peewee.InternalError) as error:
+        raise SettingsError(f"DATABASE_URL: the database does not let its user write: {str(error).splitlines()[0]}.") from None
+
+
+def require_redis(settings: Settings) -> None:
+    """Raise `SettingsError` if the server that REDIS_URL names can never be used as it is. One that is away may come back."""
+    address = read_redis_url(settings.redis_url)
+    client = redis.Redis(
+        **address.client_options(),
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        reason = _lasting(error) or _wrong_scheme(address)
+        if reason:
+            raise SettingsError(f"REDIS_URL: {reason}") from None
+    finally:
+        client.close()
+
+
+def _lasting(error: redis.RedisError) -> str:
+    """What must be changed before Redis can be used; "" for an outage, which may pass."""
+    cause = _tls_error(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the server's certificate is not valid ({cause.verify_message}). Set YOUT_REDIS_TLS_VERIFY=false to accept a"
+            " self-signed one, as Heroku's is, or add its authority to the URL: ?ssl_ca_certs=/path/to/ca.pem."
+        )
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return "the server refuses the user or the password, or asks for one that is missing."
+    if isinstance(error, redis.ResponseError):
+        if "DB index" in str(error):
+            return "the server has no database of that number."
+        if str(error).startswith(("NOAUTH", "WRONGPASS", "invalid password")):
+            return "the server refuses the user or the password, or asks for one that is missing."
+    return ""
+
+
+def _wrong_scheme(address: RedisAddress) -> str:
+    """What to say of a server that speaks TLS where none is expected, or the other way round; "" for any other.
+
+    Neither kind answers the other's greeting, so that both look like an outage.
+    """
+    if address.path:
+        return ""
+    try:
+        with socket.create_connection((address.host, address.port), CONNECT_SECONDS) as plain:
+            if address.tls:
+                plain.sendall(b"PING\r\n")
+                return _NO_TLS if plain.recv(1) in (b"+", b"-") else ""
+            with address._replace(verify=False).ssl_context().wrap_socket(plain):
+                return _TLS
+    except OSError:
+        return ""
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def require_storage(settings: Settings) -> None:
+    """Raise `SettingsError` if the media store cannot be written to; one that doesn't answer may come back."""
+    try:
+        open_storage(settings).check()
+    except OSError as error:  # the folder
+        raise SettingsError(_folder_problem(settings, error.strerror or str(error))) from None
+    except NotFound:
+        raise SettingsError("YOUT_MEDIA_URL: the store has no such bucket.") from None
+    except StorageUnavailable as error:
+        cause = error.__cause__
+        if not settings.media_url:
+            raise SettingsError(
+                _folder_problem(settings, getattr(cause, "strerror", None) or "it cannot be written to")
+            ) from None
+        if isinstance(cause, _REFUSED_BY_STORE):
+            raise SettingsError(
+                "YOUT_MEDIA_URL: the store refuses YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or does not let them write."
+            ) from None
+        log.warning("the media store does not answer; media cannot be served until it does: %s", type(cause).__name__)
+
+
+def _folder_problem(settings: Settings, reason: str) -> str:
+    return (
+        f"YOUT_DATA_DIR: media outputs cannot be written to {settings.data_dir / 'media'}: {reason}."
+        " Name a folder that can be written to, or a bucket with YOUT_MEDIA_URL."
+    )
+
+
+def require_port(settings: Settings, port: int, variable: str) -> None:
+    """Raise `SettingsError` if this process cannot listen where the settings say. `variable` names the setting of the port."""
+    try:
+        found = socket.getaddrinfo(settings.bind_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        changed = variable if error.errno in (errno.EADDRINUSE, errno.EACCES) else "YOUT_BIND_HOST"
+        reason = error.strerror or "unknown host"
+        raise SettingsError(f"Cannot listen on {settings.listening(port)}: {reason}. Set {changed} to another value.") from None
+
+
+def log_notices(settings: Settings) -> None:
+    """Log what an operator should know. Call when nothing prevents the start any more."""
+    for line in notices(settings):
+        log.warning("%s", line)
+
+
+def notices(settings: Settings) -> list[str]:
+    """What an operator should know of these settings, a line each. Pure."""
+    lines = []
+    everywhere = settings.bind_host in ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
+    if everywhere and not settings.public_url and not settings.trusted_proxies:
+        lines.append(
+            f"Links will begin with {settings.edge_url}, which other machines cannot follow: set YOUT_PUBLIC_URL, or"
+            " YOUT_TRUSTED_PROXIES where a proxy says what it was asked for."
+        )
+    if settings.production and settings.public_url.startswith("http://"):
+        lines.append("YOUT_PUBLIC_URL begins with http://: in production browsers can sign in over https only.")
+    if settings.production and not settings.media_url:
+        lines.append(
+            f"Media outputs are kept in {settings.data_dir / 'media'}: set YOUT_MEDIA_URL unless edge and workers share"
+            " that folder and it outlives them."
+        )
+    if settings.secret_key == DEVELOPMENT_SECRET:
+        lines.append("SECRET_KEY is the one that everybody knows; run `yout migrate` to have one made, or set it.")
+    if not settings.uses_sqlite:
+        lines += [_without_effect("DATABASE_URL", name) for name in database_url.ignored_options(settings.database_url)]
+    lines += [_without_effect("REDIS_URL", name) for name in redis_url.ignored_options(settings.redis_url)]
+    return lines
+
+
+def _without_effect(variable: str, option: str) -> str:
+    return f"{variable} has the option {option!r}, which has no effect here."

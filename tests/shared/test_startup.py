@@ -1,0 +1,274 @@
+"""What a process tries before it serves, on real servers: what can't work is one line that names the setting."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.x509 import IPAddress
+
+from console.queues import depths
+from edge.redis_connection import RedisScript
+from shared.database import open_database
+from shared.errors import SettingsError
+from shared.jobs import Jobs
+from shared.models import StaffUser, WebhookSecret
+from shared.operations.secret_key import KeyChange, change_secret_key
+from shared.redis_url import without_verification
+from shared.sealed_values import require_secret_key
+from shared.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
+from shared.settings import Settings
+from shared.startup import notices, require_port, require_redis, require_storage, require_usable
+from tests import build
+from tests.databases import opened
+from tests.servers.authority import Authority
+from tests.servers.edge import SECRET_KEY
+from tests.servers.process import ROOT, free_port
+from tests.servers.redis import RedisServer, binary
+from tests.servers.s3 import S3Server
+from workers.broker import make_broker
+
+MakeSettings = Callable[..., Settings]
+OTHER_KEY = "another secret key of more than 32 characters"
+PASSWORD = "p@ss/w:rd#?%"
+QUOTED = "p%40ss%2Fw%3Ard%23%3F%25"
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """The one line that `work` is refused with."""
+    with pytest.raises(SettingsError) as refused:
+        work()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# Redis
+
+
+class TlsRedis:
+    """A real redis-server that speaks TLS alone, with a certificate of an authority that nobody knows, and one user."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority(folder)
+        authority.server_context(IPAddress(ip_address("127.0.0.1")))
+        pem = str(folder / "server.pem")
+        self.ca_file = authority.path
+        acl = folder / "users.acl"
+        acl.write_text(f"user default off\nuser ada on >{PASSWORD} ~* &* +@all\n")
+        options = {"tls_cert_file": pem, "tls_key_file": pem, "tls_auth_clients": "no", "aclfile": str(acl)}
+        self.server = RedisServer("redis-server", folder, **options)
+
+    def url(self, options: str = "", *, login: str = f"ada:{QUOTED}", scheme: str = "rediss") -> str:
+        return f"{scheme}://{login}@127.0.0.1:{self.server.port}/1{options}"
+
+
+@pytest.fixture(scope="module")
+def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedis]:
+    if binary("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is not installed, and CI must test on it")
+        pytest.skip("redis-server is not installed")
+    made = TlsRedis(tmp_path_factory.mktemp("tls-redis"))
+    yield made
+    made.server.kill()
+
+
+def test_a_self_signed_redis_is_refused_by_the_name_of_the_setting(make_settings: MakeSettings, tls_redis: TlsRedis) -> None:
+    line = refusal(lambda: require_redis(make_settings(redis_url=tls_redis.url())))
+    assert line.startswith("REDIS_URL: the server's certificate is not valid")
+    assert "YOUT_REDIS_TLS_VERIFY=false" in line
+    require_redis(make_settings(redis_url=tls_redis.url(), redis_tls_verify=False))
+    require_redis(make_settings(redis_url=tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")))
+
+
+@pytest.mark.parametrize("how", ["any certificate", "the authority"])
+async def test_every_kind_of_client_reaches_it_alike(tls_redis: TlsRedis, how: str) -> None:
+    url = (
+        without_verification(tls_redis.url()) if how == "any certificate" else tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")
+    )
+    script = RedisScript(url, "return redis.call('INCR', KEYS[1])", 5)
+    assert await script.ping()
+    counted = await script.run(["counter"], [])
+    script.close()
+    jobs = Jobs(url)
+    assert jobs.answers()
+    jobs.close()
+    client = make_broker(url).client
+    assert int(client.get("counter")) == counted  # the same database
+    client.close()
+    assert depths(url) is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"login": "ada:wrong"}, "refuses the user or the password"),
+        ({"login": f":{QUOTED}"}, "refuses the user or the password"),
+        ({"login": f"bob:{QUOTED}"}, "refuses the user or the password"),
+        ({"scheme": "redis"}, "speaks TLS on this port; write rediss://"),
+    ],
+)
+def test_a_wrong_login_or_scheme_is_refused(
+    make_settings: MakeSettings, tls_redis: TlsRedis, changed: dict[str, str], words: str
+) -> None:
+    settings = make_settings(redis_url=tls_redis.url(**changed), redis_tls_verify=False)
+    line = refusal(lambda: require_redis(settings))
+    assert line.startswith("REDIS_URL: ")
+    assert words in line
+    assert "wrong" not in line
+
+
+def test_what_a_plain_redis_lacks_is_refused(make_settings: MakeSettings, redis_url: str) -> None:
+    assert "no database of that number" in refusal(lambda: require_redis(make_settings(redis_url=f"{redis_url[:-1]}9999")))
+    tls = redis_url.replace("redis://", "rediss://")
+    assert "does not speak TLS" in refusal(lambda: require_redis(make_settings(redis_url=tls)))
+
+
+def test_a_redis_that_is_away_prevents_no_start(make_settings: MakeSettings, caplog: pytest.LogCaptureFixture) -> None:
+    require_redis(make_settings(redis_url=f"redis://127.0.0.1:{free_port()}"))
+    assert caplog.records == []  # whoever uses it says so
+
+
+# SECRET_KEY
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_a_secret_key_that_opens_nothing_is_refused(any_database_url: str) -> None:
+    with opened(any_database_url) as database:
+        require_secret_key(database, OTHER_KEY)  # nothing is sealed yet
+        build.channel("http://127.0.0.1:9/v1")
+        require_secret_key(database, SECRET_KEY)
+        assert refusal(lambda: require_secret_key(database, OTHER_KEY)).startswith("SECRET_KEY is not the one")
+
+
+@pytest.mark.usefixtures("bound_database")
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    build.channel("http://127.0.0.1:9/v1")
+    WebhookSecret.create(account=build.account().id, sealed_secret=seal("whsec_", OTHER_KEY, WEBHOOK_SECRET))
+    with opened(any_database_url) as database:
+        require_secret_key(database, SECRET_KEY)
+    [record] = caplog.records
+    assert record.getMessage().startswith("1 webhook secrets were sealed with another SECRET_KEY")
+
+
+def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
+    channel, account = build.channel("http://127.0.0.1:9/v1", secret="sk-1"), build.account()
+    keyless = build.channel("http://127.0.0.1:9/v1", secret="")
+    WebhookSecret.create(account=account.id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
+    staff = StaffUser.create(
+        email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
+    )
+    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=3, erased=0)
+    assert unseal(type(channel).get_by_id(channel.id).sealed_secret, OTHER_KEY) == "sk-1"
+    assert type(channel).get_by_id(keyless.id).sealed_secret == ""
+    assert unseal(WebhookSecret.get().sealed_secret, OTHER_KEY, WEBHOOK_SECRET) == "whsec_x"
+    assert unseal(StaffUser.get_by_id(staff.id).sealed_totp, OTHER_KEY, SECOND_FACTOR) == "totp"
+    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=0)  # nothing is left to do
+
+
+def test_what_a_lost_key_sealed_is_erased(bound_database: Any) -> None:
+    channel = build.channel("http://127.0.0.1:9/v1", secret="sk-1")
+    WebhookSecret.create(account=build.account().id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
+    staff = StaffUser.create(
+        email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
+    )
+    assert change_secret_key(None, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=3)
+    assert type(channel).get_by_id(channel.id).sealed_secret == ""
+    assert not WebhookSecret.select().exists()
+    assert StaffUser.get_by_id(staff.id).sealed_totp == ""
+
+
+# The database's rights, the media store, the port
+
+
+def test_a_user_who_may_only_read_is_refused(make_settings: MakeSettings, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute("DROP ROLE IF EXISTS only_reads")
+        owner.execute("CREATE ROLE only_reads LOGIN")
+        owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO only_reads")
+        reader = open_database(postgres_url.replace("postgres@", "only_reads@"))
+        line = refusal(lambda: require_usable(make_settings(), reader, media=False))
+        owner.execute("DROP OWNED BY only_reads")
+        owner.execute("DROP ROLE only_reads")
+    assert line.startswith("DATABASE_URL: the database does not let its user write: permission denied for table")
+
+
+def test_a_media_store_that_works(media_settings: Settings) -> None:
+    require_storage(media_settings)
+
+
+def test_a_folder_that_cannot_be_written_to(make_settings: MakeSettings, tmp_path: Path) -> None:
+    (tmp_path / "media").touch()
+    line = refusal(lambda: require_storage(make_settings(data_dir=tmp_path)))
+    assert line.startswith(f"YOUT_DATA_DIR: media outputs cannot be written to {tmp_path}/media: File exists.")
+    assert "YOUT_MEDIA_URL" in line
+
+
+def test_a_bucket_that_is_not_there(make_settings: MakeSettings, s3_server: S3Server) -> None:
+    bucket = {**s3_server.settings_of_new_bucket(), "media_url": "s3://no-such-bucket"}
+    assert refusal(lambda: require_storage(make_settings(**bucket))) == "YOUT_MEDIA_URL: the store has no such bucket."
+
+
+def test_a_port_that_is_taken(make_settings: MakeSettings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = refusal(lambda: require_port(make_settings(), port, "YOUT_EDGE_PORT"))
+    assert line == f"Cannot listen on 127.0.0.1:{port}: Address already in use. Set YOUT_EDGE_PORT to another value."
+
+
+def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
+    line = refusal(lambda: require_port(make_settings(bind_host="203.0.113.5"), 8000, "YOUT_EDGE_PORT"))
+    assert line.endswith("Set YOUT_BIND_HOST to another value.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ({}, []),
+        ({"bind_host": "0.0.0.0"}, ["Links will begin with http://127.0.0.1:8000"]),
+        ({"bind_host": "::", "public_url": "https://yout.example"}, []),
+        ({"bind_host": "0.0.0.0", "trusted_proxies": ("10.0.0.0/8",)}, []),
+        ({"environment": "production", "media_url": "s3://media"}, []),
+        ({"environment": "production"}, ["Media outputs are kept in"]),
+        (
+            {"environment": "production", "media_url": "s3://media", "public_url": "http://yout.example"},
+            ["YOUT_PUBLIC_URL begins with http://"],
+        ),
+        (
+            {"database_url": "postgres://db/x?connection_limit=1", "redis_url": "redis://cache?protocol=3"},
+            ["DATABASE_URL has the option 'connection_limit'", "REDIS_URL has the option 'protocol'"],
+        ),
+    ],
+)
+def test_what_an_operator_should_know(make_settings: MakeSettings, settings: dict[str, Any], lines: list[str]) -> None:
+    found = notices(make_settings(**settings))
+    assert len(found) == len(lines)
+    assert all(line.startswith(begin) for line, begin in zip(found, lines, strict=True))
+
+
+# The processes
+
+
+@pytest.mark.parametrize("module", ["edge", "console", "workers"])
+@pytest.mark.usefixtures("bound_database")
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_each_process_says_it_in_one_line(tmp_path: Path, any_database_url: str, module: str) -> None:
+    build.channel("http://127.0.0.1:9/v1")
+    settings = {"SECRET_KEY": OTHER_KEY, "YOUT_DATA_DIR": str(tmp_path), "DATABASE_URL": any_database_url}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
+    argv = [sys.executable, "-m", module]
+    ended = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"{module}: SECRET_KEY is not the one that this database was set up with")
+    assert ended.stderr.count("\n") == 1
