@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import peewee
-from flask import Flask, current_app, render_template
+from flask import Flask, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException
 
 from shared.database import drop_connection
 from shared.database_errors import describe, may_pass
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput, NotFound, SettingsError
+from shared.failure_report import describe_failure
 
 log = logging.getLogger("yout.console")
 
@@ -33,6 +34,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(NotFound, _not_found)
     app.register_error_handler(InvalidInput, _invalid)
+    app.register_error_handler(SettingsError, _wrong_setting)
     app.register_error_handler(peewee.PeeweeException, _database_failed)
     app.register_error_handler(MaxConnectionsExceeded, _database_failed)
     app.register_error_handler(Exception, _broken)
@@ -69,6 +71,12 @@ def _invalid(error: InvalidInput) -> ResponseReturnValue:
     return _page(400, "Cannot be read", str(error))
 
 
+def _wrong_setting(error: SettingsError) -> ResponseReturnValue:
+    """Staff may know: the text names a setting or what was sealed, never a value."""
+    log.error("%s: %s", request.endpoint, error)
+    return _page(500, "A setting is wrong", str(error))
+
+
 def _database_failed(error: Exception) -> ResponseReturnValue:
     if not may_pass(error):
         return _broken(error)
@@ -78,6 +86,6 @@ def _database_failed(error: Exception) -> ResponseReturnValue:
 
 
 def _broken(error: Exception) -> ResponseReturnValue:
-    log.error("a page failed", exc_info=error)
+    log.error("%s failed with an internal error: %s", request.endpoint, describe_failure(error))
     words = "The failure is in the console's log. Nothing was half done: every change is one step."
     return _bare("error.html", status=500, heading="This page failed", words=words, framed=False), 500

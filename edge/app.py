@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from edge.api.share import sharing
 from edge.cors import PATHS as API_PATHS
 from edge.cors import Cors
 from edge.entry import entry
-from edge.errors import request_id
+from edge.errors import is_internal, request_id
 from edge.health import health
 from edge.hot import Handler, call_handler
 from edge.path_hint import path_hint
@@ -52,7 +53,10 @@ from edge.web.routes import web
 from edge.web.share_page import share_page
 from shared.clock import new_id
 from shared.errors import YoutError
+from shared.failure_report import describe_failure
 from shared.settings import Settings
+
+log = logging.getLogger("yout.edge")
 
 BLUEPRINTS = (
     health,
@@ -138,6 +142,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
 
     @app.errorhandler(YoutError)
     async def domain_error(error: YoutError) -> Response:
+        if is_internal(error):
+            _log_failure(error)
         if wants_page():
             return await error_page(error)
         problem = _surface().problem(error, g.request_id)
@@ -158,11 +164,15 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
 
     @app.errorhandler(Exception)
     async def mistake(error: Exception) -> Response:
-        app.logger.error("a request failed by a mistake of the server", exc_info=error)
+        _log_failure(error)
         if wants_page():
             return await error_page(error)
         problem = _surface().problem(error, g.request_id)
         return Response(problem.body, status=problem.status, content_type="application/json")
+
+
+def _log_failure(error: Exception) -> None:
+    log.error("%s failed with an internal error: %s", g.get("request_id", request.path), describe_failure(error))
 
 
 def _surface() -> Surface:

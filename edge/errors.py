@@ -76,6 +76,11 @@ def face(error: BaseException) -> Face:
     return INTERNAL
 
 
+def is_internal(error: BaseException) -> bool:
+    """Whether `error` is our fault, so that callers see a 500 and operators must find the reason in the log."""
+    return face(error) is INTERNAL
+
+
 def render(error: BaseException, _: str = "") -> Problem:
     """`error` as a whole HTTP answer in OpenAI's shape, which has no place for the request's id."""
     look = face(error)

@@ -15,11 +15,11 @@ from edge.content_coding import DecodedBody, codings_of
 from edge.errors import request_id
 from edge.exchange import exchange
 from edge.request_body import ClientGone, Receive
-from edge.responses import Send, open_line, respond, send_error
+from edge.responses import Send, open_line, respond, send_refusal
 from edge.services import Services
 from edge.surface import Asked, Surface
 from shared.clock import new_id
-from shared.errors import InvalidRequest, RequestRefused, YoutError
+from shared.errors import InvalidRequest, RequestRefused
 from shared.ledger import Claim
 
 Scope = dict[str, Any]
@@ -88,8 +88,8 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 asked = asked._replace(call=await asked.history.open(services, caller))
         except ClientGone:
             return
-        except YoutError as error:
-            await send_error(line, error)
+        except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
+            await send_refusal(line, error)
             return
         events = exchange(services, call_id, caller, asked.call, cap)
         if asked.history is not None:

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from edge.errors import is_internal
 from edge.exchange import Admitted, Finished
 from edge.services import Services
 from edge.surface import Asked, Events, Renderer, Surface, Written
 from shared.errors import YoutError
+from shared.failure_report import describe_failure
 from shared.limits import Standing, reset_ms
 
 log = logging.getLogger("yout.edge")
@@ -63,6 +65,11 @@ async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> 
     await line.send({"type": "http.response.body", "body": body})
 
 
+async def send_refusal(line: Line, error: Exception) -> None:
+    """`error` as the surface gives it, and in the log if it is our fault."""
+    await send_error(line, _reported(error, line))
+
+
 async def send_error(line: Line, error: BaseException) -> None:
     """`error` as the surface gives it."""
     problem = line.surface.problem(error, line.request_id)
@@ -97,7 +104,7 @@ async def _respond_whole(services: Services, line: Line, renderer: Renderer, eve
             raise
         await send_error(line, cut_by)
     except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
-        await send_error(line, _reported(error))
+        await send_error(line, _reported(error, line))
 
 
 class _Stream:
@@ -136,7 +143,7 @@ class _Stream:
             await events.aclose()  # settles, also when the last words cannot be written because nobody reads
             await self._fail(cut_by)
         except Exception as error:  # the boundary: a stream never ends without a word
-            await self._fail(_reported(error))
+            await self._fail(_reported(error, self._line))
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -179,10 +186,10 @@ class _Stream:
         self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
 
 
-def _reported(error: Exception) -> Exception:
-    """Log an error that is none of ours; the caller gets a 500 that tells nothing."""
-    if not isinstance(error, YoutError):
-        log.error("a request failed by a mistake of the server", exc_info=error)
+def _reported(error: Exception, line: Line) -> Exception:
+    """Log an error that is our fault: the caller gets a 500 without the reason."""
+    if is_internal(error):
+        log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
     return error
 
 

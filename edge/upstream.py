@@ -8,6 +8,7 @@ model is asked once before any is asked again; a second time only after a pause,
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 import time
@@ -28,7 +29,15 @@ from edge.offers import Offer
 from edge.services import Services
 from shared.catalog import Route
 from shared.clock import now_ms
-from shared.errors import InvalidRequest, NoUpstream, Unavailable, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from shared.errors import (
+    InvalidRequest,
+    NoUpstream,
+    SettingsError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
 from shared.providers.base import (
     BlockedPrompt,
     BrokenStream,
@@ -42,6 +51,8 @@ from shared.providers.kinds import translator
 from shared.relay_limit import RelayLimit, max_answer_bytes
 from shared.retry_after import retry_after_ms
 from shared.routing import Health, backoff_seconds, order, prefer
+
+log = logging.getLogger("yout.edge")
 
 MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
@@ -292,7 +303,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
     settings = services.settings
     target = Target(
         route=route,
-        secret=services.secret(route.sealed_secret),
+        secret=_secret(services, route),
         referer=settings.referer,
         pseudonym=partial(services.pseudonym, hold.account, route.channel),
         clamp=hold.clamp,
@@ -311,6 +322,15 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
     hold.working = False
     await _refuse(response, call, target)
     raise AssertionError("unreachable")
+
+
+def _secret(services: Services, route: Route) -> str:
+    """The channel's secret. One that was sealed with another SECRET_KEY takes its channel out of service, not the call."""
+    try:
+        return services.secret(route.sealed_secret)
+    except SettingsError as error:
+        log.error("channel %s: %s", route.channel, error)
+        raise _Failed(NoUpstream(), "sealed_secret", same_route=False) from None
 
 
 async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:

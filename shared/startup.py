@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import ssl
+from pathlib import Path
 
 import peewee
 import redis
@@ -20,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared import database_url, redis_url
+from shared.database import is_sqlite
 from shared.errors import NotFound, SettingsError, StorageUnavailable
 from shared.jobs import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.models import Account, CatalogVersion, EdgeProcess
@@ -57,7 +60,12 @@ def require_usable(settings: Settings, database: peewee.Database, *, media: bool
 
 
 def _require_rights(database: peewee.Database) -> None:
-    """Raise `SettingsError` if the database can be read only, or its role lacks a right. Changes nothing."""
+    """Raise `SettingsError` if the database can be read only, or its role lacks a right. Changes nothing, and locks no row."""
+    if is_sqlite(database):  # a statement would wait for whoever writes
+        file = Path(database.database)
+        if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
+            raise SettingsError(f"DATABASE_URL: the file {file} or its folder cannot be written to.")
+        return
     try:
         for model in _WRITTEN:
             with database.bind_ctx([model], bind_refs=False, bind_backrefs=False):

@@ -20,6 +20,7 @@ from uuid import UUID
 from shared.clock import now_ms
 from shared.database import transaction
 from shared.errors import OutboundFailed, OutboundRefused, SettingsError
+from shared.failure_report import describe_failure
 from shared.media import webhooks
 from shared.media.document import job_document
 from shared.media.links import public_link
@@ -141,8 +142,8 @@ class Callbacks:
         done = False
         try:
             done = self._post(job, url, body, headers)
-        except Exception:  # whatever it is, its place must become free again
-            log.exception("the callback of media job %s failed", job)
+        except Exception as error:  # whatever it is, its place must become free again
+            log.error("the callback of media job %s failed: %s", job, describe_failure(error))
         finally:
             self._ended.put((job, done))
 

@@ -6,6 +6,7 @@ own base URL was chosen by staff, whatever else it names goes through the guard 
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +18,15 @@ from uuid import UUID
 from shared import pseudonyms
 from shared.catalog import Route
 from shared.clock import now_ms
-from shared.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from shared.errors import OutboundFailed, OutboundRefused, OutboundTimeout, SettingsError
 from shared.outbound import Limits, Outbound, Policy, Reply, policy_of
 from shared.providers.base import Target, VendorError, VendorRequest
 from shared.retry_after import retry_after_ms
 from shared.routing import Health, order
 from shared.secrets import derive_key, unseal
 from shared.settings import Settings
+
+log = logging.getLogger("yout.worker.upstream")
 
 T = TypeVar("T")
 MOST_ATTEMPTS = 3
@@ -72,10 +75,15 @@ class Sender:
         self._outbound = lru_cache(maxsize=256)(partial(_outbound, policy_of(settings)))
 
     def target(self, route: Route, account: UUID) -> Target:
-        """Where a job of `account` goes."""
+        """Where a job of `account` goes. Raises `VendorFailed` for a channel whose secret was sealed with another SECRET_KEY."""
+        try:
+            secret = unseal(route.sealed_secret, self._settings.secret_key)
+        except SettingsError as error:
+            log.error("channel %s: %s", route.channel, error)
+            raise VendorFailed("no_upstream_available", "sealed_secret", same_route=False) from None
         return Target(
             route=route,
-            secret=unseal(route.sealed_secret, self._settings.secret_key),
+            secret=secret,
             referer=self._settings.referer,
             pseudonym=partial(pseudonyms.pseudonym, self._pseudonym_key, account, route.channel),
         )

@@ -1,0 +1,36 @@
+"""A failure of ours for the log: what it was and where, without the texts of exceptions that may quote content or secrets."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import YoutError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_MAX_CHAIN = 5  # causes of causes
+
+
+def describe_failure(error: BaseException) -> str:
+    """`error` and its causes as lines: each type, its text where it is one of ours, and the lines of code that it passed.
+
+    Other exceptions' texts are left out: a driver quotes rows, a parser what it read.
+    """
+    return "\n".join(_lines(error))
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain and len(chain) < _MAX_CHAIN:
+        chain.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    for number, each in enumerate(chain):
+        code = getattr(each, "sqlstate", None)
+        reason = f": {each}" if isinstance(each, YoutError) else f" ({code})" if code else ""
+        yield f"{'caused by ' if number else ''}{type(each).__name__}{reason}"
+        for frame in traceback.extract_tb(each.__traceback__):
+            path = Path(frame.filename)
+            shown = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
+            yield f"  {shown}:{frame.lineno} in {frame.name}: {frame.line}"
