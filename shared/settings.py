@@ -338,6 +338,11 @@ class Settings:
         everywhere = self.bind_host in ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
         return f"http://{authority('127.0.0.1' if everywhere else self.bind_host, self.edge_port)}"
 
+    @property
+    def knows_its_url(self) -> bool:
+        """Whether `edge_url` is how customers reach the edge. Without YOUT_PUBLIC_URL it is so on this machine alone."""
+        return bool(self.public_url) or not (self.trusted_proxies or self.bind_host in ("0.0.0.0", "::"))  # noqa: S104
+
     def listening(self, port: int) -> str:
         """`host:port` to listen on, with brackets around an IPv6 address."""
         return authority(self.bind_host, port)

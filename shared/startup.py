@@ -188,8 +188,7 @@ def log_notices(settings: Settings) -> None:
 def notices(settings: Settings) -> list[str]:
     """What an operator should know of these settings, a line each. Pure."""
     lines = []
-    everywhere = settings.bind_host in ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
-    if everywhere and not settings.public_url and not settings.trusted_proxies:
+    if not settings.knows_its_url and not settings.trusted_proxies:
         lines.append(
             f"Links will begin with {settings.edge_url}, which other machines cannot follow: set YOUT_PUBLIC_URL, or"
             " YOUT_TRUSTED_PROXIES where a proxy says what it was asked for."

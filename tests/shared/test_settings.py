@@ -166,7 +166,7 @@ def test_production_refuses_what_loses_data_unless_it_is_allowed_by_name(
 def test_a_value_is_read_without_the_white_space_around_it(load: Any) -> None:
     settings = load(YOUT_EDGE_PORT=" 9000\n", YOUT_PUBLIC_URL="https://yout.example/ ", YOUT_LOG_LEVEL="INFO", REDIS_URL="  ")
     assert (settings.edge_port, settings.public_url, settings.log_level) == (9000, "https://yout.example", "info")
-    assert settings.redis_url == "redis://127.0.0.1:8003/0"
+    assert settings.embedded_valkey
 
 
 @pytest.mark.parametrize(

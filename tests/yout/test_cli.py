@@ -235,6 +235,19 @@ def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value
     assert "hidden" not in done.out
 
 
+def test_a_link_says_where_it_leads(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com")
+    command = ("account", "password-link", "ada@example.com")
+    assert installation.yout(*command).out.startswith("http://127.0.0.1:")
+    assert "YOUT_PUBLIC_URL" not in installation.yout(*command).out
+    installation.environment["YOUT_TRUSTED_PROXIES"] = "10.0.0.0/8"
+    assert "YOUT_PUBLIC_URL is not set" in installation.yout(*command).out
+    installation.environment["YOUT_PUBLIC_URL"] = "https://yout.example/"
+    link = installation.yout(*command).out
+    assert link.startswith("https://yout.example/password/")
+    assert "YOUT_PUBLIC_URL" not in link
+
+
 def test_another_secret_key_is_refused_until_everything_is_sealed_with_it(installation: Installation) -> None:
     former, key = installation.environment["SECRET_KEY"], "another secret key, of 32 characters and more"
     installation.yout("channel", "create", "c", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1", "--secret", "sk-1")

@@ -7,6 +7,10 @@ from typing import Any
 from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
 from yout.result import Result, moment
 
+_NO_PUBLIC_URL = (
+    "\nYOUT_PUBLIC_URL is not set, so this link works on this machine only: replace its beginning by your edge's address."
+)
+
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "account", "open accounts, give them plans")
@@ -57,8 +61,9 @@ def _password_link(call: Invocation) -> Result:
     link = make_password_link(call.arguments.email, call.settings.secret_key, actor=call.actor)
     url = f"{call.settings.edge_url}/password/{link.token}"
     data = {"id": str(link.account.id), "email": link.account.email, "url": url, "expires_at": link.expires_at}
+    note = "" if call.settings.knows_its_url else _NO_PUBLIC_URL
     words = f"{url}\nWho opens it sets the password of {link.account.email}: once, until {moment(link.expires_at)}."
-    return Result(data, words)
+    return Result(data, words + note)
 
 
 def _subscribe(call: Invocation) -> Result:
