@@ -5,12 +5,15 @@ Two guards, each enough alone: the parser takes no HTML and makes no image, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 ELEMENTS = {
@@ -20,6 +23,8 @@ ELEMENTS = {
 }
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 SCHEMES = {"http", "https", "mailto"}
+_TEX = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
+_NAME = re.compile(r"__[A-Za-z0-9]+__(?![A-Za-z0-9_])")
 LINK_RELATION = "nofollow noopener noreferrer"
 
 
@@ -31,10 +36,49 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     return f"{renderer.renderToken([link], 0, options, env)}{nh3.clean_text(label)}</a>"
 
 
+def _verbatim(state: StateInline, silent: bool) -> bool:
+    """Text in which nothing is marked up: TeX in its delimiters, and names such as `__init__`."""
+    found = _NAME.match(state.src, state.pos)
+    if found is not None and state.pos > 0 and (state.src[state.pos - 1].isalnum() or state.src[state.pos - 1] == "_"):
+        found = None
+    end = found.end() if found is not None else _end_of_tex(state)
+    if end < 0:
+        return False
+    if not silent:
+        for number, line in enumerate(state.src[state.pos : end].split("\n")):
+            if number:
+                state.push("hardbreak", "br", 0)
+            state.push("text", "", 0).content = line
+    state.pos = end
+    return True
+
+
+def _end_of_tex(state: StateInline) -> int:
+    """Where the TeX that begins here ends, -1 if none begins. A delimiter that was sought in vain is not sought again."""
+    close = _TEX.get(state.src[state.pos : state.pos + 2])
+    missing = state.env.setdefault("missing", {})
+    if close is None or missing.get(close) is state.src:
+        return -1
+    end = state.src.find(close, state.pos + 2)
+    if end < 0:
+        missing[close] = state.src
+        return -1
+    return end + len(close)
+
+
 def _make_parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    """Markdown as the chat's own script (`static/markdown.js`) shows it: lines stay lines, backslashes stay backslashes."""
+    parser = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]).disable(["escape", "code"])
+    )
+    parser.inline.ruler.before("escape", "verbatim", _verbatim)
     parser.add_render_rule("image", _image)
     return parser
+
+
+def plain(text: str) -> str:
+    """`text` as HTML that shows it as it is. Show it with its white space."""
+    return f'<div class="plain">{escape(text)}</div>'
 
 
 _parser = _make_parser()
@@ -50,4 +94,4 @@ _cleaner = nh3.Cleaner(
 
 def render(text: str) -> str:
     """`text` as HTML, of `ELEMENTS` alone."""
-    return str(_cleaner.clean(_parser.render(text)))
+    return str(_cleaner.clean(_parser.render(text, {})))

@@ -5,21 +5,26 @@ The page runs no script, loads nothing but its style sheets, and tells neither w
 
 from __future__ import annotations
 
-import asyncio
+import hmac
 import re
 from functools import partial
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
-from edge.current import answer, read
+from edge.callers import address_of, read_sent
+from edge.current import answer, count_request, read, services
 from edge.declare import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
-from edge.web.markdown import render
-from shared.errors import NotFound
+from edge.hot import Scope
+from edge.web.share_renderer import ShareRenderer
+from shared.errors import NotFound, RateLimited
+from shared.limits import KeyLimits, Limits
 from shared.models import Share
 from shared.moments import iso_moment
 from shared.operations.shares import find_share, shared_messages
+from shared.proxies import network_of
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{22}")
 NAMES = {"user": "User", "assistant": "Assistant"}
@@ -42,8 +47,8 @@ HEADERS = {
     "cache-control": "no-store",  # revoked is revoked
     "vary": "accept",
 }
-# Rendering holds the interpreter for a while: a page that many open at once must not keep the API's calls waiting.
-_one_at_a_time = asyncio.Semaphore(1)
+READS_PER_MINUTE = 120  # of one network, over all shares
+_renderer = ShareRenderer()
 
 share_page = Blueprint("share_page", __name__, template_folder="templates")
 
@@ -59,7 +64,7 @@ _SHARED = record({"title": STRING, "messages": array(record({"role": one_of(*NAM
         200: Answer(_SHARED, "The page, or on `Accept: application/json` its JSON.", (HTML, JSON)),
         404: Answer(None, "", (HTML,)),
     },
-    refusals=(NotFound,),
+    refusals=(NotFound, RateLimited),
 )
 async def show_share(slug: str) -> Response:
     """The page, or its JSON. A revoked slug and one that never was get the same answer."""
@@ -67,13 +72,13 @@ async def show_share(slug: str) -> Response:
     try:
         if not WELL_FORMED.fullmatch(slug):
             raise NotFound("There is nothing here.")
+        await _count_read()
         share = await read(partial(find_share, slug))
     except NotFound:
         return await _missing(wants_json)
     if wants_json:
         return _with_headers(answer(_document(share)))
-    async with _one_at_a_time:
-        messages = await asyncio.to_thread(_rendered, share)
+    messages = await _rendered(share)
     page = await render_template("share.html", title=share.title, messages=messages, created=iso_moment(share.created_at))
     return _with_headers(Response(page, content_type="text/html; charset=utf-8"))
 
@@ -91,11 +96,23 @@ def _wants_json() -> bool:
     return request.accept_mimetypes.best_match(offered, default="text/html") == "application/json"
 
 
-def _rendered(share: Share) -> list[dict[str, Any]]:
+async def _rendered(share: Share) -> list[dict[str, Any]]:
+    messages = shared_messages(share)
+    pages = await _renderer.render(share.id, [(message["role"], message["content"]) for message in messages])
     return [
-        {"role": message["role"], "name": NAMES[message["role"]], "html": Markup(render(message["content"]))}  # noqa: S704  (sanitised)
-        for message in shared_messages(share)
+        {"role": message["role"], "name": NAMES[message["role"]], "html": Markup(html)}  # noqa: S704  (sanitized)
+        for message, html in zip(messages, pages, strict=True)
     ]
+
+
+async def _count_read() -> None:
+    """Take one read from what the reader's network may. Raises `RateLimited`."""
+    scope = cast(Scope, request.scope)
+    settings = services().settings
+    network = network_of(address_of(services(), scope, read_sent(scope)))
+    reader = UUID(bytes=hmac.digest(settings.secret_key.encode(), f"share-reader/{network}".encode(), "sha256")[:16])
+    limits = Limits(READS_PER_MINUTE, settings.default_tpm, settings.default_concurrency)
+    await count_request(KeyLimits(reader, reader, limits, limits))
 
 
 def _document(share: Share) -> dict[str, Any]:

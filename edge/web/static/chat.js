@@ -41,7 +41,9 @@
 
   function addMine(text) {
     const item = element("li", "");
-    item.append(element("div", "mine", text));
+    const mine = element("div", "mine", text);
+    mine.dir = "auto";
+    item.append(mine);
     talk.append(item);
     byId("welcome").hidden = true;
   }
@@ -49,6 +51,7 @@
   function addAnswer() {
     const item = element("li", "");
     const said = element("div", "said waiting");
+    said.dir = "auto";
     item.append(said);
     talk.append(item);
     return { item, said, text: "", thought: null };

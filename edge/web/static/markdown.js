@@ -3,8 +3,8 @@
 
 const Markdown = (() => {
   const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
-  // In this order: code, link, address, bold, italic. What matches none of them is text.
-  const INLINE = /(`+)([\s\S]+?)\1|\[([^\]\n]*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?'"])|\*\*([\s\S]+?)\*\*|__([\s\S]+?)__|\*([^*\s][^*]*?)\*|(?<![\w])_([^_\s][^_]*?)_(?![\w])/;
+  // In this order: text that stays as it is (TeX, names such as __init__), code, link, address, bold, italic. All else is text.
+  const INLINE = /(\\\([\s\S]+?\\\)|\\\[[\s\S]+?\\\]|\$\$[\s\S]+?\$\$|(?<!\w)__[A-Za-z0-9]+__(?!\w))|(`+)([\s\S]+?)\2|\[([^\]\n]*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?'"])|\*\*([\s\S]+?)\*\*|(?<!\w)__(?=\S)([\s\S]+?)__(?!\w)|\*([^*\s](?:[^*]*[^*\s])?)(?:(?<=\w)\*|\*(?!\w))|(?<!\w)_([^_\s](?:[^_]*[^_\s])?)_(?!\w)/;
   const FENCE = /^ {0,3}(```+|~~~+)\s*([\w+#.-]*)/;
   const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
   const DEEPEST = 8;
@@ -33,8 +33,9 @@ const Markdown = (() => {
         break;
       }
       if (found.index) nodes.push(text.slice(0, found.index));
-      const [all, , code, words, target, address, bold, strong, italic, stress] = found;
-      if (code !== undefined) nodes.push(element("code", [code]));
+      const [all, verbatim, , code, words, target, address, bold, strong, italic, stress] = found;
+      if (verbatim !== undefined) nodes.push(verbatim);
+      else if (code !== undefined) nodes.push(element("code", [code]));
       else if (target !== undefined) nodes.push(...link(target, inline(words || target, depth + 1)));
       else if (address !== undefined) nodes.push(...link(address, [address]));
       else if ((bold ?? strong) !== undefined) nodes.push(element("strong", inline(bold ?? strong, depth + 1)));

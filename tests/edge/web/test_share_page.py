@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable
+from contextlib import closing
 
 import peewee
 import pytest
@@ -132,3 +134,23 @@ def test_markdown_is_rendered() -> None:
         assert part in html
     assert '<a href="https://example.com" rel="nofollow noopener noreferrer">l</a>' in html
     assert "<td>1</td>" in html
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_one_network_reads_so_much_and_others_go_on(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb
+) -> None:
+    share = share_messages(build.account().id, "A talk", [Turn("user", "Hello")])
+    edge = start_edge(database_url=any_database_url, redis_url=redis_url, trusted_proxies=("127.0.0.1",))
+
+    def read(address: str) -> tuple[int, str | None]:
+        with closing(http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)) as connection:
+            connection.request("GET", f"/c/{share.slug}", headers={"accept": "application/json", "x-forwarded-for": address})
+            answer = connection.getresponse()
+            return answer.status, answer.headers["retry-after"]
+
+    statuses = (read("203.0.113.7") for _ in range(2_000))
+    refused = next(answer for answer in statuses if answer[0] != 200)
+    assert refused[0] == 429
+    assert int(refused[1] or 0) > 0
+    assert read("203.0.113.8")[0] == 200

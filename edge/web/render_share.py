@@ -1,0 +1,35 @@
+"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: messages as JSON from standard input, their HTML as JSON to
+standard output.
+
+Exits with an error, or is ended by the system, when rendering takes more CPU time or memory or gives more HTML than it may.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+import orjson
+
+from edge.web.markdown import plain, render
+
+MAX_MEMORY_BYTES = 1_000_000_000
+NICENESS = 10  # calls go first
+
+
+def main(cpu_seconds: int, max_characters: int) -> int:
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    if sys.platform == "linux":  # macOS refuses it
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    turns: list[tuple[str, str]] = orjson.loads(sys.stdin.buffer.read())
+    html = [render(text) if role == "assistant" else plain(text) for role, text in turns]
+    if sum(map(len, html)) > max_characters:
+        return 1
+    sys.stdout.buffer.write(orjson.dumps(html))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
