@@ -1,0 +1,167 @@
+"""JSON Schemas put together: references followed, and two schemas made one that accepts all that both accept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import orjson
+
+Json = dict[str, Any]
+
+NOTES = ""
+"""The key under which a merged schema keeps texts for its description; no keyword is empty."""
+ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+MAX_ALTERNATIVES = 64  # that `anyOf` beside `anyOf` may make
+_NUMBER_IS = frozenset({"number", "integer"})
+
+
+class Unconvertible(Exception):
+    """A schema that the provider's subset cannot say. `where` is the path inside the schema, empty for its root."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}" if where else why)
+        self.where = where
+        self.why = why
+
+
+class Impossible(Unconvertible):
+    """A schema that no value fits: an alternative, or a property that may be absent, is left out for it."""
+
+
+def fail(where: str, why: str) -> NoReturn:
+    """Raise `Unconvertible`."""
+    raise Unconvertible(where, why)
+
+
+def below(where: str, *names: object) -> str:
+    """The path `names` below the path `where`."""
+    return ".".join(filter(None, [where, *(str(name)[:100] for name in names)]))
+
+
+def resolve(root: Mapping[str, Any], ref: object, where: str) -> Any:
+    """The schema that a `$ref` of the document `root` points to. Raises `Unconvertible` where there is none."""
+    if not isinstance(ref, str) or not ref.startswith("#"):
+        fail(where, "'$ref' must point into this schema ('#/$defs/…')")
+    if len(ref) > 1 and not ref.startswith("#/"):
+        return _anchored(root, ref[1:], where)
+    found: Any = root
+    for token in ref[2:].split("/") if len(ref) > 1 else ():
+        name = unquote(token).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+        elif isinstance(found, list) and name.isascii() and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            fail(where, f"'$ref' points to nothing: {ref[:200]}")
+    return found
+
+
+def _anchored(root: Mapping[str, Any], anchor: str, where: str) -> Any:
+    for name in ("$defs", "definitions"):
+        for schema in (root.get(name) or {}).values():
+            if isinstance(schema, dict) and schema.get("$anchor") == anchor:
+                return schema
+    fail(where, f"'$ref' points to nothing: #{anchor[:200]}")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; `true` is no 1."""
+    return text_of(one) == text_of(other)
+
+
+def text_of(value: Any) -> str:
+    """A value as JSON text, keys in order."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def merge(one: Json, other: Json, where: str) -> Json:
+    """A schema that accepts what both accept. Of annotations, those of `one` count.
+
+    Both are without `$ref`, `allOf`, `oneOf` and `const`. Raises `Unconvertible` where nothing could fit both.
+    """
+    made = {**one}
+    for name, value in other.items():
+        if name in ("properties", "additionalProperties"):
+            continue
+        if name not in made:
+            made[name] = value
+        elif not same(made[name], value) and name not in ANNOTATIONS:
+            rule = _RULES.get(name)
+            if rule is None:
+                made[NOTES] = [*made.get(NOTES, ()), f"{name}: {text_of(value)}"]
+            else:
+                made[name] = rule(made[name], value, where)
+    _merge_properties(made, one, other)
+    return made
+
+
+def _merge_properties(made: Json, one: Json, other: Json) -> None:
+    """The properties of both; a key that only one of them names must also fit what the other says of unnamed keys."""
+    mine, theirs = one.get("properties") or {}, other.get("properties") or {}
+    if "properties" in one or "properties" in other:
+        made["properties"] = {
+            key: _both(mine[key] if key in mine else _unnamed(one), theirs[key] if key in theirs else _unnamed(other))
+            for key in {**mine, **theirs}
+        }
+    if "additionalProperties" in other:
+        mine_unnamed, theirs_unnamed = one.get("additionalProperties", True), other["additionalProperties"]
+        closed = mine_unnamed is False or theirs_unnamed is False
+        made["additionalProperties"] = False if closed else _both(mine_unnamed, theirs_unnamed)
+
+
+def _unnamed(schema: Json) -> Any:
+    """What a schema says of keys that it does not name. Where it forbids them, they are let through: who writes
+    `additionalProperties: false` into one member of several means the names of all."""
+    return schema.get("additionalProperties") or True
+
+
+def _both(one: Any, other: Any) -> Any:
+    if one is True or one == {} or same(one, other):
+        return other
+    return one if other is True or other == {} else {"allOf": [one, other]}
+
+
+def _types(one: Any, other: Any, where: str) -> list[str]:
+    mine = one if isinstance(one, list) else [one]
+    theirs = other if isinstance(other, list) else [other]
+    common = [name for name in mine if name in theirs or (name == "integer" and "number" in theirs)]
+    if "number" in mine and "number" not in theirs and "integer" in theirs:
+        common.append("integer")
+    if not common:
+        raise Impossible(where, "no value has both types")
+    return common
+
+
+def _enums(one: Any, other: Any, where: str) -> list[Any]:
+    common = [value for value in one if any(same(value, each) for each in other)]
+    if not common:
+        raise Impossible(where, "no value is in both lists")
+    return common
+
+
+def _alternatives(one: Any, other: Any, where: str) -> list[Any]:
+    if len(one) * len(other) > MAX_ALTERNATIVES:
+        fail(where, f"more than {MAX_ALTERNATIVES} combinations of alternatives")
+    return [_both(mine, theirs) for mine in one for theirs in other]
+
+
+def _bound(choose: Callable[[Any, Any], Any]) -> Callable[[Any, Any, str], Any]:
+    return lambda one, other, _: choose(one, other) if _are_numbers(one, other) else one
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+_RULES: dict[str, Callable[[Any, Any, str], Any]] = {
+    "required": lambda one, other, _: [*one, *(name for name in other if name not in one)],
+    "type": _types,
+    "enum": _enums,
+    "anyOf": _alternatives,
+    "items": lambda one, other, _: _both(one, other),
+    "uniqueItems": lambda one, other, _: bool(one or other),
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _bound(max)),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _bound(min)),
+}
