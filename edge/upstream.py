@@ -309,7 +309,8 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         clamp=hold.clamp,
         output_limit=hold.quote.output_tokens // call.choices,
     )
-    request = HttpRequest(*translator(route.dialect, call.kind).request(call.told_to(route.dialect), target))
+    told = call.told_to(route.dialect, route.settings)
+    request = HttpRequest(*translator(route.dialect, call.kind).request(told, target))
     hold.attempt(route)
     try:
         response = await services.http.open(

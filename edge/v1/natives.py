@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from shared.providers.base import ChatCall
+from shared.providers.base import REASONING, ChatCall
 
 Body = dict[str, Any]
 
@@ -25,8 +25,9 @@ NATIVE: dict[str, tuple[str, ...]] = {
     "cache_control": ("anthropic",),
     "top_k": ("anthropic", "gemini"),
     "extra_content": ("gemini",),
+    "reasoning_content": (REASONING,),
 }
-_DIALECTS = ("anthropic", "gemini")
+_DIALECTS = ("anthropic", "gemini", REASONING)
 # Between the id of a tool call and the signature that Gemini wants back with it; SDKs keep nothing else of a call.
 _SIGNED = "__signed_"
 
@@ -38,7 +39,9 @@ def with_natives(rich: Body, check: Callable[[Body], ChatCall]) -> ChatCall:
     if not _has_native(rich):
         return call
     taken = portable.keys() - call.body.keys()
-    return call._replace(natives={name: _without(rich, _unknown_to(name) | taken) for name in _DIALECTS})
+    has_thoughts = any("reasoning_content" in message for message in rich["messages"])
+    names = _DIALECTS if has_thoughts else _DIALECTS[:-1]
+    return call._replace(natives={name: _without(rich, _unknown_to(name) | taken) for name in names})
 
 
 def _unknown_to(dialect: str) -> frozenset[str]:
@@ -116,6 +119,17 @@ def open_thinking(text: str) -> list[Any]:
     except orjson.JSONDecodeError:
         return []
     return blocks if isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks) else []
+
+
+def thoughts_in(blocks: list[Any]) -> str:
+    """The text of thinking blocks, signed or not."""
+    texts = [block.get("thinking") for block in blocks]
+    return "\n".join(text for text in texts if isinstance(text, str) and text)
+
+
+def signed(blocks: list[Any]) -> list[Any]:
+    """The thinking blocks that their provider takes back."""
+    return [block for block in blocks if block.get("signature") or block.get("type") == "redacted_thinking"]
 
 
 def _encode(data: bytes) -> str:

@@ -31,7 +31,7 @@ class KnownModel(NamedTuple):
     upstream: str = ""
 
 
-# The values of `reasoning_effort` that a vendor's models take, as far as it publishes them; the vendor refuses others.
+# The values of `reasoning_effort` that a provider's models take, as far as it publishes them; the provider refuses others.
 OPENAI_EFFORTS = {
     "gpt-5.4": ["none", "low", "medium", "high", "xhigh"],
     "gpt-5.4-mini": ["none", "low", "medium", "high", "xhigh"],
@@ -41,6 +41,16 @@ OPENAI_EFFORTS = {
     "gpt-5-nano": ["minimal", "low", "medium", "high"],
     "gpt-4.1": [],
     "gpt-4.1-mini": [],
+}
+# OpenAI, "Using GPT-5.4" and "Using GPT-6": no sampling while a model reasons, and no reasoning beside tools in chat completions.
+OPENAI_SAMPLING = {
+    **dict.fromkeys(("gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-6.1-sol"), "none"),
+    **dict.fromkeys(("gpt-6.1-terra", "gpt-6-luna"), "without_reasoning"),
+    **dict.fromkeys(("gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano"), "by_default_without_reasoning"),
+}
+OPENAI_EFFORT_WITH_TOOLS: dict[str, str | bool] = {
+    "gpt-6.1-sol": False,
+    **dict.fromkeys(("gpt-6.1-terra", "gpt-6-luna", "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano"), "none"),
 }
 GROQ_EFFORTS = {
     "openai/gpt-oss-120b": ["low", "medium", "high"],
@@ -53,6 +63,28 @@ GROQ_EFFORTS = {
 X_AI_EFFORTS: dict[str, list[str]] = {"grok-4-1-fast-reasoning": [], "grok-code-fast-1": []}
 # Models of Anthropic that take a message of the role `system` after a user's turn: all since Claude Opus 4.8.
 SYSTEM_IN_PLACE = ["claude-fable-5-2", "claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"]
+# Anthropic, "What's new in Claude" and the migration guides of its models.
+_ALWAYS_THINKING = ("claude-fable-5-2", "claude-opus-5-5")
+ANTHROPIC_THINKING = {
+    "claude-haiku-4-5": "budget",
+    **dict.fromkeys((*_ALWAYS_THINKING, "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"), "adaptive_only"),
+}
+ANTHROPIC_THINKING_OFF = {**dict.fromkeys(_ALWAYS_THINKING, "never"), "claude-sonnet-5-5": "between_tools"}
+ANTHROPIC_FORCED_TOOLS = dict.fromkeys((*_ALWAYS_THINKING, "claude-sonnet-5-5"), False)
+ANTHROPIC_SAMPLING = {
+    **dict.fromkeys((*_ALWAYS_THINKING, "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"), "none"),
+    **dict.fromkeys(("claude-sonnet-4-6", "claude-haiku-4-5"), "one"),
+}
+ANTHROPIC_PREFILL = dict.fromkeys((*_ALWAYS_THINKING, "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"), False)
+ANTHROPIC_EFFORTS = {"claude-sonnet-4-6": ["none", "minimal", "low", "medium", "high", "max"]}
+# Google, "Gemini thinking": levels and budgets by model; Pro models cannot be kept from thinking.
+_FROM_LOW = ["low", "medium", "high"]
+GOOGLE_EFFORTS = {
+    **dict.fromkeys(("gemini-4-argon", "gemini-3.8-flash", "gemini-3.7-flash", "gemini-3.1-pro-preview"), _FROM_LOW),
+    "gemini-3-pro-preview": ["low", "high"],
+    "gemini-2.5-pro": ["minimal", "low", "medium", "high"],
+}
+FOUR_ROLES = ["system", "user", "assistant", "tool"]
 
 OPENAI = (
     KnownModel("gpt-6.1-sol", 272_000, 128_000, 2_000, 10_000, cached=100, written=2_500, tags=FRONTIER),

@@ -15,13 +15,15 @@ FIELDS: Fields = {
         "the smaller of both; without one, what the model may give and the credits pay for, see [dialects](dialects.md)"
     ),
     "max_completion_tokens": mapped("as `max_tokens`"),
-    "temperature": mapped("0 to 1; above is refused"),
-    "top_p": passed(),
-    "top_k": passed("Anthropic's own"),
-    "stop": mapped("`stop_sequences`"),
+    "temperature": mapped("0 to 1; above is refused; left out beside thinking, and for models that take none"),
+    "top_p": passed("left out as `temperature`, beside thinking below 0.95"),
+    "top_k": passed("Anthropic's own; left out as `temperature`"),
+    "stop": mapped("`stop_sequences`; white space alone is refused"),
     "n": refused("one choice a call", 1),
-    "tools": mapped("functions; `strict` and `cache_control` are passed on"),
-    "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`)"),
+    "tools": mapped("functions; `strict` and `cache_control` are passed on, a strict schema in Anthropic's subset"),
+    "tool_choice": mapped(
+        "auto, none, required (`any`) or a function (`tool`); a forced tool goes without thinking, or is refused"
+    ),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` by a tool that the model must call"),
     "reasoning_effort": mapped(
@@ -57,10 +59,10 @@ FIELDS: Fields = {
 
 MESSAGE_FIELDS: Fields = {
     "role": mapped("`tool` becomes a tool result of the user's turn"),
-    "content": mapped("text and parts"),
+    "content": mapped("text and parts; text of white space alone is left out"),
     "name": mapped("before the text: `name: …`"),
     "tool_calls": mapped("tool uses"),
-    "tool_call_id": mapped("of the tool result"),
+    "tool_call_id": mapped("of the tool result, in letters that Anthropic takes, as the id of its call"),
     "refusal": mapped("text of the assistant's turn"),
     "thinking_blocks": mapped("signed thinking of an earlier answer, sent back as it is"),
     "reasoning_content": mapped("for your eyes: the vendor takes back only signed `thinking_blocks`"),
@@ -77,8 +79,8 @@ MESSAGE_FIELDS: Fields = {
 
 PART_FIELDS: Fields = {
     "text": mapped(),
-    "image_url": mapped("data URL or https; `detail` low is refused, for images are always seen whole"),
-    "file": mapped("PDF or plain text, data URL or https; `file_id` is refused"),
+    "image_url": mapped("data URL, its type by the content, or https; `detail` low is refused, for images are always seen whole"),
+    "file": mapped("PDF, plain text or an image, data URL or https; `file_id` is refused"),
     "refusal": mapped("text"),
     "thinking": mapped("with its signature, in the assistant's turn"),
     "input_audio": refused("no sound"),

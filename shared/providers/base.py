@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from shared.catalog import Route
 from shared.routing import Preferences
 from shared.usage import PartialUsage
+
+REASONING = "reasoning"
 
 
 class ChatCall(NamedTuple):
@@ -16,7 +19,8 @@ class ChatCall(NamedTuple):
     output_limit    tokens a choice may have, as the caller set it; None when they set none
     input_bound     the input tokens cannot be more (counted from bytes)
     input_estimate  the input tokens are about so many
-    natives         richer bodies for the dialects that know fields which `body` leaves out; None: there are none
+    natives         richer bodies, by dialect, with fields that `body` leaves out; None: there are none. Under `REASONING`, one
+                    for providers of OpenAI's format that demand the thoughts of earlier answers
     kind            of the models that serve it: all but `chat` have no output tokens, never stream, and choose their own `body`
     fallbacks       other models that may serve instead, in their order
     preferences     how the caller wants to be routed, if it said
@@ -35,9 +39,12 @@ class ChatCall(NamedTuple):
     fallbacks: tuple[str, ...] = ()
     preferences: Preferences | None = None
 
-    def told_to(self, dialect: str) -> ChatCall:
-        """The call as `dialect` should read it."""
-        return self if self.natives is None else self._replace(body=self.natives.get(dialect, self.body))
+    def told_to(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
+        """The call as `dialect` should read it, for a channel with these settings."""
+        if self.natives is None:
+            return self
+        demands_thoughts = dialect == "openai" and settings.get("required_history")
+        return self._replace(body=self.natives.get(REASONING if demands_thoughts else dialect, self.body))
 
 
 class Target(NamedTuple):

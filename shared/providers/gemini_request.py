@@ -13,7 +13,8 @@ from shared.providers import parts
 from shared.providers.base import ChatCall, Target
 from shared.providers.fields import check_fields, refuse
 from shared.providers.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
-from shared.providers.gemini_schema import converted
+from shared.providers.json_schema import GEMINI
+from shared.providers.model_settings import nearest_effort, of_model
 from shared.providers.parts import SYSTEM_ROLES, Message
 
 BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
@@ -35,6 +36,9 @@ _SAMPLING = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
+# "Thought Signatures", FAQ: for calls that another model or the caller made, where the model demands a signature.
+PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
+MAX_STOPS = 5  # reference of GenerationConfig
 Json = dict[str, Any]
 
 
@@ -43,7 +47,11 @@ def body_of(call: ChatCall, target: Target) -> Json:
     asked = call.body
     check_fields(asked, FIELDS)
     parts.check_options(asked)
-    system, contents = _contents(asked)
+    # Gemini 3 and later, which think by level, demand the signature of the first call of each step.
+    demands_signatures = _style(target) == "level"
+    system, contents = _contents(asked, demands_signatures=demands_signatures)
+    if not contents:
+        refuse("messages", "at least one must have content")
     body: Json = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -56,17 +64,18 @@ def body_of(call: ChatCall, target: Target) -> Json:
     return body
 
 
-def _contents(asked: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
+def _contents(asked: Mapping[str, Any], *, demands_signatures: bool) -> tuple[list[Json], list[Json]]:
     """The system's parts, and the turns: messages of one side in a row are one turn."""
     system: list[Json] = []
     turns: list[Json] = []
     names: dict[str, str] = {}  # function of each call id
     for message in parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
-            system.append({"text": parts.plain_text(message)})
+            if text := parts.plain_text(message):
+                system.append({"text": text})
             continue
         role = "model" if message.role == "assistant" else "user"
-        found = _parts(message, names)
+        found = _parts(message, names, demands_signatures=demands_signatures)
         if turns and turns[-1]["role"] == role:
             turns[-1]["parts"] += found
         elif found:
@@ -74,7 +83,7 @@ def _contents(asked: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
     return system, turns
 
 
-def _parts(message: Message, names: dict[str, str]) -> list[Json]:
+def _parts(message: Message, names: dict[str, str], *, demands_signatures: bool) -> list[Json]:
     if message.role == "tool":
         return [_function_response(message, names)]
     found = [made for where, part in message.parts if (made := _part(where, part)) is not None]
@@ -87,8 +96,10 @@ def _parts(message: Message, names: dict[str, str]) -> list[Json]:
             names[id] = name
             google = (call.get("extra_content") or {}).get("google") or {}
             signature = google.get("thought_signature")
+            if not isinstance(signature, str) or not signature:
+                signature = PLACEHOLDER_SIGNATURE if demands_signatures and index == 0 else None
             made = {"functionCall": {"name": name, "args": arguments}}
-            found.append({**made, "thoughtSignature": signature} if isinstance(signature, str) else made)
+            found.append({**made, "thoughtSignature": signature} if signature else made)
     return found
 
 
@@ -138,7 +149,7 @@ def _part(where: str, part: Mapping[str, Any]) -> Json | None:
             text = parts.text_of_part(part)
             if text is None:
                 refuse(where, "it must hold text")
-            return {"text": text}
+            return {"text": text} if text else None  # empty parts are refused
 
 
 def _media(where: str, url: str) -> Json:
@@ -154,7 +165,7 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
     name = parts.chosen_function(asked)
     if not functions:
         return
-    body["tools"] = [{"functionDeclarations": [_declaration(function) for _, _, function in functions]}]
+    body["tools"] = [{"functionDeclarations": [_declaration(where, function) for where, _, function in functions]}]
     choice = "named" if name else asked.get("tool_choice") or "auto"
     mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
     if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
@@ -162,13 +173,15 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
     body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
 
 
-def _declaration(function: Mapping[str, Any]) -> Json:
+def _declaration(where: str, function: Mapping[str, Any]) -> Json:
     made: Json = {"name": function["name"]}
     if function.get("description"):
         made["description"] = function["description"]
     parameters = function.get("parameters")
-    if isinstance(parameters, dict) and parameters.get("properties"):
-        made["parametersJsonSchema"] = converted(parameters)
+    if isinstance(parameters, dict):
+        schema = parts.converted(f"{where}.function.parameters", parameters, GEMINI, object_root=True)
+        if schema.get("properties") or schema.get("additionalProperties"):
+            made["parametersJsonSchema"] = schema
     return made
 
 
@@ -178,6 +191,8 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
     if limit is not None:
         config["maxOutputTokens"] = limit
     if stops := parts.stops(asked):
+        if len(stops) > MAX_STOPS:
+            refuse("stop", f"at most {MAX_STOPS}")
         config["stopSequences"] = stops
     if asked.get("logprobs"):
         config["responseLogprobs"] = True
@@ -187,7 +202,7 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
     if kind != "text":
         config["responseMimeType"] = "application/json"
         if schema is not None:
-            config["responseJsonSchema"] = converted(schema)
+            config["responseJsonSchema"] = parts.converted("response_format.json_schema.schema", schema, GEMINI)
     modalities = asked.get("modalities")
     if modalities:
         if not set(modalities) <= {"text", "image"}:
@@ -199,13 +214,19 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
     return config
 
 
-def _thinking(effort: str, target: Target) -> Json:
-    if effort not in LEVELS:
+def _style(target: Target) -> str:
+    style = of_model(target.route.settings, "thinking", target.route.upstream_model, "level")
+    return style if isinstance(style, str) else "level"
+
+
+def _thinking(asked: str, target: Target) -> Json:
+    if asked not in LEVELS:
         refuse("reasoning_effort", f"one of {', '.join(LEVELS)}")
-    told = {"includeThoughts": effort != "none"}
-    style = parts.thinking_style(target.route.settings, target.route.upstream_model, "level")
-    if style == "none":
+    effort = nearest_effort(target.route.settings, target.route.upstream_model, asked)
+    style = _style(target)
+    if style == "none" or effort not in LEVELS:
         return {}
+    told = {"includeThoughts": asked != "none"}
     if style == "budget":
         return {**told, "thinkingBudget": BUDGETS[effort]}
     return {**told, "thinkingLevel": LEVELS[effort]}

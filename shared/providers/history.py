@@ -33,6 +33,16 @@ def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
     return kept
 
 
+def thought_of(message: Mapping[str, Any]) -> str:
+    """What the model thought before a message, under whichever name its provider gave it; empty where nothing is known."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(name), str) and message[name]:
+            return str(message[name])
+    blocks = message.get("thinking_blocks")
+    texts = [block.get("thinking") for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
 def _message(message: Mapping[str, Any], foreign: frozenset[str]) -> Json:
     kept: Json = _keep(message, foreign)
     thought = message.get("reasoning_content")

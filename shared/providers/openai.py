@@ -7,6 +7,18 @@ A channel's `settings` may hold these quirks of its vendor:
     max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
     efforts         list of the values of `reasoning_effort` that models take, or an object of names to such lists: another
                     value becomes the nearest of them, and a model with an empty list gets none
+    sampling        for all models or by name, when temperature, top_p and penalties are sent: "all" (the default: always),
+                    "none" (never), "without_reasoning" (beside the effort "none"), or "by_default_without_reasoning" (also
+                    without an effort)
+    effort_with_tools  for all models or by name: the only effort that goes together with tools, or false: no tools
+    no_thinking     object of fields that keep a model from thinking: sent instead of the effort "none", and where a tool is
+                    forced, e.g. {"thinking": {"type": "disabled"}}
+    strict_schemas  true: strict schemas are rewritten in the subset that OpenAI documents
+    roles           list of the roles that the provider knows; `developer` and `system` stand for each other
+    named_roles     list of the roles whose messages may have a `name`; otherwise it goes before the text
+    tool_ids        a regular expression for ids of tool calls; others are rewritten, for the request alone
+    required_history  object of the fields that messages of the assistant must have in a conversation with tools, each with what
+                    is sent where the history has nothing, e.g. {"reasoning_content": " "}
     history         list of what the vendor takes of the fields that answers leave in a history (`history.py`); without it, all
     stream_usage    false where the vendor refuses `stream_options`
     path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
@@ -30,12 +42,13 @@ from shared.nesting import too_deep
 from shared.providers.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
 from shared.providers.finish_reasons import GAVE_UP, meaning
 from shared.providers.history import is_plain, without_foreign
+from shared.providers.model_settings import nearest_effort
 from shared.providers.openai_answer import end_of, mend_choices
+from shared.providers.openai_quirks import fit
 from shared.providers.openai_stream import OpenAIStream
 from shared.usage import read_openai_usage
 
 LONGEST_MESSAGE = 600
-_EFFORTS = ("none", "minimal", "low", "default", "medium", "high", "xhigh", "max")  # in their order
 _IDENTITY_FIELDS = ("user", "safety_identifier")
 # What must never reach a caller: keys, hosts, addresses, organisation, project and request ids.
 _SECRETS = re.compile(
@@ -71,6 +84,8 @@ class OpenAIDialect:
         _limit_output(body, target.clamp, settings.get("max_tokens"))
         if "reasoning_effort" in body:
             _fit_effort(body, route)
+        if settings:
+            fit(body, settings, route.upstream_model)
         if settings.get("body"):
             body.update(settings["body"])
         data = orjson.dumps(body)
@@ -176,18 +191,13 @@ def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> 
 
 
 def _fit_effort(body: dict[str, Any], route: Route) -> None:
-    """The nearest effort that the model takes; none where it takes none, for then it answers alike. Unknown ones stay."""
-    taken, asked = route.settings.get("efforts"), body["reasoning_effort"]
-    if isinstance(taken, dict):
-        taken = taken.get(route.upstream_model)
-    if not isinstance(taken, list) or asked in taken or asked not in _EFFORTS:
-        return
-    place = _EFFORTS.index(asked)
-    near = [effort for effort in taken if effort in _EFFORTS and effort != "none"]
-    if near:
-        body["reasoning_effort"] = min(near, key=lambda effort: abs(_EFFORTS.index(effort) - place))
-    else:
+    """The nearest effort that the model takes; none where it takes none, for then it answers alike."""
+    asked = body["reasoning_effort"]
+    effort = nearest_effort(route.settings, route.upstream_model, asked) if isinstance(asked, str) else asked
+    if effort is None and asked is not None:
         del body["reasoning_effort"]
+    else:
+        body["reasoning_effort"] = effort
 
 
 def error_object(data: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.providers.fields import Fields, mapped, passed
 from shared.providers.history import LEFT_BY_ANSWERS
 
+_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _IF_TAKEN = "to vendors that take it; kept from those that would refuse it"
 
 FIELDS: Fields = {
@@ -19,12 +20,15 @@ FIELDS: Fields = {
     "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
     "store": mapped("always false"),
     "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
+    **{name: passed("left out for models that do not take it") for name in _SAMPLING},
+    "tools": passed("strict schemas in OpenAI's subset; refused for models that take none in chat completions"),
+    "response_format": passed("strict schemas in OpenAI's subset"),
     "cache_control": passed("also on messages, parts and tools; " + _IF_TAKEN),
     **{
         name: passed()
         for name in (
-            *("temperature", "top_p", "stop", "n", "seed", "frequency_penalty", "presence_penalty", "logit_bias"),
-            *("logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format"),
+            *("stop", "n", "seed", "logit_bias"),
+            *("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"),
             *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"),
             *("modalities", "audio", "prediction", "verbosity", "moderation", "web_search_options", "functions", "function_call"),
         )
@@ -32,9 +36,12 @@ FIELDS: Fields = {
 }
 
 MESSAGE_FIELDS: Fields = {
-    **{name: passed() for name in ("role", "content", "name")},
-    "tool_calls": passed("`extra_content` in them as `reasoning_content`"),
-    **{name: passed() for name in ("tool_call_id", "refusal", "audio", "function_call")},
+    "role": passed("`developer` and `system` as the one that the provider knows"),
+    "content": passed(),
+    "name": passed("before the text, where the provider takes no names"),
+    "tool_calls": passed("`extra_content` in them as `reasoning_content`; ids in the form that the provider takes"),
+    "tool_call_id": passed("as the id of its call"),
+    **{name: passed() for name in ("refusal", "audio", "function_call")},
     **{name: passed(_IF_TAKEN) for name in LEFT_BY_ANSWERS if name != "thinking"},
 }
 

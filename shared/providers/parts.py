@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,13 +10,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.providers.fields import Fields, check_fields, refuse
+from shared.providers.json_schema import Profile, Unconvertible, convert
+from shared.sniff import HEAD_BYTES, media_type
 
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(?P<data>[A-Za-z0-9+/=\s]*)")
+_HEAD_CHARACTERS = (HEAD_BYTES + 2) // 3 * 4  # of base64
+_SPELLINGS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
 class Inline(NamedTuple):
-    """What a data URL holds: its media type, and the base64 as it came."""
+    """What a data URL holds: its media type, by the content where that is known, and the base64 as it came."""
 
     media_type: str
     data: str
@@ -106,7 +111,23 @@ def file_of(where: str, part: Mapping[str, Any]) -> tuple[str, str | None]:
 def inline(url: str) -> Inline | None:
     """What a data URL holds; None of any other URL."""
     match = _DATA_URL.fullmatch(url) if url.startswith("data:") else None
-    return Inline(match["type"].lower(), match["data"]) if match else None
+    return Inline(_media_type(match["type"].lower(), match["data"]), match["data"]) if match else None
+
+
+def _media_type(told: str, data: str) -> str:
+    """What the content is: clients label images wrongly, and providers refuse a label that the content does not have.
+
+    Labels of sound, video and text are kept: their containers and first bytes do not say enough.
+    """
+    if told.startswith(("audio/", "video/", "text/")):
+        return told
+    text = "".join(data[: 2 * _HEAD_CHARACTERS].split())[:_HEAD_CHARACTERS]
+    try:
+        head = binascii.a2b_base64(text[: len(text) // 4 * 4])
+    except binascii.Error:
+        head = b""
+    found = "application/pdf" if head.startswith(b"%PDF-") else media_type(head)
+    return found or _SPELLINGS.get(told, told)
 
 
 def require_https(where: str, url: str) -> str:
@@ -171,6 +192,14 @@ def json_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
     return "json_schema", named["schema"]
 
 
+def converted(where: str, schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False) -> dict[str, Any]:
+    """The schema at the path `where` in a provider's subset. Raises `UnsupportedField` that names the place inside of it."""
+    try:
+        return convert(schema, profile, object_root=object_root)
+    except Unconvertible as problem:
+        refuse(".".join(filter(None, (where, problem.where))), problem.why)
+
+
 def output_limit(body: Mapping[str, Any], clamp: int | None) -> int | None:
     """The smallest of the caller's limits and `clamp`; None where nobody set one."""
     limits = [body.get("max_completion_tokens"), body.get("max_tokens"), clamp]
@@ -178,9 +207,9 @@ def output_limit(body: Mapping[str, Any], clamp: int | None) -> int | None:
 
 
 def stops(body: Mapping[str, Any]) -> list[str]:
-    """`stop` as a list."""
+    """`stop` as a list, without empty ones."""
     stop = body.get("stop")
-    return [stop] if isinstance(stop, str) else list(stop or ())
+    return [each for each in ([stop] if isinstance(stop, str) else stop or ()) if each]
 
 
 def check_options(body: Mapping[str, Any]) -> None:
@@ -189,11 +218,3 @@ def check_options(body: Mapping[str, Any]) -> None:
         for key, value in (body.get(name) or {}).items():
             if key not in known and value not in (None, False):
                 refuse(f"{name}.{key[:40]}", f"only {', '.join(known)}")
-
-
-def thinking_style(settings: Mapping[str, Any], upstream_model: str, default: str) -> str:
-    """How a model of the channel takes its effort: the channel's `thinking`, a word for all models or one for each."""
-    style = settings.get("thinking")
-    if isinstance(style, dict):
-        style = style.get(upstream_model)
-    return style if isinstance(style, str) else default

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -19,9 +21,12 @@ VENDORS = {
     *("openai", "anthropic", "google", "openrouter", "groq", "mistral", "deepseek", "xai", "together", "fireworks"),
     *("azure-openai", "vllm", "ollama", "llama.cpp"),
 }
+DOCUMENT = Path(__file__).parents[2] / "docs" / "dialects.md"
 UNDERSTOOD = {
     *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
     *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place", "history"),
+    *("sampling", "effort_with_tools", "no_thinking", "strict_schemas", "roles", "named_roles", "tool_ids", "required_history"),
+    *("thinking_off", "forced_tools", "prefill", "image_format", "media_body", "cancel"),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
@@ -50,6 +55,14 @@ def test_a_template_makes_a_request(template: Template) -> None:
     assert request.url.startswith(base_url_of(template))
     assert [value for value in dict(request.headers).values() if "sk-1" in value]
     assert "sk-1" not in request.url
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    table = DOCUMENT.read_text().split("## Settings of a channel")[1].split("\n## ")[0]
+    listed = {
+        name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert listed == UNDERSTOOD
 
 
 def test_azure() -> None:

@@ -13,6 +13,7 @@ from edge.v1.messages.turns import messages_of
 from edge.v1.natives import with_natives
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
+from shared.providers.json_schema import OPENAI, Unconvertible, convert
 
 Json = dict[str, Any]
 
@@ -118,13 +119,22 @@ def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
     if wanted is not None:
         if not isinstance(wanted, dict) or wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
             raise InvalidRequest("'output_config.format' must be a json_schema with its 'schema'.", "output_config.format")
-        schema = {"name": "answer", "schema": wanted["schema"], "strict": True}
+        schema = {"name": "answer", "schema": wanted["schema"], "strict": _is_strict(wanted["schema"])}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     effort = config.get("effort")
     if effort is not None:
         if not isinstance(effort, str):
             raise InvalidRequest("'output_config.effort' must be a string.", "output_config.effort")
         chat["reasoning_effort"] = effort
+
+
+def _is_strict(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema, which Anthropic always enforces, can be strict in a chat: OpenAI takes no optional properties there."""
+    try:
+        convert(schema, OPENAI)
+    except Unconvertible:
+        return False
+    return True
 
 
 def _add_thinking(chat: Json, body: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from edge.v1.images_in_text import without_images
-from edge.v1.natives import plain_id, tool_call
+from edge.v1.natives import plain_id, signed, thoughts_in, tool_call
 from shared.errors import InvalidRequest
 
 Json = dict[str, Any]
@@ -71,7 +71,10 @@ def _user(content: list[Any], where: str) -> list[Json]:
 
 
 def _assistant(content: list[Any], where: str) -> list[Json]:
-    text, calls, thoughts, images = "", [], [], []
+    text = ""
+    calls: list[Json] = []
+    thoughts: list[Json] = []
+    images: list[str] = []
     for at, block in _blocks(content, where):
         match block["type"]:
             case "text":
@@ -84,8 +87,7 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
                 arguments = orjson.dumps(block["input"]).decode()
                 calls.append(tool_call(_string(block, "id", at), _string(block, "name", at), arguments))
             case "thinking":
-                if block.get("signature"):  # without one, no vendor takes it back
-                    thoughts.append({name: block.get(name) for name in ("type", "thinking", "signature")})
+                thoughts.append({name: block.get(name) for name in ("type", "thinking", "signature")})
             case "redacted_thinking":
                 thoughts.append({"type": "redacted_thinking", "data": _string(block, "data", at)})
             case _:
@@ -97,7 +99,11 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
         message["content"] = ""
     if images:
         message["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
-    return [{**message, "thinking_blocks": thoughts} if thoughts else message]
+    if thought := thoughts_in(thoughts):
+        message["reasoning_content"] = thought
+    if blocks := signed(thoughts):
+        message["thinking_blocks"] = blocks
+    return [message]
 
 
 def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:

@@ -37,6 +37,8 @@ _ECHOED: dict[str, Any] = {
     "user": None,
 }
 
+_SEALED = "reasoning.encrypted_content"  # of `include`
+
 
 class Response:
     """The renderer of one response."""
@@ -45,7 +47,7 @@ class Response:
 
     def __init__(self, call_id: UUID, began: int, asked: Mapping[str, Any], call: ChatCall) -> None:
         self._head = _head(f"resp_{call_id.hex}", began, asked, call)
-        self._items = Output(call_id.hex, self._event)
+        self._items = Output(call_id.hex, self._event, seals=_SEALED in (asked.get("include") or ()))
         self._blocks = Blocks(self._items)
         self._sequence = -1  # of the event that was written last
 

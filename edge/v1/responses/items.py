@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge.v1.images_in_text import image_url
-from edge.v1.natives import open_thinking, plain_id, tool_call
+from edge.v1.natives import open_thinking, plain_id, signed, thoughts_in, tool_call
 from shared.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
@@ -56,9 +56,17 @@ class _Conversation:
 
     def say(self, message: Message) -> None:
         self._show_pictures()
-        if self._thoughts and message["role"] == "assistant":
-            message["thinking_blocks"], self._thoughts = self._thoughts, []
+        if message["role"] == "assistant":
+            self._think(message)
         self._messages.append(message)
+
+    def _think(self, message: Message) -> None:
+        """Put what the model thought before into its `message`."""
+        thoughts, self._thoughts = self._thoughts, []
+        if text := thoughts_in(thoughts):
+            message["reasoning_content"] = "\n".join(filter(None, [message.get("reasoning_content"), text]))
+        if blocks := signed(thoughts):
+            message["thinking_blocks"] = blocks
 
     def remember(self, thoughts: list[Any]) -> None:
         self._thoughts += thoughts
@@ -66,8 +74,10 @@ class _Conversation:
     def call(self, call: dict[str, Any]) -> None:
         """A tool call belongs to the model's turn, which may have begun with text or another call."""
         last = self._messages[-1] if self._messages else {}
-        if last.get("role") != "assistant" or self._pictures or self._thoughts:
+        if last.get("role") != "assistant" or self._pictures or signed(self._thoughts):
             self.say({"role": "assistant", "content": None})
+        else:
+            self._think(last)
         self._messages[-1].setdefault("tool_calls", []).append(call)
 
     def answer(self, call_id: str, parts: str | list[Message]) -> None:
@@ -114,10 +124,17 @@ def _function_output(conversation: _Conversation, item: Mapping[str, Any], where
 
 
 def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Thinking that its vendor has signed goes back to it; other thoughts have no place that every vendor takes."""
+    """Thinking goes back with the model's next message: what its provider has signed, or else the text alone."""
     sealed = item.get("encrypted_content")
-    if isinstance(sealed, str):
-        conversation.remember(open_thinking(sealed))
+    blocks = open_thinking(sealed) if isinstance(sealed, str) else []
+    if not blocks:
+        shown = [*_parts_in(item.get("content")), *_parts_in(item.get("summary"))]
+        blocks = [{"type": "thinking", "thinking": part["text"]} for part in shown if isinstance(part.get("text"), str)]
+    conversation.remember(blocks)
+
+
+def _parts_in(value: Any) -> list[Mapping[str, Any]]:
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
 
 
 def _generated_image(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:

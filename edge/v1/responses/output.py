@@ -18,10 +18,14 @@ class WriteEvent(Protocol):
 
 
 class Output:
-    """The `Shape` of a response: every block is an item of its own. `cut` once the answer is known to be incomplete."""
+    """The `Shape` of a response: every block is an item of its own. `cut` once the answer is known to be incomplete.
 
-    def __init__(self, name: str, write: WriteEvent) -> None:
+    `seals` adds `encrypted_content` to thoughts that are not signed, too: some SDKs send back no others.
+    """
+
+    def __init__(self, name: str, write: WriteEvent, *, seals: bool = False) -> None:
         self.cut = False
+        self._seals = seals
         self._name = name
         self._write = write
 
@@ -31,7 +35,10 @@ class Output:
         id = self._id(block)
         if block.kind == "reasoning":
             summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
-            sealed = {"encrypted_content": seal_thinking([block.signed])} if block.signed is not None else {}
+            thought = block.signed
+            if thought is None and self._seals and block.parts:
+                thought = {"type": "thinking", "thinking": block.text}
+            sealed = {"encrypted_content": seal_thinking([thought])} if thought is not None else {}
             return {"id": id, "type": "reasoning", "summary": summary, **sealed}
         if block.kind == "image":
             result = block.text.partition(",")[2] or None  # the base64 of its data URL

@@ -38,6 +38,7 @@ def test_the_plainest_body() -> None:
     assert call_of().natives is None
 
 
+CLOSED: Json = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 TRANSLATED: list[tuple[Json, Json]] = [
     ({"stop_sequences": ["a"]}, {"stop": ["a"]}),
     ({"stop_sequences": []}, {}),
@@ -50,7 +51,9 @@ TRANSLATED: list[tuple[Json, Json]] = [
     ({"tool_choice": {"type": "auto"}, "tools": []}, {}),
     ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
     ({"output_config": {"format": {"type": "json_schema", "schema": {}}}},
-     {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}, "strict": True}}}),
+     {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}, "strict": False}}}),
+    ({"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}},
+     {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": CLOSED, "strict": True}}}),
     ({"service_tier": "auto", "speed": "standard", "context_management": {"edits": []}, "container": None}, {}),
     *(({name: value}, {name: value}) for name, value in {
         "temperature": 0.5, "top_p": 0.9, "stream": True, "unheard_of": 1}.items()),

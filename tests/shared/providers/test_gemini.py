@@ -10,7 +10,6 @@ from google.genai import types
 
 from shared.providers import DIALECTS
 from shared.providers.base import BlockedPrompt, BrokenStream, UnsupportedField
-from shared.providers.gemini_schema import converted
 from tests import gemini_wire as gemini
 from tests.shared.providers.calls import Json, call_of, message_of, read_stream, read_whole, request_of, sent, target_of
 from tests.shared.providers.test_anthropic import CONVERSATION, PNG, SCHEMA_FORMAT, TOOL, WEATHER
@@ -146,35 +145,6 @@ def test_only_the_first_call_where_parallel_calls_are_not_wanted() -> None:
 def test_output_formats() -> None:
     assert config(response_format={"type": "json_object"}) == {"responseMimeType": "application/json"}
     assert config(response_format=SCHEMA_FORMAT) == {"responseMimeType": "application/json", "responseJsonSchema": WEATHER}
-
-
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        ({"$schema": "x", "type": "string"}, {"type": "string"}),
-        ({"const": 5}, {"enum": [5]}),
-        ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
-        ({"type": "string", "pattern": "^a$"}, {"type": "string", "description": '(pattern: "^a$")'}),
-        (
-            {"type": "string", "minLength": 1, "description": "A name."},
-            {"type": "string", "description": "A name. (minLength: 1)"},
-        ),
-        (
-            {"definitions": {"A": {"const": 1}}, "$ref": "#/definitions/A"},
-            {"$defs": {"A": {"enum": [1]}}, "$ref": "#/$defs/A"},
-        ),
-        (
-            {"allOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}, {"required": ["a", "b"]}], "type": "object"},
-            {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a", "b"]},
-        ),
-        ({"anyOf": [{"const": 1}, {"type": "null"}]}, {"anyOf": [{"enum": [1]}, {"type": "null"}]}),
-        ({"items": {"const": 1}, "additionalProperties": False}, {"items": {"enum": [1]}, "additionalProperties": False}),
-    ],
-)
-def test_schemas(schema: Json, expected: Json) -> None:
-    before = json.dumps(schema)
-    assert converted(schema) == expected
-    assert json.dumps(schema) == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Ids of tool calls in the form that a provider takes: one for a call and its result, different for different calls. Pure.
+
+The ids of a history are the caller's and may come from another provider. Only the request is rewritten: an answer brings new ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+SHORT = 9  # letters and digits of a made id: what Mistral demands fits everywhere
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def rewritten(messages: Iterable[Mapping[str, Any]], pattern: str, *, unwanted: str | None = None) -> dict[str, str]:
+    """New ids for those in `messages` that do not match `pattern` in full.
+
+    `unwanted` matches characters that may become `_`, so that an id stays readable. The result depends on the ids alone.
+    """
+    ids = list(dict.fromkeys(_ids(messages)))
+    taken = {id for id in ids if re.fullmatch(pattern, id)}
+    if len(taken) == len(ids):
+        return {}
+    made: dict[str, str] = {}
+    for id in ids:
+        if id not in taken and id:
+            made[id] = next(new for new in _candidates(id, unwanted) if new not in taken)
+            taken.add(made[id])
+    return made
+
+
+def _ids(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            if isinstance(call.get("id"), str):
+                yield call["id"]
+        if isinstance(message.get("tool_call_id"), str):
+            yield message["tool_call_id"]
+
+
+def _candidates(id: str, unwanted: str | None) -> Iterator[str]:
+    if unwanted is not None:
+        yield re.sub(unwanted, "_", id)
+    for attempt in count():
+        number = int.from_bytes(hashlib.sha256(f"{attempt}:{id}".encode(errors="surrogatepass")).digest())
+        letters = []
+        for _ in range(SHORT):
+            number, place = divmod(number, len(_ALPHABET))
+            letters.append(_ALPHABET[place])
+        yield "".join(letters)
