@@ -46,16 +46,17 @@ def messages_of(asked: Mapping[str, Any], target: Target) -> tuple[list[Json], l
             later = _instructed(turns, later)
             turns.append({"role": role, "content": blocks})
     system += _instructed(turns, later)
-    _end(turns, len(asked["messages"]), target)
+    _end(turns, asked, target)
     return system, turns
 
 
-def _end(turns: list[Json], count: int, target: Target) -> None:
+def _end(turns: list[Json], asked: Mapping[str, Any], target: Target) -> None:
     """Check the last turn. One of the assistant is a beginning to go on from: it must not end in white space."""
     last = turns[-1] if turns else None
     if last is not None and last["role"] == "assistant":
         if not of_model(target.route.settings, "prefill", target.route.upstream_model, True):
-            refuse(f"messages[{count - 1}].role", "this model does not continue a message of the assistant")
+            position = max(index for index, message in enumerate(asked["messages"]) if message["role"] == "assistant")
+            refuse(f"messages[{position}].role", "this model does not continue a message of the assistant")
         block = last["content"][-1]
         if block["type"] == "text":
             last["content"][-1] = {**block, "text": block["text"].rstrip()}

@@ -94,9 +94,10 @@ def _continues_without_thinking(turns: list[Json]) -> bool:
 
     With a budget of thinking, the provider demands it ("Extended thinking with tool use").
     """
-    if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
+    spoken = [turn for turn in turns[-3:] if turn["role"] != "system"]
+    if len(spoken) < 2 or spoken[-1]["content"][0]["type"] != "tool_result":
         return False
-    return turns[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
+    return spoken[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
 
 
 def _budget(body: Json, effort: str) -> None:

@@ -75,7 +75,8 @@ def _fitted_tool(tool: Json, index: int) -> Json:
 
 def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:
     roles, named, required = settings.get("roles"), settings.get("named_roles"), settings.get("required_history")
-    ids = rewritten(body["messages"], settings["tool_ids"]) if settings.get("tool_ids") else {}
+    has_calls = any("tool_calls" in message or "tool_call_id" in message for message in body["messages"])
+    ids = rewritten(body["messages"], settings["tool_ids"]) if has_calls and settings.get("tool_ids") else {}
     if not ids and roles is None and named is None and not required:
         return list(body["messages"])
     has_tools = bool(body.get("tools"))

@@ -194,6 +194,26 @@ def test_a_history_of_one_vendor_fails_over_to_a_strict_one(shop: Shop) -> None:
 
 
 @one_kind
+def test_what_one_provider_does_not_take_goes_to_another(shop: Shop) -> None:
+    map_of_numbers = {"type": "object", "additionalProperties": {"type": "integer"}}
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": map_of_numbers}}
+    for fields, param in (
+        ({"stop": "\n\n"}, "stop"),
+        ({"tools": [tool]}, "tools[0].function.parameters.additionalProperties"),
+    ):
+        refused = shop.chat("claude", **fields)
+        assert (refused.status, refused.code, refused.body["error"]["param"]) == (400, "unsupported_parameter", param)
+    build.model("any", build.channel(shop.upstream.url, dialect="anthropic"), build.channel(shop.upstream.url), **PRICES)
+    eventually(lambda: chat(shop.edge, shop.secret, model="any").status == 200, "the edge knows the model")
+    before = len(shop.upstream.calls)
+    shop.upstream.default = polite
+    for _ in range(4):  # channels of one rank are tried in any order
+        answer = shop.chat("any", stop="\n\n")
+        assert (answer.status, answer.headers["x-yout-attempts"]) == (200, "1")
+    assert {call.path for call in shop.upstream.calls[before:]} == {"/v1/chat/completions"}
+
+
+@one_kind
 def test_the_output_limit_that_a_vendor_is_told(shop: Shop) -> None:
     serving = build.channel(shop.upstream.url, name="limits", dialect="anthropic")
     other = build.channel(shop.upstream.url, name="others")

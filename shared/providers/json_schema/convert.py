@@ -16,6 +16,9 @@ MAX_DEPTH = 60
 # Keywords that name keys, or say what unnamed ones hold, in a way that objects without unnamed keys cannot.
 _ABOUT_KEYS = ("patternProperties", "then", "else", "dependentSchemas", "dependencies", "unevaluatedProperties")
 _SPOKEN = frozenset({"type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems", NOTES})
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+_PLAIN = frozenset({"type", "description", "title"})
+_NOT_AT_ROOT = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _ROOT: Open = ("#",)
 
 
@@ -29,7 +32,7 @@ def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = 
 
 def object_at_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """`schema` with a plain object at its root, everything below as it came. Raises `Unconvertible`."""
-    if schema.get("type") == "object" and not schema.keys() & {"$ref", "allOf", "anyOf", "oneOf"}:
+    if schema.get("type") == "object" and _NOT_AT_ROOT.isdisjoint(schema):
         return schema
     flat, _ = Flattener(schema).object_of(schema, "", _ROOT)
     notes = flat.pop(NOTES, [])
@@ -73,6 +76,8 @@ class _Converter:
     def _schema(self, schema: Any, where: str, following: Open, depth: int) -> Json:
         if depth > MAX_DEPTH:
             fail(where, "it is nested too deeply")
+        if isinstance(schema, dict) and _PLAIN.issuperset(schema) and _is_plain(schema):
+            return {**schema}  # as most schemas are
         flat, following = self._flattener.flat(schema, where, following)
         return self._level(flat, where, following, depth)
 
@@ -243,6 +248,11 @@ class _Converter:
             elif name not in ("title", "description"):
                 notes.append(f"{name}: {text_of(value)}")
         return _described(made, notes)
+
+
+def _is_plain(schema: Json) -> bool:
+    """Whether a schema, which has no other keywords, is one that every provider takes."""
+    return isinstance(schema.get("type"), str) and schema["type"] in _SCALARS and isinstance(schema.get("description", ""), str)
 
 
 def _is_usable(name: str, value: Any) -> bool:

@@ -10,6 +10,7 @@ from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, J
 
 # About the document, not about the value.
 _ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary"})
+_COMBINED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"})
 _ANYTHING: tuple[Any, ...] = (True, {})
 MAX_FOLLOWED = 4  # how often one reference is followed inside itself, where something beside it must be merged
 Open = tuple[str, ...]
@@ -35,6 +36,9 @@ class Flattener:
         if not isinstance(schema, dict):
             fail(where, "it must be a schema")
         own = {name: value for name, value in schema.items() if name not in _ABOUT_THE_DOCUMENT}
+        if _COMBINED.isdisjoint(own):
+            _modernize(own, where)
+            return own, following
         if "$dynamicRef" in own or "$recursiveRef" in own:
             fail(where, "only '$ref' is supported for references")
         members = _list(own.pop("allOf", None), below(where, "allOf"), empty=True)
@@ -113,6 +117,27 @@ def _united(objects: list[Json]) -> Json:
 
 def _modernize(own: Json, where: str) -> None:
     """Older and second spellings become one: `const`, `nullable`, `oneOf`, lists of `items`, types in capitals."""
+    if not isinstance(own.get("properties", {}), dict):
+        fail(below(where, "properties"), "it must be an object")
+    if "required" in own:
+        _check_required(own, where)
+    if "type" in own:
+        own["type"] = _types(own["type"], where)
+    if not _OTHER_SPELLINGS.isdisjoint(own):
+        _respell(own, where)
+
+
+def _check_required(own: Json, where: str) -> None:
+    if isinstance(own["required"], bool):  # of a property itself, as before draft 4
+        del own["required"]
+    elif not isinstance(own["required"], list) or not all(isinstance(name, str) for name in own["required"]):
+        fail(below(where, "required"), "it must be a list of names")
+
+
+_OTHER_SPELLINGS = frozenset({"const", "enum", "items", "anyOf", "oneOf", "nullable"})
+
+
+def _respell(own: Json, where: str) -> None:
     if "const" in own:
         const = [own.pop("const")]
         own["enum"] = const if "enum" not in own else merge({"enum": own["enum"]}, {"enum": const}, where)["enum"]
@@ -122,15 +147,7 @@ def _modernize(own: Json, where: str) -> None:
         own["prefixItems"] = own.pop("items")
         if "additionalItems" in own:
             own["items"] = own.pop("additionalItems")
-    if not isinstance(own.get("properties", {}), dict):
-        fail(below(where, "properties"), "it must be an object")
-    if isinstance(own.get("required"), bool):  # of a property itself, as before draft 4
-        del own["required"]
-    if not all(isinstance(name, str) for name in _list(own.get("required"), below(where, "required"), empty=True)):
-        fail(below(where, "required"), "it must be a list of names")
-    if "type" in own:
-        own["type"] = _types(own["type"], where)
-    alternatives = [_alternatives(own.pop(name), below(where, name)) for name in ("anyOf", "oneOf") if name in own]
+    alternatives = [_list(own.pop(name), below(where, name)) for name in ("anyOf", "oneOf") if name in own]
     for found in alternatives:
         if not any(each in _ANYTHING for each in found):
             own.update(merge({"anyOf": own["anyOf"]} if "anyOf" in own else {}, {"anyOf": found}, where))
@@ -152,15 +169,13 @@ TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", 
 
 
 def _types(value: Any, where: str) -> Any:
+    if isinstance(value, str) and value in TYPES:
+        return value
     names = value if isinstance(value, list) else [value]
     found = [name.lower() if isinstance(name, str) else name for name in names]
     if not found or any(not isinstance(name, str) or name not in TYPES for name in found):
         fail(below(where, "type"), f"it must be one of {', '.join(sorted(TYPES))}, or a list of them")
     return found if isinstance(value, list) else found[0]
-
-
-def _alternatives(value: Any, where: str) -> list[Any]:
-    return _list(value, where)
 
 
 def _list(value: Any, where: str, *, empty: bool = False) -> list[Any]:

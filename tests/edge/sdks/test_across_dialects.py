@@ -1,4 +1,4 @@
-"""The same SDKs on models behind Anthropic's and Google's own APIs: what a vendor signed comes back to it by every surface."""
+"""The same SDKs on models of providers that want their thoughts back, signed or not: they come back by every surface."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
+from shared.channel_templates import TEMPLATES
 from tests import anthropic_wire as claude
 from tests import build
 from tests import gemini_wire as gemini
+from tests.edge.sdks.scripts import WEATHER_CALL, calls_weather, says
 from tests.edge.stack import Lane
 from tests.servers.process import eventually
 from tests.upstream import Upstream
@@ -28,7 +30,9 @@ SIGNED = gemini.call("weather", signature="c2lnbmVk", city="Bonn")
 SCRIPTS: dict[str, Any] = {
     "anthropic": (claude.say(claude.message(THOUGHT, CALL, stop="tool_use")), claude.say(claude.message(claude.text("Rain.")))),
     "gemini": (gemini.say(gemini.answer(SIGNED)), gemini.say(gemini.answer(gemini.text("Rain.")))),
+    "deepseek": (calls_weather(reasoning="Hm."), says("Rain.")),
 }
+CHANNELS: dict[str, Json] = {"deepseek": {"dialect": "openai", "settings": {**TEMPLATES["deepseek"].settings}}}
 
 
 @pytest.fixture(params=sorted(SCRIPTS))
@@ -41,7 +45,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect, which calls a tool and then says that it rains."""
     name = f"{dialect}-{lane.model}"
-    build.model(name, build.channel(upstream.url, dialect=dialect), max_output_tokens=8_000)
+    build.model(name, build.channel(upstream.url, **CHANNELS.get(dialect, {"dialect": dialect})), max_output_tokens=8_000)
     eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     upstream.script(*SCRIPTS[dialect])
     return name
@@ -60,9 +64,12 @@ def openai(lane: Lane) -> Iterator[OpenAI]:
 
 
 def check(upstream: Upstream, dialect: str) -> None:
-    """The second call showed the vendor its own signature, beside the call that it belongs to, and the tool's result."""
-    turns = upstream.calls[1].json["messages" if dialect == "anthropic" else "contents"]
-    if dialect == "anthropic":
+    """The second call had the model's own thought or signature, beside the call that it belongs to, and the tool's result."""
+    turns = upstream.calls[1].json["contents" if dialect == "gemini" else "messages"]
+    if dialect == "deepseek":
+        assert turns[1] == {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [WEATHER_CALL]}
+        assert turns[2]["tool_call_id"] == "call_1"
+    elif dialect == "anthropic":
         assert turns[1] == {"role": "assistant", "content": [THOUGHT, CALL]}
         assert turns[2]["content"][0]["tool_use_id"] == "toolu_1"
     else:

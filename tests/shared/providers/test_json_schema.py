@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
@@ -146,16 +146,19 @@ def check(name: str, case: Case, *, object_root: bool = False) -> None:
 
 
 @given(documents())
+@settings(max_examples=60)
 def test_gemini_gets_its_subset_of_any_schema(case: Case) -> None:
     check("gemini", case)
 
 
 @given(documents(is_open=False))
+@settings(max_examples=60)
 def test_anthropic_gets_its_subset_of_schemas_with_named_keys(case: Case) -> None:
     check("anthropic", case)
 
 
 @given(documents(is_open=False, all_required=True, root_object=True))
+@settings(max_examples=60)
 def test_openai_gets_its_subset_where_all_is_required(case: Case) -> None:
     check("openai", case)
 
