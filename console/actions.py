@@ -12,12 +12,12 @@ from flask import current_app
 from flask_login import current_user
 
 from console.address import client_address
-from shared import passwords
-from shared.errors import IdempotencyConflict, InvalidInput
+from console.proof import confirm_code, confirm_password
+from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import ApiKey, StaffUser
 from shared.operations import accounts, keys, second_factor, staff, staff_sessions
-from shared.operations.once import once
+from shared.text import one_line
 
 
 class By(TypedDict):
@@ -30,15 +30,9 @@ def by() -> By:
     return {"actor": current_user.email, "address": client_address()}
 
 
-def adjust_credits(account: UUID, amount: int, reason: str, token: str) -> str:
-    """Give credits, or take them with a negative amount; once for each `token`."""
-    try:
-        with once(account, token, f"{amount} {reason}"):
-            done = accounts.grant_credits(account, amount, reason, **by())
-    except IdempotencyConflict as conflict:
-        if conflict.kind == "key_used":
-            return "This form was sent twice. The credits were moved once, by the first."
-        raise InvalidInput("This form was used already for something else. Reload the page and fill it in again.") from None
+def adjust_credits(account: UUID, amount: int, reason: str) -> str:
+    """Give credits, or take them with a negative amount."""
+    done = accounts.grant_credits(account, amount, reason, **by())
     verb, where = ("granted", "to") if amount > 0 else ("taken", "from")
     balance = credits(done.account.balance)
     return f"{credits(abs(amount))} credits {verb} {where} {done.account.email}. The balance is now {balance}."
@@ -56,19 +50,22 @@ def activate_account(account: UUID) -> str:
 
 def revoke_key(key: ApiKey, confirmation: str) -> str:
     """Revoke a key for good, if its name was typed. Raises `InvalidInput` if another was."""
-    if confirmation.strip() != key.name:
+    if one_line(confirmation) != one_line(key.name):
         raise InvalidInput(f"That is not the key's name. Type {key.name} exactly to revoke it.")
     keys.revoke_key(key.id, **by())
     return f"Key {key.prefix} revoked. Calls with it fail from now on."
 
 
-def create_staff(email: str, role: str) -> tuple[StaffUser, str]:
-    """Let a person in; give the row and the first password, which is shown once."""
-    return staff.create_staff(email, role, must_change_password=_first_password_change(), **by())
+def create_staff(email: str, role: str) -> tuple[str, str]:
+    """Let a person in; give their id and the first password, which is shown once."""
+    person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), **by())
+    return str(person.id), password
 
 
-def reset_staff_password(email: str) -> tuple[StaffUser, str]:
-    return staff.set_staff_password(email, must_change_password=_first_password_change(), **by())
+def reset_staff_password(email: str) -> tuple[str, str]:
+    """The same for somebody who lost theirs."""
+    person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), **by())
+    return str(person.id), password
 
 
 def set_staff_role(person: UUID, role: str) -> str:
@@ -96,17 +93,30 @@ def sign_out_staff(person: StaffUser) -> str:
 
 
 def change_own_password(current: str, new: str) -> str:
+    confirm_password(current)
     session = current_user.session.digest
     staff.change_own_password(current_user.person, current, new, session=session, address=client_address())
     return "Your password is changed. Every other session of yours has ended."
 
 
-def turn_off_own_second_factor(password: str) -> str:
-    """Raises `InvalidInput` for a wrong password: a page left open must not be enough."""
-    if not passwords.matches(current_user.person.password_hash, password):
-        raise InvalidInput("That is not your password.")
+def turn_off_own_second_factor(password: str, code: str) -> str:
+    confirm_password(password)
+    confirm_code(code)
     second_factor.turn_off(current_user.person.id, **by())
     return "The second factor is off. You sign in with the password alone."
+
+
+def enrol_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
+    """Turn one's own second factor on; give the recovery codes, which are shown once."""
+    confirm_password(password)
+    codes = second_factor.enrol(current_user.person.id, secret, code, secret_key=_secret_key(), **by())
+    return "", " ".join(codes)
+
+
+def renew_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
+    confirm_password(password)
+    confirm_code(code)
+    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, **by()))
 
 
 def end_own_session(began_at: int) -> str:
@@ -120,6 +130,10 @@ def end_own_session(began_at: int) -> str:
 def end_own_other_sessions() -> str:
     ended = staff_sessions.end_sessions(current_user.person.id, but=current_user.session.digest, **by())
     return f"{ended} other session{'' if ended == 1 else 's'} ended." if ended else "There was no other session."
+
+
+def _secret_key() -> str:
+    return str(current_app.extensions["yout_settings"].secret_key)
 
 
 def _first_password_change() -> bool:

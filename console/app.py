@@ -11,7 +11,7 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import auth, errors, formats, gate, headers, timing
+from console import auth, body_check, errors, formats, gate, headers, origin, proof, timing
 from console.views import home_view, views
 from shared.database import database
 from shared.operations.staff_sessions import SESSION_MS
@@ -36,7 +36,10 @@ def create_app(settings: Settings) -> Flask:
     timing.install(app)
     headers.install(app)
     auth.install(app)
+    proof.install(app, settings)
+    body_check.install(app)
     gate.install(app)
+    origin.install(app)
     CSRFProtect(app)
     formats.install(app, settings)
     errors.install(app)

@@ -9,20 +9,16 @@ from flask import Blueprint, Flask, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
+from console import proof
 from console.address import client_address
 from console.forms import CodeForm, SignInForm
 from console.roles import oneself
 from shared.clock import now_ms
+from shared.errors import Busy, TooManyAttempts
 from shared.models import StaffSession, StaffUser
-from shared.operations.second_factor import prove
-from shared.operations.staff import verify_password
 from shared.operations.staff_sessions import begin_session, end_session, find_session
-from shared.proxies import network_of
 from shared.settings import Settings
-from shared.throttle import Throttle
 
-FAILURES_A_PERSON = 10
-FAILURES_AN_ADDRESS = 30
 PENDING_MS = 5 * 60 * 1000  # from the password to the code of the second factor
 
 blueprint = Blueprint("auth", __name__)
@@ -61,7 +57,6 @@ def install(app: Flask) -> None:
     """Add the session handling and the routes of the door to `app`."""
     manager = LoginManager(app)
     manager.user_loader(load)
-    app.extensions["yout_throttle"] = Throttle()
     app.register_blueprint(blueprint)
 
 
@@ -79,22 +74,19 @@ def sign_in() -> ResponseReturnValue:
     form = SignInForm()
     if not form.validate_on_submit():
         return render_template("sign_in.html", form=form), 422 if form.is_submitted() else 200
-    where = "address " + network_of(client_address())
-    who = "email " + form.email.data.strip().lower()
-    wait_ms = _throttle().begin({who: FAILURES_A_PERSON, where: FAILURES_AN_ADDRESS}, now_ms())
-    if wait_ms:
-        return _too_many("sign_in.html", form, wait_ms)
-    person = verify_password(form.email.data, form.password.data)
+    try:
+        person = proof.prove_password(form.email.data, form.password.data)
+    except (TooManyAttempts, Busy) as problem:
+        return _refuse("sign_in.html", form, problem)
     if person is None:
         form.form_errors = ["E-mail or password is wrong."]
         return render_template("sign_in.html", form=form), 403
-    _throttle().forgive(who, where)
     if person.sealed_totp:
         session.clear()
         session["pending"] = {"staff": person.id.hex, "at": now_ms(), "password": person.password_hash[-16:]}
         return redirect(url_for("auth.second_factor", next=target if target != "/" else None), 303)
     _begin_session(person)
-    return redirect(target, 303)
+    return proof.remember_browser(redirect(target, 303), person)
 
 
 @blueprint.route("/login/code", methods=("GET", "POST"))
@@ -108,16 +100,15 @@ def second_factor() -> ResponseReturnValue:
     form = CodeForm()
     if not form.validate_on_submit():
         return render_template("second_factor.html", form=form), 422 if form.is_submitted() else 200
-    who = "code " + person.id.hex
-    wait_ms = _throttle().begin({who: FAILURES_A_PERSON}, now_ms())
-    if wait_ms:
-        return _too_many("second_factor.html", form, wait_ms)
-    if not prove(person, form.code.data, secret_key=settings().secret_key):
+    try:
+        right = proof.prove_code(person, form.code.data)
+    except (TooManyAttempts, Busy) as problem:
+        return _refuse("second_factor.html", form, problem)
+    if not right:
         form.code.errors = ["That code is not right, or was used. Wait for the next one, or use a recovery code."]
         return render_template("second_factor.html", form=form), 403
-    _throttle().forgive(who, "")
     _begin_session(person)
-    return redirect(target, 303)
+    return proof.remember_browser(redirect(target, 303), person)
 
 
 @blueprint.post("/logout")
@@ -142,15 +133,9 @@ def safe_target(text: str | None) -> str:
     return "/" if parts.scheme or parts.netloc else text
 
 
-def _throttle() -> Throttle:
-    found: Throttle = current_app.extensions["yout_throttle"]
-    return found
-
-
-def _too_many(template: str, form: SignInForm | CodeForm, wait_ms: int) -> ResponseReturnValue:
-    minutes = -(-wait_ms // 60_000)
-    form.form_errors = [f"Too many failed attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."]
-    return render_template(template, form=form), 429, {"Retry-After": str(-(-wait_ms // 1000))}
+def _refuse(template: str, form: SignInForm | CodeForm, problem: TooManyAttempts | Busy) -> ResponseReturnValue:
+    form.form_errors = [str(problem)]
+    return render_template(template, form=form), *proof.status_of(problem)
 
 
 def _pending() -> StaffUser | None:

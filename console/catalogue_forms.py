@@ -10,7 +10,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, HiddenField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms import WholeNumber
+from console.forms import OnceForm, WholeNumber
 from shared.models import DIALECTS, MODEL_KINDS
 
 _PER_1K = "Credits per 1 000 tokens."
@@ -29,7 +29,7 @@ class RatesForm(FlaskForm):
     minimum = WholeNumber("Least of a call")
 
 
-class PublishForm(FlaskForm):
+class PublishForm(OnceForm):
     """`seen_draft` and `seen_price` are the draft and the price in force that the page showed."""
 
     effective_at = StringField(
@@ -71,7 +71,7 @@ class ModelForm(FlaskForm):
         return [tag.strip() for tag in (self.capabilities.data or "").split(",") if tag.strip()]
 
 
-class NewModelForm(ModelForm, RatesForm):
+class NewModelForm(OnceForm, ModelForm, RatesForm):
     """A model with its first price and its first channel. Choices of `channel` are set by the view."""
 
     model = StringField("Id", [InputRequired("Give the id that callers send as `model`."), Length(max=200)])
@@ -90,7 +90,7 @@ class RouteForm(FlaskForm):
     cost_output = WholeNumber("Its cost to us, output", optional=True, description=f"{_PER_1K} Empty: unknown.")
 
 
-class NewRouteForm(RouteForm):
+class NewRouteForm(OnceForm, RouteForm):
     """One more channel for a model. Choices of `channel` are set by the view."""
 
     channel = SelectField("Channel", choices=[])
@@ -117,7 +117,7 @@ class ChannelForm(FlaskForm):
         return found
 
 
-class NewChannelForm(ChannelForm):
+class NewChannelForm(OnceForm, ChannelForm):
     """A channel with its secret, which is never shown again."""
 
     name = StringField("Name", [InputRequired("Name the channel."), Length(max=100)])
@@ -125,7 +125,7 @@ class NewChannelForm(ChannelForm):
     secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Empty for an upstream that asks for none.")
 
 
-class DraftsForm(FlaskForm):
+class DraftsForm(OnceForm):
     """Take the models in that are known of a channel's vendor."""
 
     markup = WholeNumber("Markup on the list price, per cent")

@@ -7,12 +7,11 @@ from uuid import UUID
 from console.actions import by
 from console.customer_forms import CodesForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
 from shared.clock import now_ms
+from shared.emails import lookup_email
 from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import Account, ApiKey, Subscription
 from shared.operations import codes, key_changes, key_rotation, notes, plans, purges, subscriptions, web_accounts
-from shared.operations.codes import CreatedBatch
-from shared.operations.keys import CreatedKey
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -85,7 +84,7 @@ def sign_out_account(account: UUID) -> str:
 
 def purge_account(account: Account, confirmation: str) -> str:
     """Begin a purge, if the e-mail was typed. Raises `InvalidInput` if another was."""
-    if confirmation.strip().lower() != account.email:
+    if lookup_email(confirmation) != account.email:
         raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
     purges.begin_purge(account.id, **by())
     return "The purge has begun. It is done when it says so below; its certificate is the account's to download."
@@ -96,9 +95,10 @@ def update_key(key: ApiKey, form: KeyForm) -> str:
     return f"Key {row.name} updated. Its limits apply from the next call on."
 
 
-def rotate_key(key: ApiKey, grace_hours: int) -> CreatedKey:
-    """The new key, whose secret is shown once."""
-    return key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **by())
+def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
+    """The ids of the new key and of the old one, and the new key's secret, which is shown once."""
+    created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **by())
+    return f"{created.row.id} {key.id}", created.secret
 
 
 def revoke_keys(keys: list[UUID], confirmation: str) -> str:
@@ -110,11 +110,12 @@ def revoke_keys(keys: list[UUID], confirmation: str) -> str:
     return f"{credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Calls with them fail from now on."
 
 
-def create_codes(form: CodesForm) -> CreatedBatch:
-    """The batch; its codes are shown once."""
+def create_codes(form: CodesForm) -> tuple[str, str]:
+    """The id of the batch, and its codes with blanks between, which are shown once."""
     days = form.days.data
     ends = None if days is None else now_ms() + days * _DAY_MS
-    return codes.create_codes(form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=ends, **by())
+    batch = codes.create_codes(form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=ends, **by())
+    return str(batch.row.id), " ".join(batch.codes)
 
 
 def void_codes(batch: UUID) -> str:

@@ -9,7 +9,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms import WholeNumber
+from console.forms import OnceForm, WholeNumber
 from shared.models import ApiKey
 from shared.operations.subscriptions import WHEN
 
@@ -48,11 +48,11 @@ class PlanForm(FlaskForm):
         }
 
 
-class NewPlanForm(PlanForm):
+class NewPlanForm(OnceForm, PlanForm):
     name = StringField("Name", [InputRequired("Name the plan."), Length(max=100)])
 
 
-class SubscribeForm(FlaskForm):
+class SubscribeForm(OnceForm):
     """Give an account a plan, or another one. Choices of `plan` are set by the view."""
 
     plan = SelectField("Plan", choices=[])
@@ -63,7 +63,7 @@ class OverageForm(FlaskForm):
     cap = WholeNumber("Overage cap, credits a period", description="0 switches it off.")
 
 
-class NoteForm(FlaskForm):
+class NoteForm(OnceForm):
     text = TextAreaField("Note", [InputRequired("Write the note."), Length(max=4_000)], description="Only staff read it.")
 
 
@@ -111,7 +111,7 @@ def _listed(text: str | None) -> list[str] | None:
     return [entry.strip() for entry in (text or "").split(",") if entry.strip()] or None
 
 
-class RotateForm(FlaskForm):
+class RotateForm(OnceForm):
     grace_hours = WholeNumber("Hours that the old key still works", description="0: it is revoked at once.")
 
 
@@ -121,7 +121,7 @@ class RevokeManyForm(FlaskForm):
     confirmation = StringField("Type the number of keys to confirm", [InputRequired("Type the number.")])
 
 
-class CodesForm(FlaskForm):
+class CodesForm(OnceForm):
     """A batch of redeem codes."""
 
     credits = WholeNumber("Credits of each code")

@@ -13,6 +13,7 @@ from flask_wtf.csrf import CSRFError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
+from console.origin import why_refused
 from shared.database import drop_connection
 from shared.database_errors import describe, may_pass
 from shared.errors import InvalidInput, NotFound, SettingsError
@@ -51,7 +52,7 @@ def _bare(template: str, **values: Any) -> str:
 
 
 def _form_refused(_: CSRFError) -> ResponseReturnValue:
-    return _page(400, "Form refused", "It is out of date or came from elsewhere. Go back, reload the page and send it again.")
+    return _page(400, "Form refused", why_refused())
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

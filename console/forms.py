@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Any
 
 from flask_wtf import FlaskForm
@@ -14,6 +13,7 @@ from wtforms.widgets import TextInput
 from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import STAFF_ROLES
+from shared.operations.once import new_token
 from shared.passwords import SHORTEST
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}")  # what `int` takes, also in digits of other scripts
@@ -62,6 +62,17 @@ class WholeNumber(Field):
             raise StopValidation("Write a whole number.")
 
 
+class OnceForm(FlaskForm):
+    """A form that creates something: `token` is made with it, so that it takes effect once however often it is sent."""
+
+    token = HiddenField(default=new_token)
+
+    def content(self) -> str:
+        """What it says, for telling a second sending from another form; without secrets, which must not be guessable by it."""
+        kept = {field.name: str(field.data) for field in self if not isinstance(field, PasswordField | HiddenField)}
+        return " ".join(f"{name}={value!r}" for name, value in sorted(kept.items()))
+
+
 class SignInForm(FlaskForm):
     email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
     password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
@@ -83,24 +94,34 @@ class OwnPasswordForm(FlaskForm):
     again = PasswordField("New password again", [EqualTo("new", "The two are not the same.")])
 
 
-class EnrolForm(FlaskForm):
+class EnrolForm(OnceForm):
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=1024)])
     code = StringField("Code that the app shows", [InputRequired("Enter the six digits that the app shows."), Length(max=40)])
 
 
-class TurnOffForm(FlaskForm):
+class ConfirmForm(OnceForm):
+    """Password and code of somebody who is signed in, before the second factor is turned off or gets new recovery codes."""
+
     password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=1024)])
+    code = StringField(
+        "Code", [InputRequired("Enter the code."), Length(max=40)], description="Six digits from your app, or a recovery code."
+    )
 
 
 class RoleForm(FlaskForm):
     role = SelectField("Role", choices=list(STAFF_ROLES))
 
 
-class NewStaffForm(RoleForm):
+class NewStaffForm(OnceForm, RoleForm):
     email = StringField("E-mail", [InputRequired("Enter their e-mail address."), Length(max=254)])
 
 
-class CreditsForm(FlaskForm):
-    """Give or take credits. `token` is made with the form, so that it counts once however often it is sent."""
+class ResetPasswordForm(OnceForm):
+    """Only a button: somebody gets a new password."""
+
+
+class CreditsForm(OnceForm):
+    """Give or take credits."""
 
     amount = WholeNumber("Credits", description="A number below zero takes credits away.")
     reason = StringField(
@@ -108,7 +129,6 @@ class CreditsForm(FlaskForm):
         [InputRequired("Say why; the customer's ledger shows it."), Length(max=500)],
         description="Kept in the ledger and the audit log.",
     )
-    token = HiddenField(default=lambda: secrets.token_urlsafe(24), validators=[Length(min=16, max=64)])
 
 
 class RevokeForm(FlaskForm):

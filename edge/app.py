@@ -22,6 +22,7 @@ from edge.api.receipts import receipts
 from edge.api.share import sharing
 from edge.cors import PATHS as API_PATHS
 from edge.cors import Cors
+from edge.current import refuse_unstorable
 from edge.entry import entry
 from edge.errors import is_internal, request_id
 from edge.health import health
@@ -49,9 +50,11 @@ from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets
 from edge.web.errors import error_page, wants_page
+from edge.web.page_request import PageRequest
 from edge.web.routes import web
 from edge.web.share_page import share_page
 from shared.clock import new_id
+from shared.errors import NotFound as NothingThere
 from shared.errors import YoutError
 from shared.failure_report import describe_failure
 from shared.settings import Settings
@@ -96,6 +99,7 @@ SURFACES: dict[str, Surface] = {
 def create_app(settings: Settings) -> Quart:
     """The edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
     app = Quart(__name__, static_folder=None)
+    app.request_class = PageRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
@@ -127,6 +131,12 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
     @app.before_request
     async def name_request() -> None:
         g.request_id = request_id(new_id())
+
+    @app.before_request
+    async def check_address() -> None:
+        if "\0" in request.path:
+            raise NothingThere("There is nothing at this address.")
+        refuse_unstorable(request.args.items(multi=True))
 
     @app.after_request
     async def add_request_id(response: Response) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from edge.address import peer_address
@@ -13,7 +12,9 @@ from edge.sessions import SessionRow, check_active
 from shared.clock import now_ms
 from shared.errors import AccessDenied
 from shared.limits import KeyLimits, Limits
+from shared.origins import host_of, is_foreign
 from shared.settings import Settings
+from shared.text import cut
 from shared.visitors import visitor_digest
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -74,13 +75,15 @@ async def session_of(services: Services, sent: Sent, method: str) -> SessionRow 
 
 def require_own_origin(sent: Sent, settings: Settings) -> None:
     """Refuse what a browser says comes from another site's page. Programs that send neither header have no such page."""
-    if sent.origin:
-        own = {sent.host, urlsplit(settings.public_url).netloc} - {""}
-        foreign = sent.origin.partition("://")[2] not in own
-    else:
-        foreign = sent.fetch_site not in ("", "same-origin", "none")
-    if foreign:
-        raise AccessDenied("This request came from a page of another site. Use an API key there.", "foreign_origin")
+    if is_foreign(sent.origin, sent.fetch_site, (sent.host, host_of(settings.public_url))):
+        seen = (
+            f"from {cut(sent.origin, 100)} and arrived for the host {cut(sent.host, 100)}" if sent.origin else "from another site"
+        )
+        raise AccessDenied(
+            f"This request came {seen}, which is not the same site. Programs of another site need an API key. If you run this"
+            " service, its proxy must pass on the Host header, or YOUT_PUBLIC_URL must be the address that people use.",
+            "foreign_origin",
+        )
 
 
 def session_limits(services: Services, row: SessionRow) -> KeyLimits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -23,6 +23,7 @@ from shared.errors import AccessDenied, InvalidInput, InvalidKey, InvalidRequest
 from shared.ledger.payers import address_allowed
 from shared.limits import KeyLimits, Standing
 from shared.operations.web_accounts import actor_of
+from shared.text import cut, unstorable
 
 T = TypeVar("T")
 
@@ -152,6 +153,13 @@ def _attempt(job: Callable[[], T]) -> T | YoutError:
             return job()
     except YoutError as refusal:
         return refusal
+
+
+def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
+    """Raise `InvalidRequest` with the name of a field that the database cannot hold."""
+    name = unstorable(fields)
+    if name is not None:
+        raise InvalidRequest(f"{cut(name, 100)!r} contains a NUL character, which cannot be used.", cut(name, 100))
 
 
 def answer(document: dict[str, Any], status: int = 200) -> Response:

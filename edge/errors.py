@@ -40,6 +40,8 @@ FACES: dict[type[BaseException], Face] = {
     errors.NotFound: Face(404, "invalid_request_error", "not_found", may_retry=False),
     errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),
     errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.AlreadySent: Face(409, "invalid_request_error", "already_sent", may_retry=False),
+    errors.TooManyAttempts: Face(429, "rate_limit_error", "rate_limit_exceeded"),
     errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
     errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),
     errors.UpstreamFailed: Face(502, "upstream_error", "upstream_error"),
@@ -96,6 +98,8 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
         headers.append((b"accept-encoding", ACCEPTED.encode()))  # RFC 9110, section 15.5.16
     if look.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % look.retry_after_seconds))
+    if isinstance(error, errors.TooManyAttempts):
+        headers.append((b"retry-after", b"%d" % -(-error.wait_ms // 1000)))
     if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))

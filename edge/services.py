@@ -31,6 +31,7 @@ from shared.clock import new_id, now_ms
 from shared.database import database
 from shared.database_errors import describe
 from shared.errors import DatabaseUnavailable, Stopping
+from shared.hash_queue import HashQueue
 from shared.jobs import Jobs
 from shared.ledger import VisitorTerms
 from shared.ledger.probe import probe_writes
@@ -77,9 +78,9 @@ class Services:
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerQueue(self.visitors)
-        self.passwords = ThreadPoolExecutor(2, thread_name_prefix="passwords")  # 64 MiB each while they hash
+        self.hashes = HashQueue()
         self.sessions = Sessions(settings, self.reader, self.ledger)
-        self.throttle = Throttle()
+        self.throttle = Throttle(settings.secret_key, settings.redis_url)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.jobs = Jobs(settings.redis_url)
         self.storage = open_storage(settings)
@@ -128,7 +129,8 @@ class Services:
         self.reader.close()
         self.slow_reader.close()
         self.counter.shutdown()
-        self.passwords.shutdown()
+        await asyncio.to_thread(self.hashes.close)
+        self.throttle.close()
 
     async def drain(self, seconds: float) -> None:
         """Let running calls end for so long; then end them, each with an error and a partial settlement."""

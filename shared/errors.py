@@ -5,6 +5,8 @@
     ├── SchemaMismatch         the database is not at the schema this code knows
     ├── InvalidInput           a value that staff or an operator typed cannot be used
     ├── NotFound               no such row (or it is somebody else's)
+    ├── AlreadySent            a form was sent before; it takes effect once
+    ├── TooManyAttempts        too many passwords, codes or sign-ups were tried
     ├── OutboundRefused        an address that somebody else chose must not be sought
     ├── OutboundFailed         it was, and gave no answer that can be used
     │   └── OutboundTimeout
@@ -27,6 +29,7 @@
         ├── DatabaseUnavailable
         ├── StorageUnavailable     the store of media outputs
         ├── QueueUnavailable       Redis did not take the message that a job needs
+        ├── Busy                   too many people are signing in at this moment
         ├── Stopping               the process ends before the call does
         ├── SettlementPending      the answer is complete, but its charge is not recorded yet
         ├── NoUpstream             no channel of the model is in service
@@ -42,6 +45,7 @@ from uuid import UUID
 
 from shared.limits import LONGEST_RETRY_MS, Standing
 from shared.periods import moment_text
+from shared.text import cut
 
 
 class YoutError(Exception):
@@ -67,6 +71,29 @@ class InvalidInput(YoutError):
 
 class NotFound(YoutError):
     """No such row, or one that belongs to somebody else: the two are told alike."""
+
+
+class AlreadySent(YoutError):
+    """A form was sent before. `id` and `result` are those of the first sending; `same` whether it said the same."""
+
+    def __init__(self, id: str, result: str, *, same: bool) -> None:
+        super().__init__(
+            "This form was sent twice. It took effect once, by the first."
+            if same
+            else "This form was used already for something else. Reload the page and fill it in again."
+        )
+        self.id = id
+        self.result = result
+        self.same = same
+
+
+class TooManyAttempts(YoutError):
+    """Too many passwords, codes or sign-ups were tried; `wait_ms` until the next attempt may begin."""
+
+    def __init__(self, wait_ms: int) -> None:
+        minutes = -(-wait_ms // 60_000)
+        super().__init__(f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}.")
+        self.wait_ms = wait_ms
 
 
 class OutboundRefused(YoutError):
@@ -141,7 +168,7 @@ class ModelNotFound(RequestRefused):
     """Unknown, inactive or unpriced model."""
 
     def __init__(self, model: str) -> None:
-        shown = model if len(model) <= 100 else model[:100] + "…"
+        shown = cut(model, 101, "…")
         super().__init__(f"The model '{shown}' does not exist or is not available to this key. GET /v1/models lists yours.")
 
 
@@ -294,6 +321,13 @@ class UpstreamTimeout(UpstreamFailed):
 
     def __init__(self, message: str = "The upstream did not answer in time.") -> None:
         super().__init__(message)
+
+
+class Busy(Unavailable):
+    """So many passwords are being checked that one more would wait too long."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many people are signing in right now. Try again in a few seconds.")
 
 
 class Stopping(Unavailable):

@@ -49,6 +49,7 @@ MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini")
 CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # what was done with an answer that was cut off
 SWITCH = ("active", "disabled")
+FORM_SECRET_MS = 10 * 60 * 1000  # so long a secret that a form made waits to be shown
 
 
 def one_of(column: str, values: tuple[str, ...]) -> Node:
@@ -778,6 +779,25 @@ class IdempotencyClaim(BaseModel):
         constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
 
 
+class FormSubmission(BaseModel):
+    """That a form was sent: digests of its token and of what it said, so that it takes effect once. Kept for 24 hours.
+
+    `sealed` is a secret that the form made, until it is shown or ten minutes have passed; only the browser's cookie opens it
+    (`shared.operations.once`). `owner` is an account or a staff member; `result` names what was made.
+    """
+
+    digest = CharField(max_length=64, primary_key=True)
+    owner = UUIDField()
+    body_digest = CharField(max_length=64)
+    result = CharField(max_length=200, default="")
+    sealed = TextField(null=True)
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
 class MediaJob(BaseModel):
     """One picture, film or speech that is made later; its id is the call's and the hold's.
 
@@ -1044,6 +1064,7 @@ MODELS: tuple[type[Any], ...] = (
     AccountTotal,
     RollupState,
     IdempotencyClaim,
+    FormSubmission,
     MediaJob,
     MediaOutput,
     WebhookSecret,

@@ -1,50 +1,117 @@
-"""A throttle of failed sign-ins: so many attempts in a window, for each e-mail and each address. Bounded, in this process."""
+"""A throttle of attempts (sign-ins, codes, sign-ups): so many in a quarter of an hour under each key, shared by all processes.
+
+Redis keeps the counts; while it is away this process counts alone, within a bound. Only digests of keys are kept, of one size,
+so that nothing that a stranger types is stored or takes memory, and each expires by itself.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Mapping
+import hashlib
+import hmac
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.clock import now_ms
+from shared.secrets import derive_key
+
+log = logging.getLogger("yout.throttle")
 
 WINDOW_MS = 15 * 60 * 1000
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000  # in the memory of a process, while Redis is away
+ANSWER_SECONDS = 0.25
+PAUSE_SECONDS = 2.0  # after a failure Redis is not asked for so long
+_SCRIPT = Path(__file__).with_name("throttle.lua").read_text()
 
 
 class Throttle:
-    """Counts attempts when they begin, so that guesses sent at once are counted too; a success takes its own back."""
+    """Counts attempts when they begin, so that guesses sent at once are counted too. Usable from any thread; may block 0.25 s.
 
-    def __init__(self, most_keys: int = MOST_KEYS) -> None:
-        self._attempts: OrderedDict[str, deque[int]] = OrderedDict()
-        self._most_keys = most_keys
-        self._lock = Lock()
+    After a burst of `limit` attempts a key allows one more whenever a `limit`th of the window has passed. Without `redis_url`
+    this process counts alone.
+    """
 
-    def begin(self, limits: Mapping[str, int], now: int) -> int:
+    def __init__(self, secret_key: str, redis_url: str = "", max_keys: int = MAX_KEYS) -> None:
+        self._digest_key = derive_key(secret_key, "throttle")
+        self._local = LocalThrottle(max_keys)
+        self._paused_until = 0.0
+        self._script: Any = None
+        if redis_url:
+            options: dict[str, Any] = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS}
+            self._redis = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), **options)
+            self._script = self._redis.register_script(_SCRIPT)
+
+    def begin(self, limits: Mapping[str, int]) -> int:
         """Count an attempt under each key of `limits` (key → attempts in a window), unless one of them is used up.
 
-        Gives 0, or the milliseconds until the next attempt may begin; a refused attempt is not counted. `now` in ms.
+        Returns 0, or the milliseconds until the next attempt may begin; a refused attempt is not counted.
         """
+        return self._run("begin", limits)
+
+    def succeed(self, limits: Mapping[str, int], clear: Sequence[str] = ()) -> None:
+        """After a success: forget the keys in `clear`, and take this attempt back from the other keys of `limits`."""
+        self._run("clear", {key: limits[key] for key in clear})
+        self._run("return", {key: limit for key, limit in limits.items() if key not in clear})
+
+    def close(self) -> None:
+        """Close the connection to Redis, if there is one."""
+        if self._script is not None:
+            self._redis.close()
+
+    def _run(self, operation: str, limits: Mapping[str, int]) -> int:
+        if not limits:
+            return 0
+        keys = [f"yout:throttle:{self._digest(key)}" for key in limits]
+        if self._script is not None and time.monotonic() >= self._paused_until:
+            try:
+                return int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))
+            except redis.RedisError as error:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                log.warning("Redis is away (%s): failed sign-ins are counted by this process alone", type(error).__name__)
+        return self._local.run(operation, dict(zip(keys, limits.values(), strict=True)), now_ms())
+
+    def _digest(self, key: str) -> str:
+        return hmac.new(self._digest_key, key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+
+class LocalThrottle:
+    """The same as `throttle.lua` in this process. Bounded: the keys that were quiet for longest are forgotten."""
+
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+        self._ends: OrderedDict[str, int] = OrderedDict()
+        self._max_keys = max_keys
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def run(self, operation: str, limits: Mapping[str, int], now: int) -> int:
+        """`begin`, `return` or `clear`, as the script has it. `now` in ms."""
         with self._lock:
-            wait = max(self._wait(key, limit, now) for key, limit in limits.items())
-            if wait:
+            if operation == "clear":
+                for key in limits:
+                    self._ends.pop(key, None)
+                return 0
+            sign = 1 if operation == "begin" else -1
+            ends = {key: max(now, self._ends.get(key, now)) + sign * (WINDOW_MS // limit) for key, limit in limits.items()}
+            wait = max(end - now - WINDOW_MS for end in ends.values())
+            if operation == "begin" and wait > 0:
                 return wait
-            for key in limits:
-                self._attempts.setdefault(key, deque()).append(now)
-                self._attempts.move_to_end(key)
-            while len(self._attempts) > self._most_keys:  # the key that was quiet for longest
-                self._attempts.popitem(last=False)
+            for key, end in ends.items():
+                self._store(key, end, now)
             return 0
 
-    def forgive(self, person: str, address: str) -> None:
-        """After a success: forget the person's failures, and of the address the attempt that succeeded."""
-        with self._lock:
-            self._attempts.pop(person, None)
-            if self._attempts.get(address):
-                self._attempts[address].pop()
-
-    def _wait(self, key: str, limit: int, now: int) -> int:
-        times = self._attempts.get(key)
-        if not times:
-            return 0
-        while times and times[0] <= now - WINDOW_MS:
-            times.popleft()
-        return times[-limit] + WINDOW_MS - now if len(times) >= limit else 0
+    def _store(self, key: str, end: int, now: int) -> None:
+        self._ends.pop(key, None)
+        if end > now:
+            self._ends[key] = end
+        while len(self._ends) > self._max_keys:
+            self._ends.popitem(last=False)

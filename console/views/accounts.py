@@ -17,6 +17,7 @@ from console.views.account_care import plan_names
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
+from shared.emails import lookup_email
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
 from shared.operations.accounts import find_account
 from shared.operations.notes import notes_of
@@ -35,7 +36,7 @@ class AccountsView(View):
             return redirect(url_for("accounts.detail", account_id=found.id), 303)
         query = Account.select()
         if text:
-            query = query.where(Account.email.startswith(text.lower()))
+            query = query.where(Account.email.startswith(lookup_email(text)))
         return self.page("accounts/list.html", q=text, page=page_of(query, [Account.id], request.args.get("before")))
 
     @shows("/<uuid:account_id>")
@@ -46,9 +47,7 @@ class AccountsView(View):
     def credits(self, account_id: UUID) -> ResponseReturnValue:
         account, form = find_account(account_id), CreditsForm()
         target = url_for("accounts.detail", account_id=account.id)
-        done = submit(
-            form, lambda: actions.adjust_credits(account.id, form.amount.number(), form.reason.data, form.token.data), target
-        )
+        done = submit(form, lambda: actions.adjust_credits(account.id, form.amount.number(), form.reason.data), target)
         return done or (self._page(find_account(account_id), form), 422)
 
     @changes("/<uuid:account_id>/suspend", "account.status")

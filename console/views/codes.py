@@ -10,9 +10,8 @@ from flask.typing import ResponseReturnValue
 from console import customer_actions as actions
 from console.customer_forms import CodesForm
 from console.paging import page_of
-from console.views.submission import perform
+from console.views.submission import create, perform, shown
 from console.views.view import View, changes, shows
-from shared.errors import InvalidInput
 from shared.models import CodeBatch
 from shared.operations.codes import standings
 
@@ -23,16 +22,17 @@ class CodesView(View):
         return self._page(CodesForm(formdata=None))
 
     @changes("/", "code.edit")
-    def create(self) -> ResponseReturnValue:
+    def make(self) -> ResponseReturnValue:
         form = CodesForm()
-        if not form.validate_on_submit():
-            return self._page(form), 422
-        try:
-            batch = actions.create_codes(form)
-        except InvalidInput as problem:
-            form.form_errors = [str(problem)]
-            return self._page(form), 422
-        return self.page("codes/made.html", batch=batch.row, codes=batch.codes)
+        return create(form, lambda: actions.create_codes(form), "codes.made") or (self._page(form), 422)
+
+    @shows("/made/<form_id>")
+    def made(self, form_id: str) -> ResponseReturnValue:
+        batch, codes = shown(form_id)
+        if codes is None:
+            advice = "If nobody has kept the codes, void the batch and create another."
+            return self.page("shown.html", what="The batch of codes", advice=advice, back=url_for("codes.index"))
+        return self.page("codes/made.html", batch=CodeBatch.get_by_id(UUID(batch)), codes=codes.split())
 
     @changes("/<uuid:batch_id>/void", "code.edit")
     def void(self, batch_id: UUID) -> ResponseReturnValue:

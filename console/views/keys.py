@@ -13,10 +13,11 @@ from console import customer_actions as actions
 from console.customer_forms import KeyForm, RevokeManyForm, RotateForm
 from console.forms import RevokeForm
 from console.paging import page_of
-from console.views.submission import submit
+from console.views.submission import create, shown, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.errors import InvalidInput, NotFound
+from shared.emails import lookup_email
+from shared.errors import NotFound
 from shared.keys import MARK, digest, well_formed
 from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
@@ -75,14 +76,21 @@ class KeysView(View):
     @changes("/<uuid:key_id>/rotate", "key.rotate")
     def rotate(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RotateForm()
-        if not form.validate_on_submit():
-            return self._page(key, rotate=form), 422
-        try:
-            created = actions.rotate_key(key, form.grace_hours.number())
-        except InvalidInput as problem:
-            flash(str(problem), "bad")
+        done = create(form, lambda: actions.rotate_key(key, form.grace_hours.number()), "keys.made")
+        if done is None and form.form_errors:  # the key is no longer good, and its page has no such form any more
+            flash(" ".join(form.form_errors), "bad")
             return redirect(url_for("keys.detail", key_id=key_id), 303)
-        return self.page("keys/made.html", key=_find(created.row.id), secret=created.secret, old=_find(key_id))
+        return done or (self._page(key, rotate=form), 422)
+
+    @shows("/made/<form_id>")
+    def made(self, form_id: str) -> ResponseReturnValue:
+        ids, secret = shown(form_id)
+        key, old = (_find(UUID(id)) for id in ids.split())
+        if secret is None:
+            advice = "If nobody has kept the key, rotate it again or revoke it."
+            back = url_for("keys.detail", key_id=key.id)
+            return self.page("shown.html", what=f"The key {key.prefix}", advice=advice, back=back)
+        return self.page("keys/made.html", key=key, secret=secret, old=old)
 
     def _page(self, key: ApiKey, form: RevokeForm | None = None, rotate: RotateForm | None = None) -> str:
         return self.page(
@@ -109,7 +117,7 @@ def _matching(text: str) -> Any:
     query = ApiKey.select(*_SHOWN, Account).join(Account)
     if text.startswith(MARK):
         return query.where(ApiKey.prefix.startswith(text[:_PREFIX_LENGTH]))
-    return query.where(Account.email.startswith(text.lower())) if text else query
+    return query.where(Account.email.startswith(lookup_email(text))) if text else query
 
 
 def _working(text: str) -> list[ApiKey]:

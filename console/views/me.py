@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import segno
-from flask import flash, redirect, session, url_for
+from flask import session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
 from console import actions
-from console.auth import settings
-from console.forms import EnrolForm, OwnPasswordForm, TurnOffForm
-from console.views.submission import perform, submit
+from console.forms import ConfirmForm, EnrolForm, OwnPasswordForm
+from console.views.submission import create, perform, shown, submit
 from console.views.view import View, changes_oneself, shows
-from shared.errors import InvalidInput
 from shared.operations import second_factor
 from shared.operations.staff_sessions import living_sessions
 
@@ -40,32 +38,32 @@ class MeView(View):
     @changes_oneself("/second-factor")
     def enrol(self) -> ResponseReturnValue:
         form = EnrolForm()
-        if not form.validate_on_submit():
-            return self._page(enrol=form), 422
-        try:
-            codes = second_factor.enrol(
-                current_user.person.id, _enrolling(), form.code.data, secret_key=settings().secret_key, **actions.by()
-            )
-        except InvalidInput as problem:
-            form.code.errors = [str(problem)]
-            return self._page(enrol=form), 422
-        session.pop(ENROLLING, None)
-        return self.page("me/recovery_codes.html", codes=codes)
+        done = create(
+            form, lambda: actions.enrol_own_second_factor(_enrolling(), form.password.data, form.code.data), "me.shown_codes"
+        )
+        if done is not None:
+            session.pop(ENROLLING, None)
+        return done or (self._page(enrol=form), 422)
 
     @changes_oneself("/second-factor/off")
     def turn_off(self) -> ResponseReturnValue:
-        form = TurnOffForm()
-        done = submit(form, lambda: actions.turn_off_own_second_factor(form.password.data), url_for("me.index"))
-        return done or (self._page(turn_off=form), 422)
+        form = ConfirmForm()
+        done = submit(form, lambda: actions.turn_off_own_second_factor(form.password.data, form.code.data), url_for("me.index"))
+        return done or (self._page(confirm=form), 422)
 
     @changes_oneself("/recovery-codes")
     def recovery_codes(self) -> ResponseReturnValue:
-        try:
-            codes = second_factor.renew_recovery_codes(current_user.person.id, **actions.by())
-        except InvalidInput as problem:
-            flash(str(problem), "bad")
-            return redirect(url_for("me.index"), 303)
-        return self.page("me/recovery_codes.html", codes=codes)
+        form = ConfirmForm()
+        done = create(form, lambda: actions.renew_own_recovery_codes(form.password.data, form.code.data), "me.shown_codes")
+        return done or (self._page(confirm=form), 422)
+
+    @shows("/recovery-codes/<form_id>")
+    def shown_codes(self, form_id: str) -> ResponseReturnValue:
+        codes = shown(form_id).secret
+        if codes is None:
+            advice = "If you did not keep the codes, make new ones."
+            return self.page("shown.html", what="The list of recovery codes", advice=advice, back=url_for("me.index"))
+        return self.page("me/recovery_codes.html", codes=codes.split())
 
     @changes_oneself("/sessions/<int:began_at>/end")
     def end_session(self, began_at: int) -> ResponseReturnValue:
@@ -77,7 +75,7 @@ class MeView(View):
         return perform(actions.end_own_other_sessions, url_for("me.index"))
 
     def _page(
-        self, password: OwnPasswordForm | None = None, enrol: EnrolForm | None = None, turn_off: TurnOffForm | None = None
+        self, password: OwnPasswordForm | None = None, enrol: EnrolForm | None = None, confirm: ConfirmForm | None = None
     ) -> str:
         person = current_user.person
         secret = "" if person.sealed_totp else _enrolling()
@@ -86,7 +84,7 @@ class MeView(View):
             person=person,
             password=password or OwnPasswordForm(formdata=None),
             enrol=enrol or EnrolForm(formdata=None),
-            turn_off=turn_off or TurnOffForm(formdata=None),
+            confirm=confirm or ConfirmForm(formdata=None),
             secret=secret,
             picture=_picture(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),

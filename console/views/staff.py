@@ -9,11 +9,11 @@ from flask import url_for
 from flask.typing import ResponseReturnValue
 
 from console import actions
-from console.forms import NewStaffForm, RoleForm
+from console.forms import NewStaffForm, ResetPasswordForm, RoleForm
 from console.roles import ACTIONS
-from console.views.submission import perform, submit
+from console.views.submission import create, perform, shown, submit
 from console.views.view import View, changes, shows
-from shared.errors import InvalidInput, NotFound
+from shared.errors import NotFound
 from shared.models import STAFF_ROLES, StaffUser
 from shared.operations.second_factor import recovery_codes_left
 from shared.operations.staff_sessions import living_sessions
@@ -25,16 +25,19 @@ class StaffView(View):
         return self._list(NewStaffForm(formdata=None))
 
     @changes("/", "staff.manage")
-    def create(self) -> ResponseReturnValue:
+    def make(self) -> ResponseReturnValue:
         form = NewStaffForm()
-        if not form.validate_on_submit():
-            return self._list(form), 422
-        try:
-            person, password = actions.create_staff(form.email.data, form.role.data)
-        except InvalidInput as problem:
-            form.form_errors = [str(problem)]
-            return self._list(form), 422
-        return self._secret(person, password, "They sign in with it at this console's address.")
+        done = create(form, lambda: actions.create_staff(form.email.data, form.role.data), "staff.made")
+        return done or (self._list(form), 422)
+
+    @shows("/made/<form_id>")
+    def made(self, form_id: str) -> ResponseReturnValue:
+        id, password = shown(form_id)
+        person = _find(UUID(id))
+        if password is None:
+            what, back = f"The password of {person.email}", _address(person.id)
+            return self.page("shown.html", what=what, advice="If nobody has kept it, give them a new one.", back=back)
+        return self.page("staff/password.html", person=person, password=password)
 
     @shows("/<uuid:staff_id>")
     def detail(self, staff_id: UUID) -> ResponseReturnValue:
@@ -56,8 +59,9 @@ class StaffView(View):
 
     @changes("/<uuid:staff_id>/password", "staff.manage")
     def password(self, staff_id: UUID) -> ResponseReturnValue:
-        person, password = actions.reset_staff_password(_find(staff_id).email)
-        return self._secret(person, password, "Every session of theirs has ended.")
+        form = ResetPasswordForm()
+        done = create(form, lambda: actions.reset_staff_password(_find(staff_id).email), "staff.made")
+        return done or (self._page(_find(staff_id), reset=form), 422)
 
     @changes("/<uuid:staff_id>/second-factor/off", "staff.manage")
     def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
@@ -71,17 +75,15 @@ class StaffView(View):
         people: Any = StaffUser.select().order_by(StaffUser.email)
         return self.page("staff/list.html", people=list(people), form=form, actions=ACTIONS, roles=STAFF_ROLES)
 
-    def _page(self, person: StaffUser, form: RoleForm | None = None) -> str:
+    def _page(self, person: StaffUser, form: RoleForm | None = None, reset: ResetPasswordForm | None = None) -> str:
         return self.page(
             "staff/detail.html",
             person=person,
             form=form or RoleForm(formdata=None, role=person.role),
+            reset=reset or ResetPasswordForm(formdata=None),
             codes_left=recovery_codes_left(person.id),
             sessions=living_sessions(person.id),
         )
-
-    def _secret(self, person: StaffUser, password: str, words: str) -> str:
-        return self.page("staff/password.html", person=person, password=password, words=words)
 
 
 def _find(staff_id: UUID) -> StaffUser:

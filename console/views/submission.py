@@ -1,14 +1,20 @@
-"""What happens to a form that was sent: the deed and a redirect, or the same page with what is wrong beside the fields."""
+"""What happens to a form that was sent: the action and a redirect, or the same page with what is wrong beside the fields."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from flask import flash, redirect
+from flask import abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from flask_wtf import FlaskForm
 
-from shared.errors import InvalidInput
+from console.forms import OnceForm
+from shared.errors import AlreadySent, Busy, InvalidInput, TooManyAttempts
+from shared.operations.once import Shown, Submission, once, take_shown
+
+REFUSALS = (InvalidInput, TooManyAttempts, Busy)
 
 
 def perform(deed: Callable[[], str], target: str) -> ResponseReturnValue:
@@ -21,16 +27,65 @@ def perform(deed: Callable[[], str], target: str) -> ResponseReturnValue:
 
 
 def submit(form: FlaskForm, deed: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
-    """Check the form, do it and go to `target` (a function where that is known only afterwards).
+    """Check the form, do it and go to `target` (a function where that is known only afterwards); a `OnceForm` once.
 
     None when something is wrong: then `form` knows what, to be shown again.
     """
     if not form.validate_on_submit():
         return None
+
+    def address() -> str:
+        return target if isinstance(target, str) else target()
+
     try:
-        words = deed()
-    except InvalidInput as problem:
+        if not isinstance(form, OnceForm):
+            words, goal = deed(), address()
+        else:
+            with _once(form) as submission:
+                words, goal = deed(), address()
+                submission.result = goal
+    except AlreadySent as again:
+        if not again.same:
+            form.form_errors = [str(again)]
+            return None
+        words, goal = str(again), again.result
+    except REFUSALS as problem:
         form.form_errors = [str(problem)]
         return None
     flash(words, "good")
-    return redirect(target if isinstance(target, str) else target(), 303)
+    return redirect(goal, 303)
+
+
+def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -> ResponseReturnValue | None:
+    """As `submit`, for what has a secret that is shown once: go to the page `endpoint`, which takes the form's id.
+
+    `make` gives what `shown` will find: a reference to what was made, of at most 200 characters, and the secret.
+    """
+    if not form.validate_on_submit():
+        return None
+    try:
+        with _once(form) as submission:
+            submission.result, secret = make()
+            submission.show(secret, current_user.get_id())
+            id = submission.id
+    except AlreadySent as again:
+        if not again.same:
+            form.form_errors = [str(again)]
+            return None
+        id = again.id
+    except REFUSALS as problem:
+        form.form_errors = [str(problem)]
+        return None
+    return redirect(url_for(endpoint, form_id=id), 303)
+
+
+def shown(form_id: str) -> Shown:
+    """What a form of whoever is signed in made, with its secret the first time. Everybody else gets 404."""
+    found = take_shown(current_user.person.id, form_id, current_user.get_id(), take=request.method == "GET")
+    if found is None:
+        abort(404)
+    return found
+
+
+def _once(form: OnceForm) -> AbstractContextManager[Submission]:
+    return once(current_user.person.id, form.token.data or "", f"{request.path} {form.content()}")

@@ -16,6 +16,7 @@ from edge.services import Services
 from edge.web.pages import page
 from edge.web.visit import address, go, signed_in
 from shared.account_export import PAGE, TABLES, read_rows
+from shared.emails import lookup_email
 from shared.models import Account
 from shared.operations.purges import ACTOR, begin_purge, find_purge, latest_purge
 from shared.operations.web_accounts import actor_of
@@ -42,7 +43,7 @@ async def export() -> Response:
 async def purge() -> Response:
     session = signed_in()
     typed = (await request.form).get("confirmation", "")
-    if typed.strip().lower() != session.email:
+    if lookup_email(typed) != session.email:
         return await _page(422, "Type the e-mail address of your account, exactly as it stands above.")
     job = await write(partial(begin_purge, session.account, actor=actor_of(session.account), address=address()))
     if job.status == "queued":

@@ -9,11 +9,11 @@ from werkzeug.exceptions import HTTPException
 
 from edge.callers import SAFE_METHODS
 from edge.errors import face
+from edge.web.page_request import API
 from edge.web.pages import add_headers, page
 from edge.web.visit import begin_visit, end_visit
 from shared.errors import InvalidKey, YoutError
 
-API = ("/v1/", "/api/")
 _HEADINGS = {
     400: "That did not work",
     403: "This is closed to you",

@@ -10,15 +10,16 @@ from peewee import Case, fn
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
-from edge.api.key_request import NO_BOUNDS, check_key_changes, check_key_request
+from edge.api.key_request import NO_BOUNDS, KeyRequest, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.callers import session_limits
 from edge.current import AccountCaller, count_request, read, services, write
 from edge.public_url import edge_url
+from edge.web.once import create_once, shown
 from edge.web.pages import page, read_after, read_slow
 from edge.web.visit import address, go, signed_in
 from shared.clock import now_ms
-from shared.errors import InvalidRequest, RateLimited
+from shared.errors import InvalidRequest, NotFound, RateLimited
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.moments import iso_moment
@@ -42,12 +43,21 @@ async def make_key() -> Response:
     try:
         asked = check_key_request(_read_form(form), NO_BOUNDS, services().catalog.models, now_ms())
         await count_request(caller.limits)
-        created = await write(partial(create, caller, asked))
+        form_id = await create_once(form, partial(_create, caller, asked))
     except RateLimited as problem:
         return await _page(429, form, {"": str(problem)})
     except InvalidRequest as problem:
         return await _page(422, form, {problem.param or "": str(problem)})
-    return await page("account/key_made.html", 201, key=created.row, secret=created.secret, edge=edge_url(), example=_example())
+    return go(f"/account/keys/created/{form_id}")
+
+
+@keys.get("/account/keys/created/<form_id>")
+async def show_created_key(form_id: str) -> Response:
+    found = await shown(form_id)
+    if found is None:
+        raise NotFound("There is no such key. Your keys are under API keys.")
+    key = await read(partial(find_own, signed_in().account, found.result))
+    return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 
 
 @keys.get("/account/keys/<key_id>/revoke")
@@ -77,6 +87,11 @@ async def do_edit(key_id: str) -> Response:
     except InvalidRequest as problem:
         return await _edit_page(row, 422, form, {problem.param or "": str(problem)})
     return go("/account/keys", "key-updated")
+
+
+def _create(caller: AccountCaller, asked: KeyRequest) -> tuple[str, str]:
+    created = create(caller, asked)
+    return str(created.row.id), created.secret
 
 
 def _caller() -> AccountCaller:

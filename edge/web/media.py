@@ -13,13 +13,14 @@ from werkzeug.datastructures import MultiDict
 from edge.callers import session_limits
 from edge.current import AccountCaller, private, services, write
 from edge.errors import face
+from edge.hot import claim_of
 from edge.media import jobs, orders, requests
 from edge.web.pages import page
 from edge.web.visit import address, csrf_token, go, signed_in
 from shared import formats
 from shared.catalog import CatalogModel
 from shared.clock import now_ms
-from shared.errors import InvalidRequest, RequestRefused, Unavailable
+from shared.errors import AlreadySent, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
 from shared.media import cancel
 from shared.media.links import public_link
 from shared.models import MediaJob
@@ -82,10 +83,15 @@ async def make() -> Response:
         session.account, actor_of(session.account), address(), session_limits(services(), session), session=session
     )
     try:
-        call, _ = requests.native(kind, orjson.dumps(_body(kind, form)))
-        await orders.order(call, orders.Terms(caller, session=session.digest))
+        body = orjson.dumps(_body(kind, form))
+        call, _ = requests.native(kind, body)
+        claim = claim_of(_form_token(form), body)  # sent twice, the form finds the job that it made
+        await orders.order(call, orders.Terms(caller, session=session.digest, claim=claim))
     except InvalidRequest as problem:
         return await _page(kind, 422, form, {_field(problem.param): str(problem)})
+    except IdempotencyConflict as conflict:
+        again = AlreadySent("", "", same=conflict.kind != "key_reused")
+        return await _page(kind, face(again).status, form, {"": str(again)})
     except (RequestRefused, Unavailable) as problem:
         return await _page(kind, face(problem).status, form, {"": str(problem)})
     return go(f"/account/media?kind={kind}", "media-ordered")
@@ -171,6 +177,13 @@ def _shown(found: jobs.FoundJob) -> Shown:
 def _field(param: str | None) -> str:
     """The form has one field for what the API calls prompt or input."""
     return "prompt" if param == "input" else param or ""
+
+
+def _form_token(form: MultiDict[str, str]) -> bytes:
+    token = form.get("form_token", "")
+    if not 16 <= len(token) <= 64 or not token.isascii():
+        raise InvalidRequest("The form is incomplete. Reload the page and fill it in again.")
+    return b"form:" + token.encode()
 
 
 def _body(kind: str, form: MultiDict[str, str]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import read, write
+from edge.current import read
 from edge.public_url import edge_url
+from edge.web.once import create_once
 from edge.web.pages import page
-from edge.web.proof import Throttled, count_redemption
+from edge.web.proof import count_redemption
 from edge.web.visit import address, go, signed_in
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, TooManyAttempts
 from shared.models import Account, ApiKey, LedgerEntry, Plan, Subscription
 from shared.operations.codes import redeem
 from shared.operations.web_accounts import actor_of
@@ -39,15 +40,21 @@ async def show_overview() -> Response:
 @overview.post("/account/redeem")
 async def redeem_code() -> Response:
     session = signed_in()
-    code = (await request.form).get("code", "")
+    form = await request.form
+    code = form.get("code", "")
     try:
-        count_redemption(session.account)
-        await write(partial(redeem, session.account, code, actor=actor_of(session.account), address=address()))
-    except Throttled as problem:
+        await count_redemption(session.account)
+        await create_once(form, partial(_redeem, session.account, code, address()))
+    except TooManyAttempts as problem:
         return await _page(429, code, str(problem))
     except InvalidRequest as problem:
         return await _page(422, code, str(problem))
     return go("/account", "redeemed")
+
+
+def _redeem(account: UUID, code: str, address: str) -> tuple[str, str]:
+    redeem(account, code, actor=actor_of(account), address=address)
+    return "", ""
 
 
 async def _page(status: int = 200, code: str = "", wrong: str = "") -> Response:

@@ -14,6 +14,7 @@ from edge.web.assets import asset
 from edge.web.visit import csrf_token, visit
 from edge.web.words import DONE
 from shared import formats
+from shared.operations.once import new_token
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
         session=seen.session,
         status=status,
         csrf_token=csrf_token,
+        form_token=new_token,
         done=DONE.get(request.args.get("done", "")),
         here=request.path.rstrip("/") or "/",
         sign_up_open=services().settings.sign_up == "open",

@@ -1,85 +1,77 @@
-"""Proving a password: slow work off the event loop, the same for everybody, and only so often."""
+"""Proving a password: slow work in a bounded queue, the same for everybody, and only so often."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from quart import request
 
-from edge.current import read, services
-from edge.web.visit import address
+from edge.current import read, services, write
+from edge.sessions import SessionRow
+from edge.web.visit import KIND, address, known_browser
 from shared import passwords
-from shared.clock import now_ms
-from shared.errors import InvalidInput, YoutError
+from shared.attempts import Limits, Place, confirmation_limits, password_limits
+from shared.emails import lookup_email
+from shared.errors import Busy, InvalidInput, TooManyAttempts, YoutError
 from shared.models import Account
+from shared.operations.web_accounts import renew_hash
+from shared.passwords import check_password
 from shared.proxies import network_of
 from shared.web_sessions import agent_label
 
 T = TypeVar("T")
-
-FAILURES_A_PERSON = 10  # in a quarter of an hour
-FAILURES_AN_ADDRESS = 30
-SIGN_UPS_AN_ADDRESS = 10
+SIGN_UPS_AN_ADDRESS = 10  # in a quarter of an hour
 REDEMPTIONS_AN_ACCOUNT = 10
 
 
-class Throttled(YoutError):
-    """Too many attempts; `wait_ms` until the next may begin."""
-
-    def __init__(self, wait_ms: int) -> None:
-        minutes = -(-wait_ms // 60_000)
-        super().__init__(f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}.")
-        self.wait_ms = wait_ms
-
-
 class Proven(NamedTuple):
-    """An account whose password was given, and the hash that it was checked against."""
+    """An account whose password was given, its e-mail, and the hash that the account has now."""
 
     account: UUID
+    email: str
     password_hash: str
 
 
 async def prove(email: str, password: str) -> Proven | None:
-    """The account with this e-mail and password, or None, with the same work whatever was wrong. Raises `Throttled`."""
-    email = email.strip().lower()
-    who, where = f"email {email}", f"address {network_of(address())}"
-    wait_ms = services().throttle.begin({who: FAILURES_A_PERSON, where: FAILURES_AN_ADDRESS}, now_ms())
-    if wait_ms:
-        raise Throttled(wait_ms)
-    found = await read(lambda: _find(email))
-    stored = found[1] if found is not None else None
-    if not await _off_loop(lambda: passwords.matches(stored, password)) or found is None or stored is None:
-        return None
-    services().throttle.forgive(who, where)
-    return Proven(found[0], stored)
+    """The account with this e-mail and password, or None, with the same work whatever was wrong.
+
+    Raises `TooManyAttempts`, and `Busy` when too many passwords are being checked.
+    """
+    email = lookup_email(email)
+    place = Place(network_of(address()), known_browser(email))
+    return await _prove(email, password, password_limits(KIND, email, place), place)
 
 
-def count_sign_up() -> None:
-    """Let so many people of one address sign up. Raises `Throttled`."""
-    wait_ms = services().throttle.begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS}, now_ms())
-    if wait_ms:
-        raise Throttled(wait_ms)
+async def confirm(session: SessionRow, password: str) -> Proven | None:
+    """The same for somebody who is signed in and is asked for the password again."""
+    limits = confirmation_limits(KIND, str(session.account), session.digest)
+    return await _prove(session.email, password, limits, Place(network_of(address()), session.digest))
 
 
-def count_redemption(account: UUID) -> None:
-    """Let an account try so many codes. Raises `Throttled`."""
-    wait_ms = services().throttle.begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT}, now_ms())
-    if wait_ms:
-        raise Throttled(wait_ms)
+async def count_sign_up() -> None:
+    """Let so many people of one address sign up. Raises `TooManyAttempts`."""
+    await _begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS})
+
+
+async def count_redemption(account: UUID) -> None:
+    """Let an account try so many codes. Raises `TooManyAttempts`."""
+    await _begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT})
 
 
 async def hash_new(password: str, email: str) -> str:
-    """The hash of a password that somebody chose. Raises `InvalidInput` for one that is too short, too long or the e-mail."""
-    if len(password) < passwords.SHORTEST:
-        raise InvalidInput(f"The password needs {passwords.SHORTEST} characters or more. Four unusual words are easy to keep.")
-    if len(password) > passwords.LONGEST:
-        raise InvalidInput(f"The password may have {passwords.LONGEST} characters at most.")
-    if password.strip().lower() == email:
+    """The hash of a password that somebody chose.
+
+    Raises `InvalidInput` for one that is too short, too long or the e-mail, and `Busy`.
+    """
+    password = check_password(password)
+    if lookup_email(password) == email:
         raise InvalidInput("The password must not be your e-mail address.")
-    return await _off_loop(lambda: passwords.hash_password(password))
+    with services().hashes.slot(network_of(address())):
+        return await _hash(lambda: passwords.hash_password(password))
 
 
 def agent() -> str:
@@ -87,12 +79,43 @@ def agent() -> str:
     return agent_label(request.headers.get("user-agent", ""))
 
 
-async def _off_loop(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(services().passwords, work)
+async def _prove(email: str, password: str, limits: Limits, place: Place) -> Proven | None:
+    with services().hashes.slot(place.network, known=place.known):
+        await _begin(limits.keys)
+        try:
+            found = await read(lambda: _find(email))
+            verdict = await _hash(partial(passwords.check, found.password_hash if found else None, password))
+        except YoutError:  # the password was not checked: the attempt does not count
+            await asyncio.to_thread(services().throttle.succeed, limits.keys)
+            raise
+        if found is None or not verdict.right:
+            return None
+        await asyncio.to_thread(services().throttle.succeed, limits.keys, limits.clear)
+        return await _renew(found, password) if verdict.outdated else found
 
 
-def _find(email: str) -> tuple[UUID, str | None] | None:
-    """Id and hash of an account that may sign in."""
-    open_one = (Account.email == email) & (Account.status != "closed")
-    row: tuple[UUID, str | None] | None = Account.select(Account.id, Account.password_hash).where(open_one).tuples().first()
-    return row
+async def _renew(found: Proven, password: str) -> Proven:
+    """Replace a hash of former days by one of today's kind, if there is time for it."""
+    try:
+        fresh = await _hash(lambda: passwords.hash_password(password))
+    except Busy:
+        return found
+    await write(partial(renew_hash, found.account, found.password_hash, fresh))
+    return found._replace(password_hash=fresh)
+
+
+async def _begin(limits: dict[str, int]) -> None:
+    wait_ms = await asyncio.to_thread(services().throttle.begin, limits)
+    if wait_ms:
+        raise TooManyAttempts(wait_ms)
+
+
+def _hash(work: Callable[[], T]) -> Awaitable[T]:
+    return asyncio.wrap_future(services().hashes.submit(work))
+
+
+def _find(email: str) -> Proven | None:
+    """An account that may sign in."""
+    open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
+    row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
+    return Proven(*row) if row is not None else None

@@ -8,11 +8,12 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.current import read, write
+from edge.errors import face
 from edge.web.pages import page
-from edge.web.proof import Throttled, agent, hash_new, prove
-from edge.web.visit import address, go, set_session, signed_in
+from edge.web.proof import agent, confirm, hash_new
+from edge.web.visit import address, go, remember_browser, set_session, signed_in
 from shared.clock import now_ms
-from shared.errors import InvalidInput
+from shared.errors import Busy, InvalidInput, TooManyAttempts
 from shared.models import WebSession
 from shared.operations.web_accounts import change_password, end_own_session
 
@@ -36,17 +37,18 @@ async def new_password() -> Response:
     session = signed_in()
     form = await request.form
     try:
-        proven = await prove(session.email, form.get("current", ""))
-    except Throttled as problem:
-        return await _page(429, {"current": str(problem)})
+        proven = await confirm(session, form.get("current", ""))
+    except (TooManyAttempts, Busy) as problem:
+        return await _page(face(problem).status, {"current": str(problem)})
     if proven is None:
         return await _page(422, {"current": "This is not your password."})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
-    except InvalidInput as problem:
-        return await _page(422, {"password": str(problem)})
+    except (InvalidInput, Busy) as problem:
+        return await _page(503 if isinstance(problem, Busy) else 422, {"password": str(problem)})
     change = partial(change_password, session.account, proven.password_hash, password_hash, agent(), address=address())
-    return set_session(go("/account/sessions", "password-changed"), await write(change))
+    response = set_session(go("/account/sessions", "password-changed"), await write(change))
+    return remember_browser(response, session.email)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None) -> Response:

@@ -9,13 +9,14 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.current import read, services, write
+from edge.errors import face, own_headers
 from edge.web.pages import page
-from edge.web.proof import Throttled, agent, count_sign_up, hash_new, prove
-from edge.web.visit import address, clear_session, go, safe_target, set_session, signed_in, visit
+from edge.web.proof import agent, count_sign_up, hash_new, prove
+from edge.web.visit import address, clear_session, go, remember_browser, safe_target, set_session, signed_in, visit
 from shared.clock import now_ms
-from shared.errors import InvalidInput, InvalidRequest, NotFound
+from shared.emails import MAX_LENGTH, canonical_email
+from shared.errors import Busy, InvalidInput, InvalidRequest, NotFound, TooManyAttempts
 from shared.models import Account
-from shared.operations.validation import check_email
 from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
 from shared.password_links import PasswordLink, proves, read_token
 from shared.visitors import network_digest
@@ -36,15 +37,17 @@ async def show_sign_in() -> Response:
 async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
+    if len(email) > MAX_LENGTH:
+        return await page("sign_in.html", 422, email="", wrong=f"An e-mail address has at most {MAX_LENGTH} characters.")
     try:
         proven = await prove(email, password)
-    except Throttled as problem:
-        return _wait(await page("sign_in.html", 429, email=email, wrong=str(problem)), problem)
+    except (TooManyAttempts, Busy) as problem:
+        return _wait(await page("sign_in.html", face(problem).status, email=email, wrong=str(problem)), problem)
     if proven is None:
         return await page("sign_in.html", 403, email=email, wrong=WRONG)
     await _leave_former_session()
     session = await write(partial(begin_session, proven.account, agent(), proven_by=proven.password_hash, address=address()))
-    return set_session(go(safe_target(request.args.get("next"))), session)
+    return remember_browser(set_session(go(safe_target(request.args.get("next"))), session), proven.email)
 
 
 @sign_in.get("/sign-up")
@@ -62,8 +65,8 @@ async def do_sign_up() -> Response:
     email, password = form.get("email", ""), form.get("password", "")
     field = "email"
     try:
-        count_sign_up()
-        email = check_email(email)
+        await count_sign_up()
+        email = canonical_email(email)
         field = "password"
         password_hash = await hash_new(password, email)
         field = "email"
@@ -72,16 +75,17 @@ async def do_sign_up() -> Response:
         account = await write(
             partial(sign_up, email, password_hash, settings.sign_up_credits, network=network, address=address())
         )
-    except Throttled as problem:
-        return _wait(await page("sign_up.html", 429, email=email, wrong=str(problem), field_name=""), problem)
+    except (TooManyAttempts, Busy) as problem:
+        shown = email[:MAX_LENGTH]
+        return _wait(await page("sign_up.html", face(problem).status, email=shown, wrong=str(problem), field_name=""), problem)
     except InvalidInput as problem:
-        return await page("sign_up.html", 422, email=email, wrong=str(problem), field_name=field)
+        return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(problem), field_name=field)
     except InvalidRequest:  # the address is taken: all that may be told, and it is what a sign-up cannot hide
         wrong = "This address cannot be used for a new account. If it is yours, sign in."
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
     await _leave_former_session()
     session = await write(partial(begin_session, account.id, agent(), proven_by=password_hash, address=address()))
-    return set_session(go("/account", "welcome"), session)
+    return remember_browser(set_session(go("/account", "welcome"), session), email)
 
 
 @sign_in.post("/sign-out")
@@ -111,9 +115,11 @@ async def use_password_link(token: str) -> Response:
         password_hash = await hash_new((await request.form).get("password", ""), found.email)
     except InvalidInput as problem:
         return await page("password_link.html", 422, email=found.email, wrong=str(problem))
+    except Busy as problem:
+        return _wait(await page("password_link.html", 503, email=found.email, wrong=str(problem)), problem)
     await _leave_former_session()
     session = await write(partial(change_password, found.account, found.password_hash, password_hash, agent(), address=address()))
-    return set_session(go("/account", "password-changed"), session)
+    return remember_browser(set_session(go("/account", "password-changed"), session), found.email)
 
 
 class _Linked(NamedTuple):
@@ -152,6 +158,8 @@ def _require_open() -> None:
         raise NotFound("Accounts are opened by the people who run this service. Ask them for one.")
 
 
-def _wait(response: Response, problem: Throttled) -> Response:
-    response.headers["retry-after"] = str(-(-problem.wait_ms // 1000))
+def _wait(response: Response, problem: TooManyAttempts | Busy) -> Response:
+    for name, value in own_headers(problem, face(problem)):
+        if name == b"retry-after":
+            response.headers["retry-after"] = value.decode()
     return response

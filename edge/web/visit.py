@@ -13,14 +13,19 @@ from urllib.parse import quote, urlsplit
 from quart import Response, g, request
 
 from edge.callers import SAFE_METHODS, Sent, address_of, cookie_value, read_sent, require_own_origin
-from edge.current import services
+from edge.current import refuse_unstorable, services
 from edge.hot import Scope
 from edge.sessions import SessionRow, check_active
+from edge.web.page_request import MAX_FORM_BYTES
+from shared.attempts import BROWSER_COOKIE, BROWSER_MS, browser_cookie
+from shared.attempts import known_browser as read_browser
+from shared.clock import now_ms
 from shared.errors import AccessDenied, InvalidSession, RequestTooLarge, YoutError
+from shared.text import cut
 from shared.web_sessions import LONGEST_MS, NewSession
 
 FORM_COOKIE = "yout_form"
-LARGEST_FORM_BYTES = 64_000
+KIND = "member"  # whose attempts are counted, and whose browsers are known
 
 
 class SignInNeeded(YoutError):
@@ -59,12 +64,28 @@ async def begin_visit() -> None:
     if not secret or session is not None:
         g.visit = Visit(session, secret or _form_secret(sent), sent, False)
     if request.method not in SAFE_METHODS:
-        if (request.content_length or 0) > LARGEST_FORM_BYTES:
-            raise RequestTooLarge(LARGEST_FORM_BYTES)
-        require_own_origin(sent, services().settings)
-        token = (await request.form).get("csrf_token", "")
-        if not services().sessions.proves(visit().secret, token):
-            raise AccessDenied("The form was too old, or not from here. Nothing was changed. Load the page again.", "csrf_failed")
+        await _check_form(sent)
+
+
+async def _check_form(sent: Sent) -> None:
+    """Raises `AccessDenied` for a form that is not ours, `InvalidRequest` for one that holds what cannot be stored."""
+    if (request.content_length or 0) > MAX_FORM_BYTES:
+        raise RequestTooLarge(MAX_FORM_BYTES)
+    require_own_origin(sent, services().settings)
+    form = await request.form
+    refuse_unstorable(form.items(multi=True))
+    if not services().sessions.proves(visit().secret, form.get("csrf_token", "")):
+        raise AccessDenied(_why_refused(sent), "csrf_failed")
+
+
+def _why_refused(sent: Sent) -> str:
+    if services().sessions.secure and sent.origin.startswith("http://"):
+        return (
+            "This site needs HTTPS: browsers keep its cookies only there, and this form came by plain HTTP to"
+            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, let"
+            " its proxy redirect HTTP to HTTPS."
+        )
+    return "The form is too old, or not from this site. Nothing was changed. Load the page again; cookies must be allowed."
 
 
 async def end_visit(response: Response) -> Response:
@@ -105,6 +126,19 @@ def set_session(response: Response, session: NewSession) -> Response:
     return response
 
 
+def remember_browser(response: Response, email: str) -> Response:
+    """Let the browser's next sign-ins for this account be counted apart from those of strangers."""
+    value = browser_cookie(services().settings.secret_key, KIND, email, now_ms())
+    _set_cookie(response, _prefixed(BROWSER_COOKIE), value, BROWSER_MS // 1000)
+    return response
+
+
+def known_browser(email: str) -> str:
+    """The mark of a browser that signed in for this account before, or ""."""
+    held = cookie_value(visit().sent.cookie, _prefixed(BROWSER_COOKIE))
+    return read_browser(held, services().settings.secret_key, KIND, email, now_ms())
+
+
 def clear_session(response: Response) -> Response:
     """Sign the browser out."""
     sessions = services().sessions
@@ -142,7 +176,12 @@ def _form_secret(sent: Sent) -> str:
 
 
 def _form_cookie() -> str:
-    return f"__Host-{FORM_COOKIE}" if services().sessions.secure else FORM_COOKIE
+    return _prefixed(FORM_COOKIE)
+
+
+def _prefixed(name: str) -> str:
+    """The name of a cookie. Where browsers come by https it is bound to this host (RFC 6265bis, 4.1.3.2)."""
+    return f"__Host-{name}" if services().sessions.secure else name
 
 
 def _set_cookie(response: Response, name: str, value: str, seconds: int | None) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from shared.database import transaction
 from shared.ledger.allowances import MeterId, read_allowances, read_overages, write_meters
 from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.models import FORM_SECRET_MS
 from shared.periods import day_of
 
 HEARTBEAT_MS = 5_000  # how often a running edge process says so
@@ -134,6 +135,8 @@ def _forget(now: int) -> None:
     hold nothing."""
     execute("DELETE FROM hold WHERE state <> 'held' AND closed_at < ?", [now - KEEP_CLOSED_HOLDS_MS])
     execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
+    execute("UPDATE form_submission SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < ?", [now - FORM_SECRET_MS])
+    execute("DELETE FROM form_submission WHERE expires_at < ?", [now])
     execute("DELETE FROM allowance WHERE kind = 'visitor' AND period < ? AND held = 0", [day_of(now) - KEEP_VISITOR_DAYS])
     execute(
         "DELETE FROM edge_process WHERE seen_at < ?"

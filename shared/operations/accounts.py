@@ -9,11 +9,12 @@ import peewee
 
 from shared import ledger
 from shared.database import transaction
+from shared.emails import canonical_email, lookup_email
 from shared.errors import InvalidInput, NotFound
 from shared.ledger.visitors import POOL
 from shared.models import Account, LedgerEntry
 from shared.operations.audit import Origin, record
-from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_email, check_text, check_whole
+from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Grant:
 
 
 def find_account(email_or_id: str | UUID) -> Account:
-    """The account with this e-mail (any case) or id. Raises `NotFound`."""
+    """The account with this e-mail (in any of its forms) or id. Raises `NotFound`."""
     if isinstance(email_or_id, str) and "@" in email_or_id:
-        account = Account.get_or_none(Account.email == email_or_id.strip().lower())
+        account = Account.get_or_none(Account.email == lookup_email(email_or_id))
     else:
         account = Account.get_or_none(Account.id == _as_uuid(email_or_id))
     if account is None:
@@ -43,7 +44,7 @@ def refuse_pool(account: Account) -> None:
 
 def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
     """Open an account; `credits`, if any, come as its first grant. Raises `InvalidInput` when the e-mail is taken."""
-    email, name = check_email(email), check_text("name", name, 200, empty=True)
+    email, name = canonical_email(email), check_text("name", name, 200, empty=True)
     check_whole("number of credits", credits, 0, LARGEST_AMOUNT)
     with transaction():
         try:

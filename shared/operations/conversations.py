@@ -17,6 +17,7 @@ from shared.database import transaction
 from shared.errors import AccessDenied, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
+from shared.text import as_line, cut
 
 MOST_MESSAGES = 1_000  # of a conversation
 LONGEST_TITLE = 80  # characters, of one that is made of the first message
@@ -149,8 +150,7 @@ def _require_plan(account: UUID) -> None:
 def _title_of(said: Sequence[Turn]) -> str:
     """The beginning of what the user said first, in one line."""
     text = next((text_of_content(turn.content) for turn in said if turn.role == "user"), "")
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: LONGEST_TITLE * 4]).split())
-    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1].rstrip() + "…"
+    return cut(as_line(text[: LONGEST_TITLE * 4]), LONGEST_TITLE, "…")
 
 
 def text_of_content(content: Any) -> str:

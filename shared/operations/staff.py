@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import peewee
 
 from shared import passwords
 from shared.database import is_sqlite, transaction
+from shared.emails import canonical_email, lookup_email
 from shared.errors import InvalidInput, NotFound
 from shared.models import STAFF_ROLES, SWITCH, StaffUser
 from shared.operations.audit import Origin, record
 from shared.operations.staff_sessions import revoke_sessions
-from shared.operations.validation import check_choice, check_email
+from shared.operations.validation import check_choice
+
+T = TypeVar("T")
 
 
 def find_staff(email: str) -> StaffUser:
-    """The staff member with this e-mail (any case). Raises `NotFound`."""
-    person = StaffUser.get_or_none(StaffUser.email == email.strip().lower())
+    """The staff member with this e-mail (in any of its forms). Raises `NotFound`."""
+    person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
     if person is None:
         raise NotFound(f"No staff member {email!r}; `yout staff create EMAIL` makes one.")
     return person
@@ -37,7 +41,7 @@ def create_staff(
 
     With `must_change_password` the first thing they are asked for is a password of their own.
     """
-    email = check_email(email)
+    email = canonical_email(email)
     check_choice("role", role, STAFF_ROLES)
     password = _check_password(password)
     password_hash = passwords.hash_password(password)  # slow by design, so before the transaction
@@ -69,13 +73,11 @@ def set_staff_password(
 
 
 def change_own_password(person: StaffUser, current: str, new: str, *, session: str, address: str = "") -> None:
-    """Replace one's own password after proving the present one. Ends every other session; `session` is this one's digest.
+    """Replace one's own password; the caller must have checked the present one. Ends every session but the digest `session`.
 
-    Raises `InvalidInput` for a wrong present password, an unfit new one, or the same again.
+    Raises `InvalidInput` for an unfit new one, or the same again.
     """
-    if not passwords.matches(person.password_hash, current):
-        raise InvalidInput("That is not your present password.")
-    if new == current:
+    if passwords.normalize(new) == passwords.normalize(current):
         raise InvalidInput("Choose a password other than the present one.")
     password_hash = passwords.hash_password(_check_password(new))
     with transaction():
@@ -125,17 +127,22 @@ def _store_password(person: UUID, password_hash: str, must_change: bool) -> None
     StaffUser.update(password_hash=password_hash, must_change_password=must_change).where(StaffUser.id == person).execute()
 
 
-def verify_password(email: str, password: str) -> StaffUser | None:
+def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+def verify_password(email: str, password: str, *, run: Callable[[Callable[[], Any]], Any] = _at_once) -> StaffUser | None:
     """The active staff member with this e-mail and password, or None, in the same time whatever was wrong.
 
-    A hash made with parameters of former days is replaced on the way. A sign-in is for the caller to record.
+    A hash of former days is replaced on the way. `run` runs the slow work, and may refuse it (`shared.hash_queue`). A sign-in is
+    for the caller to record.
     """
-    person = StaffUser.get_or_none(StaffUser.email == email.strip().lower())
-    proven = passwords.matches(person.password_hash if person else None, password)
-    if person is None or not proven or person.status != "active":
+    person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
+    verdict = run(lambda: passwords.check(person.password_hash if person else None, password))
+    if person is None or not verdict.right or person.status != "active":
         return None
-    if passwords.outdated(person.password_hash):
-        former, person.password_hash = person.password_hash, passwords.hash_password(password)
+    if verdict.outdated:
+        former, person.password_hash = person.password_hash, run(lambda: passwords.hash_password(password))
         with transaction():
             # Only if nobody changed the password meanwhile.
             StaffUser.update(password_hash=person.password_hash).where(
@@ -147,8 +154,4 @@ def verify_password(email: str, password: str) -> StaffUser | None:
 def _check_password(password: str | None) -> str:
     if password is None:
         return passwords.generate()
-    if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
-        raise InvalidInput(
-            f"The password must have {passwords.SHORTEST} to {passwords.LONGEST} characters; leave it out to get a generated one."
-        )
-    return password
+    return passwords.check_password(password)

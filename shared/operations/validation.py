@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shared.errors import InvalidInput
+from shared.text import one_line
 
 LARGEST_AMOUNT = 10**15  # credits in one movement; far from the end of a BIGINT, so that sums cannot reach it
 
 
-def check_email(text: str) -> str:
-    """The address in lower case. Only its shape is checked: one @, something on both sides, no blanks."""
-    email = text.strip().lower()
-    local, at, domain = email.rpartition("@")
-    if not (local and at and domain) or "@" in local or not email.isprintable() or " " in email or len(email) > 254:
-        raise InvalidInput(f"{text!r} is not an e-mail address; write it as name@example.com.")
-    return email
-
-
 def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> str:
-    """`text` without blanks around it: printable, at most `longest` characters, and not empty unless `empty`."""
-    text = text.strip()
-    if not text and not empty:
+    """`text` as one line (`shared.text.one_line`): at most `longest` code points, and not empty unless `empty`."""
+    line = one_line(text)
+    if line is None:
+        raise InvalidInput(f"The {what} contains a line break, a control character or an invisible one. Type it on one line.")
+    if not line and not empty:
         raise InvalidInput(f"The {what} must not be empty.")
-    if len(text) > longest or not text.isprintable():
-        raise InvalidInput(f"The {what} must be printable text of at most {longest} characters.")
-    return text
+    if len(line) > longest:
+        raise InvalidInput(f"The {what} must have at most {longest} characters, not {len(line)}.")
+    return line
 
 
 def check_whole(what: str, value: int, low: int, high: int) -> int:

@@ -106,6 +106,11 @@ def touch_session(digest: str) -> None:
     WebSession.update(later).where((WebSession.digest == digest) & WebSession.revoked_at.is_null()).execute()
 
 
+def renew_hash(account: UUID, former_hash: str, password_hash: str) -> None:
+    """Replace a hash by one of the same password, unless the password was changed meanwhile."""
+    Account.update(password_hash=password_hash).where((Account.id == account) & (Account.password_hash == former_hash)).execute()
+
+
 def change_password(account: UUID, former_hash: str | None, password_hash: str, agent: str, *, address: str = "") -> NewSession:
     """Replace the password, end every session, and begin one for who did it.
 

@@ -10,7 +10,7 @@ import pyotp
 import pytest
 
 from console.app import create_app
-from console.auth import FAILURES_A_PERSON
+from shared.attempts import FAILURES_A_PERSON
 from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations.second_factor import enrol, new_secret
 from shared.operations.staff import create_staff
@@ -65,7 +65,7 @@ def test_codes_are_not_guessed_without_end(with_app) -> None:
     for _ in range(FAILURES_A_PERSON):
         assert send_code(browser, "000000").status_code == 403
     answer = send_code(browser, device.now())
-    assert (answer.status_code, "Too many failed attempts" in answer.text) == (429, True)
+    assert (answer.status_code, "Too many attempts" in answer.text) == (429, True)
 
 
 def test_the_second_step_is_for_those_who_did_the_first(browser, with_app) -> None:
@@ -83,14 +83,45 @@ def test_one_sets_up_a_second_factor_by_oneself_and_is_shown_the_codes_once(sign
     secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', page).group(1)
     assert "<svg" in page
     assert " style=" not in page
-    wrong = browser.send("/me/", "/me/second-factor", code="123")
+    wrong = browser.send("/me/", "/me/second-factor", code="123", password=PASSWORD)
     assert (wrong.status_code, "not right" in wrong.text) == (422, True)
-    shown = browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now())
-    assert len(re.findall(r"<li><code>[a-z2-9]{5}-[a-z2-9]{5}</code></li>", shown.text)) == 10
+    code = pyotp.TOTP(secret).now()
+    stranger = browser.send("/me/", "/me/second-factor", code=code, password="wrong horse battery")
+    assert (stranger.status_code, "not your password" in stranger.text) == (422, True)
+    shown = browser.send("/me/", "/me/second-factor", code=code, password=PASSWORD)
+    assert len(recovery_codes(shown.text)) == 10
     assert secret not in browser.get("/me/").text
-    refused = browser.send("/me/", "/me/second-factor/off", password="wrong horse battery")
-    assert (refused.status_code, "not your password" in refused.text) == (422, True)
-    assert "The second factor is off" in browser.send("/me/", "/me/second-factor/off", password=PASSWORD).text
+    assert "Already shown" in browser.get(shown.request.path).text
+
+
+def recovery_codes(page: str) -> list[str]:
+    return re.findall(r"<li><code>([a-z2-9]{5}-[a-z2-9]{5})</code></li>", page)
+
+
+@pytest.mark.parametrize("action", ["/me/recovery-codes", "/me/second-factor/off"])
+def test_an_open_session_alone_changes_nothing_about_the_second_factor(with_app, action: str) -> None:
+    browser, _, codes = with_app("owner")
+    browser.sign_in("owner@yout.example")
+    send_code(browser, codes[0])
+    hidden = browser.form("/me/", "/me/recovery-codes")
+    for wrong in ({}, {"password": PASSWORD}, {"password": PASSWORD, "code": "000000"}, {"password": "x", "code": codes[1]}):
+        assert browser.post(action, {**hidden, **wrong}).status_code == 422
+    assert StaffUser.get().sealed_totp != ""
+    right = browser.post(action, {**hidden, "password": PASSWORD, "code": codes[1]}, follow_redirects=True).text
+    assert "The second factor is off" in right or len(recovery_codes(right)) == 10
+
+
+@pytest.mark.parametrize(("action", "page"), [("/me/password", "/me/password"), ("/me/second-factor", "/me/second-factor")])
+def test_ones_own_password_is_not_guessed_without_end_by_an_open_session(signed_in, app, action: str, page: str) -> None:
+    browser = signed_in("owner")
+    hidden = browser.form("/me/", page)
+    fields = {"new": NEW_PASSWORD, "again": NEW_PASSWORD, "code": "123456"}
+    for _ in range(FAILURES_A_PERSON):
+        wrong = browser.post(action, {**hidden, **fields, "current": "wrong horse battery", "password": "wrong horse battery"})
+        assert "not your password" in wrong.text
+    right = browser.post(action, {**hidden, **fields, "current": PASSWORD, "password": PASSWORD})
+    assert "Too many attempts" in right.text
+    assert Browser(app.test_client()).sign_in("owner@yout.example").status_code == 303, "the door is another matter"
 
 
 def test_one_changes_ones_own_password(signed_in, app) -> None:
@@ -177,5 +208,5 @@ class TestWhoOwesSomething:
         browser.sign_in("ana@yout.example")
         assert browser.get("/accounts/").location == "/me/"
         secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', browser.get("/me/").text).group(1)
-        browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now())
+        browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now(), password=PASSWORD)
         assert browser.get("/accounts/").status_code == 200

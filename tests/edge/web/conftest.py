@@ -64,15 +64,24 @@ class Browser:
 
     def token(self, path: str = "/sign-in") -> str:
         """The token of the forms on a page."""
-        found = re.search(r'name="csrf_token" value="([^"]*)"', self.get(path).body.decode())
+        return self.tokens(path)["csrf_token"]
+
+    def tokens(self, path: str) -> dict[str, str]:
+        """The hidden tokens of a page's forms: the page's own, and that of a form which takes effect once."""
+        found = dict(re.findall(r'name="(csrf_token|form_token)" value="([^"]*)"', self.get(path).body.decode()))
         assert found, f"{path} has no form"
-        return unescape(found.group(1))
+        return {name: unescape(value) for name, value in found.items()}
+
+    def follow(self, answer: Reply) -> Reply:
+        """The page that a form led to."""
+        assert answer.status == 303, answer.body.decode()
+        return self.get(answer.headers["location"])
 
     def send(
         self, path: str, fields: dict[str, Any] | None = None, *, page: str = "", headers: dict[str, str] | None = None
     ) -> Reply:
         """Fill in a form of `page` (by default `path`) and send it to `path`."""
-        body = urlencode({"csrf_token": self.token(page or path), **(fields or {})}, doseq=True).encode()
+        body = urlencode({**self.tokens(page or path), **(fields or {})}, doseq=True).encode()
         return self.post(path, body, headers)
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:

@@ -12,12 +12,13 @@ from edge.web.routes import web
 from shared.clock import new_id, now_ms
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
 from shared.operations.conversations import Turn, begin_turn, keep_turn
+from shared.operations.once import once
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
 from shared.operations.web_accounts import make_password_link
 from tests import build
 from tests.conftest import OpenPage
-from tests.edge.web.conftest import Browser, Site
+from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.looking import look_at
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
@@ -56,12 +57,16 @@ def furnish(member: Browser) -> dict[str, str]:
     MediaJob.create(
         account=account, kind="image", model="picture-1", price=uuid4(), error_code="provider_error", **done, **moments
     )
+    with once(account.id, "the-token-of-a-form", "x") as form:
+        form.result = str(key.id)
+        form.show("yout-" + "x" * 43, member.cookies[COOKIE])
     token = make_password_link(account.email, SECRET_KEY, actor="operator:test").token
     return {
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,
         "token": token,
+        "form_id": form.id,
     }
 
 
@@ -88,6 +93,8 @@ async def test_they_can_be_read_by_everybody(site: Site, open_page: OpenPage, ax
         assert answer is not None
         assert answer.status == 200, filled
         await look_at(page, axe, path.strip("/").replace("/", "-") or "front")
+    await page.goto(f"{site.edge().url}/account/keys/created/{values['form_id']}")
+    await look_at(page, axe, "account-keys-shown-already")
 
 
 async def test_so_can_what_has_no_page(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -49,6 +50,16 @@ def held(member: Browser) -> int:
 def test_strangers_are_sent_to_sign_in(browser: Browser) -> None:
     for path in ("/account/media", "/account/media/price?model=picture-1", f"/account/media/jobs/{uuid4()}"):
         assert browser.get(path).status == 303
+
+
+def test_a_form_that_is_sent_twice_orders_one_job(studio: Browser) -> None:
+    tokens = studio.tokens("/account/media")
+    filled = urlencode({**tokens, **ASKED}).encode()
+    assert [studio.post("/account/media", filled).status for _ in range(2)] == [303, 303]
+    assert (len(jobs_of(studio)), held(studio)) == (1, 2 * PICTURE)
+    other = studio.post("/account/media", urlencode({**tokens, **ASKED, "prompt": "a ship"}).encode())
+    assert (other.status, b"used already for something else" in other.body) == (409, True)
+    assert len(jobs_of(studio)) == 1
 
 
 @pytest.mark.parametrize(

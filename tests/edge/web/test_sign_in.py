@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from edge.web.proof import FAILURES_A_PERSON
 from edge.web.visit import safe_target
+from shared.attempts import FAILURES_A_PERSON
 from shared.clock import now_ms
 from shared.models import AuditEntry, WebSession
 from shared.operations.accounts import set_account_status

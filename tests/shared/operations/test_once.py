@@ -5,58 +5,100 @@ from __future__ import annotations
 import pytest
 
 from shared.clock import now_ms
-from shared.errors import IdempotencyConflict, InvalidInput, NotFound
+from shared.errors import AlreadySent, InvalidInput
 from shared.ledger.sweep import sweep
-from shared.models import Account, IdempotencyClaim
+from shared.models import FORM_SECRET_MS, Account, FormSubmission
 from shared.operations.accounts import grant_credits
-from shared.operations.once import REMEMBERED_MS, once
+from shared.operations.once import REMEMBERED_MS, once, take_shown
 from tests import build
 
+TOKEN = "a-token-of-a-form-0123"
 pytestmark = pytest.mark.usefixtures("bound_database")
 
 
 def test_the_same_content_runs_once_and_another_is_refused():
     owner = build.account(credits=10)
-    with once(owner.id, "token", "5"):
+    with once(owner.id, TOKEN, "5"):
         grant_credits(owner.id, 5, "x", actor="test")
-    for content, kind in (("5", "key_used"), ("6", "key_reused")):
-        with pytest.raises(IdempotencyConflict) as refused, once(owner.id, "token", content):
+    for content, same in (("5", True), ("6", False)):
+        with pytest.raises(AlreadySent) as refused, once(owner.id, TOKEN, content):
             grant_credits(owner.id, 5, "x", actor="test")
-        assert refused.value.kind == kind
+        assert refused.value.same == same
     assert Account.get_by_id(owner.id).balance == 15
 
 
 def test_another_account_may_use_the_same_token():
     for owner in (build.account(), build.account()):
-        with once(owner.id, "token", "5"):
+        with once(owner.id, TOKEN, "5"):
             pass
-    assert IdempotencyClaim.select().count() == 2
+    assert FormSubmission.select().count() == 2
 
 
 def test_a_block_that_raises_leaves_neither_change_nor_claim():
     owner = build.account(credits=10)
 
     def give_and_take_too_much() -> None:
-        with once(owner.id, "token", "x"):
+        with once(owner.id, TOKEN, "x"):
             grant_credits(owner.id, 5, "x", actor="test")
             grant_credits(owner.id, -100, "x", actor="test")
 
     with pytest.raises(InvalidInput):
         give_and_take_too_much()
     assert Account.get_by_id(owner.id).balance == 10
-    assert not IdempotencyClaim.select().exists()
-
-
-def test_an_unknown_account_is_refused_by_the_operation():
-    unknown = build.account().id.__class__(int=9)
-    with pytest.raises(NotFound), once(unknown, "token", "x"):
-        grant_credits(unknown, 5, "x", actor="test")
+    assert not FormSubmission.select().exists()
 
 
 def test_the_sweeper_forgets_a_claim_after_its_day():
-    with once(build.account().id, "token", "x"):
+    with once(build.account().id, TOKEN, "x"):
         pass
     sweep(now_ms() + REMEMBERED_MS - 60_000)
-    assert IdempotencyClaim.select().exists()
+    assert FormSubmission.select().exists()
     sweep(now_ms() + REMEMBERED_MS + 60_000)
-    assert not IdempotencyClaim.select().exists()
+    assert not FormSubmission.select().exists()
+
+
+SESSION = "the secret in a browser's cookie"
+
+
+def made(owner: Account, secret: str = "yout-secret") -> str:
+    with once(owner.id, TOKEN, "x") as form:
+        form.result = "key 1"
+        form.show(secret, SESSION)
+    return form.id
+
+
+def test_a_secret_is_shown_once_to_the_session_that_made_it_and_stored_sealed():
+    owner = build.account()
+    id = made(owner)
+    assert "yout-secret" not in repr(list(FormSubmission.select().dicts()))
+    assert take_shown(build.account().id, id, SESSION) is None
+    assert take_shown(owner.id, id, "another session") == ("key 1", None)
+    assert take_shown(owner.id, id, SESSION) == ("key 1", "yout-secret")
+    assert take_shown(owner.id, id, SESSION) == ("key 1", None)
+    assert FormSubmission.get().sealed is None
+
+
+def test_a_form_that_is_sent_again_leads_to_what_the_first_made():
+    owner = build.account()
+    id = made(owner)
+    with pytest.raises(AlreadySent) as again, once(owner.id, TOKEN, "x"):
+        pass
+    assert (again.value.id, again.value.result) == (id, "key 1")
+
+
+def test_a_secret_that_is_not_shown_in_time_is_deleted(monkeypatch):
+    owner = build.account()
+    id = made(owner)
+    later = now_ms() + FORM_SECRET_MS + 1_000
+    with monkeypatch.context() as patched:
+        patched.setattr("shared.operations.once.now_ms", lambda: later)
+        assert take_shown(owner.id, id, SESSION) == ("key 1", None)
+    assert FormSubmission.get().sealed is not None
+    sweep(later)
+    assert FormSubmission.get().sealed is None
+
+
+@pytest.mark.parametrize("token", ["", "short", "x" * 65, "\u00e9" * 20])
+def test_a_token_that_no_form_has_is_refused(token):
+    with pytest.raises(InvalidInput, match="incomplete"), once(build.account().id, token, "x"):
+        pass

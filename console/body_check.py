@@ -1,0 +1,38 @@
+"""Bodies that are too large, and text that no database can hold, are refused before any page sees them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from flask import Flask, abort, current_app, request
+
+from console.gate import SAFE_METHODS
+from shared.errors import InvalidInput
+from shared.text import cut, unstorable
+
+
+def install(app: Flask) -> None:
+    """Check the body, the address and the fields of every request of `app`."""
+    app.before_request(_read_chunked)
+    app.before_request(_check_text)
+
+
+def _read_chunked() -> None:
+    """Read a body that declares no length, up to the limit: Werkzeug would cut it there, and take the rest for the form."""
+    if request.method in SAFE_METHODS or "Content-Length" in request.headers:
+        return
+    limit = int(current_app.config["MAX_CONTENT_LENGTH"])
+    body = bytearray()
+    while len(body) <= limit and (piece := request.environ["wsgi.input"].read(limit + 1 - len(body))):
+        body += piece
+    if len(body) > limit:
+        abort(413)
+    request.environ |= {"wsgi.input": BytesIO(bytes(body)), "CONTENT_LENGTH": str(len(body))}
+
+
+def _check_text() -> None:
+    if "\0" in request.path:
+        abort(404)
+    name = unstorable([*request.args.items(multi=True), *request.form.items(multi=True)])
+    if name is not None:
+        raise InvalidInput(f"{cut(name, 100)!r} contains a NUL character, which cannot be used.")

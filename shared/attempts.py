@@ -1,0 +1,84 @@
+"""How many passwords and codes may be tried: by a person, from a network, from a browser. Pure.
+
+A stranger must neither guess a password nor lock its owner out. So failures count for a person *and* network together, under
+wider limits for each alone; and a browser that has signed its person in before is counted apart from all strangers. Such a
+browser holds a signed cookie ("Slow Down Online Guessing Attacks with Device Cookies", OWASP).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import NamedTuple
+
+from shared.secrets import derive_key
+
+FAILURES_A_PERSON = 10  # in a quarter of an hour, from one network or one known browser
+FAILURES_A_NETWORK = 30
+FAILURES_A_PERSON_EVERYWHERE = 100  # from all unknown browsers together
+CONFIRMATIONS_A_PERSON = 30  # wrong passwords inside all sessions of a person
+BROWSER_COOKIE = "yout_browser"
+BROWSER_MS = 365 * 24 * 3600 * 1000
+_NONCE_LENGTH = 22
+
+
+class Limits(NamedTuple):
+    """Of one attempt: the keys that count it with their limits, and those that a success clears."""
+
+    keys: dict[str, int]
+    clear: tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where an attempt comes from: its network, and the mark of a browser that the person has signed in from, or ""."""
+
+    network: str
+    browser: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the person has signed in from this browser before."""
+        return bool(self.browser)
+
+
+def password_limits(kind: str, person: str, place: Place) -> Limits:
+    """For a sign-in of `person` (an e-mail); `kind` keeps members and staff apart."""
+    if place.known:
+        own = f"{kind} browser {place.browser}"
+        return Limits({own: FAILURES_A_PERSON}, (own,))
+    own = f"{kind} {person} from {place.network}"
+    everywhere = {f"{kind} {person}": FAILURES_A_PERSON_EVERYWHERE, f"{kind} network {place.network}": FAILURES_A_NETWORK}
+    return Limits({own: FAILURES_A_PERSON, **everywhere}, (own,))
+
+
+def confirmation_limits(kind: str, person: str, session: str) -> Limits:
+    """For a password or code that is asked for again inside a session."""
+    own = f"{kind} session {session}"
+    return Limits({own: FAILURES_A_PERSON, f"{kind} sessions of {person}": CONFIRMATIONS_A_PERSON}, (own,))
+
+
+def code_limits(person: str, place: Place) -> Limits:
+    """For the code of a second factor. Whoever is asked for it knows the password, so networks are not told apart."""
+    own = f"code browser {place.browser}" if place.known else f"code {person}"
+    return Limits({own: FAILURES_A_PERSON}, (own,))
+
+
+def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
+    """What a browser keeps after `person` signed in. `now` in ms."""
+    nonce, ends = secrets.token_urlsafe(16), now + BROWSER_MS
+    return f"{nonce}.{ends}.{_sign(secret_key, kind, person, nonce, ends)}"
+
+
+def known_browser(cookie: str, secret_key: str, kind: str, person: str, now: int) -> str:
+    """The mark of a browser that `person` signed in from before, "" for any other."""
+    nonce, _, rest = cookie.partition(".")
+    ends, _, signature = rest.partition(".")
+    if len(cookie) > 128 or len(nonce) != _NONCE_LENGTH or not (cookie.isascii() and ends.isdigit()) or int(ends) <= now:
+        return ""
+    return nonce if hmac.compare_digest(_sign(secret_key, kind, person, nonce, int(ends)), signature) else ""
+
+
+def _sign(secret_key: str, kind: str, person: str, nonce: str, ends: int) -> str:
+    message = "\0".join((kind, person, nonce, str(ends))).encode(errors="surrogatepass")
+    return hmac.new(derive_key(secret_key, "known-browser"), message, hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,60 @@
+"""E-mail addresses: one form for each, whichever keyboard or mail program it was typed in. Pure.
+
+The local part is in lower case and Unicode's composed form (NFC); the domain as people read it (`bücher.example`, not
+`xn--bcher-kva.example`), mapped as browsers map it (UTS 46). Lower case for the local part is our own rule: RFC 5321 leaves it to
+the receiving host, and no host that anybody uses tells `Ida@` from `ida@`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import idna
+
+from shared.errors import InvalidInput
+from shared.text import cut
+
+MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3
+MAX_LOCAL_LENGTH = 64  # RFC 5321, 4.5.3.1.1
+_ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
+
+
+def canonical_email(text: str) -> str:
+    """The one form of an address. Raises `InvalidInput` for what is not an address that mail can be sent to."""
+    if len(text) > 4 * MAX_LENGTH:
+        raise InvalidInput(f"An e-mail address has at most {MAX_LENGTH} characters.")
+    email = unicodedata.normalize("NFC", text.strip())
+    local, at, domain = email.rpartition("@")
+    local = unicodedata.normalize("NFC", local.lower())
+    if not (local and at and domain) or "@" in local or " " in local or not local.isprintable():
+        raise _wrong(text)
+    found = f"{local}@{_canonical_domain(domain, text)}"
+    if len(found) > MAX_LENGTH or len(local) > MAX_LOCAL_LENGTH:
+        raise InvalidInput(f"An e-mail address has at most {MAX_LENGTH} characters, {MAX_LOCAL_LENGTH} of them before the @.")
+    return found
+
+
+def lookup_email(text: str) -> str:
+    """The form to look an address up by. What is no address finds nobody, so it is cut rather than refused."""
+    try:
+        return canonical_email(text)
+    except InvalidInput:
+        return text.strip().lower().replace("\0", "")[:MAX_LENGTH]
+
+
+def _canonical_domain(domain: str, text: str) -> str:
+    plain = domain.lower().removesuffix(".")
+    if plain.isascii() and "xn--" not in plain:
+        if not all(_ASCII_LABEL.fullmatch(label) for label in plain.split(".")):
+            raise _wrong(text)
+        return plain
+    try:
+        ascii_form = idna.encode(domain, uts46=True).decode()  # raises for labels that are too long, mixed or not allowed
+        return idna.decode(ascii_form.removesuffix("."))
+    except (idna.IDNAError, UnicodeError):
+        raise _wrong(text) from None
+
+
+def _wrong(text: str) -> InvalidInput:
+    return InvalidInput(f"{cut(text, 61, '…')!r} is not an e-mail address; write it as name@example.com.")

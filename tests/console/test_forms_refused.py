@@ -1,0 +1,120 @@
+"""Forms that the console refuses whoever sends them: from other sites, too large, unreadable, too many at once."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import ExitStack, closing
+
+import pytest
+
+from console.app import LARGEST_FORM_BYTES, create_app
+from console.proof import MAX_WAITING
+from shared.attempts import FAILURES_A_PERSON
+from shared.models import StaffSession
+from tests.answers import WAIT_SECONDS
+from tests.console.conftest import Browser
+
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:1"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+OWN = [{}, {"Origin": "http://localhost"}, {"Origin": "https://localhost"}, {"Sec-Fetch-Site": "same-origin"}]
+PAGES = ["/accounts/", "/keys/", "/usage/", "/ledger/", "/audit/", "/jobs/", "/holds/"]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_good_token_is_worth_nothing_on_a_page_of_another_site(signed_in, browser, headers) -> None:
+    person = signed_in("owner")
+    hidden = person.form("/", "/logout")
+    refused = person.post("/logout", hidden, headers=headers)
+    assert (refused.status_code, "Form refused" in refused.text) == (400, True)
+    assert StaffSession.get().revoked_at is None
+    assert browser.sign_in("owner@yout.example", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+def test_a_page_of_our_own_is_taken(staff, browser, headers) -> None:
+    staff("owner")
+    assert browser.sign_in("owner@yout.example", headers=headers).status_code == 303
+
+
+def test_a_proxy_that_changes_the_host_is_named(browser) -> None:
+    headers = {"Origin": "https://console.example", "Host": "backend:8001"}
+    answer = browser.sign_in("owner@yout.example", headers=headers)
+    for words in ("from https://console.example", "for the host backend:8001", "pass on the Host header"):
+        assert words in answer.text
+
+
+def test_a_console_that_needs_https_says_so(bound_database, make_settings) -> None:
+    client = create_app(make_settings(environment="production")).test_client(use_cookies=False)  # Secure ones are not kept
+    answer = Browser(client).sign_in("owner@yout.example", headers={"Origin": "http://localhost"})
+    assert answer.status_code == 400
+    assert "needs HTTPS" in answer.text
+    assert "localhost" in answer.text
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_text_that_no_database_can_hold_is_refused_with_its_field(signed_in) -> None:
+    owner = signed_in("owner")
+    for path in PAGES:
+        for name in ("q", "account", "model", "before"):
+            answer = owner.get(path, query_string={name: "a\0b"})
+            assert (answer.status_code, f"{name}&#39; contains a NUL" in answer.text) == (400, True), path
+    for page, action in (("/staff/", "/staff/"), ("/codes/", "/codes/"), ("/me/", "/me/password")):
+        answer = owner.post(action, {**owner.form(page, action), "email": "a\0@example.com", "note": "\0", "new": "\0"})
+        assert (answer.status_code, "contains a NUL" in answer.text) == (400, True), action
+    assert owner.get("/models/a%00b").status_code == 404
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_sign_in_cannot_hold_it_either(browser) -> None:
+    assert browser.sign_in("a\0@example.com").status_code == 400
+
+
+def test_a_stranger_who_guesses_does_not_lock_a_person_out(staff, app) -> None:
+    person = staff("owner")
+    stranger, owner = (Browser(app.test_client()) for _ in range(2))
+    far, near = ({"environ_base": {"REMOTE_ADDR": address}} for address in ("203.0.113.9", "198.51.100.7"))
+    for _ in range(FAILURES_A_PERSON):
+        assert stranger.sign_in(person.email, "wrong horse battery", **far).status_code == 403
+    assert stranger.sign_in(person.email, **far).status_code == 429
+    assert owner.sign_in(person.email, **near).status_code == 303
+    owner.send("/", "/logout")
+    assert owner.sign_in(person.email, **far).status_code == 303, "a browser that is known"
+
+
+def test_too_many_sign_ins_at_once_are_refused_at_once(staff, app, browser) -> None:
+    person = staff("owner")
+    hashes = app.extensions["yout_proofs"].hashes
+    with ExitStack() as held:
+        for number in range(MAX_WAITING):
+            held.enter_context(hashes.slot(f"network {number}"))
+        answer = browser.sign_in(person.email)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "Try again in a few seconds" in answer.text
+    assert browser.sign_in(person.email).status_code == 303
+
+
+def test_a_known_browser_has_places_of_its_own(staff, app, browser) -> None:
+    person = staff("owner")
+    browser.sign_in(person.email)
+    browser.send("/", "/logout")
+    hashes = app.extensions["yout_proofs"].hashes
+    with ExitStack() as held:
+        for number in range(MAX_WAITING):
+            held.enter_context(hashes.slot(f"network {number}"))
+        assert browser.sign_in(person.email).status_code == 303
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_a_body_without_a_length_is_bounded_like_any(bound_database, any_database_url, start_console) -> None:
+    console = start_console(database_url=any_database_url)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    for pieces, status in ((1, 400), (LARGEST_FORM_BYTES // 10_000 + 1, 413)):
+        body = (b"email=" + b"x" * 10_000 for _ in range(pieces))
+        with closing(http.client.HTTPConnection("127.0.0.1", console.port, timeout=WAIT_SECONDS * 2)) as connection:
+            connection.request("POST", "/login", body, headers, encode_chunked=True)
+            assert connection.getresponse().status == status

@@ -1,0 +1,28 @@
+"""E-mail addresses get their one form, except where another row has it already."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import peewee
+from playhouse.migrations import Runner
+
+from shared.models import Account, StaffUser
+from shared.schema import MIGRATIONS, migrate
+
+NAME = "0031_unify_emails"
+
+
+def test_addresses_get_their_one_form_unless_it_is_taken(bound_database: peewee.Database) -> None:
+    decomposed = unicodedata.normalize("NFD", "jürgen@example.com")
+    emails = ["plain@example.com", "ida@xn--bcher-kva.example", decomposed, "twin@xn--bcher-kva.example", "twin@bücher.example"]
+    for email in [*emails, "odd@xn--a"]:
+        Account.create(email=email)
+    StaffUser.create(email="eve@xn--bcher-kva.example", password_hash="x", role="owner")
+    Runner(bound_database, str(MIGRATIONS)).down(NAME)
+    assert migrate(bound_database) == [NAME]
+    assert {row.email for row in Account.select()} >= {
+        *("plain@example.com", "ida@bücher.example", "jürgen@example.com", "odd@xn--a"),
+        *("twin@xn--bcher-kva.example", "twin@bücher.example"),
+    }
+    assert StaffUser.get().email == "eve@bücher.example"
