@@ -5,13 +5,13 @@ from __future__ import annotations
 from uuid import UUID
 
 from console.actions import by
-from console.customer_forms import CodesForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
+from console.customer_forms import CodesForm, EmailForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
 from shared.clock import now_ms
 from shared.emails import lookup_email
 from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import Account, ApiKey, Subscription
-from shared.operations import codes, key_changes, key_rotation, notes, plans, purges, subscriptions, web_accounts
+from shared.operations import accounts, codes, key_changes, key_rotation, notes, plans, purges, subscriptions, web_accounts
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -80,6 +80,14 @@ def remove_note(account: UUID, note: UUID) -> str:
 def sign_out_account(account: UUID) -> str:
     ended = web_accounts.sign_out_everywhere(account, **by())
     return f"{ended} session{'' if ended == 1 else 's'} ended. The account's keys work on."
+
+
+def change_email(account: Account, form: EmailForm) -> str:
+    """Give the account another e-mail, if the present one was typed. Raises `InvalidInput` if another was."""
+    if lookup_email(form.confirmation.data) != account.email:
+        raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
+    row = accounts.change_email(account.id, form.email.data, **by())
+    return f"The account's e-mail is {row.email}. Its owner signs in with it from now on; sessions and keys are unchanged."
 
 
 def purge_account(account: Account, confirmation: str) -> str:

@@ -67,6 +67,13 @@ class NoteForm(OnceForm):
     text = TextAreaField("Note", [InputRequired("Write the note."), Length(max=4_000)], description="Only staff read it.")
 
 
+class EmailForm(FlaskForm):
+    """`confirmation` must be the account's present address."""
+
+    email = StringField("New e-mail address", [InputRequired("Enter the new e-mail address."), Length(max=254)])
+    confirmation = StringField("Type the present e-mail to confirm", [InputRequired("Type the e-mail address.")])
+
+
 class PurgeForm(FlaskForm):
     confirmation = StringField("Type the account's e-mail to confirm", [InputRequired("Type the e-mail address.")])
 

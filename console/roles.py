@@ -10,6 +10,7 @@ from typing import TypeVar
 
 ACTIONS: dict[str, frozenset[str]] = {
     "account.credits": frozenset({"owner", "billing"}),
+    "account.email": frozenset({"owner", "support"}),
     "account.note": frozenset({"owner", "billing", "support"}),
     "account.plan": frozenset({"owner", "billing"}),
     "account.purge": frozenset({"owner"}),

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 
 from console import customer_actions as actions
-from console.customer_forms import NoteForm, OverageForm, PurgeForm, SubscribeForm
+from console.customer_forms import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
 from console.views.submission import perform, submit
 from console.views.view import View, changes, shows
 from shared.models import Plan
@@ -71,6 +71,11 @@ class AccountCareView(View):
     @changes("/<uuid:account_id>/sign-out", "account.status")
     def sign_out(self, account_id: UUID) -> ResponseReturnValue:
         return self._do(account_id, lambda: actions.sign_out_account(account_id))
+
+    @changes("/<uuid:account_id>/email", "account.email")
+    def email(self, account_id: UUID) -> ResponseReturnValue:
+        account, form = find_account(account_id), EmailForm()
+        return self._back(account.id, form, lambda: actions.change_email(account, form))
 
     @changes("/<uuid:account_id>/purge", "account.purge")
     def purge(self, account_id: UUID) -> ResponseReturnValue:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from console import actions
 from console.auth import settings
-from console.customer_forms import NoteForm, OverageForm, PurgeForm, SubscribeForm
+from console.customer_forms import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
 from console.forms import CreditsForm
 from console.paging import page_of
 from console.views.account_care import plan_names
@@ -91,6 +91,7 @@ class AccountsView(View):
             overage=overage,
             note=NoteForm(formdata=None),
             notes=notes_of(account.id),
+            email=EmailForm(formdata=None),
             purge=PurgeForm(formdata=None),
             purging=latest_purge(account.id),
             now=now_ms(),

@@ -1,4 +1,4 @@
-"""The browsers that are signed in, and the password."""
+"""The browsers that are signed in, the password, and the e-mail address."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from edge.web.pages import page
 from edge.web.proof import agent, confirm, hash_new
 from edge.web.visit import address, go, remember_browser, set_session, signed_in
 from shared.clock import now_ms
-from shared.errors import Busy, InvalidInput, TooManyAttempts
+from shared.emails import canonical_email
+from shared.errors import Busy, InvalidInput, InvalidRequest, TooManyAttempts
 from shared.models import WebSession
-from shared.operations.web_accounts import change_password, end_own_session
+from shared.operations.accounts import change_email
+from shared.operations.web_accounts import actor_of, change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
 
@@ -51,10 +53,35 @@ async def new_password() -> Response:
     return remember_browser(response, session.email)
 
 
-async def _page(status: int = 200, wrong: dict[str, str] | None = None) -> Response:
+@sessions.post("/account/email")
+async def new_email() -> Response:
+    """Another e-mail address: typed twice, so that a slip locks nobody out, and confirmed by the password."""
+    session = signed_in()
+    form = await request.form
+    try:
+        email = canonical_email(form.get("email", ""))
+        if canonical_email(form.get("again", "")) != email:
+            return await _page(422, {"again": "This is not the same address."}, email)
+    except InvalidInput as problem:
+        return await _page(422, {"email": str(problem)}, form.get("email", ""))
+    try:
+        proven = await confirm(session, form.get("password_now", ""))
+    except (TooManyAttempts, Busy) as problem:
+        return await _page(face(problem).status, {"password_now": str(problem)}, email)
+    if proven is None:
+        return await _page(422, {"password_now": "This is not your password."}, email)
+    try:
+        await write(partial(change_email, session.account, email, actor=actor_of(session.account), address=address()))
+    except InvalidRequest as problem:
+        return await _page(422, {"email": str(problem)}, email)
+    return remember_browser(go("/account/sessions", "email-changed"), email)
+
+
+async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
     session = signed_in()
     rows = await read(partial(_open_sessions, session.account))
-    return await page("account/sessions.html", status, rows=rows, own=session.digest, email=session.email, wrong=wrong or {})
+    context = {"rows": rows, "own": session.digest, "email": session.email, "new_email": new_email, "wrong": wrong or {}}
+    return await page("account/sessions.html", status, **context)
 
 
 def _open_sessions(account: UUID) -> list[WebSession]:

@@ -6,6 +6,7 @@ DONE = {
     "signed-out": "You are signed out.",
     "signed-out-everywhere": "You are signed out everywhere else. Those browsers are refused from now on.",
     "session-ended": "Session ended. That browser is refused from now on.",
+    "email-changed": "E-mail address changed. Sign in with the new one from now on.",
     "password-changed": "Password changed. Every other browser is signed out.",
     "key-updated": "Key updated. Its limits apply from the next call on.",
     "key-revoked": "Key revoked. Calls with it fail from now on.",

@@ -59,6 +59,29 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
         return Account.get_by_id(account.id)
 
 
+def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address: str = "") -> Account:
+    """Give an account another e-mail address, by which its owner signs in from now on. Its sessions and keys stay.
+
+    Raises `NotFound`, and `InvalidInput` for an address that cannot be used or belongs to another account.
+    """
+    new_email = canonical_email(new_email)
+    with transaction():
+        account = find_account(email_or_id)
+        refuse_pool(account)
+        former = account.email
+        if new_email == former:
+            return account
+        if Account.select().where(Account.email == new_email).exists():
+            raise InvalidInput(f"An account {new_email} exists already; choose another address.")
+        account.email = new_email
+        try:
+            account.save(only=[Account.email])
+        except peewee.IntegrityError:  # taken a moment ago
+            raise InvalidInput(f"An account {new_email} exists already; choose another address.") from None
+        record(Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email})
+        return account
+
+
 def grant_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Grant:
     """Give credits (a `grant`), or take them with a negative number (an `adjustment`).
 

@@ -143,6 +143,21 @@ def test_a_key_is_rotated_with_a_grace(signed_in):
     assert ApiKey.select().count() == 3
 
 
+def test_an_accounts_email_is_changed_when_the_present_one_is_typed(signed_in):
+    account, taken = build.account(email="ida@example.com"), build.account()
+    browser, page, action = signed_in("support"), f"/accounts/{account.id}", f"/account/{account.id}/email"
+    wrong = browser.send(page, action, email="ada@example.com", confirmation="ada@example.com")
+    assert "Type ida@example.com exactly" in wrong.text
+    assert "exists already" in browser.send(page, action, email=taken.email.upper(), confirmation="ida@example.com").text
+    assert "is not an e-mail address" in browser.send(page, action, email="ada", confirmation="ida@example.com").text
+    assert Account.get_by_id(account.id).email == "ida@example.com"
+    changed = browser.send(page, action, email="Ada@B\u00fccher.example", confirmation="IDA@example.com")
+    assert "e-mail is ada@bücher.example" in changed.text
+    entry = AuditEntry.get(AuditEntry.action == "account.email")
+    assert (entry.before, entry.after) == ({"email": "ida@example.com"}, {"email": "ada@bücher.example"})
+    assert f'action="{action}"' not in signed_in("billing").get(page).text
+
+
 def test_a_key_is_edited(signed_in):
     build.model("m-1", build.channel("http://127.0.0.1:9"))
     row, _ = build.api_key(build.account(), name="laptop", rpm=7, expires_at=now_ms() + 3_600_000)

@@ -117,6 +117,13 @@ def test_a_key_is_limited_by_its_id(installation: Installation) -> None:
     assert limits == [90, None]
 
 
+def test_an_accounts_email_is_changed(installation: Installation) -> None:
+    account = installation.yout("account", "create", "ada@example.com", "--json").data
+    changed = installation.yout("account", "email", "ada@example.com", "Ida@example.com", "--json").data
+    assert changed == {"id": account["id"], "email": "ida@example.com"}
+    assert installation.yout("key", "create", "ada@example.com").code == 1
+
+
 def test_a_key_is_updated_by_its_id(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
     key = installation.yout("--json", "key", "create", "ada@example.com", "--rpm", "5").data

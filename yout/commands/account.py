@@ -20,6 +20,9 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--name", default="", help="a name for people")
     link = add_command(verbs, "password-link", "make a link by which its owner sets a password, once", _password_link)
     link.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    email = add_command(verbs, "email", "change an account's e-mail address", _email)
+    email.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    email.add_argument("new_email", metavar="NEW_EMAIL", help="its address from now on")
     for verb, help, run in (
         ("subscribe", "give an account a plan; its first period begins now", _subscribe),
         ("change-plan", "change an account's plan with its next period", _change_plan),
@@ -53,6 +56,14 @@ def _create(call: Invocation) -> Result:
         "balance": account.balance,
     }
     return Result(data, f"Account {account.email} ({account.id}) with {account.balance} credits.")
+
+
+def _email(call: Invocation) -> Result:
+    from shared.operations.accounts import change_email
+
+    account = change_email(call.arguments.email, call.arguments.new_email, actor=call.actor)
+    data = {"id": str(account.id), "email": account.email}
+    return Result(data, f"Account {account.id} has the e-mail {account.email} now; its owner signs in with it.")
 
 
 def _password_link(call: Invocation) -> Result:

@@ -19,6 +19,29 @@ from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
 from tests.servers.edge import SECRET_KEY
 
 
+def test_an_email_is_changed_with_the_password(site: Site) -> None:
+    browser, stranger = site.browser(), build.account()
+    browser.sign_up("before@example.com")
+    account = site.account("before@example.com")
+    fields = {"email": "After@Example.com", "again": "after@example.com", "password_now": PASSWORD}
+    for wrong, name in (
+        ({"email": "nobody"}, "email"),
+        ({"again": "afte@example.com"}, "again"),
+        ({"password_now": "not the password"}, "password_now"),
+        ({"email": stranger.email, "again": stranger.email}, "email"),
+    ):
+        answer = browser.send("/account/email", {**fields, **wrong}, page="/account/sessions")
+        assert answer.status == 422
+        assert re.search(rf'id="{name}"[^>]*aria-invalid="true"', answer.body.decode())
+    assert site.account("before@example.com").id == account.id
+    changed = browser.send("/account/email", fields, page="/account/sessions")
+    assert changed.headers["location"] == "/account/sessions?done=email-changed"
+    assert site.account("after@example.com").id == account.id
+    assert browser.get("/account").status == 200  # the session goes on
+    for email, status in (("before@example.com", 403), ("after@example.com", 303)):
+        assert site.browser().send("/sign-in", {"email": email, "password": PASSWORD}).status == status
+
+
 def test_who_signs_up_has_an_account_with_the_credits_that_the_operator_gives(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     account = site.account(email)
