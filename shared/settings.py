@@ -124,7 +124,11 @@ class Settings:
     )
     data_dir: Path = _setting(Path("var"), "YOUT_DATA_DIR", Path, "Where the embedded database, Valkey and media live")
     database_url: str = _setting(
-        "", "DATABASE_URL", _database_url, "`sqlite:///path` or `postgresql://…`; empty means SQLite in the data folder"
+        "",
+        "DATABASE_URL",
+        _database_url,
+        "`sqlite:///path` or `postgresql://…`, direct or through [PgBouncer](scaling.md#pgbouncer); empty means SQLite in the"
+        " data folder",
     )
     redis_url: str = _setting("", "REDIS_URL", _redis_url, "`redis://…`; empty means the embedded Valkey that `yout up` starts")
     redis_tls_verify: bool = _setting(
