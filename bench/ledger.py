@@ -32,6 +32,7 @@ from shared.operations.accounts import create_account
 from shared.operations.catalogue import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
+from shared.postgres import Postgres
 from shared.pricing import Quote, charge, quote
 from shared.schema import migrate
 from shared.usage import Usage
@@ -135,9 +136,11 @@ def _run(steps: Iterator[int], seconds: float) -> int:
 WAYS: dict[str, Callable[[Till, int], Generator[int, None, None]]] = {"apart": apart, "together": together}
 
 
-def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: int) -> bool:
-    """Print a row for each size and way; gives whether the books balance."""
+def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: int, *, prepares: bool = True) -> bool:
+    """Print a row for each size and way; gives whether the books balance. Through a pooler nothing is prepared."""
     with opened(url) as database:
+        if isinstance(database, Postgres):
+            database.prepares = prepares
         bind(database)
         migrate(database)
         till = Till(accounts)
@@ -177,8 +180,9 @@ def main() -> int:
     rest = (arguments.sizes, arguments.seconds, arguments.accounts)
     with tempfile.TemporaryDirectory(prefix="yout-bench-") as folder:
         good = bench("SQLite", f"sqlite:///{Path(folder) / 'yout.db'}", *rest)
-    with postgres_url(cores.load) as url:
-        good = bench("PostgreSQL", url, *rest) and good
+    for kind, prepares in (("PostgreSQL", True), ("PostgreSQL, nothing prepared", False)):
+        with postgres_url(cores.load) as url:
+            good = bench(kind, url, *rest, prepares=prepares) and good
     print("\nThe books balance." if good else "\nTHE BOOKS DO NOT BALANCE.")
     return 0 if good else 1
 

@@ -151,7 +151,7 @@ class LedgerQueue:
                 again.append(waiting)
             elif result is _LATER:
                 self._aside += 1
-                self._loop.call_later(LATER_SECONDS, self._come_back, waiting)
+                self._loop.call_later(LATER_SECONDS, self._requeue, waiting)
             elif waiting.future.done():  # the caller left while it waited
                 self._give_back(waiting.item, result)
             elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
@@ -167,7 +167,7 @@ class LedgerQueue:
             self._failures = 0
             self._kick()
 
-    def _come_back(self, waiting: _Waiting) -> None:
+    def _requeue(self, waiting: _Waiting) -> None:
         self._aside -= 1
         self._queue(self._settlements, waiting)
 

@@ -27,7 +27,8 @@ ANSWER_SECONDS = 30.0  # the longest wait for the answer to one statement, unles
 # Limits of a transaction on the hot path. They are shorter than any `answer_seconds`: a healthy server says what it waited for.
 LOCK_MS = 2_000
 STATEMENT_MS = 5_000
-IDLE_MS = 10_000  # of silence, after which its client is taken for gone and its locks are released
+IDLE_MS = 5_000  # of silence, after which its client is taken for gone and its locks are released
+BATCH_MS = 8_000  # of the whole transaction
 TRANSACTION_IDLE_MS = 60_000  # the same for every other transaction
 _READ_ONLY = "25006"  # read_only_sql_transaction
 _LOST_STATEMENT = ("26000", "42P05")  # unknown, and known already
@@ -126,8 +127,8 @@ def drop_connection(error: BaseException | None = None) -> None:
     """Close this thread's connection for good, so that the next statement opens a fresh one. `error` is why.
 
     A server that has become a standby goes on answering reads, with old rows: then every connection of this process is renewed,
-    each by the thread that has it (`generation`). A prepared statement that got lost tells of a pooler that looked like a direct
-    connection: this process prepares none any more.
+    each by the thread that has it (`generation`). After the error that a prepared statement is unknown, this process stops
+    preparing statements: the connection leads through a pooler.
     """
     global _generation
     if is_sqlite():

@@ -12,7 +12,7 @@ from shared.clock import now_ms
 from shared.database import database, drop_connection, transaction
 from shared.ledger import VisitorTerms, renew_pool, sweep
 from shared.ledger import renew_subscriptions as renew
-from shared.ledger.sweep import Hearing
+from shared.ledger.sweep import HeartbeatGrace
 from shared.settings import Settings
 from workers.clock import Periodic
 
@@ -25,13 +25,13 @@ RENEWAL_SECONDS = 60.0
 RENEWAL_LIMIT_MS = 600_000
 
 
-_hearing = Hearing()  # of this process
+_grace = HeartbeatGrace()
 
 
 def sweep_holds() -> None:
     """Expire abandoned holds, now. Raises what the database raises; whatever was committed before that stays."""
-    expired = sweep(now_ms(), silence_counts=_hearing.reliable(now_ms()))
-    _hearing.works(now_ms())
+    expired = sweep(now_ms(), expire_silent=_grace.is_over(now_ms()))
+    _grace.swept(now_ms())
     if expired:
         log.info("gave back the credits of %d abandoned holds", expired)
 

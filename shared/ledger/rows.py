@@ -16,7 +16,7 @@ from uuid import UUID
 import peewee
 import psycopg
 
-from shared.database import IDLE_MS, LOCK_MS, STATEMENT_MS, database, drop_connection, is_sqlite, transaction
+from shared.database import BATCH_MS, IDLE_MS, LOCK_MS, STATEMENT_MS, database, drop_connection, is_sqlite, transaction
 
 
 class AccountState(NamedTuple):
@@ -100,7 +100,7 @@ def _limits(server_version: int) -> str:
     """Sets limits for this transaction alone. Without them, one whose client has vanished keeps its accounts locked for hours."""
     limits = {"lock_timeout": LOCK_MS, "statement_timeout": STATEMENT_MS, "idle_in_transaction_session_timeout": IDLE_MS}
     if server_version >= 170_000:
-        limits["transaction_timeout"] = IDLE_MS  # also covers a client that vanishes while it sends
+        limits["transaction_timeout"] = BATCH_MS  # also covers a client that vanishes while it sends
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
 
 

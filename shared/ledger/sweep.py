@@ -31,35 +31,37 @@ KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, for every edge process to be heard again
 
 
-class Hearing:
-    """Whether the silence of an edge process means anything: in an outage of the database all of them are silent.
+class HeartbeatGrace:
+    """The time after an outage, or after the start, in which missing heartbeats prove nothing. Times in milliseconds.
 
-    Note when a sweep succeeded with `works`. After a gap, as after the start, silence is not `reliable` for `GRACE_MS`: the calls
-    of a living process would be given up, and what they delivered might find no credits left. Times in milliseconds.
+    While the database is away no edge process can write its heartbeat. Expiring the holds of living processes right after it
+    would release credits that their calls are about to be charged.
     """
 
     def __init__(self) -> None:
-        self._heard_at: int | None = None
-        self._reliable_at = 0
+        self._swept_at: int | None = None
+        self._ends_at = 0
 
-    def reliable(self, now: int) -> bool:
-        if self._heard_at is None or now - self._heard_at > GRACE_MS:
-            self._reliable_at = now + GRACE_MS
-        return now >= self._reliable_at
+    def is_over(self, now: int) -> bool:
+        """Call before each sweep."""
+        if self._swept_at is None or now - self._swept_at > GRACE_MS:
+            self._ends_at = now + GRACE_MS
+        return now >= self._ends_at
 
-    def works(self, now: int) -> None:
-        self._heard_at = now
+    def swept(self, now: int) -> None:
+        """A sweep has succeeded."""
+        self._swept_at = now
 
 
-def sweep(now: int, *, silence_counts: bool = True) -> int:
+def sweep(now: int, *, expire_silent: bool = True) -> int:
     """Expire every abandoned hold and give their number. Runs its own short transactions; safe to run anywhere, any time.
 
-    Unless `silence_counts`, only what has passed its deadline is abandoned, or is of a process that has signed off.
+    Unless `expire_silent`, missing heartbeats are ignored: only holds past their deadline, or of a process without a row, expire.
     """
     expired = 0
     while True:
         with transaction():
-            found, taken = _expire_batch(now, now - SILENT_MS if silence_counts else 0)
+            found, taken = _expire_batch(now, now - SILENT_MS if expire_silent else 0)
         expired += taken
         if found < BATCH:
             break

@@ -8,7 +8,7 @@ import pytest
 
 from shared.clock import new_id, now_ms
 from shared.ledger import Claim, sweep
-from shared.ledger.sweep import BATCH, GRACE_MS, KEEP_CLOSED_HOLDS_MS, SILENT_MS, Hearing
+from shared.ledger.sweep import BATCH, GRACE_MS, KEEP_CLOSED_HOLDS_MS, SILENT_MS, HeartbeatGrace
 from shared.models import EdgeProcess, Hold, IdempotencyClaim, UsageLedger
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, state_of
 
@@ -106,21 +106,21 @@ def test_closed_holds_and_dead_processes_are_forgotten_in_time() -> None:
     assert_books_are_right()
 
 
-def test_silence_is_not_held_against_edges_while_the_database_was_away() -> None:
+def test_missing_heartbeats_are_ignored_after_an_outage() -> None:
     customer = Customer()
     [silent] = customer.hold(lasts_ms=HOUR_MS, edge_process=edge_process(SILENT_MS + 1_000).id)
     [overdue] = customer.hold(edge_process=edge_process(0).id)
-    assert sweep(now_ms(), silence_counts=False) == 1
+    assert sweep(now_ms(), expire_silent=False) == 1
     assert (state_of(silent), state_of(overdue)) == ("held", "expired")
     assert sweep(now_ms()) == 1
 
 
-def test_silence_counts_once_sweeps_have_succeeded_for_a_while() -> None:
-    hearing = Hearing()
-    beats = [(at, hearing.reliable(at), hearing.works(at)) for at in range(0, GRACE_MS + 10_000, 10_000)]
-    assert [counts for _, counts, _ in beats] == [False, False, True]
+def test_missing_heartbeats_count_again_once_sweeps_have_succeeded_for_a_while() -> None:
+    grace = HeartbeatGrace()
+    beats = [(at, grace.is_over(at), grace.swept(at)) for at in range(0, GRACE_MS + 10_000, 10_000)]
+    assert [over for _, over, _ in beats] == [False, False, True]
     after_an_outage = 100_000
-    assert not hearing.reliable(after_an_outage)
-    hearing.works(after_an_outage)
-    assert not hearing.reliable(after_an_outage + GRACE_MS - 1)
-    assert hearing.reliable(after_an_outage + GRACE_MS)
+    assert not grace.is_over(after_an_outage)
+    grace.swept(after_an_outage)
+    assert not grace.is_over(after_an_outage + GRACE_MS - 1)
+    assert grace.is_over(after_an_outage + GRACE_MS)
