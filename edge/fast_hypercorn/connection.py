@@ -16,7 +16,7 @@ from .worker import Worker
 Address = tuple[str, int] | None
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.Protocol):
     """The protocol of one accepted socket.
 
     At any time it is between requests (``_turn`` is None), in a turn, or ``_closing``. Turns whose application still
@@ -75,12 +75,6 @@ class Connection(asyncio.BufferedProtocol):
         self._watch.expect_read(worker.config.keep_alive_timeout)
 
     # The transport's calls.
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
-        return self.worker.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.worker.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         if self._closing:

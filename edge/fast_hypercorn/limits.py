@@ -8,7 +8,7 @@ class Limits:
     """Bounds of a connection; every one can be reached by a hostile peer, so none is infinite.
 
     ``head_bytes`` covers the request line and all header lines, ``head_fields`` their number; ``unread_bytes`` is
-    the body (or the pipelined bytes) held before the socket is no longer read; ``read_bytes`` is what one read may bring.
+    the body (or the pipelined bytes) held before the socket is no longer read.
     ``header_seconds`` runs from the first byte of a head to its end. A body may pause for ``body_seconds`` and must
     come at ``body_bytes_per_second`` on average, all of it in ``body_total_seconds`` of waiting. ``write_seconds``
     is the window in which a peer has to take ``write_bytes`` of what is waiting for it, or all where it is less. After an early
@@ -28,7 +28,6 @@ class Limits:
     write_bytes: int = 4 * 1024
     waiting_bytes: int = 32 * 1024
     unsent_bytes: int = 64 * 1024
-    read_bytes: int = 64 * 1024
     connections: int = 10_000
     linger_seconds: float = 2.0
     linger_bytes: int = 1024 * 1024

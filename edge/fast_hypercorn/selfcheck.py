@@ -55,9 +55,8 @@ async def _round_trip() -> None:
     connection = Connection(worker, transport, ("127.0.0.1", 1), ("127.0.0.1", 2))
     transport.set_protocol(connection)
     middle = len(_REQUESTS) // 3
-    for piece in (_REQUESTS[:middle], _REQUESTS[middle:]):
-        connection.get_buffer(-1)[: len(piece)] = piece
-        connection.buffer_updated(len(piece))
+    connection.data_received(_REQUESTS[:middle])
+    connection.data_received(_REQUESTS[middle:])
     await connection.wait_over()
     if bytes(transport.written) != _EXPECTED:
         raise SelfCheckError(f"unexpected answers: {bytes(transport.written)!r}")
@@ -102,6 +101,6 @@ class _MemoryTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
-        if not self._closing and self._protocol is not None:
+        if not self._closing and isinstance(self._protocol, asyncio.Protocol):
             self._closing = True
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)

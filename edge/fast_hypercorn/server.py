@@ -40,9 +40,7 @@ class FastTCPServer(BoundedTCPServer):
             return
         limit_unsent(self.writer.get_extra_info("socket"), worker.limits)
         connection = Connection(worker, transport, client, server)
-        transport.pause_reading()  # uvloop reads on into the old protocol's buffer unless it is stopped in between
         transport.set_protocol(connection)
-        transport.resume_reading()
         if early:
             connection.data_received(early)
         if ended:

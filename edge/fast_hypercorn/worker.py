@@ -32,7 +32,6 @@ class Worker:
         "limits",
         "logs_access",
         "loop",
-        "read_buffer",
         "state",
     )
 
@@ -52,8 +51,6 @@ class Worker:
         self.state = state
         self.limits = limits
         self.connections: set[Connection] = set()
-        # Filled and emptied within one call of the loop, so that all connections can share it.
-        self.read_buffer = memoryview(bytearray(limits.read_bytes))
         # A logger class of somebody else's may do anything with a request, so it is asked every time.
         log = config.log
         self.logs_access = type(log).access is not Logger.access or log.access_logger is not None

@@ -25,7 +25,7 @@ HIGH_WATER_BYTES = 16 * 1024
 _JOINED_WRITE_BYTES = 64 * 1024
 
 
-class Connection(Incoming, asyncio.BufferedProtocol):
+class Connection(Incoming, asyncio.Protocol):
     """Idle (`in_use` False), or serving one request until its holder ends that, or `closed` for good.
 
     `error` is why the response cannot be completed; bytes that came before it stay readable.
@@ -36,6 +36,7 @@ class Connection(Incoming, asyncio.BufferedProtocol):
         "_loop",
         "_on_closed",
         "_paused",
+        "_reads_small",
         "_roster",
         "_transport",
         "_waiter",
@@ -59,6 +60,7 @@ class Connection(Incoming, asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self._reads_small = False
         self._buffered_bytes = 0
         self.deadline = math.inf
         self.closed = False
@@ -145,11 +147,7 @@ class Connection(Incoming, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
-        return self._roster.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._roster.read_buffer[:nbytes])
+    def data_received(self, data: bytes) -> None:
         if self.done or not self.in_use:
             # Bytes nobody asked for: the next response could not be told from them.
             self.abort()
@@ -182,8 +180,12 @@ class Connection(Incoming, asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         self._paused = False
-        if not self.closed:
-            self._transport.resume_reading()
+        if self.closed:
+            return
+        if not self._reads_small:
+            self._reads_small = True
+            self._transport.set_protocol(_SmallReads(self, self._roster.read_buffer))
+        self._transport.resume_reading()
 
     def _peer_ended(self, exc: Exception | None) -> None:
         if self.closed:
@@ -209,3 +211,29 @@ class Connection(Incoming, asyncio.BufferedProtocol):
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class _SmallReads(asyncio.BufferedProtocol):
+    """Stands before a connection that brought more than its reader takes: from then on one read brings a bounded part.
+
+    uvloop reads 250 KB at once. So much would wait for each reader that stalls, and all other streams would wait while so many
+    events are read. For a connection that keeps up it would be a call more for each read.
+    """
+
+    __slots__ = ("_buffer", "_connection")
+
+    def __init__(self, connection: Connection, buffer: memoryview) -> None:
+        self._connection = connection
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)

@@ -11,9 +11,7 @@ from typing import Protocol
 
 # Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
 _SPACING_SECONDS = 0.02
-# The most that one read brings. uvloop would read 250 KB at once: so much would wait for each reader that stalls, and all
-# other streams would wait while so many events are read.
-READ_BYTES = 16 * 1024
+READ_BYTES = 16 * 1024  # the most that one read brings, where a reader does not keep up
 
 
 class Member(Protocol):
@@ -31,7 +29,7 @@ class Member(Protocol):
 class Roster:
     """Members expire at most `_SPACING_SECONDS` late.
 
-    `read_buffer` is what all of them read into: it is filled and emptied within one call of the event loop.
+    `read_buffer` is what they read into where their readers do not keep up: it is filled and emptied within one call of the loop.
     """
 
     __slots__ = ("_emptied", "_handle", "_loop", "_members", "next_sweep", "read_buffer")

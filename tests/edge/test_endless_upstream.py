@@ -131,7 +131,7 @@ def test_no_more_of_a_text_is_kept_than_counting_needs() -> None:
 
 def test_an_upstream_that_goes_on_after_its_end_is_left(lane: Lane) -> None:
     gate = Gate()
-    lane.vendor.script(stream(role(), chunk("Hello"), finish(), *[wire.frames(*[chunk("")] * 2_000)] * 90, gate))
+    lane.vendor.script(stream(role(), chunk("Hello"), finish(), *[wire.event([], pad="x" * 80_000)] * 250, gate))
     answer = lane.chat(stream=True, max_tokens=LIMIT)
     assert answer.text == "Hello"
     assert lane.vendor.calls[-1].wait_outcome() == "disconnected"
@@ -140,7 +140,7 @@ def test_an_upstream_that_goes_on_after_its_end_is_left(lane: Lane) -> None:
 
 
 def test_megabytes_that_deliver_nothing_are_a_failure(lane: Lane) -> None:
-    lane.vendor.default = stream(*[b": still thinking\n\n" * 60_000] * 20, HANG)
+    lane.vendor.default = stream(*[b": " + b"x" * 80_000 + b"\n\n"] * 250, HANG)
     answer = lane.chat(stream=True)
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert lane.charged == 0
