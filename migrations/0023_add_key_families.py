@@ -12,11 +12,12 @@ INDEXED = ("parent", "meter")
 
 def up(migrator, db):
     for name, kind in KEY_COLUMNS.items():
-        kind = kind.replace("UUID", "TEXT") if isinstance(db, SqliteDatabase) else kind
+        if isinstance(db, SqliteDatabase):
+            kind = kind.replace("UUID", "TEXT").replace("BOOLEAN", "INTEGER")
         db.execute_sql(f"ALTER TABLE api_key ADD COLUMN {name} {kind}")
     db.execute_sql("ALTER TABLE hold ADD COLUMN parent_allowance VARCHAR(96)")
     for column in INDEXED:
-        db.execute_sql(f"CREATE INDEX api_key_by_{column} ON api_key ({column}) WHERE {column} IS NOT NULL")
+        db.execute_sql(f'CREATE INDEX "api_key_by_{column}" ON "api_key" ("{column}") WHERE {column} IS NOT NULL')
     db.execute_sql(
         "UPDATE api_key SET can_manage = true WHERE rpm IS NULL AND tpm IS NULL AND concurrency IS NULL"
         " AND monthly_credit_limit IS NULL AND allowed_models IS NULL AND allowed_ips IS NULL"
