@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.clock import now_ms
+from shared.redis_url import read_redis_url
 from shared.secrets import derive_key
 
 log = logging.getLogger("yout.throttle")
@@ -46,7 +47,7 @@ class Throttle:
         self._script: Any = None
         if redis_url:
             options: dict[str, Any] = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS}
-            self._redis = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), **options)
+            self._redis = redis.Redis(**read_redis_url(redis_url).client_options(), retry=Retry(NoBackoff(), 0), **options)
             self._script = self._redis.register_script(_SCRIPT)
 
     def begin(self, limits: Mapping[str, int]) -> int:
