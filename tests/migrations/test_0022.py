@@ -20,7 +20,7 @@ def test_addresses_get_their_one_form_unless_it_is_taken(bound_database: peewee.
         Account.create(email=email)
     StaffUser.create(email="eve@xn--bcher-kva.example", password_hash="x", role="owner")
     Runner(bound_database, str(MIGRATIONS)).down(NAME)
-    assert migrate(bound_database) == [NAME]
+    assert NAME in migrate(bound_database)
     assert {row.email for row in Account.select()} >= {
         *("plain@example.com", "ida@bücher.example", "jürgen@example.com", "odd@xn--a"),
         *("twin@xn--bcher-kva.example", "twin@bücher.example"),

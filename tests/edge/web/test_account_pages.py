@@ -34,7 +34,7 @@ def owner(browser: Browser) -> Account:
 
 def text(body: bytes) -> str:
     """A page without what differs from one answer to the next."""
-    return re.sub(r"req_\w+|value=\"([0-9a-f]{64}|[\w-]{22})\"|/[\w-]{36}/", "", body.decode())
+    return re.sub(r">[^<]*</time>|req_\w+|value=\"([0-9a-f]{64}|[\w-]{22})\"|/[\w-]{36}/", "", body.decode())
 
 
 def call(account: Account, model: str = "m-1", **columns: Any) -> UsageLedger:
