@@ -44,7 +44,6 @@ SECRETS = frozenset(
 )
 LEFT_OUT = {
     "IdempotencyClaim": "digests of a day's Idempotency-Keys: they say nothing that the usage does not",
-    "FormSubmission": "digests of a day's forms, and for minutes a secret that its owner has or may still see once",
     "WebhookSecret": "a secret; its owner has it",
     "AccountNote": "what staff wrote down for each other",
 }
