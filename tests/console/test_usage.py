@@ -27,7 +27,6 @@ from tests.console.test_pages import call, leaf_through
 
 HOUR = 3_600_000
 LINK = r'class="row" href="/usage/([0-9a-f-]+)"'
-NOW = now_ms()
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def world(bound_database) -> dict[str, Any]:
     channels = [build.channel("https://up.example/v1", name=name) for name in ("east", "west")]
     for name in ("m-1", "m-2"):
         build.model(name, *channels)
-    chosen = random.Random(7)
+    chosen, now = random.Random(7), now_ms()
     for number in range(70):
         owner = chosen.randrange(2)
         status = chosen.choice(["completed"] * 4 + ["failed", "cancelled"])
@@ -53,14 +52,14 @@ def world(bound_database) -> dict[str, Any]:
             streamed=chosen.random() < 0.5,
             input_tokens=number,
             credits=chosen.randrange(1000),
-            created_at=NOW - number * HOUR,
+            created_at=now - number * HOUR,
         )
-    return {"owner": owners[0], "key": keys[0], "channel": channels[0]}
+    return {"owner": owners[0], "key": keys[0], "channel": channels[0], "now": now}
 
 
 def filters_of(world: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """Each filter: its query, and whether a call is among those that it asks for."""
-    some = UsageLedger.select().order_by(UsageLedger.created_at).first()
+    some, now = UsageLedger.select().order_by(UsageLedger.created_at).first(), world["now"]
     return {
         "account": (f"account={world['owner'].email}", lambda row: row.account_id == world["owner"].id),
         "key": (f"key={world['key'].id}", lambda row: row.api_key == world["key"].id),
@@ -72,9 +71,9 @@ def filters_of(world: dict[str, Any]) -> dict[str, tuple[str, Any]]:
         "not estimated": ("estimated=no", lambda row: not row.estimated),
         "streamed": ("streamed=no", lambda row: not row.streamed),
         "request": (f"request=chatcmpl-{some.id.hex}", lambda row: row.id == some.id),
-        "range": ("range=24h", lambda row: row.created_at > NOW - 25 * HOUR),
-        "since": (f"since={moment(NOW - 40 * HOUR)}", lambda row: row.created_at >= NOW - 40 * HOUR - NOW % 60_000),
-        "until": (f"until={moment(NOW - 40 * HOUR)}", lambda row: row.created_at < NOW - 40 * HOUR - NOW % 60_000),
+        "range": ("range=24h", lambda row: row.created_at > now - 25 * HOUR),
+        "since": (f"since={moment(now - 40 * HOUR)}", lambda row: row.created_at >= now - 40 * HOUR - now % 60_000),
+        "until": (f"until={moment(now - 40 * HOUR)}", lambda row: row.created_at < now - 40 * HOUR - now % 60_000),
     }
 
 
@@ -102,7 +101,7 @@ def test_each_filter_chooses_its_calls_on_the_page_in_the_sums_and_in_the_csv(si
             assert sums["Calls"] == str(len(expected)), (name, rolled)
             assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
             assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
-        roll(NOW, 60)
+        roll(world["now"], 60)
 
 
 def test_filters_together_are_chips_that_can_be_taken_off(signed_in, world):

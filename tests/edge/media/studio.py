@@ -25,7 +25,7 @@ from tests.servers.process import Process, eventually
 from tests.upstream import Request, Upstream
 from tests.wire import Json
 
-LANES = 150
+LANES = 300
 CREDITS = 10_000_000
 IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # a picture, five seconds, a thousand characters
 SETTINGS = {"media_answer_seconds": 3, "media_job_seconds": 60, "media_max_bytes": 100_000, "outbound_networks": "127.0.0.1/32"}
