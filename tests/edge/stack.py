@@ -24,7 +24,7 @@ from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.upstream import Request, Script, Upstream, polite
 from tests.wire import Json
 
-LANES = 1_000  # more than one process of the tests ever takes
+LANES = 1_000  # more than all tests take: one of two test processes may be given most of them
 CREDITS = 1_000_000
 PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # a credit a token of input, two a token of output
 POLITE_COST = 13  # of the 7 and 3 tokens that a polite vendor reports

