@@ -15,9 +15,9 @@ from tests.servers.edge import SECRET_KEY, environment_of
 from tests.servers.process import ROOT
 
 
-def test_it_serves_a_sign_in_and_stops_with_0(start_console, bound_database, any_database_url):
+def test_it_serves_a_sign_in_and_stops_with_0(start_console, bound_database, any_database_url, redis_url):
     create_staff("ana@yout.example", "owner", "correct horse battery", actor="test")
-    console = start_console(database_url=any_database_url)
+    console = start_console(database_url=any_database_url, redis_url=redis_url)
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     page = opener.open(f"{console.url}/login").read().decode()
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page).group(1)

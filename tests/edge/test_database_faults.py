@@ -177,7 +177,7 @@ def test_a_silent_database_does_not_hold_up_the_stop(
         running.read_text("Hello")
         with network.silent():
             gate.open()
-            assert readiness(edge)[0] == 503
+            eventually(lambda: readiness(edge)[0] == 503, "the edge has noticed")
             for process in (edge.process, worker):
                 process.send_signal(15)
             assert [process.wait(1 + EXIT_SECONDS + 10) for process in (edge.process, worker)] == [0, 0]

@@ -47,7 +47,7 @@ def furnish(member: Browser) -> dict[str, str]:
     plan = Plan.create(name=f"Keeper {account.email}", stores_content=True, monthly_credits=2_000_000, price_minor=900)
     Subscription.create(account=account, plan=plan)
     if not AIModel.select().where(AIModel.id == LONG_MODEL).exists():  # the site is that of all tests here
-        build.model(LONG_MODEL, Channel.get(), is_free=True)
+        build.model(LONG_MODEL, Channel.get())
     key, _ = build.api_key(account, name="A key with a rather long name, of the billing service")
     keeping = begin_turn(account.id, None, stores=True, coming=1)
     assert keep_turn(keeping, SAID[:1], SAID[1].content, model="m-1", whole=True)
