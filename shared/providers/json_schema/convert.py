@@ -27,14 +27,20 @@ def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = 
 
     `object_root` makes its root an object without alternatives, as tools want it.
     """
-    return _Converter(schema, profile).root(object_root)
+    try:
+        return _Converter(schema, profile).root(object_root)
+    except RecursionError:  # references that lead from one to the next
+        fail("", "it is nested too deeply")
 
 
 def object_at_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """`schema` with a plain object at its root, everything below as it came. Raises `Unconvertible`."""
     if schema.get("type") == "object" and _NOT_AT_ROOT.isdisjoint(schema):
         return schema
-    flat, _ = Flattener(schema).object_of(schema, "", _ROOT)
+    try:
+        flat, _ = Flattener(schema).object_of(schema, "", _ROOT)
+    except RecursionError:
+        fail("", "it is nested too deeply")
     notes = flat.pop(NOTES, [])
     carried = {name: schema[name] for name in ("$schema", "$defs", "definitions") if name in schema}
     return {**carried, **_described(flat, notes)}
@@ -94,7 +100,7 @@ class _Converter:
             made, notes = self._values(flat, where)
         else:
             made, notes = self._plain(flat, where, following, depth)
-        return self._finished(made, flat, notes)
+        return self._finished(made, flat, notes, where)
 
     def _definition(self, ref: Any, where: str) -> str:
         if ref not in self._names:
@@ -125,17 +131,18 @@ class _Converter:
     def _alternatives(self, flat: Json, where: str, following: Open, depth: int) -> Json:
         """`anyOf`, with all that stands beside it moved into each of its members."""
         base = {name: value for name, value in flat.items() if name not in ANNOTATIONS and name not in ("anyOf", NOTES)}
-        made: list[Json] = []
+        made: dict[str, Json] = {}  # by their text, so that equal ones count once
+        size = len(text_of(base))
         for position, variant in enumerate(flat["anyOf"]):
+            self._flattener.spend(size, where)
             both = {"allOf": [base, variant]} if base else variant
             with suppress(Impossible):
                 found = self._schema(both, below(where, "anyOf", position), following, depth + 1)
-                if found not in made:
-                    made.append(found)
+                made.setdefault(text_of(found), found)
         if not made:
             raise Impossible(where, "no alternative is possible")
         about = {name: value for name, value in flat.items() if name in ANNOTATIONS or name == NOTES}
-        return self._finished({"anyOf": made}, about, [])
+        return self._finished({"anyOf": [*made.values()]}, about, [], where)
 
     def _values(self, flat: Json, where: str) -> tuple[Json, list[str]]:
         """A list of values: those that `enum` may hold, and the types of the others."""
@@ -232,7 +239,7 @@ class _Converter:
         elif rest is False:
             notes.append("items: false")
 
-    def _finished(self, made: Json, flat: Json, notes: list[str]) -> Json:
+    def _finished(self, made: Json, flat: Json, notes: list[str], where: str) -> Json:
         """`made` with the plain keywords of `flat` that the provider takes; the others in the description."""
         profile = self._profile
         notes = [*flat.get(NOTES, ()), *notes]
@@ -247,6 +254,8 @@ class _Converter:
                     notes.append(f"minItems: {value}")
             elif name not in ("title", "description"):
                 notes.append(f"{name}: {text_of(value)}")
+        if notes:
+            self._flattener.spend(sum(map(len, notes)), where)
         return _described(made, notes)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, below, fail, merge, resolve, text_of
 
 # About the document, not about the value.
-_ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary"})
+_ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary", NOTES})
 _COMBINED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"})
 _ANYTHING: tuple[Any, ...] = (True, {})
 MAX_FOLLOWED = 4  # how often one reference is followed inside itself, where something beside it must be merged
+MAX_MERGED_BYTES = 3_000_000  # of JSON that is put together for one schema: references multiply what they stand for
+_STEP_BYTES = 250  # the least that a step counts as
 Open = tuple[str, ...]
 """The references that have been followed on the way to a schema."""
 
@@ -22,6 +24,8 @@ class Flattener:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
+        self._sizes: dict[str, int] = {}  # of what references point to, bytes of JSON
+        self._merged = 0
 
     def flat(self, schema: Any, where: str, following: Open, *, inline: bool = False, alone: bool = True) -> tuple[Json, Open]:
         """A schema without `allOf`, `oneOf`, `const`, `nullable` and anything beside `$ref`; and the references followed so far.
@@ -51,7 +55,7 @@ class Flattener:
                 return {"anyOf": [{"$ref": ref}], **own}, following
             if following.count(ref) >= MAX_FOLLOWED:
                 fail(where, "a reference of a schema to itself must stand alone")
-            members.insert(0, resolve(self.root, ref, where))
+            members.insert(0, self._resolve(ref, where))
             following = (*following, ref)
         _modernize(own, where)
         if len(own.get("anyOf", ())) == 1:
@@ -72,10 +76,12 @@ class Flattener:
         flat, following = self.flat(schema, where, following, inline=True)
         if "anyOf" not in flat:
             return _as_object(flat, where), following
-        base = {name: value for name, value in flat.items() if name != "anyOf"}
+        base = {name: value for name, value in flat.items() if name not in ("anyOf", NOTES)}
+        size = len(text_of(base))
         objects = []
         all_followed = following
         for position, variant in enumerate(flat["anyOf"]):
+            self.spend(size, where)
             both = {"allOf": [{name: base[name] for name in base.keys() - ANNOTATIONS}, variant]}
             with suppress(Impossible):
                 found, followed = self.object_of(both, below(where, "anyOf", position), following)
@@ -84,7 +90,23 @@ class Flattener:
         if not objects:
             raise Impossible(where, "no alternative is possible")
         about = {name: value for name, value in base.items() if name in ANNOTATIONS}
-        return {**_united(objects), **about}, all_followed
+        united = {**_united(objects), **about}
+        if notes := [*flat.get(NOTES, ()), *united.get(NOTES, ())]:
+            united[NOTES] = notes
+        return united, all_followed
+
+    def spend(self, size: int, where: str) -> None:
+        """Count `size` bytes of JSON that are put together once more. Raises `Unconvertible` when it was too much."""
+        self._merged += size + _STEP_BYTES
+        if self._merged > MAX_MERGED_BYTES:
+            fail(where, "it is too large once its references are followed")
+
+    def _resolve(self, ref: Any, where: str) -> Any:
+        found = resolve(self.root, ref, where)
+        if ref not in self._sizes:
+            self._sizes[ref] = len(text_of(found))
+        self.spend(self._sizes[ref], where)
+        return found
 
 
 def _as_object(flat: Json, where: str) -> Json:
@@ -95,16 +117,14 @@ def _as_object(flat: Json, where: str) -> Json:
 
 
 def _united(objects: list[Json]) -> Json:
-    properties: dict[str, list[Any]] = {}
+    properties: dict[str, dict[str, Any]] = {}  # by their text, so that equal ones count once
     for each in objects:
         for name, value in (each.get("properties") or {}).items():
-            found = properties.setdefault(name, [])
-            if all(text_of(value) != text_of(one) for one in found):
-                found.append(value)
+            properties.setdefault(name, {}).setdefault(text_of(value), value)
     required = [list(each.get("required") or ()) for each in objects]
     made: Json = {
         "type": "object",
-        "properties": {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in properties.items()},
+        "properties": {name: _any_of([*found.values()]) for name, found in properties.items()},
     }
     if always := [name for name in required[0] if all(name in names for names in required)]:
         made["required"] = always
@@ -113,6 +133,10 @@ def _united(objects: list[Json]) -> Json:
     if any(names != required[0] for names in required):
         made[NOTES] = [f"anyOf: {text_of([{'required': names} for names in required])}"]
     return made
+
+
+def _any_of(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _modernize(own: Json, where: str) -> None:

@@ -60,7 +60,8 @@ def resolve(root: Mapping[str, Any], ref: object, where: str) -> Any:
 
 def _anchored(root: Mapping[str, Any], anchor: str, where: str) -> Any:
     for name in ("$defs", "definitions"):
-        for schema in (root.get(name) or {}).values():
+        known = root.get(name)
+        for schema in known.values() if isinstance(known, dict) else ():
             if isinstance(schema, dict) and schema.get("$anchor") == anchor:
                 return schema
     fail(where, f"'$ref' points to nothing: #{anchor[:200]}")
@@ -156,6 +157,7 @@ def _are_numbers(*values: Any) -> bool:
 
 
 _RULES: dict[str, Callable[[Any, Any, str], Any]] = {
+    NOTES: lambda one, other, _: [*one, *other],
     "required": lambda one, other, _: [*one, *(name for name in other if name not in one)],
     "type": _types,
     "enum": _enums,

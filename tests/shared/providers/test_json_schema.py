@@ -182,7 +182,18 @@ JSON = st.recursive(
             st.sampled_from(
                 [
                     *("type", "properties", "items", "anyOf", "allOf", "oneOf", "$ref", "enum", "const", "required", "nullable"),
-                    *("$defs", "additionalProperties", "x", "prefixItems", "minimum", "minItems", "description", "format"),
+                    *(
+                        "$defs",
+                        "additionalProperties",
+                        "x",
+                        "",
+                        "not",
+                        "prefixItems",
+                        "minimum",
+                        "minItems",
+                        "description",
+                        "format",
+                    ),
                 ]
             ),
             inner,
@@ -340,6 +351,73 @@ def test_refused_with_the_place(schema: Json, profile: Profile, where: str) -> N
     with pytest.raises(Unconvertible) as refused:
         convert(schema, profile)
     assert refused.value.where == where
+
+
+LEVELS = range(40)
+PLAIN_KEYS = {f"p{number}": {"type": "string"} for number in range(3_000)}
+EXPLOSIVE = {
+    "members": {
+        "$ref": "#/$defs/X0",
+        "$defs": {f"X{n}": {"allOf": [{"$ref": f"#/$defs/X{n + 1}"}, {"$ref": f"#/$defs/X{n + 1}"}]} for n in LEVELS}
+        | {"X40": ITEM},
+    },
+    "alternatives": {
+        "anyOf": [
+            {"$ref": "#/$defs/X0", "minProperties": 1},
+            {"$ref": "#/$defs/X0", "minProperties": 2},
+        ],
+        "$defs": {
+            f"X{n}": {
+                "anyOf": [{"$ref": f"#/$defs/X{n + 1}", "minProperties": 1}, {"$ref": f"#/$defs/X{n + 1}", "minProperties": 2}]
+            }
+            for n in LEVELS
+        }
+        | {"X40": ITEM},
+    },
+    "keys of every alternative": {"type": "object", "properties": PLAIN_KEYS, "anyOf": [{"required": [n]} for n in PLAIN_KEYS]},
+    "notes": {
+        "type": "object",
+        "properties": {"a": {"not": {"const": "x" * 100_000}, "anyOf": [{"type": "string", "minLength": n} for n in range(999)]}},
+    },
+    "references one after the other": {
+        "$ref": "#/$defs/X0",
+        "$defs": {f"X{n}": {"allOf": [{"$ref": f"#/$defs/X{n + 1}"}], "title": "t"} for n in range(3_000)} | {"X3000": ITEM},
+    },
+}
+
+
+@pytest.mark.parametrize("schema", EXPLOSIVE.values(), ids=EXPLOSIVE)
+@pytest.mark.parametrize("object_root", [False, True])
+@pytest.mark.parametrize("profile", [GEMINI, ANTHROPIC], ids=["gemini", "anthropic"])
+def test_what_explodes_on_the_way_is_refused(profile: Profile, object_root: bool, schema: Json) -> None:
+    with pytest.raises(Unconvertible, match=r"too large|too deeply"):
+        convert(schema, profile, object_root=object_root)
+
+
+@pytest.mark.parametrize("name", ["members", "alternatives", "references one after the other"])
+def test_an_object_at_the_root_does_not_explode_either(name: str) -> None:
+    with pytest.raises(Unconvertible, match=r"too large|too deeply"):
+        object_at_root(EXPLOSIVE[name])
+
+
+@pytest.mark.parametrize("object_root", [False, True])
+def test_an_empty_keyword_is_dropped(object_root: bool) -> None:
+    schema = {"type": "object", "": 5, "properties": {"a": {"type": "string", "": ["x"], "minLength": 2}}}
+    made = {"type": "object", "properties": {"a": {"type": "string", "description": "(minLength: 2)"}}}
+    assert convert(schema, GEMINI, object_root=object_root) == made
+
+
+def test_notes_of_all_members_are_kept() -> None:
+    members = [{"type": "string", "not": {"const": number}} for number in range(4)]
+    made = convert({"allOf": [{"allOf": members[:2]}, {"allOf": members[2:]}]}, GEMINI)
+    notes = ", ".join(f'not: {{"const":{number}}}' for number in (1, 2, 3, 0))
+    assert made == {"type": "string", "description": f"({notes})"}
+
+
+def test_anchors_in_definitions_of_another_shape_point_to_nothing() -> None:
+    with pytest.raises(Unconvertible) as refused:
+        convert({"type": "object", "$defs": [1], "properties": {"a": {"$ref": "#x"}}}, GEMINI)
+    assert refused.value.where == "properties.a"
 
 
 def test_what_explodes_is_refused() -> None:
