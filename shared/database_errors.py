@@ -34,6 +34,7 @@ class Fault(Enum):
 # Two characters are a class of codes; a whole code goes before its class. What is in neither is a bug.
 SQLSTATES = MappingProxyType(
     {
+        "0A": Fault.TEMPORARY,  # feature not supported: "cached plan must not change result type", prepared before a migration
         "08": Fault.TEMPORARY,  # connection exception; PgBouncer's own refusals too
         "23": Fault.CONSTRAINT,  # integrity constraint violation
         "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or a switch that an operator threw
