@@ -91,8 +91,9 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
         " GROUP BY api_key",
         [account, month_start(now)],
     ).fetchall()
-    # A key with a limit has a counter, which a purge of the usage rows leaves as it is.
-    return {as_uuid(key): int(used) for key, used in summed} | meters | successors
+    spent = {as_uuid(key): int(used) for key, used in summed}
+    # A key with a limit has a counter, which a purge of the usage rows leaves as it is; without the limit it no longer counts.
+    return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
 
 
 def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:

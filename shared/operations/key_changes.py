@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from shared.ledger.rows import lock_accounts
 from shared.models import ApiKey
 from shared.operations.audit import Origin, record
 from shared.operations.keys import LIMITS, check_field, find_key, revoke_families
+from shared.proxies import canonical_network
 
 CHANGEABLE = ("name", "expires_at", *LIMITS, "can_manage")
 
@@ -103,9 +103,13 @@ def _fewer_networks(own: list[str] | None, most: list[str] | None) -> list[str] 
     """The addresses that lie in both lists of networks."""
     if own is None or most is None:
         return most if own is None else own
-    common = []
-    for network in map(ip_network, own):
-        for other in map(ip_network, most):
-            if network.version == other.version and network.overlaps(other):
-                common.append(str(max(network, other, key=lambda one: one.prefixlen)))
-    return list(dict.fromkeys(common))
+    widest = [canonical_network(network) for network in most]
+    common: list[str] = []
+    for name in own:
+        network = canonical_network(name)
+        shared = [other for other in widest if network.version == other.version and network.overlaps(other)]
+        if any(other.prefixlen <= network.prefixlen for other in shared):
+            common.append(name)  # whole, as it is: smaller networks beside the one that holds it change nothing
+        else:
+            common += [str(other) for other in shared]
+    return common

@@ -159,6 +159,33 @@ def test_narrowing_a_key_narrows_the_keys_that_it_created(bound_database: peewee
         update_key(bound.id, {"allowed_models": None}, actor="test")
 
 
+@pytest.mark.parametrize(
+    ("widest", "own", "kept"),
+    [
+        (["10.0.0.0/8", "10.1.0.0/16"], ["10.0.0.0/8"], ["10.0.0.0/8"]),
+        (["10.0.0.0/8"], ["10.1.0.1/32", "10.1.0.1/32"], ["10.1.0.1/32", "10.1.0.1/32"]),
+        (["10.1.0.0/16", "10.1.2.0/24"], ["10.0.0.0/8", "::1/128"], ["10.1.0.0/16", "10.1.2.0/24"]),
+    ],
+)
+def test_addresses_that_lie_within_the_parents_stay_as_they_are(
+    bound_database: peewee.Database, widest: list[str], own: list[str], kept: list[str]
+) -> None:
+    parent, _ = build.api_key(build.account())
+    child = child_of(parent, allowed_ips=own)
+    update_key(parent.id, {"allowed_ips": widest}, actor="test")
+    assert ApiKey.get_by_id(child.id).allowed_ips == kept
+    assert update_key(child.id, {"name": "renamed"}, actor="test").name == "renamed"
+
+
+def test_what_a_key_without_its_limit_spends_is_told(bound_database: peewee.Database) -> None:
+    owner = build.account(1_000)
+    row, _ = build.api_key(owner, monthly_credit_limit=50)
+    spend(row, 20)
+    update_key(row.id, {"monthly_credit_limit": None}, actor="test")
+    spend(row, 300)
+    assert ledger.month_spending(owner.id, now_ms()) == {row.id: 320}
+
+
 def test_a_change_is_in_the_audit_log_with_what_was_before(bound_database: peewee.Database) -> None:
     row, _ = build.api_key(build.account(), rpm=5)
     changed = update_key(row.id, {"name": "renamed", "rpm": None, "tpm": 900}, actor="test", address="192.0.2.7")
