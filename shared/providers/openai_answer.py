@@ -95,6 +95,28 @@ def mended_texts(owner: Mapping[str, Any]) -> Json:
     return changes
 
 
+def mended_chunk(value: Any) -> Json | None:
+    """A decoded chunk whose fields are not of OpenAI's types, as far as they can be; None for an empty value.
+
+    PHP writes an empty object as `[]`; others write indexes as text, and `false` or 0 for no finish reason.
+    """
+    if not value or not isinstance(value, dict):
+        return {"choices": value} if value else None
+    choices = value.get("choices")
+    if not isinstance(choices, list):
+        return {**value, "choices": choices or []}
+    return {**value, "choices": [_mended_choice(choice) for choice in choices if choice is not None]}
+
+
+def _mended_choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    index = choice.get("index")
+    if (isinstance(index, str) and index.isdecimal() and len(index) < 4) or (isinstance(index, float) and index.is_integer()):
+        choice = {**choice, "index": int(index)}
+    return {**choice, "delta": choice.get("delta") or {}, "finish_reason": choice.get("finish_reason") or None}
+
+
 def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
     """The text of a delta or message to count, without that of its calls, and how many images it has."""
     thought = owner.get("reasoning_content") or owner.get("reasoning") or ""  # providers who send both send the same twice

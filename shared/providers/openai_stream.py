@@ -14,7 +14,7 @@ import orjson
 
 from shared.providers.base import BrokenStream, MalformedStream
 from shared.providers.finish_reasons import GAVE_UP, meaning
-from shared.providers.openai_answer import LISTS, TEXTS, Deltas, counted, mended_texts
+from shared.providers.openai_answer import LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
 from shared.providers.tool_calls import json_bytes
 from shared.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.usage import PartialUsage, read_openai_usage
@@ -194,14 +194,21 @@ class OpenAIStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _read(self, payload: bytes, relay: list[bytes]) -> None:
-        if payload == b"[DONE]":
+        if payload.startswith(b"[DONE]"):
             self.done = True
             return
         try:
             if not payload.isascii():
                 payload.decode()  # the decoder does not look into fields that it skips
-            chunk = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
+                chunk = _decode(payload)
+            except msgspec.ValidationError:
+                mended = mended_chunk(orjson.loads(payload))
+                if mended is None:
+                    return
+                payload = json_bytes(mended)
+                chunk = _decode(payload)
+        except (msgspec.DecodeError, orjson.JSONDecodeError, TypeError, ValueError, RecursionError):
             raise MalformedStream("a chunk that is not JSON of a chat completion") from None
         if chunk.error:
             raise BrokenStream("the vendor reported an error")

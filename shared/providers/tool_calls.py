@@ -19,12 +19,13 @@ Json = dict[str, Any]
 
 
 class _Call:
-    """One call: `id` is the caller's, `sent_id` the provider's, `told` whether its first fragment was relayed."""
+    """One call: `id` is the caller's, what was `sent_…` the provider's, `told` whether its first fragment was relayed."""
 
-    __slots__ = ("arguments", "custom", "id", "name", "place", "sent_id", "told")
+    __slots__ = ("arguments", "custom", "id", "name", "place", "sent_id", "sent_index", "told")
 
-    def __init__(self, place: int, sent_id: str, id: str) -> None:
+    def __init__(self, place: int, sent_index: Any, sent_id: str, id: str) -> None:
         self.place = place
+        self.sent_index = sent_index
         self.sent_id = sent_id
         self.id = id
         self.name = ""
@@ -119,7 +120,12 @@ class ToolCalls:
     def _find(self, index: Any, id: str, position: int, *, named: bool, several: bool) -> _Call | None:
         """The call that a fragment may belong to: by its index, by its id, by its position in the list, or the last one."""
         if type(index) is int:
-            return self._at.get(index)
+            found = self._at.get(index)
+            if found is None or not id or found.sent_id == id:
+                return found
+            # Calls that share an index, and whose fragments come in turns, are told apart by their ids.
+            self._at[index] = next((call for call in self._calls if call.sent_id == id and call.sent_index == index), found)
+            return self._at[index]
         if id:
             known = next((call for call in reversed(self._calls) if call.sent_id == id), None)
             if known is not None or named:
@@ -130,7 +136,7 @@ class ToolCalls:
 
     def _begin(self, index: Any, id: str) -> _Call:
         place = len(self._calls)
-        call = _Call(place, id, id if id and id not in self._ids else f"call_{self._name}_{place}")
+        call = _Call(place, index, id, id if id and id not in self._ids else f"call_{self._name}_{place}")
         self._ids.add(call.id)
         self._calls.append(call)
         if type(index) is int:

@@ -61,6 +61,43 @@ def test_a_call_without_a_finish_reason_ends_as_one() -> None:
     assert read_whole("openai", empty).body["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"index": 0, "delta": [], "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": "", "finish_reason": False}]},
+        {"choices": [{"index": "0", "delta": {"content": ""}, "finish_reason": 0}]},
+        {"choices": [{"index": 0.0, "delta": {}, "finish_reason": []}]},
+        {"choices": {}},
+        {"choices": [None]},
+        b"data: null\n\n",
+        b"data: []\n\n",
+    ],
+    ids=repr,
+)
+def test_empty_values_of_another_type_cost_no_answer(odd: Json | bytes) -> None:
+    told = streamed(role(), chunk("H"), odd, chunk("i"), finish(), odd, usage(), b"data: [DONE] \n\n")
+    assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
+    assert (told.error, told.usage) == (None, PartialUsage(7, 3))
+    for found in told.chunks:
+        assert all(type(choice["index"]) is int and isinstance(choice["delta"], dict) for choice in found["choices"])
+
+
+@pytest.mark.parametrize("odd", [b'data: "x"\n\n', {"choices": [{"index": "x", "delta": {}}]}, {"choices": [{"delta": "x"}]}])
+def test_a_chunk_of_no_known_shape_is_refused(odd: Json | bytes) -> None:
+    assert streamed(role(), odd, chunk("Hi"), finish(), DONE).error == MalformedStream.__name__
+
+
+def test_fragments_of_calls_that_share_an_index_go_by_their_ids() -> None:
+    def piece(id: str, arguments: str, **more: str) -> Json:
+        return chunk(tool_calls=[{"index": 0, "id": id, "type": "function", "function": {**more, "arguments": arguments}}])
+
+    pieces = (piece("a", '{"x"', name="f"), piece("b", '{"y"', name="g"), piece("a", ":1"), piece("b", ":2}"), piece("a", "}"))
+    calls = message_of(streamed(role(), *pieces, finish("tool_calls"), DONE).chunks)["tool_calls"]
+    found = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    assert found == [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}')]
+
+
 def test_azure_tells_of_its_filters_before_and_after() -> None:
     results = {"hate": {"filtered": False, "severity": "safe"}}
     first = {**event([], prompt_filter_results=[{"prompt_index": 0, "content_filter_results": results}]), "id": "", "model": ""}
