@@ -12,7 +12,7 @@ from shared.providers.anthropic_messages import messages_of
 from shared.providers.anthropic_thinking import MIN_BUDGET, fit, takes_forced_tools, think, thinks
 from shared.providers.base import ChatCall, Target
 from shared.providers.fields import check_fields, passed_on, refuse
-from shared.providers.json_schema import ANTHROPIC, Unconvertible, convert, object_at_root
+from shared.providers.json_schema import ANTHROPIC, Unconvertible, Work, convert, object_at_root
 
 LEAST_OUTPUT = 1
 TIERS = {"auto": "auto", "default": "standard_only"}
@@ -59,7 +59,8 @@ def _limits(body: Json, asked: Mapping[str, Any]) -> None:
 
 
 def _tools(body: Json, asked: Mapping[str, Any]) -> None:
-    tools = [_tool(where, tool, function) for where, tool, function in parts.functions_of(asked)]
+    work = Work()
+    tools = [_tool(where, tool, function, work) for where, tool, function in parts.functions_of(asked)]
     name = parts.chosen_function(asked)
     if not tools:
         return
@@ -72,9 +73,9 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
         body["tool_choice"] = choice
 
 
-def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any]) -> Json:
+def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work: Work) -> Json:
     strict = bool(function.get("strict"))
-    schema = _input_schema(f"{where}.function.parameters", function.get("parameters") or {}, strict=strict)
+    schema = _input_schema(f"{where}.function.parameters", function.get("parameters") or {}, work, strict=strict)
     made: Json = {"name": function["name"], "input_schema": schema}
     if function.get("description"):
         made["description"] = function["description"]
@@ -84,14 +85,14 @@ def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any]) -> J
     return {**made, **marks}
 
 
-def _input_schema(where: str, schema: Mapping[str, Any], *, strict: bool) -> Mapping[str, Any]:
+def _input_schema(where: str, schema: Mapping[str, Any], work: Work, *, strict: bool) -> Mapping[str, Any]:
     """What a tool takes: any JSON Schema with an object at its root, or of a strict tool, one of the provider's subset."""
     if strict:
-        return parts.converted(where, schema, ANTHROPIC, object_root=True)
+        return parts.converted(where, schema, ANTHROPIC, object_root=True, work=work)
     if not schema:
         return {"type": "object", "properties": {}}
     try:
-        return object_at_root(schema)
+        return object_at_root(schema, work)
     except Unconvertible as problem:
         refuse(".".join(filter(None, (where, problem.where))), problem.why)
 
@@ -116,7 +117,9 @@ def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
         refuse("response_format", "together with tools only with a json_schema that the model knows itself")
     if thinks(body):
         refuse("response_format", "together with reasoning only with a json_schema that the model knows itself")
-    input_schema = _input_schema(where, schema, strict=False) if schema else {"type": "object", "additionalProperties": True}
+    input_schema = (
+        _input_schema(where, schema, Work(), strict=False) if schema else {"type": "object", "additionalProperties": True}
+    )
     body["tools"] = [{"name": JSON_TOOL, "description": "Give the answer as a JSON object.", "input_schema": input_schema}]
     body["tool_choice"] = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}
 

@@ -13,7 +13,7 @@ from shared.providers import parts
 from shared.providers.base import ChatCall, Target
 from shared.providers.fields import check_fields, refuse
 from shared.providers.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
-from shared.providers.json_schema import GEMINI
+from shared.providers.json_schema import GEMINI, Work
 from shared.providers.model_settings import nearest_effort, of_model
 from shared.providers.parts import SYSTEM_ROLES, Message
 
@@ -165,7 +165,8 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
     name = parts.chosen_function(asked)
     if not functions:
         return
-    body["tools"] = [{"functionDeclarations": [_declaration(where, function) for where, _, function in functions]}]
+    work = Work()
+    body["tools"] = [{"functionDeclarations": [_declaration(where, function, work) for where, _, function in functions]}]
     choice = "named" if name else asked.get("tool_choice") or "auto"
     mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
     if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
@@ -173,13 +174,13 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
     body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
 
 
-def _declaration(where: str, function: Mapping[str, Any]) -> Json:
+def _declaration(where: str, function: Mapping[str, Any], work: Work) -> Json:
     made: Json = {"name": function["name"]}
     if function.get("description"):
         made["description"] = function["description"]
     parameters = function.get("parameters")
     if isinstance(parameters, dict):
-        schema = parts.converted(f"{where}.function.parameters", parameters, GEMINI, object_root=True)
+        schema = parts.converted(f"{where}.function.parameters", parameters, GEMINI, object_root=True, work=work)
         if schema.get("properties") or schema.get("additionalProperties"):
             made["parametersJsonSchema"] = schema
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.providers.fields import refuse
 from shared.providers.history import thought_of
-from shared.providers.json_schema import OPENAI
+from shared.providers.json_schema import OPENAI, Work
 from shared.providers.model_settings import of_model
 from shared.providers.parts import converted
 from shared.providers.tool_ids import rewritten
@@ -59,7 +59,10 @@ def _fit_schemas(body: Json) -> None:
         schema = converted("response_format.json_schema.schema", named["schema"], OPENAI)
         body["response_format"] = {**wanted, "json_schema": {**named, "schema": schema}}
     if any(_is_strict(tool) for tool in body.get("tools") or ()):
-        body["tools"] = [_fitted_tool(tool, index) if _is_strict(tool) else tool for index, tool in enumerate(body["tools"])]
+        work = Work()
+        body["tools"] = [
+            _fitted_tool(tool, index, work) if _is_strict(tool) else tool for index, tool in enumerate(body["tools"])
+        ]
 
 
 def _is_strict(tool: Mapping[str, Any]) -> bool:
@@ -67,10 +70,11 @@ def _is_strict(tool: Mapping[str, Any]) -> bool:
     return isinstance(function, dict) and bool(function.get("strict")) and isinstance(function.get("parameters"), dict)
 
 
-def _fitted_tool(tool: Json, index: int) -> Json:
+def _fitted_tool(tool: Json, index: int, work: Work) -> Json:
     function = tool["function"]
     where = f"tools[{index}].function.parameters"
-    return {**tool, "function": {**function, "parameters": converted(where, function["parameters"], OPENAI, object_root=True)}}
+    fitted = converted(where, function["parameters"], OPENAI, object_root=True, work=work)
+    return {**tool, "function": {**function, "parameters": fitted}}
 
 
 def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:

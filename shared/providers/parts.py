@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.providers.fields import Fields, check_fields, refuse
-from shared.providers.json_schema import Profile, Unconvertible, convert
+from shared.providers.json_schema import Profile, Unconvertible, Work, convert
 from shared.sniff import HEAD_BYTES, media_type
 
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(?P<data>[A-Za-z0-9+/=\s]*)")
@@ -192,10 +192,15 @@ def json_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
     return "json_schema", named["schema"]
 
 
-def converted(where: str, schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False) -> dict[str, Any]:
-    """The schema at the path `where` in a provider's subset. Raises `UnsupportedField` that names the place inside of it."""
+def converted(
+    where: str, schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: Work | None = None
+) -> dict[str, Any]:
+    """The schema at the path `where` in a provider's subset. `work` as for `convert`.
+
+    Raises `UnsupportedField` that names the place inside of it.
+    """
     try:
-        return convert(schema, profile, object_root=object_root)
+        return convert(schema, profile, object_root=object_root, work=work)
     except Unconvertible as problem:
         refuse(".".join(filter(None, (where, problem.where))), problem.why)
 

@@ -8,7 +8,7 @@ said at all raises `Unconvertible`, which names the place.
 """
 
 from shared.providers.json_schema.convert import convert, object_at_root
-from shared.providers.json_schema.merge import Unconvertible
+from shared.providers.json_schema.merge import Unconvertible, Work
 from shared.providers.json_schema.profiles import ANTHROPIC, GEMINI, OPENAI, Profile
 
-__all__ = ["ANTHROPIC", "GEMINI", "OPENAI", "Profile", "Unconvertible", "convert", "object_at_root"]
+__all__ = ["ANTHROPIC", "GEMINI", "OPENAI", "Profile", "Unconvertible", "Work", "convert", "object_at_root"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.providers.json_schema import definitions
 from shared.providers.json_schema.flatten import Flattener, Open
-from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, below, fail, resolve, text_of
+from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, Work, below, fail, resolve, text_of
 from shared.providers.json_schema.profiles import Profile
 
 MAX_SCHEMAS = 5_000  # that one schema may hold once references are followed
@@ -22,23 +22,23 @@ _NOT_AT_ROOT = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _ROOT: Open = ("#",)
 
 
-def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False) -> Json:
+def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: Work | None = None) -> Json:
     """`schema` in the subset of `profile`; the schema that came is not changed. Raises `Unconvertible`.
 
-    `object_root` makes its root an object without alternatives, as tools want it.
+    `object_root` makes its root an object without alternatives, as tools want it. `work` is shared by all schemas of a call.
     """
     try:
-        return _Converter(schema, profile).root(object_root)
+        return _Converter(schema, profile, work or Work()).root(object_root)
     except RecursionError:  # references that lead from one to the next
         fail("", "it is nested too deeply")
 
 
-def object_at_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def object_at_root(schema: Mapping[str, Any], work: Work | None = None) -> Mapping[str, Any]:
     """`schema` with a plain object at its root, everything below as it came. Raises `Unconvertible`."""
     if schema.get("type") == "object" and _NOT_AT_ROOT.isdisjoint(schema):
         return schema
     try:
-        flat, _ = Flattener(schema).object_of(schema, "", _ROOT)
+        flat, _ = Flattener(schema, work or Work()).object_of(schema, "", _ROOT)
     except RecursionError:
         fail("", "it is nested too deeply")
     notes = flat.pop(NOTES, [])
@@ -56,10 +56,11 @@ def _described(made: Json, notes: list[str]) -> Json:
 class _Converter:
     """One conversion: what it has made of the definitions so far, and how much."""
 
-    def __init__(self, schema: Mapping[str, Any], profile: Profile) -> None:
+    def __init__(self, schema: Mapping[str, Any], profile: Profile, work: Work) -> None:
+        self._work = work
         self._root = schema
         self._profile = profile
-        self._flattener = Flattener(schema)
+        self._flattener = Flattener(schema, work)
         self._names: dict[str, str] = {}  # of definitions, by reference
         self._defs: dict[str, Json] = {}
         self._unfinished: set[str] = set()
@@ -134,7 +135,7 @@ class _Converter:
         made: dict[str, Json] = {}  # by their text, so that equal ones count once
         size = len(text_of(base))
         for position, variant in enumerate(flat["anyOf"]):
-            self._flattener.spend(size, where)
+            self._work.spend(size, where)
             both = {"allOf": [base, variant]} if base else variant
             with suppress(Impossible):
                 found = self._schema(both, below(where, "anyOf", position), following, depth + 1)
@@ -255,7 +256,7 @@ class _Converter:
             elif name not in ("title", "description"):
                 notes.append(f"{name}: {text_of(value)}")
         if notes:
-            self._flattener.spend(sum(map(len, notes)), where)
+            self._work.spend(sum(map(len, notes)), where)
         return _described(made, notes)
 
 

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, below, fail, merge, resolve, text_of
+from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, Work, below, fail, merge, resolve, text_of
 
 # About the document, not about the value.
 _ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary", NOTES})
 _COMBINED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"})
 _ANYTHING: tuple[Any, ...] = (True, {})
 MAX_FOLLOWED = 4  # how often one reference is followed inside itself, where something beside it must be merged
-MAX_MERGED_BYTES = 3_000_000  # of JSON that is put together for one schema: references multiply what they stand for
-_STEP_BYTES = 250  # the least that a step counts as
+_STEP_BYTES = 250  # of work, beside the JSON, that a step is
 Open = tuple[str, ...]
 """The references that have been followed on the way to a schema."""
 
@@ -22,10 +21,10 @@ Open = tuple[str, ...]
 class Flattener:
     """Reads the schemas of one document. Raises `Unconvertible`."""
 
-    def __init__(self, root: Mapping[str, Any]) -> None:
+    def __init__(self, root: Mapping[str, Any], work: Work) -> None:
         self.root = root
+        self._work = work
         self._sizes: dict[str, int] = {}  # of what references point to, bytes of JSON
-        self._merged = 0
 
     def flat(self, schema: Any, where: str, following: Open, *, inline: bool = False, alone: bool = True) -> tuple[Json, Open]:
         """A schema without `allOf`, `oneOf`, `const`, `nullable` and anything beside `$ref`; and the references followed so far.
@@ -81,7 +80,7 @@ class Flattener:
         objects = []
         all_followed = following
         for position, variant in enumerate(flat["anyOf"]):
-            self.spend(size, where)
+            self._work.spend(size + _STEP_BYTES, where)
             both = {"allOf": [{name: base[name] for name in base.keys() - ANNOTATIONS}, variant]}
             with suppress(Impossible):
                 found, followed = self.object_of(both, below(where, "anyOf", position), following)
@@ -95,17 +94,11 @@ class Flattener:
             united[NOTES] = notes
         return united, all_followed
 
-    def spend(self, size: int, where: str) -> None:
-        """Count `size` bytes of JSON that are put together once more. Raises `Unconvertible` when it was too much."""
-        self._merged += size + _STEP_BYTES
-        if self._merged > MAX_MERGED_BYTES:
-            fail(where, "it is too large once its references are followed")
-
     def _resolve(self, ref: Any, where: str) -> Any:
         found = resolve(self.root, ref, where)
         if ref not in self._sizes:
             self._sizes[ref] = len(text_of(found))
-        self.spend(self._sizes[ref], where)
+        self._work.spend(self._sizes[ref] + _STEP_BYTES, where)
         return found
 
 

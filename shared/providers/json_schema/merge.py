@@ -14,6 +14,7 @@ NOTES = ""
 """The key under which a merged schema keeps texts for its description; no keyword is empty."""
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 MAX_ALTERNATIVES = 64  # that `anyOf` beside `anyOf` may make
+MAX_MERGED_BYTES = 4_000_000
 _NUMBER_IS = frozenset({"number", "integer"})
 
 
@@ -28,6 +29,19 @@ class Unconvertible(Exception):
 
 class Impossible(Unconvertible):
     """A schema that no value fits: an alternative, or a property that may be absent, is left out for it."""
+
+
+class Work:
+    """How much JSON has been put together, for one schema or for all tools of a call: references multiply what they stand for."""
+
+    def __init__(self) -> None:
+        self._merged = 0
+
+    def spend(self, size: int, where: str) -> None:
+        """Count `size` bytes of JSON that are put together once more. Raises `Unconvertible` when it was too much."""
+        self._merged += size
+        if self._merged > MAX_MERGED_BYTES:
+            fail(where, "it is too large once its references are followed")
 
 
 def fail(where: str, why: str) -> NoReturn:

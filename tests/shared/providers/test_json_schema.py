@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
+from shared.providers.base import UnsupportedField
 from shared.providers.json_schema import ANTHROPIC, GEMINI, OPENAI, Profile, Unconvertible, convert, object_at_root
-from tests.shared.providers.calls import Json
+from tests.shared.providers.calls import Json, sent
 from tests.shared.providers.schema_subsets import CHECKS
 
 PROFILES: dict[str, Profile] = {"gemini": GEMINI, "anthropic": ANTHROPIC, "openai": OPENAI}
@@ -392,6 +393,16 @@ EXPLOSIVE = {
 def test_what_explodes_on_the_way_is_refused(profile: Profile, object_root: bool, schema: Json) -> None:
     with pytest.raises(Unconvertible, match=r"too large|too deeply"):
         convert(schema, profile, object_root=object_root)
+
+
+@pytest.mark.parametrize(("dialect", "strict"), [("gemini", False), ("anthropic", True)])
+def test_the_tools_of_a_call_share_the_bound(dialect: str, strict: bool) -> None:
+    below = {f"X{n}": {"type": "object", "properties": {k: {"$ref": f"#/$defs/X{n + 1}", k: 1} for k in "ab"}} for n in range(10)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/X0", "x": 1}}, "$defs": below | {"X10": ITEM}}
+    tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": schema, "strict": strict}} for n in range(10)]
+    assert sent(dialect, tools=tools[:1])["tools"]
+    with pytest.raises(UnsupportedField, match=r"too large"):
+        sent(dialect, tools=tools)
 
 
 @pytest.mark.parametrize("name", ["members", "alternatives", "references one after the other"])
