@@ -90,6 +90,27 @@ class _Opened(NamedTuple):
     began: float  # when its first token came, in seconds of `time.monotonic`
 
 
+class Patience:
+    """How long the next bytes of a stream may take: `idle_seconds`, and less once its answer is finished.
+
+    Some providers name a finish reason in every chunk: an answer that goes on is not finished yet.
+    """
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self._text_bytes = -1  # of the answer when it finished last
+        self._ends_at = math.inf  # when usage and the end mark must have come
+
+    def seconds(self, reader: StreamReader, now: float) -> float:
+        """`now` in seconds of `time.monotonic`."""
+        if not reader.finished:
+            return self._idle_seconds
+        if reader.text_bytes != self._text_bytes:
+            self._text_bytes = reader.text_bytes
+            self._ends_at = now + AFTER_FINISH_SECONDS
+        return min(self._idle_seconds, self._ends_at - now)
+
+
 async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> None:
     """Get a whole answer into `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
     began = time.monotonic()
@@ -103,7 +124,7 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
     """Yield the bytes to relay; `hold.reader` keeps the rest. Raises as `answer`, or `UpstreamFailed` when it breaks off."""
     response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
     limit, received = RelayLimit(hold.paid_output), 0
-    end_at = math.inf  # when usage and the end mark must have come
+    patience = Patience(services.settings.upstream_idle_seconds)
     try:
         while True:
             over = received > limit.max_bytes or (reader.text_bytes > limit.look_at and _exceeded(limit, reader))
@@ -116,11 +137,7 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
                 raise reader.broken
             if reader.done or over:
                 break
-            patience: float = services.settings.upstream_idle_seconds
-            if reader.finished:
-                end_at = min(end_at, time.monotonic() + AFTER_FINISH_SECONDS)
-                patience = min(patience, end_at - time.monotonic())
-            data = await response.read(timeout=patience)
+            data = await response.read(timeout=patience.seconds(reader, time.monotonic()))
             if not data:
                 relay = reader.end()
                 if relay:

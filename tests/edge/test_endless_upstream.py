@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edge.requests import chat
+from edge.upstream import AFTER_FINISH_SECONDS, Patience
 from shared.providers import DIALECTS
 from shared.relay_limit import MAX_KEPT_TEXT_BYTES, RelayLimit
 from tests import wire
@@ -118,6 +119,20 @@ def test_streams_of_other_dialects_are_measured_and_stopped_too(dialect: str, fl
     assert RelayLimit(LIMIT).exceeded(reader.text().encode(), reader.text_bytes)
     reader.stop()
     assert reader.tail()["choices"][0]["finish_reason"] == "length"
+
+
+def test_an_answer_with_a_finish_reason_in_every_chunk_is_read_to_its_end() -> None:
+    call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
+    reader = DIALECTS["openai"].read_stream(call, "chatcmpl-1", 1)
+    patience = Patience(60)
+    piece = wire.frames(wire.event([{"index": 0, "delta": {"content": " word"}, "finish_reason": "stop"}]))
+    for now in (0, 9, 18, 27):
+        reader.feed(piece)
+        assert patience.seconds(reader, now) == AFTER_FINISH_SECONDS
+    reader.feed(wire.frames(chunk("")))
+    assert patience.seconds(reader, 30) == AFTER_FINISH_SECONDS - 3
+    reader.feed(wire.frames(chunk(" word")))
+    assert patience.seconds(reader, 40) == 60
 
 
 def test_no_more_of_a_text_is_kept_than_counting_needs() -> None:
