@@ -230,6 +230,8 @@ def answer_of(body: dict[str, Any]) -> Answer:
     """A chat completion of a provider, put in order in place, as an answer. Raises `MalformedStream` if it gave up."""
     choices = body["choices"]
     delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
+    if body.get("error") and not delivered.anything:
+        raise MalformedStream("the provider reported an error")
     for choice in choices:
         reason = choice.get("finish_reason")
         end = meaning(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"

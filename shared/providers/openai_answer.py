@@ -14,6 +14,7 @@ from shared.providers.finish_reasons import meaning
 from shared.providers.tool_calls import ToolCalls, arguments_text, json_text, whole_calls
 
 Json = dict[str, Any]
+CALLED = ("tool_calls", "function_call")  # finish reasons of an answer that calls a tool
 CUT = ("length", "content_filter")  # finish reasons of an answer that was to go on
 LISTS = ("images", "content_parts")
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -151,10 +152,11 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
 
 
 def end_of(reason: str, message: Mapping[str, Any]) -> str:
-    """Why a choice ended: some providers say `stop` of any end, also when a tool was called."""
+    """Why a choice ended: some providers say `stop` also when a tool was called, others `tool_calls` when none was."""
     if reason == "stop" and (message.get("tool_calls") or message.get("function_call")):
         return "tool_calls" if message.get("tool_calls") else "function_call"
-    return reason
+    called = message.get("tool_calls") or message.get("function_call")
+    return "stop" if reason in CALLED and not called else reason
 
 
 def image_of(value: Any) -> Json:

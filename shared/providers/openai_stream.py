@@ -14,7 +14,7 @@ import orjson
 
 from shared.providers.base import BrokenStream, MalformedStream
 from shared.providers.finish_reasons import GAVE_UP, meaning
-from shared.providers.openai_answer import LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
+from shared.providers.openai_answer import CALLED, LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
 from shared.providers.tool_calls import json_bytes
 from shared.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.usage import PartialUsage, read_openai_usage
@@ -279,6 +279,8 @@ class OpenAIStream:
         """Say of choices that end what is still owed of their tool calls, and that these are why they end."""
         for choice in choices:
             index = choice["index"]
+            if index not in self._called and choice["finish_reason"] in CALLED:
+                choice["finish_reason"] = "stop"  # SDKs look for the calls, and raise
             if not choice["finish_reason"] or index not in self._called:
                 continue
             if choice["finish_reason"] == "stop":

@@ -26,11 +26,9 @@ def streamed(*pieces: Json | bytes) -> Any:
     ("theirs", "ours"),
     [
         ("stop", "stop"),
-        ("function_call", "function_call"),
         ("eos", "stop"),
         ("model_length", "length"),
         ("MAX_TOKENS", "length"),
-        ("tool_use", "tool_calls"),
         ("sensitive", "content_filter"),
         ("of tomorrow", "stop"),
     ],
@@ -96,6 +94,24 @@ def test_fragments_of_calls_that_share_an_index_go_by_their_ids() -> None:
     calls = message_of(streamed(role(), *pieces, finish("tool_calls"), DONE).chunks)["tool_calls"]
     found = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
     assert found == [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}')]
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use"])
+@pytest.mark.parametrize("calls", [None, []])
+def test_only_an_answer_with_calls_ends_by_them(reason: str, calls: Any) -> None:
+    whole = completion("Hi", finish=reason, tool_calls=calls)
+    assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "stop"
+    told = streamed(role(), chunk("Hi", **({} if calls is None else {"tool_calls": calls})), finish(reason), usage(), DONE)
+    message = message_of(told.chunks)
+    assert (message["content"], message["finish_reason"]) == ("Hi", "stop")
+    called = completion(None, finish="tool_use", tool_calls=[CALL])
+    assert read_whole("openai", called).body["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_an_error_beside_an_empty_answer_is_a_failure() -> None:
+    with pytest.raises(MalformedStream):
+        read_whole("openai", {**completion(""), "error": {"code": 502, "message": "Boom."}})
+    assert read_whole("openai", {**completion("Hi"), "error": {"code": 502, "message": "Boom."}}).delivered
 
 
 def test_azure_tells_of_its_filters_before_and_after() -> None:
