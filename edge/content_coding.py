@@ -27,12 +27,17 @@ Receive = Callable[[], Awaitable[Message]]
 ACCEPTED = "gzip, deflate, br, zstd"
 MAX_CODINGS = 2  # one over another; a decoder holds up to 16 MB while it works
 PIECE_BYTES = 64 * 1024
+MAX_PARTS = 1_000  # gzip members or zstd frames of a body: each costs a decoder, though it may hold nothing
 _ZSTD_WINDOW_LOG = 23  # 8 MB, the most that RFC 9659 allows a sender
 _GZIP, _ZLIB, _RAW_DEFLATE = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # zlib's `wbits` for RFC 1952, 1950 and 1951
 
 
 class _Damaged(Exception):
     """The data is not what its coding says."""
+
+
+class _TooManyParts(Exception):
+    """The data has more members or frames than `MAX_PARTS`."""
 
 
 class _Decoder(Protocol):
@@ -52,6 +57,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._member: Any = None
+        self._parts = 0
 
     @property
     def whole(self) -> bool:
@@ -62,6 +68,7 @@ class _Gzip:
             if self._member is None or self._member.eof:
                 if self._member is not None and not self.may_repeat:
                     raise _Damaged
+                self._parts = _next_part(self._parts)
                 self._member = zlib.decompressobj(self.wbits)
             try:
                 piece = self._member.decompress(data, PIECE_BYTES)
@@ -108,6 +115,7 @@ class _Zstd:
 
     def __init__(self) -> None:
         self._frame: Any = None
+        self._parts = 0
 
     @property
     def whole(self) -> bool:
@@ -116,6 +124,7 @@ class _Zstd:
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data or (self._frame is not None and not self._frame.eof and not self._frame.needs_input):
             if self._frame is None or self._frame.eof:
+                self._parts = _next_part(self._parts)
                 self._frame = zstd.ZstdDecompressor(options={int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG})
             try:
                 piece = self._frame.decompress(data, PIECE_BYTES)
@@ -151,6 +160,12 @@ class _Brotli:
                 return
             if self._stream.is_finished():
                 return
+
+
+def _next_part(parts: int) -> int:
+    if parts >= MAX_PARTS:
+        raise _TooManyParts
+    return parts + 1
 
 
 _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
@@ -216,6 +231,8 @@ class DecodedBody:
             return next(self._pieces, None)
         except _Damaged:
             raise InvalidRequest(f"The request body is not valid {self._name} data, as its Content-Encoding says.") from None
+        except _TooManyParts:
+            raise InvalidRequest(f"The request body has more than {MAX_PARTS} compressed parts; compress it as one.") from None
 
     def _decode(self, data: bytes, level: int) -> Iterator[bytes]:
         if level == len(self._decoders):

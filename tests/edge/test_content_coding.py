@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.content_coding import ACCEPTED, MAX_CODINGS, PIECE_BYTES, DecodedBody, codings_of
+from edge.content_coding import ACCEPTED, MAX_CODINGS, MAX_PARTS, PIECE_BYTES, DecodedBody, codings_of
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedContentCoding
 from tests.edge.stack import Lane
 
@@ -125,9 +125,25 @@ async def test_a_bomb_is_refused_while_it_is_decoded(coding: str, compress: Call
 
 
 async def test_a_bomb_between_two_codings_counts_too() -> None:
-    nothing = gzip.compress(b"") * 60_000  # decodes to nothing, and takes its time
+    nothing = bytes.fromhex("000000ffff") * 300_000 + raw_deflate(b"")  # empty blocks, which decode to nothing
     with pytest.raises(RequestTooLarge):
-        await decode("gzip, gzip", gzip.compress(nothing))
+        await decode("deflate, gzip", gzip.compress(nothing))
+
+
+@pytest.mark.parametrize(
+    ("coding", "part"),
+    [
+        ("gzip", gzip.compress(b"")),
+        ("zstd", zstd.compress(b"")),
+        ("zstd", bytes.fromhex("502a4d18 00000000")),  # a skippable frame
+    ],
+)
+async def test_parts_that_hold_nothing_are_counted(coding: str, part: bytes) -> None:
+    assert await decode(coding, part * MAX_PARTS) == b""
+    with pytest.raises(InvalidRequest, match="compress it as one"):
+        await decode(coding, part * (MAX_PARTS + 1))
+    with pytest.raises(InvalidRequest, match="compress it as one"):  # the least that can be sent for the most work
+        await decode(f"{coding}, gzip", gzip.compress(part * (MAX_PARTS + 1)))
 
 
 async def test_the_compressed_bytes_count_too() -> None:
