@@ -14,7 +14,7 @@ from shared.errors import InvalidInput
 from shared.formats import credits
 from shared.models import STAFF_ROLES
 from shared.operations.once import new_token
-from shared.passwords import SHORTEST
+from shared.passwords import MAX_TYPED, SHORTEST
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}")  # what `int` takes, also in digits of other scripts
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
@@ -75,7 +75,7 @@ class OnceForm(FlaskForm):
 
 class SignInForm(FlaskForm):
     email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
-    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
+    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
 
 
 class CodeForm(FlaskForm):
@@ -85,24 +85,24 @@ class CodeForm(FlaskForm):
 
 
 class OwnPasswordForm(FlaskForm):
-    current = PasswordField("Present password", [InputRequired("Enter your present password."), Length(max=1024)])
+    current = PasswordField("Present password", [InputRequired("Enter your present password."), Length(max=MAX_TYPED)])
     new = PasswordField(
         "New password",
-        [InputRequired("Enter a new password."), Length(SHORTEST, 1024, f"Use at least {SHORTEST} characters.")],
+        [InputRequired("Enter a new password."), Length(SHORTEST, MAX_TYPED, f"Use at least {SHORTEST} characters.")],
         description=f"At least {SHORTEST} characters. A few words that you can remember are good.",
     )
     again = PasswordField("New password again", [EqualTo("new", "The two are not the same.")])
 
 
 class EnrolForm(OnceForm):
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=1024)])
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
     code = StringField("Code that the app shows", [InputRequired("Enter the six digits that the app shows."), Length(max=40)])
 
 
 class ConfirmForm(OnceForm):
     """Password and code of somebody who is signed in, before the second factor is turned off or gets new recovery codes."""
 
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=1024)])
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
     code = StringField(
         "Code", [InputRequired("Enter the code."), Length(max=40)], description="Six digits from your app, or a recovery code."
     )

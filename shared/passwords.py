@@ -15,6 +15,7 @@ from shared.errors import InvalidInput
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # base58: without 0, O, I and l
 GENERATED_LENGTH = 20  # 117 bits
 SHORTEST, LONGEST = 12, 1024  # characters; the upper end bounds the work that a stranger can ask for
+MAX_TYPED = 4 * LONGEST  # NFKC composes up to four code points, such as a letter with three marks, to one
 
 # What OWASP's "Password Storage Cheat Sheet" names first: 19 MiB, two passes, one lane. The library's default, 64 MiB in four
 # lanes, would let a few wrong sign-ins at once take every processor and a quarter of a gigabyte.
@@ -62,9 +63,11 @@ def check(stored_hash: str | None, password: str) -> Verdict:
     With None (no such person) the same work is done and the verdict is "wrong", so that time does not tell who exists. A hash of
     former days may be of the password as it was typed then: that form is tried too, and is outdated.
     """
-    if len(password) > LONGEST or not _is_text(password):
+    if len(password) > MAX_TYPED or not _is_text(password):
         return Verdict(False, False)
     one_form = normalize(password)
+    if len(one_form) > LONGEST:
+        return Verdict(False, False)
     for form in (one_form, password) if one_form != password else (one_form,):
         if _verify(stored_hash or _nobody(), form) and stored_hash is not None:
             return Verdict(True, form != one_form or _hasher.check_needs_rehash(stored_hash))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
@@ -19,6 +20,14 @@ def test_all_forms_of_a_password_are_one(typed: str) -> None:
     stored = passwords.hash_password(TYPED)
     assert passwords.check(stored, typed) == (True, False)
     assert passwords.check(stored, typed.upper()) == (False, False)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_long_password_is_measured_in_its_one_form(form: Literal["NFC", "NFD"]) -> None:
+    typed = unicodedata.normalize(form, "é" * passwords.LONGEST)
+    stored = passwords.hash_password(passwords.check_password(typed))
+    assert passwords.check(stored, typed) == (True, False)
+    assert passwords.check(stored, f"{typed}é") == (False, False)
 
 
 def test_a_hash_of_former_days_counts_and_is_to_be_replaced() -> None:
