@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from shared.errors import SettingsError
+from shared.setting_values import is_host_name
 
 # Prisma, Rails, SQLAlchemy, asyncpg, pgjdbc and node-postgres write these about their own pools and prepared statements.
 IGNORED = frozenset(
@@ -46,8 +47,10 @@ def postgres_arguments(url: str) -> dict[str, Any]:
     arguments = {name: value for name, value in found.items() if value is not None}
     if not arguments.get("dbname"):
         raise SettingsError("DATABASE_URL names no database; it should end in /name.")
-    if not all(port.isdigit() for port in str(arguments.get("port", "")).split(",") if port):
+    if not all(map(_is_port, str(arguments.get("port", "")).split(","))):
         raise SettingsError(_UNREADABLE)  # a slash in a password ends the host early
+    if not all(host.startswith("/") or is_host_name(host) for host in str(arguments.get("host", "")).split(",") if host):
+        raise SettingsError("DATABASE_URL names a host that cannot exist.")
     return arguments
 
 
@@ -70,6 +73,10 @@ def sqlite_path(url: str) -> str:
     if path == ":memory:":
         raise SettingsError("DATABASE_URL must name a file; every process would have a database of its own in its memory.")
     return path
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65_536)
 
 
 def _pair(text: str) -> tuple[str, str]:

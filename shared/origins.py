@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+import idna
+
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -24,6 +26,24 @@ def is_foreign(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
 def host_of(url: str) -> str:
     """The host and port of a URL, "" for none."""
     return urlsplit(url).netloc
+
+
+def canonical_origin(text: str) -> str:
+    """An origin as browsers send it: in lower case, the host in ASCII, without its scheme's own port (RFC 6454, section 6.2).
+
+    "" for what is no origin: anything but a scheme and a host, and maybe a port.
+    """
+    text = text.lower()
+    try:
+        parts = urlsplit(text)
+        port, host = parts.port, parts.hostname or ""
+        if parts.scheme not in _DEFAULT_PORTS or not host or set("@*") & set(text) or text != f"{parts.scheme}://{parts.netloc}":
+            return ""
+        host = f"[{host}]" if ":" in host else idna.encode(host, uts46=True).decode() if not host.isascii() else host
+    except ValueError:
+        return ""
+    own_port = "" if port is None else f":{port}"
+    return f"{parts.scheme}://{_without(host + own_port, _DEFAULT_PORTS[parts.scheme])}"
 
 
 def _without(host: str, port: str) -> str:

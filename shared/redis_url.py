@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from shared.setting_values import is_host_name, split_address
+
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
 # redis-py's (https://redis.readthedocs.io, `Redis.from_url`); every process here sets its own.
@@ -66,7 +68,7 @@ class RedisAddress(NamedTuple):
 
 def read_redis_url(url: str) -> RedisAddress:
     """Read `redis://`, `rediss://` (TLS) or `unix://`. Raises `ValueError`, whose message quotes no part of a password."""
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with redis://, rediss:// or unix://")
     if parts.fragment:
@@ -110,6 +112,8 @@ def _server(parts: SplitResult) -> tuple[str, int]:
         return "", DEFAULT_PORT
     if not host:
         raise ValueError("names no host")
+    if port == 0 or not is_host_name(unquote(host)):
+        raise ValueError("names no host and port that can exist")
     return unquote(host), DEFAULT_PORT if port is None else port
 
 
@@ -119,7 +123,7 @@ def _database(path: str) -> int:
 
 
 def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError(f"must have a database number as its {name}, such as /0")
     return int(text)
 
@@ -140,6 +144,10 @@ def _boolean(value: str) -> bool:
 def _file(value: str) -> str:
     if not Path(value).is_file():
         raise ValueError(f"names a certificate file that is not there: {value}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError:  # ssl.SSLError, too
+        raise ValueError(f"names a certificate file that cannot be read as PEM: {value}") from None
     return value
 
 

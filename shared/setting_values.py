@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _QUOTES = "\"'`“”‘’"
@@ -27,13 +27,30 @@ def plain(text: str, *, exact: bool) -> str:
     return value
 
 
+def split_address(text: str) -> SplitResult:
+    """`urlsplit`, whose own errors quote the whole address with its password."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError("cannot be read; write special characters of its password as %XX") from None
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a name can be looked up: without empty labels, and none over 63 characters."""
+    try:
+        text.encode("idna")  # as `socket` does, which raises the same `UnicodeError` much later
+    except UnicodeError:
+        return False
+    return True
+
+
 def bind_host(text: str) -> str:
     """An address without brackets, or a host name."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         ip_address(host)
     except ValueError:
-        if not _HOST_NAME.fullmatch(host):
+        if not _HOST_NAME.fullmatch(host) or not is_host_name(host):
             raise ValueError("must be an address to listen on, such as 0.0.0.0 or ::, without a scheme or port") from None
     return host
 
@@ -49,13 +66,19 @@ def web_address(example: str) -> Callable[[str], str]:
     """A reader of `http://` and `https://` addresses, which gives them without a slash at the end."""
 
     def parse(text: str) -> str:
-        parts = urlsplit(text)
+        parts = split_address(text)
         try:
             port_is_wrong = parts.port == 0
         except ValueError:
             port_is_wrong = True
         unwanted = parts.username is not None or parts.query or parts.fragment or " " in text
-        if parts.scheme not in ("http", "https") or not parts.hostname or unwanted or port_is_wrong:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or unwanted
+            or port_is_wrong
+            or not is_host_name(parts.hostname)
+        ):
             raise ValueError(f"must be an address such as {example}, with its scheme and without a user or a query")
         return text.rstrip("/")
 

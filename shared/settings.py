@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 
 from shared import setting_values
 from shared.errors import SettingsError
+from shared.origins import canonical_origin
 from shared.proxies import canonical_network
 from shared.redis_url import read_redis_url, without_verification
-from shared.setting_values import authority, log_level, plain, web_address
+from shared.setting_values import authority, log_level, plain, split_address, web_address
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
@@ -55,8 +56,8 @@ def _environment(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    scheme = urlsplit(text).scheme
-    if scheme not in ("sqlite", "postgres", "postgresql"):
+    split_address(text)
+    if text.partition(":")[0] not in ("sqlite", "postgres", "postgresql"):  # libpq knows them in lower case only
         raise ValueError("must start with sqlite:///, postgres:// or postgresql://")
     return text
 
@@ -86,16 +87,15 @@ def _origins(text: str) -> tuple[str, ...]:
     words = tuple(word.strip().rstrip("/").lower() for word in text.split(",") if word.strip())
     if words in (("*",), ("none",)):
         return () if words == ("none",) else words
-    for word in words:
-        parts = urlsplit(word)
-        is_origin = parts.hostname and "@" not in word and word == f"{parts.scheme}://{parts.netloc}"
-        if parts.scheme not in ("http", "https") or not is_origin:
+    found = tuple(map(canonical_origin, words))
+    for word, origin in zip(words, found, strict=True):
+        if not origin:
             raise ValueError(f"must hold origins such as https://app.example.com, or be * or none, not {word!r}")
-    return words
+    return found
 
 
 def _media_url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = split_address(text)
     if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be s3://bucket or s3://bucket/folder")
     return text

@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from shared import database_url, redis_url
 from shared.database import is_sqlite
+from shared.database_errors import may_pass
 from shared.errors import NotFound, SettingsError, StorageUnavailable
 from shared.jobs import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.models import Account, CatalogVersion, EdgeProcess
@@ -47,6 +48,7 @@ def require_usable(settings: Settings, database: peewee.Database, *, media: bool
     `database` must not be connected, and isn't afterwards. `media`: whether the process reads or writes media outputs.
     """
     try:
+        require_readable(database)
         with database.connection_context():
             require_current(database)
             _require_rights(database)
@@ -57,6 +59,17 @@ def require_usable(settings: Settings, database: peewee.Database, *, media: bool
     require_redis(settings)
     if media:
         require_storage(settings)
+
+
+def require_readable(database: peewee.Database) -> None:
+    """Raise `SettingsError` for what no later attempt could open: an option with a wrong value, a file that is no database."""
+    try:
+        with database.connection_context():
+            pass
+    except peewee.PeeweeException as error:
+        if may_pass(error):
+            raise
+        raise SettingsError(f"DATABASE_URL cannot be used: {str(error).splitlines()[0]}.") from None
 
 
 def _require_rights(database: peewee.Database) -> None:

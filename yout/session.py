@@ -13,6 +13,7 @@ from shared.errors import YoutError
 from shared.schema import require_current
 from shared.sealed_values import require_secret_key
 from shared.settings import Settings
+from shared.startup import require_readable
 
 ANSWER_SECONDS = 6 * 3600  # a migration or a check of every account takes its time; TCP's own limits find a dead server
 
@@ -33,6 +34,7 @@ def database_session(
     target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
     bind(target)
     try:
+        require_readable(target)
         with target.connection_context():
             if check_schema:
                 require_current(target)

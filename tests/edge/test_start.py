@@ -27,6 +27,11 @@ def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ({"YOUT_ENV": "production", "SECRET_KEY": ""}, "SECRET_KEY must be set"),
         ({"YOUT_EDGE_WORKERS": "2"}, "must be 1 with SQLite"),
         ({"DATABASE_URL": "mysql://somewhere/yout"}, "DATABASE_URL must start with"),
+        (
+            {"DATABASE_URL": "postgres://db/yout?connect_timeout=soon"},
+            "DATABASE_URL cannot be used: bad value for",
+        ),
+        ({"DATABASE_URL": f"sqlite:///{__file__}"}, "DATABASE_URL cannot be used: file is not a database"),
     ],
 )
 def test_a_wrong_or_dangerous_setting_stops_it(tmp_path: Path, environ: dict[str, str], words: str) -> None:

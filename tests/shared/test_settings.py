@@ -106,6 +106,21 @@ def test_proxies(load: Any) -> None:
         ({"YOUT_BIND_HOST": "http://0.0.0.0"}, "YOUT_BIND_HOST must be an address to listen on, such as 0.0.0.0 or ::"),
         ({"YOUT_BIND_HOST": "0.0.0.0:8000"}, "YOUT_BIND_HOST must be an address to listen on, such as 0.0.0.0 or ::"),
         ({"REDIS_URL": "redis://cache/one"}, "REDIS_URL must have a database number as its path, such as /0."),
+        ({"REDIS_URL": f"redis://cache/{'9' * 5_000}"}, "REDIS_URL must have a database number as its path, such as /0."),
+        ({"REDIS_URL": "redis://cache:0"}, "REDIS_URL names no host and port that can exist."),
+        ({"REDIS_URL": "redis://a..b"}, "REDIS_URL names no host and port that can exist."),
+        (
+            {"REDIS_URL": f"rediss://cache?ssl_ca_certs={__file__}"},
+            "REDIS_URL names a certificate file that cannot be read",
+        ),
+        ({"YOUT_BIND_HOST": "a..b"}, "YOUT_BIND_HOST must be an address to listen on"),
+        ({"YOUT_BIND_HOST": "a" * 64}, "YOUT_BIND_HOST must be an address to listen on"),
+        ({"YOUT_PUBLIC_URL": "https://api..example.com"}, "YOUT_PUBLIC_URL must be an address such as"),
+        ({"YOUT_PUBLIC_URL": "https://[::1"}, "YOUT_PUBLIC_URL cannot be read"),
+        ({"YOUT_CORS_ORIGINS": "https://app.example.com:many"}, "YOUT_CORS_ORIGINS must hold origins such as"),
+        ({"YOUT_CORS_ORIGINS": "https://*.example.com"}, "YOUT_CORS_ORIGINS must hold origins such as"),
+        ({"YOUT_CORS_ORIGINS": "http://[::1"}, "YOUT_CORS_ORIGINS must hold origins such as"),
+        ({"DATABASE_URL": "POSTGRES://db/yout"}, "DATABASE_URL must start with sqlite:///, postgres:// or postgresql://."),
         ({"YOUT_EDGE_PORT": "8000.0"}, "YOUT_EDGE_PORT must be a whole number, not '8000.0'."),
         ({"SECRET_KEY": f"{SECRET}\n"}, "SECRET_KEY begins or ends with white space or a line break; remove it."),
         ({"SECRET_KEY": f'"{SECRET}"'}, "SECRET_KEY begins or ends with a quotation mark, which would be part of the value"),
@@ -196,10 +211,17 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
         Settings.load({}, dotenv=tmp_path / ".env")
 
 
-def test_no_secret_is_told_by_a_refusal(load: Any) -> None:
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("password", ["hunter2", "hunter[2", "hunter℀2"])
+def test_no_secret_is_told_by_a_refusal(load: Any, name: str, password: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        load(DATABASE_URL="mysql://user:hunter2@db/yout")
-    assert "hunter2" not in str(refused.value)
+        load(**{name: f"mysql://user:{password}@db/yout"})
+    assert "hunter" not in str(refused.value)
+
+
+def test_origins_are_read_as_browsers_send_them(load: Any) -> None:
+    found = load(YOUT_CORS_ORIGINS="https://App.example.com:443/, https://bücher.example:8443,http://[::1]:80").cors_origins
+    assert found == ("https://app.example.com", "https://xn--bcher-kva.example:8443", "http://[::1]")
 
 
 def test_a_hold_outlives_its_call_by_a_minute(load: Any) -> None:
