@@ -91,6 +91,8 @@ _NO_WEBSOCKETS = _error(
 def _refuse(scope: Scope, cors: Cors) -> Refused | None:
     """The answer to what goes no further, None for what does."""
     method, headers = scope["method"], scope["headers"]
+    if not all(_is_host(value) for name, value in headers if name == b"host"):
+        return _error(400, "invalid_request", "Send a Host header with a host name that can exist, and an optional port.")
     if method not in METHODS:
         return _error(501, "method_not_implemented", f"There is no HTTP method '{method[:40]}'; method names are upper case.")
     if method == "GET" and any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
@@ -100,6 +102,15 @@ def _refuse(scope: Scope, cors: Cors) -> Refused | None:
         if allowed is not None:
             return 204, allowed, b""
     return None
+
+
+def _is_host(value: bytes) -> bool:
+    """Whether Quart can read a `Host`: it fails on an empty label, and on one over 63 characters."""
+    try:
+        value.decode("latin-1").partition(":")[0].encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope, Receive]:

@@ -36,9 +36,9 @@ def served(request: pytest.FixtureRequest, stack: Stack, lane: Lane) -> Lane:
     return lane
 
 
-def send(lane: Lane, request_line: str, *lines: str) -> Answer:
+def send(lane: Lane, request_line: str, *lines: str, host: str = "x") -> Answer:
     """Send a request without a body and read one answer, whose body is not left out."""
-    head = (f"{request_line} HTTP/1.1", "host: x", *lines)
+    head = (f"{request_line} HTTP/1.1", f"host: {host}", *lines)
     with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(("\r\n".join(head) + "\r\n\r\n").encode())
         response = http.client.HTTPResponse(connection)
@@ -83,3 +83,14 @@ def test_an_offer_of_http_2_is_ignored(served: Lane) -> None:
 
 def test_an_upgrade_of_another_method_is_ignored(served: Lane) -> None:
     assert served.chat({"upgrade": "websocket", "connection": "upgrade"}).status == 200
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, f"{'a' * 64}.example:8443"])
+def test_a_host_that_cannot_exist_is_refused(served: Lane, host: str) -> None:
+    for path in ("/sign-in", "/healthz", "/v1/models"):
+        assert send(served, f"GET {path}", host=host).status == 400
+
+
+@pytest.mark.parametrize("host", ["", "x.example.", f"{'a' * 63}.example:8443", "[::1]:80", "xn--bcher-kva.example"])
+def test_any_other_host_is_served(served: Lane, host: str) -> None:
+    assert send(served, "GET /healthz", host=host).status == 200
