@@ -1,10 +1,12 @@
-"""Bodies that are too large, and text that no database can hold, are refused before any page sees them."""
+"""Large bodies, hosts that cannot exist, and text that no database can hold are refused before any page sees them."""
 
 from __future__ import annotations
 
 from io import BytesIO
 
 from flask import Flask, abort, current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadHost
 
 from console.gate import SAFE_METHODS
 from shared.errors import InvalidInput
@@ -13,8 +15,16 @@ from shared.text import cut, unstorable
 
 def install(app: Flask) -> None:
     """Check the body, the address and the fields of every request of `app`."""
+    app.before_request(_check_host)
     app.before_request(_read_chunked)
     app.before_request(_check_text)
+
+
+def _check_host() -> ResponseReturnValue | None:
+    """Without a host Flask can make no link, and every page has some."""
+    if not isinstance(request.routing_exception, BadHost):
+        return None
+    return "The Host header names a host that cannot exist.\n", 400, {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def _read_chunked() -> None:

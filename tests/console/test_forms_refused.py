@@ -70,6 +70,13 @@ def test_text_that_no_database_can_hold_is_refused_with_its_field(signed_in) -> 
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example:8001"])
+def test_a_host_that_cannot_exist_is_refused(browser, host) -> None:
+    for path in ("/", "/login", "/nothing"):
+        answer = browser.get(path, headers={"Host": host})
+        assert (answer.status_code, answer.text) == (400, "The Host header names a host that cannot exist.\n")
+
+
 def test_a_sign_in_cannot_hold_it_either(browser) -> None:
     assert browser.sign_in("a\0@example.com").status_code == 400
 
