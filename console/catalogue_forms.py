@@ -138,7 +138,7 @@ class RestForm(FlaskForm):
     reason = StringField("Why", [InputRequired("Say why; colleagues read it beside the channel."), Length(max=200)])
 
 
-class TryForm(FlaskForm):
+class TryForm(OnceForm):
     """One call as a customer makes it. `account` pays for it."""
 
     prompt = TextAreaField(

@@ -16,10 +16,10 @@ from console.ranges import range_named
 from console.upstream import Tried
 from console.views.filters import as_uuid
 from console.views.margins import margins
-from console.views.submission import perform, submit
+from console.views.submission import claim, perform, submit
 from console.views.view import View, changes, shows
 from shared.clock import now_ms
-from shared.errors import InvalidInput, NotFound
+from shared.errors import AlreadySent, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalogue import Rates, find_model
 from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of, written
@@ -113,7 +113,11 @@ class ModelsView(View):
         if not form.validate_on_submit():
             return self._page(model, trying=form), 422
         try:
+            claim(form)
             tried = actions.try_model(model.id, form.prompt.data, form.account.data)
+        except AlreadySent as again:
+            form.form_errors = [str(again)]
+            return self._page(model, trying=form), 422
         except (InvalidInput, NotFound) as problem:
             form.account.errors = [str(problem)]
             return self._page(model, trying=form), 422

@@ -12,7 +12,7 @@ from flask_wtf import FlaskForm
 
 from console.forms import OnceForm
 from shared.errors import AlreadySent, Busy, InvalidInput, TooManyAttempts
-from shared.operations.once import Shown, Submission, once, take_shown
+from shared.operations.once import Shown, Submission, new_token, once, take_shown
 
 REFUSALS = (InvalidInput, TooManyAttempts, Busy)
 
@@ -77,6 +77,18 @@ def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -
         form.form_errors = [str(problem)]
         return None
     return redirect(url_for(endpoint, form_id=id), 303)
+
+
+def claim(form: OnceForm) -> None:
+    """Use the one time that a checked form has, before something that no transaction can hold, such as a call.
+
+    The form gets a new token, for when it is shown again. Raises `AlreadySent`, and `InvalidInput` for a form without a token.
+    """
+    try:
+        with _once(form):
+            pass
+    finally:
+        form.token.data = new_token()
 
 
 def shown(form_id: str) -> Shown:

@@ -253,6 +253,20 @@ def test_a_try_out_needs_an_account_and_an_edge(signed_in):
     assert ApiKey.get().revoked_at is not None
 
 
+def test_a_try_out_that_is_sent_twice_is_one_call(signed_in):
+    account = build.account()
+    build.model("m", build.channel("https://a.example.com/v1"))
+    browser = signed_in("support")
+    values = {**browser.form("/models/m", "/models/m/try"), "prompt": "Hi", "account": account.email}
+    assert "edge does not answer" in browser.post("/models/m/try", values).text
+    again = browser.post("/models/m/try", values)
+    assert (again.status_code, "sent twice" in again.text) == (422, True)
+    assert ApiKey.select().count() == 1  # a call has a key of its own
+    token = re.search(r'name="token"[^>]*value="([^"]+)"', again.text[again.text.index("/models/m/try") :])
+    assert token is not None
+    assert "edge does not answer" in browser.post("/models/m/try", {**values, "token": token[1]}).text
+
+
 def test_margins_say_what_is_left_of_a_price():
     class Row:
         def __init__(self, **values):
