@@ -62,7 +62,7 @@ class ShareRenderer:
         async with self._one_at_a_time:
             html = await _rendered_apart(turns)
         if html is None:
-            log.warning("share %s takes too long to render and is shown as plain text", share)
+            log.warning("share %s cannot be rendered within its limits and is shown as plain text", share)
             html = _plain(turns)
         self._remember(share, orjson.dumps(html))
         return html
@@ -85,9 +85,12 @@ async def _rendered_apart(turns: Turns) -> list[str] | None:
     environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "edge.web.render_share", str(CPU_SECONDS), str(MAX_HTML_CHARACTERS))
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=environ
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=environ
+        )
+    except OSError:  # no process, memory or file to spare
+        return None
     try:
         async with asyncio.timeout(RENDER_SECONDS):
             output, _ = await process.communicate(orjson.dumps(turns))

@@ -101,6 +101,14 @@ async def test_a_renderer_that_does_not_answer_is_ended(monkeypatch: pytest.Monk
     assert await ShareRenderer().render(new_id(), [("assistant", "**x**")]) == [plain("**x**")]
 
 
+async def test_without_a_process_to_spare_it_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    assert await ShareRenderer().render(new_id(), [("assistant", "**x**")]) == [plain("**x**")]
+
+
 async def test_an_ordinary_share_is_rendered_apart() -> None:
     turns = [("user", "**as it is**"), ("assistant", "**bold**")]
     assert await ShareRenderer().render(new_id(), turns) == [plain("**as it is**"), "<p><strong>bold</strong></p>\n"]
