@@ -47,9 +47,10 @@ class PublishForm(OnceForm):
         """Milliseconds UTC, or None for "at once"."""
         try:
             found = datetime.fromisoformat((self.effective_at.data or "").strip())
-        except ValueError:
+            found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)  # an offset may lead out of the calendar
+        except (ValueError, OverflowError):
             return None
-        return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1000)
+        return int(found.timestamp() * 1000)
 
 
 _LONGEST = "Empty: unknown; by Anthropic's channels, what the vendor publishes of the model, else 8,192."
