@@ -15,6 +15,7 @@ from shared.ledger.rows import lock_accounts
 from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
+from shared.operations.key_bounds import narrowed
 from shared.operations.validation import check_text, check_whole
 from shared.proxies import canonical_network
 
@@ -76,15 +77,23 @@ def create_key(
         if can_manage is None:
             can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
         if parent is not None:
-            lock_accounts([account.id])()  # against a revocation of the parent at the same moment
-            if find_key(parent).revoked_at is not None:
-                raise NotFound(f"The key {parent} is revoked; it cannot create keys.")
+            lock_accounts([account.id])()  # against a change or revocation of the parent at the same moment
         row = ApiKey.create(
             account=account, digest=fresh.digest, prefix=fresh.prefix, can_manage=can_manage, parent=parent, **values
         )
+        if parent is not None:
+            _require_good_parent(row, find_key(parent))
         after = {"account": str(account.id), **values, "can_manage": can_manage, "parent": str(parent) if parent else None}
         record(Origin(actor, address), "key.create", row.id, after=after)
         return CreatedKey(row, fresh.secret)
+
+
+def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
+    if parent.revoked_at is not None:
+        raise NotFound(f"The key {parent.id} is revoked; it cannot create keys.")
+    beyond = next(iter(narrowed(row, parent)), None)
+    if beyond is not None:
+        raise InvalidInput(f"The {beyond.replace('_', ' ')} must lie within those of the key that creates this one.")
 
 
 def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:

@@ -124,6 +124,26 @@ def test_a_replaced_key_whose_limit_comes_later_is_counted_with_its_successor(bo
     assert amounts(*reserve(keyed(second, 50, 1), now=now_ms())) == [10]
 
 
+def test_a_limit_that_changes_binds_a_replaced_key_that_still_works(bound_database: peewee.Database) -> None:
+    first, _ = build.api_key(build.account(1_000))
+    second = rotate_key(first.id, DAY_MS, actor="test").row
+    update_key(second.id, {"monthly_credit_limit": 60, "rpm": 5, "name": "new"}, actor="test")
+    assert amounts(*reserve(keyed(first, 50), keyed(second, 20, 1), now=now_ms())) == [50, 10]
+    replaced = ApiKey.get_by_id(first.id)
+    assert (replaced.rpm, replaced.name) == (5, "test")
+
+
+@pytest.mark.parametrize("wider", [{"allowed_models": None}, {"allowed_ips": ["10.0.0.0/7"]}, {"expires_at": None}])
+def test_a_key_that_is_wider_than_its_creator_is_not_created(bound_database: peewee.Database, wider: Any) -> None:
+    build.model("m-1", build.channel("http://127.0.0.1:9"))
+    bounds = {"allowed_models": ["m-1"], "allowed_ips": ["10.0.0.0/8"], "expires_at": now_ms() + DAY_MS}
+    parent, _ = build.api_key(build.account(), **bounds)
+    child_of(parent, **bounds)
+    with pytest.raises(InvalidInput, match="key that creates this one"):
+        child_of(parent, **{**bounds, **wider})
+    assert ApiKey.select().count() == 2
+
+
 def test_a_revoked_key_takes_the_keys_that_it_created_along(bound_database: peewee.Database) -> None:
     owner = build.account(1_000)
     parent, _ = build.api_key(owner)

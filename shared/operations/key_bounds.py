@@ -1,0 +1,46 @@
+"""What a key that a key created may have: no model, address or day more than its creator. Pure.
+
+Their credits and rates need no bound here, because they are counted together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.models import ApiKey
+from shared.proxies import canonical_network
+
+BOUNDED = ("allowed_models", "allowed_ips", "expires_at")
+
+
+def narrowed(child: ApiKey, parent: ApiKey) -> dict[str, Any]:
+    """The fields of `child` that must change for it to lie within `parent`, with their new values."""
+    moments = [moment for moment in (child.expires_at, parent.expires_at) if moment is not None]
+    values = {
+        "allowed_models": _fewer_models(child.allowed_models, parent.allowed_models),
+        "allowed_ips": _fewer_networks(child.allowed_ips, parent.allowed_ips),
+        "expires_at": min(moments, default=None),
+    }
+    return {field: value for field, value in values.items() if getattr(child, field) != value}
+
+
+def _fewer_models(own: list[str] | None, most: list[str] | None) -> list[str] | None:
+    if own is None or most is None:
+        return most if own is None else own
+    return [model for model in own if model in most]
+
+
+def _fewer_networks(own: list[str] | None, most: list[str] | None) -> list[str] | None:
+    """The addresses that lie in both lists of networks."""
+    if own is None or most is None:
+        return most if own is None else own
+    widest = [canonical_network(network) for network in most]
+    common: list[str] = []
+    for name in own:
+        network = canonical_network(name)
+        shared = [other for other in widest if network.version == other.version and network.overlaps(other)]
+        if any(other.prefixlen <= network.prefixlen for other in shared):
+            common.append(name)  # whole, as it is: smaller networks beside the one that holds it change nothing
+        else:
+            common += [str(other) for other in shared]
+    return common
