@@ -20,6 +20,7 @@ from shared.operations.accounts import change_email
 from shared.operations.web_accounts import actor_of, change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
+SESSIONS_SHOWN = 50  # of an account, those used last
 
 
 @sessions.get("/account/sessions")
@@ -80,10 +81,18 @@ async def new_email() -> Response:
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
     session = signed_in()
     rows = await read(partial(_open_sessions, session.account))
-    context = {"rows": rows, "own": session.digest, "email": session.email, "new_email": new_email, "wrong": wrong or {}}
+    context = {
+        "rows": rows,
+        "most": SESSIONS_SHOWN,
+        "own": session.digest,
+        "email": session.email,
+        "new_email": new_email,
+        "wrong": wrong or {},
+    }
     return await page("account/sessions.html", status, **context)
 
 
 def _open_sessions(account: UUID) -> list[WebSession]:
     unended = WebSession.revoked_at.is_null() & (WebSession.expires_at > now_ms())
-    return list(WebSession.select().where((WebSession.account == account) & unended).order_by(WebSession.seen_at.desc()))
+    query = WebSession.select().where((WebSession.account == account) & unended)
+    return list(query.order_by(WebSession.seen_at.desc()).limit(SESSIONS_SHOWN))

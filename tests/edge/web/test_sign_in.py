@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from edge.web.sessions import SESSIONS_SHOWN
 from edge.web.visit import safe_target
 from shared.attempts import FAILURES_A_PERSON
 from shared.clock import now_ms
@@ -251,3 +252,13 @@ def test_a_network_gets_opening_credits_for_a_few_sign_ups_a_day(site: Site) -> 
         sign_up(f"neighbour-{number}-{browser.address}@example.com", "hash", 1, network=network)
     assert site.account(browser.sign_up()).balance == 0
     assert site.account(site.browser().sign_up()).balance == 500_000
+
+
+def test_the_page_of_sessions_has_an_end(member: Browser) -> None:
+    assert member.account is not None
+    own = WebSession.get(WebSession.account == member.account.id)
+    past = {**own.__data__, "seen_at": own.seen_at - 1}
+    WebSession.insert_many([{**past, "digest": digest(f"other-{number}")} for number in range(SESSIONS_SHOWN)]).execute()
+    page = member.get("/account/sessions").body.decode()
+    assert (page.count("<tr><th scope"), "There may be more" in page) == (SESSIONS_SHOWN, True)
+    assert "this browser" in page
