@@ -24,7 +24,9 @@ def test_what_hides_or_reorders_is_no_name(name: str) -> None:
     assert check_text("name", as_line(name), 30, empty=True) == as_line(name)
 
 
-@pytest.mark.parametrize("name", ["", " ", "\u00a0", "\u200d", "\u200f \u200c"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "\u00a0", "\u200d", "\u200f \u200c", "\u3164", "\u115f\u1160", "\u17b4", "\u2800", "\ufe0f"]
+)
 def test_a_name_that_nobody_sees_is_empty(name: str) -> None:
     with pytest.raises(InvalidInput, match="must not be empty"):
         check_text("name", name, 30)
