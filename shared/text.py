@@ -11,7 +11,7 @@ import regex
 # Of the invisible format characters (Cf) these belong to writing: the joiners of Persian, Hindi and emoji, the direction marks of
 # Hebrew and Arabic, and the tags inside flags. The others reorder or hide what is around them.
 _JOINERS = frozenset("\u200c\u200d\u200e\u200f\u061c\U000e007f") | {chr(code) for code in range(0xE0020, 0xE007F)}
-# Letters, marks and symbols that show nothing: Hangul fillers, inherent Khmer vowels, variation selectors, the empty Braille pattern.
+# Letters, marks and symbols that show nothing: Hangul fillers, inherent Khmer vowels, variation selectors, blank Braille.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800\u034f") | {chr(code) for code in range(0xFE00, 0xFE10)}
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _GRAPHEME = regex.compile(r"\X")
