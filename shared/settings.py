@@ -25,7 +25,7 @@ from shared.setting_values import authority, log_level, plain, split_address, we
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
-PORTS_FILE = "ports.json"  # written by `yout up` in the data folder while it runs: the ports that it chose, by field
+PORTS_FILE = "ports.json"  # in the data folder while `yout up` runs: the ports that it chose, by settings field
 VALKEY_SOCKET = Path("valkey", "valkey.sock")  # in the data folder
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -90,7 +90,7 @@ def _origins(text: str) -> tuple[str, ...]:
     found = tuple(map(canonical_origin, words))
     for word, origin in zip(words, found, strict=True):
         if not origin:
-            raise ValueError(f"must hold origins such as https://app.example.com, or be * or none, not {word!r}")
+            raise ValueError(f"must list origins such as https://app.example.com, or be * or none, not {word!r}")
     return found
 
 
@@ -138,13 +138,13 @@ class Settings:
         "Whether a `rediss://` server must have a valid certificate; false accepts a self-signed one, such as Heroku's",
     )
     allow_sqlite: bool = _setting(
-        False, "YOUT_ALLOW_SQLITE", _boolean, "Production may keep its data in SQLite; its disk must outlive the process"
+        False, "YOUT_ALLOW_SQLITE", _boolean, "Allow SQLite in production; its disk must outlive the process"
     )
     allow_embedded_valkey: bool = _setting(
         False,
         "YOUT_ALLOW_EMBEDDED_VALKEY",
         _boolean,
-        "Production may do without `REDIS_URL`, on the Valkey that `yout up` starts",
+        "Allow production without `REDIS_URL`, using the Valkey that `yout up` starts",
     )
     bind_host: str = _setting(
         "",
@@ -169,7 +169,7 @@ class Settings:
         "",
         "YOUT_PUBLIC_URL",
         web_address("https://api.example.com"),
-        "How customers reach the edge, for links, such as `https://api.example.com`; empty means its address",
+        "Base URL of links to the edge, such as `https://api.example.com`; empty means the address that it listens on",
     )
     cors_origins: tuple[str, ...] = _setting(
         ("*",),
@@ -181,7 +181,7 @@ class Settings:
         (),
         "YOUT_TRUSTED_PROXIES",
         _networks,
-        "Addresses or networks whose `X-Forwarded-For`, `-Host` and `-Proto` are believed, comma separated",
+        "Addresses or networks whose `X-Forwarded-For`, `-Host` and `-Proto` are trusted, comma separated",
     )
     media_url: str = _setting(
         "",
@@ -214,10 +214,10 @@ class Settings:
         256_000_000,
         "YOUT_MAX_UNREAD_BYTES",
         _integer(1_000_000, 10**12),
-        "Largest sum of request bodies that are being received, a process; one address may have half of it",
+        "Maximum total size of the request bodies that a process is receiving; one address may use half of it",
     )
     max_connections: int = _setting(
-        10_000, "YOUT_MAX_CONNECTIONS", _integer(1, 10**6), "Most open connections of an edge process; more get a 503"
+        10_000, "YOUT_MAX_CONNECTIONS", _integer(1, 10**6), "Maximum open connections per edge process; further ones get a 503"
     )
     upstream_connect_seconds: int = _setting(
         5, "YOUT_UPSTREAM_CONNECT_SECONDS", _integer(1, 60), "Longest wait for a connection to an upstream"
@@ -254,7 +254,7 @@ class Settings:
         300,
         "YOUT_REFUSED_KEYS_RPM",
         _integer(1, 10**9),
-        "Requests a minute with an invalid key from one network (an IPv4 address, or an IPv6 /64) before it gets 429",
+        "Requests per minute with an invalid key from one network (an IPv4 address or an IPv6 /64); further ones get 429",
     )
     visitor_pool_credits: int = _setting(
         0,
@@ -269,7 +269,7 @@ class Settings:
         8,
         "YOUT_VISITORS_PER_NETWORK",
         _integer(1, 10**6),
-        "How many visitors one network (an IPv4 address, or an IPv6 /64) counts as at most, whatever user agents it sends",
+        "Maximum number of visitors that one network (an IPv4 address or an IPv6 /64) counts as, whatever user agents it sends",
     )
     media_job_seconds: int = _setting(
         1_800,
@@ -344,7 +344,7 @@ class Settings:
 
     @property
     def knows_its_url(self) -> bool:
-        """Whether `edge_url` is how customers reach the edge. Without YOUT_PUBLIC_URL it is so on this machine alone."""
+        """Whether customers can reach the edge at `edge_url`. Without YOUT_PUBLIC_URL only this machine can."""
         return bool(self.public_url) or not (self.trusted_proxies or self.bind_host in ("0.0.0.0", "::"))  # noqa: S104
 
     def listening(self, port: int) -> str:
@@ -416,7 +416,7 @@ def _embedded_valkey_url(data_dir: Path) -> str:
 
 
 def _chosen_ports(data_dir: Path) -> dict[str, int]:
-    """The ports of the `yout up` that runs on this data folder, by field; those that it was free to choose."""
+    """The ports chosen by the `yout up` that runs on this data folder, by settings field. Ports that were set are not included."""
     try:
         ports = json.loads((data_dir / PORTS_FILE).read_text())
         return {name: _port(str(ports[name])) for name in ("edge_port", "console_port", "local_port") if name in ports}
@@ -464,10 +464,10 @@ def _refuse_dangers(settings: Settings) -> None:
 
 
 def _refuse_what_loses_data(settings: Settings, *, chosen_redis: bool) -> None:
-    """What production must be given, or be allowed by name to do without."""
+    """Raises SettingsError in production if a setting is missing whose default loses data or makes wrong links."""
     if settings.uses_sqlite and not settings.allow_sqlite:
         raise SettingsError(
-            "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production;"
+            "DATABASE_URL must be a PostgreSQL URL when YOUT_ENV is production;"
             " set YOUT_ALLOW_SQLITE=true to keep SQLite, on a disk that outlives the process."
         )
     if not chosen_redis and not settings.allow_embedded_valkey:
@@ -477,6 +477,6 @@ def _refuse_what_loses_data(settings: Settings, *, chosen_redis: bool) -> None:
         )
     if not settings.public_url and not settings.trusted_proxies:
         raise SettingsError(
-            "YOUT_PUBLIC_URL must be set when YOUT_ENV is production, such as https://api.example.com: links are made from it."
-            " YOUT_TRUSTED_PROXIES also does, where the proxy passes Host and X-Forwarded-Proto on."
+            "YOUT_PUBLIC_URL must be set when YOUT_ENV is production, such as https://api.example.com: links begin with it."
+            " Or set YOUT_TRUSTED_PROXIES, if the proxy passes on Host and X-Forwarded-Proto."
         )

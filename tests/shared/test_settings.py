@@ -151,11 +151,11 @@ def test_production_with_its_servers_is_fine(load: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "allowed", "line"),
     [
-        ({"DATABASE_URL": ""}, {"YOUT_ALLOW_SQLITE": "true"}, "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production;"),
+        ({"DATABASE_URL": ""}, {"YOUT_ALLOW_SQLITE": "true"}, "DATABASE_URL must be a PostgreSQL URL when YOUT_ENV is production;"),
         (
             {"DATABASE_URL": "sqlite:////data/yout.db"},
             {"YOUT_ALLOW_SQLITE": "true"},
-            "DATABASE_URL must name a PostgreSQL when YOUT_ENV is production; set YOUT_ALLOW_SQLITE=true to keep SQLite",
+            "DATABASE_URL must be a PostgreSQL URL when YOUT_ENV is production; set YOUT_ALLOW_SQLITE=true to keep SQLite",
         ),
         (
             {"REDIS_URL": ""},
