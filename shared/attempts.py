@@ -1,8 +1,8 @@
-"""How many passwords and codes may be tried: by a person, from a network, from a browser. Pure.
+"""Limits on password and code attempts, per person, network and browser. Pure.
 
-A stranger must neither guess a password nor lock its owner out. So failures count for a person *and* network together, under
-wider limits for each alone; and a browser that has signed its person in before is counted apart from all strangers. Such a
-browser holds a signed cookie ("Slow Down Online Guessing Attacks with Device Cookies", OWASP).
+A stranger must neither guess a password nor lock its owner out. So failures are counted per person *and* network, with
+wider limits for each of the two. A browser in which the person has signed in before is counted separately; it is
+recognized by a signed cookie ("Slow Down Online Guessing Attacks with Device Cookies", OWASP).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NONCE_LENGTH = 22
 
 
 class Limits(NamedTuple):
-    """Of one attempt: the keys that count it with their limits, and those that a success clears."""
+    """The throttle keys that count one attempt, each with its limit, and the keys that a success clears."""
 
     keys: dict[str, int]
     clear: tuple[str, ...]
 
 
 class Place(NamedTuple):
-    """Where an attempt comes from: its network, and the mark of a browser that the person has signed in from, or ""."""
+    """Where an attempt comes from: its network, and the token of the person's known browser ("" for an unknown browser)."""
 
     network: str
     browser: str = ""
@@ -59,19 +59,19 @@ def confirmation_limits(kind: str, person: str, session: str) -> Limits:
 
 
 def code_limits(person: str, place: Place) -> Limits:
-    """For the code of a second factor. Whoever is asked for it knows the password, so networks are not told apart."""
+    """For the code of a second factor. It is asked for after the password, so the network does not matter."""
     own = f"code browser {place.browser}" if place.known else f"code {person}"
     return Limits({own: FAILURES_A_PERSON}, (own,))
 
 
 def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
-    """What a browser keeps after `person` signed in. `now` in ms."""
+    """The cookie value that marks a browser after `person` signed in. `now` in ms."""
     nonce, ends = secrets.token_urlsafe(16), now + BROWSER_MS
     return f"{nonce}.{ends}.{_sign(secret_key, kind, person, nonce, ends)}"
 
 
 def known_browser(cookie: str, secret_key: str, kind: str, person: str, now: int) -> str:
-    """The mark of a browser that `person` signed in from before, "" for any other."""
+    """The token in the cookie of a browser in which `person` has signed in before; "" if it is invalid or expired."""
     nonce, _, rest = cookie.partition(".")
     ends, _, signature = rest.partition(".")
     if len(cookie) > 128 or len(nonce) != _NONCE_LENGTH or not (cookie.isascii() and ends.isdigit()) or int(ends) <= now:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel does not read a file as UTF-8
-# What spreadsheets run when a cell begins with it (OWASP, "CSV Injection"); the wide forms are typed with Japanese keyboards.
+# A cell that begins with one of these is a formula (OWASP, "CSV Injection"); Japanese keyboards type the wide forms.
 _FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where some spreadsheet, in some locale, begins a new cell or line unless the cell is quoted.
+# Cells with one of these are quoted: some spreadsheet, in some locale, takes it for the end of a cell or line.
 _SEPARATORS = frozenset(",;\t|\r\n\"'")
 
 
 def csv_head(names: Sequence[str]) -> bytes:
-    """The beginning of a file: the names of its columns, as UTF-8 that says so."""
+    """The first line of a file, with the column names, as UTF-8 with a byte order mark."""
     return BYTE_ORDER_MARK.encode() + csv_rows([names])
 
 
 def csv_rows(rows: Iterable[Sequence[object]]) -> bytes:
-    """`rows` as UTF-8. Text that would begin a formula gets an apostrophe in front; numbers stay as they are; None is empty."""
+    """`rows` as UTF-8. Text that a spreadsheet would run as a formula is prefixed with an apostrophe; numbers are unchanged;
+    None is empty."""
     return "".join(",".join(map(_cell, row)) + "\r\n" for row in rows).encode()
 
 

@@ -23,15 +23,16 @@ database = peewee.DatabaseProxy()
 # secure_delete: what is deleted is overwritten in the file, or a purge would leave it there.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 30.0  # the longest wait for the answer to one statement, unless the process says otherwise
-# Limits of a transaction on the hot path. They are shorter than any `answer_seconds`: a healthy server says what it waited for.
+ANSWER_SECONDS = 30.0  # default limit on the wait for the answer to one statement
+# Limits of a transaction on the hot path. They are shorter than any `answer_seconds`, so a healthy server reports the cause
+# first.
 LOCK_MS = 2_000
 STATEMENT_MS = 5_000
-IDLE_MS = 5_000  # of silence, after which its client is taken for gone and its locks are released
+IDLE_MS = 5_000  # of client silence, after which the server ends the transaction and releases its locks
 BATCH_MS = 8_000  # of the whole transaction
 TRANSACTION_IDLE_MS = 60_000  # the same for every other transaction
 _READ_ONLY = "25006"  # read_only_sql_transaction
-_LOST_STATEMENT = ("26000", "42P05")  # unknown, and known already
+_LOST_STATEMENT = ("26000", "42P05")  # the prepared statement does not exist, or already exists
 
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
 
@@ -39,7 +40,7 @@ sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Pee
 def open_database(url: str, *, max_connections: int = 8, answer_seconds: float = ANSWER_SECONDS) -> peewee.Database:
     """Make a database for `url` without connecting. `answer_seconds` bounds each wait for PostgreSQL; 0 means no limit.
 
-    `url` is `sqlite:///path`, `postgres://…` or `postgresql://…`. Raises `SettingsError` for one that cannot be used.
+    `url` is `sqlite:///path`, `postgres://…` or `postgresql://…`. Raises `SettingsError` for an invalid one.
     """
     if url.startswith("sqlite"):
         return _open_sqlite(url)
@@ -87,7 +88,8 @@ def transaction() -> Iterator[Any]:
     """A write transaction on the bound database.
 
     SQLite begins IMMEDIATE: a transaction that starts by reading could otherwise not be upgraded to write when another
-    process wrote in between ("database is locked"). PostgreSQL ends one whose client is silent: its locks would stop others.
+    process wrote in between ("database is locked"). PostgreSQL ends a transaction whose client is silent, because its locks
+    would block others.
     """
     if is_sqlite():
         with database.atomic("IMMEDIATE") as atomic:
@@ -102,10 +104,10 @@ def transaction() -> Iterator[Any]:
 
 @contextmanager
 def snapshot(statement_seconds: float | None = None) -> Iterator[None]:
-    """One consistent view for all statements of the block, which only reads; inside another snapshot, that one.
+    """A read-only snapshot: all statements of the block see the same data. Nested inside another snapshot, it uses that one.
 
-    `statement_seconds` bounds each statement on PostgreSQL. Settings end with the transaction: a pooler gives the connection to
-    somebody else after it.
+    `statement_seconds` bounds each statement on PostgreSQL. Settings are local to the transaction, because a pooler
+    gives the connection to another client after it.
     """
     if is_sqlite() or database.in_transaction():
         with database.atomic():
@@ -124,11 +126,11 @@ def unlocked(query: Any) -> Any:
 
 
 def drop_connection(error: BaseException | None = None) -> None:
-    """Close this thread's connection for good, so that the next statement opens a fresh one. `error` is why.
+    """Close this thread's connection, so that the next statement opens a new one. `error` is the reason.
 
-    A server that has become a standby goes on answering reads, with old rows: then every connection of this process is renewed,
-    each by the thread that has it (`generation`). After the error that a prepared statement is unknown, this process stops
-    preparing statements: the connection leads through a pooler.
+    A server that has become a standby still answers reads, with old rows. So after a read-only error every connection of this
+    process is replaced, each by the thread that owns it (`generation`). An unknown prepared statement means that the
+    connection goes through a pooler: the process then stops preparing statements.
     """
     global _generation
     if is_sqlite():

@@ -1,8 +1,8 @@
-"""Which failures of the database may pass: the one table that decides it, by SQLSTATE.
+"""Which database errors are temporary: a table of SQLSTATEs.
 
-Exception classes say too little: a server that has become read-only raises an `InternalError`, a revoked right a
-`ProgrammingError`, and both are over when the operator has done something. PostgreSQL's codes are in the appendix "PostgreSQL
-Error Codes" of its documentation, SQLite's in "Result and Error Codes".
+Exception classes are not enough: a read-only server raises an `InternalError`, a revoked privilege a `ProgrammingError`,
+and an operator can fix both. PostgreSQL's codes are in the appendix "PostgreSQL Error Codes" of its documentation, SQLite's
+in "Result and Error Codes".
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from playhouse.pool import MaxConnectionsExceeded
 
 
 class Fault(Enum):
-    """What a failed statement says about its chance next time.
+    """Whether a failed statement can succeed when it is retried.
 
-    TEMPORARY   the database is away, refuses or is overloaded: the same again later, on a new connection
-    CONFLICT    another transaction is in the way: the same again, best without whatever it shared a transaction with
-    CONSTRAINT  the rows contradict it: never again
-    BUG         the statement is wrong: never again
+    TEMPORARY   the database is unavailable, refuses or is overloaded: retry later, on a new connection
+    CONFLICT    another transaction holds a lock: retry, if possible in a separate transaction
+    CONSTRAINT  the statement violates a constraint: do not retry
+    BUG         the statement is wrong: do not retry
     """
 
     TEMPORARY = "temporary"
@@ -31,21 +31,21 @@ class Fault(Enum):
     BUG = "bug"
 
 
-# Two characters are a class of codes; a whole code goes before its class. What is in neither is a bug.
+# Two characters are a class of codes; a full code takes precedence over its class. Any other code is a bug.
 SQLSTATES = MappingProxyType(
     {
         "0A": Fault.TEMPORARY,  # feature not supported: "cached plan must not change result type", prepared before a migration
         "08": Fault.TEMPORARY,  # connection exception; PgBouncer's own refusals too
         "23": Fault.CONSTRAINT,  # integrity constraint violation
-        "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or a switch that an operator threw
+        "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
         "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout
         "25P04": Fault.TEMPORARY,  # transaction_timeout
-        "26": Fault.TEMPORARY,  # a prepared statement that is unknown: the connection leads to another server now
-        "28": Fault.TEMPORARY,  # invalid authorization: a password that is being changed
-        "3D": Fault.TEMPORARY,  # the database does not exist: it is being restored
+        "26": Fault.TEMPORARY,  # invalid_sql_statement_name: a prepared statement that this server does not have, behind a pooler
+        "28": Fault.TEMPORARY,  # invalid authorization: the password may be about to change
+        "3D": Fault.TEMPORARY,  # invalid catalog name: the database does not exist while it is restored
         "40": Fault.CONFLICT,  # serialization failure, deadlock
         "40002": Fault.CONSTRAINT,  # transaction_integrity_constraint_violation
-        "42501": Fault.TEMPORARY,  # insufficient_privilege: a right that was revoked, or is not granted yet
+        "42501": Fault.TEMPORARY,  # insufficient_privilege: a privilege that was revoked, or not granted yet
         "42P05": Fault.TEMPORARY,  # duplicate_prepared_statement: as 26
         "53": Fault.TEMPORARY,  # insufficient resources: disk, memory, connections
         "55": Fault.TEMPORARY,  # object not in prerequisite state
@@ -76,7 +76,7 @@ SQLITE_CODES = MappingProxyType(
 
 
 def fault_of(error: BaseException) -> Fault:
-    """How the table sorts `error`, which Peewee or a driver raised. Anything that neither raised is a bug."""
+    """The fault that the table gives for an `error` of Peewee or a driver. Any other exception is a bug."""
     if isinstance(error, MaxConnectionsExceeded):
         return Fault.TEMPORARY
     if not isinstance(error, peewee.PeeweeException | psycopg.Error | sqlite3.Error):
@@ -89,15 +89,15 @@ def fault_of(error: BaseException) -> Fault:
     code = sqlstate(error)
     if code is not None:
         return SQLSTATES.get(code) or SQLSTATES.get(code[:2], Fault.BUG)
-    if isinstance(driver, psycopg.errors.PipelineAborted):  # tells nothing of the statement that failed before it
+    if isinstance(driver, psycopg.errors.PipelineAborted):  # says nothing about the statement that failed before it
         return Fault.BUG
-    # A driver's own failure has no code: it concerns the connection unless its class says otherwise.
+    # A driver's own error has no code: unless its class says otherwise, the connection failed.
     lost = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
     return Fault.TEMPORARY if isinstance(error, lost) else Fault.BUG
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same may work later."""
+    """Whether a retry may succeed."""
     return fault_of(error) in (Fault.TEMPORARY, Fault.CONFLICT)
 
 
@@ -108,7 +108,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def describe(error: BaseException) -> str:
-    """`error` for a log line: class and code, never its text, which may quote values."""
+    """`error` for a log line: class and code without the message, which may quote values."""
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)
     name = type(driver or error).__name__

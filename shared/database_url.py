@@ -1,6 +1,6 @@
-"""The one reader of `DATABASE_URL`. PostgreSQL's own library reads the URL, so that everything means what its documentation says.
+"""Parses `DATABASE_URL`. libpq parses PostgreSQL URLs, so its documentation applies to them.
 
-Options of other clients are known by name: those that concern only their pools and statements are ignored, the rest is refused.
+Options of other clients that only concern their pools and statements are ignored; other unknown options are refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from shared.errors import SettingsError
 from shared.setting_values import is_host_name
 
-# Prisma, Rails, SQLAlchemy, asyncpg, pgjdbc and node-postgres write these about their own pools and prepared statements.
+# Pool and prepared statement options of Prisma, Rails, SQLAlchemy, asyncpg, pgjdbc and node-postgres.
 IGNORED = frozenset(
     {
         *(
@@ -29,14 +29,14 @@ IGNORED = frozenset(
         *("statement_cache_size", "prepared_statement_cache_size", "prepared_statements", "prepareThreshold", "uselibpqcompat"),
     }
 )
-_UNREADABLE = "DATABASE_URL cannot be read; write special characters of its password as %XX."
-_ACCEPTED = frozenset({"pgbouncer", "supa"})  # poolers are recognized without being named
+_UNREADABLE = "DATABASE_URL cannot be parsed; percent-encode special characters in its password (%XX)."
+_ACCEPTED = frozenset({"pgbouncer", "supa"})  # poolers are detected without it
 
 
 def postgres_arguments(url: str) -> dict[str, Any]:
     """The connection parameters in a `postgres://` URL, as libpq names them; several hosts are tried in turn.
 
-    Raises `SettingsError`, whose message quotes nothing that could be a password.
+    Raises `SettingsError`; the message never quotes a possible password.
     """
     base, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not _is_foreign(*_pair(pair))]
@@ -71,7 +71,7 @@ def sqlite_path(url: str) -> str:
     if not path:
         raise SettingsError("DATABASE_URL names no file; write sqlite:///path/to/yout.db.")
     if path == ":memory:":
-        raise SettingsError("DATABASE_URL must name a file; every process would have a database of its own in its memory.")
+        raise SettingsError("DATABASE_URL must name a file; an in-memory database cannot be shared by the processes.")
     return path
 
 
@@ -85,7 +85,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _is_foreign(name: str, value: str) -> bool:
-    """Whether an option is another client's and can be left out. Raises `SettingsError` for one that nobody here knows."""
+    """Whether an option belongs to another client and is ignored. Raises `SettingsError` for an unknown one."""
     if name in IGNORED | _ACCEPTED:
         return True
     if not name.isidentifier():  # the rest of a password with a question mark in it
@@ -93,7 +93,7 @@ def _is_foreign(name: str, value: str) -> bool:
     if name == "schema":
         if value != "public":
             raise SettingsError(
-                "DATABASE_URL has a schema option, and only 'public' is used; make it the role's search_path instead."
+                "DATABASE_URL has a schema option, but only 'public' is supported; set the role's search_path instead."
             )
         return True
     if name != "ssl" and name not in _known():

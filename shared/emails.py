@@ -1,8 +1,8 @@
-"""E-mail addresses: one form for each, whichever keyboard or mail program it was typed in. Pure.
+"""Normalizes e-mail addresses, so that different spellings of one address match. Pure.
 
-The local part is in lower case and Unicode's composed form (NFC); the domain as people read it (`bücher.example`, not
-`xn--bcher-kva.example`), mapped as browsers map it (UTS 46). Lower case for the local part is our own rule: RFC 5321 leaves it to
-the receiving host, and no host that anybody uses tells `Ida@` from `ida@`.
+The local part becomes lower case and NFC. The domain becomes Unicode (`bücher.example`, not `xn--bcher-kva.example`), mapped as
+browsers do (UTS 46). Lower case for the local part is our own rule: RFC 5321 leaves it to the receiving host, and no
+common host distinguishes `Ida@` from `ida@`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 def canonical_email(text: str) -> str:
-    """The one form of an address. Raises `InvalidInput` for what is not an address that mail can be sent to."""
+    """The normalized address. Raises `InvalidInput` for an invalid one."""
     if len(text) > 4 * MAX_LENGTH:
-        raise InvalidInput(f"An e-mail address has at most {MAX_LENGTH} characters.")
+        raise InvalidInput(f"An e-mail address can have at most {MAX_LENGTH} characters.")
     email = unicodedata.normalize("NFC", text.strip())
     local, at, domain = email.rpartition("@")
     local = unicodedata.normalize("NFC", local.lower())
@@ -31,12 +31,14 @@ def canonical_email(text: str) -> str:
         raise _wrong(text)
     found = f"{local}@{_canonical_domain(domain, text)}"
     if len(found) > MAX_LENGTH or len(local) > MAX_LOCAL_LENGTH:
-        raise InvalidInput(f"An e-mail address has at most {MAX_LENGTH} characters, {MAX_LOCAL_LENGTH} of them before the @.")
+        raise InvalidInput(
+            f"An e-mail address can have at most {MAX_LENGTH} characters, and {MAX_LOCAL_LENGTH} of them before the @."
+        )
     return found
 
 
 def lookup_email(text: str) -> str:
-    """The form to look an address up by. What is no address finds nobody, so it is cut rather than refused."""
+    """The normalized address for a lookup. An invalid address cannot match, so it is cut instead of refused."""
     try:
         return canonical_email(text)
     except InvalidInput:

@@ -1,14 +1,14 @@
-"""Every error of the domain, without a word of HTTP.
+"""All domain errors, independent of HTTP.
 
     YoutError
-    ├── SettingsError          a wrong or dangerous setting; the process must not start
+    ├── SettingsError          an invalid or dangerous setting; the process must not start
     ├── SchemaMismatch         the database is not at the schema this code knows
-    ├── InvalidInput           a value that staff or an operator typed cannot be used
-    ├── NotFound               no such row (or it is somebody else's)
+    ├── InvalidInput           an invalid value typed by staff or an operator
+    ├── NotFound               no such row, or it belongs to another account
     ├── AlreadySent            a form was sent before; it takes effect once
     ├── TooManyAttempts        too many passwords, codes or sign-ups were tried
-    ├── OutboundRefused        an address that somebody else chose must not be sought
-    ├── OutboundFailed         it was, and gave no answer that can be used
+    ├── OutboundRefused        a user-supplied address that requests must not go to
+    ├── OutboundFailed         such an address failed or sent an unusable answer
     │   └── OutboundTimeout
     ├── RequestRefused         the caller's request cannot be served as it is
     │   ├── InvalidRequest         malformed or out of range; names the field
@@ -20,16 +20,16 @@
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── RateLimited            requests, tokens or concurrency
-    │   │   └── TooManyRefusedKeys     invalid keys, by the network that they come from
+    │   │   └── TooManyRefusedKeys     too many invalid keys from one network
     │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
     │   ├── IdempotencyConflict    the same key is running, was used, or had another body
     │   ├── PurgeRunning           the account is being emptied: nothing can be stored
-    │   └── UpstreamRejected       the vendor says that the request itself is wrong
+    │   └── UpstreamRejected       the provider refused the request itself
     └── Unavailable            the request is fine, we cannot serve it now
         ├── DatabaseUnavailable
         ├── StorageUnavailable     the store of media outputs
         ├── QueueUnavailable       Redis did not take the message that a job needs
-        ├── Busy                   too many people are signing in at this moment
+        ├── Busy                   too many people are signing in right now
         ├── Stopping               the process ends before the call does
         ├── SettlementPending      the answer is complete, but its charge is not recorded yet
         ├── NoUpstream             no channel of the model is in service
@@ -74,13 +74,13 @@ class NotFound(YoutError):
 
 
 class AlreadySent(YoutError):
-    """A form was sent before. `id` and `result` are those of the first sending; `same` whether it said the same."""
+    """The form was already submitted. `id` and `result` are those of the first submission; `same`: it had the same content."""
 
     def __init__(self, id: str, result: str, *, same: bool) -> None:
         super().__init__(
-            "This form was sent twice. It took effect once, by the first."
+            "This form was submitted twice. It took effect once."
             if same
-            else "This form was used already for something else. Reload the page and fill it in again."
+            else "This form was already used. Reload the page and fill it in again."
         )
         self.id = id
         self.result = result
@@ -135,7 +135,7 @@ class RequestTooLarge(InvalidRequest):
 
 
 class UnsupportedContentCoding(InvalidRequest):
-    """The body is compressed in a way that is not read here."""
+    """The body has an unsupported `Content-Encoding`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "Content-Encoding", code="unsupported_content_encoding")
@@ -211,7 +211,7 @@ class RateLimited(RequestRefused):
 
 
 class TooManyRefusedKeys(RateLimited):
-    """Too many keys that are not valid came from the caller's network. Keys that are valid still work from there."""
+    """The caller's network sent too many invalid keys. Valid keys from there still work."""
 
     def __init__(self, retry_after_ms: int) -> None:
         RequestRefused.__init__(
@@ -296,10 +296,10 @@ class QueueUnavailable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """The process receives as many bytes of request bodies as it may, in all or from the caller's address."""
+    """The limit on request bytes being received is reached, in total or for the caller's address."""
 
     def __init__(self) -> None:
-        super().__init__("The service is receiving as much as it can at the moment. Nothing was charged; try again shortly.")
+        super().__init__("The server is receiving too much data right now. Nothing was charged; try again shortly.")
 
 
 class NoUpstream(Unavailable):
@@ -324,7 +324,7 @@ class UpstreamTimeout(UpstreamFailed):
 
 
 class Busy(Unavailable):
-    """So many passwords are being checked that one more would wait too long."""
+    """Too many passwords are waiting to be checked."""
 
     def __init__(self) -> None:
         super().__init__("Too many people are signing in right now. Try again in a few seconds.")
@@ -338,10 +338,10 @@ class Stopping(Unavailable):
 
 
 class SettlementPending(Unavailable):
-    """The answer is complete, but the call had to end before its charge was recorded; sending it again could charge it twice."""
+    """The answer is complete, but the call had to end before its charge was recorded; a retry could be charged twice."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The answer is complete, but its charge could not be recorded yet. Do not send the request again: the charge follows,"
-            " or the credits are released."
+            "The answer is complete, but its charge is not recorded yet. Do not send the request again: the credits will"
+            " be charged or released."
         )

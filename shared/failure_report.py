@@ -1,4 +1,4 @@
-"""A failure of ours for the log: what it was and where, without the texts of exceptions that may quote content or secrets."""
+"""Formats an internal error for the log, without the messages of exceptions that may quote content or secrets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MAX_CHAIN = 5  # causes of causes
 
 
 def describe_failure(error: BaseException) -> str:
-    """`error` and its causes as lines: each type, its text where it is one of ours, and the lines of code that it passed.
+    """`error` and its causes as lines: each type, the message of our own errors, and the traceback.
 
-    Other exceptions' texts are left out: a driver quotes rows, a parser what it read.
+    Messages of other exceptions are left out: a driver quotes rows, a parser its input.
     """
     return "\n".join(_lines(error))
 

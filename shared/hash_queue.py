@@ -1,7 +1,7 @@
-"""A bounded queue for password hashes: slow work that strangers can ask for, done by one thread, refused early when it is full.
+"""A bounded queue for password hashes: one thread does the slow work, and attempts are refused at once when it is full.
 
-A hash takes tens of milliseconds and 19 MiB by design (`shared.passwords`). One thread bounds the memory and leaves the other
-processors to everybody else; the bounds on the queue keep an honest person's wait short, or tell them at once.
+A hash takes tens of milliseconds and 19 MiB by design (`shared.passwords`). One thread limits the memory and leaves the other
+CPU cores free; the limits on the queue keep waits short.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from shared.errors import Busy
 T = TypeVar("T")
 
 MAX_WAITING = 24
-MAX_WAITING_KNOWN = 8  # more, for people who signed in from their browser before
-MAX_PER_NETWORK = 4  # of strangers, and as many known people
+MAX_WAITING_KNOWN = 8  # additional places for known browsers
+MAX_PER_NETWORK = 4  # of unknown browsers, and the same number of known ones
 MAX_WAIT_SECONDS = 1.5
 
 
 class HashQueue:
-    """One for each process. `max_waiting` bounds the slots that strangers may hold at once, `max_known` is added for others."""
+    """One per process. At most `max_waiting` slots for unknown browsers, plus `max_known` for known ones."""
 
     def __init__(self, max_waiting: int = MAX_WAITING, max_known: int = MAX_WAITING_KNOWN) -> None:
         self._max_waiting, self._max_known = max_waiting, max_known
-        self._held: Counter[tuple[str, bool]] = Counter()  # by network, and whether they are known there
+        self._held: Counter[tuple[str, bool]] = Counter()  # by network and whether the browser is known
         self._lock = Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     @contextmanager
     def slot(self, network: str, *, known: bool = False) -> Iterator[None]:
-        """Hold a place in the queue for one attempt. Raises `Busy` when all are held, or the network holds its share.
+        """Hold a place in the queue for one attempt. Raises `Busy` if all are taken, or the network has its share.
 
-        Take one before any other work is done for the attempt, so that a flood is refused at the least cost.
+        Take it before any other work for the attempt, so that refusing a flood is cheap.
         """
         place = (network, known)
         with self._lock:
@@ -69,5 +69,5 @@ class HashQueue:
         return self.submit(work).result()
 
     def close(self) -> None:
-        """Drop what waits, and end the thread after the hash that it has begun."""
+        """Cancel waiting work, and end the thread after its current hash."""
         self._thread.shutdown(cancel_futures=True)

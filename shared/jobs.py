@@ -62,7 +62,7 @@ class Jobs:
                 **read_redis_url(self._url).client_options(),
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
-                retry=Retry(NoBackoff(), 1),  # redis-py's own default goes on for half a minute
+                retry=Retry(NoBackoff(), 1),  # redis-py's default retries for half a minute
             )
             self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # the library has no types here
         return self._broker

@@ -23,10 +23,10 @@ class Limits(NamedTuple):
 
 
 class KeyLimits(NamedTuple):
-    """Whose limits apply to a key's call. The key's own never exceed its account's.
+    """The limits that apply to a key's call. A key's limits never exceed its account's.
 
-    `key` and `parent` are the ids that calls are counted under: the key's (or that of the key it replaced) and, where the key was
-    created by another key with limits of its own, that one's.
+    Calls are counted under the ids `key` (the key, or the key that it replaced) and `parent` (the key that created it, if that
+    one has limits).
     """
 
     account: UUID

@@ -49,7 +49,7 @@ MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini")
 CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # what was done with an answer that was cut off
 SWITCH = ("active", "disabled")
-FORM_SECRET_MS = 10 * 60 * 1000  # so long a secret that a form made waits to be shown
+FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored until it is shown
 
 
 def one_of(column: str, values: tuple[str, ...]) -> Node:
@@ -278,11 +278,11 @@ class ApiKey(BaseModel):
     revoked_at = BigIntegerField(null=True)
     # Credits a calendar month (UTC) that its calls may cost; NULL: no limit of its own.
     monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
-    # Whether it may create, change and revoke keys and purge the account, through the API.
+    # Whether the key may create, change and revoke keys and purge the account, through the API.
     can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
-    # The key that created it through the API, whose limits apply to it as well. NULL: created by a person.
+    # The key that created this one through the API; its limits apply as well. NULL: created by a person.
     parent = UUIDField(null=True)
-    # The key whose monthly count and rate limits it shares: the first of those it has replaced by rotation. NULL: its own.
+    # The first key of a chain of rotations, which share one monthly count and rate limits. NULL: the key itself.
     meter = UUIDField(null=True)
 
     class Meta:
@@ -480,7 +480,7 @@ class Hold(BaseModel):
     overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named("hold_overage", "overage >= 0")])
     subscription = UUIDField(null=True)
     allowance = CharField(max_length=96, null=True)
-    parent_allowance = CharField(max_length=96, null=True)  # of the key that created this one, where that has a limit
+    parent_allowance = CharField(max_length=96, null=True)  # of the key that created this one, if it has a limit
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -780,10 +780,10 @@ class IdempotencyClaim(BaseModel):
 
 
 class FormSubmission(BaseModel):
-    """That a form was sent: digests of its token and of what it said, so that it takes effect once. Kept for 24 hours.
+    """A submitted form: digests of its token and content, so that it takes effect only once. Kept for 24 hours.
 
-    `sealed` is a secret that the form made, until it is shown or ten minutes have passed; only the browser's cookie opens it
-    (`shared.operations.once`). `owner` is an account or a staff member; `result` names what was made.
+    `sealed` is the secret that the form created, until it is shown or ten minutes have passed; it is encrypted with a key from
+    the browser's cookie (`shared.operations.once`). `owner` is an account or a staff member; `result` names the created object.
     """
 
     digest = CharField(max_length=64, primary_key=True)

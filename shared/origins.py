@@ -1,4 +1,4 @@
-"""Whether a browser's request came from a page of ours, by its `Origin` and `Sec-Fetch-Site` headers. Pure."""
+"""Same-origin check of a browser's request, by its `Origin` and `Sec-Fetch-Site` headers. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_foreign(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
-    """Whether the headers ("" for one that is missing) name a page of another site than `hosts` (`host` or `host:port`).
+    """Whether the headers ("" if missing) name a page of a site other than `hosts` (`host` or `host:port`).
 
-    Programs that send neither header have no page that could have been tricked. The scheme is not compared: where a proxy ends
-    TLS, only it knows.
+    A request without both headers is not from a browser page, so it cannot be forged by one. The scheme is not compared: behind
+    a proxy that ends TLS it is unknown.
     """
     if not origin:
         return fetch_site not in ("", "same-origin", "none")

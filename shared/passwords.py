@@ -1,4 +1,4 @@
-"""Passwords: Argon2id hashes of one form of what was typed, and generated passwords that survive being read aloud."""
+"""Passwords: Argon2id hashes of the normalized password, and generated passwords that are easy to read aloud."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shared.errors import InvalidInput
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # base58: without 0, O, I and l
 GENERATED_LENGTH = 20  # 117 bits
-SHORTEST, LONGEST = 12, 1024  # characters; the upper end bounds the work that a stranger can ask for
+SHORTEST, LONGEST = 12, 1024  # characters; the upper limit bounds the work per attempt
 MAX_TYPED = 4 * LONGEST  # NFKC composes up to four code points, such as a letter with three marks, to one
 
-# What OWASP's "Password Storage Cheat Sheet" names first: 19 MiB, two passes, one lane. The library's default, 64 MiB in four
-# lanes, would let a few wrong sign-ins at once take every processor and a quarter of a gigabyte.
+# The first choice of OWASP's "Password Storage Cheat Sheet": 19 MiB, two passes, one lane. With the library's default, 64 MiB
+# in four lanes, a few failed sign-ins at once would use every CPU core and a quarter of a gigabyte.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 class Verdict(NamedTuple):
-    """Whether a password is the right one, and whether its hash should be replaced by a new one of today's kind."""
+    """Whether a password matches, and whether its hash should be replaced because its parameters are outdated."""
 
     right: bool
     outdated: bool
@@ -35,33 +35,33 @@ def generate() -> str:
 
 
 def normalize(password: str) -> str:
-    """The one form of a password, whichever keyboard it was typed on: NFKC, as NIST SP 800-63B asks."""
+    """The password normalized to NFKC, as NIST SP 800-63B recommends, so that different keyboards give the same password."""
     return unicodedata.normalize("NFKC", password)
 
 
 def check_password(password: str) -> str:
-    """A password that somebody chose, in its one form. Raises `InvalidInput` for one that is too short, too long or not text."""
+    """The normalized new password. Raises `InvalidInput` if it is too short, too long or not valid text."""
     password = normalize(password)
     if len(password) < SHORTEST:
-        raise InvalidInput(f"The password needs {SHORTEST} characters or more. Four unusual words are easy to keep.")
+        raise InvalidInput(f"The password needs at least {SHORTEST} characters. Four unusual words are easy to remember.")
     if len(password) > LONGEST:
-        raise InvalidInput(f"The password may have {LONGEST} characters at most.")
+        raise InvalidInput(f"The password can have at most {LONGEST} characters.")
     if not _is_text(password):
         raise InvalidInput("The password contains a character that cannot be used. Type it instead of pasting it.")
     return password
 
 
 def hash_password(password: str) -> str:
-    """The Argon2id hash of the one form, with its parameters and salt, about 100 characters. Takes tens of milliseconds by
-    design: call it from `shared.hash_queue` wherever strangers can ask for it."""
+    """The Argon2id hash of the normalized password, with parameters and salt, about 100 characters. Takes tens of milliseconds
+    by design: if unauthenticated callers can trigger it, call it through `shared.hash_queue`."""
     return _hasher.hash(normalize(password))
 
 
 def check(stored_hash: str | None, password: str) -> Verdict:
     """Compare `password` with the one behind `stored_hash`.
 
-    With None (no such person) the same work is done and the verdict is "wrong", so that time does not tell who exists. A hash of
-    former days may be of the password as it was typed then: that form is tried too, and is outdated.
+    With None (no such person) the same work is done and the verdict is "wrong", so that the time taken does not reveal who
+    exists. An older hash may be of the password before normalization: that is tried too, and marked as outdated.
     """
     if len(password) > MAX_TYPED or not _is_text(password):
         return Verdict(False, False)

@@ -1,7 +1,7 @@
-"""PostgreSQL connections that never wait without a limit and leave nothing behind on a connection that a pooler shares.
+"""PostgreSQL connections with a timeout on every wait, and without session state, so that a pooler can share them.
 
-A server that vanishes without a word (a fail-over, a firewall that forgot the connection) would otherwise block a read for as
-long as TCP retransmits: 15 minutes on Linux.
+If a server vanishes without closing the connection (a failover, a firewall that drops it), a read would otherwise block
+while TCP retransmits: 15 minutes on Linux.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import psycopg
 from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.abc import RV, PQGen
 
-# As libpq names them ("Database Connection Control Functions"). They end a connection whose peer no longer answers within about
-# 7 s; `tcp_user_timeout` (milliseconds, Linux) covers data that was sent and never acknowledged.
+# As libpq names them ("Database Connection Control Functions"). They close a connection about 7 s after its peer stops
+# answering; `tcp_user_timeout` (milliseconds, Linux) covers sent data that is not acknowledged.
 TCP_LIMITS: Mapping[str, int] = MappingProxyType(
     {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5_000}
 )
@@ -24,10 +24,10 @@ PREPARE_AFTER = 5  # executions, psycopg's own default
 
 
 class _Cursor(psycopg.Cursor[Any]):
-    """In a pipeline, reads rows at a synchronization point instead of by a flush.
+    """In a pipeline, reads rows at a synchronization point instead of after a flush.
 
-    After a flush PostgreSQL waits for the next statement without counting the time as idle: the locks of a client that has
-    vanished would stay. A synchronization costs the same one message.
+    After a flush PostgreSQL waits for the next statement without counting the time as idle: a vanished client would
+    keep its locks. A synchronization also costs one message.
     """
 
     def _fetch_pipeline(self) -> None:
@@ -36,7 +36,7 @@ class _Cursor(psycopg.Cursor[Any]):
 
 
 class Connection(psycopg.Connection[Any]):
-    """Gives up on an answer after `answer_seconds`, and is closed then: what the server did is unknown."""
+    """A connection that is closed if an answer takes longer than `answer_seconds`; whether the statement ran is then unknown."""
 
     answer_seconds: float = 0
 
@@ -63,9 +63,9 @@ class _Adapter(peewee.Psycopg3Adapter):
 
 
 def _is_direct(connection: Connection) -> bool:
-    """Whether the server at the other end is PostgreSQL itself, so that prepared statements stay where they were made.
+    """Whether the connection goes directly to PostgreSQL, so that prepared statements stay valid.
 
-    A pooler answers for many servers, so the process id that it announces for cancel requests is not that of a server process.
+    A pooler announces a process id for cancel requests that differs from the server's own.
     """
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] == connection.info.backend_pid
@@ -74,7 +74,7 @@ def _is_direct(connection: Connection) -> bool:
 class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
     """A pool of such connections. `answer_seconds` bounds each wait for an answer; 0 means no limit.
 
-    `prepares` allows prepared statements on new connections that look direct.
+    `prepares` allows prepared statements on new connections that are direct.
     """
 
     psycopg3_adapter = _Adapter
@@ -85,7 +85,7 @@ class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library h
         super().__init__(name, prefer_psycopg3=True, **options)
 
     def _is_closed(self, connection: Connection) -> bool:
-        """Checked before an idle connection is used. If one is broken, the others may be too: none of them is waited for."""
+        """Check an idle connection before use. If one is broken, the others may be too, so all idle ones are dropped."""
         closed = bool(super()._is_closed(connection))
         if closed:
             self.close_idle()

@@ -16,7 +16,7 @@ from shared.settings import Settings
 
 log = logging.getLogger("yout.process")
 
-EXIT_SECONDS = 5.0  # after the time to drain; platforms send SIGKILL about then
+EXIT_SECONDS = 5.0  # after the drain time; platforms send SIGKILL about then
 
 
 def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[logging.LogRecord], bool] | None = None) -> int:
@@ -45,13 +45,13 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
 
 
 def exit_after(drain_seconds: float) -> None:
-    """End the process `EXIT_SECONDS` after its time to drain, whatever still runs: a thread may be waiting for a dead server."""
+    """End the process `EXIT_SECONDS` after its drain time, even if a thread still waits for a dead server."""
     timer = threading.Timer(drain_seconds + EXIT_SECONDS, _exit)
     timer.daemon = True
     timer.start()
 
 
 def _exit() -> None:
-    log.error("stopping took too long and was cut short; a later sweep finishes what was left")
+    log.error("shutdown took too long and was aborted; a later sweep releases what was left")
     logging.shutdown()
     os._exit(0)

@@ -1,7 +1,7 @@
-"""One spelling of a client's address, who is behind a proxy, and which addresses belong to one customer. Pure.
+"""Canonical client addresses, the client behind a proxy, and the networks that count as one customer. Pure.
 
-Addresses arrive in many spellings (RFC 7239, section 6, and what load balancers write): with a port, in brackets, quoted, with a
-zone, or as IPv4 inside IPv6 from a socket that takes both. They are compared in one spelling only.
+Addresses arrive in many spellings (RFC 7239, section 6, and those of load balancers): with a port, in brackets, quoted, with a
+zone, or as IPv4 inside IPv6 from a dual-stack socket. They are canonicalized before they are compared.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ _SPELLINGS = re.compile(rf"\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\]{_PORT}|([0-9.]+){_PO
 
 
 def canonical_address(text: str) -> str:
-    """The one spelling of the address in `text`, without port, brackets, quotes and zone; "" if it holds none."""
+    """The canonical spelling of the address in `text`, without port, brackets, quotes and zone; "" if there is none."""
     return _canonical_address(text) if len(text) <= MAX_ADDRESS_LENGTH else ""
 
 
 def canonical_network(text: str) -> Network:
-    """The network (or single address) in `text`, IPv4 also where it was written inside IPv6. Raises `ValueError`."""
+    """The network (or single address) in `text`; IPv4 written inside IPv6 becomes IPv4. Raises `ValueError`."""
     text = text.strip()
     if "%" in text:
-        raise ValueError(f"{text!r} has a zone, which means nothing on another machine")
+        raise ValueError(f"{text!r} has a zone, which is valid on one machine only")
     return _canonical_network(text)
 
 
 def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
-    """The address that a request came from: `peer`, or what a trusted proxy says of it in `X-Forwarded-For`; "" without one.
+    """The address that a request came from: `peer`, or the client that a trusted proxy names in `X-Forwarded-For`.
 
-    The header is believed only from `trusted` addresses and networks, and read from its right end: the first address that is no
-    trusted proxy is the caller's. Whatever stands left of that the caller could have written. What is no address is not believed.
+    The header is used only if `peer` is in the `trusted` addresses and networks. It is read from the right: the first
+    address that is not a trusted proxy is the caller's, and the caller could have forged everything to its left. Invalid
+    addresses are ignored. Returns "" if `peer` is "".
     """
     address = canonical_address(peer)
     if not trusted or not forwarded_for:
@@ -58,7 +59,7 @@ def network_of(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address`, in any spelling, is this machine's own."""
+    """Whether `address`, in any spelling, is a loopback address."""
     canonical = canonical_address(address)
     return canonical != "" and ip_address(canonical).is_loopback
 

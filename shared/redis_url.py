@@ -1,4 +1,4 @@
-"""The one reader of `REDIS_URL`: the edge's own connection and redis-py get the same server, login and TLS from it. Pure."""
+"""Parses `REDIS_URL`, for the edge's own connection and for redis-py: server, login and TLS. Pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from shared.setting_values import is_host_name, split_address
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
-# redis-py's (https://redis.readthedocs.io, `Redis.from_url`); every process here sets its own.
+# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that every process here sets itself.
 IGNORED = frozenset(
     {
         *("client_name", "decode_responses", "family", "health_check_interval", "max_connections", "protocol"),
         *("retry_on_error", "retry_on_timeout", "socket_connect_timeout", "socket_keepalive", "socket_timeout", "timeout"),
     }
 )
-_UNREADABLE = "cannot be read; write special characters of its password as %XX"
+_UNREADABLE = "cannot be parsed; percent-encode special characters in its password (%XX)"
 NO_VERIFICATION = "ssl_cert_reqs=none"
 
 
 class RedisAddress(NamedTuple):
-    """A server, and how to log in. `path` is a Unix socket and replaces host and port; "" stands for what the URL doesn't name.
+    """A server, and how to log in. `path` is a Unix socket and replaces host and port; "" if the URL has none.
 
-    `verify` and `check_hostname` say what a TLS certificate must prove; `ca_file` adds an authority to the system's.
+    `verify` and `check_hostname` control the check of a TLS certificate; `ca_file` is trusted besides the system's authorities.
     """
 
     host: str = ""
@@ -67,7 +67,7 @@ class RedisAddress(NamedTuple):
 
 
 def read_redis_url(url: str) -> RedisAddress:
-    """Read `redis://`, `rediss://` (TLS) or `unix://`. Raises `ValueError`, whose message quotes no part of a password."""
+    """Read `redis://`, `rediss://` (TLS) or `unix://`. Raises `ValueError`; the message never quotes a password."""
     parts = split_address(url)
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with redis://, rediss:// or unix://")
@@ -84,7 +84,7 @@ def read_redis_url(url: str) -> RedisAddress:
         tls=parts.scheme == "rediss",
     )
     if address.username and not address.password:
-        raise ValueError("names a user but no password; a password alone is written as redis://:password@host")
+        raise ValueError("has a user but no password; write a password without a user as redis://:password@host")
     return address._replace(**_options(parts))
 
 
@@ -94,7 +94,7 @@ def ignored_options(url: str) -> list[str]:
 
 
 def without_verification(url: str) -> str:
-    """`url` with any certificate accepted, unless it says itself what is accepted."""
+    """`url` with certificate verification turned off, unless it sets `ssl_cert_reqs` itself."""
     parts = urlsplit(url)
     if parts.scheme != "rediss" or "ssl_cert_reqs" in dict(parse_qsl(parts.query)):
         return url
@@ -111,9 +111,9 @@ def _server(parts: SplitResult) -> tuple[str, int]:
             raise ValueError("must name a socket's absolute path after unix://, such as unix:///run/redis.sock")
         return "", DEFAULT_PORT
     if not host:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     if port == 0 or not is_host_name(unquote(host)):
-        raise ValueError("names no host and port that can exist")
+        raise ValueError("has no valid host and port")
     return unquote(host), DEFAULT_PORT if port is None else port
 
 
@@ -143,7 +143,7 @@ def _boolean(value: str) -> bool:
 
 def _file(value: str) -> str:
     if not Path(value).is_file():
-        raise ValueError(f"names a certificate file that is not there: {value}")
+        raise ValueError(f"names a certificate file that does not exist: {value}")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
     except OSError:  # ssl.SSLError, too
@@ -162,7 +162,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
-    """What the query changes of a `RedisAddress`."""
+    """The fields of a `RedisAddress` that the query sets."""
     found = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in IGNORED:
@@ -172,7 +172,7 @@ def _options(parts: SplitResult) -> dict[str, Any]:
         if name not in _READERS:
             raise ValueError(f"has an unknown option {name!r}; remove it")
         if name.startswith("ssl_") and parts.scheme != "rediss":
-            raise ValueError(f"has the option {name!r}, which needs rediss://")
+            raise ValueError(f"has the option {name!r}, which requires rediss://")
         field, read = _READERS[name]
         found[field] = read(value)
     return found

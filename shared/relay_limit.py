@@ -1,27 +1,27 @@
-"""When a stream has relayed more than its call paid for, told from its text without a tokenizer. Pure.
+"""Detects a stream that has relayed more than its call pays for, from the text, without a tokenizer. Pure.
 
-A provider that honors the output limit of a call can never reach the bound: it compares a lower bound of any provider's token
-count with twice the limit. Tokens do not span words, so a text has at least as many tokens as words; and of text without spaces,
-no vocabulary fits more than 16 bytes into a token on average, runs of one character (rules, padding) apart.
+A lower bound of any provider's token count is compared with twice the call's output limit, so a provider that honors the limit
+never exceeds it. Tokens do not span words, so a text has at least as many tokens as words. In text without spaces, apart from
+runs of one character (rules, padding), no vocabulary averages more than 16 bytes per token.
 """
 
 from __future__ import annotations
 
 import re
 
-MARGIN_FACTOR = 2  # what the providers' own tokenizers, and reasoning outside of the limit, may make of it
+MARGIN_FACTOR = 2  # allows for the provider's tokenizer, and for reasoning that does not count toward the limit
 MARGIN_TOKENS = 256
-MAX_BYTES_PER_TOKEN = 16  # of text that is not one character again and again
-MAX_RUN_BYTES_PER_TOKEN = 256  # of a text of nothing but such runs: the longest tokens are 128 spaces or dashes
+MAX_BYTES_PER_TOKEN = 16  # of text other than runs of one character
+MAX_RUN_BYTES_PER_TOKEN = 256  # of text made only of such runs: the longest tokens are 128 spaces or dashes
 MAX_KEPT_TEXT_BYTES = 128 * 1024  # of an answer's text, kept for counting; the rest is counted in proportion
 
-# Text below this many bytes a token is not looked at: ordinary text has four or five.
+# Text below this many bytes per token is not checked: ordinary text has four or five.
 _UNSUSPICIOUS_BYTES_PER_TOKEN = 6
 _UNSUSPICIOUS_BYTES = 1_024
 _SAMPLE_BYTES = 16 * 1024  # of a text, searched for runs
-_NEXT_LOOK = 1.25  # text grows by a quarter between two looks
+_NEXT_LOOK = 1.25  # text grows by a quarter between two checks
 
-# What a stream may bring beside its text: envelopes, log probabilities, images and audio.
+# Allowed in addition to the text: JSON envelopes, log probabilities, images and audio.
 _OVERHEAD_BYTES_PER_TOKEN = 16 * 1024
 _OVERHEAD_BYTES = 16_000_000
 
@@ -32,7 +32,7 @@ _RUN = re.compile(rb"(%b)\1{3,}" % _CHARACTER, re.DOTALL)
 class RelayLimit:
     """The limit of one stream of a call that pays for `tokens` output tokens, over all choices.
 
-    `look_at` is the number of text bytes at which `exceeded` is worth calling, `max_bytes` what the stream may bring in all.
+    `look_at` is the number of text bytes at which to call `exceeded` next, `max_bytes` the limit on all bytes of the stream.
     """
 
     __slots__ = ("look_at", "max_bytes", "tokens")
@@ -43,7 +43,7 @@ class RelayLimit:
         self.max_bytes = _OVERHEAD_BYTES_PER_TOKEN * tokens + _OVERHEAD_BYTES
 
     def exceeded(self, text: bytes | bytearray, size: int) -> bool:
-        """Whether an answer of `size` bytes of text, `text` being their beginning, is over the limit; sets the next `look_at`."""
+        """Whether an answer with `size` bytes of text, which begins with `text`, is over the limit; sets the next `look_at`."""
         self.look_at = int(size * _NEXT_LOOK)
         most = MARGIN_FACTOR * self.tokens + MARGIN_TOKENS
         if size > MAX_RUN_BYTES_PER_TOKEN * most:
@@ -59,5 +59,5 @@ def least_tokens(text: bytes | bytearray) -> int:
 
 
 def max_answer_bytes(tokens: int, at_most: int) -> int:
-    """How many bytes a whole answer may have: room for `tokens` with their log probabilities, and for a few images."""
+    """Maximum bytes of a non-streaming answer: room for `tokens` with log probabilities, and for a few images."""
     return min(at_most, 8_000_000 + 8_192 * tokens)

@@ -1,4 +1,4 @@
-"""How long an upstream asks to be left alone: `Retry-After` (RFC 9110, 10.2.3) and the finer `retry-after-ms`. Pure."""
+"""Parses an upstream's `Retry-After` (RFC 9110, 10.2.3) and the more precise `retry-after-ms`. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-# `str.isdigit` also takes characters that `int` refuses, such as "²". Waits of more than these digits are not believed.
+# `str.isdigit` also accepts characters that `int` refuses, such as "²". Waits with more digits are ignored.
 _SECONDS = re.compile(r"[0-9]{1,5}")
 _MILLISECONDS = re.compile(r"[0-9]{1,8}")
 MAX_DATE = 40  # characters; an HTTP date has 29
 
 
 def retry_after_ms(header: Callable[[str], str | None], now: int) -> int | None:
-    """Milliseconds to wait; None if the headers name no wait, or one that is malformed or implausibly long.
+    """Milliseconds to wait; None if there is no such header, or it is malformed or implausibly long.
 
     `header` returns the value of a header by its name in lower case; `now` is in milliseconds since 1970. A date in the past
     is 0.
@@ -31,7 +31,7 @@ def retry_after_ms(header: Callable[[str], str | None], now: int) -> int | None:
 def _until(date: str, now: int) -> int | None:
     try:
         moment = parsedate_to_datetime(date)
-        # A date without a zone is UTC: HTTP knows no other.
+        # A date without a zone is UTC, the only zone in HTTP.
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return max(0, int(moment.timestamp() * 1000) - now)
     except (ValueError, TypeError, OverflowError, IndexError):

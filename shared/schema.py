@@ -30,7 +30,8 @@ def migrate(database: peewee.Database) -> list[str]:
 
 
 def _migrate_to(runner: Runner, name: str) -> list[str]:
-    """Apply `name` unless another release has. The lock ends with the transaction: through a pooler, a session's would stay."""
+    """Apply `name` unless another release has. The lock ends with the transaction; a session lock would stay on a pooler's
+    connection."""
     with runner.database.atomic():
         runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
         return list(runner.up(name))

@@ -1,4 +1,4 @@
-"""Everything in the database that is sealed with SECRET_KEY, and whether a key opens it."""
+"""The database columns that are encrypted with SECRET_KEY, and the check that a key can decrypt them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shared.secrets import CHANNEL_SECRET, MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK
 
 log = logging.getLogger("yout.start")
 
-_SAMPLE = 50  # rows of a table that are tried at start; opening one takes some 50 us
+_SAMPLE = 50  # rows per table checked at startup; each takes about 50 us
 
 
 class SealedColumn(NamedTuple):
-    """A column of sealed values; "" and NULL hold nothing. `label` is what a row's value is called."""
+    """A column of encrypted values; "" and NULL are empty. `label` is the plural noun for messages."""
 
     field: Any
     purpose: str
@@ -28,7 +28,7 @@ class SealedColumn(NamedTuple):
         return self.field.is_null(False) & (self.field != "")
 
 
-# What was sealed on purpose comes first: it says best whether a key is right.
+# Channel secrets come first: they decide best whether a key is the right one.
 SEALED = (
     SealedColumn(Channel.sealed_secret, CHANNEL_SECRET, "channel secrets"),
     SealedColumn(StaffUser.sealed_totp, SECOND_FACTOR, "second factors"),
@@ -38,9 +38,9 @@ SEALED = (
 
 
 def require_secret_key(database: peewee.Database, secret_key: str) -> None:
-    """Raise `SettingsError` if `secret_key` opens no channel's secret, or nothing at all; log a warning if it opens only some.
+    """Raise `SettingsError` if `secret_key` decrypts no channel secret, or no value at all; log a warning if only some.
 
-    A database in which nothing is sealed yet accepts any key. A sample of the newest rows is tried, not all.
+    A database without encrypted values accepts any key. Only a sample of the newest rows is checked.
     """
     opened: dict[str, int] = {}
     wrong: dict[str, int] = {}
@@ -52,18 +52,18 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
     channels = SEALED[0].label
     if (wrong[channels] and not opened[channels]) or (any(wrong.values()) and not any(opened.values())):
         raise SettingsError(
-            "SECRET_KEY is not the one that this database was set up with: its sealed secrets cannot be opened. Set it to the"
-            " former value, or seal them with this one by `yout secret-key change`."
+            "SECRET_KEY is not the one that this database was set up with: its secrets cannot be decrypted. Set it to the"
+            " former value, or re-encrypt them with `yout secret-key change`."
         )
     for label, count in wrong.items():
         if count:
             log.warning(
-                "%d %s were sealed with another SECRET_KEY; run `yout secret-key change`, or enter them again", count, label
+                "%d %s were encrypted with another SECRET_KEY; run `yout secret-key change`, or enter them again", count, label
             )
 
 
 def opens(value: str, secret_key: str, purpose: str) -> bool:
-    """Whether `secret_key` opens the sealed `value`."""
+    """Whether `secret_key` decrypts `value`."""
     try:
         unseal(value, secret_key, purpose)
     except SettingsError:

@@ -45,7 +45,7 @@ def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
     except InvalidToken:
         what = purpose.replace("-", " ")
         raise SettingsError(
-            f"A {what} was sealed with another SECRET_KEY. Set SECRET_KEY to the former value, or enter the {what} again."
+            f"A {what} was encrypted with another SECRET_KEY. Set SECRET_KEY to the former value, or enter the {what} again."
         ) from None
 
 

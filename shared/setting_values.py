@@ -1,4 +1,4 @@
-"""Reading single values of settings. Pure: a `ValueError` is the rest of a sentence that begins with the setting's name."""
+"""Parsers for setting values. Pure. Each raises `ValueError`, whose message follows the setting's name in a sentence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def plain(text: str, *, exact: bool) -> str:
-    """A value without the white space around it. `exact` refuses that too, for values of which every character counts.
+    """A value without surrounding white space. With `exact` such white space is refused, for values such as secrets.
 
-    What it refuses comes from copying out of a dashboard, or from a file whose quotes another program would have removed.
+    Quotes and control characters are refused: they come from copying out of a dashboard, or from a file format in which quotes
+    are not part of the value.
     """
     value = text.strip()
     if exact and value != text:
@@ -45,7 +46,7 @@ def is_host_name(text: str) -> bool:
 
 
 def bind_host(text: str) -> str:
-    """An address without brackets, or a host name."""
+    """An IP address without brackets, or a host name."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         ip_address(host)
@@ -56,14 +57,14 @@ def bind_host(text: str) -> str:
 
 
 def log_level(text: str) -> str:
-    """One of `LOG_LEVELS`, however it is capitalized."""
+    """One of `LOG_LEVELS`, in any case."""
     if text.lower() not in LOG_LEVELS:
         raise ValueError(f"must be {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}")
     return text.lower()
 
 
 def web_address(example: str) -> Callable[[str], str]:
-    """A reader of `http://` and `https://` addresses, which gives them without a slash at the end."""
+    """A parser for `http://` and `https://` URLs, which removes a trailing slash."""
 
     def parse(text: str) -> str:
         parts = split_address(text)

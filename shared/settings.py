@@ -25,7 +25,7 @@ from shared.setting_values import authority, log_level, plain, split_address, we
 
 DEVELOPMENT_SECRET = "yout-development-secret-not-for-production"  # refused in production
 SECRET_KEY_FILE = "secret.key"  # made by `yout up` in the data folder, so that the default has a secret of its own
-PORTS_FILE = "ports.json"  # in the data folder while `yout up` runs: the ports that it chose, by settings field
+PORTS_FILE = "ports.json"  # in the data folder while `yout up` runs: the ports that it chose, by field
 VALKEY_SOCKET = Path("valkey", "valkey.sock")  # in the data folder
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -416,7 +416,7 @@ def _embedded_valkey_url(data_dir: Path) -> str:
 
 
 def _chosen_ports(data_dir: Path) -> dict[str, int]:
-    """The ports chosen by the `yout up` that runs on this data folder, by settings field. Ports that were set are not included."""
+    """The ports chosen by the `yout up` that runs on this data folder, by field. Ports that were set are not included."""
     try:
         ports = json.loads((data_dir / PORTS_FILE).read_text())
         return {name: _port(str(ports[name])) for name in ("edge_port", "console_port", "local_port") if name in ports}

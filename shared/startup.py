@@ -1,7 +1,7 @@
-"""What a process tries before it serves: the schema, SECRET_KEY, Redis and the media store.
+"""Checks before a process starts serving: the schema, SECRET_KEY, Redis and the media store.
 
-What cannot work as it is set is a `SettingsError`. What may pass doesn't prevent the start: a Redis or a store that is away is
-tried again while the process runs.
+A setting that cannot work raises `SettingsError`. A temporary failure doesn't prevent the start: an unavailable Redis or media
+store is retried while the process runs.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
 
 
 def require_usable(settings: Settings, database: peewee.Database, *, media: bool) -> None:
-    """Raise `SchemaMismatch` or `SettingsError` for what keeps a process from working.
+    """Raise `SchemaMismatch` or `SettingsError` if the process cannot work with these settings.
 
-    `database` must not be connected, and isn't afterwards. `media`: whether the process reads or writes media outputs.
+    `database` must be closed, and is closed again afterwards. `media`: whether the process reads or writes media outputs.
     """
     try:
         require_readable(database)
@@ -73,11 +73,11 @@ def require_readable(database: peewee.Database) -> None:
 
 
 def _require_rights(database: peewee.Database) -> None:
-    """Raise `SettingsError` if the database can be read only, or its role lacks a right. Changes nothing, and locks no row."""
-    if is_sqlite(database):  # a statement would wait for whoever writes
+    """Raise `SettingsError` if the database is read-only, or its role lacks a privilege. Changes and locks no rows."""
+    if is_sqlite(database):  # a statement would wait for other writers
         file = Path(database.database)
         if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
-            raise SettingsError(f"DATABASE_URL: the file {file} or its folder cannot be written to.")
+            raise SettingsError(f"DATABASE_URL: the file {file} or its folder is not writable.")
         return
     try:
         for model in _WRITTEN:
@@ -88,7 +88,7 @@ def _require_rights(database: peewee.Database) -> None:
 
 
 def require_redis(settings: Settings) -> None:
-    """Raise `SettingsError` if the server that REDIS_URL names can never be used as it is. One that is away may come back."""
+    """Raise `SettingsError` if REDIS_URL can never work. An unavailable server is not an error: it may come back."""
     address = read_redis_url(settings.redis_url)
     client = redis.Redis(
         **address.client_options(),
@@ -107,27 +107,27 @@ def require_redis(settings: Settings) -> None:
 
 
 def _lasting(error: redis.RedisError) -> str:
-    """What must be changed before Redis can be used; "" for an outage, which may pass."""
+    """The reason why REDIS_URL can never work; "" for a temporary outage."""
     cause = _tls_error(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"the server's certificate is not valid ({cause.verify_message}). Set YOUT_REDIS_TLS_VERIFY=false to accept a"
-            " self-signed one, as Heroku's is, or add its authority to the URL: ?ssl_ca_certs=/path/to/ca.pem."
+            " self-signed one, such as Heroku's, or add its authority to the URL: ?ssl_ca_certs=/path/to/ca.pem."
         )
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return "the server refuses the user or the password, or asks for one that is missing."
     if isinstance(error, redis.ResponseError):
         if "DB index" in str(error):
-            return "the server has no database of that number."
+            return "the server has no database with that number."
         if str(error).startswith(("NOAUTH", "WRONGPASS", "invalid password")):
             return "the server refuses the user or the password, or asks for one that is missing."
     return ""
 
 
 def _wrong_scheme(address: RedisAddress) -> str:
-    """What to say of a server that speaks TLS where none is expected, or the other way round; "" for any other.
+    """The message if the server uses TLS and the URL does not, or the other way around; "" otherwise.
 
-    Neither kind answers the other's greeting, so that both look like an outage.
+    In both cases the server does not answer, which looks like an outage.
     """
     if address.path:
         return ""
@@ -151,7 +151,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def require_storage(settings: Settings) -> None:
-    """Raise `SettingsError` if the media store cannot be written to; one that doesn't answer may come back."""
+    """Raise `SettingsError` if the media store is not writable. One that doesn't answer is not an error: it may come back."""
     try:
         open_storage(settings).check()
     except OSError as error:  # the folder
@@ -161,25 +161,24 @@ def require_storage(settings: Settings) -> None:
     except StorageUnavailable as error:
         cause = error.__cause__
         if not settings.media_url:
-            raise SettingsError(
-                _folder_problem(settings, getattr(cause, "strerror", None) or "it cannot be written to")
-            ) from None
+            raise SettingsError(_folder_problem(settings, getattr(cause, "strerror", None) or "it is not writable")) from None
         if isinstance(cause, _REFUSED_BY_STORE):
             raise SettingsError(
-                "YOUT_MEDIA_URL: the store refuses YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or does not let them write."
+                "YOUT_MEDIA_URL: the store refuses YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or they cannot write."
             ) from None
-        log.warning("the media store does not answer; media cannot be served until it does: %s", type(cause).__name__)
+        log.warning("the media store does not answer; media are unavailable until it does: %s", type(cause).__name__)
 
 
 def _folder_problem(settings: Settings, reason: str) -> str:
     return (
         f"YOUT_DATA_DIR: media outputs cannot be written to {settings.data_dir / 'media'}: {reason}."
-        " Name a folder that can be written to, or a bucket with YOUT_MEDIA_URL."
+        " Set it to a writable folder, or set YOUT_MEDIA_URL to a bucket."
     )
 
 
 def require_port(settings: Settings, port: int, variable: str) -> None:
-    """Raise `SettingsError` if this process cannot listen where the settings say. `variable` names the setting of the port."""
+    """Raise `SettingsError` if this process cannot listen on its address and port. `variable` is the name of the port's
+    setting."""
     try:
         found = socket.getaddrinfo(settings.bind_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -193,28 +192,28 @@ def require_port(settings: Settings, port: int, variable: str) -> None:
 
 
 def log_notices(settings: Settings) -> None:
-    """Log what an operator should know. Call when nothing prevents the start any more."""
+    """Log warnings about the settings. Call after all checks have passed."""
     for line in notices(settings):
         log.warning("%s", line)
 
 
 def notices(settings: Settings) -> list[str]:
-    """What an operator should know of these settings, a line each. Pure."""
+    """Warnings about these settings, one line each. Pure."""
     lines = []
     if not settings.knows_its_url and not settings.trusted_proxies:
         lines.append(
-            f"Links will begin with {settings.edge_url}, which other machines cannot follow: set YOUT_PUBLIC_URL, or"
-            " YOUT_TRUSTED_PROXIES where a proxy says what it was asked for."
+            f"Links will begin with {settings.edge_url}, which other machines cannot open: set YOUT_PUBLIC_URL, or"
+            " YOUT_TRUSTED_PROXIES if a proxy passes on the host."
         )
     if settings.production and settings.public_url.startswith("http://"):
-        lines.append("YOUT_PUBLIC_URL begins with http://: in production browsers can sign in over https only.")
+        lines.append("YOUT_PUBLIC_URL begins with http://, but in production browsers can sign in over https only.")
     if settings.production and not settings.media_url:
         lines.append(
-            f"Media outputs are kept in {settings.data_dir / 'media'}: set YOUT_MEDIA_URL unless edge and workers share"
-            " that folder and it outlives them."
+            f"Media outputs are stored in {settings.data_dir / 'media'}: set YOUT_MEDIA_URL unless edge and workers share"
+            " that folder and it is persistent."
         )
     if settings.secret_key == DEVELOPMENT_SECRET:
-        lines.append("SECRET_KEY is the one that everybody knows; run `yout migrate` to have one made, or set it.")
+        lines.append("SECRET_KEY is the public development key; set it, or run `yout migrate` to generate one.")
     if not settings.uses_sqlite:
         lines += [_without_effect("DATABASE_URL", name) for name in database_url.ignored_options(settings.database_url)]
     lines += [_without_effect("REDIS_URL", name) for name in redis_url.ignored_options(settings.redis_url)]
@@ -222,4 +221,4 @@ def notices(settings: Settings) -> list[str]:
 
 
 def _without_effect(variable: str, option: str) -> str:
-    return f"{variable} has the option {option!r}, which has no effect here."
+    return f"{variable} has the option {option!r}, which is ignored."

@@ -1,7 +1,7 @@
-"""A throttle of attempts (sign-ins, codes, sign-ups): so many in a quarter of an hour under each key, shared by all processes.
+"""Throttles attempts (sign-ins, codes, sign-ups): a limit per key and 15 minutes, shared by all processes.
 
-Redis keeps the counts; while it is away this process counts alone, within a bound. Only digests of keys are kept, of one size,
-so that nothing that a stranger types is stored or takes memory, and each expires by itself.
+Redis keeps the counts; while it is unavailable each process counts on its own, for a limited number of keys. Only digests of
+keys are stored, so typed text is never stored and memory is bounded; each expires by itself.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from shared.secrets import derive_key
 log = logging.getLogger("yout.throttle")
 
 WINDOW_MS = 15 * 60 * 1000
-MAX_KEYS = 10_000  # in the memory of a process, while Redis is away
+MAX_KEYS = 10_000  # in the memory of a process, while Redis is unavailable
 ANSWER_SECONDS = 0.25
-PAUSE_SECONDS = 2.0  # after a failure Redis is not asked for so long
+PAUSE_SECONDS = 2.0  # without calls to Redis after a failure
 _SCRIPT = Path(__file__).with_name("throttle.lua").read_text()
 
 
 class Throttle:
-    """Counts attempts when they begin, so that guesses sent at once are counted too. Usable from any thread; may block 0.25 s.
+    """Counts attempts when they begin, so that concurrent guesses are counted too. Usable from any thread; may block 0.25 s.
 
-    After a burst of `limit` attempts a key allows one more whenever a `limit`th of the window has passed. Without `redis_url`
-    this process counts alone.
+    After a burst of `limit` attempts, a key allows one more per `WINDOW_MS / limit`. Without `redis_url` this process counts on
+    its own.
     """
 
     def __init__(self, secret_key: str, redis_url: str = "", max_keys: int = MAX_KEYS) -> None:
@@ -51,14 +51,14 @@ class Throttle:
             self._script = self._redis.register_script(_SCRIPT)
 
     def begin(self, limits: Mapping[str, int]) -> int:
-        """Count an attempt under each key of `limits` (key → attempts in a window), unless one of them is used up.
+        """Count an attempt under each key of `limits` (key → attempts in a window), unless one of them is at its limit.
 
         Returns 0, or the milliseconds until the next attempt may begin; a refused attempt is not counted.
         """
         return self._run("begin", limits)
 
     def succeed(self, limits: Mapping[str, int], clear: Sequence[str] = ()) -> None:
-        """After a success: forget the keys in `clear`, and take this attempt back from the other keys of `limits`."""
+        """After a success: reset the keys in `clear`, and subtract this attempt from the other keys of `limits`."""
         self._run("clear", {key: limits[key] for key in clear})
         self._run("return", {key: limit for key, limit in limits.items() if key not in clear})
 
@@ -76,7 +76,7 @@ class Throttle:
                 return int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))
             except redis.RedisError as error:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
-                log.warning("Redis is away (%s): failed sign-ins are counted by this process alone", type(error).__name__)
+                log.warning("Redis is unavailable (%s): this process counts failed sign-ins on its own", type(error).__name__)
         return self._local.run(operation, dict(zip(keys, limits.values(), strict=True)), now_ms())
 
     def _digest(self, key: str) -> str:
@@ -84,7 +84,7 @@ class Throttle:
 
 
 class LocalThrottle:
-    """The same as `throttle.lua` in this process. Bounded: the keys that were quiet for longest are forgotten."""
+    """`throttle.lua` in this process's memory. Bounded: the least recently used keys are dropped."""
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._ends: OrderedDict[str, int] = OrderedDict()
@@ -95,7 +95,7 @@ class LocalThrottle:
         return len(self._ends)
 
     def run(self, operation: str, limits: Mapping[str, int], now: int) -> int:
-        """`begin`, `return` or `clear`, as the script has it. `now` in ms."""
+        """`begin`, `return` or `clear`, as in the script. `now` in ms."""
         with self._lock:
             if operation == "clear":
                 for key in limits:

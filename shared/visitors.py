@@ -1,10 +1,10 @@
-"""Visitors: people without an account, told apart from day to day by a hash that cannot be turned back. Pure.
+"""Visitors: callers without an account, identified for one day by a keyed hash. Pure.
 
-The hash is keyed with the installation's secret and the UTC day, so that nobody can try addresses against it, and tomorrow's
-cannot be related to today's. Neither address nor user agent is stored anywhere.
+The hash is keyed with the installation's secret and the UTC day, so that it cannot be reversed by trying addresses, and hashes
+of different days cannot be linked. Neither address nor user agent is stored.
 
-A client chooses its user agent freely, so the user agent only picks one of a few places that its network has: a network never
-counts as more visitors than that, however often a client changes its name.
+A client can send any user agent, so the user agent only selects one of a fixed number of slots of its network: one network
+never counts as more visitors than that.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def visitor_digest(secret_key: str, address: str, user_agent: str, now: int, per_network: int) -> str:
-    """64 hex characters for who calls from the network of `address` with `user_agent` on the UTC day of `now` (milliseconds).
+    """The visitor's id: 64 hex characters from the network of `address`, `user_agent` and the UTC day of `now` (milliseconds).
 
-    A network has `per_network` visitors at most: user agents beyond that share the allowance of another.
+    A network has at most `per_network` visitors: further user agents share an existing allowance.
     """
     salt = _salt(secret_key, now // DAY_MS)
     place = int.from_bytes(_keyed(salt, f"agent\n{user_agent}")[:8], "big") % per_network

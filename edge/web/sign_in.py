@@ -38,7 +38,7 @@ async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
     if len(email) > MAX_LENGTH:
-        return await page("sign_in.html", 422, email="", wrong=f"An e-mail address has at most {MAX_LENGTH} characters.")
+        return await page("sign_in.html", 422, email="", wrong=f"An e-mail address can have at most {MAX_LENGTH} characters.")
     try:
         proven = await prove(email, password)
     except (TooManyAttempts, Busy) as problem:

@@ -65,8 +65,8 @@ def test_a_channel_whose_secret_cannot_be_opened_fails_no_call_that_another_can_
     build.model("both", stale, good)
     build.model("stale", stale)
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
-    assert "1 channel secrets were sealed with another SECRET_KEY" in edge.process.output()
+    assert "1 channel secrets were encrypted with another SECRET_KEY" in edge.process.output()
     assert chat(edge, secret, model="both").status == 200
     refused = chat(edge, secret, model="stale")
     assert (refused.status, refused.code) == (503, "no_upstream_available")
-    assert f"channel {stale.id}: A channel secret was sealed with another SECRET_KEY" in edge.process.output()
+    assert f"channel {stale.id}: A channel secret was encrypted with another SECRET_KEY" in edge.process.output()

@@ -127,7 +127,7 @@ def test_a_wrong_login_or_scheme_is_refused(
 
 
 def test_what_a_plain_redis_lacks_is_refused(make_settings: MakeSettings, redis_url: str) -> None:
-    assert "no database of that number" in refusal(lambda: require_redis(make_settings(redis_url=f"{redis_url[:-1]}9999")))
+    assert "no database with that number" in refusal(lambda: require_redis(make_settings(redis_url=f"{redis_url[:-1]}9999")))
     tls = redis_url.replace("redis://", "rediss://")
     assert "does not speak TLS" in refusal(lambda: require_redis(make_settings(redis_url=tls)))
 
@@ -157,7 +157,7 @@ def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog
     with opened(any_database_url) as database:
         require_secret_key(database, SECRET_KEY)
     [record] = caplog.records
-    assert record.getMessage().startswith("1 webhook secrets were sealed with another SECRET_KEY")
+    assert record.getMessage().startswith("1 webhook secrets were encrypted with another SECRET_KEY")
 
 
 def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
@@ -240,7 +240,7 @@ def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
         ({"bind_host": "::", "public_url": "https://yout.example"}, []),
         ({"bind_host": "0.0.0.0", "trusted_proxies": ("10.0.0.0/8",)}, []),
         ({"environment": "production", "media_url": "s3://media"}, []),
-        ({"environment": "production"}, ["Media outputs are kept in"]),
+        ({"environment": "production"}, ["Media outputs are stored in"]),
         (
             {"environment": "production", "media_url": "s3://media", "public_url": "http://yout.example"},
             ["YOUT_PUBLIC_URL begins with http://"],
