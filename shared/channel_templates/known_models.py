@@ -31,7 +31,7 @@ class KnownModel(NamedTuple):
     upstream: str = ""
 
 
-# The values of `reasoning_effort` that a provider's models take, as far as it publishes them; the provider refuses others.
+# The values of `reasoning_effort` that a provider's models accept, as documented; the provider refuses others.
 OPENAI_EFFORTS = {
     "gpt-5.4": ["none", "low", "medium", "high", "xhigh"],
     "gpt-5.4-mini": ["none", "low", "medium", "high", "xhigh"],
@@ -42,7 +42,8 @@ OPENAI_EFFORTS = {
     "gpt-4.1": [],
     "gpt-4.1-mini": [],
 }
-# OpenAI, "Using GPT-5.4" and "Using GPT-6": no sampling while a model reasons, and no reasoning beside tools in chat completions.
+# OpenAI, "Using GPT-5.4" and "Using GPT-6": no sampling while a model reasons, and no reasoning together with tools in chat
+# completions.
 OPENAI_SAMPLING = {
     **dict.fromkeys(("gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-6.1-sol"), "none"),
     **dict.fromkeys(("gpt-6.1-terra", "gpt-6-luna"), "without_reasoning"),
@@ -77,7 +78,7 @@ ANTHROPIC_SAMPLING = {
 }
 ANTHROPIC_PREFILL = dict.fromkeys((*_ALWAYS_THINKING, "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"), False)
 ANTHROPIC_EFFORTS = {"claude-sonnet-4-6": ["none", "minimal", "low", "medium", "high", "max"]}
-# Google, "Gemini thinking": levels and budgets by model; Pro models cannot be kept from thinking.
+# Google, "Gemini thinking": levels and budgets by model; Pro models cannot turn thinking off.
 _FROM_LOW = ["low", "medium", "high"]
 GOOGLE_EFFORTS = {
     **dict.fromkeys(("gemini-4-argon", "gemini-3.8-flash", "gemini-3.7-flash", "gemini-3.1-pro-preview"), _FROM_LOW),

@@ -35,7 +35,7 @@ class Template(NamedTuple):
         return {"provider": self.id, **self.settings}
 
 
-_AT_MOST_40 = ".{1,40}"  # characters of a tool call's id: more are refused
+_AT_MOST_40 = ".{1,40}"  # maximum characters of a tool call's id
 
 _ALL = (
     Template(

@@ -42,7 +42,7 @@ class Meter(NamedTuple):
 
 
 def key_allowance(meter: UUID, now: int) -> str:
-    """The name of a key's allowance for the month of `now`. A key that replaced another by rotation shares its `meter`."""
+    """The name of a key's allowance for the month of `now`. A key that replaced another by rotation has the same `meter`."""
     return f"key/{month_of(now)}/{meter.hex}"
 
 
@@ -76,9 +76,9 @@ def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Met
 
 
 def month_spending(account: UUID, now: int) -> dict[UUID, int]:
-    """Credits that the calls of each of an account's keys cost in the calendar month of `now` so far, for keys that had any.
+    """Credits charged so far in the calendar month of `now`, per key of an account; keys without charges are left out.
 
-    For a key with a monthly limit this is what counts against the limit: with the keys that it created and replaced.
+    For a key with a monthly limit this includes the keys that it created and replaced, which count toward its limit.
     """
     counted = execute(
         "SELECT name, used FROM allowance WHERE account_id = ? AND kind = 'key' AND period = ?", [account, month_of(now)]
@@ -97,9 +97,9 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
 
 
 def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
-    """Begin to count the keys of a meter, which have a limit from now on, or another one.
+    """Set up the count of a meter whose limit is new or changed.
 
-    What their calls and those of the keys they created cost this month so far is used, what running calls hold is held. Run
+    This month's charges of its keys and the keys that they created count as used, and the holds of running calls as held. Run
     inside a transaction that holds the account's lock.
     """
     name = key_allowance(meter, now)

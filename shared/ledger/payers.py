@@ -18,7 +18,7 @@ from shared.proxies import canonical_address, canonical_network
 
 
 class Parent(NamedTuple):
-    """The limits of the key that created another one: all that the two use is counted under `meter` as well."""
+    """The limits of the key that created another one: calls of both are also counted under `meter`."""
 
     meter: UUID
     monthly_limit: int | None = None
@@ -28,9 +28,9 @@ class Parent(NamedTuple):
 
 
 class OwnLimits(NamedTuple):
-    """Rate limits as the rows have them, for the edge's limiter; None where a key or a plan sets none.
+    """Rate limits from the rows, for the edge's limiter; None if a key or plan sets none.
 
-    What a key uses is counted under `meter`: its own id, or that of the first key that it replaced by rotation.
+    A key's calls are counted under `meter`: its own id, or that of the first key in its chain of rotations.
     """
 
     key_rpm: int | None = None
@@ -133,7 +133,7 @@ def check_access(payer: Payer, model: str, address: str) -> None:
 
 
 def address_allowed(address: str, allowed: Sequence[str]) -> bool:
-    """Whether `address` lies in one of the `allowed` addresses and networks, however either is spelled."""
+    """Whether `address` is in one of the `allowed` addresses and networks, in any spelling."""
     canonical = canonical_address(address)
     if not canonical:
         return False

@@ -1,10 +1,10 @@
-"""Probe: try what `reserve` and `settle` write, without writing a row."""
+"""Readiness probe: runs the writes of `reserve` and `settle` without changing a row."""
 
 from __future__ import annotations
 
 from shared.database import database, transaction
 
-# Rights and a read-only server are checked when a statement starts, so none of them needs a row to find them.
+# PostgreSQL checks privileges and read-only mode when a statement starts, so no row has to match.
 _STATEMENTS = (
     "UPDATE account SET balance = balance, held = held, ledger_seq = ledger_seq, plan_credits = plan_credits WHERE 1 = 0",
     "INSERT INTO hold (id) SELECT id FROM hold WHERE 1 = 0",
@@ -15,7 +15,7 @@ _STATEMENTS = (
 
 
 def probe_writes() -> None:
-    """Raise what the database raises when calls could not be reserved or charged now. Leaves nothing behind."""
+    """Raise the database's error if calls cannot be reserved or charged at the moment. Changes nothing."""
     with transaction():
         for statement in _STATEMENTS:
             database.execute_sql(statement)

@@ -214,7 +214,7 @@ def _decide(ask: Reservation, books: _Books) -> _Granted:
 
 
 def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
-    """The meters that count what a key spends in a month, each with its limit: its own, and that of the key that created it."""
+    """The monthly meters that apply to a key, each with its limit: the key's own, and that of the key that created it."""
     meter, parent = payer.limits.meter, payer.limits.parent
     if payer.monthly_limit is not None and meter is not None:
         yield meter, payer.monthly_limit
@@ -281,8 +281,8 @@ def _key_limit_reached(
         balance=pool.balance,
         max_tokens_affordable=affordable_output(quote, meter.free),
         free=min(pool.free, meter.free),
-        message=f"This call needs at least {quote.minimum} credits. {whose} is {limit} a month, of which {meter.free}"
-        f" are free until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
+        message=f"This call needs at least {quote.minimum} credits. {whose} is {limit} a month; {meter.free}"
+        f" remain until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
     )
 
 

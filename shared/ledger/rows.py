@@ -97,7 +97,7 @@ def batch_transaction() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _limits(server_version: int) -> str:
-    """Sets limits for this transaction alone. Without them, one whose client has vanished keeps its accounts locked for hours."""
+    """Sets timeouts for this transaction. Without them, a vanished client would keep its accounts locked for hours."""
     limits = {"lock_timeout": LOCK_MS, "statement_timeout": STATEMENT_MS, "idle_in_transaction_session_timeout": IDLE_MS}
     if server_version >= 170_000:
         limits["transaction_timeout"] = BATCH_MS  # also covers a client that vanishes while it sends

@@ -16,7 +16,7 @@ from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
-MARGIN_PERCENT = 10  # of a hold, by which its call may cost more
+MARGIN_PERCENT = 10  # by which a charge may exceed its hold
 MIN_MARGIN_CREDITS = 100
 
 
@@ -83,7 +83,7 @@ class _Hold(NamedTuple):
 
 
 class _Extra(NamedTuple):
-    """What a hold took beside the pool: credits of a subscription's `overage`, and its whole sum of each of `allowances`."""
+    """What a hold uses besides the pool: credits of a subscription's `overage`, and its full amount of each of `allowances`."""
 
     overage: int
     subscription: UUID | None
@@ -132,9 +132,9 @@ _NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
 def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> None:
-    """Give back the holds of `calls`, where they exist, without a usage row: for reservations whose commit got no answer.
+    """Release the holds of `calls`, if they exist, without a usage row: for reservations whose commit got no answer.
 
-    `accounts` are locked first: a commit that is still under way has them, and shows after it.
+    `accounts` are locked first: this waits for a commit that is still running, so its holds are found.
     """
     in_order = list(accounts)
     if in_order:
@@ -145,7 +145,7 @@ def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> N
 
 
 def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
-    """Charge `item` against its own hold and, above that and within the margin, against what is free; never more."""
+    """Charge `item` against its hold and, beyond that, within the margin, against available credits; never more."""
     amount = hold.amount if hold.state == "held" else 0
     most = min(amount + pool.free, hold.amount + _margin(hold.amount))
     if item.cap is not None:
@@ -156,7 +156,8 @@ def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled,
 
 
 def _margin(amount: int) -> int:
-    """By how much a charge may exceed a hold of `amount`: a provider may count a little differently. What is above is ours."""
+    """By how much a charge may exceed a hold of `amount`: a provider may count a little differently. The platform pays the
+    rest."""
     return max(amount * MARGIN_PERCENT // 100, MIN_MARGIN_CREDITS)
 
 
@@ -188,7 +189,7 @@ def _charge_special(
     if visitor:
         most = min(most, whole)
     for name in extra.allowances:
-        allowance = meters.get((item.account, name), _NOTHING_LEFT)  # a day that is long forgotten
+        allowance = meters.get((item.account, name), _NOTHING_LEFT)  # the row of that day was deleted
         most = min(most, allowance.free + (whole if running else 0))
     if item.cap is not None:
         most = min(most, item.cap)
@@ -325,9 +326,9 @@ def _write_overage(items: Sequence[Settlement], results: Sequence[Settled], extr
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:
-    """Remember what a claimed call cost; a call that failed and cost nothing gives its key back, so that a retry may run.
+    """Record the cost of a call with an Idempotency-Key. A failed call without a charge frees its key, so that a retry can run.
 
-    So does one whose caller left before anything came, also where the prompt was charged.
+    So does a call whose caller disconnected before any output, even if the prompt was charged.
     """
     for item, settled in finished:
         if item.status == "completed" or (settled.credits and item.first_token_ms is not None):

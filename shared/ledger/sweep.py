@@ -28,13 +28,13 @@ KEEP_VISITOR_DAYS = 8  # longer than a closed hold, which a late settlement may 
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 
 
-GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, for every edge process to be heard again
+GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, for every edge process to write a heartbeat again
 
 
 class HeartbeatGrace:
-    """The time after an outage, or after the start, in which missing heartbeats prove nothing. Times in milliseconds.
+    """The grace period after an outage, or after startup, in which missing heartbeats are ignored. Times in milliseconds.
 
-    While the database is away no edge process can write its heartbeat. Expiring the holds of living processes right after it
+    During a database outage no edge process can write its heartbeat. Expiring the holds of running processes right after it
     would release credits that their calls are about to be charged.
     """
 
@@ -49,12 +49,12 @@ class HeartbeatGrace:
         return now >= self._ends_at
 
     def swept(self, now: int) -> None:
-        """A sweep has succeeded."""
+        """Call after a successful sweep."""
         self._swept_at = now
 
 
 def sweep(now: int, *, expire_silent: bool = True) -> int:
-    """Expire every abandoned hold and give their number. Runs its own short transactions; safe to run anywhere, any time.
+    """Expire every abandoned hold and return their number. Runs its own short transactions; safe to run concurrently.
 
     Unless `expire_silent`, missing heartbeats are ignored: only holds past their deadline, or of a process without a row, expire.
     """

@@ -1,7 +1,7 @@
 """Webhooks: an account's secret, the signed message, and which callbacks are due.
 
-Signed as the Standard Webhooks specification has it (https://www.standardwebhooks.com), which is also how OpenAI signs its own:
-`webhook-signature: v1,base64(hmac-sha256(secret, id.timestamp.body))`, so that `client.webhooks.unwrap` of the SDKs reads them.
+Signed by the Standard Webhooks specification (https://www.standardwebhooks.com), like OpenAI's own webhooks:
+`webhook-signature: v1,base64(hmac-sha256(secret, id.timestamp.body))`. `client.webhooks.unwrap` of the SDKs verifies them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.secrets import WEBHOOK_SECRET, seal, unseal
 PREFIX = "whsec_"
 WAITS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …
 MAX_ATTEMPTS = len(WAITS_MS) + 1
-MAX_AGE_MS = 86_400_000  # after a job's end; bounds the backlog of an account whose server never answers
+MAX_AGE_MS = 86_400_000  # after a job's end; limits the backlog of an account whose server never answers
 
 
 def secret_of(account: UUID, secret_key: str) -> str:
@@ -56,7 +56,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str,
 
 
 class DueCallback(NamedTuple):
-    """A callback that is due: its job, whose it is, and where it goes."""
+    """A callback that is due: its job, account and URL."""
 
     job: UUID
     account: UUID
@@ -64,9 +64,9 @@ class DueCallback(NamedTuple):
 
 
 def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
-    """Up to `limit` callbacks that are due, the longest overdue first, leaving out those of the accounts `without`.
+    """Up to `limit` due callbacks, the longest overdue first, except those of the accounts `without`.
 
-    Also gives up on callbacks that are out of attempts or older than `MAX_AGE_MS`: their address is erased.
+    Also erases the addresses of callbacks that have no attempts left or are older than `MAX_AGE_MS`.
     """
     now = now_ms()
     _give_up(now)
@@ -79,7 +79,7 @@ def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
 
 
 def claim(jobs: Sequence[UUID]) -> set[UUID]:
-    """Count an attempt for each of these callbacks that is still due, and return those: no other process gets the same attempt.
+    """Count an attempt for each of these callbacks that is still due, and return those. No other process gets the same attempt.
 
     A claimed callback is due again after a pause that grows with each attempt, unless `forget` ends it.
     """
@@ -95,14 +95,14 @@ def claim(jobs: Sequence[UUID]) -> set[UUID]:
 
 
 def postpone(jobs: Sequence[UUID], milliseconds: int) -> None:
-    """Let these callbacks be due later without counting an attempt, so that they don't hide others from `due`."""
+    """Postpone these callbacks without counting an attempt, so that `due` returns others."""
     now = now_ms()
     still_due = MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now)
     MediaJob.update(callback_due_at=now + milliseconds).where(still_due).execute()
 
 
 def forget(job: UUID) -> None:
-    """Erase the address: the callback was delivered, or never can be."""
+    """Erase the address: the callback was delivered, or cannot be delivered."""
     MediaJob.update(callback_url=None, callback_due_at=None).where(MediaJob.id == job).execute()
 
 

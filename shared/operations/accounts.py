@@ -60,9 +60,9 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
 
 
 def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address: str = "") -> Account:
-    """Give an account another e-mail address, by which its owner signs in from now on. Its sessions and keys stay.
+    """Change an account's e-mail address, which its owner signs in with. Sessions and keys stay valid.
 
-    Raises `NotFound`, and `InvalidInput` for an address that cannot be used or belongs to another account.
+    Raises `NotFound`, and `InvalidInput` for an address that is invalid or belongs to another account.
     """
     new_email = canonical_email(new_email)
     with transaction():
@@ -76,7 +76,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
         account.email = new_email
         try:
             account.save(only=[Account.email])
-        except peewee.IntegrityError:  # taken a moment ago
+        except peewee.IntegrityError:  # taken concurrently
             raise InvalidInput(f"An account {new_email} exists already; choose another address.") from None
         record(Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account

@@ -81,14 +81,14 @@ def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
 
 
 def list_batches() -> list[BatchStanding]:
-    """All batches, newest first, with what became of their codes."""
+    """All batches, newest first, with the states of their codes."""
     rows = list(CodeBatch.select().order_by(CodeBatch.id.desc()))
     firsts = range(0, len(rows), COUNTED_TOGETHER)
     return [standing for first in firsts for standing in standings(rows[first : first + COUNTED_TOGETHER])]
 
 
 def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
-    """What became of the codes of these batches."""
+    """The number of codes in each state, by batch."""
     counted: Any = (
         RedeemCode.select(RedeemCode.batch, fn.COUNT(RedeemCode.redeemed_at), fn.COUNT(RedeemCode.voided_at))
         .where(RedeemCode.batch.in_([row.id for row in batches]))

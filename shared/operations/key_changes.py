@@ -1,4 +1,4 @@
-"""Change what a key may do after it was created: its name, limits, models, addresses and expiry."""
+"""Change an existing key: its name, limits, models, addresses and expiry."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHANGEABLE = ("name", "expires_at", *LIMITS, "can_manage")
 
 
 def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, address: str = "") -> ApiKey:
-    """Change the fields in `changes` (of `CHANGEABLE`, values as for `create_key`); in force from the next call on.
+    """Change the fields in `changes` (of `CHANGEABLE`, values as for `create_key`), effective with the next call.
 
-    A new monthly limit counts what the month's calls have cost, and what running calls hold. Keys that this one created are
-    narrowed to its models, addresses and expiry; one that is left without a model or an address is revoked. Changed limits also
-    apply to the keys that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key and for unusable values.
+    A new monthly limit includes this month's charges and the holds of running calls. Keys that this one created are
+    restricted to its models, addresses and expiry; one that is left without a model or an address is revoked. Changed limits also
+    apply to the keys that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key and for invalid values.
     """
     with transaction():
         found = find_key(key_id)
@@ -42,10 +42,10 @@ def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, ad
 
 def _check(key: ApiKey, field: str, value: Any) -> Any:
     if key.revoked_at is not None:
-        raise InvalidInput("This key is revoked, for good; create a new one.")
+        raise InvalidInput("This key is revoked and cannot be changed; create a new one.")
     if field == "can_manage":
         if value and key.parent is not None:
-            raise InvalidInput("A key that was created by a key cannot manage the account.")
+            raise InvalidInput("A key that was created by another key cannot manage the account.")
         return bool(value)
     return value if value == getattr(key, field) else check_field(field, value)
 
@@ -61,7 +61,7 @@ def _store(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
 
 
 def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
-    """Rates and credits of a family are counted together; the other limits of the parent are copied to its children."""
+    """Rates and credits of a family are counted together; the parent's other limits are copied to its children."""
     if not set(BOUNDED) & set(changed):
         return
     for child in ApiKey.select().where((ApiKey.parent == key.id) & ApiKey.revoked_at.is_null()):
@@ -88,4 +88,4 @@ def _require_within_parent(key: ApiKey) -> None:
         return
     beyond = next(iter(narrowed(key, find_key(key.parent))), None)
     if beyond is not None:
-        raise InvalidInput(f"The {beyond.replace('_', ' ')} must lie within those of the key that created this one.")
+        raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that created this one.")

@@ -21,17 +21,17 @@ MOST_AT_ONCE = 10_000
 def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") -> CreatedKey:
     """Create a key with the name, limits and rights of this one, which expires after `grace_ms` (0: it is revoked at once).
 
-    Both are counted together: the new key goes on with the month's count and the rate limits of the old one, and takes over the
-    keys that it created. Raises `NotFound`, and `InvalidInput` for a key that is no longer good or a grace of over 30 days.
+    Both are counted together: the new key continues the month's count and the rate limits of the old one, and takes over the
+    keys that it created. Raises `NotFound`, and `InvalidInput` for a revoked or expired key, or a grace period over 30 days.
     """
     check_whole("grace (ms)", grace_ms, 0, LONGEST_GRACE_MS)
     with transaction():
         now = now_ms()
         found = find_key(key_id)
-        lock_accounts([found.account.id])()  # so that calls and new keys come before the rotation or after it
+        lock_accounts([found.account.id])()  # no call or new key runs concurrently with the rotation
         old = find_key(key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
-            raise InvalidInput("This key is revoked or has expired already: there is nothing to rotate. Create a new one.")
+            raise InvalidInput("This key is revoked or expired and cannot be rotated. Create a new one.")
         created = create_key(
             old.account.id,
             old.name,
@@ -54,7 +54,8 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
 
 
 def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
-    """Revoke these keys and those they created, all or none, and return how many still worked. Each has an audit entry."""
+    """Revoke these keys and the keys that they created, in one transaction, each with an audit entry; return how many were
+    active."""
     if len(keys) > MOST_AT_ONCE:
         raise InvalidInput(f"At most {MOST_AT_ONCE} keys at once; narrow the filter.")
     with transaction():

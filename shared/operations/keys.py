@@ -1,4 +1,4 @@
-"""API keys: create one and show its secret once, revoke one with those it created, and check what a key may have."""
+"""API keys: create a key, revoke a key and the keys that it created, and validate a key's fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.proxies import canonical_network
 LARGEST_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
 NAME_LENGTH = 100
-# Of a key's fields, those that limit what it may do.
+# The fields of a key that are limits.
 LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
 
 
@@ -50,12 +50,12 @@ def create_key(
     can_manage: bool | None = None,
     parent: UUID | None = None,
 ) -> CreatedKey:
-    """Create a key of an account. None means the plan's limits, all models, all addresses, no expiry.
+    """Create a key for an account. None means the plan's limits, all models, all addresses, no expiry.
 
     `expires_at` is in ms UTC and must be in the future; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`);
-    `monthly_credit_limit` is what its calls may cost in a calendar month (UTC). `can_manage` lets it manage keys and purge the
-    account; by default a key without limits can. `parent` is the key that creates this one: its limits apply to both together.
-    Raises `InvalidInput`, and `NotFound` for an unknown account or a parent that has been revoked.
+    `monthly_credit_limit` is the most that its calls may cost in a calendar month (UTC). `can_manage` lets it manage keys and
+    purge the account; by default only a key without limits can. `parent` is the key that creates this one: its limits apply to
+    both together. Raises `InvalidInput`, and `NotFound` for an unknown account or a revoked parent.
     """
     values: dict[str, Any] = {
         "name": name,
@@ -77,7 +77,7 @@ def create_key(
         if can_manage is None:
             can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
         if parent is not None:
-            lock_accounts([account.id])()  # against a change or revocation of the parent at the same moment
+            lock_accounts([account.id])()  # the parent could be changed or revoked concurrently
         row = ApiKey.create(
             account=account, digest=fresh.digest, prefix=fresh.prefix, can_manage=can_manage, parent=parent, **values
         )
@@ -93,11 +93,11 @@ def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
         raise NotFound(f"The key {parent.id} is revoked; it cannot create keys.")
     beyond = next(iter(narrowed(row, parent)), None)
     if beyond is not None:
-        raise InvalidInput(f"The {beyond.replace('_', ' ')} must lie within those of the key that creates this one.")
+        raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that creates this one.")
 
 
 def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
-    """Revoke a key and the keys that it created. A second time changes nothing. Raises `NotFound`."""
+    """Revoke a key and the keys that it created. Revoking it again changes nothing. Raises `NotFound`."""
     with transaction():
         found = find_key(key_id)
         revoke_families([found.id], now_ms(), Origin(actor, address))
@@ -105,13 +105,13 @@ def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
 
 
 def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
-    """Revoke these keys and the keys that they created, each with its audit entry, and return how many still worked.
+    """Revoke these keys and the keys that they created, each with an audit entry, and return how many were active.
 
     Run inside a transaction.
     """
     ids = list(keys)
     accounts: Any = ApiKey.select(ApiKey.account).where(ApiKey.id.in_(ids)).tuples()
-    lock_accounts({account for (account,) in accounts})()  # against a key that one of these creates at the same moment
+    lock_accounts({account for (account,) in accounts})()  # one of these keys could create a key concurrently
     family = ApiKey.id.in_(ids) | ApiKey.parent.in_(ids)
     query = ApiKey.update(revoked_at=now).where(family & ApiKey.revoked_at.is_null()).returning(ApiKey.id)
     revoked = [row.id for row in query.execute()]
@@ -133,14 +133,14 @@ def find_key(key_id: str | UUID) -> ApiKey:
 
 
 def check_field(field: str, value: Any) -> Any:
-    """The value to store for a key's `field`. Raises `InvalidInput` that says what is wrong."""
+    """The validated value to store for a key's `field`. Raises `InvalidInput`."""
     if field == "name":
         return check_text("name of the key", value, NAME_LENGTH)
     if value is None:
         return None
     if field == "expires_at":
         if not now_ms() < value < YEAR_10000:
-            raise InvalidInput("The key would be expired from the start, or never expire; give a later moment, or none.")
+            raise InvalidInput("The expiry must be in the future; omit it for a key that never expires.")
         return value
     if field == "allowed_models":
         return check_models(value)

@@ -1,9 +1,9 @@
-"""Once: a form that is sent twice (a double click, a reload) takes effect one time, and its secret is shown one time.
+"""Form submissions that take effect once, even after a double click or reload, and secrets that are shown once.
 
-A form carries a random token, which is claimed in the transaction of the operation. A secret that the operation made (an API
-key, a password, codes) waits at most ten minutes in the claim's row for the page that shows it. It is sealed with a key that is
-derived from the secret in the browser's session cookie, which no table holds: whoever has a copy of the database, and even
-SECRET_KEY, opens none. Showing it deletes it.
+A form has a random token, which is claimed in the operation's transaction. A secret that the operation creates (an API key, a
+password, codes) is stored in the claim's row for at most ten minutes, for the page that shows it; showing it deletes it. It is
+encrypted with a key derived from the secret in the browser's session cookie, which is not in the database: a copy of the
+database, even with SECRET_KEY, cannot decrypt it.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ MAX_RESULT_LENGTH = 200
 
 
 def new_token() -> str:
-    """A token for a form, made when the form is rendered: 22 characters."""
+    """A new token for a rendered form: 22 characters."""
     return secrets.token_urlsafe(16)
 
 
 @dataclass
 class Submission:
-    """The one use of a form, while its operation runs. `id` is the address of what it shows; `result` says what came of it."""
+    """The submission of a form, while its operation runs. `id` is in the URL of the page that shows the `result`."""
 
     id: str
     result: str = ""
     _sealed: str | None = None
 
     def show(self, secret: str, session_secret: str) -> None:
-        """Keep `secret` for the page that shows it to the browser whose cookie holds `session_secret`."""
+        """Store `secret` for the page that shows it, readable only by the browser whose cookie holds `session_secret`."""
         self._sealed = _cipher(session_secret).encrypt(secret.encode()).decode()
 
 
 class Shown(NamedTuple):
-    """What a form made. `secret` is None once it was shown, and after ten minutes."""
+    """The result of a form. `secret` is None after it was shown, and after ten minutes."""
 
     result: str
     secret: str | None
@@ -57,11 +57,11 @@ class Shown(NamedTuple):
 
 @contextmanager
 def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
-    """Run the operations inside this block in one transaction, one time for each `token` of an owner within 24 hours.
+    """Run the block in one transaction, and only once per `token` of an owner within 24 hours.
 
-    `owner` is the account or staff member; `content` is what the form said. Raises `AlreadySent` before the block runs when the
-    form was sent before, and `InvalidInput` for a token that no form of ours has. If the block raises, neither its changes nor
-    the claim stay.
+    `owner` is the account or staff member; `content` is the form's content. Raises `AlreadySent` before the block runs if the
+    form was already submitted, and `InvalidInput` for a malformed token. If the block raises, its changes and the claim are
+    rolled back.
     """
     if not 16 <= len(token) <= 64 or not token.isascii():
         raise InvalidInput("The form is incomplete. Reload the page and fill it in again.")
@@ -74,9 +74,9 @@ def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
 
 
 def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) -> Shown | None:
-    """What the form with this id made, with its secret the first time. None for an unknown form, or somebody else's.
+    """The result of the form with this id, the first time with its secret. None for an unknown form, or another owner's.
 
-    Without `take` (a HEAD request) nothing counts as shown.
+    Without `take` (a HEAD request) the secret is not returned and stays unshown.
     """
     with transaction():
         own = (FormSubmission.digest == id) & (FormSubmission.owner == owner)
@@ -88,7 +88,7 @@ def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) 
         secret = _unseal(row, session_secret)
         unshown = own & FormSubmission.sealed.is_null(False)
         if secret is not None and not FormSubmission.update(sealed=None).where(unshown).execute():
-            secret = None  # of two readers at once, one takes it
+            secret = None  # another request has just taken it
         return Shown(row.result, secret)
 
 
@@ -97,7 +97,7 @@ def _unseal(row: FormSubmission, session_secret: str) -> str | None:
         return None
     try:
         return _cipher(session_secret).decrypt(row.sealed.encode()).decode()
-    except InvalidToken:  # asked for by another session of the same person: it stays for the one that made it
+    except InvalidToken:  # another session of the same person: the secret stays for the session that created it
         return None
 
 

@@ -1,4 +1,4 @@
-"""Changing SECRET_KEY: what the former key sealed is sealed with the new one."""
+"""Changing SECRET_KEY: values encrypted with the former key are re-encrypted with the new one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from shared.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, u
 
 
 class KeyChange(NamedTuple):
-    """How many values were sealed with the new key, and how many were erased because no key was there to open them."""
+    """How many values were re-encrypted, and how many were erased because no key could decrypt them."""
 
     sealed: int
     erased: int
 
 
 def change_secret_key(former: str | None, current: str, *, actor: str, address: str = "") -> KeyChange:
-    """Seal with `current` whatever the key `former` opens, in one transaction. What `current` opens already stays as it is.
+    """Re-encrypt with `current` all values that `former` decrypts, in one transaction. Values that `current` decrypts are
+    unchanged.
 
-    Without `former` (the key is lost) what cannot be opened is erased: channels are left without a secret until staff enter
-    one, webhook secrets are created anew, second factors must be set up again. Open media jobs are left to their time limit.
+    Without `former` (the key is lost) values that cannot be decrypted are erased: channels have no secret until staff enter
+    one, webhook secrets are generated again, second factors must be set up again. Open media jobs run into their time limit.
 
-    Raises `InvalidInput` if `former` opens nothing of what `current` doesn't open.
+    Raises `InvalidInput` if `former` decrypts none of the values that `current` cannot decrypt.
     """
     sealed = erased = failed = 0
     with transaction():
@@ -44,12 +45,12 @@ def change_secret_key(former: str | None, current: str, *, actor: str, address: 
                     failed += 1
         if failed and not sealed:
             raise InvalidInput(
-                f"That is not the former SECRET_KEY: it opens none of the {failed} values that the new one does not."
+                f"That is not the former SECRET_KEY: it decrypts none of the {failed} values that the new one does not."
             )
         record(
             Origin(actor, address), "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed}
         )
-        bump_catalog_version()  # so that running edges read the channels again
+        bump_catalog_version()  # running edges then reload the channels
     return KeyChange(sealed, erased)
 
 
@@ -59,7 +60,7 @@ def _write(column: SealedColumn, row: Any, value: str) -> None:
 
 
 def _erase(column: SealedColumn, row: Any) -> int:
-    """Erase a value that nothing opens any more; return how many were erased."""
+    """Erase a value that no key decrypts; return how many were erased."""
     if column.purpose == MEDIA_REQUEST:
         return 0
     if column.purpose == WEBHOOK_SECRET:

@@ -91,10 +91,10 @@ LOCAL_MODELS = (
 
 
 def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
-    """List the embedded models that are `served`, hide the others, and return the names of what was added.
+    """List the embedded models that are `served`, disable the others, and return the names of the added ones.
 
-    Safe to run at every start. What staff changed stays: a model that they disabled or let another channel serve is left as it
-    is, a deleted one comes back. The address of the channel `local` follows the port, unless staff pointed it elsewhere.
+    Safe to run at every start. Changes by staff are kept: a model that they disabled or added to another channel is not changed;
+    a deleted one is added again. The address of the channel `local` follows the port, unless staff changed it.
     """
     wanted = [model for model in LOCAL_MODELS if model.id in served]
     added = _seed_channel(settings) if wanted else []
@@ -126,7 +126,7 @@ def _disabled_here(id: str) -> bool:
 
 
 def _served_here_only(id: str) -> bool:
-    """Whether no channel but the embedded one serves the model."""
+    """Whether only the embedded channel serves the model."""
     links = ChannelModel.select(ChannelModel, Channel).join(Channel).where(ChannelModel.model == id)
     return all(link.channel.name == LOCAL_CHANNEL and _EMBEDDED_ADDRESS.fullmatch(link.channel.base_url) for link in links)
 

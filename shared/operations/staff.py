@@ -73,9 +73,9 @@ def set_staff_password(
 
 
 def change_own_password(person: StaffUser, current: str, new: str, *, session: str, address: str = "") -> None:
-    """Replace one's own password; the caller must have checked the present one. Ends every session but the digest `session`.
+    """Change a staff member's own password; the caller must check the current one first. Ends all sessions except `session`.
 
-    Raises `InvalidInput` for an unfit new one, or the same again.
+    `session` is a digest. Raises `InvalidInput` for an invalid password, or the same one again.
     """
     if passwords.normalize(new) == passwords.normalize(current):
         raise InvalidInput("Choose a password other than the present one.")
@@ -132,10 +132,10 @@ def _at_once(work: Callable[[], T]) -> T:
 
 
 def verify_password(email: str, password: str, *, run: Callable[[Callable[[], Any]], Any] = _at_once) -> StaffUser | None:
-    """The active staff member with this e-mail and password, or None, in the same time whatever was wrong.
+    """The active staff member with this e-mail and password, or None. Takes the same time whatever is wrong.
 
-    A hash of former days is replaced on the way. `run` runs the slow work, and may refuse it (`shared.hash_queue`). A sign-in is
-    for the caller to record.
+    An outdated hash is replaced. `run` runs the slow work, and may refuse it (`shared.hash_queue`). The caller must record the
+    sign-in.
     """
     person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
     verdict = run(lambda: passwords.check(person.password_hash if person else None, password))

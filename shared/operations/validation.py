@@ -14,7 +14,7 @@ def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> st
     """`text` as one line (`shared.text.one_line`): at most `longest` code points, and not empty unless `empty`."""
     line = one_line(text)
     if line is None:
-        raise InvalidInput(f"The {what} contains a line break, a control character or an invisible one. Type it on one line.")
+        raise InvalidInput(f"The {what} contains a line break, a control character or an invisible character. Use one line.")
     if not line and not empty:
         raise InvalidInput(f"The {what} must not be empty.")
     if len(line) > longest:

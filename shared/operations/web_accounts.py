@@ -20,7 +20,7 @@ from shared.password_links import LASTS_MS, make_token
 from shared.web_sessions import NewSession, ends_at, new_session
 
 MAX_CREDITED_SIGN_UPS = 3  # of one network in a UTC day
-SIGN_UP_CREDITS = "account.sign_up_credits"  # their action in the audit trail
+SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
 MOST_SESSIONS = 50  # of an account at once; the one that was quiet for longest makes room
 
 
@@ -30,10 +30,10 @@ def actor_of(account: UUID) -> str:
 
 
 def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", address: str = "") -> Account:
-    """Open an account with a password. Raises `InvalidInput` when the address cannot be used or is taken.
+    """Create an account with a password. Raises `InvalidInput` if the address is invalid or taken.
 
-    `network` is the digest of the day for the network that the sign-up comes from (`visitors.network_digest`): only the first
-    `MAX_CREDITED_SIGN_UPS` of a network get the `credits`. Empty, the number is not limited.
+    `network` is the day's digest of the network that the sign-up comes from (`visitors.network_digest`): only the first
+    `MAX_CREDITED_SIGN_UPS` of a network get the `credits`. If it is empty, the number is not limited.
     """
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
@@ -44,8 +44,8 @@ def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", 
 
 
 def _count_credited_sign_up(network: str, address: str) -> bool:
-    """Count a sign-up with credits for `network`; False if it had its share already. Run inside a transaction."""
-    if not is_sqlite():  # two processes would both read the number before either adds to it
+    """Count a sign-up with credits for `network`; False if it is at its limit. Run inside a transaction."""
+    if not is_sqlite():  # otherwise two processes could read the number before either adds to it
         execute("SELECT pg_advisory_xact_lock(?)", [int(network[:15], 16)])
     counted = (AuditEntry.target == network) & (AuditEntry.action == SIGN_UP_CREDITS)
     if AuditEntry.select().where(counted).count() >= MAX_CREDITED_SIGN_UPS:
@@ -107,7 +107,7 @@ def touch_session(digest: str) -> None:
 
 
 def renew_hash(account: UUID, former_hash: str, password_hash: str) -> None:
-    """Replace a hash by one of the same password, unless the password was changed meanwhile."""
+    """Replace an outdated hash, unless the password was changed concurrently."""
     Account.update(password_hash=password_hash).where((Account.id == account) & (Account.password_hash == former_hash)).execute()
 
 

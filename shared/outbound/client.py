@@ -195,7 +195,7 @@ def _told() -> Iterator[None]:
     except TimeoutError as error:
         raise OutboundTimeout from error
     except TooLarge as error:
-        raise OutboundFailed("The answer is larger than it may be.") from error
+        raise OutboundFailed("The answer exceeds the size limit.") from error
     except ssl.SSLCertVerificationError as error:
         raise OutboundFailed("The address has no valid certificate.") from error
     except _HTTP_FAULTS as error:

@@ -1,7 +1,7 @@
-"""A socket that keeps to its limits: the longest silence, the moment when all must be over, and the bytes that may come.
+"""A socket with limits on silence, on the total time, and on the bytes received.
 
-`http.client` knows one timeout, for each single read: a server that sends a byte now and then would hold it for ever. And it
-bounds no body by itself: it reads informational answers and trailers without end, and a chunk of negative size to the last byte.
+`http.client` has a timeout per read only: a server that sends a byte now and then would hold the connection forever. It does not
+limit bodies either: it reads any number of informational answers and trailers, and a chunk of negative size to the end.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from shared.outbound.addresses import Address
 
-PIECE_BYTES = 64 * 1024  # no more is read at once
-FRAMING_BYTES = 256 * 1024  # what may come beside a body: heads, informational answers, trailers
+PIECE_BYTES = 64 * 1024  # per read
+FRAMING_BYTES = 256 * 1024  # allowed besides the body: heads, informational answers, trailers
 Stream = socket.socket | ssl.SSLSocket
 
 
 class TooLarge(Exception):
-    """The server has sent more bytes than the exchange may bring, whatever they were."""
+    """The server sent more bytes than allowed for the exchange, body or not."""
 
 
 class Deadline:
@@ -107,9 +107,9 @@ class _Reader(io.RawIOBase):
 
 
 class _PiecewiseReader(io.BufferedReader):
-    """Refuses to read all there is at once, which `http.client` does where a server sends a negative chunk size."""
+    """Refuses a read without a size, which `http.client` does for a negative chunk size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= PIECE_BYTES:
-            raise ValueError("a read without a bound")
+            raise ValueError("a read without a size")
         return super().read(size)

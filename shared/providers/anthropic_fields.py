@@ -15,15 +15,13 @@ FIELDS: Fields = {
         "the smaller of both; without one, what the model may give and the credits pay for, see [dialects](dialects.md)"
     ),
     "max_completion_tokens": mapped("as `max_tokens`"),
-    "temperature": mapped("0 to 1; above is refused; left out beside thinking, and for models that take none"),
-    "top_p": passed("left out as `temperature`, beside thinking below 0.95"),
-    "top_k": passed("Anthropic's own; left out as `temperature`"),
-    "stop": mapped("`stop_sequences`; white space alone is refused"),
+    "temperature": mapped("0 to 1; higher values are refused; left out with thinking, and for models that do not accept it"),
+    "top_p": passed("left out like `temperature`, and with thinking if below 0.95"),
+    "top_k": passed("Anthropic's own; left out like `temperature`"),
+    "stop": mapped("`stop_sequences`; only white space is refused"),
     "n": refused("one choice a call", 1),
-    "tools": mapped("functions; `strict` and `cache_control` are passed on, a strict schema in Anthropic's subset"),
-    "tool_choice": mapped(
-        "auto, none, required (`any`) or a function (`tool`); a forced tool goes without thinking, or is refused"
-    ),
+    "tools": mapped("functions; `strict` and `cache_control` are passed on; strict schemas are rewritten to Anthropic's subset"),
+    "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`); a forced tool turns thinking off, or is refused"),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` by a tool that the model must call"),
     "reasoning_effort": mapped(
@@ -59,17 +57,17 @@ FIELDS: Fields = {
 
 MESSAGE_FIELDS: Fields = {
     "role": mapped("`tool` becomes a tool result of the user's turn"),
-    "content": mapped("text and parts; text of white space alone is left out"),
+    "content": mapped("text and parts; text of only white space is left out"),
     "name": mapped("before the text: `name: …`"),
     "tool_calls": mapped("tool uses"),
-    "tool_call_id": mapped("of the tool result, in letters that Anthropic takes, as the id of its call"),
+    "tool_call_id": mapped("of the tool result; rewritten like its call's id to characters that Anthropic accepts"),
     "refusal": mapped("text of the assistant's turn"),
     "thinking_blocks": mapped("signed thinking of an earlier answer, sent back as it is"),
     "reasoning_content": mapped("for your eyes: the vendor takes back only signed `thinking_blocks`"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
     "extra_content": mapped("as `reasoning_content`"),
-    "images": mapped("for your eyes: the vendor takes no image in a turn of the model"),
+    "images": mapped("not sent back: the provider does not accept images in the model's turn"),
     "content_parts": mapped("as `images`"),
     "annotations": mapped("of an earlier answer; no vendor reads them"),
     "cache_control": passed("on the last part of the message"),
@@ -79,7 +77,7 @@ MESSAGE_FIELDS: Fields = {
 
 PART_FIELDS: Fields = {
     "text": mapped(),
-    "image_url": mapped("data URL, its type by the content, or https; `detail` low is refused, for images are always seen whole"),
+    "image_url": mapped("data URL (type detected from the content) or https; `detail` low is refused, images are used whole"),
     "file": mapped("PDF, plain text or an image, data URL or https; `file_id` is refused"),
     "refusal": mapped("text"),
     "thinking": mapped("with its signature, in the assistant's turn"),

@@ -25,7 +25,7 @@ TABLES = {
 }
 _HEAD = """# Compatibility: every field of a chat request in every dialect
 
-This page is made from the tables that the dialects themselves work by (`shared/providers/*_fields.py`); a test compares it.
+This page is generated from the tables that the dialects use (`shared/providers/*_fields.py`); a test compares it.
 
 * **passed**: sent to the vendor as it is. **mapped**: said in the vendor's own words, or kept by the platform itself.
   **refused**: a 400 `unsupported_parameter` that names the field; of a refused field, values that ask for nothing are accepted
@@ -33,7 +33,8 @@ This page is made from the tables that the dialects themselves work by (`shared/
 * A field that is not listed is passed on to vendors of OpenAI's format, and refused by the others.
 * `models` and `provider` choose the way of a call ([routing](routing.md)) and are told to no vendor.
 * Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,
-  `custom_llm_provider`, `mock_response`, …) never reach a provider: a 400 names them, and `null` is dropped. The whole list is
+  `custom_llm_provider`, `mock_response`, …) are never sent to a provider: they get a 400 that names them, and `null` is
+  dropped. The full list is in
   `edge/client_options.py`.
 * Where several channels serve a model, one that has no place for a field is left out, and the call goes to another.
 """

@@ -6,7 +6,7 @@ from shared.providers.fields import Fields, mapped, passed
 from shared.providers.history import LEFT_BY_ANSWERS
 
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_IF_TAKEN = "to vendors that take it; kept from those that would refuse it"
+_IF_TAKEN = "sent to providers that accept it, left out for the others"
 
 FIELDS: Fields = {
     "model": mapped("the vendor's name of it"),
@@ -20,9 +20,9 @@ FIELDS: Fields = {
     "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
     "store": mapped("always false"),
     "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
-    **{name: passed("left out for models that do not take it") for name in _SAMPLING},
-    "tools": passed("strict schemas in OpenAI's subset; refused for models that take none in chat completions"),
-    "response_format": passed("strict schemas in OpenAI's subset"),
+    **{name: passed("left out for models that do not accept it") for name in _SAMPLING},
+    "tools": passed("strict schemas are rewritten to OpenAI's subset; refused for models without tools in chat completions"),
+    "response_format": passed("strict schemas are rewritten to OpenAI's subset"),
     "cache_control": passed("also on messages, parts and tools; " + _IF_TAKEN),
     **{
         name: passed()
@@ -36,11 +36,11 @@ FIELDS: Fields = {
 }
 
 MESSAGE_FIELDS: Fields = {
-    "role": passed("`developer` and `system` as the one that the provider knows"),
+    "role": passed("`developer` and `system` become the one that the provider accepts"),
     "content": passed(),
-    "name": passed("before the text, where the provider takes no names"),
-    "tool_calls": passed("`extra_content` in them as `reasoning_content`; ids in the form that the provider takes"),
-    "tool_call_id": passed("as the id of its call"),
+    "name": passed("put before the text if the provider accepts no names"),
+    "tool_calls": passed("`extra_content` in them like `reasoning_content`; ids are rewritten to the provider's format"),
+    "tool_call_id": passed("rewritten like its call's id"),
     **{name: passed() for name in ("refusal", "audio", "function_call")},
     **{name: passed(_IF_TAKEN) for name in LEFT_BY_ANSWERS if name != "thinking"},
 }

@@ -57,7 +57,7 @@ def test_limits_models_and_networks_are_stored_as_they_are_used() -> None:
         ({"rpm": 0}, "rpm"),
         ({"tpm": -1}, "tpm"),
         ({"concurrency": 2.0}, "concurrency"),
-        ({"expires_at": 1}, "expired from the start"),
+        ({"expires_at": 1}, "must be in the future"),
         ({"expires_at": 10**20}, "never expire"),
         ({"allowed_models": []}, "allow none"),
         ({"allowed_models": ["unheard-of"]}, "No model 'unheard-of'"),
