@@ -31,7 +31,7 @@ def by() -> By:
 
 
 def adjust_credits(account: UUID, amount: int, reason: str) -> str:
-    """Give credits, or take them with a negative amount."""
+    """Grant credits, or take them back with a negative amount."""
     done = accounts.grant_credits(account, amount, reason, **by())
     verb, where = ("granted", "to") if amount > 0 else ("taken", "from")
     balance = credits(done.account.balance)
@@ -57,13 +57,13 @@ def revoke_key(key: ApiKey, confirmation: str) -> str:
 
 
 def create_staff(email: str, role: str) -> tuple[str, str]:
-    """Let a person in; give their id and the first password, which is shown once."""
+    """Add a staff member; returns the id and the first password, which is shown once."""
     person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), **by())
     return str(person.id), password
 
 
 def reset_staff_password(email: str) -> tuple[str, str]:
-    """The same for somebody who lost theirs."""
+    """Reset a staff member's password; returns the same."""
     person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), **by())
     return str(person.id), password
 
@@ -107,7 +107,7 @@ def turn_off_own_second_factor(password: str, code: str) -> str:
 
 
 def enrol_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
-    """Turn one's own second factor on; give the recovery codes, which are shown once."""
+    """Turn on one's own second factor; returns the recovery codes, which are shown once."""
     confirm_password(password)
     codes = second_factor.enrol(current_user.person.id, secret, code, secret_key=_secret_key(), **by())
     return "", " ".join(codes)

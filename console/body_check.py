@@ -1,4 +1,4 @@
-"""Large bodies, hosts that cannot exist, and text that no database can hold are refused before any page sees them."""
+"""Refuses large bodies, invalid hosts, and text that the database cannot store, before any view runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.text import cut, unstorable
 
 
 def install(app: Flask) -> None:
-    """Check the body, the address and the fields of every request of `app`."""
+    """Check the body, the URL and the fields of every request of `app`."""
     app.before_request(_check_host)
     app.before_request(_read_chunked)
     app.before_request(_check_text)
@@ -28,7 +28,7 @@ def _check_host() -> ResponseReturnValue | None:
 
 
 def _read_chunked() -> None:
-    """Read a body that declares no length, up to the limit: Werkzeug would cut it there, and take the rest for the form."""
+    """Read a body without a declared length, up to the limit: Werkzeug would silently truncate it there."""
     if request.method in SAFE_METHODS or "Content-Length" in request.headers:
         return
     limit = int(current_app.config["MAX_CONTENT_LENGTH"])
@@ -45,4 +45,4 @@ def _check_text() -> None:
         abort(404)
     name = unstorable([*request.args.items(multi=True), *request.form.items(multi=True)])
     if name is not None:
-        raise InvalidInput(f"{cut(name, 100)!r} contains a NUL character, which cannot be used.")
+        raise InvalidInput(f"{cut(name, 100)!r} contains a NUL character, which is not allowed.")

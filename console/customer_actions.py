@@ -83,11 +83,11 @@ def sign_out_account(account: UUID) -> str:
 
 
 def change_email(account: Account, form: EmailForm) -> str:
-    """Give the account another e-mail, if the present one was typed. Raises `InvalidInput` if another was."""
+    """Change the account's e-mail, confirmed by the current one. Raises `InvalidInput` if that does not match."""
     if lookup_email(form.confirmation.data) != account.email:
         raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
     row = accounts.change_email(account.id, form.email.data, **by())
-    return f"The account's e-mail is {row.email}. Its owner signs in with it from now on; sessions and keys are unchanged."
+    return f"The account's e-mail is {row.email}. Its owner now signs in with it; sessions and keys are unchanged."
 
 
 def purge_account(account: Account, confirmation: str) -> str:
@@ -100,11 +100,11 @@ def purge_account(account: Account, confirmation: str) -> str:
 
 def update_key(key: ApiKey, form: KeyForm) -> str:
     row = key_changes.update_key(key.id, form.changes(key), **by())
-    return f"Key {row.name} updated. Its limits apply from the next call on."
+    return f"Key {row.name} updated. Changes apply from the next call."
 
 
 def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
-    """The ids of the new key and of the old one, and the new key's secret, which is shown once."""
+    """Rotate a key. Returns the ids of the new and the old key, and the new secret, which is shown once."""
     created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **by())
     return f"{created.row.id} {key.id}", created.secret
 
@@ -119,7 +119,7 @@ def revoke_keys(keys: list[UUID], confirmation: str) -> str:
 
 
 def create_codes(form: CodesForm) -> tuple[str, str]:
-    """The id of the batch, and its codes with blanks between, which are shown once."""
+    """Create a batch. Returns its id, and its codes separated by spaces, which are shown once."""
     days = form.days.data
     ends = None if days is None else now_ms() + days * _DAY_MS
     batch = codes.create_codes(form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=ends, **by())

@@ -68,10 +68,10 @@ class NoteForm(OnceForm):
 
 
 class EmailForm(FlaskForm):
-    """`confirmation` must be the account's present address."""
+    """`confirmation` must be the account's current address."""
 
     email = StringField("New e-mail address", [InputRequired("Enter the new e-mail address."), Length(max=254)])
-    confirmation = StringField("Type the present e-mail to confirm", [InputRequired("Type the e-mail address.")])
+    confirmation = StringField("Type the current e-mail to confirm", [InputRequired("Type the e-mail address.")])
 
 
 class PurgeForm(FlaskForm):
@@ -82,7 +82,7 @@ class KeyForm(FlaskForm):
     """A key's name and limits."""
 
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
-    monthly_credit_limit = WholeNumber("Credits per month", optional=True, description="Empty: no limit of its own.")
+    monthly_credit_limit = WholeNumber("Credits per month", optional=True, description="Empty: no limit.")
     rpm = WholeNumber("Requests per minute", optional=True, description=_AS_PLAN)
     tpm = WholeNumber("Tokens per minute", optional=True, description=_AS_PLAN)
     concurrency = WholeNumber("Concurrent requests", optional=True, description=_AS_PLAN)
@@ -93,12 +93,12 @@ class KeyForm(FlaskForm):
 
     @classmethod
     def of(cls, key: ApiKey) -> KeyForm:
-        """The form filled in with a key as it is."""
+        """The form filled in with a key's current values."""
         lists = {name: ", ".join(getattr(key, name) or ()) for name in ("allowed_models", "allowed_ips")}
         return cls(formdata=None, obj=key, data=lists | {"expires": _day(key.expires_at)})
 
     def changes(self, key: ApiKey) -> dict[str, Any]:
-        """As `shared.operations.key_changes` takes them. The time of day of an expiry stays when its day does."""
+        """The fields for `shared.operations.key_changes`. An expiry on the same day keeps its time of day."""
         found = {name: self[name].data for name in ("name", "monthly_credit_limit", "rpm", "tpm", "concurrency")}
         found |= {name: _listed(self[name].data) for name in ("allowed_models", "allowed_ips")}
         if self.expires.data != _day(key.expires_at):

@@ -73,15 +73,15 @@ def _invalid(error: InvalidInput) -> ResponseReturnValue:
 
 
 def _wrong_setting(error: SettingsError) -> ResponseReturnValue:
-    """Staff may know: the text names a setting or what was sealed, never a value."""
+    """Staff may see this message: it names a setting or an encrypted column, never a value."""
     log.error("%s: %s", request.endpoint, error)
-    return _page(500, "A setting is wrong", str(error))
+    return _page(500, "Invalid setting", str(error))
 
 
 def _database_failed(error: Exception) -> ResponseReturnValue:
     if not may_pass(error):
         return _broken(error)
-    log.error("the database is away: %s", describe(error))
+    log.error("the database is unavailable: %s", describe(error))
     drop_connection(error)
     return _bare("unavailable.html"), 503, {"Retry-After": "5"}
 

@@ -16,7 +16,7 @@ from shared.models import STAFF_ROLES
 from shared.operations.once import new_token
 from shared.passwords import MAX_TYPED, SHORTEST
 
-_WHOLE = re.compile(r"[+-]?\d{1,19}")  # what `int` takes, also in digits of other scripts
+_WHOLE = re.compile(r"[+-]?\d{1,19}")  # accepted by `int`, including digits of other scripts
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
 
 
@@ -63,12 +63,12 @@ class WholeNumber(Field):
 
 
 class OnceForm(FlaskForm):
-    """A form that creates something: `token` is made with it, so that it takes effect once however often it is sent."""
+    """A form that creates something. Its `token` makes it take effect only once."""
 
     token = HiddenField(default=new_token)
 
     def content(self) -> str:
-        """What it says, for telling a second sending from another form; without secrets, which must not be guessable by it."""
+        """The content that identifies a repeated submission; without secrets, which a stored digest would make guessable."""
         kept = {field.name: str(field.data) for field in self if not isinstance(field, PasswordField | HiddenField)}
         return " ".join(f"{name}={value!r}" for name, value in sorted(kept.items()))
 
@@ -100,7 +100,7 @@ class EnrolForm(OnceForm):
 
 
 class ConfirmForm(OnceForm):
-    """Password and code of somebody who is signed in, before the second factor is turned off or gets new recovery codes."""
+    """Password and code, required before the second factor is turned off or recovery codes are replaced."""
 
     password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
     code = StringField(
@@ -117,11 +117,11 @@ class NewStaffForm(OnceForm, RoleForm):
 
 
 class ResetPasswordForm(OnceForm):
-    """Only a button: somebody gets a new password."""
+    """Only a button: resets a staff member's password."""
 
 
 class CreditsForm(OnceForm):
-    """Give or take credits."""
+    """Grant or take credits."""
 
     amount = WholeNumber("Credits", description="A number below zero takes credits away.")
     reason = StringField(

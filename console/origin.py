@@ -1,6 +1,6 @@
-"""Forms that are not ours: sent by a page of another site, or without the cookie that this console's forms are tied to.
+"""Refuses forms from pages of other sites, and forms without this console's CSRF cookie.
 
-The token alone would do against other sites. A browser's own word comes first: a token that leaked is worth nothing elsewhere.
+The token alone would be enough. The browser's headers are checked first, so that a leaked token is useless on other sites.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from shared.text import cut
 
 
 def install(app: Flask) -> None:
-    """Check every form before its token is looked at."""
+    """Check the origin of every form before its token."""
     app.before_request(_check)
 
 
 def why_refused() -> str:
-    """What a person reads whose form was refused: the cause where it can be seen, and what to do."""
+    """The message for a refused form: the cause, if known, and what to do."""
     host, origin = cut(request.host, 100), cut(request.headers.get("Origin", ""), 100)
     if _foreign():
         return (
             f"It came from {origin or 'another site'} and arrived for the host {host}, which is not the same site."
-            " If you run this console behind a proxy, the proxy must pass on the Host header that it was sent."
+            " If you run this console behind a proxy, the proxy must pass on the original Host header."
         )
     if current_app.config["SESSION_COOKIE_SECURE"] and not request.is_secure and not origin.startswith("https://"):
         return (
-            f"In production this console needs HTTPS: browsers keep its cookies only there, and the form came by plain HTTP"
+            f"In production this console needs HTTPS, because its cookies work only there, and the form came by plain HTTP"
             f" to {host}. Open the console's https:// address, or put it behind a proxy that ends TLS."
         )
-    return "It is out of date, or cookies are not allowed. Go back, reload the page and send it again."
+    return "It has expired, or cookies are blocked. Go back, reload the page and submit it again."
 
 
 def _check() -> None:

@@ -1,4 +1,4 @@
-"""Passwords and codes of staff: checked in a bounded queue, and only so often."""
+"""Checks passwords and codes of staff: in a bounded queue, and with a limit on attempts."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from shared.throttle import Throttle
 T = TypeVar("T")
 
 KIND = "staff"
-# Each waits in one of the server's eight threads, and pages need some too.
+# Each one blocks one of the server's eight threads; pages need some of them, too.
 MAX_WAITING, MAX_WAITING_KNOWN = 4, 2
 
 
 class Proofs:
-    """What checks passwords and codes in one console process."""
+    """The throttle and the queue of one console process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -49,14 +49,14 @@ class Proofs:
         self.hashes = HashQueue(MAX_WAITING, MAX_WAITING_KNOWN)
 
     def attempt(self, limits: Limits, place: Place, check: Callable[[], T | None]) -> T | None:
-        """Count an attempt and run `check`, which gives None for a wrong one. Raises `TooManyAttempts`, and `Busy`."""
+        """Count an attempt and run `check`, which returns None for a wrong one. Raises `TooManyAttempts`, and `Busy`."""
         with self.hashes.slot(place.network, known=place.known):
             wait_ms = self.throttle.begin(limits.keys)
             if wait_ms:
                 raise TooManyAttempts(wait_ms)
             try:
                 found = check()
-            except YoutError:  # nothing was refused: the attempt does not count
+            except YoutError:  # nothing was checked: the attempt does not count
                 self.throttle.succeed(limits.keys)
                 raise
             if found is not None:
@@ -70,34 +70,34 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def prove_password(email: str, password: str) -> StaffUser | None:
-    """The person with this e-mail and password, or None. Raises as `Proofs.attempt`."""
+    """The staff member with this e-mail and password, or None. Raises like `Proofs.attempt`."""
     proofs, place = _proofs(), _place(email)
     limits = password_limits(KIND, lookup_email(email), place)
     return proofs.attempt(limits, place, lambda: verify_password(email, password, run=proofs.hashes.run))
 
 
 def prove_code(person: StaffUser, code: str) -> bool:
-    """Whether `code` is a right one of somebody who gave the password. Raises as `Proofs.attempt`."""
+    """Whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
     place = _place(person.email)
     return bool(_proofs().attempt(code_limits(person.id.hex, place), place, lambda: _check_code(person, code)))
 
 
 def confirm_password(password: str) -> None:
-    """Ask whoever is signed in for the password again: a page left open must not be enough.
+    """Check the signed-in person's password again: an open session must not be enough.
 
-    Raises `InvalidInput` for a wrong one, and as `Proofs.attempt`.
+    Raises `InvalidInput` for a wrong one, and like `Proofs.attempt`.
     """
     person: StaffUser = current_user.person
     stored = person.password_hash
     if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
-        raise InvalidInput("That is not your password.")
+        raise InvalidInput("Incorrect password.")
 
 
 def confirm_code(code: str) -> None:
-    """The same for a code of the second factor, where the person has one."""
+    """The same for a code of the second factor, if the person has one."""
     person: StaffUser = current_user.person
     if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
-        raise InvalidInput("That code is not right, or was used. Wait for the next one, or use a recovery code.")
+        raise InvalidInput("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")
 
 
 def status_of(problem: YoutError) -> tuple[int, dict[str, str]]:
@@ -108,7 +108,7 @@ def status_of(problem: YoutError) -> tuple[int, dict[str, str]]:
 
 
 def remember_browser(response: Response, person: StaffUser) -> Response:
-    """Let the browser's next sign-ins of this person be counted apart from those of strangers."""
+    """Mark the browser as known, so that its sign-ins for this person are counted separately."""
     value = browser_cookie(_proofs().settings.secret_key, KIND, person.email, now_ms())
     secure = _proofs().settings.production
     response.set_cookie(_cookie(), value, max_age=BROWSER_MS // 1000, path="/", secure=secure, httponly=True, samesite="Lax")
@@ -132,7 +132,7 @@ def _place(email: str) -> Place:
 
 
 def _cookie() -> str:
-    # Not the edge's name: on one host, its cookie must not replace this one.
+    # A different name than the edge's: on the same host the edge's cookie must not replace this one.
     return f"{'__Host-' if _proofs().settings.production else ''}{BROWSER_COOKIE}_console"
 
 

@@ -33,7 +33,7 @@ def serve(settings: Settings) -> int:
 
 
 class _Response(wsgi.Response):
-    """gunicorn's, without the header that says what serves this; it has no setting for that."""
+    """gunicorn's response without the `Server` header, for which it has no setting."""
 
     def default_headers(self) -> list[str]:
         """The status line and the server's own headers."""
@@ -45,7 +45,7 @@ class _Server(BaseApplication):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        vars(wsgi)["Response"] = _Response  # the class that its workers look up for each answer
+        vars(wsgi)["Response"] = _Response  # gunicorn's workers look this class up for each response
         super().__init__()
 
     def load_config(self) -> None:
@@ -59,7 +59,7 @@ class _Server(BaseApplication):
 
 
 def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
-    """Each network as gunicorn may see its peers: on a socket that takes both kinds, IPv4 comes inside IPv6."""
+    """Each network in the spellings that gunicorn may see: on a dual-stack socket, IPv4 peers appear inside IPv6."""
     for network in map(canonical_network, trusted):
         yield str(network)
         if network.version == 4:

@@ -35,7 +35,7 @@ from shared.usage import Usage, settle_usage
 
 SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
 LONGEST_FAILURES = 200  # characters
-TOKENS_OF_AN_IMAGE = 1_290  # in an answer without usage; what Gemini documents of an image of 1024 x 1024
+TOKENS_OF_AN_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
 ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
 
 
@@ -121,10 +121,10 @@ class Admission:
         await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
 
     async def settle(self) -> Settled:
-        """Settle a completed call and wait until that is durable. The charge may be less than the cost, never more.
+        """Settle a completed call and wait until the charge is durable. It is at most the cost.
 
-        While the database refuses it, the wait lasts as long as the call may: then `SettlementPending` ends the call, and the
-        settlement goes on without it.
+        If the database does not accept it within the call's time limit, `SettlementPending` ends the call, and the settlement
+        continues in the background.
         """
         self.services.calls.answered()
         return await self._settle("completed", None)
@@ -178,7 +178,7 @@ class Admission:
         if not hold.delivered:
             return Usage(await self._count_input(), 0, estimated=True)
         told = hold.told()
-        if hold.stopped:  # all that was paid for was delivered; what came beyond is nobody's to pay
+        if hold.stopped:  # all paid output was delivered; the excess is not charged
             told = told._replace(output_tokens=hold.paid_output)
         decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.output_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
@@ -192,7 +192,7 @@ class Admission:
         return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
 
     async def _count_output(self, hold: Hold) -> int:
-        """The tokens that were delivered: those of the text that was kept, of the rest in proportion, and of images."""
+        """The number of delivered tokens: counted for the kept text, in proportion for the rest, plus those of images."""
         kept, size = hold.text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))

@@ -135,7 +135,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
     @app.before_request
     async def check_address() -> None:
         if "\0" in request.path:
-            raise NothingThere("There is nothing at this address.")
+            raise NothingThere("There is no page at this address.")
         refuse_unstorable(request.args.items(multi=True))
 
     @app.after_request

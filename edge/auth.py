@@ -45,7 +45,7 @@ class KeyRow(NamedTuple):
 
     @property
     def limited(self) -> bool:
-        """Whether it has any limit of its own; then it manages the keys that it created, and no others."""
+        """Whether the key has any limit; then it manages only the keys that it created."""
         own = self.own
         limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
         return any(limit is not None for limit in limits)
@@ -66,9 +66,9 @@ class Keys:
         self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
 
     async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
-        """The digest and the limits of the key that a request from `address` brings. A key that was seen lately is not read.
+        """The digest and limits of the key in a request from `address`. A recently used key is cached.
 
-        Raises `InvalidKey`, `TooManyRefusedKeys` and `AccessDenied` (suspended) where it is, `InvalidRequest` for two keys.
+        Raises `InvalidKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
             digest = bearer(authorization, x_api_key)
@@ -82,7 +82,7 @@ class Keys:
         return digest, self._remember(digest, row.account, row.key, row.own)
 
     async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
-        """The key that a request from `address` brings, read now. Raises as `admit`."""
+        """The key in a request from `address`, read from the database. Raises like `admit`."""
         try:
             return await self.look_up(bearer(authorization, x_api_key), address)
         except InvalidKey:
@@ -116,9 +116,9 @@ class Keys:
         return error
 
     async def look_up(self, digest: str, address: str = "") -> KeyRow:
-        """Read a key now. Raises `InvalidKey`, `AccessDenied` (suspended), `DatabaseUnavailable`.
+        """Read a key from the database. Raises `InvalidKey`, `AccessDenied` (account suspended), `DatabaseUnavailable`.
 
-        Invalid keys from the network of `address` may be too many: then it waits for others to be read along with.
+        If the network of `address` has sent too many invalid keys, the read is delayed and batched with others.
         """
         if self._refused.knows(digest):
             raise InvalidKey
@@ -134,7 +134,7 @@ class Keys:
         return await self._reader.read(partial(_read_keys, digests))
 
     async def _count_refusal(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> None:
-        if authorization is not None or x_api_key is not None:  # a request without any key is no guess
+        if authorization is not None or x_api_key is not None:  # a request without a key is not a guess
             await self._refused.count(address)
 
     def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
@@ -161,8 +161,8 @@ class Keys:
 
 
 def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
-    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` unless it is well formed, and
-    `InvalidRequest` for two that differ."""
+    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` if it is malformed, and
+    `InvalidRequest` for two different keys."""
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         secret = authorization[7:].strip()
@@ -193,7 +193,7 @@ def _read_key(digest: str) -> KeyRow:
 
 
 def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
-    """For each digest its key, or what speaks against it."""
+    """The key for each digest, or the error that refuses it."""
     creator = ApiKey.alias("creator")
     query = ApiKey.select(
         *(ApiKey.digest, ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),

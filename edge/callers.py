@@ -35,8 +35,8 @@ class Sent(NamedTuple):
 
 
 def read_sent(scope: dict[str, Any]) -> Sent:
-    """The last value of each, and all of those that are lists: cookies may come in several headers over HTTP/2 (RFC 9113,
-    section 8.2.3), and each proxy may add its own to the chain of addresses."""
+    """The last value of each header, and all values of list headers: over HTTP/2 cookies may come in several headers (RFC 9113,
+    section 8.2.3), and each proxy may add to the chain of addresses."""
     found = dict.fromkeys(_NAMES, "")
     for name, value in scope["headers"]:
         if name in found:
@@ -80,8 +80,8 @@ def require_own_origin(sent: Sent, settings: Settings) -> None:
             f"from {cut(sent.origin, 100)} and arrived for the host {cut(sent.host, 100)}" if sent.origin else "from another site"
         )
         raise AccessDenied(
-            f"This request came {seen}, which is not the same site. Programs of another site need an API key. If you run this"
-            " service, its proxy must pass on the Host header, or YOUT_PUBLIC_URL must be the address that people use.",
+            f"This request came {seen}, which is not the same site. Pages of other sites need an API key. If you run this"
+            " service, its proxy must pass on the Host header, or YOUT_PUBLIC_URL must be its public address.",
             "foreign_origin",
         )
 

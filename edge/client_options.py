@@ -1,10 +1,10 @@
-"""Options of client libraries and proxies that end up in a request body by mistake, or on purpose. Pure.
+"""Refuses options of client libraries and proxies in a request body. Pure.
 
-Unknown fields are passed on to providers of OpenAI's format. These never are: an upstream that is itself a gateway may act on
-them, and send its own credential to another host, call another model, or skip the call.
+Unknown fields are forwarded to providers of OpenAI's format, but these never are: an upstream that is itself a gateway could
+obey them, and send its own credential to another host, call another model, or skip the call.
 
 Sources: the constructors and request options of the OpenAI and Anthropic SDKs; the parameters that LiteLLM's `completion` and
-its proxy take from a body.
+its proxy read from a body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.errors import InvalidRequest
 
-MAX_NAME = 100  # characters of a name that an error repeats
+MAX_NAME = 100  # characters of a name in an error message
 _SDK = (
     *("api_key", "admin_api_key", "auth_token", "base_url", "websocket_base_url", "webhook_secret", "organization", "project"),
     *("timeout", "max_retries", "http_client", "default_headers", "default_query", "extra_headers", "extra_query", "extra_body"),
@@ -37,7 +37,7 @@ _ADVICE = {
 
 
 def drop_client_options(body: dict[str, Any]) -> None:
-    """Take options that are null out of `body`. Raises `InvalidRequest` for one that has a value."""
+    """Remove options that are null from `body`. Raises `InvalidRequest` for one with a value."""
     found = [name for name in body if name in CLIENT_OPTIONS or name.startswith(CLIENT_PREFIXES)]
     for name in found:
         if body[name] is not None:
@@ -46,7 +46,7 @@ def drop_client_options(body: dict[str, Any]) -> None:
 
 
 def refuse_client_options(names: Iterable[str]) -> None:
-    """Raise `InvalidRequest` if one of the names of a form's fields is an option, also written as `extra_body[seed]`."""
+    """Raise `InvalidRequest` if a form field's name is an option, also as `extra_body[seed]`."""
     for name in names:
         plain = name.partition("[")[0]
         if plain in CLIENT_OPTIONS or plain.startswith(CLIENT_PREFIXES):

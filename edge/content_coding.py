@@ -1,7 +1,7 @@
-"""Request bodies that arrive compressed (`Content-Encoding`, RFC 9110, section 8.4), decoded piece by piece as they are read.
+"""Decodes compressed request bodies (`Content-Encoding`, RFC 9110, section 8.4) incrementally.
 
-A few kilobytes can ask for gigabytes, so nothing is decoded beyond the next piece, what comes out is counted against the limit of
-bodies at each coding, and the event loop gets a turn after each piece.
+A few kilobytes can decompress to gigabytes. So only one piece is decoded at a time, the output of each coding counts toward the
+size limit of bodies, and the event loop runs after each piece.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GZIP, _ZLIB, _RAW_DEFLATE = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # zlib's `wbit
 
 
 class _Damaged(Exception):
-    """The data is not what its coding says."""
+    """The data is not valid for its coding."""
 
 
 class _TooManyParts(Exception):
@@ -41,7 +41,7 @@ class _TooManyParts(Exception):
 
 
 class _Decoder(Protocol):
-    """One coding. `feed` decodes to pieces of about `PIECE_BYTES`; `whole` says whether the data may end here."""
+    """One coding. `feed` decodes into pieces of about `PIECE_BYTES`; `whole` is whether the data may end here."""
 
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
@@ -80,7 +80,7 @@ class _Gzip:
         yield from self._rest()
 
     def _rest(self) -> Iterator[bytes]:
-        """What the decoder still holds though all its input was taken."""
+        """The output that the decoder still buffers after consuming all its input."""
         while self._member is not None and not self._member.eof:
             try:
                 piece = self._member.decompress(b"", PIECE_BYTES)
@@ -111,7 +111,7 @@ class _Deflate(_Gzip):
 
 
 class _Zstd:
-    """zstd: one frame after another (RFC 8878), none with a window that would take more memory than the RFC's advice."""
+    """zstd: one frame after another (RFC 8878), with windows up to the RFC's recommended limit."""
 
     def __init__(self) -> None:
         self._frame: Any = None
@@ -178,7 +178,7 @@ _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
 
 
 def codings_of(header: bytes) -> list[str]:
-    """The codings that a `Content-Encoding` names, in the order in which they were applied; `identity` is none.
+    """The codings in a `Content-Encoding`, in the order in which they were applied, without `identity`.
 
     Raises `UnsupportedContentCoding`.
     """
@@ -188,22 +188,22 @@ def codings_of(header: bytes) -> list[str]:
         if name not in _DECODERS:
             raise UnsupportedContentCoding(f"The content coding '{name[:40]}' is not supported; send one of {ACCEPTED}, or none.")
     if len(codings) > MAX_CODINGS:
-        raise UnsupportedContentCoding(f"The body has {len(codings)} content codings; send it with {MAX_CODINGS} at most.")
+        raise UnsupportedContentCoding(f"The body has {len(codings)} content codings; at most {MAX_CODINGS} are supported.")
     return codings
 
 
 class DecodedBody:
     """An ASGI `receive` that decodes the body of another one.
 
-    Raises `RequestTooLarge` as soon as the body, compressed or not, is over `limit` bytes, and `InvalidRequest` for data that is
-    damaged or ends too early.
+    Raises `RequestTooLarge` as soon as the body, compressed or not, exceeds `limit` bytes, and `InvalidRequest` for damaged or
+    truncated data.
     """
 
     def __init__(self, receive: Receive, codings: list[str], limit: int) -> None:
         self._receive = receive
         self._name = ", ".join(codings)
         self._decoders = [_DECODERS[name]() for name in reversed(codings)]
-        self._sizes = [0] * (len(codings) + 1)  # bytes that came in, and out of each decoder
+        self._sizes = [0] * (len(codings) + 1)  # bytes received, and bytes out of each decoder
         self._limit = limit
         self._pieces: Iterator[bytes] = iter(())
         self._more = True
@@ -212,12 +212,12 @@ class DecodedBody:
         while True:
             piece = self._next_piece()
             if piece is not None:
-                await asyncio.sleep(0)  # others may wait for the event loop while a large body is decoded
+                await asyncio.sleep(0)  # let other tasks run while a large body is decoded
                 if piece:
                     return {"type": "http.request", "body": piece, "more_body": True}
                 continue
             if not self._more:
-                self._more = True  # what follows the body is not for us
+                self._more = True  # messages after the body pass through
                 self._check_end()
                 return {"type": "http.request", "body": b"", "more_body": False}
             message = await self._receive()
@@ -230,7 +230,7 @@ class DecodedBody:
         try:
             return next(self._pieces, None)
         except _Damaged:
-            raise InvalidRequest(f"The request body is not valid {self._name} data, as its Content-Encoding says.") from None
+            raise InvalidRequest(f"The request body is not valid {self._name} data, but its Content-Encoding says so.") from None
         except _TooManyParts:
             raise InvalidRequest(f"The request body has more than {MAX_PARTS} compressed parts; compress it as one.") from None
 
@@ -240,7 +240,7 @@ class DecodedBody:
             return
         for piece in self._decoders[level].feed(data):
             yield from self._decode(self._counted(level + 1, piece), level + 1)
-            yield b""  # the next coding may give nothing for long
+            yield b""  # the next coding may produce no output for a long time
 
     def _counted(self, level: int, data: bytes) -> bytes:
         self._sizes[level] += len(data)
@@ -250,4 +250,4 @@ class DecodedBody:
 
     def _check_end(self) -> None:
         if self._sizes[0] and not all(decoder.whole for decoder in self._decoders):
-            raise InvalidRequest(f"The request body ends in the middle of its {self._name} data.")
+            raise InvalidRequest(f"The request body's {self._name} data is truncated.")

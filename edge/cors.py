@@ -1,5 +1,5 @@
-"""CORS: which pages of other origins may call the API from a browser. With a key alone: a cookie is never accepted from there,
-because no answer carries `Access-Control-Allow-Credentials`."""
+"""CORS: which pages of other origins may call the API from a browser. They need a key: cookies are never accepted from other
+origins, because no answer has `Access-Control-Allow-Credentials`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Headers = list[tuple[bytes, bytes]]
 ANY_ORIGIN = "*"
 PATHS = ("/v1/", "/api/")
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-MAX_AGE_SECONDS = 7200  # Chromium keeps a preflight's answer no longer
+MAX_AGE_SECONDS = 7200  # Chromium's maximum
 MAX_REQUESTED_HEADERS = 2_000  # characters
 _EXPOSED = b", ".join(
     (
@@ -23,14 +23,14 @@ _EXPOSED = b", ".join(
 
 
 class Cors:
-    """The rule that `YOUT_CORS_ORIGINS` makes: any origin (`*`), a list of them, or none."""
+    """The allowed origins of `YOUT_CORS_ORIGINS`: all (`*`), a list, or none."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._any = ANY_ORIGIN in origins
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
 
     def headers(self, origin: bytes | None) -> Headers:
-        """What an answer to a page of this `Origin` carries, errors included."""
+        """The headers of every answer, errors included, to a page of this `Origin`."""
         if origin is None:
             return []
         if self._any:
@@ -44,9 +44,9 @@ class Cors:
         ]
 
     def preflight(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers | None:
-        """The headers of the answer to a preflight; None for what is none, or comes from an origin that may not call.
+        """The headers of the answer to a preflight; None if the request is not one, or its origin is not allowed.
 
-        Every header that the page asks for is allowed: the key is the proof, and no header of a page can replace it.
+        All requested headers are allowed: only a key authenticates the call, and other headers cannot replace it.
         """
         sent = dict(headers)
         origin = sent.get(b"origin")
@@ -62,6 +62,6 @@ class Cors:
         requested = sent.get(b"access-control-request-headers", b"")
         if requested and len(requested) <= MAX_REQUESTED_HEADERS:
             answer.append((b"access-control-allow-headers", requested))
-        if sent.get(b"access-control-request-private-network") == b"true":  # a public page that calls an edge in this network
+        if sent.get(b"access-control-request-private-network") == b"true":  # a public page, a private edge
             answer.append((b"access-control-allow-private-network", b"true"))
         return answer

@@ -82,7 +82,7 @@ async def account_caller() -> AccountCaller:
 
 
 async def managing_caller() -> AccountCaller:
-    """The account caller, for a route that manages keys or the account. Raises as `account_caller` and `require_manager`."""
+    """The account caller, for a route that manages keys or the account. Raises like `account_caller` and `require_manager`."""
     found = await account_caller()
     require_manager(found)
     return found
@@ -92,7 +92,7 @@ def require_manager(caller: AccountCaller) -> None:
     """Raise `AccessDenied` for a key that cannot manage the account."""
     if caller.key is not None and not caller.key.can_manage:
         raise AccessDenied(
-            "This API key cannot manage keys or the account. Use a key that was created with 'can_manage', or sign in.",
+            "This API key cannot manage keys or the account. Use a key with 'can_manage', or sign in.",
             "insufficient_scope",
         )
 
@@ -156,10 +156,10 @@ def _attempt(job: Callable[[], T]) -> T | YoutError:
 
 
 def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
-    """Raise `InvalidRequest` with the name of a field that the database cannot hold."""
+    """Raise `InvalidRequest` for a field with a character that the database cannot store."""
     name = unstorable(fields)
     if name is not None:
-        raise InvalidRequest(f"{cut(name, 100)!r} contains a NUL character, which cannot be used.", cut(name, 100))
+        raise InvalidRequest(f"{cut(name, 100)!r} contains a NUL character, which is not allowed.", cut(name, 100))
 
 
 def answer(document: dict[str, Any], status: int = 200) -> Response:

@@ -33,11 +33,11 @@ class DatabaseReader:
         self._seen = _Seen()
 
     async def read(self, query: Callable[[], T]) -> T:
-        """What `query` gives or raises. Raises `DatabaseUnavailable` for what may pass; the next read makes a new connection."""
+        """Run `query`. Raises `DatabaseUnavailable` for a temporary error; the next read opens a new connection."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, query)
 
     def close(self) -> None:
-        """Begin nothing more. What runs is left to end, and then the connection that was kept is closed."""
+        """Start no further reads; close the idle connection after the running ones end."""
         self._executor.submit(drop_connection)
         self._executor.shutdown(wait=False)
 

@@ -1,7 +1,7 @@
-"""The first step of every request: hot POSTs go to their handlers, all else to Quart, once it is in a form that Quart reads.
+"""The first step of every request: hot POSTs go to their handlers, all other requests are normalized and go to Quart.
 
-What no route should have to think of is done here: methods that do not exist, protocol upgrades, preflights, slashes and prefixes
-that a client's base URL doubled, and compressed bodies. A hot POST with a plain path passes without any of it.
+Handles what no route should have to: unknown methods, protocol upgrades, preflights, slashes and prefixes doubled by a client's
+base URL, and compressed bodies. A hot POST with an exact path skips all of this.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # case-sensitive: RFC 9110, section 9.1
-BODY_ERROR = "yout.body_error"  # in the scope: why a body could not be decoded, for the route that reads it
+BODY_ERROR = "yout.body_error"  # scope key of the error in decoding the body, for the route that reads it
 _SLASHES = re.compile(r"/{2,}")
 
 
 def entry(inner: App, routes: Mapping[str, App], cors: Cors, max_body_bytes: int) -> App:
-    """`routes` (POST, by exact path, with or without a final slash) beside `inner`, behind what this module does."""
+    """The ASGI app: `routes` (POST, by exact path, with or without a trailing slash), and `inner` for all other requests."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -59,7 +59,7 @@ def entry(inner: App, routes: Mapping[str, App], cors: Cors, max_body_bytes: int
 
 
 def canonical_path(path: str) -> str:
-    """A path of the API as its routes have it: without the slashes and the second `/v1` that a client's base URL added."""
+    """The API path without doubled slashes and a doubled `/v1`, which come from a client's base URL."""
     plain = _SLASHES.sub("/", path)
     while plain.startswith("/v1/v1/"):
         plain = plain[3:]
@@ -78,23 +78,23 @@ def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) 
     return status, [(b"content-type", b"application/json"), *headers], orjson.dumps({"error": error})
 
 
-# The status on which Codex, which tries a WebSocket first, goes on over HTTP at once; after any other it first tries again.
+# Codex tries a WebSocket first: after a 426 it falls back to HTTP at once, after any other status it retries.
 _NO_WEBSOCKETS = _error(
     426,
     "upgrade_required",
     "WebSockets are not supported here. Send the request over HTTP; answers stream as server-sent events.",
-    (b"upgrade", b"HTTP/1.1"),  # RFC 9110, section 15.5.22: it names what would be accepted
+    (b"upgrade", b"HTTP/1.1"),  # required by RFC 9110, section 15.5.22
     (b"connection", b"upgrade"),
 )
 
 
 def _refuse(scope: Scope, cors: Cors) -> Refused | None:
-    """The answer to what goes no further, None for what does."""
+    """The answer to a request that is handled here; None for one to pass on."""
     method, headers = scope["method"], scope["headers"]
     if not all(_is_host(value) for name, value in headers if name == b"host"):
         return _error(400, "invalid_request", "Send a Host header with a host name that can exist, and an optional port.")
     if method not in METHODS:
-        return _error(501, "method_not_implemented", f"There is no HTTP method '{method[:40]}'; method names are upper case.")
+        return _error(501, "method_not_implemented", f"Unknown HTTP method '{method[:40]}'; method names are upper case.")
     if method == "GET" and any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
         return _NO_WEBSOCKETS
     if method == "OPTIONS" and canonical_path(scope["path"]).startswith(PATHS):
@@ -114,7 +114,7 @@ def _is_host(value: bytes) -> bool:
 
 
 def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope, Receive]:
-    """The request as Quart should see it: its path without doubled parts, its body not compressed."""
+    """The request for Quart, with a normalized path and a decompressed body."""
     if _is_odd(scope["path"]):
         scope = {**scope, "path": canonical_path(scope["path"])}
     coding = b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
@@ -131,7 +131,7 @@ def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope
 
 
 def _decoding(scope: Scope, receive: Receive, body: DecodedBody) -> Receive:
-    """`body`, made of `receive`, for Quart, which reads it in a task of its own: an error goes into the scope and ends it."""
+    """Wraps `body` for Quart, which reads it in a separate task: an error is stored in the scope and ends the body."""
 
     async def decoded() -> Message:
         if BODY_ERROR in scope:

@@ -13,7 +13,7 @@ from shared import errors
 
 
 class Face(NamedTuple):
-    """How a caller sees an error. `may_retry` None leaves the decision to the client's own rules.
+    """The status, type and code of an error. `may_retry` None leaves the decision to the client.
 
     `retry_after_seconds` is sent as `Retry-After`; every 503 has it.
     """
@@ -25,7 +25,7 @@ class Face(NamedTuple):
     retry_after_seconds: int | None = None
 
 
-RETRY_AFTER_SECONDS = 5  # unless the table says otherwise: about what a restart or a fail-over takes
+RETRY_AFTER_SECONDS = 5  # default: about the time that a restart or a failover takes
 
 # Looked up along the class's MRO; a code of "" is the error's own `code`.
 FACES: dict[type[BaseException], Face] = {
@@ -79,7 +79,7 @@ def face(error: BaseException) -> Face:
 
 
 def is_internal(error: BaseException) -> bool:
-    """Whether `error` is our fault, so that callers see a 500 and operators must find the reason in the log."""
+    """Whether `error` is an internal error: callers get a 500, and the reason is logged."""
     return face(error) is INTERNAL
 
 

@@ -72,5 +72,5 @@ async def exchange(
             body, frame = hold.answer.body, {}
         settled = await admission.settle()
     if hold.rest:
-        yield hold.rest  # after the settlement: a reader that is slow to take it does not keep the credits held
+        yield hold.rest  # after the settlement, so that a slow reader does not keep the credits held
     yield Finished(body, frame, admission.usage, settled)

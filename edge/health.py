@@ -14,7 +14,7 @@ from edge.services import Services
 from shared.errors import NotFound
 from shared.proxies import is_loopback
 
-PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy, from anywhere
+PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy
 
 health = Blueprint("health", __name__)
 _READY = record(
@@ -39,10 +39,10 @@ async def healthz() -> Response:
 @declare(
     "Readiness",
     callers=ANYBODY,
-    answers={200: Answer(_READY, "It can serve."), 503: Answer(_READY, "The database does not answer, or takes no writes.")},
+    answers={200: Answer(_READY, "The service is ready."), 503: Answer(_READY, "The database is unavailable or refuses writes.")},
 )
 async def readyz() -> Response:
-    """Readiness: 200 when the database takes what calls must write; without Redis it is degraded, and chat goes on."""
+    """Readiness: 200 if the database accepts the writes of a call. Without Redis it is degraded, and chat still works."""
     services: Services = current_app.extensions["services"]
     database, redis = await asyncio.gather(services.check_database(), services.limiter.ping())
     ready = database.takes_writes

@@ -39,10 +39,10 @@ class Hold:
         self.first_token_at: float | None = None
         self.reader: StreamReader | None = None
         self.answer: Answer | None = None
-        self.stopped = False  # the stream went on beyond what the call pays for, and was cancelled
-        self.rest = b""  # what is still to be relayed of a stopped stream
-        self.abandoned = False  # the caller left
-        self.working = False  # a provider has the request, works on it, and bills the prompt even if that is cancelled
+        self.stopped = False  # the stream exceeded the output that the call pays for, and was cancelled
+        self.rest = b""  # the rest to relay of a stopped stream
+        self.abandoned = False  # the caller disconnected
+        self.working = False  # a provider is working on the request, and bills the prompt even if it is cancelled
         self.settlement: asyncio.Task[object] | None = None  # of a call that broke off
 
     def attempt(self, route: Route) -> None:
@@ -54,11 +54,11 @@ class Hold:
         self.working = False
 
     def sent(self, route: Route) -> None:
-        """The request was handed to the provider of `route`."""
+        """The request was sent to the provider of `route`."""
         self.working = route.settings.get("cancel") != "free"
 
     def failed(self, why: str) -> None:
-        """The attempt failed: the provider gave up, or refused."""
+        """The attempt failed: the provider aborted or refused it."""
         self.failures.append(why)
         self.working = False
 
@@ -79,7 +79,7 @@ class Hold:
             self.first_token_at = time.monotonic()
 
     def stop(self, rest: bytes) -> None:
-        """The stream is over its limit: `rest` is the last of it that is relayed."""
+        """The stream exceeded its limit: `rest` is the last part to relay."""
         assert self.reader is not None  # noqa: S101  (a stream that delivered)
         self.reader.stop()
         self.stopped = True
@@ -87,7 +87,7 @@ class Hold:
 
     @property
     def paid_output(self) -> int:
-        """The output tokens, over all choices, that the call was quoted and the held credits pay for."""
+        """The output tokens, over all choices, that the hold pays for."""
         return self.quote.output_tokens if self.clamp is None else min(self.clamp * self.call.choices, self.quote.output_tokens)
 
     @property
@@ -99,7 +99,7 @@ class Hold:
 
     @property
     def owes_prompt(self) -> bool:
-        """Whether the caller left while a provider worked on the prompt, and before anything was delivered."""
+        """Whether the caller disconnected while a provider worked on the prompt, before any output was delivered."""
         return self.abandoned and self.working and self.answer is None and not self.delivered
 
     def cut(self, status: str) -> str | None:
@@ -120,14 +120,14 @@ class Hold:
         return self.reader.usage() if self.reader is not None else PartialUsage()
 
     def text(self) -> tuple[str, int]:
-        """The text that was delivered, for a local count: its beginning, and how many bytes it all has in UTF-8."""
+        """The delivered text, for a local count: its beginning, and its total size in UTF-8 bytes."""
         if self.answer is not None:
             text = self.answer.text
             return text[:MAX_KEPT_TEXT_BYTES], len(text.encode(errors="replace"))
         return (self.reader.text(), self.reader.text_bytes) if self.reader is not None else ("", 0)
 
     def images(self) -> int:
-        """How many images were delivered, for a local count."""
+        """The number of delivered images, for a local count."""
         if self.answer is not None:
             return self.answer.images
         return self.reader.images() if self.reader is not None else 0

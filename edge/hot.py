@@ -88,7 +88,7 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 asked = asked._replace(call=await asked.history.open(services, caller))
         except ClientGone:
             return
-        except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
+        except Exception as error:  # the outermost handler: every error becomes an answer in our format
             await send_refusal(line, error)
             return
         events = exchange(services, call_id, caller, asked.call, cap)
@@ -120,7 +120,7 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
 
 
 def read_headers(scope: Scope) -> Wanted:
-    """The value of each header that matters. Raises `InvalidRequest` for one that came twice and must not."""
+    """The values of the relevant headers. Raises `InvalidRequest` for a repeated header that must be unique."""
     found = dict.fromkeys(_NAMES)
     for name, value in scope["headers"]:
         if name in found:
@@ -130,7 +130,7 @@ def read_headers(scope: Scope) -> Wanted:
 
 
 def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
-    """What a header means that came twice. Two servers might each read another one of two keys."""
+    """The value of a repeated header. Two keys are refused: another server could read the other one."""
     if name in _LISTS:
         return b"%b, %b" % (first, second)
     raise InvalidRequest(f"Send the header '{name.decode()}' once, not several times.", name.decode())

@@ -39,12 +39,12 @@ from shared.ledger.visitors import POOL
 log = logging.getLogger("yout.ledger")
 
 LARGEST_BATCH = 256
-_RETRY = object()  # the database is away: everything waits until it is back
-_LATER = object()  # another transaction is in the way: this one waits, the others go on
+_RETRY = object()  # the database is unavailable: everything waits until it is back
+_LATER = object()  # another transaction holds a lock: this job waits, the others continue
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 LATER_SECONDS = 2.0
-APART_SECONDS = 5.0  # how long a batch is tried in parts; what is left then is put off
-RELEASE_SECONDS = 2.0  # between attempts to release what may or may not have been committed
+APART_SECONDS = 5.0  # how long a batch is retried in parts; the rest is postponed
+RELEASE_SECONDS = 2.0  # between attempts to release holds whose commit is uncertain
 
 
 class _Waiting(NamedTuple):
@@ -70,7 +70,7 @@ class LedgerQueue:
         self._busy = False
         self._scheduled = False
         self._failures = 0
-        self._aside = 0  # settlements that are to come back by themselves
+        self._aside = 0  # postponed settlements
         # Owned by the thread: reservations whose commit is under way, and those whose commit got no answer.
         self._committing: list[Reservation] = []
         self._doubtful: list[Reservation] = []
@@ -97,10 +97,10 @@ class LedgerQueue:
         return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
-        """Queue a settlement at once; the future is done when it is durable. It is retried while the refusal may pass.
+        """Queue a settlement; the future is done when it is durable. It is retried after temporary errors.
 
-        The future raises `DatabaseUnavailable` for a settlement that the database will never take (a bug); its hold is left to
-        the sweeper.
+        The future raises `DatabaseUnavailable` for a settlement that the database will never accept (a bug); the sweeper
+        releases its hold.
         """
         return self._submit(self._settlements, item)
 
@@ -109,7 +109,7 @@ class LedgerQueue:
         return self._submit(self._jobs, job)
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait until everything queued is durable, and end the thread; at most so long for both."""
+        """Wait until everything queued is durable, and end the thread; both within the given time."""
         ends_at = time.monotonic() + timeout_seconds
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
@@ -152,7 +152,7 @@ class LedgerQueue:
             elif result is _LATER:
                 self._aside += 1
                 self._loop.call_later(LATER_SECONDS, self._requeue, waiting)
-            elif waiting.future.done():  # the caller left while it waited
+            elif waiting.future.done():  # the caller disconnected while it waited
                 self._give_back(waiting.item, result)
             elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
                 waiting.future.set_exception(result)
@@ -184,16 +184,16 @@ class LedgerQueue:
             results += self._run_jobs(batch.jobs)
             self._loop.call_soon_threadsafe(self._finish, results)
         drop_connection()
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nothing waits for it
             self._loop.call_soon_threadsafe(self._ended.set)
 
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:
             return self._transact(settlements, reservations)
-        except Exception as error:  # whatever the database refused: the table says whether it may pass
+        except Exception as error:  # any database error: the table says whether it is temporary
             fault = fault_of(error)
             if fault is Fault.TEMPORARY:
-                log.warning("the database is away: %s", describe(error))
+                log.warning("the database is unavailable: %s", describe(error))
                 drop_connection(error)
                 self._doubtful += self._committing
                 return _put_off(settlements, reservations, _RETRY)
@@ -201,13 +201,13 @@ class LedgerQueue:
             if len(parts) > 1:
                 return self._commit_apart(parts)
             if fault is Fault.CONFLICT:
-                log.warning("another transaction is in the way of an account's calls: %s", describe(error))
+                log.warning("another transaction holds a lock on an account: %s", describe(error))
                 return _put_off(settlements, reservations, _LATER)
             log.exception("one call's ledger entry was refused by the database; its hold is left to the sweeper")
             return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
 
     def _commit_apart(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
-        """One bad call must not take its neighbours with it: commit each part alone."""
+        """Commit each part separately, so that one bad call does not fail the others."""
         results: list[tuple[_Waiting, Any]] = []
         ends_at = time.monotonic() + APART_SECONDS
         for part in parts:
@@ -232,7 +232,8 @@ class LedgerQueue:
         return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
 
     def _release_doubtful(self, now: int) -> None:
-        """Give back holds that nobody has heard of. A transaction that may still commit them is waited for, but not by others."""
+        """Release holds whose commit got no answer. This waits for a transaction that may still commit them, without delaying
+        others."""
         if time.monotonic() < self._release_at:
             return
         try:
@@ -252,7 +253,7 @@ class LedgerQueue:
             try:
                 with transaction():
                     results.append((job, job.item()))
-            except Exception as error:  # the thread must live on: everybody's money waits for it
+            except Exception as error:  # the thread must survive: every settlement depends on it
                 if not may_pass(error):
                     log.exception("a job was refused by the database")
                     results.append((job, DatabaseUnavailable()))
@@ -261,7 +262,7 @@ class LedgerQueue:
                 if fault_of(error) is Fault.CONFLICT:
                     results.append((job, DatabaseUnavailable()))
                     continue
-                # The others would each wait for a database that is away.
+                # Each of the others would wait for the unavailable database.
                 results += [(waiting, DatabaseUnavailable()) for waiting in jobs[len(results) :]]
                 break
         return results
@@ -271,7 +272,7 @@ _Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of
 
 
 def _put_off(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
-    """Settlements are tried again; a caller who waits for a reservation is refused."""
+    """Retry settlements; fail reservations, so that their callers get an error."""
     refused = DatabaseUnavailable()
     return [*((waiting, when) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
 

@@ -179,7 +179,7 @@ class Limiter:
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
-    """The account, then the key and the key that created it where they have narrower limits of their own."""
+    """The account, then the key and the key that created it, if they have limits below the account's."""
     scopes = [_Scope(f"a:{limits.account.hex}", limits.account_limits)]
     if limits.key_limits != limits.account_limits:
         scopes.append(_Scope(f"k:{limits.key.hex}", limits.key_limits))

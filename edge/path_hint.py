@@ -1,4 +1,4 @@
-"""What to tell a client whose base URL is wrong: its paths are known here, but under another prefix. Pure."""
+"""The hint in a 404 for a client with a wrong base URL: the path exists, but under another prefix. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NO_HINT = "The API is under /v1; see the documentation for its paths."
 
 
 def path_hint(path: str, edge_url: str, is_known: Callable[[str], bool]) -> str:
-    """One sentence for the 404 of `path`. `is_known` says whether there is such a path with the request's method."""
+    """One sentence for the 404 of `path`. `is_known` checks whether a path exists for the request's method."""
     for rest in _suffixes(path.rstrip("/")):
         known = f"/v1{rest.removeprefix('/v1')}"
         if is_known(known):
@@ -19,7 +19,7 @@ def path_hint(path: str, edge_url: str, is_known: Callable[[str], bool]) -> str:
 
 
 def _suffixes(path: str) -> Iterator[str]:
-    """The path, and what is left of it without its first segments."""
+    """The path, and its remainders after removing leading segments."""
     while path:
         yield path
         _, slash, rest = path[1:].partition("/")

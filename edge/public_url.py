@@ -1,4 +1,4 @@
-"""The edge's own address, for links that leave it. Never taken from a header that a caller could have written."""
+"""The edge's public base URL, for links. Never taken from a header that the caller could have forged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
 
 
 def edge_url() -> str:
-    """How customers reach this edge, without a slash at the end.
+    """The base URL of this edge, without a trailing slash.
 
-    `YOUT_PUBLIC_URL`, else what a trusted proxy says, else the address that the request's connection arrived at.
+    `YOUT_PUBLIC_URL`, or the host that a trusted proxy reports, or the local address of the connection.
     """
     settings: Settings = current_app.extensions["services"].settings
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -43,5 +43,5 @@ def public_url(settings: Settings, scope: Mapping[str, Any], headers: Mapping[st
 
 
 def _last(value: str | None) -> str:
-    """The entry that the nearest proxy wrote."""
+    """The last entry, which the nearest proxy added."""
     return (value or "").rpartition(",")[2].strip()

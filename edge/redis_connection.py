@@ -1,7 +1,7 @@
 """One connection to Redis that runs one script, for the limiter: redis-py costs ten times as much a call, and every call pays it.
 
 Only what the limiter needs: `EVALSHA` with its arguments, RESP2 parsed by hiredis, a hard time-out, and a new connection after a
-failure. URLs are read by `shared.redis_url`, so that they mean here what they mean everywhere.
+failure. URLs are parsed by `shared.redis_url`, as everywhere.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RedisScript:
         return link
 
     def _tls(self) -> ssl.SSLContext | None:
-        """The context of all connections: making one reads the system's certificates, which takes milliseconds."""
+        """The TLS context of all connections. Creating one takes milliseconds, because it reads the system's certificates."""
         if self._address.tls and self._context is None:
             self._context = self._address.ssl_context()
         return self._context

@@ -1,8 +1,7 @@
-"""Invalid keys: counted by the network that they come from, shared by all processes through Redis, and cheap for the database.
+"""Limits invalid keys per network, for all processes through Redis, and keeps them cheap for the database.
 
-A key that was refused is remembered for a moment, so that a client which repeats it is answered from memory. A network over its
-limit gets 429, and its unknown keys are read together, a few times a second, however many they are. They are still read: somebody
-else behind the same address may have a key that is valid.
+A refused key is cached briefly, so that repeating it causes no read. A network over its limit gets 429, and its unknown keys are
+read in batches, a few times a second. They are still read, because another client behind the same address may have a valid key.
 """
 
 from __future__ import annotations
@@ -26,28 +25,28 @@ from shared.settings import Settings
 T = TypeVar("T")
 
 REMEMBERED_MS = 10_000
-MAX_REMEMBERED = 20_000  # refused keys, and networks over their limit
+MAX_REMEMBERED = 20_000  # cached refused keys and networks over their limit
 GATHER_SECONDS = 0.1
-MAX_GATHERED = 500  # keys that wait for one read
-_UNLIMITED = 10**9  # of tokens and concurrent requests, which are not counted here
+MAX_GATHERED = 500  # keys per batch
+_UNLIMITED = 10**9  # no limit on tokens and concurrent requests
 
 
 class RefusedKeys:
-    """What one process knows of invalid keys and of the networks that send them."""
+    """One process's cache of invalid keys and of the networks that send too many."""
 
     def __init__(self, settings: Settings, limiter: Limiter) -> None:
         self._limiter = limiter
         self._per_minute = settings.refused_keys_rpm
         self._secret = derive_key(settings.secret_key, "refused keys")
-        self._refused: OrderedDict[str, int] = OrderedDict()  # digest of a key → until when it is remembered
+        self._refused: OrderedDict[str, int] = OrderedDict()  # digest of a key → end of its cache entry
         self._throttled: OrderedDict[str, int] = OrderedDict()  # network → until when it is over its limit
 
     def remember(self, digest: str) -> None:
-        """A key was read and is invalid. None becomes valid again: a new key has a new secret."""
+        """Cache an invalid key. It cannot become valid: a new key has a new secret."""
         _put(self._refused, digest, now_ms() + REMEMBERED_MS)
 
     def knows(self, digest: str) -> bool:
-        """Whether the key was refused a moment ago."""
+        """Whether the key is cached as invalid."""
         return self._refused.get(digest, 0) > now_ms()
 
     def is_throttled(self, address: str) -> bool:
@@ -71,9 +70,9 @@ class RefusedKeys:
 
 
 class GatheredReads(Generic[T]):
-    """Reads of single keys that go as one, at most ten times a second.
+    """Batches reads of single keys, at most ten times a second.
 
-    `read` gives for each digest what was found, or the error that its caller should see.
+    `read` returns the key or the error for each digest.
     """
 
     def __init__(self, read: Callable[[Collection[str]], Awaitable[Mapping[str, T | RequestRefused]]]) -> None:
@@ -82,7 +81,7 @@ class GatheredReads(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, digest: str) -> T:
-        """What the next read finds. Raises what it gives for this digest, and `TooManyRefusedKeys` when too many wait for it."""
+        """The result of the next batch for this digest. Raises its error, or `TooManyRefusedKeys` if the batch is full."""
         future = self._waiting.get(digest)
         if future is None:
             if len(self._waiting) >= MAX_GATHERED:
@@ -103,7 +102,7 @@ class GatheredReads(Generic[T]):
             found: Mapping[str, T | Exception]
             try:
                 found = await self._read(waiting)
-            except Exception as error:  # whatever it was, nobody may wait for ever
+            except Exception as error:  # whatever failed, no caller may wait forever
                 found = dict.fromkeys(waiting, error)
             for digest, future in waiting.items():
                 future.set_result(found[digest])

@@ -1,4 +1,4 @@
-"""Reading the body of a hot POST: the caller is known by then, and what is large must fit within what the process may hold."""
+"""Reads the body of a hot POST, after the caller was authenticated and within the process's memory limit for bodies."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shared.proxies import network_of
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 SMALL_BODY_BYTES = 16 * 1024  # not counted
-ADDRESS_SHARE = 2  # one address may have one part in so many
+ADDRESS_SHARE = 2  # one address may use this fraction of the limit
 
 
 class ClientGone(Exception):
-    """The client left before it had sent its request."""
+    """The client disconnected before it had sent its request."""
 
 
 class BodyBudget:
-    """The bytes of request bodies that are being received: no more than `limit` in all, and half of it from one address."""
+    """The bytes of request bodies being received: at most `limit` in total, and half of it from one address."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -32,7 +32,7 @@ class BodyBudget:
         return self._taken
 
     def take(self, address: str, count: int) -> None:
-        """Raises `Overloaded` where that is too much: then nothing was taken."""
+        """Raises `Overloaded`, and takes nothing, if that would exceed a limit."""
         of_address = self._by_address.get(address, 0) + count
         if self._taken + count > self._limit or of_address > self._limit // ADDRESS_SHARE:
             raise Overloaded

@@ -82,7 +82,7 @@ def model_of(body: Mapping[str, Any]) -> str:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """A body that is a JSON object, of a depth that can be passed on, without options of client libraries."""
+    """The body as a JSON object, checked for depth and for options of client libraries."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -156,7 +156,7 @@ def _message(message: object, index: int) -> list[Any] | None:
 
 
 def _images(images: object, index: int) -> list[Any]:
-    """Images of an earlier answer, which come back beside the content; they have the shape of its parts."""
+    """Images of an earlier answer, sent back in a field beside the content, in the format of content parts."""
     if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("type") == "image_url" for image in images):
         where = f"messages[{index}].images"
         raise InvalidRequest(f"'{where}' must be a list of parts of the type image_url.", where)

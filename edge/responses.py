@@ -66,7 +66,7 @@ async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> 
 
 
 async def send_refusal(line: Line, error: Exception) -> None:
-    """`error` as the surface gives it, and in the log if it is our fault."""
+    """`error` in the surface's format; logged if it is an internal error."""
     await send_error(line, _reported(error, line))
 
 
@@ -187,7 +187,7 @@ class _Stream:
 
 
 def _reported(error: Exception, line: Line) -> Exception:
-    """Log an error that is our fault: the caller gets a 500 without the reason."""
+    """Log an internal error; the caller gets a 500 without the reason."""
     if is_internal(error):
         log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
     return error

@@ -12,8 +12,8 @@ from shared.errors import SettlementPending
 
 
 class RunningCall:
-    """One call. `payer` is the id of a key or the digest of a session, None until the call is admitted and of a visitor's;
-    `cut_by` is the error that ended it from outside; `answered` when only its settlement is still to come."""
+    """One call. `payer` is the id of a key or the digest of a session; None before admission and for visitors. `cut_by`
+    is the error that ended it from outside; `answered`: only its settlement is still missing."""
 
     __slots__ = ("answered", "cut_by", "payer", "since", "task")
 
@@ -61,7 +61,7 @@ class RunningCalls:
             call.payer = payer
 
     def answered(self) -> None:
-        """The current task's call has its whole answer and waits to be charged."""
+        """Mark the current task's call as answered: only its settlement is still missing."""
         call = self._current()
         if call is not None:
             call.answered = True

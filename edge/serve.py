@@ -28,11 +28,11 @@ from shared.startup import log_notices, require_port, require_usable
 
 log = logging.getLogger("yout.edge")
 
-ANSWER_SECONDS = 10  # of the database; callers wait behind it
+ANSWER_SECONDS = 10  # of the database; callers wait for it
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers keep a connection, or they race our close
 CALLS_A_CONNECTION = 1_000_000
-AFTER_DRAIN_SECONDS = 2  # for the last errors to be written; `Services.close` then settles the last holds
+AFTER_DRAIN_SECONDS = 2  # to write the last errors; then `Services.close` settles the last holds
 RESTART_PAUSE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
@@ -70,7 +70,7 @@ async def _work(settings: Settings, address: str) -> None:
         await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
     except LifespanFailureError as failure:
         reason = failure.__context__
-        if isinstance(reason, YoutError | peewee.PeeweeException):  # it says more than the failure
+        if isinstance(reason, YoutError | peewee.PeeweeException):  # it is more specific than the failure
             raise reason from reason.__cause__
         raise
 
@@ -138,7 +138,7 @@ class _Parent:
         os._exit(0)
 
     def _stop(self, *_: object) -> None:
-        """Pass the stop on. The socket is closed here too, or it would take connections that nobody answers."""
+        """Forward the stop. The socket is closed here too, or it would accept connections that no process serves."""
         self._stopping = True
         self._socket.close()
         for child in self._children:

@@ -47,13 +47,13 @@ log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
 COUNTED_AT_ONCE = 100_000  # characters of a text: some tens of milliseconds
-STOP_SECONDS = 4.0  # for the last settlements, beyond the time to drain
+STOP_SECONDS = 4.0  # for the last settlements, after the drain time
 CHECK_SECONDS = 1.0
 CHECK_ANSWER_SECONDS = 2.0
 
 
 class DatabaseState(NamedTuple):
-    """Whether the database answers, and whether it takes what calls must write."""
+    """Whether the database answers, and whether it accepts the writes of a call."""
 
     answers: bool
     takes_writes: bool
@@ -113,7 +113,10 @@ class Services:
         return services
 
     async def close(self) -> None:
-        """Settle what runs, sign off, and close everything. The database is waited for until the time to stop is over."""
+        """Settle running calls, delete this process's row, and close everything.
+
+        Waits for the database until the stop deadline.
+        """
         clock = asyncio.get_running_loop().time
         ends_at = self._stop_by or clock() + STOP_SECONDS
         for loop in self._loops:
@@ -164,7 +167,7 @@ class Services:
         return pseudonyms.pseudonym(self._pseudonym_key, account, channel, user)
 
     async def check_database(self) -> DatabaseState:
-        """Whether the database answers, and takes what calls must write. Asked once a second at most, however many ask."""
+        """Whether the database answers, and accepts the writes of a call. Checked at most once a second for all requests."""
         now = asyncio.get_running_loop().time()
         if self._database_check is None or (self._database_check.done() and now - self._checked_at >= CHECK_SECONDS):
             self._checked_at = now
@@ -173,12 +176,12 @@ class Services:
 
     async def _check_database(self) -> DatabaseState:
         answers = await self._works(lambda: database.execute_sql("SELECT 1").fetchone(), "answer")
-        return DatabaseState(answers, answers and await self._works(probe_writes, "take what calls must write"))
+        return DatabaseState(answers, answers and await self._works(probe_writes, "accept the writes of a call"))
 
     async def _works(self, attempt: Callable[[], object], what: str) -> bool:
         try:
             await asyncio.wait_for(self.reader.read(attempt), CHECK_ANSWER_SECONDS)
-        except Exception as error:  # whatever it was, the answer to "does it work?" is no
+        except Exception as error:  # any failure means: not ready
             log.warning("the database does not %s: %s", what, describe(error.__cause__ or error))
             return False
         return True

@@ -1,7 +1,7 @@
-"""What Hypercorn's own HTTP/1.1 does not do by itself, for when it serves instead of the faster connection.
+"""Stricter HTTP/1.1 for Hypercorn's own connection, used when the fast connection is off.
 
-It reads the names of methods in any case, which can desynchronise a proxy that does not: a `HeAd` answered like a HEAD has
-no body, and the proxy waits for one. And it changes to clear-text HTTP/2 when a request offers that.
+Hypercorn accepts method names in any case, which can desynchronize a proxy: it waits for the body of a `HeAd` that was
+answered like a HEAD. It also switches to clear-text HTTP/2 if a request offers that.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ class StrictH11Protocol(H11Protocol):
 
 
 def install() -> None:
-    """Use it for the connections that are accepted from now on."""
+    """Use it for new connections."""
     vars(hypercorn.protocol)["H11Protocol"] = StrictH11Protocol

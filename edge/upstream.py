@@ -58,7 +58,7 @@ MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
 MOST_HELD_BACK = 65_536  # bytes of chunks that deliver nothing, before the first that does
-MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be an image; comments and empty events come to much less
+MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be an image; comments and empty events are much smaller
 AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
 OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # refusals that another model may not share
 BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
@@ -343,7 +343,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
 
 
 def _secret(services: Services, route: Route) -> str:
-    """The channel's secret. One that was sealed with another SECRET_KEY takes its channel out of service, not the call."""
+    """The channel's secret. One encrypted with another SECRET_KEY disables its channel, but does not fail the call."""
     try:
         return services.secret(route.sealed_secret)
     except SettingsError as error:

@@ -27,7 +27,7 @@ from workers.purge import PurgeWork
 log = logging.getLogger("yout.worker")
 
 CLOCK_STOP_SECONDS = 5.0
-ANSWER_SECONDS = 120  # of the database: a step of a purge or a roll-up may take a while
+ANSWER_SECONDS = 120  # of the database: a step of a purge or a rollup may take a while
 
 
 def serve(settings: Settings) -> int:
@@ -38,7 +38,7 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Bind the database of this process: a connection for each thread that works, the five clocks' and this one's."""
+    """Bind the database of this process, with a connection for each worker thread, the five clocks and the main thread."""
     target = open_database(settings.database_url, max_connections=settings.worker_threads + 6, answer_seconds=ANSWER_SECONDS)
     bind(target)
     require_usable(settings, target, media=True)

@@ -1,8 +1,8 @@
-"""Callbacks: post the end of a job to the URL that its owner gave, signed, through the guard against private addresses.
+"""Callbacks: post the result of a job to its owner's URL, signed, and never to a private address.
 
-Deliveries run on threads of their own, never on those of jobs and purges: a customer's server that accepts and never answers
-delays nobody else. At most `MAX_PER_ACCOUNT` and `MAX_PER_HOST` run at once in a process, so that it doesn't delay other
-customers' callbacks either. What is due stands in the jobs' rows; Redis has no part in it.
+Deliveries run on separate threads, so a customer's server that never answers delays no jobs or purges. At most
+`MAX_PER_ACCOUNT` and `MAX_PER_HOST` run at once in a process, so it doesn't delay other customers' callbacks either. Due
+callbacks are found in the rows of the jobs; Redis is not involved.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ MAX_PER_ACCOUNT = 4
 MAX_PER_HOST = 4
 HOST_BUSY_MS = 2_000
 BEAT_SECONDS = 1.0
-_PAGE = 200  # due callbacks that are looked at together
-_ROUND_SECONDS = 3.0  # of one call of `deliver_due`, less than its clock waits for when it stops
+_PAGE = 200  # due callbacks per query
+_ROUND_SECONDS = 3.0  # time limit of one `deliver_due`, shorter than the clock's wait when it stops
 
 
 class Delivery(NamedTuple):
@@ -59,7 +59,7 @@ class Choice(NamedTuple):
 
 
 def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choice:
-    """Pick from `due`, in order, what the three caps allow beside what is `in_flight`. Pure."""
+    """Choose from `due`, in order, the callbacks that the three limits allow besides those `in_flight`. Pure."""
     accounts = Counter(delivery.account for delivery in in_flight)
     hosts = Counter(delivery.host for delivery in in_flight)
     choice = Choice([], [])
@@ -79,7 +79,7 @@ def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choic
 
 
 def host_of(url: str) -> str:
-    """The host that a callback goes to; "" for a URL that will be refused."""
+    """The host of a callback; "" for a URL that will be refused."""
     try:
         return read_url(url).host
     except OutboundRefused:
@@ -96,14 +96,14 @@ class Callbacks:
         self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
 
     def deliver_due(self) -> None:
-        """Start what is due as far as the caps allow, and note what has ended. Raises what the database raises."""
+        """Start due callbacks within the limits, and record ended ones. Raises the database's errors."""
         until = time.monotonic() + _ROUND_SECONDS
         self._note_ended(0)
         while self._start_due() and time.monotonic() < until:
             self._note_ended(BEAT_SECONDS)
 
     def finish(self, seconds: float) -> None:
-        """Wait up to `seconds` for the deliveries under way, so that few are repeated after a restart."""
+        """Wait up to `seconds` for running deliveries, so that few are repeated after a restart."""
         until = time.monotonic() + seconds
         while self._in_flight and time.monotonic() < until:
             self._note_ended(until - time.monotonic())
@@ -126,7 +126,7 @@ class Callbacks:
 
     def _start(self, callback: DueCallback) -> None:
         job = MediaJob.get_or_none(MediaJob.id == callback.job)
-        if job is None:  # purged in between
+        if job is None:  # purged meanwhile
             return
         try:
             body, headers = self._message(job)
@@ -135,14 +135,14 @@ class Callbacks:
             return
         self._in_flight[job.id] = Delivery(job.id, callback.account, host_of(callback.url))
         arguments = (job.id, callback.url, body, headers)
-        # A daemon: what is still silent when the process must end is delivered after its restart.
+        # A daemon thread: a delivery that still waits when the process must end is repeated after the restart.
         threading.Thread(target=self._deliver, args=arguments, name="callback", daemon=True).start()
 
     def _deliver(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> None:
         done = False
         try:
             done = self._post(job, url, body, headers)
-        except Exception as error:  # whatever it is, its place must become free again
+        except Exception as error:  # whatever failed, its slot must be freed
             log.error("the callback of media job %s failed: %s", job, describe_failure(error))
         finally:
             self._ended.put((job, done))
@@ -154,12 +154,12 @@ class Callbacks:
                 return 200 <= reply.status < 300
         except OutboundRefused:
             log.warning("the callback of media job %s names an address that may not be used", job)
-            return True  # and will be refused again
+            return True  # a retry would be refused, too
         except OutboundFailed:
             return False
 
     def _note_ended(self, wait_seconds: float) -> None:
-        """Take note of every delivery that has ended, waiting so long for a first one while any is under way."""
+        """Record every ended delivery; while any is running, wait up to this long for the first."""
         wait = wait_seconds if self._in_flight else 0
         while True:
             try:

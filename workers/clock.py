@@ -28,10 +28,10 @@ def next_beat(due: float, seconds: float, now: float) -> float:
 
 
 class Clock:
-    """Runs all of `work` in one thread: each once at the start and then on its beat, never two at a time.
+    """Runs all of `work` in one thread: each at startup and then at its interval, never two at a time.
 
-    A failure is logged once, until that work has run well again or fails in another way, and is tried again after
-    `RETRY_SECONDS`. A failure of which `is_outage` is true takes one line; others are logged with their traceback.
+    A repeated failure is logged once, until the work succeeds or fails differently; it is retried after
+    `RETRY_SECONDS`. A failure for which `is_outage` is true is logged in one line, others with their traceback.
     """
 
     def __init__(self, work: Sequence[Periodic], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:

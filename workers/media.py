@@ -1,10 +1,10 @@
-"""Media that are made later: the actor that takes a job in hand, and the periodic work that no job is lost without.
+"""Media jobs: the actor that runs a job, and the periodic work that keeps jobs from getting lost.
 
 make_media(job)      do what can be done for a job now
-every second         send what is due, end what is too old
+every second         enqueue due jobs, end expired ones
 every second         deliver callbacks (callbacks.py)
-every five seconds   renew the leases of the jobs in this process' hands
-every minute         delete files whose time is over, and a part of those that no row knows
+every five seconds   renew the leases of the jobs that this process runs
+every minute         delete expired files, and some of the files without a row
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class MediaWork:
 
     @property
     def callbacks(self) -> Periodic:
-        """Kept apart from all other periodic work: it waits for deliveries under way."""
+        """Separate from all other periodic work, because it waits for running deliveries."""
         return Periodic("the callbacks of media jobs", BEAT_SECONDS, _closing(self._callbacks.deliver_due))
 
     @property
@@ -110,7 +110,7 @@ class MediaWork:
         retention.delete_orphans(self._storage)
 
     def close(self) -> None:
-        """Wait a moment for callbacks under way, and close the connection to Redis. Call when the clocks have stopped."""
+        """Wait briefly for running callbacks, and close the connection to Redis. Call after the clocks have stopped."""
         try:
             self._callbacks.finish(LIMITS.idle_seconds)
         except peewee.PeeweeException as error:

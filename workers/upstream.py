@@ -75,7 +75,8 @@ class Sender:
         self._outbound = lru_cache(maxsize=256)(partial(_outbound, policy_of(settings)))
 
     def target(self, route: Route, account: UUID) -> Target:
-        """Where a job of `account` goes. Raises `VendorFailed` for a channel whose secret was sealed with another SECRET_KEY."""
+        """The target of a job of `account`. Raises `VendorFailed` if the channel's secret was encrypted with another
+        SECRET_KEY."""
         try:
             secret = unseal(route.sealed_secret, self._settings.secret_key)
         except SettingsError as error:

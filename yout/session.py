@@ -15,7 +15,7 @@ from shared.sealed_values import require_secret_key
 from shared.settings import Settings
 from shared.startup import require_readable
 
-ANSWER_SECONDS = 6 * 3600  # a migration or a check of every account takes its time; TCP's own limits find a dead server
+ANSWER_SECONDS = 6 * 3600  # no limit: a migration or a check of every account takes long; TCP's limits detect a dead server
 
 
 class DatabaseError(YoutError):
@@ -28,8 +28,8 @@ def database_session(
 ) -> Iterator[peewee.Database]:
     """Bind and connect the database of `settings` for the block.
 
-    Raises `SchemaMismatch` unless the schema is the current one, `SettingsError` unless SECRET_KEY opens what is sealed (checked
-    with the schema), and `DatabaseError` for whatever the server refuses.
+    Raises `SchemaMismatch` unless the schema is current, `SettingsError` if SECRET_KEY cannot decrypt the encrypted values
+    (checked with the schema), and `DatabaseError` for errors of the server.
     """
     target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
     bind(target)

@@ -30,7 +30,7 @@ class CodesView(View):
     def made(self, form_id: str) -> ResponseReturnValue:
         batch, codes = shown(form_id)
         if codes is None:
-            advice = "If nobody has kept the codes, void the batch and create another."
+            advice = "If the codes were not copied, void the batch and create another."
             return self.page("shown.html", what="The batch of codes", advice=advice, back=url_for("codes.index"))
         return self.page("codes/made.html", batch=CodeBatch.get_by_id(UUID(batch)), codes=codes.split())
 

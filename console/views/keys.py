@@ -77,7 +77,7 @@ class KeysView(View):
     def rotate(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RotateForm()
         done = create(form, lambda: actions.rotate_key(key, form.grace_hours.number()), "keys.made")
-        if done is None and form.form_errors:  # the key is no longer good, and its page has no such form any more
+        if done is None and form.form_errors:  # the key is no longer active, so its page has no such form
             flash(" ".join(form.form_errors), "bad")
             return redirect(url_for("keys.detail", key_id=key_id), 303)
         return done or (self._page(key, rotate=form), 422)
@@ -87,7 +87,7 @@ class KeysView(View):
         ids, secret = shown(form_id)
         key, old = (_find(UUID(id)) for id in ids.split())
         if secret is None:
-            advice = "If nobody has kept the key, rotate it again or revoke it."
+            advice = "If the key was not copied, rotate it again or revoke it."
             back = url_for("keys.detail", key_id=key.id)
             return self.page("shown.html", what=f"The key {key.prefix}", advice=advice, back=back)
         return self.page("keys/made.html", key=key, secret=secret, old=old)

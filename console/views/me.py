@@ -61,7 +61,7 @@ class MeView(View):
     def shown_codes(self, form_id: str) -> ResponseReturnValue:
         codes = shown(form_id).secret
         if codes is None:
-            advice = "If you did not keep the codes, make new ones."
+            advice = "If you did not copy the codes, create new ones."
             return self.page("shown.html", what="The list of recovery codes", advice=advice, back=url_for("me.index"))
         return self.page("me/recovery_codes.html", codes=codes.split())
 

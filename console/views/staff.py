@@ -36,7 +36,7 @@ class StaffView(View):
         person = _find(UUID(id))
         if password is None:
             what, back = f"The password of {person.email}", _address(person.id)
-            return self.page("shown.html", what=what, advice="If nobody has kept it, give them a new one.", back=back)
+            return self.page("shown.html", what=what, advice="If it was not copied, reset the password again.", back=back)
         return self.page("staff/password.html", person=person, password=password)
 
     @shows("/<uuid:staff_id>")

@@ -1,4 +1,4 @@
-"""What happens to a form that was sent: the action and a redirect, or the same page with what is wrong beside the fields."""
+"""Handles a submitted form: runs the action and redirects, or shows the page again with the errors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def perform(deed: Callable[[], str], target: str) -> ResponseReturnValue:
 
 
 def submit(form: FlaskForm, deed: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
-    """Check the form, do it and go to `target` (a function where that is known only afterwards); a `OnceForm` once.
+    """Validate the form, run the action (once for a `OnceForm`), and redirect to `target`, which may be a function of the result.
 
-    None when something is wrong: then `form` knows what, to be shown again.
+    Returns None if validation or the action fails; the errors are on `form`.
     """
     if not form.validate_on_submit():
         return None
@@ -57,9 +57,9 @@ def submit(form: FlaskForm, deed: Callable[[], str], target: str | Callable[[], 
 
 
 def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -> ResponseReturnValue | None:
-    """As `submit`, for what has a secret that is shown once: go to the page `endpoint`, which takes the form's id.
+    """Like `submit`, for a result with a secret that is shown once: redirects to the page `endpoint` with the form's id.
 
-    `make` gives what `shown` will find: a reference to what was made, of at most 200 characters, and the secret.
+    `make` returns the values for `shown`: a reference to the created object, of at most 200 characters, and the secret.
     """
     if not form.validate_on_submit():
         return None
@@ -92,7 +92,7 @@ def claim(form: OnceForm) -> None:
 
 
 def shown(form_id: str) -> Shown:
-    """What a form of whoever is signed in made, with its secret the first time. Everybody else gets 404."""
+    """The result of a form of the signed-in person, the first time with its secret. Everyone else gets 404."""
     found = take_shown(current_user.person.id, form_id, current_user.get_id(), take=request.method == "GET")
     if found is None:
         abort(404)

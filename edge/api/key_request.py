@@ -1,4 +1,4 @@
-"""What a caller may ask of a new or changed key: never more than the key that it calls with, if it calls with one. Pure."""
+"""Validates the fields of a new or changed key: never more than the calling key allows, if there is one. Pure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check_key_request(body: Mapping[str, Any], most: KeyRequest, models: Collect
 
 
 def read_key_changes(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
-    """Read a body of changes: the fields it has, checked. Null takes a limit away, as far as `most` allows.
+    """The validated fields of a body of changes. Null removes a limit, as far as `most` allows.
 
     Raises `InvalidRequest` that names the field.
     """
@@ -75,10 +75,10 @@ def read_key_changes(data: bytes, most: KeyRequest, models: Collection[str], now
 
 
 def check_key_changes(body: Mapping[str, Any], most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
-    """As `read_key_changes`, of a body that has been read."""
+    """As `read_key_changes`, for a parsed body."""
     asked = check_key_request({"name": "unchanged", **body}, most, models, now)
     if not body:
-        raise InvalidRequest("The body names no field to change.")
+        raise InvalidRequest("The body has no field to change.")
     return {field: value for field, value in asked._asdict().items() if field in body}
 
 
@@ -105,7 +105,7 @@ def _can_manage(value: object, most: bool | None) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise InvalidRequest("'can_manage' must be true or false.", "can_manage")
     if value and most is False:
-        raise InvalidRequest("'can_manage' cannot be true for a key that is created by a key.", "can_manage")
+        raise InvalidRequest("'can_manage' cannot be true for a key created by another key.", "can_manage")
     return value
 
 

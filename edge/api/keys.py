@@ -80,8 +80,8 @@ async def list_keys() -> Response:
     body=example(_REQUEST, {"name": "production"}),
     answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Nothing shows its secret again.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited),
-    notes="Omitted fields are as the calling key has them; a key never creates a wider one. A key and the keys it created are"
-    " counted together against its limits, and revoking it revokes them. The calling key needs `can_manage`.",
+    notes="Omitted fields are copied from the calling key; the new key cannot exceed its limits. A key and the keys that it"
+    " created are counted together toward its limits, and revoking it revokes them. The calling key needs `can_manage`.",
 )
 async def make_key() -> Response:
     """A new key of the account, and its secret: no other answer holds it."""
@@ -100,12 +100,12 @@ async def make_key() -> Response:
     "Update a key",
     path={"key_id": ID},
     body=example(_CHANGES, {"name": "staging", "rpm": 60}),
-    answers={200: Answer(record(_KEY), "The key, in force from the next request.")},
+    answers={200: Answer(record(_KEY), "The updated key. Changes apply from the next request.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
     notes="Only the fields in the body change; null removes a limit. The calling key needs `can_manage`.",
 )
 async def change_key(key_id: str) -> Response:
-    """Change the fields that the body has."""
+    """Change the fields in the body."""
     caller = await managing_caller()
     data = await read_body()
     changes = read_key_changes(data, bounds_of(caller.key), services().catalog.models, now_ms())
@@ -123,7 +123,7 @@ async def change_key(key_id: str) -> Response:
     notes="Also revokes the keys that it created. A key may always revoke itself; others only with `can_manage`.",
 )
 async def revoke(key_id: str) -> Response:
-    """Revoke a key for good; a second time changes nothing."""
+    """Revoke a key permanently. Revoking it again changes nothing."""
     caller = await account_caller()
     if caller.key is None or str(caller.key.key) != key_id.lower():
         require_manager(caller)
@@ -132,7 +132,8 @@ async def revoke(key_id: str) -> Response:
 
 
 def _visible(caller: AccountCaller) -> Any:
-    """The condition that the caller may see a key, and with `can_manage` change it: all of the account, or its own family."""
+    """The query condition for the keys that the caller may see, and change with `can_manage`: the account's, or its own
+    family."""
     own = ApiKey.account == caller.account
     key = caller.key
     if key is None or (key.can_manage and not key.limited):
@@ -155,7 +156,7 @@ def _list(caller: AccountCaller) -> list[dict[str, Any]]:
 
 
 def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
-    """Create the key that was asked for. Raises `InvalidRequest` when the account has too many."""
+    """Create the requested key. Raises `InvalidRequest` if the account has too many."""
     if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
         raise InvalidRequest(f"The account has {MOST_KEYS} active keys, which is the most. Revoke one that is not used.")
     fields = asked._asdict()
@@ -174,7 +175,7 @@ def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
 
 
 def find_own(account: UUID, key_id: str) -> ApiKey:
-    """A key of the account, revoked or not. Raises `NotFound` for another account's, as for one that never was."""
+    """A key of the account, revoked or not. Raises `NotFound` for an unknown key and for another account's."""
     return _one(key_id, ApiKey.account == account)
 
 

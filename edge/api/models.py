@@ -47,7 +47,7 @@ catalogue = Blueprint("catalogue", __name__)
 )
 async def list_catalogue() -> Response:
     """Every active model that has a price, by id."""
-    await caller()  # a key or a session is not needed, but one that is sent must be good
+    await caller()  # no key or session is required, but one that is sent must be valid
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]

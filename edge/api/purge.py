@@ -40,7 +40,7 @@ _PURGE = record(
     answers={202: Answer(_PURGE, "The job to poll; a visitor's is done already.")},
     refusals=(RateLimited,),
     notes="Deletes conversations, messages, stored responses, shares, media and every row that tells of a single call."
-    " There is no way back. A calling key needs `can_manage`.",
+    " This cannot be undone. A calling key needs `can_manage`.",
 )
 async def start_purge() -> Response:
     """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""

@@ -1,4 +1,4 @@
-"""Hypercorn's own connection, where it serves: within the same bounds of time, and of how many are open at once."""
+"""Hypercorn's own connection with the same limits on time and on the number of open connections."""
 
 import asyncio
 import socket
@@ -14,20 +14,20 @@ from .refusal import TOO_MANY_CONNECTIONS, render
 
 
 def limit_unsent(sock: socket.socket | None, limits: Limits) -> None:
-    """Have the kernel keep little unsent for a peer: megabytes would be taken from the upstream for a reader that stalls,
-    and nobody would see for minutes whether it reads."""
+    """Limit the unsent data in the kernel: otherwise megabytes are read from the upstream for a stalled reader, and
+    it takes minutes to notice that it does not read."""
     if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.unsent_bytes)
 
 
 class BoundedTCPServer(TCPServer):
-    """Hypercorn's server of one connection. It has no time-out for bodies and answers by itself: here it gets them."""
+    """Hypercorn's server of one connection, with the timeouts for bodies and writes that it lacks."""
 
     limits = Limits()
     _open = 0
 
     async def run(self) -> None:
-        """Serve the connection, if there are not too many."""
+        """Serve the connection, unless too many are open."""
         kind = type(self)
         if kind._open >= self.limits.connections:
             self.writer.write(render(TOO_MANY_CONNECTIONS, b"", ""))
@@ -67,7 +67,7 @@ class BoundedTCPServer(TCPServer):
         return Pace(limits.body_seconds, limits.body_bytes_per_second, limits.body_total_seconds, self.loop.time())
 
     async def protocol_send(self, event: Event) -> None:
-        """As Hypercorn's, but a peer must take what is written."""
+        """Like Hypercorn's, but with a timeout for a peer that does not read."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return

@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Refusal(408, "request_timeout", "The request did not arrive in time; send it again."))
 
     def _write_late(self) -> None:
-        """A whole window has passed: cut the peer off unless it has taken enough in the meantime."""
+        """A window has passed: disconnect the peer unless it has read enough since its start."""
         if self.out.has_progressed(self.worker.limits.write_bytes):
             self._expect_progress()
         else:

@@ -22,12 +22,12 @@ _SERVER_PARAMETERS = ["self", "app", "loop", "config", "context", "state", "read
 
 
 def install(enabled: bool = True, limits: Limits | None = None) -> bool:
-    """Make workers that start from now on serve HTTP/1.1 fast; the result is whether they will.
+    """Make workers that start from now on use the fast HTTP/1.1 connection; returns whether they will.
 
     Call it once a process, before ``hypercorn.run`` or ``serve`` (with several workers: where the application is
     imported, since each worker process imports it). ``enabled=False`` leaves serving to Hypercorn's own connection,
-    within the same bounds of time and number. Where the Hypercorn is another one, a warning says why and it stays as it
-    is; where the self-check fails, as with ``enabled=False``. Nothing is raised.
+    within the same bounds of time and number. With an unsupported version of Hypercorn it logs a warning and changes
+    nothing; if the self-check fails, it acts as with ``enabled=False``. Never raises.
     """
     _restore()
     BoundedTCPServer.limits = limits or Limits()

@@ -74,5 +74,5 @@ class Outbound:
         self._backlog = self._transport.get_write_buffer_size()
 
     def has_progressed(self, least: int) -> bool:
-        """Whether the peer has taken ``least`` bytes since `mark`, or all that waited."""
+        """Whether the peer has read ``least`` bytes since `mark`, or everything queued."""
         return self._backlog - self._transport.get_write_buffer_size() >= min(least, self._backlog)

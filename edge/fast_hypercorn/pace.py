@@ -1,12 +1,12 @@
-"""How slowly a peer may send: by its rate, and in all."""
+"""The minimum speed at which a peer must send: average rate and total time."""
 
 from __future__ import annotations
 
 
 class Pace:
-    """The time that a peer still has: a window to begin with, of which every byte buys a little back, and a total.
+    """The time budget of a peer: an initial window that every received byte extends, and a total.
 
-    Only time in which we waited counts, not that in which we did not read. Times in seconds of the event loop.
+    Only time spent waiting for the peer counts, not time when the server does not read. Times in seconds of the event loop.
     """
 
     __slots__ = ("_bytes_per_second", "_left", "_since", "_total_left", "_window")
@@ -19,16 +19,16 @@ class Pace:
         self._since = now
 
     def left(self) -> float:
-        """The seconds that the peer has, from the last call that changed them."""
+        """The seconds left, from the last call that changed them."""
         return min(self._left, self._total_left)
 
     def take(self, count: int, now: float) -> None:
-        """``count`` bytes have come."""
+        """Record ``count`` received bytes."""
         waited = now - self._since
         self._since = now
         self._left = min(self._window, self._left - waited + count / self._bytes_per_second)
         self._total_left -= waited
 
     def resume(self, now: float) -> None:
-        """The peer is waited for again: since the last bytes it was not."""
+        """Waiting for the peer starts again; the time since the last bytes does not count."""
         self._since = now

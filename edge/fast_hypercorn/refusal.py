@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A request that gets no further: ``status`` and ``code`` for the client, ``message`` says what to change.
+    """A refused request: ``status`` and ``code`` for the client, ``message`` says what to change.
 
     ``retry_after`` is in seconds.
     """
@@ -25,7 +25,7 @@ def bad_request(message: str) -> Refusal:
 
 
 TOO_MANY_CONNECTIONS = Refusal(
-    503, "too_many_connections", "This server has as many open connections as it may have; try again shortly.", retry_after=5
+    503, "too_many_connections", "This server has too many open connections; try again shortly.", retry_after=5
 )
 
 

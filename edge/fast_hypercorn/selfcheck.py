@@ -89,7 +89,7 @@ class _MemoryTransport(asyncio.Transport):
         self.written += data
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing waits here."""
+        """Nothing is queued here."""
 
     def get_write_buffer_size(self) -> int:
         return 0

@@ -198,7 +198,7 @@ class Turn:
         else:
             connection.out.write(data)
             self.answered = True
-            self._pieces.clear()  # of a request that was refused before its body was read
+            self._pieces.clear()  # the body of a request that was refused before it was read
             self._wake()
             connection.answered(self)
 

@@ -50,7 +50,7 @@ class HttpClient:
         `first_byte_timeout` counts from when the request is handed to the socket; `on_sent` is called then. A kept-alive
         connection that the upstream closed without a byte of response (it timed out while idle, as a rule) is replaced
         once, silently.
-        Raises ValueError for a request that cannot be sent as it is, ConnectFailed and its kin, FirstByteTimeout,
+        Raises ValueError for an invalid request, ConnectFailed and its subclasses, FirstByteTimeout,
         ConnectionLost, ProtocolViolation. Cancelling closes the socket.
         """
         target = parse_target(request.method, request.url)

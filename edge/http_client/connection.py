@@ -214,10 +214,10 @@ class Connection(Incoming, asyncio.Protocol):
 
 
 class _SmallReads(asyncio.BufferedProtocol):
-    """Stands before a connection that brought more than its reader takes: from then on one read brings a bounded part.
+    """Limits the size of each read, for a connection that delivers faster than its reader consumes.
 
-    uvloop reads 250 KB at once. So much would wait for each reader that stalls, and all other streams would wait while so many
-    events are read. For a connection that keeps up it would be a call more for each read.
+    uvloop reads 250 KB at once: that much would be buffered for each stalled reader, and other streams would wait while its
+    events are parsed. It is not used for readers that keep up, because it adds a call to each read.
     """
 
     __slots__ = ("_buffer", "_connection")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 # Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
 _SPACING_SECONDS = 0.02
-READ_BYTES = 16 * 1024  # the most that one read brings, where a reader does not keep up
+READ_BYTES = 16 * 1024  # the size limit of one read if a reader does not keep up
 
 
 class Member(Protocol):
@@ -29,7 +29,7 @@ class Member(Protocol):
 class Roster:
     """Members expire at most `_SPACING_SECONDS` late.
 
-    `read_buffer` is what they read into where their readers do not keep up: it is filled and emptied within one call of the loop.
+    `read_buffer` is shared by the members whose readers do not keep up: it is filled and emptied within one event loop callback.
     """
 
     __slots__ = ("_emptied", "_handle", "_loop", "_members", "next_sweep", "read_buffer")

@@ -38,7 +38,8 @@ class Terms(NamedTuple):
     idempotency_key: bytes | None = None
 
     def for_body(self, data: bytes) -> Terms:
-        """With what an `Idempotency-Key` claims for this body. Raises `InvalidRequest` for one of the wrong length."""
+        """These terms with the claim of an `Idempotency-Key` for this body. Raises `InvalidRequest` for a key of the wrong
+        length."""
         return self._replace(claim=claim_of(self.idempotency_key, data))
 
 
@@ -50,10 +51,10 @@ class Order(NamedTuple):
 
 
 async def read_terms(*, key_only: bool = False) -> Terms:
-    """The terms of a request, before its body is received: only the bodies of callers who are known are.
+    """The terms of a request, before its body is received: only authenticated callers may send a body.
 
-    Raises as `account_caller`, and `InvalidRequest` for a bad header. `key_only` is for OpenAI's paths, which no web session
-    pays for.
+    Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` is for OpenAI's paths, which do not
+    accept web sessions.
     """
     sent = read_headers(cast(Scope, request.scope))
     caller = await (key_account() if key_only else account_caller())

@@ -1,7 +1,7 @@
-"""A canonical answer, streamed or whole, as blocks one after the other: reasoning, text, a refusal, images, tool calls. Pure.
+"""Converts a canonical answer, streaming or not, into a sequence of blocks: reasoning, text, a refusal, images, tool calls. Pure.
 
-Chats deliver deltas that may mix all of these; Responses and Messages know items and blocks that open, grow and close. `Blocks`
-stands between the two, and calls a `Shape` that writes what the caller's SDK reads.
+Chat deltas may mix all of these; Responses and Messages have items and blocks that open, grow and close. `Blocks` converts
+between the two, and calls a `Shape` that writes the surface's events.
 """
 
 from __future__ import annotations

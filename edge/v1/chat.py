@@ -57,7 +57,7 @@ class Chunks(LikeChats):
 
 
 def _told_usage(event: Finished) -> Any:
-    """The provider's own usage with all its details, and the fields that OpenAI promises; ours where it cannot be believed."""
+    """The provider's usage with all its details and the fields that OpenAI promises; our own count if it is implausible."""
     told, ours = event.body.get("usage"), usage_of(event)
     if not isinstance(told, dict) or event.usage.estimated:
         return ours

@@ -1,4 +1,4 @@
-"""Images in answers, on surfaces that have no place for them, and what becomes of them when they come back. Pure."""
+"""Images in answers of surfaces without an image field: as Markdown in the text, and back. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _MARKDOWN = re.compile(rf"!\[image\]\(({_DATA_URL})\)", re.ASCII)
 
 
 def as_markdown(url: str) -> str:
-    """An image as text: what chat clients show as an image."""
+    """An image as Markdown, which chat clients show as an image."""
     return f"![image]({url})"
 
 
 def without_images(text: str) -> tuple[str, list[str]]:
-    """A text without images that `as_markdown` wrote, and the URLs of these: as text, a model would read base64."""
+    """Split a text into the text without images of `as_markdown`, and their URLs, so that the model does not read base64 as
+    text."""
     urls = _MARKDOWN.findall(text) if "](data:image/" in text else []
     return (_MARKDOWN.sub("", text), urls) if urls else (text, [])
 
 
 def image_url(data: str) -> str:
-    """The data URL of an image in base64, with the type of what it is."""
+    """The data URL of a base64 image, with the media type detected from its content."""
     try:
         head = base64.b64decode(data[: HEAD_BYTES * 4 // 3 // 4 * 4])
     except (binascii.Error, ValueError):

@@ -128,7 +128,7 @@ def thoughts_in(blocks: list[Any]) -> str:
 
 
 def signed(blocks: list[Any]) -> list[Any]:
-    """The thinking blocks that their provider takes back."""
+    """The thinking blocks that can be sent back to their provider."""
     return [block for block in blocks if block.get("signature") or block.get("type") == "redacted_thinking"]
 
 

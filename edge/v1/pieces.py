@@ -1,7 +1,7 @@
-"""What canonical chat events say, as pieces: reasoning, text, a refusal, images, tool calls. Pure.
+"""Splits canonical chat events into deltas per block: reasoning, text, a refusal, images, tool calls. Pure.
 
-Deviations of providers are gone by now (`shared.providers.openai_answer`). Only the first choice counts: the surfaces that read
-pieces have one.
+Deviations of providers are already corrected (`shared.providers.openai_answer`). Only the first choice is used: the surfaces that
+use this have one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
 class Piece(NamedTuple):
-    """What a delta adds to one block. Tool calls are told apart by `tool`, their place in the answer.
+    """The part of a delta that belongs to one block. `tool` is the index of a tool call in the answer.
 
     An image is a block of its own, and `text` its data URL.
 
-    `signed` is a whole block of thinking that its vendor has signed: it ends the reasoning that was told before it.
+    `signed` is a complete thinking block with the provider's signature: it ends the reasoning before it.
     """
 
     kind: Kind
@@ -106,7 +106,7 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
 
 
 def _image(image: Mapping[str, Any]) -> Piece:
-    """An image; as a link in the text where it is at another address, for no surface but chats has a place for that."""
+    """An image. One with an https URL becomes a link in the text, because only chats have a field for it."""
     url = image["image_url"].get("url")
     url = url if isinstance(url, str) else ""
     return Piece("image", url) if _IMAGE.match(url) else Piece("text", as_markdown(url))
@@ -131,5 +131,5 @@ def _signature(call: Mapping[str, Any]) -> str:
 
 
 def text_of(said: Any) -> str:
-    """Text as it is, nothing for anything else."""
+    """The value if it is text, else ""."""
     return said if isinstance(said, str) else ""

@@ -109,7 +109,7 @@ def _check_stream(value: str | None) -> None:
 def _check_temperature(value: str | None) -> None:
     if value is None:
         return
-    # `float` alone also takes digits of other scripts, "1_0" and "nan": a provider would get them as they are.
+    # `float` also accepts digits of other scripts, "1_0" and "nan", which would be forwarded unchanged.
     if not _NUMBER.fullmatch(value) or value in ("", ".") or float(value) > 1:
         raise InvalidRequest("'temperature' must be a number from 0 to 1.", "temperature")
 

@@ -1,4 +1,4 @@
-"""Account → API keys: see them, create one, copy its secret once, edit it, revoke it."""
+"""Account → API keys: list, create (the secret is shown once), edit and revoke keys."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def make_key() -> Response:
 async def show_created_key(form_id: str) -> Response:
     found = await shown(form_id)
     if found is None:
-        raise NotFound("There is no such key. Your keys are under API keys.")
+        raise NotFound("Key not found. Your keys are under API keys.")
     key = await read(partial(find_own, signed_in().account, found.result))
     return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 
@@ -110,14 +110,14 @@ async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wron
 async def _edit_page(
     row: ApiKey, status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None
 ) -> Response:
-    # A model that has left the catalog stays with the key unless it is unchecked.
+    # A model that is no longer in the catalog stays allowed unless it is unchecked.
     models = sorted({*services().catalog.models, *(row.allowed_models or ())})
     shown = _filled(row) if form is None else form
     return await page("account/key_edit.html", status, key=row, models=models, form=shown, wrong=wrong or {})
 
 
 def _filled(row: ApiKey) -> MultiDict[str, str]:
-    """The form of a key as it is."""
+    """The form, filled in with a key's current values."""
     form = MultiDict({"name": row.name, "allowed_ips": " ".join(row.allowed_ips or ())})
     form.update({limit: str(getattr(row, limit) or "") for limit in _NUMBERS})
     form["expires_at"] = (iso_moment(row.expires_at) or "")[:_DATE_LENGTH]
@@ -128,10 +128,10 @@ def _filled(row: ApiKey) -> MultiDict[str, str]:
 
 
 def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
-    """All fields of the form as the API would be sent them, null for an empty one; those that are as before are left out."""
+    """The changed fields of the form, in the API's format; null for an empty one."""
     body = dict.fromkeys((*_NUMBERS, "expires_at", "allowed_models", "allowed_ips")) | _read_form(form)
     if form.get("expires_at", "") == _filled(row).get("expires_at"):
-        del body["expires_at"]  # the day is the same: keep the time of day
+        del body["expires_at"]  # same day: keep the time of day
     if body["allowed_models"] == row.allowed_models:
         del body["allowed_models"]
     return body if row.parent is not None else {**body, "can_manage": bool(form.get("can_manage"))}
@@ -146,7 +146,7 @@ class Shown(NamedTuple):
 
 
 def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
-    """The keys after the one with the id `after`, and where the next page begins: those not revoked first, newest first."""
+    """A page of keys after the id `after`, and the id for the next page. Active keys first, then newest first."""
     spent = month_spending(account, now_ms())
     revoked = ApiKey.revoked_at.is_null(False)
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)

@@ -37,7 +37,7 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
 
 
 def _verbatim(state: StateInline, silent: bool) -> bool:
-    """Text in which nothing is marked up: TeX in its delimiters, and names such as `__init__`."""
+    """Text without markup: TeX in its delimiters, and names such as `__init__`."""
     found = _NAME.match(state.src, state.pos)
     if found is not None and state.pos > 0 and (state.src[state.pos - 1].isalnum() or state.src[state.pos - 1] == "_"):
         found = None
@@ -54,7 +54,7 @@ def _verbatim(state: StateInline, silent: bool) -> bool:
 
 
 def _end_of_tex(state: StateInline) -> int:
-    """Where the TeX that begins here ends, -1 if none begins. A delimiter that was sought in vain is not sought again."""
+    """The end of the TeX that begins here, or -1. A closing delimiter that was not found once is not searched again."""
     close = _TEX.get(state.src[state.pos : state.pos + 2])
     missing = state.env.setdefault("missing", {})
     if close is None or missing.get(close) is state.src:
@@ -67,7 +67,7 @@ def _end_of_tex(state: StateInline) -> int:
 
 
 def _make_parser() -> MarkdownIt:
-    """Markdown as the chat's own script (`static/markdown.js`) shows it: lines stay lines, backslashes stay backslashes."""
+    """Markdown rendered like in the chat (`static/markdown.js`): line breaks and backslashes are kept."""
     parser = (
         MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]).disable(["escape", "code"])
     )
@@ -77,7 +77,7 @@ def _make_parser() -> MarkdownIt:
 
 
 def plain(text: str) -> str:
-    """`text` as HTML that shows it as it is. Show it with its white space."""
+    """`text` escaped as HTML, to be shown with its white space."""
     return f'<div class="plain">{escape(text)}</div>'
 
 

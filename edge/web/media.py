@@ -85,7 +85,7 @@ async def make() -> Response:
     try:
         body = orjson.dumps(_body(kind, form))
         call, _ = requests.native(kind, body)
-        claim = claim_of(_form_token(form), body)  # sent twice, the form finds the job that it made
+        claim = claim_of(_form_token(form), body)  # submitting the form again finds the same job
         await orders.order(call, orders.Terms(caller, session=session.digest, claim=claim))
     except InvalidRequest as problem:
         return await _page(kind, 422, form, {_field(problem.param): str(problem)})

@@ -1,4 +1,4 @@
-"""Forms that create something: each takes effect once, and what it made is shown once. See `shared.operations.once`."""
+"""Forms that create something: each takes effect once, and its secret is shown once. See `shared.operations.once`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NOT_CONTENT = ("csrf_token", "form_token")
 
 
 async def create_once(form: MultiDict[str, str], make: Make) -> str:
-    """Run `make` in a transaction, once for each form; gives the form's id, under which `shown` finds what was made.
+    """Run `make` in a transaction, once per form; returns the form's id, for `shown`.
 
-    `make` gives a reference of at most 200 characters and a secret, which may be "". Raises what it raises, and `InvalidRequest`
-    for a form whose token was used for something else.
+    `make` returns a reference of at most 200 characters and a secret, which may be "". Raises the errors of `make`, and
+    `InvalidRequest` if the token was already used with other content.
     """
     session = signed_in()
     token, content = form.get("form_token", ""), _content(form)
@@ -36,7 +36,7 @@ async def create_once(form: MultiDict[str, str], make: Make) -> str:
 
 
 async def shown(form_id: str) -> Shown | None:
-    """What a form of this account made, with its secret the first time; None for any other form."""
+    """The result of a form of this account, the first time with its secret; None for an unknown form."""
     return await write(partial(take_shown, signed_in().account, form_id, visit().secret, take=request.method == "GET"))
 
 

@@ -1,4 +1,4 @@
-"""Requests outside the APIs: bodies are small forms, whatever length they declare."""
+"""Requests to pages: their bodies are small forms, so a lower size limit applies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_FORM_BYTES = 64_000
 
 
 class PageRequest(Request):
-    """Bounds what is read of a page's body: a body in chunks declares no length."""
+    """Limits the bytes read of a page's body, because a chunked body declares no length."""
 
     def __init__(
         self, method: str, scheme: str, path: str, *rest: Any, max_content_length: int | None = None, **options: Any

@@ -68,7 +68,7 @@ async def read_slow(query: Callable[[], T]) -> T:
 
 
 def read_after() -> UUID | None:
-    """The id in the address after which a page of a list begins; None, or anything that is no id, means the first page."""
+    """The id in the URL after which a page of a list begins; None for the first page, also if the id is invalid."""
     try:
         return UUID(request.args["after"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Proving a password: slow work in a bounded queue, the same for everybody, and only so often."""
+"""Checks passwords: in a bounded queue, in the same time for known and unknown people, and with a limit on attempts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REDEMPTIONS_AN_ACCOUNT = 10
 
 
 class Proven(NamedTuple):
-    """An account whose password was given, its e-mail, and the hash that the account has now."""
+    """An account whose password was verified, its e-mail, and its current hash."""
 
     account: UUID
     email: str
@@ -37,7 +37,7 @@ class Proven(NamedTuple):
 
 
 async def prove(email: str, password: str) -> Proven | None:
-    """The account with this e-mail and password, or None, with the same work whatever was wrong.
+    """The account with this e-mail and password, or None. Does the same work whatever is wrong.
 
     Raises `TooManyAttempts`, and `Busy` when too many passwords are being checked.
     """
@@ -47,23 +47,23 @@ async def prove(email: str, password: str) -> Proven | None:
 
 
 async def confirm(session: SessionRow, password: str) -> Proven | None:
-    """The same for somebody who is signed in and is asked for the password again."""
+    """The same for a signed-in person who must enter the password again."""
     limits = confirmation_limits(KIND, str(session.account), session.digest)
     return await _prove(session.email, password, limits, Place(network_of(address()), session.digest))
 
 
 async def count_sign_up() -> None:
-    """Let so many people of one address sign up. Raises `TooManyAttempts`."""
+    """Count a sign-up from this address. Raises `TooManyAttempts`."""
     await _begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS})
 
 
 async def count_redemption(account: UUID) -> None:
-    """Let an account try so many codes. Raises `TooManyAttempts`."""
+    """Count an account's attempt at a code. Raises `TooManyAttempts`."""
     await _begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT})
 
 
 async def hash_new(password: str, email: str) -> str:
-    """The hash of a password that somebody chose.
+    """The hash of a new password.
 
     Raises `InvalidInput` for one that is too short, too long or the e-mail, and `Busy`.
     """
@@ -95,7 +95,7 @@ async def _prove(email: str, password: str, limits: Limits, place: Place) -> Pro
 
 
 async def _renew(found: Proven, password: str) -> Proven:
-    """Replace a hash of former days by one of today's kind, if there is time for it."""
+    """Replace an outdated hash, unless the queue is full."""
     try:
         fresh = await _hash(lambda: passwords.hash_password(password))
     except Busy:
@@ -115,7 +115,7 @@ def _hash(work: Callable[[], T]) -> Awaitable[T]:
 
 
 def _find(email: str) -> Proven | None:
-    """An account that may sign in."""
+    """The account with this e-mail, if it may sign in."""
     open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
     row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
     return Proven(*row) if row is not None else None

@@ -1,7 +1,7 @@
-"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: messages as JSON from standard input, their HTML as JSON to
-standard output.
+"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: renders messages (JSON on standard input) to HTML (JSON on
+standard output).
 
-Exits with an error, or is ended by the system, when rendering takes more CPU time or memory or gives more HTML than it may.
+Exits with an error, or is killed by the system, if rendering exceeds its limit of CPU time, memory or HTML size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from edge.web.markdown import plain, render
 
 MAX_MEMORY_BYTES = 1_000_000_000
-NICENESS = 10  # calls go first
+NICENESS = 10  # calls take precedence
 
 
 def main(cpu_seconds: int, max_characters: int) -> int:

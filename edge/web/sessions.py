@@ -1,4 +1,4 @@
-"""The browsers that are signed in, the password, and the e-mail address."""
+"""Account → Sessions: signed-in browsers, the password, and the e-mail address."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def new_password() -> Response:
     except (TooManyAttempts, Busy) as problem:
         return await _page(face(problem).status, {"current": str(problem)})
     if proven is None:
-        return await _page(422, {"current": "This is not your password."})
+        return await _page(422, {"current": "Incorrect password."})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
     except (InvalidInput, Busy) as problem:
@@ -56,13 +56,13 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Another e-mail address: typed twice, so that a slip locks nobody out, and confirmed by the password."""
+    """Change the e-mail address: entered twice, so that a typo does not lock the owner out, and confirmed by the password."""
     session = signed_in()
     form = await request.form
     try:
         email = canonical_email(form.get("email", ""))
         if canonical_email(form.get("again", "")) != email:
-            return await _page(422, {"again": "This is not the same address."}, email)
+            return await _page(422, {"again": "The addresses do not match."}, email)
     except InvalidInput as problem:
         return await _page(422, {"email": str(problem)}, form.get("email", ""))
     try:
@@ -70,7 +70,7 @@ async def new_email() -> Response:
     except (TooManyAttempts, Busy) as problem:
         return await _page(face(problem).status, {"password_now": str(problem)}, email)
     if proven is None:
-        return await _page(422, {"password_now": "This is not your password."}, email)
+        return await _page(422, {"password_now": "Incorrect password."}, email)
     try:
         await write(partial(change_email, session.account, email, actor=actor_of(session.account), address=address()))
     except InvalidRequest as problem:

@@ -47,7 +47,7 @@ HEADERS = {
     "cache-control": "no-store",  # revoked is revoked
     "vary": "accept",
 }
-READS_PER_MINUTE = 120  # of one network, over all shares
+READS_PER_MINUTE = 120  # per network, for all shares together
 _renderer = ShareRenderer()
 
 share_page = Blueprint("share_page", __name__, template_folder="templates")
@@ -106,7 +106,7 @@ async def _rendered(share: Share) -> list[dict[str, Any]]:
 
 
 async def _count_read() -> None:
-    """Take one read from what the reader's network may. Raises `RateLimited`."""
+    """Count one read for the reader's network. Raises `RateLimited`."""
     scope = cast(Scope, request.scope)
     settings = services().settings
     network = network_of(address_of(services(), scope, read_sent(scope)))

@@ -1,7 +1,7 @@
-"""Rendering shares: in a process of its own with little time, once while it is remembered, and as plain text where that fails.
+"""Renders shares in a separate process with a time limit, caches the result, and falls back to plain text.
 
-A Markdown parser takes quadratic time for some inputs, and what is shared anybody may have written and anybody may read. Here it
-can cost neither the event loop nor the interpreter's lock anything.
+A Markdown parser takes quadratic time for some inputs, and anyone can write and read a share. In a separate process it blocks
+neither the event loop nor the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ log = logging.getLogger("yout.edge")
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_SECONDS = 4
-RENDER_SECONDS = 15  # of waiting for the renderer on a busy machine
+RENDER_SECONDS = 15  # to wait for the renderer on a busy machine
 MAX_HTML_CHARACTERS = 2_000_000  # of 200,000 characters of text
 MAX_CACHE_BYTES = 16_000_000
-CACHE_SECONDS = 600  # a revoked or purged share does not stay in memory for longer
+CACHE_SECONDS = 600  # the longest that a revoked or purged share stays in memory
 MAX_WAITING = 100
-_INHERITED = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV")  # no secret: the renderer reads what strangers wrote
+_INHERITED = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV")  # no secrets: the renderer reads untrusted text
 
 Turns = list[tuple[str, str]]
 """Role and text of each message."""
 
 
 class ShareRenderer:
-    """The HTML of shares, which never change. Use it on one event loop."""
+    """Renders and caches shares, which never change. Use it on one event loop."""
 
     def __init__(self, max_cache_bytes: int = MAX_CACHE_BYTES) -> None:
         self._max_cache_bytes = max_cache_bytes
@@ -56,7 +56,7 @@ class ShareRenderer:
             task = asyncio.get_running_loop().create_task(self._render_once(share, turns))
             self._running[share] = task
             task.add_done_callback(lambda _: self._running.pop(share, None))
-        return await asyncio.shield(self._running[share])  # one reader's leaving must not cost the others their page
+        return await asyncio.shield(self._running[share])  # a reader who disconnects must not cancel it for the others
 
     async def _render_once(self, share: UUID, turns: Turns) -> list[str]:
         async with self._one_at_a_time:
@@ -81,7 +81,7 @@ class ShareRenderer:
 
 
 async def _rendered_apart(turns: Turns) -> list[str] | None:
-    """The HTML from a process that may use little; None if it used more, or failed."""
+    """The HTML from a resource-limited process; None if it exceeded a limit or failed."""
     environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "edge.web.render_share", str(CPU_SECONDS), str(MAX_HTML_CHARACTERS))

@@ -25,7 +25,7 @@ from shared.text import cut
 from shared.web_sessions import LONGEST_MS, NewSession
 
 FORM_COOKIE = "yout_form"
-KIND = "member"  # whose attempts are counted, and whose browsers are known
+KIND = "member"  # the kind in throttle keys and browser cookies
 
 
 class SignInNeeded(YoutError):
@@ -68,7 +68,8 @@ async def begin_visit() -> None:
 
 
 async def _check_form(sent: Sent) -> None:
-    """Raises `AccessDenied` for a form that is not ours, `InvalidRequest` for one that holds what cannot be stored."""
+    """Raises `AccessDenied` for a form from another site or with an invalid token, `InvalidRequest` for text that cannot be
+    stored."""
     if (request.content_length or 0) > MAX_FORM_BYTES:
         raise RequestTooLarge(MAX_FORM_BYTES)
     require_own_origin(sent, services().settings)
@@ -81,11 +82,11 @@ async def _check_form(sent: Sent) -> None:
 def _why_refused(sent: Sent) -> str:
     if services().sessions.secure and sent.origin.startswith("http://"):
         return (
-            "This site needs HTTPS: browsers keep its cookies only there, and this form came by plain HTTP to"
-            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, let"
+            "This site needs HTTPS, because its cookies work only there, and this form came by plain HTTP to"
+            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, have"
             " its proxy redirect HTTP to HTTPS."
         )
-    return "The form is too old, or not from this site. Nothing was changed. Load the page again; cookies must be allowed."
+    return "The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies."
 
 
 async def end_visit(response: Response) -> Response:
@@ -127,14 +128,14 @@ def set_session(response: Response, session: NewSession) -> Response:
 
 
 def remember_browser(response: Response, email: str) -> Response:
-    """Let the browser's next sign-ins for this account be counted apart from those of strangers."""
+    """Mark the browser as known, so that its sign-ins for this account are counted separately."""
     value = browser_cookie(services().settings.secret_key, KIND, email, now_ms())
     _set_cookie(response, _prefixed(BROWSER_COOKIE), value, BROWSER_MS // 1000)
     return response
 
 
 def known_browser(email: str) -> str:
-    """The mark of a browser that signed in for this account before, or ""."""
+    """The token of a browser that has signed in to this account before, or ""."""
     held = cookie_value(visit().sent.cookie, _prefixed(BROWSER_COOKIE))
     return read_browser(held, services().settings.secret_key, KIND, email, now_ms())
 
@@ -180,7 +181,7 @@ def _form_cookie() -> str:
 
 
 def _prefixed(name: str) -> str:
-    """The name of a cookie. Where browsers come by https it is bound to this host (RFC 6265bis, 4.1.3.2)."""
+    """The name of a cookie. With https it is bound to this host (RFC 6265bis, 4.1.3.2)."""
     return f"__Host-{name}" if services().sessions.secure else name
 
 

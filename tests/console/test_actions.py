@@ -54,7 +54,7 @@ def test_a_form_sent_twice_moves_the_credits_once(signed_in):
         answer = browser.post(f"{page}/credits", filled, follow_redirects=True)
     assert "took effect once" in answer.text
     other = browser.post(f"{page}/credits", {**filled, "amount": "900"})
-    assert (other.status_code, "used already for something else" in other.text) == (422, True)
+    assert (other.status_code, "This form was already used" in other.text) == (422, True)
     assert Account.get_by_id(account.id).balance == 1_500
     assert LedgerEntry.select().count() == 2
     assert AuditEntry.select().where(AuditEntry.action == "credits.grant").count() == 1

@@ -139,7 +139,7 @@ def test_a_key_is_rotated_with_a_grace(signed_in):
     again = browser.post(
         f"/keys/{new.id}/rotate", {**browser.form(page, f"{page}/rotate"), "grace_hours": "1"}, follow_redirects=True
     )
-    assert "nothing to rotate" in again.text
+    assert "cannot be rotated" in again.text
     assert ApiKey.select().count() == 3
 
 

@@ -87,7 +87,7 @@ def test_one_sets_up_a_second_factor_by_oneself_and_is_shown_the_codes_once(sign
     assert (wrong.status_code, "not right" in wrong.text) == (422, True)
     code = pyotp.TOTP(secret).now()
     stranger = browser.send("/me/", "/me/second-factor", code=code, password="wrong horse battery")
-    assert (stranger.status_code, "not your password" in stranger.text) == (422, True)
+    assert (stranger.status_code, "Incorrect password" in stranger.text) == (422, True)
     shown = browser.send("/me/", "/me/second-factor", code=code, password=PASSWORD)
     assert len(recovery_codes(shown.text)) == 10
     assert secret not in browser.get("/me/").text
@@ -118,7 +118,7 @@ def test_ones_own_password_is_not_guessed_without_end_by_an_open_session(signed_
     fields = {"new": NEW_PASSWORD, "again": NEW_PASSWORD, "code": "123456"}
     for _ in range(FAILURES_A_PERSON):
         wrong = browser.post(action, {**hidden, **fields, "current": "wrong horse battery", "password": "wrong horse battery"})
-        assert "not your password" in wrong.text
+        assert "Incorrect password" in wrong.text
     right = browser.post(action, {**hidden, **fields, "current": PASSWORD, "password": PASSWORD})
     assert "Too many attempts" in right.text
     assert Browser(app.test_client()).sign_in("owner@yout.example").status_code == 303, "the door is another matter"

@@ -19,7 +19,7 @@ def test_a_name_may_be_in_any_script(name: str) -> None:
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_hides_or_reorders_is_no_name(name: str) -> None:
-    with pytest.raises(InvalidInput, match="control character or an invisible one"):
+    with pytest.raises(InvalidInput, match="control character or an invisible character"):
         check_text("name", name, 30)
     assert check_text("name", as_line(name), 30, empty=True) == as_line(name)
 

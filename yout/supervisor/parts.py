@@ -43,12 +43,12 @@ def embedded_parts(settings: Settings, *, local_model: bool) -> list[Part]:
 
 
 def local_health_url(settings: Settings) -> str:
-    """Where the embedded model server reports the state of its models."""
+    """The URL of the embedded model server's status."""
     return f"http://127.0.0.1:{settings.local_port}/healthz"
 
 
 def procfile_parts(settings: Settings, procfile: Path) -> list[Part]:
-    """The processes of the Procfile; `web` (the edge) and `console` are known to listen."""
+    """The processes of the Procfile; `web` (the edge) and `console` have a readiness check."""
     host = reachable_host(settings.bind_host)
     listeners = {
         "web": Listener("the edge", settings.bind_host, settings.edge_port, "YOUT_EDGE_PORT"),

@@ -1,4 +1,4 @@
-"""Ports: those that no setting names are chosen among the free ones, and all are free before anything is started."""
+"""Chooses free ports for those that are not set, and checks that all ports are free before anything starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.errors import SettingsError
 from shared.settings import Settings
 
 CHOSEN_FIELDS = ("edge_port", "console_port", "local_port")
-_STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on: what belongs together stays recognizable
+_STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on, so that ports of one stack stay recognizable
 _MAX_TRIES = 100
 
 
@@ -34,8 +34,8 @@ def reachable_host(bind_host: str) -> str:
 def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
     """Settings in which each port that is not `explicit` is its default, or the next free one in steps of 10.
 
-    So that a second checkout starts beside the first. A port that was set is left as it is, as are all in production: there
-    other programs rely on them.
+    This lets a second checkout start beside the first. A port that was set is not changed, and neither are any ports in
+    production, because other programs rely on them.
     """
     if settings.production:
         return settings
@@ -55,7 +55,7 @@ def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
 def _in_use(host: str, port: int) -> bool:
     try:
         _bind(host, port)
-    except OSError as problem:  # every other error is for `require_free` to explain
+    except OSError as problem:  # `require_free` reports all other errors
         return problem.errno == errno.EADDRINUSE
     return False
 
@@ -80,7 +80,8 @@ def _require_usable(listener: Listener) -> None:
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise SettingsError(
-                f"Port {listener.port} for {listener.name} is in use; set {listener.setting} to a free port or stop what uses it."
+                f"Port {listener.port} for {listener.name} is in use; set {listener.setting} to a free port or stop the program"
+                " that uses it."
             ) from None
         raise SettingsError(
             f"{listener.name} cannot listen on {listener.host} port {listener.port} ({problem.strerror});"

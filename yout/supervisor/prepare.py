@@ -1,4 +1,4 @@
-"""The database before the processes start: migrated, the embedded models in the catalog, and in development a demo account."""
+"""Prepares the database before the processes start: migrations, embedded models, and in development a demo account."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yout.supervisor.welcome import Welcome, ensure_welcome
 
 
 def migrate_database(settings: Settings) -> None:
-    """Bring the database of `settings` to the current schema. Raises `SettingsError` when that is not possible."""
+    """Bring the database of `settings` to the current schema. Raises `SettingsError` if that fails."""
     from shared.schema import migrate, require_current
     from shared.sealed_values import require_secret_key
     from yout.session import database_session
@@ -21,7 +21,7 @@ def migrate_database(settings: Settings) -> None:
 
 
 def prepare_catalog(settings: Settings, served: Collection[str]) -> Welcome | None:
-    """List the embedded models that are `served`, and no others. Returns what to print, None in production."""
+    """List only the embedded models that are `served`. Returns the text to print, None in production."""
     from shared.operations.seed import sync_local_models
     from yout.session import database_session
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.errors import SettingsError
 
 PROJECT_PROCFILE = Path(__file__).resolve().parent.parent.parent / "Procfile"
-NOT_STARTED = frozenset({"release"})  # a step before the processes, which ends; `yout up` migrates by itself
+NOT_STARTED = frozenset({"release"})  # a step that runs before the processes; `yout up` migrates by itself
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 
 

@@ -28,12 +28,12 @@ def pongs(path: Path) -> Check:
 
 
 def models_loaded(url: str) -> Check:
-    """Ready when the embedded model server that answers at `url` has loaded its models, or knows that it cannot."""
+    """Ready when the embedded model server at `url` has loaded its models or failed to."""
     return partial(_loading, url)
 
 
 def served_models(url: str) -> frozenset[str]:
-    """The models that the embedded model server at `url` serves, without those that it could not load.
+    """The models that the embedded model server at `url` has loaded.
 
     Raises `SettingsError` when it does not answer.
     """

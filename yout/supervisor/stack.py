@@ -51,7 +51,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
 
 @contextmanager
 def _published_ports(settings: Settings) -> Iterator[None]:
-    """Let the stack's processes, and commands that are run beside them, read the ports that were chosen."""
+    """Write the chosen ports to a file, for the stack's processes and for other commands."""
     path = settings.data_dir / PORTS_FILE
     write_private(path, json.dumps({name: getattr(settings, name) for name in CHOSEN_FIELDS}) + "\n")
     try:
@@ -61,9 +61,9 @@ def _published_ports(settings: Settings) -> Iterator[None]:
 
 
 class Stack:
-    """The running processes. Signals only count up `_asked`: the loops look at it, so that nothing happens inside a handler.
+    """The running processes. Signal handlers only increment `_asked`; the loops check it.
 
-    The `project` processes start when the `embedded` ones are ready and `welcome()`, which may rely on these, has given the
+    The `project` processes start when the `embedded` ones are ready and `welcome()`, which may use them, has returned the
     text to print.
     """
 
@@ -103,7 +103,7 @@ class Stack:
             self._stop()
 
     def _start(self) -> int | None:
-        """Start all, embedded servers before those that need them. Gives an exit code when that comes to nothing."""
+        """Start all processes, the embedded servers first. Returns an exit code if that fails."""
         code = self._start_parts(self._embedded)
         if code is not None or self._asked:
             return code

@@ -28,7 +28,7 @@ OPENING_CREDITS = 15_000_000
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What to print. `staff_password` is None when it was changed since; `model` when none can be called."""
+    """The values to print. `staff_password` is None if it was changed; `model` is None if no model can be called."""
 
     staff_email: str
     staff_password: str | None

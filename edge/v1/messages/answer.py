@@ -128,7 +128,7 @@ class Message:
 
 
 def _text(block: Block) -> str:
-    """A block's text. Messages have no image in an answer: it is one in Markdown, with its data URL."""
+    """A block's text. The Messages format has no images in answers, so an image becomes Markdown with its data URL."""
     return as_markdown(block.text) if block.kind == "image" else block.text
 
 

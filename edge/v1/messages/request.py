@@ -129,7 +129,8 @@ def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
 
 
 def _is_strict(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema, which Anthropic always enforces, can be strict in a chat: OpenAI takes no optional properties there."""
+    """Whether a schema can be strict in a chat call: Anthropic always enforces it, but OpenAI allows no optional properties
+    then."""
     try:
         convert(schema, OPENAI)
     except Unconvertible:

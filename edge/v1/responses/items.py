@@ -61,7 +61,7 @@ class _Conversation:
         self._messages.append(message)
 
     def _think(self, message: Message) -> None:
-        """Put what the model thought before into its `message`."""
+        """Add the model's preceding reasoning to its `message`."""
         thoughts, self._thoughts = self._thoughts, []
         if text := thoughts_in(thoughts):
             message["reasoning_content"] = "\n".join(filter(None, [message.get("reasoning_content"), text]))
@@ -124,7 +124,7 @@ def _function_output(conversation: _Conversation, item: Mapping[str, Any], where
 
 
 def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Thinking goes back with the model's next message: what its provider has signed, or else the text alone."""
+    """Reasoning is sent back with the model's next message: signed blocks, or else the text."""
     sealed = item.get("encrypted_content")
     blocks = open_thinking(sealed) if isinstance(sealed, str) else []
     if not blocks:
@@ -138,7 +138,7 @@ def _parts_in(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _generated_image(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
-    """An image that a model answered goes back to it, where its provider takes it in its own turn."""
+    """An image from an earlier answer is sent back to providers that accept images in the model's turn."""
     result = item.get("result")
     if result is None:
         return

@@ -18,9 +18,9 @@ class WriteEvent(Protocol):
 
 
 class Output:
-    """The `Shape` of a response: every block is an item of its own. `cut` once the answer is known to be incomplete.
+    """The `Shape` of a response: every block is a separate item. `cut` is set when the answer is incomplete.
 
-    `seals` adds `encrypted_content` to thoughts that are not signed, too: some SDKs send back no others.
+    `seals` adds `encrypted_content` to unsigned reasoning, too, because some SDKs send back no other reasoning.
     """
 
     def __init__(self, name: str, write: WriteEvent, *, seals: bool = False) -> None:
@@ -63,7 +63,7 @@ class Output:
     def grew(self, block: Block, piece: Piece) -> bytes:
         """The delta of the item's kind."""
         if block.kind == "image":
-            return b""  # it comes whole, with the end of its item
+            return b""  # it is complete, so the item ends with it
         at = {**self._at(block), "delta": piece.text}
         if block.kind == "reasoning":
             return self._write("response.reasoning_summary_text.delta", **at, summary_index=0)
