@@ -162,7 +162,7 @@ async def test_damaged_data(coding: str, compress: Callable[[bytes], bytes]) -> 
     packed = compress(bytes(range(256)) * 40)
     with pytest.raises(InvalidRequest, match=f"not valid {coding} data"):
         await decode(coding, b'{"model": "m"}')
-    with pytest.raises(InvalidRequest, match=f"in the middle of its {coding} data"):
+    with pytest.raises(InvalidRequest, match=f"{coding} data is truncated"):
         await decode(coding, packed[:-5])
     with pytest.raises(InvalidRequest, match=f"not valid {coding} data"):
         await decode(coding, packed, b"{}")
@@ -224,7 +224,7 @@ def test_every_route_decodes_its_body(lane: Lane, path: str, kind: str, data: by
     assert named in read.json["error"]["message"]
     torn = lane.post(gzip.compress(data or multipart(lane))[:-4], headers, path)
     assert (torn.status, torn.json["error"]["code"]) == (400, "invalid_request")
-    assert "in the middle of its gzip data" in torn.json["error"]["message"]
+    assert "gzip data is truncated" in torn.json["error"]["message"]
     bomb = lane.post(BOMB, headers, path)
     assert (bomb.status, bomb.json["error"]["code"]) == (413, "request_too_large")
     unknown = lane.post(b"{}", {**headers, "content-encoding": "lzma"}, path)
