@@ -135,8 +135,9 @@ async def test_a_bomb_between_two_codings_counts_too() -> None:
     [
         ("gzip", gzip.compress(b"")),
         ("zstd", zstd.compress(b"")),
-        ("zstd", bytes.fromhex("502a4d18 00000000")),  # a skippable frame
+        ("zstd", bytes.fromhex("502a4d18 00000000")),
     ],
+    ids=["empty member", "empty frame", "skippable frame"],  # the bytes hold the time
 )
 async def test_parts_that_hold_nothing_are_counted(coding: str, part: bytes) -> None:
     assert await decode(coding, part * MAX_PARTS) == b""
