@@ -44,7 +44,7 @@ def test_a_page_of_our_own_is_taken(staff, browser, headers) -> None:
 def test_a_proxy_that_changes_the_host_is_named(browser) -> None:
     headers = {"Origin": "https://console.example", "Host": "backend:8001"}
     answer = browser.sign_in("owner@yout.example", headers=headers)
-    for words in ("from https://console.example", "for the host backend:8001", "pass on the Host header"):
+    for words in ("from https://console.example", "for the host backend:8001", "pass on the original Host header"):
         assert words in answer.text
 
 
