@@ -58,7 +58,7 @@ def test_a_form_that_is_sent_twice_orders_one_job(studio: Browser) -> None:
     assert [studio.post("/account/media", filled).status for _ in range(2)] == [303, 303]
     assert (len(jobs_of(studio)), held(studio)) == (1, 2 * PICTURE)
     other = studio.post("/account/media", urlencode({**tokens, **ASKED, "prompt": "a ship"}).encode())
-    assert (other.status, b"used already for something else" in other.body) == (409, True)
+    assert (other.status, b"This form was already used" in other.body) == (409, True)
     assert len(jobs_of(studio)) == 1
 
 

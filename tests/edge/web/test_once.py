@@ -53,7 +53,7 @@ def test_a_token_is_for_one_content(member: Browser) -> None:
     tokens = member.tokens("/account/keys")
     assert member.post("/account/keys", urlencode({**tokens, "name": "one"}).encode()).status == 303
     other = member.post("/account/keys", urlencode({**tokens, "name": "two"}).encode())
-    assert (other.status, b"used already for something else" in other.body) == (422, True)
+    assert (other.status, b"This form was already used" in other.body) == (422, True)
     assert [key.name for key in keys_of(member)] == ["one"]
 
 
