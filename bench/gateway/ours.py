@@ -56,6 +56,8 @@ class Yout(Target):
             "PYTHONPATH": str(ROOT),
             "SECRET_KEY": SECRET_KEY,
             "YOUT_ENV": "production",
+            "YOUT_ALLOW_SQLITE": "true",
+            "YOUT_PUBLIC_URL": "https://bench.example",
             "YOUT_DATA_DIR": str(self._place.folder),
             "YOUT_EDGE_PORT": str(port),
             "YOUT_DEFAULT_RPM": NO_LIMIT,
