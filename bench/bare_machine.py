@@ -172,6 +172,7 @@ class Machine:
         """Start a command in the checkout there. It leads a process group of its own."""
         program = 'cd "$0" && exec "$@"'
         argv = ["chroot", str(self.folder), "/bin/sh", "-c", program, CHECKOUT, *command]
+        # mypy cannot match `options`, which are passed through, to one of the overloads.
         return subprocess.Popen(argv, env=self._environment, text=True, start_new_session=True, **options)  # type: ignore[call-overload,no-any-return]
 
     def run(self, command: list[str], seconds: float) -> None:

@@ -47,7 +47,7 @@ class DatabaseReader:
             drop_connection()
         try:
             return query()
-        except Exception as error:
+        except Exception as error:  # re-raised unless the table of database errors says that it may pass
             if not may_pass(error):
                 raise
             drop_connection(error)

@@ -240,7 +240,7 @@ class LedgerQueue:
             with batch_transaction():
                 accounts = {POOL if ask.visitor else ask.account for ask in self._doubtful}
                 release([ask.call for ask in self._doubtful], now, [account for account in accounts if account is not None])
-        except Exception as error:
+        except Exception as error:  # re-raised unless another transaction holds the lock
             if fault_of(error) is not Fault.CONFLICT:
                 raise
             self._release_at = time.monotonic() + RELEASE_SECONDS

@@ -29,6 +29,7 @@ def up(migrator, db):
     mark = "?" if isinstance(db, SqliteDatabase) else "%s"
     bytes_of = "length(CAST(email AS BLOB))" if isinstance(db, SqliteDatabase) else "octet_length(email)"
     for table in TABLES:
+        # Tables and placeholders are constants of this file; values are passed as parameters.
         other_forms = f"SELECT id, email FROM {table} WHERE email LIKE {mark} OR {bytes_of} <> length(email)"  # noqa: S608
         for id, email in db.execute_sql(other_forms, ("%xn--%",)).fetchall():
             found = canonical(email)
