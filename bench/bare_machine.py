@@ -191,6 +191,7 @@ class Machine:
 
 def _debootstrap(folder: Path, suite: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # it becomes "/", where accounts other than root must be able to run programs, too
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), *_mirror()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
