@@ -1,16 +1,16 @@
 """How much of a core one request costs on stock Hypercorn and on the fast connection, side by side.
 
-    python bench/fast_hypercorn.py [--seconds 3] [--rounds 3] [--loops uvloop,asyncio]
+    python -m bench.fast_hypercorn [--seconds 3] [--rounds 3] [--loops uvloop,asyncio]
 
-The server is pinned to core 0 and wrk (1 thread, 64 keep-alive connections) to core 1. The figure that counts is the
-server's CPU time (user and system, from /proc) divided by the requests that wrk completed: it hardly depends on what
+The server is pinned to core 0 and the load client (64 keep-alive connections) to core 1. The figure that counts is the
+server's CPU time (user and system, from /proc) divided by the requests that were answered: it hardly depends on what
 else the machine does, while requests per second do. Rounds are interleaved; the best and the median are printed.
 """
 
 import argparse
 import asyncio
+import itertools
 import os
-import re
 import socket
 import statistics
 import subprocess
@@ -23,19 +23,14 @@ from typing import Any
 
 import orjson
 
+from bench.load import Load, build, figures
+
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = 64
 EVENTS = 64
 _EVENT = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
-_ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [{"message": {"content": "x" * 300}}]}
+_ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [{"message": {"content": "x" * 300}}], "usage": {}}
 
-_POST = """wrk.method = "POST"
-wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-wrk.headers["user-agent"] = "OpenAI/Python 3.54.0"
-wrk.headers["accept"] = "application/json"
-wrk.body = '{"model":"m","messages":[{"role":"user","content":"hello there"}],"temperature":0.2}'
-"""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,7 +54,7 @@ async def _stream_app(send: Callable[[dict[str, Any]], Any], pause: bool) -> Non
         await send({"type": "http.response.body", "body": _EVENT, "more_body": True})
         if pause:
             await asyncio.sleep(0)
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
 
 async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
@@ -121,42 +116,41 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def measure(kind: str, loop: str, path: str, seconds: float) -> tuple[float, float]:
-    """(CPU microseconds a request, requests a second) of one run."""
+def measure(programs: Path, kind: str, loop: str, path: str, seconds: float) -> tuple[float, float]:
+    """Return CPU microseconds a request and requests a second of one run."""
     port = _free_port()
-    command = ["taskset", "-c", "0", sys.executable, __file__, "--serve", kind, loop, str(port)]
+    command = ["taskset", "-c", "0", sys.executable, "-m", "bench.fast_hypercorn", "--serve", kind, loop, str(port)]
     server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     try:
         _wait_until_up(port)
-        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-            script.write(_POST if path == "/json" else "")
-            script.flush()
-            wrk = ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", "-s", script.name]
-            url = f"http://127.0.0.1:{port}{path}"
-            subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True, timeout=60)
-            before = _cpu_seconds(server.pid)
-            command = [*wrk, f"-d{seconds:g}s", url]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60).stdout
-            spent = _cpu_seconds(server.pid) - before
+        _load(programs, port, path, 1)
+        before = _cpu_seconds(server.pid)
+        result = _load(programs, port, path, seconds)
+        spent = _cpu_seconds(server.pid) - before
     finally:
         server.kill()
         server.wait(60)
-    if "Non-2xx" in done or "Socket errors" in done:
-        raise SystemExit(f"wrk saw failures:\n{done}")
-    found = re.search(r"(\d+) requests in", done)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done)
-    if found is None or rate is None:
-        raise SystemExit(f"wrk said nothing to count:\n{done}")
-    return spent / int(found[1]) * 1e6, float(rate[1])
+    return spent / result["good"] * 1e6, result["calls_per_second"]
 
 
-def compare(loop: str, path: str, seconds: float, rounds: int) -> None:
+def _load(programs: Path, port: int, path: str, seconds: float) -> dict[str, Any]:
+    """Load `path` and return the client's figures. Raises `SystemExit` if any answer was not good."""
+    load = Load(CONNECTIONS, seconds, stream=path != "/json", chunks=0)
+    with load.start(programs, port, path=path, core=1) as client:
+        output, errors = client.communicate(timeout=seconds + 60)
+    result = figures(output + errors)
+    if result["bad"] or not result["good"]:
+        raise SystemExit(f"Not every answer was good:\n{output}")
+    return result
+
+
+def compare(programs: Path, loop: str, path: str, seconds: float, rounds: int) -> None:
     """Print both kinds and their ratio for one path."""
     costs: dict[str, list[float]] = {"stock": [], "fast": []}
     rates: dict[str, list[float]] = {"stock": [], "fast": []}
     for _ in range(rounds):
         for kind in costs:
-            cost, rate = measure(kind, loop, path, seconds)
+            cost, rate = measure(programs, kind, loop, path, seconds)
             costs[kind].append(cost)
             rates[kind].append(rate)
     unit = "request" if path == "/json" else f"stream of {EVENTS} events"
@@ -176,9 +170,10 @@ def main() -> None:
     if options.serve:
         serve(options.serve[0], options.serve[1], int(options.serve[2]))
         return
-    for loop in options.loops.split(","):
-        for path in ("/json", "/burst", "/ticks"):
-            compare(loop, path, options.seconds, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        build(Path(folder))
+        for loop, path in itertools.product(options.loops.split(","), ("/json", "/burst", "/ticks")):
+            compare(Path(folder), loop, path, options.seconds, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """CPU cost of the upstream client beside aiohttp's, against a mock upstream written in C.
 
-    python bench/http_client.py --bench-kit DIR [--concurrency 32] [--rounds 5] [--loop uvloop] [--share-core]
+    python -m bench.http_client [--concurrency 32] [--rounds 5] [--loop uvloop] [--share-core]
 
-DIR holds mock.c and its Makefile; it is copied and built in a temporary directory. Prints CPU microseconds (user and
+Prints CPU microseconds (user and
 system, of this process) for one JSON call and for one stream of 64 events, the best round of each, and the ratio. The
 rounds alternate between the clients, so that a disturbance of the machine meets both.
 
@@ -14,11 +14,7 @@ process, and a stream says what bursts cost. Reads per stream are printed to tel
 
 import argparse
 import asyncio
-import contextlib
 import os
-import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -28,10 +24,9 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
+from bench.load import COMPLETIONS_PATH, JSON_BODY, STREAM_BODY, MockUpstream, build
 from edge.http_client import HttpClient, HttpRequest
 
-JSON_BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Say something about gateways."}]}'
-STREAM_BODY = JSON_BODY[:-1] + b',"stream":true}'
 HEADERS = (("content-type", "application/json"), ("authorization", "Bearer sk-bench"), ("user-agent", "bench"))
 
 Call = Callable[[], Awaitable[int]]  # gives the number of body reads
@@ -39,31 +34,16 @@ Calls = dict[str, Call]
 
 
 @contextmanager
-def mock_upstream(kit: Path, core: int) -> Iterator[str]:
-    """Build and run the mock on a free port of one core; gives the URL of its chat endpoint."""
+def mock_upstream(core: int) -> Iterator[str]:
+    """Run the mock upstream on one core and yield the URL of its chat endpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("mock.c", "Makefile"):
-            shutil.copy(kit / name, folder)
-        subprocess.run(["make", "-s", "mock"], cwd=folder, timeout=300, check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        process = subprocess.Popen([f"{folder}/mock", str(port)], stderr=subprocess.DEVNULL)
+        build(Path(folder))
+        upstream = MockUpstream(Path(folder))
         try:
-            os.sched_setaffinity(process.pid, {core})
-            wait_until_listening(port)
-            yield f"http://127.0.0.1:{port}/v1/chat/completions"
+            os.sched_setaffinity(upstream.process.pid, {core})
+            yield f"http://127.0.0.1:{upstream.port}{COMPLETIONS_PATH}"
         finally:
-            process.kill()
-            process.wait(60)
-
-
-def wait_until_listening(port: int) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
-            return
-        time.sleep(0.02)
-    raise SystemExit(f"the mock upstream did not start listening on port {port}")
+            upstream.process.kill()
 
 
 @asynccontextmanager
@@ -154,7 +134,6 @@ async def measure(url: str, rounds: int, concurrency: int) -> dict[tuple[str, st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench-kit", type=Path, required=True, help="directory with mock.c and Makefile")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--share-core", action="store_true", help="run the mock on this process's core")
@@ -164,7 +143,7 @@ def main() -> None:
     os.sched_setaffinity(0, {cores[0]})
     factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop
     mock_core = cores[0] if options.share_core else cores[-1]
-    with mock_upstream(options.bench_kit, mock_core) as url, asyncio.Runner(loop_factory=factory) as runner:
+    with mock_upstream(mock_core) as url, asyncio.Runner(loop_factory=factory) as runner:
         best = runner.run(measure(url, options.rounds, options.concurrency))
     placement = "the mock on the same core" if options.share_core else "the mock on another core"
     print(f"{options.loop}, {placement}, {options.concurrency} concurrent, CPU microseconds, best of {options.rounds} rounds")

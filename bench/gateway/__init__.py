@@ -1,6 +1,6 @@
-"""Yout beside other gateways: one mock upstream, one machine, the same calls, in turns.
+"""Compare Yout with other gateways: one mock upstream, one machine, the same calls, in turn.
 
-    python -m bench.gateway --kit DIR [--peers DIR] [--only NAMES] [--rounds N] [--tests NAMES] [--out FILE]
+    python -m bench.gateway [--peers DIR] [--only NAMES] [--rounds N] [--tests NAMES] [--out FILE]
 
-`bench/README.md` tells what is measured and what the kit must hold.
+`bench/README.md` lists what is measured.
 """

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from bench.gateway.kit import Kit, Mock
 from bench.gateway.machine import choose_cores
 from bench.gateway.ours import Yout, sqlite_files
 from bench.gateway.report import Results, report
@@ -23,11 +22,15 @@ from bench.gateway.rounds import Row, run_rounds
 from bench.gateway.servers import DurablePostgres
 from bench.gateway.targets import Direct, LiteLLM, Nginx, Place, Target
 from bench.gateway.workloads import WORKLOADS, Bench
+from bench.load import MockUpstream, build
 from tests.servers.redis import RedisServer
 
 Number = TypeVar("Number", int, float)
 NAMES = ("direct", "nginx", "litellm", "yout-sqlite", "yout-postgres")
-FIGURES = ("start_seconds", "good", "bad", "unfinished", "rps", "chunks_per_s", "cpu_us", "foreign_share", "error", "problems")
+FIGURES = (
+    *("start_seconds", "good", "bad", "unfinished", "calls_per_second", "chunks_per_second"),
+    *("cpu_us", "foreign_share", "error", "problems"),
+)
 
 
 def main() -> int:
@@ -55,12 +58,12 @@ def _measure(arguments: argparse.Namespace, rows: list[Row], stack: ExitStack) -
     _raise_file_limit()
     folder = Path(tempfile.mkdtemp(prefix="yout-bench-"))
     stack.callback(shutil.rmtree, folder)
-    kit = Kit(arguments.kit, folder / "kit")
-    mock = Mock(kit.folder)
+    build(folder)
+    mock = MockUpstream(folder)
     stack.callback(mock.process.kill)
-    targets = _present(_targets(arguments, Place(kit, mock, folder, cores.gateway), stack))
+    targets = _present(_targets(arguments, Place(mock, folder, cores.gateway), stack))
     out = stack.enter_context(arguments.out.open("a", buffering=1)) if arguments.out else None
-    bench = Bench(kit, mock, cores, arguments.scale)
+    bench = Bench(folder, mock, cores, arguments.scale)
     for row in run_rounds(targets, arguments.tests, arguments.rounds, bench, mock, _say):
         rows.append(row)
         _say("  " + _line(row))
@@ -118,9 +121,6 @@ def _say(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description="Yout beside other gateways.")
-    parser.add_argument(
-        "--kit", type=Path, required=True, metavar="DIR", help="mock upstream and load client, see bench/README.md"
-    )
     parser.add_argument("--peers", type=Path, metavar="DIR", help="holds litellm/venv")
     parser.add_argument("--only", type=_words(NAMES), default=NAMES, metavar="NAMES", help=f"of {', '.join(NAMES)}")
     parser.add_argument(

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import TimeoutExpired
 
-from bench.gateway.kit import MODEL
 from bench.gateway.targets import Books, Gateway, Place, Target, launch
+from bench.load import MODEL
 from shared.clock import now_ms
 from shared.database import bind
 from shared.ledger.audit import verify

@@ -26,7 +26,7 @@ def _at(*path: str) -> Callable[[Row], Any]:
     def read(row: Row) -> Any:
         value: Any = row
         for name in path:
-            if not isinstance(value, dict) or value.get("n") == 0:  # a distribution of nothing has no median
+            if not isinstance(value, dict) or value.get("count") == 0:  # a distribution of nothing has no median
                 return None
             value = value.get(name)
         return value
@@ -44,7 +44,7 @@ def _quality(test: str) -> list[Metric]:
 
 def _streams(test: str) -> list[Metric]:
     return [
-        Metric("chunks/s", test, _at("chunks_per_s"), 0, "more"),
+        Metric("chunks/s", test, _at("chunks_per_second"), 0, "more"),
         Metric("whole streams", test, _at("good")),
         *_quality(test),
         Metric("kB a stream", test, _at("kb_a_stream"), 0, "less"),
@@ -58,7 +58,7 @@ SECTIONS: dict[str, list[Metric]] = {
     "Plain JSON, 64 connections": [
         Metric("CPU us a call", "sat_c64", _at("cpu_us"), 0, "less"),
         Metric("database CPU us", "sat_c64", _at("database_us")),
-        Metric("calls/s of a core", "sat_c64", _at("rps"), 0, "more"),
+        Metric("calls/s of a core", "sat_c64", _at("calls_per_second"), 0, "more"),
         Metric("p50 ms", "sat_c64", _at("latency_ms", "p50"), 2),
         Metric("p99 ms", "sat_c64", _at("latency_ms", "p99"), 2),
         Metric("bad", "sat_c64", _at("bad")),
@@ -69,14 +69,14 @@ SECTIONS: dict[str, list[Metric]] = {
         Metric("1 connection p99", "lat_c1", _at("latency_ms", "p99"), 2, None, True),
         Metric("16 connections, 50 ms upstream p50", "lat_c16", _at("latency_ms", "p50"), 2, "less", True),
         Metric("16 connections p99", "lat_c16", _at("latency_ms", "p99"), 2, None, True),
-        Metric("first token p50", "sse_c1", _at("ttft_ms", "p50"), 2, "less", True),
-        Metric("first token p99", "sse_c1", _at("ttft_ms", "p99"), 2, None, True),
+        Metric("first token p50", "sse_c1", _at("first_token_ms", "p50"), 2, "less", True),
+        Metric("first token p99", "sse_c1", _at("first_token_ms", "p99"), 2, None, True),
     ],
     "Streams at saturation": [
-        Metric("burst chunks/s", "sse_burst", _at("chunks_per_s"), 0, "more"),
+        Metric("burst chunks/s", "sse_burst", _at("chunks_per_second"), 0, "more"),
         Metric("CPU us a chunk", "sse_burst", _at("cpu_us_a_chunk"), 1),
         *_quality("sse_burst"),
-        Metric("paced chunks/s", "sse_paced", _at("chunks_per_s"), 0, "more"),
+        Metric("paced chunks/s", "sse_paced", _at("chunks_per_second"), 0, "more"),
         Metric("CPU us a chunk", "sse_paced", _at("cpu_us_a_chunk"), 1),
         *_quality("sse_paced"),
     ],

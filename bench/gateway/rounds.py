@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bench.gateway.kit import Mock
 from bench.gateway.targets import Books, Gateway, Target
 from bench.gateway.workloads import WORKLOADS, Bench, resting_memory
+from bench.load import MockUpstream
 from tests.servers.process import StartFailed
 
 Row = dict[str, Any]  # round, target, test, and what `Bench.run` gives; or `error`
 
 
 def run_rounds(
-    targets: Sequence[Target], tests: Sequence[str], rounds: int, bench: Bench, mock: Mock, say: Callable[[str], None]
+    targets: Sequence[Target], tests: Sequence[str], rounds: int, bench: Bench, mock: MockUpstream, say: Callable[[str], None]
 ) -> Iterator[Row]:
     """Measure; gives a row for each start, test and set of books, as soon as it is known."""
     for number in range(1, rounds + 1):
@@ -24,9 +24,9 @@ def run_rounds(
                 yield {"round": number, "target": target.name, **row}
 
 
-def _visit(target: Target, tests: Sequence[str], bench: Bench, mock: Mock) -> Iterator[Row]:
-    mock.set()
-    served, good = mock.served(), 0
+def _visit(target: Target, tests: Sequence[str], bench: Bench, mock: MockUpstream) -> Iterator[Row]:
+    mock.configure()
+    served, good = mock.answers(), 0
     try:
         with target.started() as gateway:
             good += 1 if gateway.process else 0  # the call that showed it to be ready
@@ -38,7 +38,7 @@ def _visit(target: Target, tests: Sequence[str], bench: Bench, mock: Mock) -> It
         return
     books = target.books()
     if books is not None:
-        yield _proof(books, good, mock.served() - served)
+        yield _proof(books, good, mock.answers() - served)
 
 
 def _measure(gateway: Gateway, tests: Sequence[str], bench: Bench) -> Iterator[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,59 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bench.gateway.kit import JSON_BODY, PATH, Kit, Mock, call
+from bench.load import COMPLETIONS_PATH, JSON_BODY, MODEL, MockUpstream, call
 from tests.servers.process import Process, StartFailed, dies_with_parent, free_port
 
 START_SECONDS = 120
 POLL_SECONDS = 0.01
+NGINX_CONFIG = """\
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/client_body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests 10000000;
+    upstream mock {{
+        server {upstream};
+        keepalive 2048;
+        keepalive_requests 10000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://mock;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+            proxy_read_timeout 300s;
+        }}
+    }}
+}}
+"""
+LITELLM_KEY = "sk-benchmark-key"
+LITELLM_CONFIG = """\
+model_list:
+  - model_name: {model}
+    litellm_params:
+      model: openai/{model}
+      api_base: http://{upstream}/v1
+      api_key: sk-upstream
+litellm_settings:
+  num_retries: 0
+  request_timeout: 300
+  set_verbose: false
+  json_logs: false
+general_settings:
+  master_key: {key}
+"""
 
 
 class Gateway(NamedTuple):
@@ -54,10 +101,9 @@ class Target(Protocol):
 
 
 class Place(NamedTuple):
-    """Where targets run: the built kit, the mock, a folder for their files, the core that they get."""
+    """Where targets run: the upstream, a folder for their files, the core that they get."""
 
-    kit: Kit
-    mock: Mock
+    mock: MockUpstream
     folder: Path
     core: int
 
@@ -94,7 +140,7 @@ def launch(
 
 def _answers(port: int, key: str) -> bool:
     try:
-        return call(port, "POST", PATH, JSON_BODY, key)[0] == 200
+        return call(port, "POST", COMPLETIONS_PATH, JSON_BODY, key)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
 
@@ -128,9 +174,7 @@ class Nginx(Target):
         port, folder = free_port(), self._place.folder / "nginx"
         folder.mkdir(exist_ok=True)
         config = folder / "nginx.conf"
-        config.write_text(
-            self._place.kit.template("nginx.conf", DIR=str(folder), PORT=str(port), UPSTREAM=self._place.upstream)
-        )  # fmt: skip
+        config.write_text(NGINX_CONFIG.format(folder=folder, port=port, upstream=self._place.upstream))
         gateway = launch(self.name, [str(_nginx()), "-c", str(config)], port, self._place)
         with _killed(gateway):
             yield gateway
@@ -153,13 +197,11 @@ class LiteLLM(Target):
     @contextmanager
     def started(self) -> Iterator[Gateway]:
         port = free_port()
-        text = self._place.kit.template("litellm.yaml", UPSTREAM=self._place.upstream)
-        found = re.search(r"master_key: *([\w-]+)", text)
         config = self._place.folder / "litellm.yaml"
-        config.write_text(text)
+        config.write_text(LITELLM_CONFIG.format(model=MODEL, key=LITELLM_KEY, upstream=self._place.upstream))
         argv = [str(self._program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}  # the first: no download at the start
-        gateway = launch(self.name, argv, port, self._place, found[1] if found else "", environ)
+        gateway = launch(self.name, argv, port, self._place, LITELLM_KEY, environ)
         with _killed(gateway):
             yield gateway
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.gateway.kit import Kit, Mock, figures
 from bench.gateway.machine import Cores, busy_seconds, cpu_seconds, memory_kb
 from bench.gateway.targets import Gateway
+from bench.load import Load, MockUpstream, figures
 
 SAMPLE_SECONDS = 0.25
 LOAD_CLIENT_SECONDS = 60  # how long the load client may take to end after its time
@@ -47,8 +48,8 @@ class _Reading(NamedTuple):
 class Bench:
     """Runs workloads on one gateway after another."""
 
-    def __init__(self, kit: Kit, mock: Mock, cores: Cores, scale: float) -> None:
-        self._kit, self._mock, self._cores, self._scale = kit, mock, cores, scale
+    def __init__(self, programs: Path, mock: MockUpstream, cores: Cores, scale: float) -> None:
+        self._programs, self._mock, self._cores, self._scale = programs, mock, cores, scale
 
     def warm_up(self, gateway: Gateway) -> int:
         """Load it for some seconds; gives how many good answers came."""
@@ -60,12 +61,11 @@ class Bench:
         `good` answers are whole and right; `bad` ones are not; `unfinished` streams still ran 5 s after the end. Memory a stream
         is what was added to `resting_kb`. Raises `ValueError` when the load client failed.
         """
-        self._mock.set(workload.latency_ms, workload.delay_ms)
+        self._mock.configure(workload.latency_ms, workload.delay_ms)
         before = self._read(gateway)
         peak_kb, output = self._load(workload, gateway)
         after = self._read(gateway)
         result = figures(output)
-        result.update(_counts(result, workload.stream))
         if gateway.process is not None:
             result.update(_costs(result, before, after))
             result.update(peak_kb=peak_kb, kb_a_stream=(peak_kb - resting_kb) / workload.connections)
@@ -74,12 +74,8 @@ class Bench:
     def _load(self, workload: Workload, gateway: Gateway) -> tuple[int, str]:
         """Run the load client to its end; gives the gateway's peak of memory and what the client printed."""
         seconds = max(1, workload.seconds * self._scale)
-        if workload.stream:
-            client = self._kit.start_stream_load(
-                gateway.port, gateway.key, workload.connections, seconds, workload.ramp_ms
-            )  # fmt: skip
-        else:
-            client = self._kit.start_json_load(gateway.port, gateway.key, workload.connections, seconds)
+        load = Load(workload.connections, seconds, stream=workload.stream, ramp_ms=workload.ramp_ms)
+        client = load.start(self._programs, gateway.port, gateway.key)
         peak_kb, deadline = 0, time.monotonic() + 2 * seconds + LOAD_CLIENT_SECONDS
         with client:
             try:
@@ -99,16 +95,6 @@ class Bench:
         gateway_cpu = cpu_seconds(gateway.process.pid) if gateway.process else 0.0
         database_cpu = cpu_seconds(gateway.database.pid) if gateway.database else 0.0
         return _Reading(time.monotonic(), gateway_cpu, database_cpu, busy_seconds(self._cores.gateway))
-
-
-def _counts(result: dict[str, Any], stream: bool) -> dict[str, Any]:
-    """The two clients' counters under the same names."""
-    if stream:
-        bad = sum(result[name] for name in ("bad_status", "bad_body", "cut", "conn_err"))
-        return {"good": result["ok"], "bad": bad, "unfinished": result["stuck"]}
-    bad = sum(result[name] for name in ("bad_status", "connect_err", "read_err", "write_err", "timeout"))
-    good = result["requests"] - result["bad_status"]
-    return {"good": good, "bad": bad, "unfinished": 0, "rps": good / result["elapsed_s"]}
 
 
 def _costs(result: dict[str, Any], before: _Reading, after: _Reading) -> dict[str, float]:
