@@ -21,9 +21,11 @@ def migrate(database: peewee.Database) -> list[str]:
     """
     runner = Runner(database, str(MIGRATIONS))
     if is_sqlite(database):
+        _renumber(runner)
         return list(runner.up())
     done: list[str] = []
     with database.connection_context():
+        _renumber(runner)
         for name in [row.name for row in runner.status() if row.path and not row.applied]:
             done += _migrate_to(runner, name)
     return done
@@ -37,11 +39,28 @@ def _migrate_to(runner: Runner, name: str) -> list[str]:
         return list(runner.up(name))
 
 
+def _renumber(runner: Runner) -> None:
+    """Record applied migrations under the numbers that their files have now.
+
+    A number is only the order; what follows it identifies the migration.
+    """
+    names = {_title(row.name): row.name for row in runner.status() if row.path}
+    for applied in runner.applied():
+        name = names.get(_title(applied), applied)
+        if name != applied:
+            runner.History.update(name=name).where(runner.History.name == applied).execute()
+
+
+def _title(name: str) -> str:
+    return name.partition("_")[2]
+
+
 def require_current(database: peewee.Database) -> None:
     """Raise `SchemaMismatch` unless exactly the migrations of this code have been applied."""
     rows = Runner(database, str(MIGRATIONS)).status()
     pending = [row.name for row in rows if row.path and not row.applied]
-    unknown = [row.name for row in rows if not row.path]
+    titles = {_title(row.name) for row in rows if row.path}
+    unknown = [row.name for row in rows if not row.path and _title(row.name) not in titles]
     if unknown:
         raise SchemaMismatch(f"The database is newer than this code (it has {unknown[-1]}). Deploy the matching release.")
     if pending:

@@ -128,6 +128,23 @@ def test_a_migration_that_this_code_lacks_is_refused(any_database_url: str) -> N
             require_current(target)
 
 
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [int(name[:4]) for name in FILES] == list(range(1, len(FILES) + 1))
+
+
+def test_migrations_with_other_numbers_are_renumbered_and_not_applied_again(any_database_url: str) -> None:
+    """A release may close gaps in the numbers; what follows the number identifies a migration."""
+    with opened(any_database_url) as target:
+        schema = schema_of(target)
+        target.execute_sql(f"UPDATE {HISTORY} SET name = '0099' || substr(name, 5) WHERE name >= '0008'")
+        with pytest.raises(SchemaMismatch, match="yout migrate"):
+            require_current(target)
+        assert migrate(target) == []
+        require_current(target)
+        assert applied(target) == FILES
+        assert schema_of(target) == schema
+
+
 @pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_releases_that_migrate_at_once_migrate_once(

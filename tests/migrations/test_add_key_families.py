@@ -9,7 +9,7 @@ from shared.models import ApiKey
 from shared.schema import MIGRATIONS, migrate
 from tests import build
 
-NAME = "0023_add_key_families"
+NAME = "0015_add_key_families"
 
 
 def test_only_keys_without_limits_keep_the_right_to_manage(bound_database: peewee.Database) -> None:

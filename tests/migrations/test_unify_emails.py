@@ -10,7 +10,7 @@ from playhouse.migrations import Runner
 from shared.models import Account, StaffUser
 from shared.schema import MIGRATIONS, migrate
 
-NAME = "0022_unify_emails"
+NAME = "0014_unify_emails"
 
 
 def test_addresses_get_their_one_form_unless_it_is_taken(bound_database: peewee.Database) -> None:

@@ -11,7 +11,7 @@ from shared.models import AuditEntry
 from shared.operations.audit import Origin, record
 from shared.schema import MIGRATIONS, migrate
 
-NAME = "0020_keep_audit_entries"
+NAME = "0012_keep_audit_entries"
 
 
 def deeds(target: peewee.Database) -> list[str]:
