@@ -20,6 +20,7 @@ from hypercorn.utils import LifespanFailureError
 
 from edge import fast_hypercorn, strict_hypercorn
 from edge.app import create_app
+from shared import tokens
 from shared.database import bind, open_database
 from shared.errors import YoutError
 from shared.process import exit_after
@@ -43,6 +44,7 @@ def serve(settings: Settings) -> int:
     require_usable(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
     log_notices(settings)
+    tokens.encoding()  # now: building it blocks the interpreter, and workers that are forked share its memory
     if settings.edge_workers == 1:
         uvloop.run(_work(settings, settings.listening(settings.edge_port)))
         return 0

@@ -145,6 +145,7 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
                 break
             received += len(data)
             relay = reader.feed(data)
+            del data  # not kept while a slow reader takes the relay
     except BAD_ANSWER as error:
         if reader.finished:
             return  # the answer is whole; only what follows it is missing

@@ -26,7 +26,7 @@ class Limits:
     body_total_seconds: float = 3_600.0
     write_seconds: float = 60.0
     write_bytes: int = 4 * 1024
-    waiting_bytes: int = 32 * 1024
+    waiting_bytes: int = 16 * 1024
     unsent_bytes: int = 64 * 1024
     connections: int = 10_000
     linger_seconds: float = 2.0

@@ -20,7 +20,7 @@ from edge.http_client.incoming import Incoming
 from edge.http_client.roster import Roster
 
 # Waiting body bytes at which the socket is no longer read. Counted as they came, chunk framing included.
-HIGH_WATER_BYTES = 16 * 1024
+HIGH_WATER_BYTES = 8 * 1024
 # Up to here head and body leave in one write; above, copying the body costs more than a second write.
 _JOINED_WRITE_BYTES = 64 * 1024
 

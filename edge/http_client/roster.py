@@ -11,7 +11,7 @@ from typing import Protocol
 
 # Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
 _SPACING_SECONDS = 0.02
-READ_BYTES = 16 * 1024  # the size limit of one read if a reader does not keep up
+READ_BYTES = 8 * 1024  # the size limit of one read if a reader does not keep up
 
 
 class Member(Protocol):
