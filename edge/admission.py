@@ -72,6 +72,7 @@ class Admission:
 
     async def __aenter__(self) -> Hold:
         services, caller, call = self.services, self._caller, self._call
+        services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
         self.ticket = await services.limiter.take(self.call_id, caller.limits, call.input_estimate + output)
         try:
@@ -115,6 +116,8 @@ class Admission:
             cut_by = self.services.calls.cut_by()
             code = "client_closed" if cut_by is None else face(cut_by).code
             self.hold.abandoned = cut_by is None
+            if self.hold.owes_prompt:
+                self.services.spawn(self.services.abandoned.count(self._caller.limits))
             self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
             return
         self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))

@@ -39,6 +39,7 @@ FACES: dict[type[BaseException], Face] = {
     errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found", may_retry=False),
     errors.NotFound: Face(404, "invalid_request_error", "not_found", may_retry=False),
     errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),
+    errors.TooManyAbandonedCalls: Face(429, "rate_limit_error", "too_many_abandoned_calls"),
     errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
     errors.AlreadySent: Face(409, "invalid_request_error", "already_sent", may_retry=False),
     errors.TooManyAttempts: Face(429, "rate_limit_error", "rate_limit_exceeded"),

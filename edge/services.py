@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from edge import revocation
+from edge.abandoned_calls import AbandonedCalls
 from edge.auth import Keys
 from edge.call_log import CallLog
 from edge.cors import Cors
@@ -74,6 +75,7 @@ class Services:
         )  # what may take a while, keys never wait for
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
+        self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
         self.keys = Keys(settings, self.reader, RefusedKeys(settings, self.limiter))
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)

@@ -20,7 +20,8 @@
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── RateLimited            requests, tokens or concurrency
-    │   │   └── TooManyRefusedKeys     too many invalid keys from one network
+    │   │   ├── TooManyRefusedKeys     too many invalid keys from one network
+    │   │   └── TooManyAbandonedCalls  a payer disconnects again and again before an answer
     │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
     │   ├── IdempotencyConflict    the same key is running, was used, or had another body
     │   ├── PurgeRunning           the account is being emptied: nothing can be stored
@@ -220,6 +221,19 @@ class TooManyRefusedKeys(RateLimited):
             f" Try again in {retry_after_ms / 1000:.3g} s.",
         )
         self.what = "refused keys"
+        self.retry_after_ms = retry_after_ms
+
+
+class TooManyAbandonedCalls(RateLimited):
+    """The caller disconnected from too many calls before anything was delivered."""
+
+    def __init__(self, retry_after_ms: int) -> None:
+        RequestRefused.__init__(
+            self,
+            "Too many of your calls were abandoned before their answer began. Wait for answers, or raise your client's timeout."
+            f" Try again in {retry_after_ms / 1000:.3g} s.",
+        )
+        self.what = "abandoned calls"
         self.retry_after_ms = retry_after_ms
 
 

@@ -250,6 +250,12 @@ class Settings:
     default_concurrency: int = _setting(
         5_000, "YOUT_DEFAULT_CONCURRENCY", _integer(1, 10**6), "Calls at once of an account whose plan sets none"
     )
+    abandoned_calls_rpm: int = _setting(
+        300,
+        "YOUT_ABANDONED_CALLS_RPM",
+        _integer(1, 10**9),
+        "Calls a minute that an account may disconnect from before their first token; lower for few concurrent requests",
+    )
     refused_keys_rpm: int = _setting(
         300,
         "YOUT_REFUSED_KEYS_RPM",
