@@ -25,7 +25,7 @@ class Block:
         self.tool, self.id, self.name = first.tool, first.id, first.name
         self.parts: list[str] = []
         self.logprobs: list[Any] = []
-        self.signed: Mapping[str, Any] | None = None
+        self.signed: Mapping[str, Any] | None = first.signed
 
     @property
     def text(self) -> str:

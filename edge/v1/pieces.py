@@ -14,6 +14,7 @@ import msgspec
 
 from edge.v1.images_in_text import as_markdown
 from edge.v1.natives import signed_id
+from shared.providers.history import signed_blocks
 
 Kind = Literal["reasoning", "text", "refusal", "tool", "image"]
 _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
@@ -87,10 +88,13 @@ def _pieces_of_chunk(chunk: _Chunk) -> list[Piece]:
 def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
     pieces: list[Piece] = []
     reasoning = text_of(delta.reasoning_content) or text_of(delta.reasoning)
-    if reasoning:
-        pieces.append(Piece("reasoning", reasoning))
-    if isinstance(delta.thinking_blocks, list):
-        pieces += [Piece("reasoning", "", signed=block) for block in delta.thinking_blocks if isinstance(block, dict)]
+    signed = signed_blocks(delta.thinking_blocks)
+    if reasoning and len(signed) > 1:  # a whole answer: each signature is for the text of its own block
+        for block in signed:
+            pieces.append(Piece("reasoning", text_of(block.get("thinking")), signed=block))
+    else:
+        pieces += [Piece("reasoning", reasoning)] if reasoning else []
+        pieces += [Piece("reasoning", "", signed=block) for block in signed]
     content = text_of(delta.content)
     if content:
         told = logprobs.get("content") if isinstance(logprobs, dict) else None

@@ -11,6 +11,7 @@ from shared.providers import parts, tool_ids
 from shared.providers.anthropic_fields import MESSAGE_FIELDS, PART_FIELDS
 from shared.providers.base import Target
 from shared.providers.fields import refuse
+from shared.providers.history import signed_blocks
 from shared.providers.model_settings import of_model
 from shared.providers.parts import SYSTEM_ROLES, Message
 
@@ -91,10 +92,9 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
         return [{"type": "tool_result", "tool_use_id": ids.get(id, id), "content": content}]
     blocks = [_block(message, where, part) for where, part in message.parts]
     if message.role == "assistant":
-        thinking = message.fields.get("thinking_blocks")
         if isinstance(message.fields.get("refusal"), str) and message.fields["refusal"]:
             blocks.append({"type": "text", "text": message.fields["refusal"]})
-        blocks = [*(thinking if isinstance(thinking, list) else ()), *blocks]
+        blocks = [*signed_blocks(message.fields.get("thinking_blocks")), *blocks]
         blocks = _with_text(blocks)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
             id, name, arguments = parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
@@ -114,7 +114,7 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
             block = _media(f"{where}.file.file_data", url, name, "document")
         case "thinking":
             if message.role != "assistant" or not isinstance(part.get("signature"), str):
-                refuse(f"{where}.signature", "only thinking that the vendor has signed, in a message of the assistant")
+                refuse(f"{where}.signature", "only thinking that the provider has signed, in an assistant message")
             block = {"type": "thinking", "thinking": part.get("thinking", ""), "signature": part["signature"]}
         case _:
             return _text(message, where, part)

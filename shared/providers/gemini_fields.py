@@ -39,10 +39,10 @@ FIELDS: Fields = {
     "prediction": refused("no predicted outputs"),
     "verbosity": refused("no verbosity", "medium"),
     "moderation": refused("no moderation of its own"),
-    "prompt_cache_options": refused("the vendor caches by itself"),
+    "prompt_cache_options": refused("the provider caches by itself"),
     "web_search_options": refused("no search"),
     "thinking": refused("use `reasoning_effort`"),
-    "cache_control": refused("the vendor caches by itself"),
+    "cache_control": refused("the provider caches by itself"),
     "functions": refused("use `tools`", []),
     "function_call": refused("use `tool_choice`", "none", "auto"),
 }

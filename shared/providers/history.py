@@ -43,8 +43,16 @@ def thought_of(message: Mapping[str, Any]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
+def signed_blocks(value: Any) -> list[Json]:
+    """`thinking_blocks` as Anthropic signed them: without the `index` that those of a stream have."""
+    blocks = value if isinstance(value, list) else []
+    return [{name: field for name, field in block.items() if name != "index"} for block in blocks if isinstance(block, dict)]
+
+
 def _message(message: Mapping[str, Any], foreign: frozenset[str]) -> Json:
     kept: Json = _keep(message, foreign)
+    if "thinking_blocks" in kept:
+        kept["thinking_blocks"] = signed_blocks(kept["thinking_blocks"])
     thought = message.get("reasoning_content")
     if "thinking" not in foreign and "reasoning_content" in foreign and isinstance(thought, str) and thought:
         kept["content"] = _with_thought(thought, kept.get("content"))

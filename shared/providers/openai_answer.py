@@ -16,7 +16,7 @@ from shared.providers.tool_calls import ToolCalls, arguments_text, json_text, wh
 Json = dict[str, Any]
 CALLED = ("tool_calls", "function_call")  # finish reasons of an answer that calls a tool
 CUT = ("length", "content_filter")  # finish reasons of an answer that was to go on
-LISTS = ("images", "content_parts")
+LISTS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -70,9 +70,14 @@ class Deltas:
         if arguments is not None or "name" in told:
             told["arguments"] = arguments_text(arguments)
             text += told["arguments"]
-        if told != sent:
+        if told != sent or not told:
             changes["function_call"] = told or None
         return text
+
+    @property
+    def called(self) -> bool:
+        """Whether `tool_calls` had a call."""
+        return bool(self._calls)
 
     def rest(self, reason: str) -> list[Json]:
         """Fragments of tool calls that are still owed at the end of the choice."""
@@ -99,7 +104,8 @@ def mended_texts(owner: Mapping[str, Any]) -> Json:
 def mended_chunk(value: Any) -> Json | None:
     """A decoded chunk whose fields are not of OpenAI's types, as far as they can be; None for an empty value.
 
-    PHP writes an empty object as `[]`; others write indexes as text, and `false` or 0 for no finish reason.
+    PHP writes an empty object as `[]`; others write indexes as text, `false` or 0 for no finish reason, one call without a list
+    around it, and `message` for `delta`.
     """
     if not value or not isinstance(value, dict):
         return {"choices": value} if value else None
@@ -115,7 +121,18 @@ def _mended_choice(choice: Any) -> Any:
     index = choice.get("index")
     if (isinstance(index, str) and index.isdecimal() and len(index) < 4) or (isinstance(index, float) and index.is_integer()):
         choice = {**choice, "index": int(index)}
-    return {**choice, "delta": choice.get("delta") or {}, "finish_reason": choice.get("finish_reason") or None}
+    message = choice.get("message")
+    delta = choice.get("delta") or (message if isinstance(message, dict) else {})
+    if isinstance(delta, dict):
+        delta = {name: value for name, value in delta.items() if name not in CALLED or _is_call(name, value)}
+        if isinstance(delta.get("tool_calls"), dict):
+            delta["tool_calls"] = [delta["tool_calls"]]
+    mended = {name: value for name, value in choice.items() if name != "message"}
+    return {**mended, "delta": delta, "finish_reason": choice.get("finish_reason") or None}
+
+
+def _is_call(name: str, value: Any) -> bool:
+    return bool(value) and isinstance(value, (list, dict) if name == "tool_calls" else dict)
 
 
 def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
@@ -140,11 +157,16 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
         text, more = counted(message)
         texts.append(text)
         images += more
-        if message.get("tool_calls"):
+        calls = message.pop("tool_calls", None)
+        if calls:
             cut = meaning(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT
-            message["tool_calls"], text = whole_calls(message["tool_calls"], f"{call_id}_{choice['index']}", cut=cut)
+            calls, text = whole_calls(calls, f"{call_id}_{choice['index']}", cut=cut)
             texts.append(text)
-        if message.get("function_call"):
+        if calls:
+            message["tool_calls"] = calls
+        if not isinstance(message.get("function_call"), dict) or not message["function_call"]:
+            message.pop("function_call", None)
+        else:
             texts.append(_mend_function_call(message))
         other = other or any(message.get(name) for name in ("tool_calls", "function_call", "audio", "content_parts"))
     text = "".join(texts)
@@ -203,7 +225,7 @@ def _split(content: Any) -> Json:
 
 def _mend_function_call(message: Json) -> str:
     """The older form of one call: its text to count."""
-    function = message["function_call"] if isinstance(message["function_call"], dict) else {}
+    function = message["function_call"]
     name, arguments = function.get("name"), arguments_text(function.get("arguments"))
     name = name if isinstance(name, str) else ""
     message["function_call"] = {**function, "name": name, "arguments": arguments if arguments.strip() else "{}"}

@@ -30,16 +30,20 @@ class _Delta(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     refusal: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
+    tool_calls: list[Any] | None = None
+    function_call: dict[str, Any] | None = None
     audio: Any = None
     images: Any = None
     content_parts: Any = None
+    thinking_blocks: Any = None
+    reasoning_details: Any = None
+    annotations: Any = None
 
 
 class _Choice(msgspec.Struct):
+    delta: _Delta
+    message: None = None
     index: int | None = None
-    delta: _Delta | None = None
     finish_reason: str | None = None
 
 
@@ -227,19 +231,18 @@ class OpenAIStream:
         reopened: list[int] = []
         for choice in choices:
             index, delta = choice.index or 0, choice.delta
-            odd = odd or choice.index is None or delta is None or choice.finish_reason == ""
-            if delta is not None:
-                if self._count(delta):
-                    carries = True
-                    if index in self._ended:
-                        reopened.append(index)
-                if self._is_odd:
-                    changes = _with(changes, choices, choice, self._mend(index, delta))
+            odd = odd or choice.index is None or choice.finish_reason == ""
+            if self._count(delta):
+                carries = True
+                if index in self._ended:
+                    reopened.append(index)
+            if self._is_odd:
+                changes = _with(changes, choices, choice, self._mend(index, delta))
             if index not in self._begun:
                 self._begun.add(index)
-                if delta is None or delta.role != "assistant":
+                if delta.role != "assistant":
                     new.append(index)
-            elif delta is not None and delta.role is not None:
+            elif delta.role is not None:
                 # SDKs put the strings of all deltas together: a role on each would become "assistantassistant".
                 changes = _with(changes, choices, choice, {"role": None})
             after_end = after_end or index in self._ended
@@ -324,8 +327,6 @@ class OpenAIStream:
                 body["created"] = self._created
             body.pop("usage", None)
             for position, choice in enumerate(body["choices"]):
-                if not isinstance(choice.get("delta"), dict):
-                    choice["delta"] = {}
                 if choice.get("index") is None:
                     choice["index"] = 0
                 if changes and position in changes:
@@ -357,6 +358,8 @@ class OpenAIStream:
                     odd = True
         if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.content_parts:
             carries = odd = True
+        elif delta.thinking_blocks or delta.reasoning_details or delta.annotations or delta.function_call is not None:
+            odd = True
         self._is_odd = odd
         if carries:
             self.delivered = True
@@ -377,10 +380,12 @@ class OpenAIStream:
             deltas = self._deltas[index] = Deltas(f"{self._id.removeprefix('chatcmpl-')}_{index}")
         deltas.number(fields, changed)
         if delta.tool_calls:
-            self._called[index] = "tool_calls"
             self._counted += deltas.calls(delta.tool_calls, changed).encode(errors="replace")
-        if delta.function_call:
-            self._called.setdefault(index, "function_call")
+            if deltas.called:
+                self._called[index] = "tool_calls"
+        if delta.function_call is not None:
+            if delta.function_call:
+                self._called.setdefault(index, "function_call")
             self._counted += deltas.function_call(delta.function_call, changed).encode(errors="replace")
         return changed
 

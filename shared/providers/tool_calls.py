@@ -4,7 +4,8 @@ A call of a stream has its `index`, which no other call has; its first fragment 
 `function.arguments`, later fragments only more of the arguments. `arguments` are JSON text.
 
 Deviations seen in the field: no `index`, or 0 for every call (Google's OpenAI endpoint); a fresh `id` on every fragment (older
-vLLM); `id` or `name` on every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing.
+vLLM); `id` or `name` on every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing; `{}` as
+a placeholder before the arguments.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ Json = dict[str, Any]
 
 
 class _Call:
-    """One call: `id` is the caller's, what was `sent_…` the provider's, `told` whether its first fragment was relayed."""
+    """One call: `id` is the caller's, what was `sent_…` the provider's, `told` whether its first fragment was relayed.
 
-    __slots__ = ("arguments", "custom", "id", "name", "place", "sent_id", "sent_index", "told")
+    `held` is an empty object that came as the first arguments: it is relayed once nothing else can follow.
+    """
+
+    __slots__ = ("arguments", "custom", "held", "id", "name", "place", "sent_id", "sent_index", "told")
 
     def __init__(self, place: int, sent_index: Any, sent_id: str, id: str) -> None:
         self.place = place
@@ -30,12 +34,28 @@ class _Call:
         self.id = id
         self.name = ""
         self.arguments = ""
+        self.held = ""
         self.told = False
         self.custom = False
 
     def is_complete(self) -> bool:
         """Whether the arguments are a whole JSON object, to which nothing can be added."""
-        return self.arguments.rstrip()[-1:] == "}" and is_object(self.arguments)
+        return bool(self.held) or (self.arguments.rstrip()[-1:] == "}" and is_object(self.arguments))
+
+    def take(self, arguments: str) -> str:
+        """Add arguments. Returns what to relay of them: an empty object waits until it is known to be all."""
+        if self.held and not arguments.strip():
+            return ""
+        self.held = arguments if not self.arguments and "".join(arguments.split()) == "{}" else ""
+        if self.held:
+            return ""
+        self.arguments += arguments
+        return arguments
+
+    def release(self) -> Json:
+        """The fragment with the arguments of a call that has none, or only those that were held back."""
+        self.arguments, self.held = self.held or "{}", ""
+        return {"index": self.place, "function": {"arguments": self.arguments}}
 
 
 class ToolCalls:
@@ -55,13 +75,23 @@ class ToolCalls:
         relay: list[Json] = []
         text = ""
         same = fragments is sent
+        known = len(self._calls)
         for position, fragment in enumerate(fragments):
             made, more = self._read(fragment, position, several=len(fragments) > 1) if isinstance(fragment, dict) else (None, "")
-            same = same and made is fragment
+            same = same and made is fragment is not None
             text += more
             if made is not None:
                 relay.append(made)
+        if len(fragments) == 1 and len(self._calls) > known:
+            # SDKs parse the arguments of a call when the next one begins.
+            released = [call.release() for call in self._calls[:known] if call.told and call.held]
+            relay = [*released, *relay]
+            same = same and not released
         return (None if same else relay), text
+
+    def __bool__(self) -> bool:
+        """Whether any call began."""
+        return bool(self._calls)
 
     def rest(self, *, cut: bool) -> list[Json]:
         """What is still owed when the choice ends: calls that never had a name, and `{}` for calls without arguments.
@@ -71,10 +101,10 @@ class ToolCalls:
         owed: list[Json] = []
         for call in self._calls:
             if not call.told:
+                call.arguments = call.arguments or call.held
                 owed.append(self._first(call, {}))
-            elif not (cut or call.custom or call.arguments.strip()):
-                owed.append({"index": call.place, "function": {"arguments": "{}"}})
-                call.arguments = "{}"
+            elif call.held or not (cut or call.custom or call.arguments.strip()):
+                owed.append(call.release())
         return owed
 
     def _read(self, fragment: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
@@ -83,7 +113,7 @@ class ToolCalls:
             call = self._at.get(index)
             arguments = function.get("arguments")
             usual = call is not None and call.told and call.place == index and fragment.get("type", "function") == "function"
-            if usual and call is not None and isinstance(arguments, str):
+            if usual and call is not None and isinstance(arguments, str) and call.arguments:
                 call.arguments += arguments  # the usual way: more of a call that has begun
                 return fragment, arguments
         if isinstance(fragment.get("custom"), dict):
@@ -93,13 +123,14 @@ class ToolCalls:
     def _read_odd(self, fragment: Json, function: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
         id, name, arguments = _id(fragment.get("id")), _text(function.get("name")), arguments_text(function.get("arguments"))
         call = self._find(fragment.get("index"), id, position, named=bool(name), several=several)
-        if call is not None and id and id == call.sent_id and name and call.is_complete() and arguments == call.arguments:
+        repeated = call is not None and name and id and id == call.sent_id and arguments == (call.held or call.arguments)
+        if repeated and call is not None and call.is_complete():
             return None, ""  # the whole call once more, as some providers end their streams
         if call is None or _starts_another(call, id, name, arguments):
             call = self._begin(fragment.get("index"), id)
         text = arguments if call.name or not name else name + arguments
         call.name = call.name or name
-        call.arguments += arguments
+        arguments = call.take(arguments)
         if not call.told:
             # A call without a name is kept back: callers name theirs when it begins.
             return (_same_or(fragment, self._first(call, fragment)), text) if call.name else (None, text)
@@ -213,6 +244,8 @@ def _starts_another(call: _Call, id: str, name: str, arguments: str) -> bool:
         return True
     if name != call.name:
         return not id or id != call.sent_id
+    if call.held and id and id == call.sent_id:
+        return False  # the arguments that an empty object stood for
     return bool(arguments.strip()) and call.is_complete()
 
 

@@ -10,15 +10,18 @@ import pytest
 from anthropic.types import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from edge.v1.messages.request import read as read_message
 from edge.v1.responses.request import read as read_response
+from tests import anthropic_wire as claude
 from tests import gemini_wire as gemini
 from tests.edge.v1.surfaces import Answer, Json, calls_of_chat, calls_of_message, calls_of_response
 from tests.shared.providers.calls import cut, sent
-from tests.wire import DONE, chunk, completion, finish, frame, frames, role, usage
+from tests.wire import DONE, chunk, completion, event, finish, frame, frames, role, usage
 
 Calls = list[tuple[str, str, str]]
 TWO: Calls = [("c1", "f", '{"q":"x"}'), ("c2", "g", '{"q":"y"}')]
@@ -122,6 +125,33 @@ SECOND = [fn("g", '{"q":"y"}', id="c2", index=1)]
             ],
             id="whole once more",
         ),
+        pytest.param([[fn("f", "{}", id="c1", index=0)], [fn(None, '{"q":"x"}', index=0)], SECOND], id="a placeholder first"),
+        pytest.param(
+            [
+                [fn("f", {}, id="c1")],
+                [
+                    fn(None, '{"q":'),
+                ],
+                [fn(None, '"x"}')],
+                SECOND,
+            ],
+            id="no index, a placeholder first",
+        ),
+        pytest.param(
+            [[fn("f", "", id="c1", index=0)], [fn(None, "{ }", index=0)], [fn(None, {"q": "x"}, index=0)], SECOND],
+            id="a placeholder second",
+        ),
+        pytest.param(
+            [[fn("f", "{}", id="c1", index=0)], [fn("f", '{"q":"x"}', id="c1", index=0)], SECOND],
+            id="a placeholder, then the whole call",
+        ),
+        pytest.param(
+            [
+                [fn("f", "{}", id="c1", index=0), fn("g", "{}", id="c2", index=1)],
+                [fn(None, '{"q":"x"}', index=0), fn(None, '{"q":"y"}', index=1)],
+            ],
+            id="two placeholders first",
+        ),
         pytest.param([["odd", fn("f", '{"q":"x"}', id="c1")], [7, fn("g", '{"q":"y"}', id="c2")]], id="no objects"),
     ],
 )
@@ -143,6 +173,10 @@ def test_two_calls_are_two_calls(deltas: list[Any], reason: str) -> None:
         ),
         ([[fn("f", None, id="c1", index=0)], [fn("g", "", id="c2", index=1)]], [("c1", "f", "{}"), ("c2", "g", "{}")]),
         ([[fn("f", None, id=7)]], [("7", "f", "{}")]),
+        ([[fn("f", "{}", id="c1", index=0)], [fn(None, "", index=0)]], [("c1", "f", "{}")]),
+        ([[fn("f", "{}", id="c1", index=0)], [fn("f", "{}", id="c1", index=0)]], [("c1", "f", "{}")]),
+        ([[fn("f", "{}", id="c1", index=0)], [fn("f", "{}", id="c2", index=0)]], [("c1", "f", "{}"), ("c2", "f", "{}")]),
+        ([[fn(None, "{}", id="c1", index=0)]], [("c1", "", "{}")]),
         ([[fn("f", ["x"], id="c1", index=0)]], [("c1", "f", '["x"]')]),
         ([[fn("f", {"n": 10**30}, id="c1", index=0)]], [("c1", "f", '{"n":' + str(10**30) + "}")]),
         ([[{"id": "c1", "index": 0}], [fn(None, '{"q":1}', index=0)]], [("c1", "", '{"q":1}')]),
@@ -170,6 +204,94 @@ def test_a_whole_answer_has_the_same_calls(whole: list[Any], reason: str) -> Non
     told = answer([fn("f", {"q": "x"}, id="c1"), fn("g", {"q": "y"}, id="c2")], reason=reason, whole=whole)
     assert_calls(told, TWO, whole=True)
     assert told.streamed_text == told.whole_text == 'f{"q":"x"}g{"q":"y"}'
+
+
+def test_arguments_are_whole_before_the_next_call_begins() -> None:
+    """OpenAI's SDK parses the arguments of a call with a strict tool when it meets another."""
+    deltas = [[fn("f", "{}", id="c1", index=0)], [fn(None, "", index=0)], [fn("g", '{"q":"y"}', id="c2", index=1)]]
+    tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {}}}]
+    state = ChatCompletionStreamState(input_tools=tools)  # type: ignore[arg-type]  # plain dicts
+    told = answer(*deltas)
+    for each in [*told.chunks(), told.streamed.body]:
+        state.handle_chunk(ChatCompletionChunk.model_validate(each))
+    assert calls_of_chat(told.chat()) == [("c1", "f", "{}"), ("c2", "g", '{"q":"y"}')]
+
+
+@pytest.mark.parametrize("reason", ["length", "stop"])
+def test_an_empty_object_is_kept_although_the_answer_is_cut(reason: str) -> None:
+    told = answer([fn("f", "{}", id="c1", index=0)], reason=reason, whole=[fn("f", "{}", id="c1")])
+    assert calls_of_chat(told.chat()) == calls_of_chat(told.whole_chat()) == [("c1", "f", "{}")]
+
+
+@pytest.mark.parametrize("sent", [None, {}, [], "", False, 0, "f", 7, [None], ["f"]])
+@pytest.mark.parametrize("field", ["tool_calls", "function_call"])
+def test_calls_that_are_none_are_left_out(field: str, sent: Any) -> None:
+    body = completion("Hi", **{field: sent})
+    told = Answer("openai", [frames(role(), chunk("Hi", **{field: sent}), finish(), usage()) + DONE], body)
+    for chat in (told.chat(), told.whole_chat()):
+        assert not chat.get("tool_calls")
+        assert not chat.get("function_call")
+        assert (chat["content"], chat["finish_reason"]) == ("Hi", "stop")
+    assert told.whole.body["choices"][0]["message"] == {"role": "assistant", "content": "Hi"}
+
+
+def test_one_call_without_a_list_is_one() -> None:
+    call = fn("f", {"q": "x"}, id="c1")
+    told = answer({"tool_calls": call}, whole=call)  # type: ignore[arg-type]  # as some providers send it
+    assert_calls(told, TWO[:1], whole=True)
+
+
+@pytest.mark.parametrize("beside", [{}, {"delta": None}, {"delta": {}}, {"delta": []}])
+def test_a_message_in_a_stream_is_read_as_a_delta(beside: Json) -> None:
+    message = {"role": "assistant", "content": "Hi", "tool_calls": [fn("f", {"q": "x"}, id="c1")]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls", **beside}
+    told = Answer("openai", [frames(event([choice]), usage()) + DONE])
+    assert_calls(told, TWO[:1])
+    assert (told.chat()["content"], told.streamed_text) == ("Hi", 'Hif{"q":"x"}')
+    assert [choice for each in told.chunks() for choice in each["choices"] if "message" in choice] == []
+
+
+LISTED: dict[str, Any] = {
+    "thinking_blocks": [{"type": "thinking", "thinking": "a", "signature": "x"}, {"type": "redacted_thinking", "data": "y"}],
+    "reasoning_details": [{"type": "reasoning.text", "text": "a"}, {"type": "reasoning.text", "text": "b"}],
+    "annotations": [
+        {
+            "type": "url_citation",
+            "url_citation": {"url": f"https://{name}.example", "title": name, "start_index": 0, "end_index": 0},
+        }
+        for name in "ab"
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_lists_over_several_deltas_are_put_together_by_the_sdk(name: str) -> None:
+    deltas = [chunk("Hi"), *(chunk(**{name: [entry]}) for entry in LISTED[name])]
+    told = Answer("openai", [frames(role(), *deltas, finish(), usage()) + DONE], completion("Hi", **{name: LISTED[name]}))
+    assert told.chat()[name] == [{**entry, "index": number} for number, entry in enumerate(LISTED[name])]
+    assert told.whole_chat()[name] == LISTED[name]
+
+
+def test_two_signed_thoughts_of_claude_go_out_and_come_back() -> None:
+    thoughts = [
+        claude.thinking("Hm.", "c2lnMQ=="),
+        {"type": "redacted_thinking", "data": "eA=="},
+        claude.thinking("So.", "c2lnMg=="),
+    ]
+    whole = claude.message(*thoughts, claude.text("42"))
+    told = Answer("anthropic", [claude.wire(whole)], whole)
+    for said in (told.chat(), told.whole_chat()):
+        said.pop("finish_reason")
+        body = sent("anthropic", messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}])
+        assert body["messages"][1]["content"] == [*thoughts, {"type": "text", "text": "42"}]
+        kept = {"history": ["thinking_blocks"]}
+        body = sent(
+            "openai", settings=kept, messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
+        )
+        assert body["messages"][1]["thinking_blocks"] == thoughts
+    assert told.message()["content"][:3] == told.whole_message()["content"][:3] == thoughts
+    opened = [each["content_block"] for each in told.message_events() if each["type"] == "content_block_start"]
+    assert opened[1] == thoughts[1]
 
 
 def test_whole_calls_without_ids_or_arguments_get_them() -> None:

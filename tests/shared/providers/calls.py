@@ -12,6 +12,7 @@ from edge.requests import chat
 from shared.catalog import Route
 from shared.providers import DIALECTS
 from shared.providers.base import Answer, BrokenStream, ChatCall, MalformedStream, Target, VendorRequest
+from shared.providers.history import signed_blocks
 from shared.usage import PartialUsage
 
 CALL_ID = "chatcmpl-ours"
@@ -108,12 +109,16 @@ def gather_call(calls: list[Json], piece: Json) -> None:
 
 
 def comparable(message: Json) -> Json:
-    """A message without what may differ between a stream and a whole answer: white space inside of arguments, empty content."""
+    """A message without what may differ between a stream and a whole answer: white space inside of arguments, empty content,
+    and the `index` of signed thoughts.
+    """
     calls = [
         {**call, "function": {**call["function"], "arguments": orjson.loads(call["function"]["arguments"])}}
         for call in message.get("tool_calls") or ()
     ]
     kept = {name: value for name, value in message.items() if name != "tool_calls" and value not in (None, "")}
+    if "thinking_blocks" in kept:
+        kept["thinking_blocks"] = signed_blocks(kept["thinking_blocks"])
     return {**kept, "tool_calls": calls}
 
 
