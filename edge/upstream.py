@@ -209,6 +209,7 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
     if rejected is not None:
         raise rejected
     if failed is None and unsupported is not None:
+        unsupported = unsupported.named(hold.call.field_name)
         raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
     raise failed or NoUpstream()
 
@@ -273,7 +274,7 @@ async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Ro
         data = await response.read_all(limit=most, timeout=services.settings.upstream_idle_seconds)
         hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
     except BlockedPrompt as error:
-        raise _blocked() from error
+        raise _blocked(call) from error
     except BAD_ANSWER as error:
         raise _failure(error) from error
     finally:
@@ -305,7 +306,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
             raise reader.broken  # nothing was relayed yet: another attempt is better than a part
     except BlockedPrompt as error:
         response.cancel()
-        raise _blocked() from error
+        raise _blocked(call) from error
     except BAD_ANSWER as error:
         response.cancel()
         raise _failure(error) from error
@@ -364,7 +365,8 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     status = response.status
     error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
     if error.about_request:
-        raise UpstreamRejected(error.message or "The upstream refused this request.", error.param, error.code)
+        message = error.message or "The upstream refused this request."
+        raise UpstreamRejected(message, _field_of(call, error.param), error.code)
     why = f"status_{status}"
     pause = wait_ms if wait_ms is not None else error.retry_after_ms
     if status == 429:
@@ -384,8 +386,14 @@ def _failure(error: Exception) -> _Failed:
     return _Failed(UpstreamFailed(), "malformed" if isinstance(error, MalformedStream) else "broken")
 
 
-def _blocked() -> UpstreamRejected:
-    return UpstreamRejected("The vendor's safety system blocked this prompt.", "messages", "content_filter")
+def _blocked(call: ChatCall) -> UpstreamRejected:
+    message = "The provider's safety system blocked this prompt."
+    return UpstreamRejected(message, _field_of(call, "messages"), "content_filter")
+
+
+def _field_of(call: ChatCall, param: str | None) -> str | None:
+    """The caller's own name of a field of the chat body."""
+    return param if param is None or call.field_name is None else call.field_name(param)
 
 
 def _answer_id(hold: Hold) -> str:

@@ -31,6 +31,7 @@ from edge.exchange import Finished
 from edge.requests import LONGEST_MODEL, MOST_CHOICES, MOST_TOKENS, chat_call, json_object
 from edge.surface import Asked, LikeChats, Surface, spent, usage_of
 from edge.v1.chat import DONE
+from edge.v1.field_names import prompt_field
 from edge.v1.pieces import text_of
 from shared.errors import InvalidRequest
 from shared.providers.base import ChatCall
@@ -61,7 +62,7 @@ def read(data: bytes) -> tuple[ChatCall, str]:
     chat["messages"] = [{"role": "user", "content": prompt}]
     if chat.get("max_tokens") is None:
         chat["max_tokens"] = OUTPUT_TOKENS
-    return chat_call(chat, len(data)), prompt if echo else ""
+    return chat_call(chat, len(data))._replace(field_name=prompt_field), prompt if echo else ""
 
 
 def _prompt(value: object) -> str:

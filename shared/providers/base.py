@@ -24,6 +24,7 @@ class ChatCall(NamedTuple):
     kind            of the models that serve it: all but `chat` have no output tokens, never stream, and choose their own `body`
     fallbacks       other models that may serve instead, in their order
     preferences     how the caller wants to be routed, if it said
+    field_name      the caller's own name of a field, for its path in `body`; None where `body` is what the caller sent
     """
 
     model: str
@@ -38,6 +39,7 @@ class ChatCall(NamedTuple):
     kind: str = "chat"
     fallbacks: tuple[str, ...] = ()
     preferences: Preferences | None = None
+    field_name: Callable[[str], str] | None = None
 
     def told_to(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
         """The call as `dialect` should read it, for a channel with these settings."""
@@ -146,9 +148,19 @@ class BrokenStream(Exception):
 class UnsupportedField(Exception):
     """The dialect has no place for what a field of the call asks for. Another channel of the model may have one."""
 
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
+    def __init__(self, param: str, why: str = "", subject: str = "") -> None:
+        subject = subject or f"'{param}'"
+        super().__init__(f"{subject} is not supported by this model{': ' + why if why else ''}.")
         self.param = param
+        self.why = why
+
+    def named(self, field_name: Callable[[str], str] | None) -> UnsupportedField:
+        """The error with the caller's own name of the field."""
+        if field_name is None:
+            return self
+        param = field_name(self.param)
+        is_whole = param.count("[") == self.param.count("[")
+        return UnsupportedField(param, self.why, "" if is_whole else f"Part of '{param}'")
 
 
 class BlockedPrompt(Exception):

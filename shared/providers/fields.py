@@ -54,7 +54,7 @@ def check_fields(body: Mapping[str, Any], fields: Fields, where: str = "") -> No
 
 def refuse(param: str, why: str = "") -> NoReturn:
     """Raise `UnsupportedField` for the field at the path `param`."""
-    raise UnsupportedField(f"'{param}' is not supported by this model{': ' + why if why else ''}.", param)
+    raise UnsupportedField(param, why)
 
 
 def passed_on(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.requests import MOST_STOPS, MOST_TOKENS, chat_call, json_object
+from edge.v1.field_names import message_field
 from edge.v1.messages.turns import messages_of
 from edge.v1.natives import with_natives
 from shared.errors import InvalidRequest
@@ -46,7 +47,7 @@ def read(data: bytes) -> ChatCall:
         raise InvalidRequest(f"'max_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_tokens")
     rich = chat_body(body)
     rich["max_tokens"] = limit
-    return with_natives(rich, lambda portable: chat_call(portable, len(data)))
+    return with_natives(rich, lambda portable: chat_call(portable, len(data)))._replace(field_name=message_field)
 
 
 def chat_body(body: Mapping[str, Any]) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.requests import MOST_TOKENS, chat_call, json_object
+from edge.v1.field_names import response_field
 from edge.v1.natives import with_natives
 from edge.v1.responses.items import messages_of
 from shared.errors import InvalidRequest
@@ -68,7 +69,7 @@ def call_of(body: Body, size: int) -> ChatCall:
         if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
             raise InvalidRequest(f"'max_output_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
-    return with_natives(chat, lambda portable: chat_call(portable, size))
+    return with_natives(chat, lambda portable: chat_call(portable, size))._replace(field_name=response_field)
 
 
 def _refuse(body: Mapping[str, Any]) -> None:
