@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from shared.providers.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, Work, below, fail, merge, resolve, text_of
+from shared.providers.json_schema.merge import (
+    ANNOTATIONS,
+    NOTES,
+    Impossible,
+    Json,
+    Work,
+    below,
+    fail,
+    merge,
+    resolve,
+    same,
+    text_of,
+)
 
 # About the document, not about the value.
 _ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary", NOTES})
@@ -68,9 +80,9 @@ class Flattener:
         return own, followed
 
     def object_of(self, schema: Any, where: str, following: Open) -> tuple[Json, Open]:
-        """A schema as one object without alternatives: properties of all of them, required where all of them require it.
+        """A schema as one object without alternatives: properties of all of them, and what all of them say of the object.
 
-        An alternative is taken to have no other keys than it names.
+        An alternative is taken to have no other keys than it names, unless it says what fits them.
         """
         flat, following = self.flat(schema, where, following, inline=True)
         if "anyOf" not in flat:
@@ -111,20 +123,44 @@ def _as_object(flat: Json, where: str) -> Json:
 
 def _united(objects: list[Json]) -> Json:
     properties: dict[str, dict[str, Any]] = {}  # by their text, so that equal ones count once
+    names = {name: None for each in objects for name in each.get("properties") or {}}  # in order
     for each in objects:
-        for name, value in (each.get("properties") or {}).items():
-            properties.setdefault(name, {}).setdefault(text_of(value), value)
+        named, unnamed = each.get("properties") or {}, each.get("additionalProperties")
+        for name in names:
+            value = named.get(name, unnamed if isinstance(unnamed, dict) else None)
+            if value is not None:
+                properties.setdefault(name, {}).setdefault(text_of(value), value)
     required = [list(each.get("required") or ()) for each in objects]
     made: Json = {
+        **_said_by_all(objects),
         "type": "object",
-        "properties": {name: _any_of([*found.values()]) for name, found in properties.items()},
+        "properties": {name: _any_of([*properties[name].values()]) for name in names},
     }
     if always := [name for name in required[0] if all(name in names for names in required)]:
         made["required"] = always
-    if all(each.get("additionalProperties") is False for each in objects):
-        made["additionalProperties"] = False
     if any(names != required[0] for names in required):
         made[NOTES] = [f"anyOf: {text_of([{'required': names} for names in required])}"]
+    return made
+
+
+def _said_by_all(objects: list[Json]) -> Json:
+    """The keywords, apart from properties and annotations, that every one of the `objects` keeps to."""
+    first = objects[0]
+    apart = {"type", "properties", "required", "additionalProperties", NOTES, *ANNOTATIONS}
+    made = {
+        name: value
+        for name, value in first.items()
+        if name not in apart and all(name in each and same(each[name], value) for each in objects)
+    }
+    for name, choose in (("minProperties", min), ("maxProperties", max)):
+        bounds = [each.get(name) for each in objects]
+        if name not in made and all(type(bound) is int for bound in bounds):
+            made[name] = choose(bounds)
+    others = [each.get("additionalProperties", True) for each in objects]
+    patterns = {text_of(each.get("patternProperties", {})) for each in objects}
+    if not any(other in _ANYTHING for other in others) and len(patterns) == 1:
+        found = {text_of(other): other for other in others if other is not False}
+        made["additionalProperties"] = _any_of([*found.values()]) if found else False
     return made
 
 

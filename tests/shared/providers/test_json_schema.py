@@ -20,6 +20,7 @@ from tests.shared.providers.schema_subsets import CHECKS
 PROFILES: dict[str, Profile] = {"gemini": GEMINI, "anthropic": ANTHROPIC, "openai": OPENAI}
 each_profile = pytest.mark.parametrize("name", PROFILES)
 Case = tuple[Json, Any]  # a schema, and a value that it accepts
+ITEM_TYPE: Json = {"type": "integer"}
 NAMES = st.sampled_from(["a", "b", "c", "größe", "x.y"])
 
 
@@ -173,6 +174,92 @@ def test_alternatives_at_the_root_become_one_object(cases: list[Case], name: str
     for _, value in cases:
         check(name, (schema, value), object_root=True)
         assert accepts(object_at_root(schema), value)
+
+
+@st.composite
+def roots(draw: Any) -> Case:
+    """An object with alternatives or members, and keywords beside them."""
+    schema, value = draw(objects(scalars(), all_required=False, is_open=False))
+    others = draw(st.lists(objects(scalars(), all_required=False, is_open=False), min_size=1, max_size=3))
+    renamed = [
+        ({**one, "properties": {f"{n}-{k}": v for k, v in one["properties"].items()}}, n, one, kept)
+        for n, (one, kept) in enumerate(others)
+    ]
+    members = [{**made, "required": [f"{n}-{k}" for k in one["required"]]} for made, n, one, _ in renamed]
+    _, place, _, chosen = draw(st.sampled_from(renamed))
+    value = {**value, **{f"{place}-{key}": found for key, found in chosen.items()}}
+    beside: Json = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "minProperties": st.integers(0, len(value)),
+                "maxProperties": st.integers(len(value), 9),
+                "propertyNames": st.just({"maxLength": 9}),
+                "patternProperties": st.just({"^x-": {"type": "integer"}}),
+                "dependentRequired": st.just({"nowhere": ["a"]}),
+                "not": st.just({"required": ["nowhere"]}),
+                "additionalProperties": st.sampled_from([False, True, {"type": ["string", "integer", "null", "boolean"]}]),
+            },
+        )
+    )
+    if "patternProperties" in beside and draw(st.booleans()):
+        value["x-1"] = 1
+    if isinstance(beside.get("additionalProperties"), dict) and draw(st.booleans()):
+        value["unnamed"] = "x"
+    name = draw(st.sampled_from(["anyOf", "oneOf", "allOf"]))
+    schema = {**schema, **beside, name: members}
+    assume(accepts(schema, value))
+    return schema, value
+
+
+@given(roots(), st.sampled_from(["gemini", "anthropic"]))
+@settings(max_examples=60)
+def test_a_root_with_keywords_beside_its_alternatives_becomes_one_object(case: Case, name: str) -> None:
+    schema, value = case
+    made = object_at_root(schema)
+    assert made["type"] == "object"
+    assert made.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
+    assert accepts(made, value), made
+    with suppress(Unconvertible):  # a provider may have no word for open objects
+        check(name, case, object_root=True)
+
+
+@pytest.mark.parametrize("combiner", ["anyOf", "oneOf", "allOf"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"minProperties": 1},
+        {"maxProperties": 2},
+        {"propertyNames": {"maxLength": 9}},
+        {"patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": False},
+        {"dependentRequired": {"a": ["b"]}},
+        {"not": {"required": ["c"]}},
+        {"additionalProperties": {"type": "integer"}},
+        {"unevaluatedProperties": False},
+    ],
+    ids=str,
+)
+def test_what_stands_beside_the_members_of_a_root_is_kept(beside: Json, combiner: str) -> None:
+    members = [{"required": ["a"]}, {"required": ["b"], "description": "B."}]
+    made = object_at_root({"type": "object", "properties": {"a": {}, "b": {}}, **beside, combiner: members})
+    assert {name: made.get(name) for name in beside} == beside
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kept"),
+    [
+        ({"minProperties": 1}, {"minProperties": 2}, {"minProperties": 1}),
+        ({"maxProperties": 1}, {"maxProperties": 2}, {"maxProperties": 2}),
+        ({"maxProperties": 1}, {}, {}),
+        ({"propertyNames": {"maxLength": 1}}, {"propertyNames": {"maxLength": 2}}, {}),
+        ({"additionalProperties": False}, {"additionalProperties": ITEM_TYPE}, {"additionalProperties": ITEM_TYPE}),
+        ({"additionalProperties": False}, {}, {}),
+        ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"additionalProperties": False}, {}),
+    ],
+)
+def test_of_alternatives_that_differ_the_wider_counts(one: Json, other: Json, kept: Json) -> None:
+    made = object_at_root({"anyOf": [{"type": "object", **one}, {"type": "object", **other}]})
+    assert made == {"type": "object", "properties": {}, **kept}
 
 
 JSON = st.recursive(
