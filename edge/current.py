@@ -69,7 +69,7 @@ async def key_caller() -> KeyCaller:
     address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
     key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
-        raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
+        raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
     return KeyCaller(key, address)
 
 

@@ -1,1 +1,1 @@
-"""What every room uses: models, money, prices, keys, dialects. Knows no web framework and no room above it."""
+"""Code that every process uses: models, ledger, prices, keys, dialects. Imports no web framework and no other room."""

@@ -1,6 +1,6 @@
-"""All that is stored about one account, for its owner to take along: each table's rows, read in pages.
+"""Account export: all stored data of one account, table by table, read in pages.
 
-Every table that belongs to an account is named here, in `TABLES` or in `LEFT_OUT`; a test compares that with the schema.
+Every table that belongs to an account is listed in `TABLES` or `LEFT_OUT`; a test compares both with the schema.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from shared.models import (
 )
 from shared.operations.web_accounts import actor_of
 
-PAGE = 500  # rows that are read at once
-# Never given out: they open something, or are the platform's own business.
+PAGE = 500  # rows per query
+# Columns that are never exported: credentials and internal references.
 SECRETS = frozenset(
     {"password_hash", "digest", "sealed_params", "storage_key", "runner", "edge_process", "channel", "claimed_by"}
 )
 LEFT_OUT = {
-    "IdempotencyClaim": "digests of a day's Idempotency-Keys: they say nothing that the usage does not",
-    "WebhookSecret": "a secret; its owner has it",
-    "AccountNote": "what staff wrote down for each other",
+    "IdempotencyClaim": "digests of Idempotency-Keys of the last day; the usage rows have the calls",
+    "WebhookSecret": "a secret that its owner already has",
+    "AccountNote": "internal notes by staff",
 }
 
 
 class Table(NamedTuple):
-    """Rows of `model` that belong to an account, by a condition on the model (and on `through`, joined by its foreign key)."""
+    """A table to export. `belongs` is the condition that selects an account's rows; `through` is a model to join for it."""
 
     name: str
     model: Any
@@ -85,7 +85,10 @@ TABLES = (
 
 
 def read_rows(table: Table, account: UUID, after: tuple[Any, ...] | None = None) -> tuple[list[dict[str, Any]], tuple[Any, ...]]:
-    """A page of a table's rows without what is secret, in the order of its primary key, and the key of the last one."""
+    """Return a page of a table's rows in primary key order, without `SECRETS`, and the primary key of its last row.
+
+    `after` is the key that the previous page returned.
+    """
     keys = _key_fields(table.model)
     query = table.model.select()
     if table.through is not None:

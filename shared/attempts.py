@@ -14,24 +14,24 @@ from typing import NamedTuple
 
 from shared.secrets import derive_key
 
-FAILURES_A_PERSON = 10  # in a quarter of an hour, from one network or one known browser
+FAILURES_A_PERSON = 10  # per throttle window, from one network or one known browser
 FAILURES_A_NETWORK = 30
 FAILURES_A_PERSON_EVERYWHERE = 100  # from all unknown browsers together
-CONFIRMATIONS_A_PERSON = 30  # wrong passwords inside all sessions of a person
+CONFIRMATIONS_A_PERSON = 30  # wrong passwords in all sessions of a person together
 BROWSER_COOKIE = "yout_browser"
 BROWSER_MS = 365 * 24 * 3600 * 1000
 _NONCE_LENGTH = 22
 
 
 class Limits(NamedTuple):
-    """The throttle keys that count one attempt, each with its limit, and the keys that a success clears."""
+    """Limits for one attempt: maximum failures by throttle key, and the keys to clear after a success."""
 
     keys: dict[str, int]
     clear: tuple[str, ...]
 
 
 class Place(NamedTuple):
-    """Where an attempt comes from: its network, and the token of the person's known browser ("" for an unknown browser)."""
+    """Origin of an attempt: the network, and the token of a known browser ("" for an unknown one)."""
 
     network: str
     browser: str = ""
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 def password_limits(kind: str, person: str, place: Place) -> Limits:
-    """For a sign-in of `person` (an e-mail); `kind` keeps members and staff apart."""
+    """Return the limits for a sign-in of `person` (an e-mail address). `kind` separates members from staff."""
     if place.known:
         own = f"{kind} browser {place.browser}"
         return Limits({own: FAILURES_A_PERSON}, (own,))
@@ -53,25 +53,25 @@ def password_limits(kind: str, person: str, place: Place) -> Limits:
 
 
 def confirmation_limits(kind: str, person: str, session: str) -> Limits:
-    """For a password or code that is asked for again inside a session."""
+    """Return the limits for entering a password or code again within a session."""
     own = f"{kind} session {session}"
     return Limits({own: FAILURES_A_PERSON, f"{kind} sessions of {person}": CONFIRMATIONS_A_PERSON}, (own,))
 
 
 def code_limits(person: str, place: Place) -> Limits:
-    """For the code of a second factor. It is asked for after the password, so the network does not matter."""
+    """Return the limits for a second-factor code. It follows a correct password, so the network does not matter."""
     own = f"code browser {place.browser}" if place.known else f"code {person}"
     return Limits({own: FAILURES_A_PERSON}, (own,))
 
 
 def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
-    """The cookie value that marks a browser after `person` signed in. `now` in ms."""
+    """Return the cookie value for a browser in which `person` has signed in. `now` is in milliseconds UTC."""
     nonce, ends = secrets.token_urlsafe(16), now + BROWSER_MS
     return f"{nonce}.{ends}.{_sign(secret_key, kind, person, nonce, ends)}"
 
 
 def known_browser(cookie: str, secret_key: str, kind: str, person: str, now: int) -> str:
-    """The token in the cookie of a browser in which `person` has signed in before; "" if it is invalid or expired."""
+    """Return the token in a known browser's cookie, or "" if the cookie is invalid, expired or another person's."""
     nonce, _, rest = cookie.partition(".")
     ends, _, signature = rest.partition(".")
     if len(cookie) > 128 or len(nonce) != _NONCE_LENGTH or not (cookie.isascii() and ends.isdigit()) or int(ends) <= now:

@@ -1,6 +1,6 @@
-"""The catalogue as the edge serves it: an immutable snapshot of models, prices and channels, swapped whole. Pure values.
+"""The catalog as one immutable snapshot: models with their prices and routes. Pure.
 
-Keys and balances are never in it: they are read by the reserve statement of each call.
+API keys and balances are not part of it; each call reads them when it reserves credits.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from shared.pricing import PriceList
 
 
 class Route(NamedTuple):
-    """One way to serve a model: a channel, and the vendor's name for the model. `sealed_secret` is still encrypted.
+    """One way to serve a model: a channel, and the provider's name for the model. `sealed_secret` is still encrypted.
 
-    public_name    what callers may know of the channel, and may choose it by
-    provider       the vendor's slug, shared by all channels at that vendor
-    keeps_nothing  the vendor has promised neither to keep what it is sent nor to train on it
-    demanded       the output limit for calls that set none, where the vendor demands one and the catalogue has no longest answer
+    public_name    the channel's name that callers see and can select
+    provider       the provider's slug, shared by all of its channels
+    keeps_nothing  the provider neither stores requests nor trains on them
+    demanded       output limit sent for calls without one: set if the provider requires a limit and the catalog has none
     """
 
     id: UUID
@@ -38,7 +38,7 @@ class Route(NamedTuple):
 
 
 class CatalogModel(NamedTuple):
-    """A public model with its routes and all its prices, the newest effective date first."""
+    """A public model with its routes and all of its prices, the latest effective date first."""
 
     id: str
     kind: str
@@ -55,21 +55,21 @@ class CatalogModel(NamedTuple):
 
     @property
     def unasked_output(self) -> int | None:
-        """The most that a call without a limit may be answered with; None where no vendor is told one."""
+        """The output limit that the providers get for a call without one; None if any route sends no limit."""
         demanded = [route.demanded for route in self.routes if route.demanded is not None]
         return max(demanded) if demanded and len(demanded) == len(self.routes) else None
 
     def price_at(self, now: int) -> PriceList | None:
-        """The price in force at `now` (milliseconds UTC), or None before the first."""
+        """Return the price in force at `now` (milliseconds UTC), or None if none is yet."""
         return next((price for price in self.prices if price.effective_at <= now), None)
 
     def usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
-        """Whether it has a price at `now`, and each of the lists of `allowed` models names it; None allows all."""
+        """Whether the model has a price at `now` and is in every one of the `allowed` lists (None allows all models)."""
         return all(models is None or self.id in models for models in allowed) and self.price_at(now) is not None
 
 
 class Catalog(NamedTuple):
-    """All active models by id, as of one version. From `stale_at` (ms UTC) on, a channel that rested is to be served again."""
+    """All active models by id, as of one catalog version. At `stale_at` (ms UTC) a paused channel returns to service."""
 
     version: int
     models: Mapping[str, CatalogModel]

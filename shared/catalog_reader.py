@@ -1,4 +1,4 @@
-"""Read the catalogue from the database into one snapshot."""
+"""Loads the catalog from the database into one snapshot."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from shared.pricing import PriceList
 
 
 def read_version() -> int:
-    """The catalogue's version in the database: one cheap row, polled every second."""
+    """Return the catalog's version in the database. Cheap: processes poll it every second."""
     row = CatalogVersion.get_or_none(CatalogVersion.id == 1)
     return row.version if row else 0
 
 
 def load() -> Catalog:
-    """Read the whole catalogue. The version is read first: a change in between is loaded again, never missed."""
+    """Load the whole catalog. The version is read first, so a change made meanwhile causes another load."""
     version, now = read_version(), now_ms()
     prices = _prices()
     routes = _routes(now)
@@ -37,25 +37,27 @@ def load() -> Catalog:
             is_free=row.is_free,
             created_at=row.created_at,
             prices=tuple(prices.get(row.id, ())),
-            routes=_demanding(routes.get(row.id, ())) if row.max_output_tokens is None else tuple(routes.get(row.id, ())),
+            routes=_with_output_limits(routes.get(row.id, ()))
+            if row.max_output_tokens is None
+            else tuple(routes.get(row.id, ())),
         )
         for row in AIModel.select().where(AIModel.status == "active")
     }
-    return Catalog(version, models, _end_of_first_rest(now))
+    return Catalog(version, models, _next_resume_at(now))
 
 
 def _prices() -> dict[str, list[PriceList]]:
     found: dict[str, list[PriceList]] = {}
     for row in Price.select().order_by(Price.effective_at.desc()):
-        values = row.__data__  # the foreign key as it stands, without a query for its model
+        values = row.__data__  # the raw foreign key, without a query for the model
         found.setdefault(values["model"], []).append(PriceList(**{name: values[name] for name in PriceList._fields}))
     return found
 
 
-def _end_of_first_rest(now: int) -> int | None:
-    """When the next resting channel is back; None when none rests."""
-    resting = (Channel.status == "active") & (Channel.out_until > now)
-    first: int | None = Channel.select(fn.MIN(Channel.out_until)).where(resting).scalar()
+def _next_resume_at(now: int) -> int | None:
+    """Return when the next paused channel returns to service, or None if none is paused."""
+    paused = (Channel.status == "active") & (Channel.out_until > now)
+    first: int | None = Channel.select(fn.MIN(Channel.out_until)).where(paused).scalar()
     return first
 
 
@@ -68,8 +70,8 @@ def _routes(now: int) -> dict[str, list[Route]]:
     return found
 
 
-def _demanding(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """The routes of a model without a longest answer in the catalogue: Anthropic demands a limit, and refuses one above it."""
+def _with_output_limits(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Set an output limit on Anthropic routes, for a model without one: the API requires `max_tokens` and caps it by model."""
     return tuple(
         route._replace(demanded=longest_answer(route.upstream_model)) if route.dialect == "anthropic" else route
         for route in routes
@@ -77,10 +79,10 @@ def _demanding(routes: Iterable[Route]) -> tuple[Route, ...]:
 
 
 def route_of(link: ChannelModel) -> Route:
-    """A row, read together with its channel, as a route."""
+    """Return a row, read together with its channel, as a route."""
     channel = link.channel
     settings = channel.settings or {}
-    provider = _word(settings.get("provider")) or channel.dialect
+    provider = _header_text(settings.get("provider")) or channel.dialect
     return Route(
         id=link.id,
         channel=channel.id,
@@ -92,18 +94,18 @@ def route_of(link: ChannelModel) -> Route:
         upstream_model=link.upstream_model,
         priority=link.priority,
         weight=link.weight,
-        public_name=_word(settings.get("public_name")) or provider,
+        public_name=_header_text(settings.get("public_name")) or provider,
         provider=provider,
         keeps_nothing=settings.get("data_collection") == "deny",
     )
 
 
 def channel_route(channel: Channel) -> Route:
-    """A channel as a route to no model in particular: to ask it what it offers."""
+    """Return a channel as a route without a model, for calls to the provider that concern no model."""
     return route_of(ChannelModel(channel=channel, upstream_model=""))
 
 
-def _word(value: object) -> str:
-    """A setting that names something to callers: it goes into a header. "" for what cannot stand there."""
+def _header_text(value: object) -> str:
+    """Return a setting that is sent to callers in a header, or "" if it is not usable there."""
     usable = isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 100
     return str(value).strip() if usable else ""

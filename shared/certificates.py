@@ -1,10 +1,10 @@
-"""Certificates: what a purge removed and what remains, signed with Ed25519 (RFC 8032) so that it can be shown to others.
+"""Purge certificates: what a purge removed and what remains, signed with Ed25519 (RFC 8032) as proof for third parties.
 
     {"certificate": {…}, "signature": "base64", "key_id": "hex"}
 
-The signature is over the certificate as JSON with sorted keys and without blanks, in ASCII (what `jq -cjS` prints, and what
-RFC 8785 gives for it: there are only strings without escapes, whole numbers, and objects of these). `key_id` is the beginning of
-the SHA-256 of the raw public key.
+The signature covers the certificate as ASCII JSON with sorted keys and without whitespace. That is the output of `jq -cjS`, and
+also of RFC 8785, because a certificate has only objects, integers and strings without escapes. `key_id` is the first 16 hex
+digits of the SHA-256 of the raw public key.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ PURPOSE = "purge-certificate"  # a label, not a secret: changing it changes the 
 
 
 def sign(certificate: dict[str, Any], secret_key: str) -> dict[str, Any]:
-    """The certificate as a signed document."""
+    """Return the certificate as a signed document."""
     key = _private_key(secret_key)
     signature = base64.b64encode(key.sign(canonical(certificate))).decode()
     return {"certificate": certificate, "signature": signature, "key_id": _key_id(key.public_key())}
 
 
 def verify(document: object, key: Ed25519PublicKey) -> dict[str, Any]:
-    """The certificate in a signed document. Raises `InvalidInput` that says why it is none, or not as it was signed."""
+    """Return the certificate of a signed document. Raises `InvalidInput` if it is malformed or the signature is not valid."""
     if not isinstance(document, dict) or not isinstance(document.get("certificate"), dict):
-        raise InvalidInput("This is no purge certificate: a JSON object with 'certificate', 'signature' and 'key_id'.")
+        raise InvalidInput("Not a purge certificate. Expected a JSON object with 'certificate', 'signature' and 'key_id'.")
     if document.get("key_id") != _key_id(key):
         raise InvalidInput(
-            f"The certificate names the key {str(document.get('key_id'))[:64]!r}, not {_key_id(key)}: another installation signed"
-            " it, or this one before its SECRET_KEY was changed."
+            f"The certificate was signed with the key {str(document.get('key_id'))[:64]!r}, not {_key_id(key)}: by another"
+            " installation, or before this one's SECRET_KEY was changed."
         )
     certificate: dict[str, Any] = document["certificate"]
     try:
         key.verify(base64.b64decode(str(document.get("signature")), validate=True), canonical(certificate))
     except (InvalidSignature, binascii.Error):
-        raise InvalidInput("The signature does not fit: the certificate is not as it was signed.") from None
+        raise InvalidInput("The signature is invalid: the certificate was changed after it was signed.") from None
     return certificate
 
 
 def canonical(certificate: dict[str, Any]) -> bytes:
-    """The bytes that are signed."""
+    """Return the bytes to sign."""
     return json.dumps(certificate, sort_keys=True, separators=(",", ":")).encode()
 
 
 def public_key(secret_key: str) -> Ed25519PublicKey:
-    """The key that certificates of this installation are verified with."""
+    """Return the public key that verifies certificates of this installation."""
     return _private_key(secret_key).public_key()
 
 
 def public_pem(secret_key: str) -> bytes:
-    """The same in PEM, as OpenSSL reads it."""
+    """Return the public key in PEM, for OpenSSL."""
     return public_key(secret_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def read_public_pem(data: bytes) -> Ed25519PublicKey:
-    """A key in PEM. Raises `InvalidInput`."""
+    """Parse a public key in PEM. Raises `InvalidInput`."""
     try:
         key = load_pem_public_key(data)
     except ValueError:
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise InvalidInput("This is no Ed25519 public key in PEM.")
+        raise InvalidInput("Not an Ed25519 public key in PEM format.")
     return key
 
 

@@ -1,4 +1,4 @@
-"""Time as the project counts it: whole milliseconds since 1970-01-01 UTC, and ids that sort by time."""
+"""Current time in milliseconds since 1970-01-01 UTC, and ids that sort by time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _TICKS_PER_MS = 4096
 
 
 def now_ms() -> int:
-    """The present moment, milliseconds UTC: the unit of every `_at` column."""
+    """Return the current time in milliseconds UTC, the unit of every `_at` column."""
     return time.time_ns() // 1_000_000
 
 
 def new_id() -> UUID:
-    """A version 7 UUID (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction (section 6.2, method 3), 62 random.
+    """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 of their fraction (6.2, method 3), 62 random.
 
-    The ids that one process makes sort in the order in which it made them, so rows of one millisecond have an order too.
-    Sorting by time keeps index inserts at the right edge; random bits need no coordination between processes.
+    Ids made by one process sort in the order of their creation, also within one millisecond. New rows go to the end of an index,
+    which makes inserts cheap, and processes need no coordination.
     """
     global _last_tick
     tick = time.time_ns() * _TICKS_PER_MS // 1_000_000
-    _last_tick = tick = tick if tick > _last_tick else _last_tick + 1  # two in one tick, or a clock set back
+    _last_tick = tick = tick if tick > _last_tick else _last_tick + 1  # two ids in one tick, or the clock was set back
     try:
         low = _random_words.pop() & _LOW_MASK
     except IndexError:
@@ -35,8 +35,8 @@ def new_id() -> UUID:
     return UUID(int=(tick // _TICKS_PER_MS << 80) | _VERSION_7 | (tick % _TICKS_PER_MS << 64) | _VARIANT | low)
 
 
-# The system's random bits, fetched for many ids at once: a system call for each would be a fortieth of a whole call's CPU.
+# Random bytes are read for many ids at once: one system call per id would cost 2.5 % of a call's CPU time.
 _RANDOM_BYTES = 4096
 _random_words: list[int] = []
 _last_tick = 0
-os.register_at_fork(after_in_child=_random_words.clear)  # or parent and child would make the same ids
+os.register_at_fork(after_in_child=_random_words.clear)  # otherwise parent and child would create the same ids

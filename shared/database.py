@@ -1,4 +1,4 @@
-"""Connections: one Peewee database for SQLite (embedded default) and PostgreSQL (production)."""
+"""Database connections through Peewee: SQLite (embedded default) and PostgreSQL (production)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from shared.postgres import TCP_LIMITS, Postgres
 
 database = peewee.DatabaseProxy()
 
-# synchronous=FULL: what a caller was told is charged survives a power cut. Group commit makes it nearly free.
-# secure_delete: what is deleted is overwritten in the file, or a purge would leave it there.
+# synchronous=FULL: a charge that was reported to a caller survives a power cut. Group commit makes it nearly free.
+# secure_delete: deleted data is overwritten in the file; otherwise a purge would leave it there.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 30.0  # default limit on the wait for the answer to one statement
-# Limits of a transaction on the hot path. They are shorter than any `answer_seconds`, so a healthy server reports the cause
-# first.
+ANSWER_SECONDS = 30.0  # default timeout of a statement, on the client's side
+# Limits of a transaction on the request path. They are shorter than any `answer_seconds`, so a healthy server reports the cause
+# before the client gives up.
 LOCK_MS = 2_000
 STATEMENT_MS = 5_000
-IDLE_MS = 5_000  # of client silence, after which the server ends the transaction and releases its locks
-BATCH_MS = 8_000  # of the whole transaction
-TRANSACTION_IDLE_MS = 60_000  # the same for every other transaction
+IDLE_MS = 5_000  # without a statement; then the server aborts the transaction and releases its locks
+BATCH_MS = 8_000  # for the whole transaction
+TRANSACTION_IDLE_MS = 60_000  # as IDLE_MS, for all other transactions
 _READ_ONLY = "25006"  # read_only_sql_transaction
 _LOST_STATEMENT = ("26000", "42P05")  # the prepared statement does not exist, or already exists
 
-sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # as Peewee stores them; runs for every id of every call
+sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # the format in which Peewee stores ids
 
 
 def open_database(url: str, *, max_connections: int = 8, answer_seconds: float = ANSWER_SECONDS) -> peewee.Database:
-    """Make a database for `url` without connecting. `answer_seconds` bounds each wait for PostgreSQL; 0 means no limit.
+    """Return a database for `url` without connecting. `answer_seconds` limits each wait for PostgreSQL; 0 means no limit.
 
     `url` is `sqlite:///path`, `postgres://…` or `postgresql://…`. Raises `SettingsError` for an invalid one.
     """
@@ -74,7 +74,7 @@ def _make_private_folder(folder: Path) -> None:
 
 
 def bind(target: peewee.Database) -> None:
-    """Make `target` the database of all models of this process."""
+    """Make `target` the database of all models in this process."""
     database.initialize(target)
 
 
@@ -87,9 +87,9 @@ def is_sqlite(target: peewee.Database | None = None) -> bool:
 def transaction() -> Iterator[Any]:
     """A write transaction on the bound database.
 
-    SQLite begins IMMEDIATE: a transaction that starts by reading could otherwise not be upgraded to write when another
-    process wrote in between ("database is locked"). PostgreSQL ends a transaction whose client is silent, because its locks
-    would block others.
+    SQLite begins IMMEDIATE. Otherwise a transaction that starts with a read fails at its first write ("database is locked") if
+    another process wrote in between. PostgreSQL aborts the transaction after `TRANSACTION_IDLE_MS` without a statement, because
+    its locks block others.
     """
     if is_sqlite():
         with database.atomic("IMMEDIATE") as atomic:
@@ -104,10 +104,10 @@ def transaction() -> Iterator[Any]:
 
 @contextmanager
 def snapshot(statement_seconds: float | None = None) -> Iterator[None]:
-    """A read-only snapshot: all statements of the block see the same data. Nested inside another snapshot, it uses that one.
+    """A read-only snapshot: all statements in the block see the same data. Inside another transaction, it uses that one.
 
-    `statement_seconds` bounds each statement on PostgreSQL. Settings are local to the transaction, because a pooler
-    gives the connection to another client after it.
+    `statement_seconds` limits each statement on PostgreSQL. The settings are local to the transaction, because a pooler may
+    give the connection to another client afterwards.
     """
     if is_sqlite() or database.in_transaction():
         with database.atomic():
@@ -121,16 +121,16 @@ def snapshot(statement_seconds: float | None = None) -> Iterator[None]:
 
 
 def unlocked(query: Any) -> Any:
-    """`query` without the rows that another transaction is changing: for sweeps, which may leave these to the next beat."""
+    """Make `query` lock its rows and skip those that another transaction has locked. Used by sweeps, which run again soon."""
     return query if is_sqlite() else query.for_update("FOR UPDATE SKIP LOCKED")
 
 
 def drop_connection(error: BaseException | None = None) -> None:
-    """Close this thread's connection, so that the next statement opens a new one. `error` is the reason.
+    """Close this thread's connection; the next statement opens a new one. `error` is the reason.
 
-    A server that has become a standby still answers reads, with old rows. So after a read-only error every connection of this
-    process is replaced, each by the thread that owns it (`generation`). An unknown prepared statement means that the
-    connection goes through a pooler: the process then stops preparing statements.
+    A server that became a standby still answers reads, with old rows. So a read-only error replaces every connection of this
+    process; each thread closes its own (see `generation`). An unknown prepared statement means that there is a pooler in between:
+    the process stops preparing statements.
     """
     global _generation
     if is_sqlite():
@@ -147,7 +147,7 @@ def drop_connection(error: BaseException | None = None) -> None:
 
 
 def generation() -> int:
-    """Changes when a connection that is older than the change should be dropped before it is used again."""
+    """Return a number that changes when all older connections must be dropped before their next use."""
     return _generation
 
 

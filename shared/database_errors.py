@@ -1,4 +1,4 @@
-"""Which database errors are temporary: a table of SQLSTATEs.
+"""Table of database error codes: which errors are temporary.
 
 Exception classes are not enough: a read-only server raises an `InternalError`, a revoked privilege a `ProgrammingError`,
 and an operator can fix both. PostgreSQL's codes are in the appendix "PostgreSQL Error Codes" of its documentation, SQLite's
@@ -31,29 +31,29 @@ class Fault(Enum):
     BUG = "bug"
 
 
-# Two characters are a class of codes; a full code takes precedence over its class. Any other code is a bug.
+# Two characters stand for a class of codes; a full code takes precedence over its class. Any other code is a bug.
 SQLSTATES = MappingProxyType(
     {
-        "0A": Fault.TEMPORARY,  # feature not supported: "cached plan must not change result type", prepared before a migration
-        "08": Fault.TEMPORARY,  # connection exception; PgBouncer's own refusals too
+        "0A": Fault.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
+        "08": Fault.TEMPORARY,  # connection exception; also sent by PgBouncer itself
         "23": Fault.CONSTRAINT,  # integrity constraint violation
         "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
         "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout
         "25P04": Fault.TEMPORARY,  # transaction_timeout
-        "26": Fault.TEMPORARY,  # invalid_sql_statement_name: a prepared statement that this server does not have, behind a pooler
-        "28": Fault.TEMPORARY,  # invalid authorization: the password may be about to change
-        "3D": Fault.TEMPORARY,  # invalid catalog name: the database does not exist while it is restored
+        "26": Fault.TEMPORARY,  # invalid_sql_statement_name: a pooler switched to a server without the prepared statement
+        "28": Fault.TEMPORARY,  # invalid authorization: the password is being rotated
+        "3D": Fault.TEMPORARY,  # invalid catalog name: the database is being restored
         "40": Fault.CONFLICT,  # serialization failure, deadlock
         "40002": Fault.CONSTRAINT,  # transaction_integrity_constraint_violation
-        "42501": Fault.TEMPORARY,  # insufficient_privilege: a privilege that was revoked, or not granted yet
-        "42P05": Fault.TEMPORARY,  # duplicate_prepared_statement: as 26
+        "42501": Fault.TEMPORARY,  # insufficient_privilege: a privilege was revoked, or is not granted yet
+        "42P05": Fault.TEMPORARY,  # duplicate_prepared_statement: see 26
         "53": Fault.TEMPORARY,  # insufficient resources: disk, memory, connections
         "55": Fault.TEMPORARY,  # object not in prerequisite state
         "55006": Fault.CONFLICT,  # object_in_use
         "55P03": Fault.CONFLICT,  # lock_not_available
         "57": Fault.TEMPORARY,  # operator intervention: shutdown, start, recovery
-        "57014": Fault.CONFLICT,  # query_canceled, by statement_timeout: it waited for a lock
-        "58": Fault.TEMPORARY,  # system error: input and output
+        "57014": Fault.CONFLICT,  # query_canceled, by statement_timeout: the statement waited for a lock
+        "58": Fault.TEMPORARY,  # system error: I/O
     }
 )
 
@@ -76,7 +76,7 @@ SQLITE_CODES = MappingProxyType(
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The fault that the table gives for an `error` of Peewee or a driver. Any other exception is a bug."""
+    """Return the fault of a Peewee or driver error according to the tables. Any other exception is a bug."""
     if isinstance(error, MaxConnectionsExceeded):
         return Fault.TEMPORARY
     if not isinstance(error, peewee.PeeweeException | psycopg.Error | sqlite3.Error):
@@ -89,26 +89,26 @@ def fault_of(error: BaseException) -> Fault:
     code = sqlstate(error)
     if code is not None:
         return SQLSTATES.get(code) or SQLSTATES.get(code[:2], Fault.BUG)
-    if isinstance(driver, psycopg.errors.PipelineAborted):  # says nothing about the statement that failed before it
+    if isinstance(driver, psycopg.errors.PipelineAborted):  # a consequence of an earlier failed statement
         return Fault.BUG
-    # A driver's own error has no code: unless its class says otherwise, the connection failed.
+    # Errors raised by the driver itself have no code: these classes mean that the connection failed.
     lost = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
     return Fault.TEMPORARY if isinstance(error, lost) else Fault.BUG
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a retry may succeed."""
+    """Return whether a retry may succeed."""
     return fault_of(error) in (Fault.TEMPORARY, Fault.CONFLICT)
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's code of `error`; None when it has none."""
+    """Return PostgreSQL's error code of `error`, or None if it has none."""
     driver = _driver_error(error)
     return driver.sqlstate if isinstance(driver, psycopg.Error) else None
 
 
 def describe(error: BaseException) -> str:
-    """`error` for a log line: class and code without the message, which may quote values."""
+    """Return `error` for a log line: class and code. The message is omitted because it may quote values."""
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)
     name = type(driver or error).__name__
@@ -116,7 +116,7 @@ def describe(error: BaseException) -> str:
 
 
 def _driver_error(error: BaseException) -> psycopg.Error | sqlite3.Error | None:
-    """The driver's exception behind Peewee's, which keeps it as `orig`; `batch_transaction` keeps it as the cause."""
+    """Return the driver's exception behind Peewee's, which keeps it as `orig`; `batch_transaction` keeps it as the cause."""
     for candidate in (error, getattr(error, "orig", None), error.__cause__, error.__context__):
         if isinstance(candidate, psycopg.Error | sqlite3.Error):
             return candidate

@@ -1,6 +1,6 @@
-"""Parses `DATABASE_URL`. libpq parses PostgreSQL URLs, so its documentation applies to them.
+"""Parses `DATABASE_URL`. PostgreSQL URLs are parsed by libpq, so its documentation applies to them.
 
-Options of other clients that only concern their pools and statements are ignored; other unknown options are refused.
+Pool and statement options of other clients are ignored; other unknown options are rejected.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ IGNORED = frozenset(
     }
 )
 _UNREADABLE = "DATABASE_URL cannot be parsed; percent-encode special characters in its password (%XX)."
-_ACCEPTED = frozenset({"pgbouncer", "supa"})  # poolers are detected without it
+_ACCEPTED = frozenset({"pgbouncer", "supa"})  # not needed: poolers are detected
 
 
 def postgres_arguments(url: str) -> dict[str, Any]:
-    """The connection parameters in a `postgres://` URL, as libpq names them; several hosts are tried in turn.
+    """Return the connection parameters of a `postgres://` URL, named as in libpq. Several hosts are tried in turn.
 
-    Raises `SettingsError`; the message never quotes a possible password.
+    Raises `SettingsError`. The message never quotes anything that could be a password.
     """
     base, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not _is_foreign(*_pair(pair))]
@@ -46,32 +46,32 @@ def postgres_arguments(url: str) -> dict[str, Any]:
         raise SettingsError(_UNREADABLE) from None
     arguments = {name: value for name, value in found.items() if value is not None}
     if not arguments.get("dbname"):
-        raise SettingsError("DATABASE_URL names no database; it should end in /name.")
+        raise SettingsError("DATABASE_URL has no database name; it should end in /name.")
     if not all(map(_is_port, str(arguments.get("port", "")).split(","))):
-        raise SettingsError(_UNREADABLE)  # a slash in a password ends the host early
+        raise SettingsError(_UNREADABLE)  # an unescaped slash in the password
     if not all(host.startswith("/") or is_host_name(host) for host in str(arguments.get("host", "")).split(",") if host):
-        raise SettingsError("DATABASE_URL names a host that cannot exist.")
+        raise SettingsError("DATABASE_URL has an invalid host name.")
     return arguments
 
 
 def ignored_options(url: str) -> list[str]:
-    """The names of options in `url` that have no effect here."""
+    """Return the names of options in `url` that are ignored."""
     return [name for name, _ in map(_pair, url.partition("?")[2].split("&")) if name in IGNORED]
 
 
 def sqlite_path(url: str) -> str:
-    """The file that a `sqlite:///` URL names. Raises `SettingsError`."""
+    """Return the file path in a `sqlite:///` URL. Raises `SettingsError`."""
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.netloc:
-        raise SettingsError("DATABASE_URL must have three slashes, sqlite:///path/to/yout.db, or four for an absolute path.")
+        raise SettingsError("DATABASE_URL must have three slashes (sqlite:///path/to/yout.db), or four for an absolute path.")
     if parts.query:
-        raise SettingsError("DATABASE_URL must not have options after a SQLite file; remove what follows the question mark.")
-    path = path[1:]  # the third slash belongs to the URL; a fourth begins an absolute path
+        raise SettingsError("DATABASE_URL must not have options for SQLite; remove the question mark and everything after it.")
+    path = path[1:]  # without the third slash, which belongs to the URL
     if not path:
-        raise SettingsError("DATABASE_URL names no file; write sqlite:///path/to/yout.db.")
+        raise SettingsError("DATABASE_URL has no file name; use sqlite:///path/to/yout.db.")
     if path == ":memory:":
-        raise SettingsError("DATABASE_URL must name a file; an in-memory database cannot be shared by the processes.")
+        raise SettingsError("DATABASE_URL must point to a file; processes cannot share an in-memory database.")
     return path
 
 
@@ -85,10 +85,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _is_foreign(name: str, value: str) -> bool:
-    """Whether an option belongs to another client and is ignored. Raises `SettingsError` for an unknown one."""
+    """Return whether an option of another client is to be ignored. Raises `SettingsError` for an unknown option."""
     if name in IGNORED | _ACCEPTED:
         return True
-    if not name.isidentifier():  # the rest of a password with a question mark in it
+    if not name.isidentifier():  # an unescaped question mark in the password
         raise SettingsError(_UNREADABLE)
     if name == "schema":
         if value != "public":

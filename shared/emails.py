@@ -1,7 +1,7 @@
 """Normalizes e-mail addresses, so that different spellings of one address match. Pure.
 
-The local part becomes lower case and NFC. The domain becomes Unicode (`bücher.example`, not `xn--bcher-kva.example`), mapped as
-browsers do (UTS 46). Lower case for the local part is our own rule: RFC 5321 leaves it to the receiving host, and no
+The local part is lowercased and NFC. The domain becomes Unicode (`bücher.example`, not `xn--bcher-kva.example`), mapped as
+in browsers (UTS 46). Lowercasing the local part is our own rule: RFC 5321 leaves its meaning to the receiving host, and no
 common host distinguishes `Ida@` from `ida@`.
 """
 
@@ -21,14 +21,14 @@ _ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 def canonical_email(text: str) -> str:
-    """The normalized address. Raises `InvalidInput` for an invalid one."""
+    """Return the normalized address. Raises `InvalidInput` if it is invalid."""
     if len(text) > 4 * MAX_LENGTH:
         raise InvalidInput(f"An e-mail address can have at most {MAX_LENGTH} characters.")
     email = unicodedata.normalize("NFC", text.strip())
     local, at, domain = email.rpartition("@")
     local = unicodedata.normalize("NFC", local.lower())
     if not (local and at and domain) or "@" in local or " " in local or not local.isprintable():
-        raise _wrong(text)
+        raise _invalid(text)
     found = f"{local}@{_canonical_domain(domain, text)}"
     if len(found) > MAX_LENGTH or len(local) > MAX_LOCAL_LENGTH:
         raise InvalidInput(
@@ -38,7 +38,7 @@ def canonical_email(text: str) -> str:
 
 
 def lookup_email(text: str) -> str:
-    """The normalized address for a lookup. An invalid address cannot match, so it is cut instead of refused."""
+    """Return the normalized address for a lookup. An invalid address matches no row, so it is truncated, not rejected."""
     try:
         return canonical_email(text)
     except InvalidInput:
@@ -49,14 +49,14 @@ def _canonical_domain(domain: str, text: str) -> str:
     plain = domain.lower().removesuffix(".")
     if plain.isascii() and "xn--" not in plain:
         if not all(_ASCII_LABEL.fullmatch(label) for label in plain.split(".")):
-            raise _wrong(text)
+            raise _invalid(text)
         return plain
     try:
-        ascii_form = idna.encode(domain, uts46=True).decode()  # raises for labels that are too long, mixed or not allowed
+        ascii_form = idna.encode(domain, uts46=True).decode()  # raises for labels that are too long or have invalid characters
         return idna.decode(ascii_form.removesuffix("."))
     except (idna.IDNAError, UnicodeError):
-        raise _wrong(text) from None
+        raise _invalid(text) from None
 
 
-def _wrong(text: str) -> InvalidInput:
-    return InvalidInput(f"{cut(text, 61, '…')!r} is not an e-mail address; write it as name@example.com.")
+def _invalid(text: str) -> InvalidInput:
+    return InvalidInput(f"{cut(text, 61, '…')!r} is not a valid e-mail address. Use the form name@example.com.")

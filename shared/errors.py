@@ -1,43 +1,43 @@
 """All domain errors, independent of HTTP.
 
     YoutError
-    ├── SettingsError          an invalid or dangerous setting; the process must not start
-    ├── SchemaMismatch         the database is not at the schema this code knows
-    ├── InvalidInput           an invalid value typed by staff or an operator
+    ├── SettingsError          a setting is invalid or unsafe; the process must not start
+    ├── SchemaMismatch         the database schema does not match this version of the code
+    ├── InvalidInput           an invalid value, entered by a member, staff or an operator
     ├── NotFound               no such row, or it belongs to another account
-    ├── AlreadySent            a form was sent before; it takes effect once
-    ├── TooManyAttempts        too many passwords, codes or sign-ups were tried
-    ├── OutboundRefused        a user-supplied address that requests must not go to
-    ├── OutboundFailed         such an address failed or sent an unusable answer
+    ├── AlreadySent            the form was already submitted
+    ├── TooManyAttempts        too many password, code or sign-up attempts
+    ├── OutboundRefused        requests to a user-supplied address are not allowed
+    ├── OutboundFailed         a user-supplied address failed or sent an invalid response
     │   └── OutboundTimeout
-    ├── RequestRefused         the caller's request cannot be served as it is
+    ├── RequestRefused         the request must be changed, or sent later
     │   ├── InvalidRequest         malformed or out of range; names the field
     │   │   ├── RequestTooLarge
     │   │   └── UnsupportedContentCoding
-    │   ├── InvalidKey             no, unknown, expired or revoked key, all alike
-    │   │   └── InvalidSession         no web session, or one that has ended
-    │   ├── AccessDenied           key, plan or account does not cover this
+    │   ├── InvalidKey             missing, unknown, expired or revoked API key
+    │   │   └── InvalidSession         missing, unknown or ended web session
+    │   ├── AccessDenied           not allowed for this key, plan or account
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
-    │   ├── RateLimited            requests, tokens or concurrency
+    │   ├── RateLimited            too many requests, tokens or concurrent requests
     │   │   ├── TooManyRefusedKeys     too many invalid keys from one network
-    │   │   └── TooManyAbandonedCalls  a payer disconnects again and again before an answer
-    │   ├── DailyAllowanceExhausted  a visitor, or all of them, used up the day's credits
-    │   ├── IdempotencyConflict    the same key is running, was used, or had another body
-    │   ├── PurgeRunning           the account is being emptied: nothing can be stored
+    │   │   └── TooManyAbandonedCalls  a payer keeps disconnecting before an answer
+    │   ├── DailyAllowanceExhausted  the daily credits of a visitor, or of all visitors, are used up
+    │   ├── IdempotencyConflict    the key's first call is running or done, or had another body
+    │   ├── PurgeRunning           the account is being purged: nothing can be stored
     │   └── UpstreamRejected       the provider refused the request itself
-    └── Unavailable            the request is fine, we cannot serve it now
+    └── Unavailable            the request is valid but cannot be served now
         ├── DatabaseUnavailable
-        ├── StorageUnavailable     the store of media outputs
-        ├── QueueUnavailable       Redis did not take the message that a job needs
+        ├── StorageUnavailable     where media outputs are stored
+        ├── QueueUnavailable       Redis did not accept a job's message
         ├── Busy                   too many people are signing in right now
-        ├── Stopping               the process ends before the call does
+        ├── Stopping               the process is shutting down
         ├── SettlementPending      the answer is complete, but its charge is not recorded yet
-        ├── NoUpstream             no channel of the model is in service
+        ├── NoUpstream             the model has no available channel
         ├── UpstreamFailed         every attempt failed
         └── UpstreamTimeout        no answer in time
 
-`edge/errors.py` gives each its status, type and code.
+`edge/errors.py` maps each to its status, type and code.
 """
 
 from __future__ import annotations
@@ -50,36 +50,36 @@ from shared.text import cut
 
 
 class YoutError(Exception):
-    """Root of all errors that this project raises on purpose. `str(error)` is fit for the person concerned.
+    """Base class of all errors that this project raises on purpose. `str(error)` can be shown to the user.
 
-    `standing` is where the caller stands with its rate limits, for a request that was refused when that was known already.
+    `standing` is the caller's rate limit state, if it was known when the request was refused.
     """
 
     standing: Standing | None = None
 
 
 class SettingsError(YoutError):
-    """A wrong or dangerous setting. The message is one line that says what to change."""
+    """An invalid or unsafe setting. The message is one line that says what to change."""
 
 
 class SchemaMismatch(YoutError):
-    """The database's schema is older or newer than the code."""
+    """The database schema is older or newer than the code."""
 
 
 class InvalidInput(YoutError):
-    """A value typed by staff or an operator that cannot be used; the message says what to do."""
+    """An invalid value entered by a member, staff or an operator. The message says what to do."""
 
 
 class NotFound(YoutError):
-    """No such row, or one that belongs to somebody else: the two are told alike."""
+    """No such row, or it belongs to another account. The two cases must look the same."""
 
 
 class AlreadySent(YoutError):
-    """The form was already submitted. `id` and `result` are those of the first submission; `same`: it had the same content."""
+    """The form was already submitted. `id` and `result` are the first submission's; `same` means with the same content."""
 
     def __init__(self, id: str, result: str, *, same: bool) -> None:
         super().__init__(
-            "This form was submitted twice. It took effect once."
+            "This form was submitted twice. Only the first submission counts."
             if same
             else "This form was already used. Reload the page and fill it in again."
         )
@@ -89,7 +89,7 @@ class AlreadySent(YoutError):
 
 
 class TooManyAttempts(YoutError):
-    """Too many passwords, codes or sign-ups were tried; `wait_ms` until the next attempt may begin."""
+    """Too many password, code or sign-up attempts. The next one is allowed after `wait_ms`."""
 
     def __init__(self, wait_ms: int) -> None:
         minutes = -(-wait_ms // 60_000)
@@ -98,29 +98,29 @@ class TooManyAttempts(YoutError):
 
 
 class OutboundRefused(YoutError):
-    """An address that a provider or customer gave must not be sought; trying again is no use. The message names no address."""
+    """Requests to this user-supplied address are not allowed. Retrying does not help. The message omits the address."""
 
 
 class OutboundFailed(YoutError):
-    """Such an address gave no answer that can be used; trying again may help. The message names no address."""
+    """A user-supplied address failed or sent an invalid response. Retrying may help. The message omits the address."""
 
-    def __init__(self, message: str = "The address could not be reached, or broke off.") -> None:
+    def __init__(self, message: str = "The address could not be reached, or the connection was lost.") -> None:
         super().__init__(message)
 
 
 class OutboundTimeout(OutboundFailed):
-    """Such an address did not answer in time."""
+    """A user-supplied address did not respond in time."""
 
     def __init__(self) -> None:
-        super().__init__("The address did not answer in time.")
+        super().__init__("The address did not respond in time.")
 
 
 class RequestRefused(YoutError):
-    """The caller's request cannot be served as it is. Nothing was charged."""
+    """The request cannot be served as it is. Nothing was charged."""
 
 
 class InvalidRequest(RequestRefused):
-    """A malformed body, or a field that is missing, mistyped or out of range."""
+    """A malformed body, or a field that is missing, of the wrong type or out of range. `param` is the field."""
 
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_request") -> None:
         super().__init__(message)
@@ -129,7 +129,7 @@ class InvalidRequest(RequestRefused):
 
 
 class RequestTooLarge(InvalidRequest):
-    """The body is over `max_body_bytes`."""
+    """The body exceeds `max_body_bytes`."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is larger than {limit_bytes} bytes.", code="request_too_large")
@@ -143,22 +143,22 @@ class UnsupportedContentCoding(InvalidRequest):
 
 
 class InvalidKey(RequestRefused):
-    """No, unknown, expired or revoked key: never said which."""
+    """Missing, unknown, expired or revoked API key. The message does not reveal which."""
 
     def __init__(self) -> None:
-        super().__init__("Incorrect API key provided. Create or check your key in your account, and send it as a bearer token.")
+        super().__init__("Incorrect API key provided. Find or create your key in your account, and send it as a bearer token.")
 
 
 class InvalidSession(InvalidKey):
-    """No session, or one that has ended: expired, revoked or unknown, all alike."""
+    """Missing, unknown, expired or revoked session. The message does not reveal which."""
 
     def __init__(self) -> None:
-        words = "You are not signed in, or your session has ended. Sign in, or send an API key as a bearer token."
-        RequestRefused.__init__(self, words)
+        message = "You are not signed in, or your session has ended. Sign in, or send an API key as a bearer token."
+        RequestRefused.__init__(self, message)
 
 
 class AccessDenied(RequestRefused):
-    """The key, plan or account does not cover this. `code` says which rule."""
+    """Not allowed for this key, plan or account. `code` identifies the rule."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -170,15 +170,17 @@ class ModelNotFound(RequestRefused):
 
     def __init__(self, model: str) -> None:
         shown = cut(model, 101, "…")
-        super().__init__(f"The model '{shown}' does not exist or is not available to this key. GET /v1/models lists yours.")
+        super().__init__(f"The model '{shown}' does not exist or you do not have access to it. GET /v1/models lists yours.")
 
 
 class InsufficientCredits(RequestRefused):
-    """The pool (or the caller's own cap) cannot cover the call. All amounts in credits.
+    """The credit pool (or the caller's own cap) cannot cover the call. All amounts are in credits.
 
-    `held` is what running calls have reserved of `balance`; `max_tokens_affordable` is how many output tokens the free rest
-    would buy after the input is paid. `free` is what a call could take, where that is not `balance` less `held`. `cheaper` are
-    models that would do for it, each with what the call could cost there at most.
+    required               the call's minimum
+    free                   available to the call: `balance` less `held` unless given
+    held                   reserved by running calls, part of `balance`
+    max_tokens_affordable  output tokens that the free credits can pay for, after the input
+    cheaper                models that can serve the call for the free credits, with the maximum cost at each
     """
 
     cheaper: tuple[tuple[str, int], ...] = ()
@@ -193,8 +195,8 @@ class InsufficientCredits(RequestRefused):
         message: str = "",
         free: int | None = None,
     ) -> None:
-        left = f"{balance - held} are free" + (f" ({held} are held by running calls)" if held else "")
-        super().__init__(message or f"This call needs at least {required} credits and {left}. Add credits, or ask for less.")
+        left = f"{balance - held} are available" + (f" ({held} are held by running calls)" if held else "")
+        super().__init__(message or f"This call needs at least {required} credits; {left}. Add credits or lower max_tokens.")
         self.required = required
         self.free = balance - held if free is None else free
         self.balance = balance
@@ -202,7 +204,7 @@ class InsufficientCredits(RequestRefused):
 
 
 class RateLimited(RequestRefused):
-    """A request, token or concurrency limit is reached. `retry_after_ms` is 60,000 at most."""
+    """A limit on requests, tokens or concurrent requests is reached. `retry_after_ms` is at most 60,000."""
 
     def __init__(self, what: str, limit: int, retry_after_ms: int, standing: Standing | None = None) -> None:
         super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
@@ -212,7 +214,7 @@ class RateLimited(RequestRefused):
 
 
 class TooManyRefusedKeys(RateLimited):
-    """The caller's network sent too many invalid keys. Valid keys from there still work."""
+    """Too many invalid keys came from the caller's network. Valid keys still work."""
 
     def __init__(self, retry_after_ms: int) -> None:
         RequestRefused.__init__(
@@ -240,25 +242,22 @@ class TooManyAbandonedCalls(RateLimited):
 class DailyAllowanceExhausted(RequestRefused):
     """A visitor's daily allowance, or the pool of all visitors, is used up. Times in milliseconds UTC.
 
-    `retry_after_ms` is the time until `resets_at`, but never more than the longest that a client is told to wait.
+    `retry_after_ms` is the time until `resets_at`, limited to `LONGEST_RETRY_MS`.
     """
 
     def __init__(self, whose: str, resets_at: int, now: int) -> None:
-        super().__init__(
-            f"{whose} cannot cover this call. The next day's credits come at {moment_text(resets_at)}; with an account you can go"
-            " on now."
-        )
+        super().__init__(f"{whose} cannot cover this call. It resets at {moment_text(resets_at)}. Sign up to continue now.")
         self.resets_at = resets_at
         self.retry_after_ms = min(LONGEST_RETRY_MS, max(1, resets_at - now))
 
 
 class IdempotencyConflict(RequestRefused):
-    """The idempotency key is running (`in_progress`), was used (`key_used`) or came with another body (`key_reused`)."""
+    """The key's first call is running (`in_progress`) or done (`key_used`), or had another body (`key_reused`)."""
 
     MESSAGES = {
         "in_progress": "A request with this Idempotency-Key is still running.",
-        "key_used": "This Idempotency-Key was used. Its answer is not kept; the first call's id and charge are under 'yout'.",
-        "key_reused": "This Idempotency-Key was used with another request body. Use a new key for a new request.",
+        "key_used": "This Idempotency-Key was already used. Its response is not stored; see 'yout' for the first call's id.",
+        "key_reused": "This Idempotency-Key was used with a different request body. Use a new key for a new request.",
     }
 
     def __init__(self, kind: str, call_id: UUID | None = None, credits_charged: int | None = None) -> None:
@@ -269,14 +268,14 @@ class IdempotencyConflict(RequestRefused):
 
 
 class PurgeRunning(RequestRefused):
-    """The account is being emptied: nothing new can be stored or shared until that is done."""
+    """The account is being purged: nothing new can be stored or shared until the purge is done."""
 
     def __init__(self) -> None:
-        super().__init__("A purge of this account is running. Nothing can be stored or shared until it is done.")
+        super().__init__("This account is being purged. Nothing can be stored or shared until the purge is done.")
 
 
 class UpstreamRejected(RequestRefused):
-    """The vendor refused the request itself (context too long, bad image). The message is already scrubbed."""
+    """The provider refused the request itself (context too long, invalid image). The message has no secrets or provider names."""
 
     def __init__(self, message: str, param: str | None, code: str | None) -> None:
         super().__init__(message)
@@ -285,77 +284,76 @@ class UpstreamRejected(RequestRefused):
 
 
 class Unavailable(YoutError):
-    """The request is fine, we cannot serve it now. Nothing was charged."""
+    """The request is valid but cannot be served now. Nothing was charged."""
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database did not answer."""
+    """The database did not respond."""
 
     def __init__(self) -> None:
         super().__init__("The service cannot reach its database. Nothing was charged; try again shortly.")
 
 
 class StorageUnavailable(Unavailable):
-    """The store of media outputs did not answer, or refused us."""
+    """The media storage did not respond, or refused access."""
 
     def __init__(self) -> None:
         super().__init__("The service cannot reach its media storage. Try again shortly.")
 
 
 class QueueUnavailable(Unavailable):
-    """Redis did not take a message. What it was about was undone."""
+    """Redis did not accept a job's message. The job was undone."""
 
     def __init__(self) -> None:
-        super().__init__("The service cannot take new jobs at the moment. Nothing was charged; try again shortly.")
+        super().__init__("The service cannot accept new jobs at the moment. Nothing was charged; try again shortly.")
 
 
 class Overloaded(Unavailable):
-    """The limit on request bytes being received is reached, in total or for the caller's address."""
+    """Too many request bytes are being received, in total or from the caller's address."""
 
     def __init__(self) -> None:
         super().__init__("The server is receiving too much data right now. Nothing was charged; try again shortly.")
 
 
 class NoUpstream(Unavailable):
-    """No channel of the model is in service."""
+    """The model has no available channel."""
 
     def __init__(self) -> None:
-        super().__init__("No upstream for this model is available at the moment. Nothing was charged.")
+        super().__init__("This model is temporarily unavailable. Nothing was charged; try again shortly.")
 
 
 class UpstreamFailed(Unavailable):
-    """Every attempt at every channel failed, or a running answer broke off."""
+    """Every attempt on every channel failed, or the upstream stopped mid-answer."""
 
-    def __init__(self, message: str = "The upstream failed to answer.") -> None:
+    def __init__(self, message: str = "The model failed to respond.") -> None:
         super().__init__(message)
 
 
 class UpstreamTimeout(UpstreamFailed):
-    """The upstream gave no answer in time."""
+    """The upstream did not respond in time."""
 
-    def __init__(self, message: str = "The upstream did not answer in time.") -> None:
+    def __init__(self, message: str = "The model did not respond in time.") -> None:
         super().__init__(message)
 
 
 class Busy(Unavailable):
-    """Too many passwords are waiting to be checked."""
+    """The queue of passwords to check is full."""
 
     def __init__(self) -> None:
         super().__init__("Too many people are signing in right now. Try again in a few seconds.")
 
 
 class Stopping(Unavailable):
-    """The process must stop and the call had not ended when its time to drain was over."""
+    """The process is shutting down, and the call did not finish within the time to drain."""
 
     def __init__(self) -> None:
-        super().__init__("The server is restarting and had to end this call. Send it again.")
+        super().__init__("The server is restarting and had to stop this call. Send it again.")
 
 
 class SettlementPending(Unavailable):
-    """The answer is complete, but the call had to end before its charge was recorded; a retry could be charged twice."""
+    """The answer is complete, but the call had to end before its charge was recorded. A retry could be charged twice."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The answer is complete, but its charge is not recorded yet. Do not send the request again: the credits will"
-            " be charged or released."
+            "The answer is complete, but its charge is not recorded yet. Do not retry: the credits will be charged or released."
         )

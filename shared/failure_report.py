@@ -1,4 +1,4 @@
-"""Formats an internal error for the log, without the messages of exceptions that may quote content or secrets."""
+"""Formats internal errors for the log. Leaves out exception messages that may quote content or secrets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from shared.errors import YoutError
 
 _ROOT = Path(__file__).resolve().parent.parent
-_MAX_CHAIN = 5  # causes of causes
+_MAX_CHAIN = 5  # nested causes
 
 
 def describe_failure(error: BaseException) -> str:
-    """`error` and its causes as lines: each type, the message of our own errors, and the traceback.
+    """Return `error` and its causes as lines: each type, its traceback, and the message if the exception is our own.
 
-    Messages of other exceptions are left out: a driver quotes rows, a parser its input.
+    Messages of other exceptions are left out: database drivers quote rows, and parsers quote their input.
     """
     return "\n".join(_lines(error))
 

@@ -1,4 +1,4 @@
-"""How figures, times and ids are written for people, on every page of the product. Pure; `docs/console.md` has the rules."""
+"""Formats numbers, times and ids for pages. Pure; `docs/console.md` has the rules."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from markupsafe import Markup
 
 from shared.clock import now_ms
 
-THIN = "\u202f"  # a thin space that no line breaks at
+THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
 
 
 def credits(amount: int) -> str:
-    """`14 999 990`, with thin spaces and a real minus."""
+    """Format credits as `14 999 990`, with narrow spaces and a true minus sign."""
     return f"{amount:,}".replace(",", THIN).replace("-", MINUS)
 
 
 def signed(amount: int) -> str:
-    """The same with its sign, always: `+500`, `−12`."""
+    """Format credits with a sign: `+500`, `−12`."""
     return ("+" if amount > 0 else "") + credits(amount)
 
 
 def duration(ms: int | None) -> str:
-    """`420 ms`, `1.42 s`, `3 min 5 s`; `–` for none."""
+    """Format a duration as `420 ms`, `1.42 s` or `3 min 5 s`; `–` for None."""
     if ms is None:
         return "–"
     if ms < 1000:
@@ -36,13 +36,13 @@ def duration(ms: int | None) -> str:
 
 
 def exact(ms: int) -> str:
-    """`2026-11-22 09:30:00.123 UTC`."""
+    """Format a time as `2026-11-22 09:30:00.123 UTC`."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d} UTC"
 
 
 def relative(ms: int, now: int) -> str:
-    """`just now`, `12 s ago`, `in 3 min`, `2 d ago`; the date when it is a month away or more."""
+    """Format a time as `just now`, `12 s ago`, `in 3 min` or `2 d ago`; as a date if it is 30 days away or more."""
     seconds = abs(now - ms) // 1000
     if seconds < 2:
         return "just now"
@@ -54,7 +54,7 @@ def relative(ms: int, now: int) -> str:
 
 
 def when(ms: int | None) -> Markup:
-    """A `<time>` that shows the relative and holds the exact time; `–` for none."""
+    """Return a `<time>` element with the relative time as text and the exact time as title; `–` for None."""
     if ms is None:
         return Markup("–")
     machine = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -62,13 +62,13 @@ def when(ms: int | None) -> Markup:
 
 
 def short_id(value: UUID | str) -> Markup:
-    """`019abc12…9f3c`: the middle left out, the whole in the title and for copying."""
+    """Return `019abc12…9f3c`: an id with its middle left out; the title and the copy button have the full id."""
     text = str(value)
     return Markup('<code class="id" title="{}" data-copy="{}">{}…{}</code>').format(text, text, text[:8], text[-4:])
 
 
 def usd(amount: int, credits_per_usd: int) -> str:
-    """The worth of credits for display, `≈ 12.50 USD`."""
+    """Format the value of credits as `≈ 12.50 USD`."""
     worth = amount / credits_per_usd
     digits = 2 if abs(worth) >= 1 or worth == 0 else 4
     return f"≈{THIN}{worth:,.{digits}f} USD".replace(",", THIN).replace("-", MINUS)

@@ -1,4 +1,4 @@
-"""Messages to workers: an actor's name and ids, never content. A message is a hint: what has to happen stands in a row."""
+"""Sends messages to workers. A message has an actor's name and ids, never content; the work itself is described by a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 2
 
 
 class Jobs:
-    """The way to the queue for a process that has no actors of its own. Usable from any thread; connects when first used."""
+    """Message sender for processes without actors. Thread-safe; connects at first use."""
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
@@ -31,18 +31,21 @@ class Jobs:
         self._broker: RedisBroker | None = None
 
     def send(self, actor: str, *ids: str, queue: str = QUEUE) -> bool:
-        """Send one message; give whether Redis took it. If not, a sweeper finds the row. Blocks, for seconds at most."""
+        """Send one message and return whether Redis accepted it. Blocks for a few seconds at most.
+
+        After a failure, a sweep of the workers finds the row.
+        """
         message: dramatiq.Message[object] = dramatiq.Message(queue, actor, ids, {}, {})
         try:
             with self._lock:
                 self._open().enqueue(message)
         except (redis.RedisError, ConnectionClosed) as error:
-            log.warning("Redis did not take a message for %s: %s", actor, type(error).__name__)
+            log.warning("Redis did not accept a message for %s: %s", actor, type(error).__name__)
             return False
         return True
 
     def answers(self) -> bool:
-        """Whether Redis is there."""
+        """Return whether Redis responds."""
         try:
             with self._lock:
                 return bool(self._open().client.ping())
@@ -50,7 +53,7 @@ class Jobs:
             return False
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if open."""
         with self._lock:
             if self._broker is not None:
                 self._broker.client.close()
@@ -62,7 +65,7 @@ class Jobs:
                 **read_redis_url(self._url).client_options(),
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
-                retry=Retry(NoBackoff(), 1),  # redis-py's default retries for half a minute
+                retry=Retry(NoBackoff(), 1),  # redis-py retries for 30 s by default
             )
-            self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # the library has no types here
+            self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # untyped in dramatiq
         return self._broker

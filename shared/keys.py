@@ -1,7 +1,7 @@
-"""The shape of API keys and their digests. Pure.
+"""Format of API keys, and their digests. Pure.
 
-A key is `yout-`, 32 random base62 characters, and 6 base62 characters of CRC-32 over those 32: secret scanners recognise one, and
-a mistyped key is refused without a look-up. Only the SHA-256 of the whole key is ever stored.
+A key is `yout-`, 32 random base62 characters, and their CRC-32 as 6 base62 characters. The format lets secret scanners recognize
+keys, and mistyped keys are refused without a lookup. Only the SHA-256 of the whole key is stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS = {character: digit for digit, character in enumerate(ALPHABET)}
-_NO_DIGIT = 1 << 64  # makes any checksum wrong
+_NO_DIGIT = 1 << 64  # an invalid character: the sum never equals a CRC-32
 MARK = "yout-"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
@@ -21,7 +21,7 @@ LENGTH = len(MARK) + RANDOM_LENGTH + CHECKSUM_LENGTH
 
 
 class NewKey(NamedTuple):
-    """A fresh key: `secret` is shown once, `digest` (64 hex characters) and `prefix` (`yout-AbCd…`) are stored."""
+    """A new key. `secret` is shown once; `digest` (64 hex characters) and `prefix` (`yout-AbCd…`) are stored."""
 
     secret: str
     digest: str
@@ -29,14 +29,14 @@ class NewKey(NamedTuple):
 
 
 def new_key() -> NewKey:
-    """Make a key from the system's random source (190 bits)."""
+    """Create a key from the system's random source (190 bits)."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     secret = MARK + body + checksum(body)
     return NewKey(secret, digest(secret), secret[: len(MARK) + 4] + "…")
 
 
 def checksum(body: str) -> str:
-    """The CRC-32 of `body` as 6 base62 characters, most significant first."""
+    """Return the CRC-32 of `body` as 6 base62 characters, most significant first."""
     value = zlib.crc32(body.encode())
     characters = []
     for _ in range(CHECKSUM_LENGTH):
@@ -46,15 +46,15 @@ def checksum(body: str) -> str:
 
 
 def well_formed(secret: str) -> bool:
-    """Whether `secret` has the shape and checksum of a key. Says nothing about its being known."""
+    """Return whether `secret` has the format and checksum of a key. The key need not exist."""
     if len(secret) != LENGTH or not secret.startswith(MARK) or not secret.isascii():
         return False
-    value = 0  # the checksum's digits as a number: quicker than the number as digits, and every request pays for it
+    value = 0  # decoding the checksum is faster than encoding the CRC-32
     for character in secret[-CHECKSUM_LENGTH:]:
         value = value * len(ALPHABET) + _DIGITS.get(character, _NO_DIGIT)
     return value == zlib.crc32(secret[len(MARK) : -CHECKSUM_LENGTH].encode())
 
 
 def digest(secret: str) -> str:
-    """The SHA-256 of a key, in hex: what the database knows it by."""
+    """Return the SHA-256 of a key in hex, by which it is stored and looked up."""
     return hashlib.sha256(secret.encode()).hexdigest()

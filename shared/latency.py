@@ -1,7 +1,7 @@
-"""Latencies in fixed buckets, so that medians and percentiles of any span are sums of counts. Pure.
+"""Latency histogram with fixed buckets: percentiles of any time range come from sums of counts. Pure.
 
-A bucket holds the times from its lower bound on, up to the next one's. The bounds are about half as much again apart, which is
-how exact a percentile is; they are written into the names and order of columns, so they never change.
+A bucket contains the times from its lower bound up to the next bound. Each bound is roughly 1.5 times the previous one, which
+limits the precision of percentiles. The bounds are part of column names and must never change.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ BOUNDS_MS = (
 
 
 def columns(measure: str) -> tuple[str, ...]:
-    """The columns that count `measure` (`first_token`, `duration`) by bucket: `first_token_0`, `first_token_10`, …"""
+    """Return the names of the columns that count `measure` (`first_token`, `duration`) by bucket: `first_token_0`, …"""
     return tuple(f"{measure}_{bound}" for bound in BOUNDS_MS)
 
 
 def quantile(counts: Sequence[int], share: float) -> int | None:
-    """The time in milliseconds that `share` of what was counted stayed within; None when nothing was counted.
+    """Return the time in milliseconds within which `share` of the calls stayed, or None if there are no counts.
 
-    Inside a bucket times are taken to lie evenly. The last bucket has no end: its lower bound is the answer.
+    Interpolates linearly inside a bucket. The last bucket has no upper bound, so its lower bound is returned.
     """
     total = sum(counts)
     if not total:
         return None
-    wanted, seen = share * total, 0
+    target, seen = share * total, 0
     for number, count in enumerate(counts):
-        if count and seen + count >= wanted:
+        if count and seen + count >= target:
             low = BOUNDS_MS[number]
             if number + 1 == len(BOUNDS_MS):
                 return low
-            return round(low + (BOUNDS_MS[number + 1] - low) * (wanted - seen) / count)
+            return round(low + (BOUNDS_MS[number + 1] - low) * (target - seen) / count)
         seen += count
     return BOUNDS_MS[-1]

@@ -1,11 +1,11 @@
-"""Every table of the platform.
+"""Database tables.
 
-Money is whole credits in BIGINT columns with CHECK constraints; times are whole milliseconds UTC (`*_at`); durations end in
-`_ms`. Ids are version 7 UUIDs made by the process that inserts (`shared.clock.new_id`), so that no sequence ties the tables to
-one machine. The hot tables (`hold`, `ledger_entry`, `usage_ledger`, `idempotency_claim`) carry `account_id` in their primary
-key, which lets them be distributed by account; `docs/scaling.md` says how.
+Amounts are whole credits in BIGINT columns with CHECK constraints. Times are whole milliseconds UTC (`*_at`), durations end in
+`_ms`. Ids are version 7 UUIDs created by the inserting process (`shared.clock.new_id`), so no sequence ties the tables to one
+server. The busiest tables (`hold`, `ledger_entry`, `usage_ledger`, `idempotency_claim`) have `account_id` in their primary key,
+so they can be distributed by account; see `docs/scaling.md`.
 
-Balances, holds and ledger rows are written by `shared/ledger.py` only; catalogue rows by `shared/catalog.py` only.
+Only `shared/ledger/` writes balances, holds and ledger entries; only `shared/operations/` writes the catalog.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ PERIOD_STATES = ("granted", "skipped")
 OVERAGE_KINDS = ("charge", "bill")
 LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
-MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut, or broke off
+MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut off
 PURGE_STATUSES = ("queued", "running", "done")
 MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "transcription")
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini")
-CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # what was done with an answer that was cut off
+CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
 SWITCH = ("active", "disabled")
-FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored until it is shown
+FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored if it is not shown
 
 
 def one_of(column: str, values: tuple[str, ...]) -> Node:
-    """A CHECK constraint that limits `column` to `values`."""
+    """Return a CHECK constraint that limits `column` to `values`."""
     return Check(f"{column} IN ({', '.join(repr(value) for value in values)})")
 
 
 def not_negative(*columns: str) -> list[Node]:
-    """CHECK constraints that keep each of `columns` at zero or above (NULL passes)."""
+    """Return CHECK constraints that keep each of `columns` at zero or above (NULL is allowed)."""
     return [Check(f"{column} >= 0") for column in columns]
 
 
 def in_range(column: str) -> Node:
-    """A CHECK constraint that keeps a price where sums of it cannot overflow (NULL passes)."""
+    """Return a CHECK constraint that limits a price so that sums cannot overflow (NULL is allowed)."""
     return Check(f"{column} >= 0 AND {column} <= 1000000000000")
 
 
 def named(name: str, condition: str) -> Node:
-    """A CHECK constraint with a name, for a column that a later migration adds: engines number the nameless ones as they come."""
+    """Return a named CHECK constraint, for columns added by later migrations: numbers of unnamed ones depend on their order."""
     return SQL(f"CONSTRAINT {name} CHECK ({condition})")
 
 
@@ -79,7 +79,7 @@ class BaseModel(Model):
 
 
 class Account(BaseModel):
-    """The owner of one pool of credits. `balance - held` is what a new call may reserve."""
+    """Owner of one pool of credits. New calls can reserve `balance - held`."""
 
     id = UUIDField(primary_key=True, default=new_id)
     email = CharField(max_length=254, unique=True)  # stored in lower case
@@ -87,13 +87,13 @@ class Account(BaseModel):
     status = CharField(max_length=16, default="active")
     balance = BigIntegerField(default=0)
     held = BigIntegerField(default=0)
-    ledger_seq = BigIntegerField(default=0)  # number of the newest ledger entry: the chain has no gaps
+    ledger_seq = BigIntegerField(default=0)  # number of the latest ledger entry; numbers have no gaps
     created_at = BigIntegerField(default=now_ms)
-    # The part of `balance` that a plan granted: used first, and it may expire. The rest was bought or given and stays.
+    # Part of `balance` that a plan granted. It is used first and may expire; purchased and granted credits never do.
     plan_credits = BigIntegerField(
         default=0, constraints=[SQL("DEFAULT 0"), named("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")]
     )
-    password_hash = CharField(max_length=255, null=True)  # NULL: nobody signs in yet (an account that staff made)
+    password_hash = CharField(max_length=255, null=True)  # NULL: no password set, for accounts created by staff
 
     class Meta:
         constraints = [
@@ -105,7 +105,7 @@ class Account(BaseModel):
 
 
 class StaffUser(BaseModel):
-    """A person in the console. Staff are not customers and hold no credits."""
+    """A person who can sign in to the console. Staff are not customers and have no credits."""
 
     id = UUIDField(primary_key=True, default=new_id)
     email = CharField(max_length=254, unique=True)
@@ -114,8 +114,8 @@ class StaffUser(BaseModel):
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
     last_sign_in_at = BigIntegerField(null=True)
-    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # the second factor's secret; empty: none
-    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # the newest code's: each code opens once
+    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # secret of the second factor; empty if there is none
+    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the last code: each is valid once
     must_change_password = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
@@ -123,7 +123,7 @@ class StaffUser(BaseModel):
 
 
 class StaffSession(BaseModel):
-    """A session in the console. The browser has the secret, here is its SHA-256: the server can end it at any moment."""
+    """A console session. The browser has the secret; only its SHA-256 is stored. It can be revoked at any time."""
 
     digest = CharField(max_length=64, primary_key=True)
     staff = ForeignKeyField(StaffUser, backref="sessions", on_delete="CASCADE")
@@ -139,7 +139,7 @@ class StaffSession(BaseModel):
 
 
 class StaffRecoveryCode(BaseModel):
-    """What lets a person in once without their second factor. Only the SHA-256 is kept."""
+    """A code that replaces the second factor once. Only its SHA-256 is stored."""
 
     digest = CharField(max_length=64, primary_key=True)
     staff = ForeignKeyField(StaffUser, backref="recovery_codes", on_delete="CASCADE")
@@ -165,7 +165,7 @@ class Plan(BaseModel):
     stores_content = BooleanField(default=False)
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
-    media_days = IntegerField(null=True, constraints=[Check("media_days > 0")])  # how long media are kept; NULL: the setting
+    media_days = IntegerField(null=True, constraints=[Check("media_days > 0")])  # media retention; NULL: as in the settings
 
     class Meta:
         constraints = [
@@ -178,13 +178,13 @@ class Plan(BaseModel):
 
 
 class Subscription(BaseModel):
-    """The plan of an account. At most one is active."""
+    """An account's plan. At most one subscription per account is active."""
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="subscriptions", on_delete="CASCADE", index=False)
     plan = ForeignKeyField(Plan, backref="subscriptions", on_delete="RESTRICT")
     status = CharField(max_length=16, default="active")
-    overage_cap = BigIntegerField(default=0)  # credits; 0 is off
+    overage_cap = BigIntegerField(default=0)  # credits; 0 disables overage
     overage_used = BigIntegerField(default=0)
     started_at = BigIntegerField(default=now_ms)
     renews_at = BigIntegerField(null=True)
@@ -192,13 +192,13 @@ class Subscription(BaseModel):
     overage_held = BigIntegerField(
         default=0, constraints=[SQL("DEFAULT 0"), named("subscription_overage_held", "overage_held >= 0")]
     )
-    # The day of the month on which it renews, or the month's last where that is earlier.
+    # The day of the month on which it renews; in shorter months, the last day.
     anchor_day = SmallIntegerField(
         default=1, constraints=[SQL("DEFAULT 1"), named("subscription_anchor_day", "anchor_day >= 1 AND anchor_day <= 31")]
     )
-    next_plan = UUIDField(null=True)  # the plan that it changes to with the next period
-    cancelled_at = BigIntegerField(null=True)  # it ends where its period does
-    suspended_at = BigIntegerField(null=True)  # it grants nothing and allows no overage until it is resumed
+    next_plan = UUIDField(null=True)  # takes effect with the next period
+    cancelled_at = BigIntegerField(null=True)  # it ends with its current period
+    suspended_at = BigIntegerField(null=True)  # no grants and no overage until it is resumed
 
     class Meta:
         constraints = [one_of("status", ("active", "ended")), *not_negative("overage_cap", "overage_used")]
@@ -211,7 +211,7 @@ Subscription.add_index(Subscription.index(Subscription.renews_at, where=SQL("sta
 
 
 class SubscriptionPeriod(BaseModel):
-    """One period of a subscription and what it granted. The primary key is what makes a renewal happen once."""
+    """One period of a subscription and what it granted. The primary key ensures that each renewal happens once."""
 
     subscription = ForeignKeyField(Subscription, backref="periods", on_delete="CASCADE", index=False)
     starts_at = BigIntegerField()
@@ -219,7 +219,7 @@ class SubscriptionPeriod(BaseModel):
     plan = UUIDField()
     state = CharField(max_length=16, default="granted")
     granted = BigIntegerField(default=0)
-    expired = BigIntegerField(default=0)  # plan credits beyond the rollover cap, gone when it began
+    expired = BigIntegerField(default=0)  # plan credits above the rollover cap, expired at its start
     created_at = BigIntegerField(default=now_ms)
 
     class Meta:
@@ -232,9 +232,9 @@ class SubscriptionPeriod(BaseModel):
 
 
 class OverageEntry(BaseModel):
-    """One movement of a subscription's overage, never changed: `charge` of a call, or `bill`, which closes the counter.
+    """An immutable entry of a subscription's overage: the `charge` of a call, or a `bill`, which resets the counter.
 
-    `Subscription.overage_used` is their sum. A bill's amount is below zero: so much is to be paid.
+    `Subscription.overage_used` is the sum of the amounts. A bill's amount is negative: the overage to be paid.
     """
 
     id = UUIDField(default=new_id)
@@ -261,7 +261,7 @@ OverageEntry.add_index(
 
 
 class ApiKey(BaseModel):
-    """A secret of an account. Only its SHA-256 is kept; `prefix` is what people see. NULL limits mean the plan's."""
+    """An account's API key. Only its SHA-256 is stored; `prefix` is displayed. NULL limits mean the plan's."""
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
@@ -276,7 +276,7 @@ class ApiKey(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField(null=True)
     revoked_at = BigIntegerField(null=True)
-    # Credits a calendar month (UTC) that its calls may cost; NULL: no limit of its own.
+    # Maximum cost in credits of its calls per calendar month (UTC). NULL: no limit of its own.
     monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
     # Whether the key may create, change and revoke keys and purge the account, through the API.
     can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
@@ -295,14 +295,14 @@ ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name
 
 
 class WebSession(BaseModel):
-    """A browser that is signed in to an account. Its cookie is known by its SHA-256 alone; no address is kept.
+    """A browser signed in to an account. Only the SHA-256 of its cookie is stored, and no IP address.
 
-    `expires_at` moves ahead with use, up to the longest life of a session, so that this one column decides.
+    Use extends `expires_at`, up to the maximum lifetime of a session, so this column alone decides whether it is valid.
     """
 
     digest = CharField(max_length=64, primary_key=True)
     account = ForeignKeyField(Account, backref="web_sessions", on_delete="CASCADE")
-    agent = CharField(max_length=64, default="")  # "Firefox on Linux": what its owner may know it by
+    agent = CharField(max_length=64, default="")  # "Firefox on Linux", shown to the owner
     created_at = BigIntegerField(default=now_ms)
     seen_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField(index=True)
@@ -320,11 +320,11 @@ class Channel(BaseModel):
     dialect = CharField(max_length=32)
     base_url = CharField(max_length=500)
     sealed_secret = TextField(default="")
-    settings = JSONField(default=dict)  # quirks of the vendor, see `shared/providers`
+    settings = JSONField(default=dict)  # provider settings, see `docs/dialects.md`
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
     updated_at = BigIntegerField(default=now_ms)
-    out_until = BigIntegerField(null=True)  # it rests until then: no new calls
+    out_until = BigIntegerField(null=True)  # paused until then: no new calls
     out_reason = CharField(max_length=200, null=True)
 
     class Meta:
@@ -332,7 +332,7 @@ class Channel(BaseModel):
 
 
 class AIModel(BaseModel):
-    """A public entry of the catalogue. Its id is what callers send as `model`."""
+    """A public catalog entry. Its id is the `model` of requests."""
 
     id = CharField(max_length=200, primary_key=True)
     kind = CharField(max_length=16, default="chat")
@@ -358,7 +358,7 @@ class AIModel(BaseModel):
 
 
 class ChannelModel(BaseModel):
-    """That a channel serves a model, under which vendor name, how eagerly. Lower `priority` is tried first."""
+    """A route: a channel that serves a model. Routes with lower `priority` are tried first; `weight` splits equals."""
 
     id = UUIDField(primary_key=True, default=new_id)
     channel = ForeignKeyField(Channel, backref="models", on_delete="CASCADE", index=False)
@@ -367,7 +367,7 @@ class ChannelModel(BaseModel):
     priority = SmallIntegerField(default=0)
     weight = IntegerField(default=1)
     status = CharField(max_length=16, default="active")
-    # What the vendor asks of us, in credits; NULL: not known. For the margin that staff see, never for a charge.
+    # The provider's prices in credits; NULL: unknown. Only for the margin that staff see, never for charges.
     cost_per_1k_input = BigIntegerField(null=True, constraints=[Check("cost_per_1k_input >= 0")])
     cost_per_1k_output = BigIntegerField(null=True, constraints=[Check("cost_per_1k_output >= 0")])
 
@@ -377,20 +377,20 @@ class ChannelModel(BaseModel):
 
 
 class Price(BaseModel):
-    """What a model costs from `effective_at` on, in credits. Rows are never changed, only followed by a newer one."""
+    """Prices of a model from `effective_at` on, in credits. Rows are never changed; a newer row replaces an older one."""
 
     id = UUIDField(primary_key=True, default=new_id)
     model = ForeignKeyField(AIModel, backref="prices", on_delete="CASCADE", index=False)
     effective_at = BigIntegerField(default=now_ms)
     credits_per_1k_input = BigIntegerField(default=0)
     credits_per_1k_output = BigIntegerField(default=0)
-    credits_per_1k_cached_input = BigIntegerField(null=True)  # NULL: as input
+    credits_per_1k_cached_input = BigIntegerField(null=True)  # NULL: same as input
     credits_per_call = BigIntegerField(default=0)
     minimum_credits = BigIntegerField(default=10)
     created_at = BigIntegerField(default=now_ms)
     credits_per_5_seconds = BigIntegerField(null=True, constraints=[in_range("credits_per_5_seconds")])  # video
     credits_per_1k_characters = BigIntegerField(null=True, constraints=[in_range("credits_per_1k_characters")])  # speech
-    credits_per_1k_cache_write = BigIntegerField(null=True)  # NULL: as input
+    credits_per_1k_cache_write = BigIntegerField(null=True)  # NULL: same as input
 
     class Meta:
         indexes = ((("model", "effective_at"), True),)
@@ -414,7 +414,7 @@ PRICE_RATES = (
 
 
 class PriceDraft(BaseModel):
-    """A price that somebody is working on. It charges nobody; published it becomes a `Price` and is gone."""
+    """A price in preparation. It is not charged; publishing it creates a `Price` and deletes the draft."""
 
     model = ForeignKeyField(AIModel, backref="draft", on_delete="CASCADE", primary_key=True)
     credits_per_1k_input = BigIntegerField(default=0)
@@ -433,7 +433,7 @@ class PriceDraft(BaseModel):
 
 
 class AccountNote(BaseModel):
-    """What staff want each other to know of an account. Customers never see it."""
+    """A note by staff about an account. Customers never see it."""
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="notes", on_delete="CASCADE")
@@ -443,7 +443,7 @@ class AccountNote(BaseModel):
 
 
 class CatalogVersion(BaseModel):
-    """One row, raised by every change of models, channels and prices; processes poll it and swap their snapshot."""
+    """One row, incremented by every change of models, channels and prices. Processes poll it to reload their snapshot."""
 
     id = SmallIntegerField(primary_key=True, default=1)
     version = BigIntegerField(default=1)
@@ -453,7 +453,7 @@ class CatalogVersion(BaseModel):
 
 
 class EdgeProcess(BaseModel):
-    """A running edge process. When `seen_at` grows old, the sweeper expires its holds without waiting for their deadline."""
+    """A running edge process. If `seen_at` is too old, the sweeper expires its holds before their deadline."""
 
     id = UUIDField(primary_key=True, default=new_id)
     host = CharField(max_length=255)
@@ -463,12 +463,12 @@ class EdgeProcess(BaseModel):
 
 
 class Hold(BaseModel):
-    """Credits reserved for one running call; its id is the call's. Leaves `held` exactly once, by compare-and-set."""
+    """Credits reserved for one running call, with the call's id. Leaves the state `held` exactly once, by compare-and-set."""
 
     id = UUIDField(default=new_id)
     account = ForeignKeyField(Account, backref="holds", on_delete="CASCADE")
     api_key = ForeignKeyField(ApiKey, null=True, on_delete="SET NULL", index=False)
-    edge_process = UUIDField(null=True)  # no foreign key: a process row may be gone before its holds are
+    edge_process = UUIDField(null=True)  # no foreign key: a process row may be deleted before its holds
     model = CharField(max_length=200)
     price = UUIDField()
     amount = BigIntegerField()
@@ -476,11 +476,11 @@ class Hold(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField()
     closed_at = BigIntegerField(null=True)
-    # Beside the `amount` of the pool: credits of the subscription's overage, and the allowance (by name) that counts them all.
+    # In addition to `amount` from the pool: credits of the subscription's overage, and the allowance that counts both, by name.
     overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named("hold_overage", "overage >= 0")])
     subscription = UUIDField(null=True)
     allowance = CharField(max_length=96, null=True)
-    parent_allowance = CharField(max_length=96, null=True)  # of the key that created this one, if it has a limit
+    parent_allowance = CharField(max_length=96, null=True)  # allowance of the key that created this one, if limited
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -493,15 +493,15 @@ Hold.add_index(Hold.index(Hold.closed_at, where=SQL("state <> 'held'"), name="ho
 
 
 class Allowance(BaseModel):
-    """Credits that a key or a visitor may use in a period, beside what their pool has. `shared/ledger/allowances.py` names them.
+    """Credits that a key or visitor may use in a period, in addition to what the pool has. Names: `shared/ledger/allowances.py`.
 
-    A row is made with the first call of a period. `used + held` never exceeds `allowed`.
+    A row is inserted by the first call of a period. `used + held` never exceeds `allowed`.
     """
 
-    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # whose pool pays
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # the pool that pays
     name = CharField(max_length=96)
     kind = CharField(max_length=16)
-    period = IntegerField()  # a key's: the month, as 202612; a visitor's: the number of the day since 1970-01-01
+    period = IntegerField()  # for a key the month (202612), for a visitor the day since 1970-01-01
     allowed = BigIntegerField()
     used = BigIntegerField(default=0)
     held = BigIntegerField(default=0)
@@ -519,7 +519,7 @@ Allowance.add_index(Allowance.index(Allowance.kind, Allowance.period, name="allo
 
 
 class VisitorPoolDay(BaseModel):
-    """That the visitors' pool was renewed for a day, once: what was left of it expired, and it was filled up to `credits`."""
+    """The one renewal of the visitors' pool for a day: the rest expired, and the pool was filled up to `credits`."""
 
     day = IntegerField(primary_key=True)
     credits = BigIntegerField()
@@ -532,7 +532,7 @@ class VisitorPoolDay(BaseModel):
 
 
 class LedgerEntry(BaseModel):
-    """One movement of credits, never changed. `seq` counts from 1 without gaps in each account."""
+    """An immutable movement of credits. `seq` counts from 1 without gaps in each account."""
 
     account = ForeignKeyField(Account, backref="entries", on_delete="CASCADE", index=False)
     seq = BigIntegerField()
@@ -543,7 +543,7 @@ class LedgerEntry(BaseModel):
     actor = CharField(max_length=254, default="system")
     reason = CharField(max_length=500, default="")
     created_at = BigIntegerField(default=now_ms)
-    # The part of `amount` that is plan credits: `Account.plan_credits` is its sum.
+    # Plan credits in `amount`: `Account.plan_credits` is their sum.
     plan_amount = BigIntegerField(
         default=0,
         constraints=[
@@ -566,7 +566,7 @@ class LedgerEntry(BaseModel):
         ]
 
 
-# At most one charge and one refund a call, whatever is delivered twice.
+# At most one charge and one refund per call, even if a message is delivered twice.
 LedgerEntry.add_index(
     LedgerEntry.index(
         LedgerEntry.account,
@@ -587,9 +587,9 @@ LedgerEntry.add_index(
 
 
 class UsageLedger(BaseModel):
-    """One row a call: tokens, credits, model, status, latency. There is no column that content could go to.
+    """One row per call: tokens, credits, model, status, latency. No column can store content.
 
-    Model, channel, key and price are kept as plain ids: the row tells what happened, also when they are gone.
+    Model, channel, key and price are plain ids without foreign keys, because the row outlives them.
     """
 
     id = UUIDField(default=new_id)
@@ -602,22 +602,22 @@ class UsageLedger(BaseModel):
     error_code = CharField(max_length=64, null=True)
     streamed = BooleanField()
     estimated = BooleanField(default=False)
-    input_tokens = BigIntegerField(default=0)  # cached ones included
+    input_tokens = BigIntegerField(default=0)  # including cached
     cached_tokens = BigIntegerField(default=0)
-    output_tokens = BigIntegerField(default=0)  # reasoning ones included
+    output_tokens = BigIntegerField(default=0)  # including reasoning
     reasoning_tokens = BigIntegerField(default=0)
     credits = BigIntegerField(default=0)
-    overrun_credits = BigIntegerField(default=0)  # what the call cost above what could be charged
+    overrun_credits = BigIntegerField(default=0)  # cost that could not be charged
     attempts = SmallIntegerField(default=0)
     first_token_ms = IntegerField(null=True)
     duration_ms = IntegerField(default=0)
     created_at = BigIntegerField(default=now_ms)
-    # Rare ones, left out of the insert of a plain call.
-    cache_write_tokens = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the input, written to the vendor's cache
-    asked_model = CharField(max_length=200, null=True)  # the first choice of the caller, where another model served
-    failed_attempts = CharField(max_length=200, null=True)  # why each attempt before the last failed: `status_503,timeout`
+    # Rarely set; the insert of a plain call leaves these columns out.
+    cache_write_tokens = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # tokens written to the provider's cache
+    asked_model = CharField(max_length=200, null=True)  # the requested model, if another one served
+    failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
-    # The part of `credits` that went beyond the pool.
+    # Part of `credits` charged to overage.
     overage_credits = BigIntegerField(
         default=0,
         constraints=[SQL("DEFAULT 0"), named("usage_ledger_overage_part", "overage_credits >= 0 AND overage_credits <= credits")],
@@ -650,7 +650,7 @@ UsageLedger.add_index(
         UsageLedger.channel, UsageLedger.created_at, where=SQL("channel IS NOT NULL"), name="usage_ledger_by_channel"
     )
 )
-# What is rare has small indexes of its own: the insert of a plain call doesn't touch them.
+# Rare values have small indexes of their own, which inserts of plain calls do not touch.
 UsageLedger.add_index(
     UsageLedger.index(
         UsageLedger.status, UsageLedger.created_at, where=SQL("status <> 'completed'"), name="usage_ledger_by_status"
@@ -665,15 +665,15 @@ UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, where=SQL("estim
 
 
 class UsageSum(BaseModel):
-    """What the calls of an hour or a day come to, for one model, channel and status. `at` is when it begins.
+    """Sums of the calls of an hour or day, by model, channel and status. `at` is when the hour or day begins.
 
-    The columns `first_token_…` and `duration_…` count calls by latency (`shared.latency`). NULL is 0: most of them are empty.
+    `first_token_…` and `duration_…` count calls by latency (`shared.latency`). NULL means 0, because most of them are empty.
     """
 
     grain_hours = SmallIntegerField()
     at = BigIntegerField()
     model = CharField(max_length=200)
-    channel = UUIDField()  # NO_CHANNEL for calls that reached none
+    channel = UUIDField()  # NO_CHANNEL for calls without a channel
     status = CharField(max_length=16)
     calls = BigIntegerField()
     estimated = BigIntegerField(null=True)
@@ -683,8 +683,8 @@ class UsageSum(BaseModel):
     reasoning_tokens = BigIntegerField(null=True)
     credits = BigIntegerField(null=True)
     overrun_credits = BigIntegerField(null=True)
-    duration_ms = BigIntegerField(null=True)  # of all calls together
-    overage_credits = BigIntegerField(null=True)  # the part of the credits that went beyond the pools
+    duration_ms = BigIntegerField(null=True)  # sum over all calls
+    overage_credits = BigIntegerField(null=True)  # part of the credits charged to overage
 
 
 NO_CHANNEL = UUID(int=0)
@@ -695,7 +695,7 @@ _SUM_CONSTRAINTS = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "inp
 
 
 class PlatformUsage(UsageSum):
-    """Of all accounts together, purged ones too: nothing in it is somebody's."""
+    """Sums over all accounts, including purged ones. They contain no personal data."""
 
     class Meta:
         primary_key = CompositeKey("grain_hours", "at", "model", "channel", "status")
@@ -703,9 +703,9 @@ class PlatformUsage(UsageSum):
 
 
 class AccountUsage(UsageSum):
-    """Of one account. Its hours are kept for `shared.rollup.KEEP_HOURS`, its days until the account is purged.
+    """Sums of one account. Hours are kept for `shared.rollup.KEEP_HOURS`, days until the account is purged.
 
-    No foreign key: checking it would lock every account of an hour against the calls that take their holds.
+    No foreign key: checking it would lock every account of an hour and block calls that take holds.
     """
 
     account = UUIDField()
@@ -724,14 +724,14 @@ for _name in ("model", "channel"):
     AccountUsage.add_index(
         AccountUsage.index(
             *(getattr(AccountUsage, _name), AccountUsage.grain_hours, AccountUsage.at, AccountUsage.account),
-            *(AccountUsage.status, AccountUsage.calls, AccountUsage.credits),  # all that a ranking of accounts reads
+            *(AccountUsage.status, AccountUsage.calls, AccountUsage.credits),  # covers the query that ranks accounts
             name=f"account_usage_by_{_name}",
         )
     )
 
 
 class AccountTotal(BaseModel):
-    """All calls of an account in an hour or a day, to rank accounts by. Kept and forgotten as `AccountUsage` is."""
+    """Sums over all calls of an account in an hour or day, for ranking accounts. Kept as long as `AccountUsage`."""
 
     grain_hours = SmallIntegerField()
     at = BigIntegerField()
@@ -749,9 +749,9 @@ AccountTotal.add_index(AccountTotal.index(AccountTotal.account, name="account_to
 
 
 class RollupState(BaseModel):
-    """One row: the hours before `rolled_until` are summed up; `checked_at` is the older hour that was last compared again.
+    """One row: hours before `rolled_until` are summed; `checked_at` is the older hour that was compared last.
 
-    Whoever writes the sums, or takes an account out of them, locks it first.
+    Processes that write the sums, or remove an account from them, lock it first.
     """
 
     id = SmallIntegerField(primary_key=True, default=1)
@@ -763,7 +763,7 @@ class RollupState(BaseModel):
 
 
 class IdempotencyClaim(BaseModel):
-    """That an account used an `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
+    """A used `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
 
     account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
     key_digest = CharField(max_length=64)
@@ -799,11 +799,12 @@ class FormSubmission(BaseModel):
 
 
 class MediaJob(BaseModel):
-    """One picture, film or speech that is made later; its id is the call's and the hold's.
+    """A job that generates an image, video or speech. Its id is also the call's and the hold's.
 
-    `sealed_params` is what was asked for, the prompt among it, encrypted; it is erased in the statement that ends the job.
-    `options` are the numbers and names of the request that may stay (`n`, `size`, `seconds`, `format`), never a prompt. A job
-    that a worker has in hand is its `claimed_by` until `claimed_until`; `due_at` is when the next message about it is owed.
+    sealed_params     the encrypted request, including the prompt; erased by the statement that ends the job
+    options           request parameters that can be kept (`n`, `size`, `seconds`, `format`), never a prompt
+    claimed_by        the worker run that has leased the job, until `claimed_until`
+    due_at            when the next message about the job is to be sent
     """
 
     id = UUIDField(primary_key=True, default=new_id)
@@ -815,8 +816,8 @@ class MediaJob(BaseModel):
     sealed_params = TextField(null=True)
     options = JSONField(default=dict)
     status = CharField(max_length=16, default="queued")
-    progress = SmallIntegerField(default=0)  # per cent, as far as the vendor tells
-    attempts = SmallIntegerField(default=0)  # times that a worker took the job in hand
+    progress = SmallIntegerField(default=0)  # percent, as reported by the provider
+    attempts = SmallIntegerField(default=0)  # number of times a worker leased the job
     claimed_by = UUIDField(null=True)
     claimed_until = BigIntegerField(null=True)
     due_at = BigIntegerField()
@@ -826,11 +827,11 @@ class MediaJob(BaseModel):
     credits_held = BigIntegerField()
     credits_charged = BigIntegerField(null=True)  # NULL until the job ends
     error_code = CharField(max_length=64, null=True)
-    error_class = CharField(max_length=64, null=True)  # for staff: what failed, in words of our own
-    callback_url = TextField(null=True)  # erased when it has been told, or given up on
+    error_class = CharField(max_length=64, null=True)  # what failed, for staff; not the provider's words
+    callback_url = TextField(null=True)  # erased after delivery or after the last attempt
     callback_attempts = SmallIntegerField(default=0)
     callback_due_at = BigIntegerField(null=True)
-    files_expire_at = BigIntegerField(null=True)  # when what the job wrote is deleted; NULL: not ended, or deleted
+    files_expire_at = BigIntegerField(null=True)  # when the outputs will be deleted; NULL: none, or deleted
     created_at = BigIntegerField(default=now_ms)
     started_at = BigIntegerField(null=True)
     finished_at = BigIntegerField(null=True)
@@ -840,7 +841,7 @@ class MediaJob(BaseModel):
             one_of("kind", MEDIA_KINDS),
             one_of("status", MEDIA_STATES),
             Check("(status IN ('queued', 'running')) = (finished_at IS NULL)"),
-            Check("finished_at IS NULL OR sealed_params IS NULL"),  # no prompt outlives its job
+            Check("finished_at IS NULL OR sealed_params IS NULL"),  # prompts are erased when the job ends
             Check("progress >= 0 AND progress <= 100"),
             *not_negative("attempts", "credits_held", "credits_charged"),
             Check("credits_charged <= credits_held"),
@@ -856,7 +857,7 @@ MediaJob.add_index(MediaJob.index(MediaJob.status, MediaJob.id, name="media_job_
 
 
 class MediaOutput(BaseModel):
-    """A file that a job delivered. `media_type` is what its bytes are, not what a vendor said."""
+    """An output file of a job. `media_type` is detected from its bytes, not taken from the provider."""
 
     id = UUIDField(primary_key=True, default=new_id)
     job = ForeignKeyField(MediaJob, backref="outputs", on_delete="CASCADE", index=False)
@@ -872,7 +873,7 @@ class MediaOutput(BaseModel):
 
 
 class WebhookSecret(BaseModel):
-    """What an account's webhooks are signed with, encrypted like a channel's secret."""
+    """An account's secret for signing webhooks, encrypted like a channel's secret."""
 
     account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
     sealed_secret = TextField()
@@ -880,7 +881,7 @@ class WebhookSecret(BaseModel):
 
 
 class Payment(BaseModel):
-    """Credits that were paid for: once for each reference that its provider gave, whatever is delivered twice."""
+    """Purchased credits. The primary key ensures one payment per provider reference, even if it is delivered twice."""
 
     provider = CharField(max_length=32)
     reference = CharField(max_length=200)
@@ -894,11 +895,11 @@ class Payment(BaseModel):
 
 
 class CodeBatch(BaseModel):
-    """Redeem codes that were made together."""
+    """A batch of redeem codes."""
 
     id = UUIDField(primary_key=True, default=new_id)
     note = CharField(max_length=200, default="")
-    credits = BigIntegerField()  # of each code
+    credits = BigIntegerField()  # per code
     count = IntegerField()
     expires_at = BigIntegerField(null=True)
     created_by = CharField(max_length=254)
@@ -909,7 +910,7 @@ class CodeBatch(BaseModel):
 
 
 class RedeemCode(BaseModel):
-    """A code that gives credits once. Only its SHA-256 is kept; `prefix` is what people see."""
+    """A code that grants credits once. Only its SHA-256 is stored; `prefix` is displayed."""
 
     id = UUIDField(primary_key=True, default=new_id)
     batch = ForeignKeyField(CodeBatch, backref="codes", on_delete="CASCADE")
@@ -924,7 +925,7 @@ class RedeemCode(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """What staff and operators changed: who, when, from where, before and after. The database refuses anything but inserts."""
+    """A change by staff or an operator: who, when, from where, before and after. The database only allows inserts."""
 
     id = UUIDField(primary_key=True, default=new_id)
     actor = CharField(max_length=254)
@@ -942,13 +943,15 @@ AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, 
 
 
 class Conversation(BaseModel):
-    """A stored history, kept only because its owner asked. With `Message`, `Share` and `StoredResponse`
-    the only tables that hold content."""
+    """A stored conversation, kept only if the user asked for it.
+
+    Only `Conversation`, `Message`, `Share` and `StoredResponse` store content of calls.
+    """
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="conversations", on_delete="CASCADE", index=False)
     title = CharField(max_length=200, default="")
-    message_count = IntegerField(default=0)  # the next message's position: raised in the transaction that adds it
+    message_count = IntegerField(default=0)  # position of the next message
     created_at = BigIntegerField(default=now_ms)
     updated_at = BigIntegerField(default=now_ms)
 
@@ -960,14 +963,14 @@ Conversation.add_index(Conversation.index(Conversation.account, Conversation.id,
 
 
 class Message(BaseModel):
-    """One turn of a conversation. `content` is JSON, a string or a list of parts: it can say what a text column cannot (NUL)."""
+    """A message of a conversation. `content` is JSON, a string or a list of parts; unlike a text column, JSON can express NUL."""
 
     conversation = ForeignKeyField(Conversation, backref="messages", on_delete="CASCADE", index=False)
     position = IntegerField()
     role = CharField(max_length=16)
     content = TextField()
     status = CharField(max_length=16, default="complete")
-    model = CharField(max_length=200, null=True)  # of an answer: who gave it
+    model = CharField(max_length=200, null=True)  # for answers
     created_at = BigIntegerField(default=now_ms)
 
     class Meta:
@@ -976,14 +979,14 @@ class Message(BaseModel):
 
 
 class StoredResponse(BaseModel):
-    """A response under `/v1/responses`, kept only because its call asked. `id` is the call's; the public one is made of it."""
+    """A response under `/v1/responses`, stored only if requested. `id` is the call's; the public id is derived from it."""
 
     id = UUIDField(primary_key=True)
     account = ForeignKeyField(Account, backref="stored_responses", on_delete="CASCADE", index=False)
-    previous = UUIDField(null=True)  # the response that it continues; no foreign key: that one may be deleted
+    previous = UUIDField(null=True)  # the previous response; no foreign key, because it may be deleted
     model = CharField(max_length=200)
-    input = TextField()  # JSON: the items of this call alone
-    response = TextField()  # JSON: as the caller got it
+    input = TextField()  # JSON: only the items of this call
+    response = TextField()  # JSON: as returned to the caller
     created_at = BigIntegerField(default=now_ms)
 
 
@@ -1000,7 +1003,7 @@ class Share(BaseModel):
     slug = CharField(max_length=32, unique=True)
     title = CharField(max_length=200, default="")
     messages = TextField()  # JSON: [{"role", "content"}], texts only
-    conversation = UUIDField(null=True)  # where it was taken from; no foreign key: the snapshot outlives it
+    conversation = UUIDField(null=True)  # its source; no foreign key, because the snapshot outlives it
     created_at = BigIntegerField(default=now_ms)
 
 
@@ -1008,10 +1011,10 @@ Share.add_index(Share.index(Share.account, Share.id, name="share_by_account"))
 
 
 class PurgeJob(BaseModel):
-    """That an account asked to be emptied, how far that is, and at last its certificate. At most one of an account is unfinished.
+    """A request to purge an account, its progress, and finally the certificate. At most one per account is unfinished.
 
-    `removed` counts rows and files by store, each raised in the transaction that removed them. `due_at` is when a worker may take
-    the job: while one works on it (`runner`), that lies ahead, and is moved on with every step.
+    `removed` counts rows and files by store, updated in the transaction that removes them. A worker can take the job at `due_at`;
+    while one is working on it (`runner`), each step postpones `due_at`.
     """
 
     id = UUIDField(primary_key=True, default=new_id)
@@ -1019,7 +1022,7 @@ class PurgeJob(BaseModel):
     status = CharField(max_length=16, default="queued")
     step = CharField(max_length=32, default="")
     removed = JSONField(default=dict)
-    boundary = BigIntegerField()  # calls admitted up to this moment are waited for
+    boundary = BigIntegerField()  # the purge waits for calls admitted up to this time
     runner = UUIDField(null=True)
     due_at = BigIntegerField(default=now_ms)
     created_at = BigIntegerField(default=now_ms)

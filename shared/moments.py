@@ -1,4 +1,4 @@
-"""Moments as the native API and certificates write them: ISO 8601, in UTC, to the millisecond. Pure."""
+"""ISO 8601 timestamps with milliseconds in UTC, for the native API and certificates. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def iso_moment(ms: int | None) -> str | None:
-    """Milliseconds UTC as `2027-01-31T09:30:00.000Z`; None stays None."""
+    """Format milliseconds UTC as `2027-01-31T09:30:00.000Z`; None stays None."""
     if ms is None:
         return None
     return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def read_moment(text: str) -> int:
-    """Milliseconds UTC of an ISO 8601 moment. Raises `ValueError` for anything else, and for one without its offset from UTC."""
+    """Parse an ISO 8601 timestamp to milliseconds UTC. Raises `ValueError` if it is invalid or has no UTC offset."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("a moment without its offset from UTC")
+        raise ValueError("timestamp without UTC offset")
     return (moment - EPOCH) // timedelta(milliseconds=1)

@@ -1,16 +1,16 @@
-"""JSON that is nested too deeply to be written again. Pure."""
+"""Detects JSON that is nested too deeply to be serialized. Pure."""
 
 from __future__ import annotations
 
 import orjson
 
-# orjson reads 1,024 levels and writes 254; with no more brackets than this there is nothing to try.
-_SURELY_WRITTEN = 240
+# orjson parses 1,024 levels but serializes only 254. With fewer brackets than this, no check is needed.
+_SAFE_BRACKETS = 240
 
 
 def too_deep(data: bytes, value: object) -> bool:
-    """Whether `value`, which was read from `data`, cannot be written by orjson, with a level to spare for what it is put into."""
-    if data.count(b"[") + data.count(b"{") <= _SURELY_WRITTEN:
+    """Return whether orjson cannot serialize `value`, parsed from `data`. Allows for one enclosing level."""
+    if data.count(b"[") + data.count(b"{") <= _SAFE_BRACKETS:
         return False
     try:
         orjson.dumps([[value]])

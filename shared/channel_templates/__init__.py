@@ -1,4 +1,4 @@
-"""Templates of channels: what is known of a vendor before anybody has a key. Data, and pure."""
+"""Channel templates: base URLs, settings and models of known providers, as data. Pure."""
 
 from shared.channel_templates.known_models import KnownModel
 from shared.channel_templates.vendors import TEMPLATES, Template

@@ -1,8 +1,8 @@
-"""Models that vendors are known to offer, with list prices in credits: drafts for staff to check, never served by themselves.
+"""Known models of each provider, with list prices in credits: drafts for staff to review, never served automatically.
 
-List prices are the vendors' own of October 2026, as the `genai-prices` data set collects them: dollars a million tokens are
-thousands of credits per 1,000. Where a vendor asks more for long prompts, the window here ends where that begins, so that no call
-is sold below cost. The longest answer is the vendor's where it is published, else a cautious one. Both are what staff may raise.
+List prices are the providers' own of October 2026, from the `genai-prices` data set: dollars per million tokens are thousands of
+credits per 1,000 tokens. If a provider charges more for long prompts, the context window here ends where that price begins, so
+that no call is sold below cost. `most_output` is the provider's figure if published, else a cautious one. Staff can raise both.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ TOOLS = ("tools",)
 THINKING = ("tools", "reasoning")
 SEEING = ("tools", "vision", "structured_output")
 FRONTIER = ("tools", "vision", "reasoning", "structured_output")
-UNKNOWN_ANSWER = 8_192  # tokens, for a model of Anthropic that is not in the list: every one that it still offers takes as many
+UNKNOWN_ANSWER = 8_192  # tokens; every model that Anthropic still offers accepts this limit
 HEARING = ("tools", "vision", "audio", "reasoning", "structured_output")
 
 
 class KnownModel(NamedTuple):
-    """One model of a vendor: tokens of window and answer, credits per 1,000 tokens, and the vendor's name where it is another."""
+    """A provider's model: context window and maximum output in tokens, prices in credits per 1,000 tokens.
+
+    `cached` and `written` are the prices of cache reads and writes. `upstream` is the provider's model name if it differs.
+    """
 
     id: str
     window: int
@@ -31,7 +34,7 @@ class KnownModel(NamedTuple):
     upstream: str = ""
 
 
-# The values of `reasoning_effort` that a provider's models accept, as documented; the provider refuses others.
+# Accepted values of `reasoning_effort` by model, as documented. The provider refuses others.
 OPENAI_EFFORTS = {
     "gpt-5.4": ["none", "low", "medium", "high", "xhigh"],
     "gpt-5.4-mini": ["none", "low", "medium", "high", "xhigh"],
@@ -42,8 +45,8 @@ OPENAI_EFFORTS = {
     "gpt-4.1": [],
     "gpt-4.1-mini": [],
 }
-# OpenAI, "Using GPT-5.4" and "Using GPT-6": no sampling while a model reasons, and no reasoning together with tools in chat
-# completions.
+# OpenAI, "Using GPT-5.4" and "Using GPT-6": no sampling parameters while a model reasons, and no reasoning together with tools
+# in chat completions.
 OPENAI_SAMPLING = {
     **dict.fromkeys(("gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-6.1-sol"), "none"),
     **dict.fromkeys(("gpt-6.1-terra", "gpt-6-luna"), "without_reasoning"),
@@ -62,7 +65,7 @@ GROQ_EFFORTS = {
     "llama-3.1-8b-instant": [],
 }
 X_AI_EFFORTS: dict[str, list[str]] = {"grok-4-1-fast-reasoning": [], "grok-code-fast-1": []}
-# Models of Anthropic that take a message of the role `system` after a user's turn: all since Claude Opus 4.8.
+# Anthropic models that accept a `system` message after a user turn: Claude Opus 4.8 and later.
 SYSTEM_IN_PLACE = ["claude-fable-5-2", "claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-8"]
 # Anthropic, "What's new in Claude" and the migration guides of its models.
 _ALWAYS_THINKING = ("claude-fable-5-2", "claude-opus-5-5")
@@ -113,7 +116,7 @@ _LONGEST_ANSWERS = {model.upstream or model.id: model.most_output for model in A
 
 
 def longest_answer(upstream_model: str) -> int:
-    """The most tokens that a model of Anthropic answers with; of one that is not known, what they all can."""
+    """Return the maximum output tokens of an Anthropic model, or a limit that all of them accept if it is not known."""
     return _LONGEST_ANSWERS.get(upstream_model, UNKNOWN_ANSWER)
 
 

@@ -1,6 +1,6 @@
-"""Vendors and servers that speak one of the dialects: where, with which quirks, and how each is told to keep nothing.
+"""Channel templates of known providers and servers: base URL, settings, models and data policy.
 
-`{…}` in a base URL stands for what only the operator knows; a channel of such a template needs a base URL of its own.
+`{…}` in a base URL is a placeholder; a channel made from such a template needs a base URL of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.channel_templates.known_models import KnownModel
 
 
 class Template(NamedTuple):
-    """One vendor. `settings` are a channel's, see `docs/dialects.md`; `note`: what to know of its data policy."""
+    """One provider. `settings` are channel settings (`docs/dialects.md`); `note` describes the provider's data policy."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class Template(NamedTuple):
 
     @property
     def channel_settings(self) -> dict[str, Any]:
-        """The settings of a new channel: the template's, and the vendor's slug."""
+        """The settings of a new channel: the template's, and the provider's slug."""
         return {"provider": self.id, **self.settings}
 
 
@@ -54,7 +54,7 @@ _ALL = (
             "history": [],
         },
         models=known.OPENAI,
-        note="`store: false` keeps calls out of its stored completions; logs against abuse are a matter of the contract.",
+        note="`store: false` excludes calls from stored completions; retention for abuse monitoring depends on the contract.",
     ),
     Template(
         "anthropic",
@@ -71,7 +71,7 @@ _ALL = (
             "system_in_place": known.SYSTEM_IN_PLACE,
         },
         models=known.ANTHROPIC,
-        note="The API does not train on what it is sent; retention is a matter of the contract, there is no signal for a call.",
+        note="API data is not used for training. Retention depends on the contract; there is no setting per request.",
     ),
     Template(
         "google",
@@ -83,7 +83,7 @@ _ALL = (
             "efforts": known.GOOGLE_EFFORTS,
         },
         models=known.GOOGLE,
-        note="Only paid projects are not trained on; there is no signal for a call.",
+        note="Only paid projects are excluded from training; there is no setting per request.",
     ),
     Template(
         "openrouter",
@@ -91,7 +91,7 @@ _ALL = (
         "openai",
         "https://openrouter.ai/api/v1",
         {"body": {"provider": {"data_collection": "deny", "zdr": True}}, "data_collection": "deny"},
-        note="`data_collection: deny` and `zdr` route only to providers who neither keep nor train.",
+        note="`data_collection: deny` and `zdr` route only to providers that neither store requests nor train on them.",
     ),
     Template(
         "groq",
@@ -100,7 +100,7 @@ _ALL = (
         "https://api.groq.com/openai/v1",
         {"roles": known.FOUR_ROLES, "efforts": known.GROQ_EFFORTS, "history": ["reasoning"]},
         models=known.GROQ,
-        note="Retention is a switch of the account.",
+        note="Retention is an account setting.",
     ),
     Template(
         "mistral",
@@ -116,7 +116,7 @@ _ALL = (
             "history": ["thinking"],
         },
         models=known.MISTRAL,
-        note="It tells usage in streams unasked, and refuses `stream_options`. Training is a switch of the account.",
+        note="Usage in streams is always sent; `stream_options` is refused. Training is an account setting.",
     ),
     Template(
         "deepseek",
@@ -131,7 +131,7 @@ _ALL = (
             "history": ["reasoning_content"],
         },
         models=known.DEEPSEEK,
-        note="No signal against retention or training is known.",
+        note="No documented way to opt out of retention or training.",
     ),
     Template(
         "xai",
@@ -140,7 +140,7 @@ _ALL = (
         "https://api.x.ai/v1",
         {"body": {"store": False}, "efforts": known.X_AI_EFFORTS, "history": ["reasoning_content"]},
         models=known.X_AI,
-        note="Kept 30 days by default.",
+        note="Retained for 30 days by default.",
     ),
     Template(
         "together",
@@ -149,7 +149,7 @@ _ALL = (
         "https://api.together.xyz/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "history": ["reasoning", "reasoning_content"]},
         models=known.TOGETHER,
-        note="Retention is a switch of the account.",
+        note="Retention is an account setting.",
     ),
     Template(
         "fireworks",
@@ -158,7 +158,7 @@ _ALL = (
         "https://api.fireworks.ai/inference/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "history": ["reasoning_content"]},
         models=known.FIREWORKS,
-        note="Prompts to open models are not kept by default.",
+        note="Prompts to open models are not retained by default.",
     ),
     Template(
         "azure-openai",
@@ -174,7 +174,7 @@ _ALL = (
             "tool_ids": _AT_MOST_40,
             "history": [],
         },
-        note="The vendor's name of a model is that of its deployment. Monitoring of abuse is a matter of the contract.",
+        note="Use the deployment's name as the provider's model name. Abuse monitoring depends on the contract.",
     ),
     Template(
         "vllm",
@@ -183,7 +183,7 @@ _ALL = (
         "http://{host}:8000/v1",
         {"roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="A server of your own.",
+        note="Self-hosted.",
     ),
     Template(
         "ollama",
@@ -192,7 +192,7 @@ _ALL = (
         "http://127.0.0.1:11434/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="A server of your own.",
+        note="Self-hosted.",
     ),
     Template(
         "llama.cpp",
@@ -201,7 +201,7 @@ _ALL = (
         "http://127.0.0.1:8080/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="A server of your own.",
+        note="Self-hosted.",
     ),
 )
 TEMPLATES: Mapping[str, Template] = MappingProxyType({template.id: template for template in _ALL})

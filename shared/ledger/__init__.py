@@ -1,19 +1,19 @@
-"""Money, written once: the only writer of balances, holds and ledger entries.
+"""The ledger: the only writer of balances, holds and ledger entries.
 
-    reserve(asks)    check keys and pools, take holds            (before the calls)
-    settle(items)    turn holds into charges, release the rest    (after the calls, exactly once)
-    sweep(now)       expire holds that nobody will settle         (any time, by compare-and-set)
-    post(…)          grant, purchase, refund, adjustment, expiry
-    renew_subscriptions(now)  the periods that are due, their grants and expiries
-    renew_pool(…)    the credits of a new day for visitors
-    collapse.py      purge an account: its entries become one, its calls are forgotten
+    reserve(reservations)     check keys and pools, take holds             (before the calls)
+    settle(items)             turn holds into charges, release the rest    (after the calls, exactly once)
+    sweep(now)                expire abandoned holds                       (any time, by compare-and-set)
+    post(…)                   grant, purchase, refund, adjustment, expiry
+    renew_subscriptions(now)  start due periods: grants and expiries
+    renew_pool(…)             refill the visitors' pool for a new day
+    collapse.py               purge an account: merge its entries into one and delete its calls
 
-`reserve` and `settle` work on batches, so that an edge commits many calls at once. All of it is plain synchronous Peewee inside
-the caller's `shared.database.transaction()`, the same statements on SQLite and PostgreSQL. Rows are locked in one order, accounts
-by id and then holds, so that concurrent batches never deadlock.
+`reserve` and `settle` take batches, so that an edge process can commit many calls at once. All functions are synchronous Peewee
+code inside the caller's `shared.database.transaction()`, with the same statements on SQLite and PostgreSQL. Locks are taken in
+one order, accounts by id and then holds, so concurrent batches never deadlock.
 
-What always holds, and `audit.verify` proves: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`; and beside
-the balance: `plan_credits = sum(their movements)`, and each allowance and overage holds what open holds took of it.
+Invariants, checked by `audit.verify`: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`,
+`plan_credits = sum(their movements)`, and each allowance and overage holds as much as open holds use of it.
 """
 
 from shared.ledger.allowances import month_spending

@@ -1,7 +1,7 @@
-"""Allowances: what a key may use in a month and a visitor in a day, counted beside the pool that pays.
+"""Allowances: monthly limits of keys and daily limits of visitors, counted in addition to the pool that pays.
 
-The same arithmetic bounds a subscription's overage. All three are read under the lock of the account and so is every change of
-them; the holds name what counts them, so that each credit that was taken comes back, or is used, exactly once.
+The overage of subscriptions uses the same arithmetic. All of these are read and changed under the account's lock. Each hold
+references its meters, so every held credit is released or used exactly once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from uuid import UUID
 from shared.ledger.rows import as_uuid, execute, insert
 from shared.periods import day_of, month_of, month_start
 
-# What meters are known by: the account, and the name of an allowance or the id of a subscription (its overage).
+# The account, and the name of an allowance or the id of a subscription (for its overage).
 MeterId = tuple[UUID, str | UUID]
 
 
 class Meter(NamedTuple):
-    """Credits `used` and `held` of those `allowed`."""
+    """Credits `used` and `held` out of those `allowed`."""
 
     allowed: int
     used: int = 0
@@ -29,44 +29,44 @@ class Meter(NamedTuple):
         return max(0, self.allowed - self.used - self.held)
 
     def take(self, credits: int) -> Meter:
-        """With so many more held."""
+        """Return the meter with `credits` more held."""
         return self._replace(held=self.held + credits)
 
     def settle(self, taken: int, used: int) -> Meter:
-        """With `taken` no longer held and `used` of them, or of the free ones, used."""
+        """Return the meter with `taken` no longer held and `used` added to what is used."""
         return self._replace(held=self.held - taken, used=self.used + used)
 
     def allow(self, credits: int) -> Meter:
-        """With `credits` allowed from now on; what is used and held already stays allowed."""
+        """Return the meter with a new limit of `credits`, or more if more is used and held already."""
         return self._replace(allowed=max(credits, self.used + self.held))
 
 
 def key_allowance(meter: UUID, now: int) -> str:
-    """The name of a key's allowance for the month of `now`. A key that replaced another by rotation has the same `meter`."""
+    """Return the name of a key's allowance for the month of `now`. Keys that replaced each other share one `meter`."""
     return f"key/{month_of(now)}/{meter.hex}"
 
 
 def visitor_allowance(visitor: str, now: int) -> str:
-    """The name of a visitor's allowance for the day of `now`."""
+    """Return the name of a visitor's allowance for the day of `now`."""
     return f"visitor/{day_of(now)}/{visitor}"
 
 
-def read_allowances(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
-    """Allowances by account and name; the result reads those that have a row."""
-    if not wanted:
+def read_allowances(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
+    """Query allowances by account and name. The returned function reads those that have a row."""
+    if not meter_ids:
         return dict
-    accounts, names = sorted({id[0] for id in wanted}), sorted({str(id[1]) for id in wanted})
+    accounts, names = sorted({id[0] for id in meter_ids}), sorted({str(id[1]) for id in meter_ids})
     cursor = execute(
         "SELECT account_id, name, allowed, used, held FROM allowance WHERE account_id IN ? AND name IN ?", [accounts, names]
     )
     return lambda: {(as_uuid(account), name): Meter(*amounts) for account, name, *amounts in cursor}
 
 
-def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
-    """The overage of subscriptions, by account and id; the result reads them. One that is ended or suspended has none free."""
-    if not wanted:
+def read_overages(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
+    """Query the overage of subscriptions by account and id. The returned function reads it. Ended or suspended: none allowed."""
+    if not meter_ids:
         return dict
-    accounts, ids = sorted({id[0] for id in wanted}), sorted({as_uuid(id[1]) for id in wanted})
+    accounts, ids = sorted({id[0] for id in meter_ids}), sorted({as_uuid(id[1]) for id in meter_ids})
     cursor = execute(
         "SELECT account_id, id, CASE WHEN status = 'active' AND suspended_at IS NULL THEN overage_cap ELSE 0 END, overage_used,"
         " overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
@@ -76,9 +76,9 @@ def read_overages(wanted: Collection[MeterId]) -> Callable[[], dict[MeterId, Met
 
 
 def month_spending(account: UUID, now: int) -> dict[UUID, int]:
-    """Credits charged so far in the calendar month of `now`, per key of an account; keys without charges are left out.
+    """Return the credits charged in the calendar month of `now`, by key of an account; keys without charges are left out.
 
-    For a key with a monthly limit this includes the keys that it created and replaced, which count toward its limit.
+    A key with a monthly limit includes the keys that it created or replaced, which count toward its limit.
     """
     counted = execute(
         "SELECT name, used FROM allowance WHERE account_id = ? AND kind = 'key' AND period = ?", [account, month_of(now)]
@@ -92,18 +92,17 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
         [account, month_start(now)],
     ).fetchall()
     spent = {as_uuid(key): int(used) for key, used in summed}
-    # A key with a limit has a counter, which a purge of the usage rows leaves as it is; without the limit it no longer counts.
+    # A key with a limit has a counter, which purging usage rows does not change. Without a limit the counter stands still.
     return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
 
 
 def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
-    """Set up the count of a meter whose limit is new or changed.
+    """Set up the counter of a meter whose limit is new or changed. Run inside a transaction that holds the account's lock.
 
-    This month's charges of its keys and the keys that they created count as used, and the holds of running calls as held. Run
-    inside a transaction that holds the account's lock.
+    This month's charges of its keys, and of keys that they created, count as used; the holds of running calls count as held.
     """
     name = key_allowance(meter, now)
-    known = read_allowances([(account, name)])().get((account, name), Meter(0))
+    counted_before = read_allowances([(account, name)])().get((account, name), Meter(0))
     own = [as_uuid(id) for (id,) in execute("SELECT id FROM api_key WHERE account_id = ? AND ? IN (id, meter)", [account, meter])]
     created = execute("SELECT id FROM api_key WHERE account_id = ? AND parent IN ?", [account, own]).fetchall()
     children = [as_uuid(id) for (id,) in created]
@@ -122,7 +121,7 @@ def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
         "SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND api_key IN ? AND created_at >= ?",
         [account, [*own, *children], month_start(now)],
     ).fetchone()[0]
-    counted = Meter(0, max(known.used, int(summed)), int(held))  # the sum is smaller where usage rows were purged
+    counted = Meter(0, max(counted_before.used, int(summed)), int(held))  # the sum is smaller if usage rows were purged
     write_meters({}, {(account, name): counted.allow(limit)})
 
 
@@ -130,7 +129,7 @@ _COLUMNS = ("account_id", "name", "kind", "period", "allowed", "used", "held")
 
 
 def write_meters(before: dict[MeterId, Meter], after: dict[MeterId, Meter]) -> None:
-    """Store those of `after` that differ from what was read `before`. The accounts are locked, so the values are whole."""
+    """Store the meters in `after` that differ from those read `before`. Must run under the accounts' locks."""
     changed = {id: meter for id, meter in after.items() if before.get(id) != meter}
     insert(
         "allowance",

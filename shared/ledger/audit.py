@@ -1,4 +1,4 @@
-"""Verify: prove from the rows alone that every balance is the sum of its ledger and that no hold is stale."""
+"""Verifies the ledger: every balance is the sum of its entries, and no hold is stale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from shared.ledger.collapse import OPENING_ACTOR
 from shared.ledger.rows import as_uuid, execute
 from shared.ledger.sweep import ABANDONED, SILENT_MS
 
-STALE_GRACE_MS = 60_000  # the sweeper's own time: a hold is stale when it should have been swept this long ago
-SHOWN = 20
+STALE_GRACE_MS = 60_000  # time for the sweeper: a hold is stale if it could have been swept this long ago
+SHOWN = 20  # maximum number of problems of a kind to report
 
 
 class Report(NamedTuple):
-    """What was looked at, and every disagreement found, one line each (the first `SHOWN` of a kind)."""
+    """Numbers of rows checked, and one line for each problem found."""
 
     accounts: int
     entries: int
@@ -23,9 +23,9 @@ class Report(NamedTuple):
 
 
 def verify(now: int) -> Report:
-    """Check all accounts in one read of the database. Changes nothing."""
+    """Check all accounts in one snapshot of the database. Changes nothing."""
     with snapshot():
-        problems = [*_balances(), *_chains(), *_helds(), *_stale(now), *_charges(), *_plan_parts(), *_meters()]
+        problems = [*_balances(), *_balance_chains(), *_held_sums(), *_stale(now), *_charges(), *_plan_credits(), *_meters()]
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
     return Report(counts[0], counts[1], open_holds, tuple(problems))
@@ -41,9 +41,11 @@ def _balances() -> list[str]:
     return [f"account {as_uuid(id)}: balance {balance}, but its ledger sums to {total}" for id, balance, total in rows]
 
 
-def _chains() -> list[str]:
-    """Each balance follows from the one before, and no number is missing. While an account is purged its chain may begin later,
-    with the opening entry that stands for the numbers before it."""
+def _balance_chains() -> list[str]:
+    """Check that each balance follows from the previous entry and that no entry number is missing.
+
+    During a purge, an account's first entry may be an opening entry with a higher number.
+    """
     rows = execute(
         "SELECT account_id, seq, balance_after, running, number FROM (SELECT account_id, seq, balance_after,"
         " sum(amount) OVER w AS running, row_number() OVER w AS number, first_value(seq) OVER w AS first,"
@@ -64,7 +66,7 @@ def _chains() -> list[str]:
     ]  # fmt: skip
 
 
-def _helds() -> list[str]:
+def _held_sums() -> list[str]:
     rows = execute(
         "SELECT a.id, a.held, coalesce(h.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(amount) AS total FROM hold WHERE state = 'held' GROUP BY account_id) h ON h.account_id = a.id"
@@ -80,12 +82,12 @@ def _stale(now: int) -> list[str]:
         [now - STALE_GRACE_MS, now - SILENT_MS - STALE_GRACE_MS, SHOWN],
     )
     return [
-        f"hold {as_uuid(id)}: {amount} credits are held by a call that is gone; run `yout ledger sweep`" for id, amount in rows
+        f"hold {as_uuid(id)}: {amount} credits are held by a call that has ended; run `yout ledger sweep`" for id, amount in rows
     ]
 
 
 def _charges() -> list[str]:
-    """Every charge has the usage row that explains it, to the credit (rows of a purged account are both gone)."""
+    """Check that every charge has a usage row with the same credits. A purge deletes both."""
     rows = execute(
         "SELECT t.call, t.charged, u.credits FROM (SELECT call, account_id, sum(credits) AS charged, sum(beyond) AS beyond FROM"
         " (SELECT call, account_id, -amount AS credits, 0 AS beyond FROM ledger_entry WHERE kind = 'charge'"
@@ -98,8 +100,8 @@ def _charges() -> list[str]:
     return [f"call {as_uuid(call)}: charged {charged}, its usage row says {credits}" for call, charged, credits in rows]
 
 
-def _plan_parts() -> list[str]:
-    """An account's plan credits are the sum of their movements, and every charge took them before it took others."""
+def _plan_credits() -> list[str]:
+    """Check that plan credits are the sum of their movements, and that charges use plan credits first."""
     sums = execute(
         "SELECT a.id, a.plan_credits, coalesce(l.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(plan_amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
@@ -119,7 +121,7 @@ def _plan_parts() -> list[str]:
 
 
 def _meters() -> list[str]:
-    """What allowances and overage hold is what open holds took of them; what overage used is the sum of its entries."""
+    """Check that allowances and overage hold as much as open holds use of them, and that overage used matches its entries."""
     allowances = execute(
         "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
         " (SELECT account_id, name, sum(credits) AS total FROM"

@@ -1,4 +1,4 @@
-"""Claims: that an account used an `Idempotency-Key`, so that one call and one charge come of it."""
+"""Idempotency claims: one call and one charge per account and `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CLAIM_MS = 24 * 3600 * 1000  # how long an Idempotency-Key is remembered
 
 
 class Claim(NamedTuple):
-    """An `Idempotency-Key` and the body it came with, as SHA-256 hex digests."""
+    """An `Idempotency-Key` and its request body, as SHA-256 hex digests."""
 
     key_digest: str
     body_digest: str
 
     def of_visitor(self, visitor: str) -> Claim:
-        """The claim as visitors make it, who share one account: the same key of two visitors is two keys."""
+        """Return the claim for a visitor. Visitors share one account, so the key's digest is made specific to the visitor."""
         return self._replace(key_digest=hashlib.sha256(f"{visitor}/{self.key_digest}".encode()).hexdigest())
 
 
 class Claimed(NamedTuple):
-    """A claim as its row has it."""
+    """A stored claim."""
 
     body_digest: str
     call: UUID
@@ -37,9 +37,9 @@ class Claimed(NamedTuple):
 Claims = dict[tuple[UUID, str], Claimed]  # by account and key digest
 
 
-def read_claims(wanted: Iterable[tuple[UUID, Claim]]) -> Claims:
-    """The rows of these accounts' claims."""
-    keys = {(account, claim.key_digest) for account, claim in wanted}
+def read_claims(claims: Iterable[tuple[UUID, Claim]]) -> Claims:
+    """Read the rows of these claims, each with its account."""
+    keys = {(account, claim.key_digest) for account, claim in claims}
     if not keys:
         return {}
     rows = execute(
@@ -51,7 +51,7 @@ def read_claims(wanted: Iterable[tuple[UUID, Claim]]) -> Claims:
 
 
 def check_claim(claim: Claim, claimed: Claimed | None, now: int) -> None:
-    """Raise `IdempotencyConflict` when the key is running, was used, or came with another body."""
+    """Raise `IdempotencyConflict` if the key's first call is running or done, or had another body."""
     if claimed is None or claimed.expires_at <= now:
         return
     if claimed.body_digest != claim.body_digest:
@@ -64,12 +64,12 @@ def check_claim(claim: Claim, claimed: Claimed | None, now: int) -> None:
 _COLUMNS = ("account_id", "key_digest", "body_digest", "call", "state", "credits", "created_at", "expires_at")
 
 
-def write_claims(made: Sequence[tuple[UUID, UUID, Claim]], now: int) -> None:
-    """Remember claims, each of a call and an account."""
-    for _, account, claim in made:  # an expired claim makes room for the new one
+def write_claims(claims: Sequence[tuple[UUID, UUID, Claim]], now: int) -> None:
+    """Insert claims, each given as (call, account, claim)."""
+    for _, account, claim in claims:  # an expired claim may still have a row
         execute("DELETE FROM idempotency_claim WHERE account_id = ? AND key_digest = ?", [account, claim.key_digest])
     insert(
         "idempotency_claim",
         _COLUMNS,
-        [(account, claim[0], claim[1], call, "running", 0, now, now + CLAIM_MS) for call, account, claim in made],
+        [(account, claim[0], claim[1], call, "running", 0, now, now + CLAIM_MS) for call, account, claim in claims],
     )

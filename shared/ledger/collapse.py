@@ -1,14 +1,14 @@
-"""Collapse: an account's ledger becomes one opening entry, and every row that tells of a single call goes.
+"""Collapses a purged account's ledger into one opening entry and deletes every row about a single call.
 
-    forget_overage(…)    calls that went beyond the pool: their overage becomes one entry, their usage rows go
-    forget_calls(…)      calls that cost nothing, closed holds, used idempotency keys
-    fold(…)              the oldest entries become one, with their usage rows gone
-    collapse(…)          what is left becomes the one entry number 1, under the account's lock
+    forget_overage(…)    merge overage charges into one entry and delete the usage rows of their calls
+    forget_calls(…)      delete free calls, closed holds and used idempotency keys
+    fold(…)              merge the oldest entries into one and delete the usage rows of their calls
+    collapse(…)          under the account's lock, merge what is left into entry number 1
 
-The first three run again and again, each time in a short transaction, until they remove nothing.
+The first three are repeated, each in a short transaction, until they remove nothing.
 
-A fold leaves the numbers of the entries after it as they are: the opening entry takes the number of the last one that it stands
-for, so that calls may settle meanwhile. The books agree between any two of these transactions, and `audit.verify` says so.
+`fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
+meanwhile. Between any two of these transactions the ledger is consistent and passes `audit.verify`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from uuid import UUID
 from shared.clock import new_id
 from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts
 
-OPENING_ACTOR = "purge"  # marks an opening entry: `audit.verify` lets a chain begin with one at any number
+OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `audit.verify`)
 OPENING_REASON = "opening balance"
 BATCH = 1_000
-MOST = 1_000_000  # "all": what is left for the last step is little
+UNLIMITED = 1_000_000  # no limit: little is left for the last step
 
 
 class Collapsed(NamedTuple):
-    """What a step removed: entries (those not counted that earlier steps made), and rows that told of calls."""
+    """Counts of removed rows: ledger entries (without opening entries of earlier steps), and rows about calls."""
 
     entries: int = 0
     overage: int = 0
@@ -40,33 +40,33 @@ class Collapsed(NamedTuple):
 
 
 class Remains(NamedTuple):
-    """An account after its collapse, in credits; `entries` is 1, or 0 where there is no balance."""
+    """An account after its collapse, in credits. `entries` is 1, or 0 if the balance is 0."""
 
     balance: int
-    plan_credits: int  # of the balance
+    plan_credits: int  # part of the balance
     held: int
     entries: int
 
 
 def fold(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
-    """Fold up to `batch` of an account's oldest entries into one, which carries their plan credits and their others.
+    """Merge up to `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
 
     Run inside a transaction, after `forget_overage`.
     """
     rows = execute(f"{_ENTRIES} ORDER BY seq LIMIT ?", [account, batch]).fetchall()
-    if rows and rows[-1][1] == 0:  # an entry moves something: the one before has a balance, for the opening entry to carry
+    if rows and rows[-1][1] == 0:  # an opening entry of 0 is not allowed: stop one entry earlier
         rows.pop()
     if len(rows) < 2:
         return Collapsed()
     seq, balance = rows[-1][:2]
     usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
     execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
-    _open(account, seq, balance, sum(row[4] for row in rows), now)
+    _insert_opening(account, seq, balance, sum(row[4] for row in rows), now)
     return Collapsed(entries=_count_entries(rows), usage=usage)
 
 
 def forget_overage(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
-    """Merge up to `batch` overage charges into one a subscription that names no call. As `fold`, and before it."""
+    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`."""
     rows = execute(
         "SELECT id, subscription, amount, call FROM overage_entry WHERE account_id = ? AND call IS NOT NULL LIMIT ?",
         [account, batch],
@@ -91,7 +91,7 @@ def forget_overage(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
 
 
 def forget_calls(account: UUID, batch: int = BATCH) -> Collapsed:
-    """Delete up to `batch` rows each of calls that cost nothing, closed holds, and used idempotency keys. As `fold`."""
+    """Delete up to `batch` free calls, closed holds and used idempotency keys each. Run inside a transaction."""
     usage = _delete("usage_ledger", "id", account, "credits = 0", batch)
     holds = _delete("hold", "id", account, "state <> 'held'", batch)
     claims = _delete("idempotency_claim", "key_digest", account, _FINISHED, batch)
@@ -99,12 +99,12 @@ def forget_calls(account: UUID, batch: int = BATCH) -> Collapsed:
 
 
 def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
-    """Make what is left of an account's ledger its entry number 1, and forget every call that is not running.
+    """Replace what is left of an account's ledger by entry number 1, and delete every call that is not running.
 
     Run inside a transaction, after `fold` and `forget_calls` have left little to do.
     """
     pool = lock_accounts([account])()[account]
-    overage = forget_overage(account, now, MOST)
+    overage = forget_overage(account, now, UNLIMITED)
     rows = execute(_ENTRIES, [account]).fetchall()
     execute("DELETE FROM ledger_entry WHERE account_id = ?", [account])
     removed = Collapsed(
@@ -116,15 +116,15 @@ def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
     )
     entries = 1 if pool.balance else 0
     if entries:
-        _open(account, 1, pool.balance, pool.plan_credits, now)
+        _insert_opening(account, 1, pool.balance, pool.plan_credits, now)
     change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)})
     return removed, Remains(pool.balance, pool.plan_credits, pool.held, entries)
 
 
 def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
-    """Forget the calls of a visitor that have ended, in the pool that paid for them. Run inside a transaction.
+    """Delete a visitor's ended calls from the pool that paid for them. Run inside a transaction.
 
-    The pool's charges stay, without the calls they were for; the allowance stays as used as it was, until its day ends.
+    The pool's charges stay, without references to calls. The allowance stays used until its day ends.
     """
     lock_accounts([pool])()
     ended = "account_id = ? AND allowance = ? AND state <> 'held'"
@@ -140,12 +140,12 @@ def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
 
 
 def running_calls(account: UUID, until: int) -> int:
-    """How many calls that were admitted up to `until` have not been settled."""
+    """Return the number of open holds that were created up to `until` (milliseconds UTC)."""
     row = execute("SELECT count(*) FROM hold WHERE account_id = ? AND state = 'held' AND created_at <= ?", [account, until])
     return int(row.fetchone()[0])
 
 
-# A key that is remembered for a call under way is left: it still keeps that call from being made twice.
+# Keys of running calls are kept, because they still prevent a second execution of the call.
 _FINISHED = (
     "NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = idempotency_claim.call AND h.account_id = idempotency_claim.account_id"
     " AND h.state = 'held')"
@@ -155,7 +155,7 @@ _COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "plan_amount
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "created_at")
 
 
-def _open(account: UUID, seq: int, balance: int, plan: int, now: int) -> None:
+def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int) -> None:
     entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now)
     insert("ledger_entry", _COLUMNS, [entry])
 

@@ -1,7 +1,7 @@
-"""Who pays: the API keys and web sessions of a batch, read by the very statements that lock their accounts.
+"""Payers: API keys and web sessions of a batch, read by the statements that lock their accounts.
 
-A revoked key, a session that was ended, a suspended account or an empty pool is seen by the very next call, on every edge
-process. Nothing here is served from a cache.
+Nothing is cached. So every edge process sees a revoked key, an ended session, a suspended account or an empty pool at the next
+call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.proxies import canonical_address, canonical_network
 
 
 class Parent(NamedTuple):
-    """The limits of the key that created another one: calls of both are also counted under `meter`."""
+    """The key that created another one, with its limits. Calls of both count under its `meter`."""
 
     meter: UUID
     monthly_limit: int | None = None
@@ -28,9 +28,9 @@ class Parent(NamedTuple):
 
 
 class OwnLimits(NamedTuple):
-    """Rate limits from the rows, for the edge's limiter; None if a key or plan sets none.
+    """Rate limits from the database, for the edge's limiter; None if the key or plan sets none.
 
-    A key's calls are counted under `meter`: its own id, or that of the first key in its chain of rotations.
+    `meter` is the id under which a key's calls are counted: its own, or that of the first key in its chain of rotations.
     """
 
     key_rpm: int | None = None
@@ -44,7 +44,7 @@ class OwnLimits(NamedTuple):
 
 
 class Payer(NamedTuple):
-    """The row behind a key's or a session's digest. `overage` is the subscription whose overage is switched on."""
+    """The payer behind a key's or session's digest. `overage` is the subscription's id if its overage is enabled."""
 
     account: UUID
     account_status: str
@@ -59,14 +59,14 @@ class Payer(NamedTuple):
     monthly_limit: int | None = None
 
     def usable(self, now: int) -> bool:
-        """Whether the key or session is neither revoked nor expired."""
+        """Return whether the key or session is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 Payers = dict[str, Payer]
 Pools = dict[UUID, AccountState]
 
-# The part of both statements that follows the row of the key or session `k`.
+# The part of both SELECT lists about the account; `k` is the row of the key or session.
 _ACCOUNT = (
     "a.id, a.status, k.expires_at, k.revoked_at, p.allowed_models, a.balance, a.held, a.ledger_seq, a.plan_credits,"
     " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END, p.rpm, p.tpm, p.concurrency"
@@ -84,9 +84,9 @@ _CREATOR = " LEFT JOIN api_key c ON c.id = k.parent"
 
 
 def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, Payers, Pools]:
-    """Lock the accounts of these digests, in order of their ids. Gives the keys and the sessions that exist, and the pools."""
+    """Lock the accounts of these digests in the order of their ids. Returns the keys and sessions found, and their pools."""
     if keys and sessions and not is_sqlite():
-        # One statement for both, or the second could lock a lower id than the first. Nobody reads its answer.
+        # Two statements could lock accounts out of order, so one locks all of them first. Its result is not needed.
         execute(
             "SELECT id FROM account WHERE id IN (SELECT account_id FROM api_key WHERE digest IN ?"
             " UNION SELECT account_id FROM web_session WHERE digest IN ?) ORDER BY id FOR UPDATE",
@@ -121,19 +121,19 @@ def _read(cursor: Any, pools: Pools) -> Payers:
 
 
 def check_access(payer: Payer, model: str, address: str) -> None:
-    """Raise `AccessDenied` unless the account is active and key and plan allow this model from this address."""
+    """Raise `AccessDenied` unless the account is active, and its key and plan allow `model` from this IP address."""
     if payer.account_status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
     if payer.allowed_ips is not None and not address_allowed(address, payer.allowed_ips):
-        raise AccessDenied("This key may not be used from your address.", "ip_not_allowed")
+        raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
     if payer.allowed_models is not None and model not in payer.allowed_models:
-        raise AccessDenied(f"This key may not use the model '{model}'.", "model_not_allowed")
+        raise AccessDenied(f"Your API key does not have access to the model '{model}'.", "model_not_allowed")
     if payer.plan_models is not None and model not in payer.plan_models:
         raise AccessDenied(f"Your plan does not include the model '{model}'.", "plan_required")
 
 
 def address_allowed(address: str, allowed: Sequence[str]) -> bool:
-    """Whether `address` is in one of the `allowed` addresses and networks, in any spelling."""
+    """Return whether `address` is in one of the `allowed` addresses and networks. Spellings do not matter."""
     canonical = canonical_address(address)
     if not canonical:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.database import database, transaction
 
-# PostgreSQL checks privileges and read-only mode when a statement starts, so no row has to match.
+# PostgreSQL checks privileges and read-only mode when a statement starts, so no row needs to match.
 _STATEMENTS = (
     "UPDATE account SET balance = balance, held = held, ledger_seq = ledger_seq, plan_credits = plan_credits WHERE 1 = 0",
     "INSERT INTO hold (id) SELECT id FROM hold WHERE 1 = 0",
@@ -15,7 +15,7 @@ _STATEMENTS = (
 
 
 def probe_writes() -> None:
-    """Raise the database's error if calls cannot be reserved or charged at the moment. Changes nothing."""
+    """Raise the database's error if calls cannot be reserved or charged now. Changes nothing."""
     with transaction():
         for statement in _STATEMENTS:
             database.execute_sql(statement)

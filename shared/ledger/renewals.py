@@ -1,8 +1,7 @@
-"""Renewals: a subscription's period begins, once, and grants its plan's credits; it ends, and what it granted expires.
+"""Subscription renewals: each period grants the plan's credits once; at its end, unused credits may expire.
 
-Everything here happens under the lock of the account, in a transaction of its own for each period. The period is a row whose
-primary key is the subscription and its start: a renewal that runs again, late, or in two processes at once finds the moment of
-the next one moved ahead, and a second row for the same period cannot be.
+Each period is processed in its own transaction under the account's lock. Its row has the subscription and the start as primary
+key. So a renewal that runs again, late, or in two processes at once finds `renews_at` moved ahead, and cannot add a second row.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ACTOR = "system"
 
 
 class _Due(NamedTuple):
-    """A subscription, its plan for the next period, and its account's status, read under the account's lock."""
+    """A subscription with the plan for its next period and its account's status, read under the account's lock."""
 
     id: UUID
     account: UUID
@@ -38,21 +37,21 @@ class _Due(NamedTuple):
 
     @property
     def paused(self) -> bool:
-        """Whether nothing may be granted now."""
+        """Whether nothing can be granted now: the subscription or account is suspended."""
         return self.suspended or self.account_status != "active"
 
     @property
     def most_plan_credits(self) -> int:
-        """What the account may have of plan credits when a period begins: the cap, and at least the month's grant."""
+        """Maximum plan credits at the start of a period: the rollover cap, but at least the monthly grant."""
         cap = 2 * self.monthly_credits if self.rollover_cap is None else self.rollover_cap
         return max(cap, self.monthly_credits)
 
 
 def renew_subscriptions(now: int) -> int:
-    """Begin every period that is due, end what was cancelled, and give how many that were. Safe to run anywhere, any time.
+    """Start every period that is due and end cancelled subscriptions. Returns the number of periods and ends.
 
-    Runs its own short transactions. Periods that nobody began in time are made up for, one by one. Those of a suspended account
-    or subscription wait until it is active again; when they are over by then, they are skipped.
+    Runs its own short transactions and can run in several processes at once. Missed periods are processed one by one. While an
+    account or subscription is suspended, its periods wait; those that are over by then are skipped.
     """
     rows = execute("SELECT id FROM subscription WHERE status = 'active' AND renews_at <= ? ORDER BY renews_at", [now]).fetchall()
     done = 0
@@ -68,7 +67,7 @@ def _step(subscription: UUID, now: int) -> bool:
 
 
 def begin_period(subscription: UUID, now: int, actor: str = ACTOR) -> bool:
-    """Begin the period that is due, or end the subscription that was cancelled; whether one was. Run inside a transaction."""
+    """Start the period that is due, or end a cancelled subscription. Returns whether it did. Run inside a transaction."""
     due = _lock_due(subscription)
     if due is None or due.status != "active" or due.renews_at > now:
         return False
@@ -110,7 +109,7 @@ def _lock_due(subscription: UUID) -> _Due | None:
 
 
 def _grant(due: _Due, actor: str) -> tuple[int, int]:
-    """Let expire what would exceed the rollover cap, then grant; gives both amounts. Credits that calls hold don't expire."""
+    """Expire what would exceed the rollover cap, then grant. Returns both amounts. Held credits do not expire."""
     pool = lock_accounts([due.account])()[due.account]
     excess = pool.plan_credits + due.monthly_credits - due.most_plan_credits
     expired = max(0, min(excess, pool.plan_credits, pool.free))
@@ -123,7 +122,7 @@ def _grant(due: _Due, actor: str) -> tuple[int, int]:
 
 
 def raise_grant(account: UUID, subscription: UUID, monthly_credits: int, plan_name: str, *, actor: str) -> int:
-    """Grant what a greater plan gives beyond what the current period has granted already, and give how much that is.
+    """Grant the difference between a larger plan and what the current period has granted. Returns the amount.
 
     Run inside a transaction that holds the account's lock.
     """
@@ -143,9 +142,9 @@ def raise_grant(account: UUID, subscription: UUID, monthly_credits: int, plan_na
 
 
 def end_subscription(account: UUID, subscription: UUID, now: int) -> None:
-    """End it: its overage is billed and its plan credits expire. Run inside a transaction that holds the account's lock.
+    """End a subscription: bill its overage and expire its plan credits. Run inside a transaction with the account locked.
 
-    What calls hold at that moment is billed, or expires, when they have ended.
+    Amounts that running calls hold are billed or expire after those calls have ended.
     """
     execute("UPDATE subscription SET status = 'ended', ended_at = ?, next_plan = NULL WHERE id = ?", [now, subscription])
     bill_overage(account, subscription, now)
@@ -153,7 +152,7 @@ def end_subscription(account: UUID, subscription: UUID, now: int) -> None:
 
 
 def bill_overage(account: UUID, subscription: UUID, now: int) -> int:
-    """Close the counter into an entry that says what is to be billed, and give that. Needs the account's lock."""
+    """Write a bill entry for the overage used so far, reset the counter and return the amount. Needs the account's lock."""
     used = execute("SELECT overage_used FROM subscription WHERE id = ?", [subscription]).fetchone()[0]
     if used:
         execute(
@@ -165,7 +164,7 @@ def bill_overage(account: UUID, subscription: UUID, now: int) -> int:
 
 
 def expire_plan_credits(account: UUID) -> None:
-    """Let the plan credits of an account expire that no call holds. Run inside a transaction."""
+    """Expire an account's plan credits that no call holds. Run inside a transaction."""
     pool = lock_accounts([account])()[account]
     expired = min(pool.plan_credits, pool.free)
     if expired:
@@ -173,7 +172,7 @@ def expire_plan_credits(account: UUID) -> None:
 
 
 def _close_ended(now: int) -> int:
-    """Bill and expire what calls still held when their subscription ended."""
+    """Bill and expire amounts that running calls held when their subscription ended."""
     rows = execute(
         "SELECT s.id, a.id FROM subscription s JOIN account a ON a.id = s.account_id WHERE s.status = 'ended' AND a.id <> ?"
         " AND (s.overage_used > 0 OR a.plan_credits > 0 AND a.balance > a.held AND NOT EXISTS"

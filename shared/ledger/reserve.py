@@ -1,7 +1,7 @@
-"""Reserve: check who pays and take the hold, for a batch of calls in one transaction.
+"""Reserves credits: checks who pays and takes the hold, for a batch of calls in one transaction.
 
-A call is paid by the pool of an account, told by an API key or a web session, or by the visitors' pool. Beside the pool there may
-be an allowance that counts (a key's month, a visitor's day) and a subscription's overage that goes on where the pool ends.
+A call is paid from an account's pool (identified by API key or web session) or from the visitors' pool. In addition it can count
+toward an allowance (a key's month, a visitor's day) and use a subscription's overage when the pool is empty.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ NO_METER = Meter(0)
 
 
 class Reservation(NamedTuple):
-    """One call that asks for a hold. Times in milliseconds UTC.
+    """Request for one call's hold. Times in milliseconds UTC.
 
-    Exactly one of `digest` (of an API key), `session` (of a web session) and `visitor` (today's salted digest) says who pays.
-    `account` is the payer's, where the caller knows it: for the order of locks alone (`lock_in_order`), never for the
-    decision. `fallbacks` are further models that may serve the call: the payer must be allowed them too.
+    Exactly one of `digest` (of an API key), `session` (digest of a web session) and `visitor` (daily salted digest) identifies
+    the payer. `account` is the payer's if known. It only serves to lock in order (`lock_in_order`), not to decide. `fallbacks`
+    are other models that may serve the call; the payer needs access to each of them.
     """
 
     call: UUID
@@ -54,7 +54,7 @@ class Reservation(NamedTuple):
 
 
 class Reserved(NamedTuple):
-    """A hold that was taken: `amount` credits of `account`, its overage included. `api_key` is None without one."""
+    """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors."""
 
     account: UUID
     api_key: UUID | None
@@ -63,8 +63,8 @@ class Reserved(NamedTuple):
 
 
 class _Granted(NamedTuple):
-    ask: Reservation
-    taken: Reserved
+    reservation: Reservation
+    reserved: Reserved
     claim: Claim | None = None
     overage: int = 0
     subscription: UUID | None = None
@@ -72,8 +72,8 @@ class _Granted(NamedTuple):
     parent_allowance: str | None = None
 
 
-class _Books(NamedTuple):
-    """All that a batch decides by, read once under the locks, changed by each decision."""
+class _BatchState(NamedTuple):
+    """What a batch decides on: read once under the locks, and updated by each decision."""
 
     keys: Payers
     sessions: Payers
@@ -84,128 +84,131 @@ class _Books(NamedTuple):
     visitors: VisitorTerms
     now: int
 
-    def payer(self, ask: Reservation) -> Payer:
-        """Raises `InvalidKey`, `InvalidSession`."""
-        payer = self.sessions.get(ask.session) if ask.session else self.keys.get(ask.digest)
+    def payer(self, reservation: Reservation) -> Payer:
+        """Return the payer of `reservation`. Raises `InvalidKey` or `InvalidSession`."""
+        payer = self.sessions.get(reservation.session) if reservation.session else self.keys.get(reservation.digest)
         if payer is None or not payer.usable(self.now):
-            raise InvalidSession if ask.session else InvalidKey
+            raise InvalidSession if reservation.session else InvalidKey
         return payer
 
 
-def reserve(asks: Sequence[Reservation], now: int, visitors: VisitorTerms = NO_VISITORS) -> list[Reserved | RequestRefused]:
-    """Decide every ask, in order, and write the holds of those that may go on.
+def reserve(
+    reservations: Sequence[Reservation], now: int, visitors: VisitorTerms = NO_VISITORS
+) -> list[Reserved | RequestRefused]:
+    """Decide each of `reservations` in order and write the holds of those that are accepted. Run inside a transaction.
 
-    Gives for each ask `Reserved`, or the error that its caller should see (not raised: one caller's error is not its
-    neighbours'). Run inside a transaction.
+    Returns for each a `Reserved`, or the error to report to its caller. The error is not raised, because it does not concern
+    the rest of the batch.
     """
-    books = _open_books(asks, now, visitors)
-    meters = dict(books.meters)
+    state = _read_state(reservations, now, visitors)
+    meters = dict(state.meters)
     results: list[Reserved | RequestRefused] = []
     granted: list[_Granted] = []
-    for ask in asks:
+    for reservation in reservations:
         try:
-            one = _decide_visitor(ask, books) if ask.visitor else _decide(ask, books)
+            one = _decide_visitor(reservation, state) if reservation.visitor else _decide(reservation, state)
         except RequestRefused as refusal:
             results.append(refusal)
         else:
-            results.append(one.taken)
+            results.append(one.reserved)
             granted.append(one)
     _write(granted, now)
-    write_meters(meters, books.meters)
+    write_meters(meters, state.meters)
     return results
 
 
-def _open_books(asks: Sequence[Reservation], now: int, visitors: VisitorTerms) -> _Books:
-    for ask in asks:
-        if bool(ask.digest) + bool(ask.session) + bool(ask.visitor) != 1:
-            raise ValueError(f"call {ask.call} must be paid by a key, a session or a visitor")
+def _read_state(reservations: Sequence[Reservation], now: int, visitors: VisitorTerms) -> _BatchState:
+    for reservation in reservations:
+        if bool(reservation.digest) + bool(reservation.session) + bool(reservation.visitor) != 1:
+            raise ValueError(f"call {reservation.call} must be paid by a key, a session or a visitor")
     keys, sessions, pools = lock_payers(
-        sorted({ask.digest for ask in asks if ask.digest}), sorted({ask.session for ask in asks if ask.session})
+        sorted({reservation.digest for reservation in reservations if reservation.digest}),
+        sorted({reservation.session for reservation in reservations if reservation.session}),
     )
     meters, free_models = {}, frozenset[str]()
-    visits = [ask for ask in asks if ask.visitor]
+    visits = [reservation for reservation in reservations if reservation.visitor]
     if visits and visitors.pool_credits:
         pool = open_pool(visitors, now)
         if pool is not None:
             pools[POOL] = pool
-        names = {(POOL, visitor_allowance(ask.visitor, now)) for ask in visits}
-        rows = execute("SELECT id FROM model WHERE id IN ? AND is_free", [sorted({ask.model for ask in visits})])
+        names = {(POOL, visitor_allowance(reservation.visitor, now)) for reservation in visits}
+        rows = execute("SELECT id FROM model WHERE id IN ? AND is_free", [sorted({reservation.model for reservation in visits})])
         meters.update(dict.fromkeys(names, NO_METER) | read_allowances(names)())
         free_models = frozenset(id for (id,) in rows)
-    books = _Books(keys, sessions, pools, {}, meters, free_models, visitors, now)
-    _read_meters([ask for ask in asks if not ask.visitor], books)
-    books.claims.update(read_claims(_claims(asks, books)))
-    return books
+    state = _BatchState(keys, sessions, pools, {}, meters, free_models, visitors, now)
+    _load_meters([reservation for reservation in reservations if not reservation.visitor], state)
+    state.claims.update(read_claims(_claims(reservations, state)))
+    return state
 
 
-def _read_meters(asks: Sequence[Reservation], books: _Books) -> None:
-    """Read the allowances of keys that have a limit, and the overage of accounts whose pool may be too small for this batch.
+def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> None:
+    """Read the allowances of keys with a limit, and the overage of accounts owner pool may be too small for this batch.
 
-    Most batches have none: then nothing is read.
+    Most batches need neither, so they run no statement here.
     """
     limited: set[MeterId] = set()
     overdrawn: set[MeterId] = set()
     wanted: defaultdict[UUID, int] = defaultdict(int)
-    for ask in asks:
-        payer = books.sessions.get(ask.session) if ask.session else books.keys.get(ask.digest)
+    for reservation in reservations:
+        payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
         if payer is None:
             continue
-        limited.update((payer.account, key_allowance(meter, books.now)) for meter, _ in _monthly_limits(payer))
+        limited.update((payer.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(payer))
         if payer.overage is not None:
-            wanted[payer.account] += ask.quote.bound
-            if wanted[payer.account] > books.pools[payer.account].free:
+            wanted[payer.account] += reservation.quote.bound
+            if wanted[payer.account] > state.pools[payer.account].free:
                 overdrawn.add((payer.account, payer.overage))
     if limited or overdrawn:
         read_limited, read_overdrawn = read_allowances(limited), read_overages(overdrawn)
-        books.meters.update(dict.fromkeys(limited | overdrawn, NO_METER) | read_limited() | read_overdrawn())
+        state.meters.update(dict.fromkeys(limited | overdrawn, NO_METER) | read_limited() | read_overdrawn())
 
 
-def _claims(asks: Sequence[Reservation], books: _Books) -> list[tuple[UUID, Claim]]:
+def _claims(reservations: Sequence[Reservation], state: _BatchState) -> list[tuple[UUID, Claim]]:
     found = []
-    for ask in asks:
-        if ask.claim is None:
+    for reservation in reservations:
+        if reservation.claim is None:
             continue
-        if ask.visitor:
-            found.append((POOL, ask.claim.of_visitor(ask.visitor)))
+        if reservation.visitor:
+            found.append((POOL, reservation.claim.of_visitor(reservation.visitor)))
         else:
-            payer = books.sessions.get(ask.session) if ask.session else books.keys.get(ask.digest)
+            payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
             if payer is not None:
-                found.append((payer.account, ask.claim))
+                found.append((payer.account, reservation.claim))
     return found
 
 
-def _decide(ask: Reservation, books: _Books) -> _Granted:
-    """Take the hold in `books`, or raise what the caller should see."""
-    payer = books.payer(ask)
-    check_access(payer, ask.model, ask.address)
-    for model in ask.fallbacks:
-        check_access(payer, model, ask.address)
-    account, pool = payer.account, books.pools[payer.account]
-    if ask.claim is not None:
-        check_claim(ask.claim, books.claims.get((account, ask.claim.key_digest)), books.now)
-    overage = books.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
-    amount = _hold_amount(ask.quote, pool, overage)
+def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
+    """Take the hold in `state`, or raise the error to report to the caller."""
+    payer = state.payer(reservation)
+    check_access(payer, reservation.model, reservation.address)
+    for model in reservation.fallbacks:
+        check_access(payer, model, reservation.address)
+    account, pool = payer.account, state.pools[payer.account]
+    if reservation.claim is not None:
+        check_claim(reservation.claim, state.claims.get((account, reservation.claim.key_digest)), state.now)
+    overage = state.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
+    amount = _hold_amount(reservation.quote, pool, overage)
     allowances: dict[UUID | None, str] = {}
     limited: dict[MeterId, Meter] = {}
-    for whose, limit in _monthly_limits(payer):
-        allowances[whose] = key_allowance(whose, books.now)
-        meter = limited[account, allowances[whose]] = books.meters[account, allowances[whose]].allow(limit)
+    for owner, limit in _monthly_limits(payer):
+        allowances[owner] = key_allowance(owner, state.now)
+        meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].allow(limit)
         amount = min(amount, meter.free)
-        if amount < ask.quote.bound and amount < ask.quote.minimum:
-            raise _key_limit_reached(ask.quote, pool, meter, limit, books.now, of_parent=whose != payer.limits.meter)
-    books.meters.update((id, meter.take(amount)) for id, meter in limited.items())
+        if amount < reservation.quote.bound and amount < reservation.quote.minimum:
+            raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
+    state.meters.update((id, meter.take(amount)) for id, meter in limited.items())
     beyond = max(0, amount - pool.free)
     if beyond and payer.overage is not None:
-        books.meters[account, payer.overage] = overage.take(beyond)
-    books.pools[account] = pool._replace(held=pool.held + amount - beyond)
-    if ask.claim is not None:
-        books.claims[account, ask.claim.key_digest] = _running(ask, ask.claim, books.now)
-    taken = Reserved(account, payer.api_key, amount, payer.limits)
+        state.meters[account, payer.overage] = overage.take(beyond)
+    state.pools[account] = pool._replace(held=pool.held + amount - beyond)
+    if reservation.claim is not None:
+        state.claims[account, reservation.claim.key_digest] = _running(reservation, reservation.claim, state.now)
+    reserved = Reserved(account, payer.api_key, amount, payer.limits)
     parent = payer.limits.parent
     return _Granted(
-        ask,
-        taken,
-        ask.claim,
+        reservation,
+        reserved,
+        reservation.claim,
         beyond,
         payer.overage if beyond else None,
         allowances.get(payer.limits.meter),
@@ -214,7 +217,7 @@ def _decide(ask: Reservation, books: _Books) -> _Granted:
 
 
 def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
-    """The monthly meters that apply to a key, each with its limit: the key's own, and that of the key that created it."""
+    """Yield the monthly meters that apply to a key, with their limits: its own, and that of the key that created it."""
     meter, parent = payer.limits.meter, payer.limits.parent
     if payer.monthly_limit is not None and meter is not None:
         yield meter, payer.monthly_limit
@@ -222,42 +225,44 @@ def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
         yield parent.meter, parent.monthly_limit
 
 
-def _decide_visitor(ask: Reservation, books: _Books) -> _Granted:
-    """As `_decide`, of the visitors' pool. A call takes `LEAST_CREDITS` at least, whatever its price."""
-    pool = books.pools.get(POOL)
+def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
+    """Like `_decide`, for the visitors' pool. Each call holds at least `LEAST_CREDITS`, whatever its price."""
+    pool = state.pools.get(POOL)
     if pool is None:
         raise InvalidSession
-    if ask.model not in books.free_models or ask.fallbacks:
-        raise AccessDenied(f"The model '{ask.model}' needs an account. Sign in, or send an API key.", "model_not_allowed")
-    claim = ask.claim.of_visitor(ask.visitor) if ask.claim is not None else None
+    if reservation.model not in state.free_models or reservation.fallbacks:
+        raise AccessDenied(
+            f"The model '{reservation.model}' requires an account. Sign in, or send an API key.", "model_not_allowed"
+        )
+    claim = reservation.claim.of_visitor(reservation.visitor) if reservation.claim is not None else None
     if claim is not None:
-        check_claim(claim, books.claims.get((POOL, claim.key_digest)), books.now)
-    bound, minimum = max(ask.quote.bound, LEAST_CREDITS), max(ask.quote.minimum, LEAST_CREDITS)
-    if ask.quote.cap is not None and minimum > ask.quote.cap:
+        check_claim(claim, state.claims.get((POOL, claim.key_digest)), state.now)
+    bound, minimum = max(reservation.quote.bound, LEAST_CREDITS), max(reservation.quote.minimum, LEAST_CREDITS)
+    if reservation.quote.cap is not None and minimum > reservation.quote.cap:
         raise InsufficientCredits(
             required=minimum,
-            balance=ask.quote.cap,
-            message=f"This call needs at least {minimum} credits, and its x-yout-max-credits allows {ask.quote.cap}.",
+            balance=reservation.quote.cap,
+            message=f"This call needs at least {minimum} credits, but x-yout-max-credits allows {reservation.quote.cap}.",
         )
-    allowance = visitor_allowance(ask.visitor, books.now)
-    meter = books.meters[POOL, allowance].allow(books.visitors.daily_credits)
+    allowance = visitor_allowance(reservation.visitor, state.now)
+    meter = state.meters[POOL, allowance].allow(state.visitors.daily_credits)
     amount = min(bound, pool.free, meter.free)
     if amount < minimum:
-        whose = "Your daily allowance" if meter.free < minimum else "Today's credits for visitors"
-        raise DailyAllowanceExhausted(whose, day_end(day_of(books.now)), books.now)
-    books.meters[POOL, allowance] = meter.take(amount)
-    books.pools[POOL] = pool._replace(held=pool.held + amount)
+        owner = "Your daily allowance" if meter.free < minimum else "Today's allowance for all visitors"
+        raise DailyAllowanceExhausted(owner, day_end(day_of(state.now)), state.now)
+    state.meters[POOL, allowance] = meter.take(amount)
+    state.pools[POOL] = pool._replace(held=pool.held + amount)
     if claim is not None:
-        books.claims[POOL, claim.key_digest] = _running(ask, claim, books.now)
-    return _Granted(ask, Reserved(POOL, None, amount, OwnLimits()), claim, allowance=allowance)
+        state.claims[POOL, claim.key_digest] = _running(reservation, claim, state.now)
+    return _Granted(reservation, Reserved(POOL, None, amount, OwnLimits()), claim, allowance=allowance)
 
 
-def _running(ask: Reservation, claim: Claim, now: int) -> Claimed:
-    return Claimed(claim.body_digest, ask.call, "running", 0, now + CLAIM_MS)
+def _running(reservation: Reservation, claim: Claim, now: int) -> Claimed:
+    return Claimed(claim.body_digest, reservation.call, "running", 0, now + CLAIM_MS)
 
 
 def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
-    """The bound, or all that is free where that is less but still covers the quote's minimum."""
+    """Return the quote's bound, or all available credits if they cover only the quote's minimum."""
     free = pool.free + overage.free
     if free >= quote.bound:
         return quote.bound
@@ -275,14 +280,14 @@ def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
 def _key_limit_reached(
     quote: Quote, pool: AccountState, meter: Meter, limit: int, now: int, *, of_parent: bool
 ) -> InsufficientCredits:
-    whose = "The limit of the key that created this one" if of_parent else "The key's own limit"
+    owner = "The limit of the key that created this one" if of_parent else "The key's limit"
     return InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
         max_tokens_affordable=affordable_output(quote, meter.free),
         free=min(pool.free, meter.free),
-        message=f"This call needs at least {quote.minimum} credits. {whose} is {limit} a month; {meter.free}"
-        f" remain until {moment_text(month_end(now))}. Raise the key's limit, or use another key.",
+        message=f"This call needs at least {quote.minimum} credits. {owner} is {limit} credits a month, of which {meter.free}"
+        f" remain until {moment_text(month_end(now))}. Raise the key's limit or use another key.",
     )
 
 
@@ -293,12 +298,19 @@ _SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance", "parent_allowance
 def _write(granted: Sequence[_Granted], now: int) -> None:
     changes: dict[UUID, Change] = {}
     plain, special = [], []
-    for ask, taken, _, overage, subscription, *allowances in granted:
-        amount = taken.amount - overage
-        changes[taken.account] = (0, changes.get(taken.account, (0, 0, 0, 0))[1] + amount, 0, 0)
+    for reservation, reserved, _, overage, subscription, *allowances in granted:
+        amount = reserved.amount - overage
+        changes[reserved.account] = (0, changes.get(reserved.account, (0, 0, 0, 0))[1] + amount, 0, 0)
         row = (
-            *(ask.call, taken.account, taken.api_key, ask.edge_process, ask.model, ask.quote.price.id),
-            *(amount, "held", now, ask.expires_at),
+            *(
+                reservation.call,
+                reserved.account,
+                reserved.api_key,
+                reservation.edge_process,
+                reservation.model,
+                reservation.quote.price.id,
+            ),
+            *(amount, "held", now, reservation.expires_at),
         )
         if overage or any(allowances):
             special.append((*row, overage, subscription, *allowances))
@@ -307,4 +319,4 @@ def _write(granted: Sequence[_Granted], now: int) -> None:
     change_accounts(changes)
     insert("hold", _COLUMNS, plain)
     insert("hold", _SPECIAL, special)
-    write_claims([(one.ask.call, one.taken.account, one.claim) for one in granted if one.claim is not None], now)
+    write_claims([(one.reservation.call, one.reserved.account, one.claim) for one in granted if one.claim is not None], now)

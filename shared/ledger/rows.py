@@ -1,7 +1,7 @@
-"""The statements' plumbing: set-wise SQL that is the same text on SQLite and PostgreSQL but for the placeholder.
+"""SQL for the ledger: set-based statements with the same text on SQLite and PostgreSQL, except for placeholders.
 
-The statements are written by hand, not with Peewee's builder, because they run for every call: building a 64-row insert costs
-more than running it.
+The statements are written by hand because they run for every call: building a 64-row INSERT with Peewee takes longer than
+running it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.database import BATCH_MS, IDLE_MS, LOCK_MS, STATEMENT_MS, database, 
 
 
 class AccountState(NamedTuple):
-    """A locked account as a batch sees and changes it, in credits."""
+    """A locked account's amounts in credits, as a batch reads and changes them."""
 
     balance: int
     held: int
@@ -33,9 +33,9 @@ class AccountState(NamedTuple):
 
 
 def execute(sql: str, parameters: Sequence[Any]) -> Any:
-    """Run one statement written with `?` placeholders; give the cursor.
+    """Run one statement with `?` placeholders and return the cursor.
 
-    `IN ?` takes a list. PostgreSQL gets it as one array, so that a batch of any size is the same prepared statement.
+    `IN ?` takes a list. On PostgreSQL it becomes one array, so batches of all sizes share one prepared statement.
     """
     if is_sqlite():
         sizes = tuple(len(value) if isinstance(value, list) else 0 for value in parameters)
@@ -46,8 +46,8 @@ def execute(sql: str, parameters: Sequence[Any]) -> Any:
 @lru_cache(maxsize=4096)
 def _sqlite_text(sql: str, sizes: tuple[int, ...]) -> str:
     pieces = sql.split("?")
-    marks = [f"({_marks(size)})" if size else "?" for size in sizes]
-    return "".join(text for pair in zip(pieces, [*marks, ""], strict=True) for text in pair)
+    placeholders = [f"({_placeholders(size)})" if size else "?" for size in sizes]
+    return "".join(text for pair in zip(pieces, [*placeholders, ""], strict=True) for text in pair)
 
 
 @lru_cache(maxsize=256)
@@ -65,17 +65,17 @@ def _flattened(parameters: Sequence[Any]) -> list[Any]:
     return flat
 
 
-def _marks(count: int) -> str:
+def _placeholders(count: int) -> str:
     return ", ".join("?" * count)
 
 
 @contextmanager
 def batch_transaction() -> Iterator[None]:
-    """A write transaction whose statements are sent without waiting for each answer. Not to be nested in another.
+    """A write transaction that sends its statements without waiting for each result. Must not be nested.
 
-    On PostgreSQL a batch is two round trips: BEGIN goes with the first rows that are read, COMMIT with the writes. What a write
-    did wrong shows at the end; then the connection is closed, for a pipeline that failed cannot be rolled back in it. Raises
-    Peewee's errors, also for what the driver reports while rows are read.
+    On PostgreSQL a batch takes two round trips: BEGIN is sent with the first query, COMMIT with the writes. Errors of writes
+    appear at the end. The connection is then closed, because a failed pipeline cannot be rolled back. Raises Peewee's errors,
+    including those found while reading rows.
     """
     if is_sqlite():
         with transaction():
@@ -97,10 +97,10 @@ def batch_transaction() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _limits(server_version: int) -> str:
-    """Sets timeouts for this transaction. Without them, a vanished client would keep its accounts locked for hours."""
+    """Return SQL that sets timeouts for this transaction. Otherwise a lost client would keep its accounts locked for hours."""
     limits = {"lock_timeout": LOCK_MS, "statement_timeout": STATEMENT_MS, "idle_in_transaction_session_timeout": IDLE_MS}
     if server_version >= 170_000:
-        limits["transaction_timeout"] = BATCH_MS  # also covers a client that vanishes while it sends
+        limits["transaction_timeout"] = BATCH_MS  # also covers a client that is lost while sending
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
 
 
@@ -113,9 +113,9 @@ _ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = 
 
 
 def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
-    """Insert `rows` in one statement; nothing when there are none. `columns` must be in `_TYPES`, or hold whole numbers.
+    """Insert `rows` in one statement, if there are any. Columns that are not in `_TYPES` must be integers.
 
-    `conflict` says what happens to a row whose key exists (`ON CONFLICT …`).
+    `conflict` is an `ON CONFLICT …` clause for rows whose key exists.
     """
     if not rows:
         return
@@ -125,7 +125,7 @@ def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], co
 
 
 def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-    """Rows as something to select from: columns `column1`, `column2`, … of PostgreSQL's `types`."""
+    """Return SQL that selects `rows` as columns `column1`, `column2`, …, and its parameters. `types` are for PostgreSQL."""
     if is_sqlite():
         return _sqlite_values(len(types), len(rows)), [value for row in rows for value in row]
     return _postgres_values(types), [list(column) for column in zip(*rows, strict=True)]
@@ -133,7 +133,7 @@ def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str,
 
 @lru_cache(maxsize=4096)
 def _sqlite_values(columns: int, rows: int) -> str:
-    return "VALUES " + ", ".join([f"({_marks(columns)})"] * rows)
+    return "VALUES " + ", ".join([f"({_placeholders(columns)})"] * rows)
 
 
 @lru_cache(maxsize=256)
@@ -142,7 +142,7 @@ def _postgres_values(types: tuple[str, ...]) -> str:
     return f"SELECT {names} FROM unnest({', '.join(f'%s::{type}[]' for type in types)}) AS u ({names})"
 
 
-# PostgreSQL's types of the columns that are inserted and hold no whole number.
+# PostgreSQL's types of the inserted columns that are not integers.
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
     **dict.fromkeys(("subscription", "plan"), "uuid"),
@@ -154,19 +154,19 @@ _TYPES = {
 
 
 def as_uuid(value: Any) -> UUID:
-    """An id as the database gave it: PostgreSQL a `UUID`, SQLite 32 hex characters."""
+    """Convert an id from the database: a `UUID` on PostgreSQL, 32 hex characters on SQLite."""
     return value if isinstance(value, UUID) else UUID(value)
 
 
 def as_list(value: Any) -> list[str] | None:
-    """A JSON list as the database gave it: PostgreSQL decoded, SQLite text."""
+    """Convert a JSON list from the database: decoded on PostgreSQL, text on SQLite."""
     decoded: list[str] | None = json.loads(value) if isinstance(value, str) else value
     return decoded
 
 
 def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:
-    """Lock accounts, in order of their id; the result reads them. Unknown ones are left out."""
-    lock = "" if is_sqlite() else " FOR UPDATE"  # SQLite has locked the whole file by BEGIN IMMEDIATE
+    """Lock accounts in the order of their ids. The returned function reads them; unknown ids are left out."""
+    lock = "" if is_sqlite() else " FOR UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
     cursor = execute(
         f"SELECT id, balance, held, ledger_seq, plan_credits FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))]
     )
@@ -174,23 +174,23 @@ def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]
 
 
 def lock_in_order(ids: Iterable[UUID]) -> None:
-    """Lock at once the accounts of a transaction that settles some calls and then reserves others.
+    """Lock all accounts of a transaction that settles some calls and then reserves others.
 
-    Each of the two locks in order, but one after the other they could take a higher id before a lower one, and two processes
-    would wait for each other. A single account needs no order, and SQLite has one lock.
+    Settling and reserving each lock in order, but the second could lock a lower id than the first, and two processes could
+    deadlock. A single account needs no order, and SQLite has only one lock.
     """
-    wanted = set(ids)
-    if len(wanted) > 1 and not is_sqlite():
-        lock_accounts(wanted)
+    accounts = set(ids)
+    if len(accounts) > 1 and not is_sqlite():
+        lock_accounts(accounts)
 
 
 Change = tuple[int, int, int, int]  # differences of balance, held, ledger_seq and plan_credits
 
 
 def change_accounts(changes: dict[UUID, Change]) -> None:
-    """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts, all in one statement.
+    """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts in one statement.
 
-    The table's CHECK constraints are the last guard: a wrong difference fails the batch, it never overdraws.
+    The table's CHECK constraints are the last safeguard: a wrong difference fails the batch and never overdraws an account.
     """
     if not changes:
         return
@@ -206,7 +206,7 @@ _CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint", "bigint")
 
 
 def add_change(changes: dict[UUID, Change], account: UUID, before: AccountState, after: AccountState) -> None:
-    """Add what lies between two states of an account to its differences."""
+    """Add the difference between two states of an account to `changes`."""
     balance, held, seq, plan = changes.get(account, (0, 0, 0, 0))
     changes[account] = (
         balance + after.balance - before.balance,

@@ -1,6 +1,6 @@
-"""Settle: turn holds into charges, for a batch of calls in one transaction; the rest of each hold goes back to the pool.
+"""Settles holds: turns them into charges and releases the rest, for a batch of calls in one transaction.
 
-Exactly once: the hold's state is the lock. A second settlement of the same call finds it closed and changes nothing.
+Exactly once: a second settlement of the same call finds its hold closed and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from shared.ledger.visitors import LEAST_CREDITS, POOL
 from shared.usage import Usage
 
 NO_USAGE = Usage(0, 0)
-MARGIN_PERCENT = 10  # by which a charge may exceed its hold
+MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
 MIN_MARGIN_CREDITS = 100
 
 
 class Rare(NamedTuple):
-    """What most calls have nothing to tell of: columns that are written only for a batch in which a call has any.
+    """Usage columns that limit calls leave empty. They are written only if a call in the batch has one.
 
-    asked_model      the caller's first choice, where another model served
-    failed_attempts  why each attempt before the last failed, codes with commas
-    cut              what was done with an answer that was cut off, one of `shared.models.CUTS`
+    asked_model      the requested model, if another one served the call
+    failed_attempts  error codes of the failed attempts, separated by commas
+    cut              how an answer that was cut off ended upstream, one of `shared.models.CUTS`
     """
 
     asked_model: str | None = None
@@ -34,9 +34,9 @@ class Rare(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """One finished call. `cost` is what it should cost in credits, `cap` the caller's own limit; times in milliseconds.
+    """One finished call. `cost` is its full cost in credits, `cap` the caller's limit. Times in milliseconds.
 
-    `status` is one of `shared.models.USAGE_STATUSES`; None takes the hold back without a usage row, for a call that never began.
+    `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
     """
 
     call: UUID
@@ -60,11 +60,11 @@ class Settlement(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What a settlement did: `credits` charged, the `balance` after it, and what the call cost above that (`overrun`).
+    """Result of a settlement: `credits` charged, the `balance` afterwards, and the part of the cost not charged (`overrun`).
 
-    `overage` of the credits went beyond the pool. A visitor's balance is what is left of the day's allowance, not of the pool.
-    `fresh` is false when the call had been settled before, or has no hold: then nothing was changed, and `credits` is what it was
-    charged the first time.
+    overage   credits charged to the subscription's overage, part of `credits`
+    balance   for a visitor, the rest of the daily allowance
+    fresh     false if there was no open hold: nothing changed, and `credits` is the first settlement's charge
     """
 
     credits: int
@@ -75,15 +75,15 @@ class Settled(NamedTuple):
 
 
 class _Hold(NamedTuple):
-    """A hold as its row has it: `amount` of the pool, and, where it is not a plain one, what else it took."""
+    """A hold's row: credits from the pool; `special` if it also uses an allowance or overage."""
 
     amount: int = 0
     state: str = "none"
     special: bool = False
 
 
-class _Extra(NamedTuple):
-    """What a hold uses besides the pool: credits of a subscription's `overage`, and its full amount of each of `allowances`."""
+class _ExtraHold(NamedTuple):
+    """What a hold uses besides the pool: credits of a subscription's `overage`, and its full amount in each of `allowances`."""
 
     overage: int
     subscription: UUID | None
@@ -94,13 +94,13 @@ CallId = tuple[UUID, UUID]  # a call and its account
 
 
 def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
-    """Settle every item, in order. Run inside a transaction; raises only what the database raises."""
+    """Settle every item in order. Run inside a transaction. Raises only database errors."""
     read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
     pools, holds = read_pools(), read_holds()
-    extras, meters = _read_extras(holds)
+    extra_holds, meters = _read_extra_holds(holds)
     read = dict(meters)
     changes: dict[UUID, Change] = {}
-    entries, results, late = [], [], []
+    entries, results, was_expired = [], [], []
     charged = _read_charges(items, holds)
     for item in items:
         id = item.call, item.account
@@ -110,8 +110,8 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
             results.append(Settled(charged.get(id, 0), pool.balance, fresh=False))
             continue
         if hold.state == "expired" and item.status:
-            late.append(item)
-        settled, after = _charge_special(item, pool, hold, extras[id], meters) if hold.special else _charge(item, pool, hold)
+            was_expired.append(item)
+        settled, after = _charge_special(item, pool, hold, extra_holds[id], meters) if hold.special else _charge(item, pool, hold)
         holds[id] = _CLOSED
         charged[id] = settled.credits
         pools[item.account] = after
@@ -120,21 +120,21 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
             amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
             entries.append((item.account, after.ledger_seq, "charge", amount, after.balance, item.call, now, plan))
         results.append(settled)
-    _forget_expiry(late)
+    _forget_expiry(was_expired)
     _write(items, results, changes, entries, now)
     write_meters(read, meters)
-    _write_overage(items, results, extras, now)
+    _write_overage(items, results, extra_holds, now)
     return results
 
 
-_NO_POOL, _NOTHING_LEFT = AccountState(0, 0, 0), Meter(0)
+_NO_POOL, _EMPTY_METER = AccountState(0, 0, 0), Meter(0)
 _NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
 def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> None:
-    """Release the holds of `calls`, if they exist, without a usage row: for reservations whose commit got no answer.
+    """Release the holds of `calls`, if they exist, without a usage row. For reservations whose commit was not confirmed.
 
-    `accounts` are locked first: this waits for a commit that is still running, so its holds are found.
+    Locking `accounts` first waits for a commit that is still running, so its holds are found.
     """
     in_order = list(accounts)
     if in_order:
@@ -145,24 +145,26 @@ def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> N
 
 
 def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
-    """Charge `item` against its hold and, beyond that, within the margin, against available credits; never more."""
+    """Charge `item` against its hold and, within the margin, against available credits; never more."""
     amount = hold.amount if hold.state == "held" else 0
-    most = min(amount + pool.free, hold.amount + _margin(hold.amount))
+    limit = min(amount + pool.free, hold.amount + _margin(hold.amount))
     if item.cap is not None:
-        most = min(most, item.cap)
-    credits = min(item.cost, most)
+        limit = min(limit, item.cap)
+    credits = min(item.cost, limit)
     after = _after(pool, amount, credits)
     return Settled(credits, after.balance, item.cost - credits), after
 
 
 def _margin(amount: int) -> int:
-    """By how much a charge may exceed a hold of `amount`: a provider may count a little differently. The platform pays the
-    rest."""
+    """Return the maximum excess of a charge over a hold of `amount` credits: providers may count tokens differently.
+
+    The platform pays for the rest.
+    """
     return max(amount * MARGIN_PERCENT // 100, MIN_MARGIN_CREDITS)
 
 
 def _after(pool: AccountState, released: int, credits: int) -> AccountState:
-    """The pool with a hold released and a charge taken, plan credits first."""
+    """Return the pool after a hold was released and a charge taken, from plan credits first."""
     plan = min(pool.plan_credits, credits)
     return AccountState(
         pool.balance - credits, pool.held - released, pool.ledger_seq + (1 if credits else 0), pool.plan_credits - plan
@@ -170,37 +172,37 @@ def _after(pool: AccountState, released: int, credits: int) -> AccountState:
 
 
 def _charge_special(
-    item: Settlement, pool: AccountState, hold: _Hold, extra: _Extra, meters: dict[MeterId, Meter]
+    item: Settlement, pool: AccountState, hold: _Hold, extra_hold: _ExtraHold, meters: dict[MeterId, Meter]
 ) -> tuple[Settled, AccountState]:
-    """As `_charge`, for a hold that an allowance counts or that reaches into overage: the pool first, then what it took of those.
+    """Like `_charge`, for a hold with allowances or overage. The pool is used first.
 
-    Of a hold that was swept nothing is held any more: what is free now must do, and no more than the hold was.
+    An expired hold has released its credits, so its charge is limited to what is available now.
     """
     visitor, running = item.account == POOL, hold.state == "held"
-    cost, whole = item.cost, hold.amount + extra.overage
+    cost, total = item.cost, hold.amount + extra_hold.overage
     if visitor and item.usage.total_tokens:
         cost = max(cost, LEAST_CREDITS)
     amount = hold.amount if running else 0
-    overage = extra.overage
-    if extra.subscription is not None:
-        meter = meters[item.account, extra.subscription]
+    overage = extra_hold.overage
+    if extra_hold.subscription is not None:
+        meter = meters[item.account, extra_hold.subscription]
         overage = overage if running else min(overage, meter.free)
-    most = min(amount + pool.free + overage, whole + _margin(whole))
+    limit = min(amount + pool.free + overage, total + _margin(total))
     if visitor:
-        most = min(most, whole)
-    for name in extra.allowances:
-        allowance = meters.get((item.account, name), _NOTHING_LEFT)  # the row of that day was deleted
-        most = min(most, allowance.free + (whole if running else 0))
+        limit = min(limit, total)
+    for name in extra_hold.allowances:
+        allowance = meters.get((item.account, name), _EMPTY_METER)  # the row of that day was deleted
+        limit = min(limit, allowance.free + (total if running else 0))
     if item.cap is not None:
-        most = min(most, item.cap)
-    credits = min(cost, most)
+        limit = min(limit, item.cap)
+    credits = min(cost, limit)
     beyond = max(0, credits - amount - pool.free)
-    if extra.subscription is not None:
-        meters[item.account, extra.subscription] = meter.settle(extra.overage if running else 0, beyond)
+    if extra_hold.subscription is not None:
+        meters[item.account, extra_hold.subscription] = meter.settle(extra_hold.overage if running else 0, beyond)
     after = _after(pool, amount, credits - beyond)
     balance = after.balance
-    for name in extra.allowances:
-        allowance = meters.get((item.account, name), _NOTHING_LEFT).settle(whole if running else 0, credits)
+    for name in extra_hold.allowances:
+        allowance = meters.get((item.account, name), _EMPTY_METER).settle(total if running else 0, credits)
         meters[item.account, name] = allowance
         balance = allowance.allowed - allowance.used if visitor else balance
     return Settled(credits, balance, cost - credits, overage=beyond), after
@@ -217,8 +219,8 @@ def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]
     return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}
 
 
-def _read_extras(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _Extra], dict[MeterId, Meter]]:
-    """What the special ones among `holds` took beside the pool, and the meters that count it; mostly there are none."""
+def _read_extra_holds(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHold], dict[MeterId, Meter]]:
+    """Read what special holds use besides the pool, and the meters that count it. Most batches have none."""
     special = [id for id, hold in holds.items() if hold.special]
     if not special:
         return {}, {}
@@ -226,39 +228,41 @@ def _read_extras(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _Extra], dict
         "SELECT id, account_id, overage, subscription, allowance, parent_allowance FROM hold WHERE id IN ? AND account_id IN ?",
         [[call for call, _ in special], sorted({account for _, account in special})],
     )
-    extras = {
-        (as_uuid(id), as_uuid(account)): _Extra(
+    extra_holds = {
+        (as_uuid(id), as_uuid(account)): _ExtraHold(
             overage, as_uuid(subscription) if subscription else None, tuple(name for name in allowances if name)
         )
         for id, account, overage, subscription, *allowances in rows
     }
-    read_allowed = read_allowances({(id[1], name) for id, extra in extras.items() for name in extra.allowances})
-    read_overdrawn = read_overages({(id[1], extra.subscription) for id, extra in extras.items() if extra.subscription})
-    return extras, read_allowed() | read_overdrawn()
+    read_allowed = read_allowances({(id[1], name) for id, extra_hold in extra_holds.items() for name in extra_hold.allowances})
+    read_overdrawn = read_overages(
+        {(id[1], extra_hold.subscription) for id, extra_hold in extra_holds.items() if extra_hold.subscription}
+    )
+    return extra_holds, read_allowed() | read_overdrawn()
 
 
 def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> dict[CallId, int]:
-    """What calls that were settled before were charged then: their commit may have got no answer."""
+    """Return the charges of calls that were settled before: their first commit may not have been confirmed."""
     again = [item for item in items if holds.get((item.call, item.account), _NO_HOLD).state == "settled"]
     if not again:
         return {}
-    which = [sorted({item.account for item in again}), [item.call for item in again]]
+    scope = [sorted({item.account for item in again}), [item.call for item in again]]
     rows = execute(
         "SELECT call, account_id, sum(credits) FROM"
         " (SELECT call, account_id, -amount AS credits FROM ledger_entry WHERE account_id IN ? AND call IN ? AND kind = 'charge'"
         " UNION ALL SELECT call, account_id, amount FROM overage_entry WHERE account_id IN ? AND call IN ?) t"
         " GROUP BY call, account_id",
-        [*which, *which],
+        [*scope, *scope],
     )
     return {(as_uuid(call), as_uuid(account)): int(credits) for call, account, credits in rows}
 
 
-def _forget_expiry(late: Sequence[Settlement]) -> None:
-    """Make room for the real usage rows of calls that the sweeper had given up."""
-    if late:
+def _forget_expiry(was_expired: Sequence[Settlement]) -> None:
+    """Delete the usage rows that the sweep wrote for these calls, to make room for the real ones."""
+    if was_expired:
         execute(
             "DELETE FROM usage_ledger WHERE id IN ? AND account_id IN ? AND status = 'expired'",
-            [[item.call for item in late], sorted({item.account for item in late})],
+            [[item.call for item in was_expired], sorted({item.account for item in was_expired})],
         )
 
 
@@ -284,11 +288,11 @@ def _write(
     _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
     change_accounts(changes)
     insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
-    told = [(item, settled) for item, settled in fresh if item.status]
-    if any(item.rare is not None or item.usage.cache_write_tokens or settled.overage for item, settled in told):
-        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in told])
+    recorded = [(item, settled) for item, settled in fresh if item.status]
+    if any(item.rare is not None or item.usage.cache_write_tokens or settled.overage for item, settled in recorded):
+        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
     else:
-        insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in told])
+        insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
     _close_claims([(item, settled) for item, settled in fresh if item.claimed])
 
 
@@ -316,9 +320,11 @@ def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     return (settled.overage, item.usage.cache_write_tokens, *(item.rare or Rare()))
 
 
-def _write_overage(items: Sequence[Settlement], results: Sequence[Settled], extras: dict[CallId, _Extra], now: int) -> None:
+def _write_overage(
+    items: Sequence[Settlement], results: Sequence[Settled], extra_holds: dict[CallId, _ExtraHold], now: int
+) -> None:
     rows = [
-        (new_id(), item.account, extras[item.call, item.account].subscription, "charge", settled.overage, item.call, now)
+        (new_id(), item.account, extra_holds[item.call, item.account].subscription, "charge", settled.overage, item.call, now)
         for item, settled in zip(items, results, strict=True)
         if settled.overage
     ]
@@ -326,9 +332,9 @@ def _write_overage(items: Sequence[Settlement], results: Sequence[Settled], extr
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:
-    """Record the cost of a call with an Idempotency-Key. A failed call without a charge frees its key, so that a retry can run.
+    """Record the cost of calls with an Idempotency-Key. If a call failed without a charge, free its key for a retry.
 
-    So does a call whose caller disconnected before any output, even if the prompt was charged.
+    A call whose caller disconnected before any output also frees its key, even if the prompt was charged.
     """
     for item, settled in finished:
         if item.status == "completed" or (settled.credits and item.first_token_ms is not None):

@@ -1,7 +1,7 @@
-"""Sweep: expire the holds that nobody will settle, and forget what has served its time.
+"""Sweep: expires abandoned holds and deletes outdated rows.
 
-A hold is abandoned when its deadline has passed, or when the edge process that took it has not been seen for a while (it was
-killed). Each is claimed by compare-and-set, so that sweepers and a late settlement never give the same credits back twice.
+A hold is abandoned if its deadline has passed, or if the edge process that took it stopped sending heartbeats (it was killed).
+Holds are closed by compare-and-set, so sweeps and late settlements never release the same credits twice.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_a
 from shared.models import FORM_SECRET_MS
 from shared.periods import day_of
 
-HEARTBEAT_MS = 5_000  # how often a running edge process says so
-SILENT_MS = 30_000  # an edge process that has been silent for longer is dead
+HEARTBEAT_MS = 5_000  # interval of an edge process's heartbeats
+SILENT_MS = 30_000  # without a heartbeat for this long, an edge process is dead
 BATCH = 500
-# Takes two moments: a hold whose deadline is before the first, or whose process was last seen before the second.
+# Parameters: find holds whose deadline is before the first, or whose process was last seen before the second.
 ABANDONED = (
     "hold h LEFT JOIN edge_process e ON e.id = h.edge_process WHERE h.state = 'held' AND (h.expires_at < ?"
     " OR (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?)))"
 )
-KEEP_VISITOR_DAYS = 8  # longer than a closed hold, which a late settlement may find
+KEEP_VISITOR_DAYS = 8  # longer than closed holds, which a late settlement may need
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 
 
-GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, for every edge process to write a heartbeat again
+GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, enough for every edge process to send a heartbeat
 
 
 class HeartbeatGrace:
     """The grace period after an outage, or after startup, in which missing heartbeats are ignored. Times in milliseconds.
 
-    During a database outage no edge process can write its heartbeat. Expiring the holds of running processes right after it
-    would release credits that their calls are about to be charged.
+    During a database outage no edge process can write its heartbeat. Expiring holds right after the outage would release credits
+    that running calls are about to be charged.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class HeartbeatGrace:
 def sweep(now: int, *, expire_silent: bool = True) -> int:
     """Expire every abandoned hold and return their number. Runs its own short transactions; safe to run concurrently.
 
-    Unless `expire_silent`, missing heartbeats are ignored: only holds past their deadline, or of a process without a row, expire.
+    If `expire_silent` is false, missing heartbeats are ignored: only holds past their deadline, or of an unknown process, expire.
     """
     expired = 0
     while True:
@@ -71,7 +71,7 @@ def sweep(now: int, *, expire_silent: bool = True) -> int:
 
 
 def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
-    """How many abandoned holds were found, and how many of them nobody else had closed in the meantime."""
+    """Expire one batch. Returns how many abandoned holds were found, and how many of them were still open."""
     rows = execute(
         f"SELECT h.id, h.account_id FROM {ABANDONED} LIMIT ?",
         [now, seen_before, BATCH],
@@ -97,7 +97,7 @@ def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
 
 
 def _release_meters(taken: list[tuple[Any, ...]]) -> None:
-    """Give back what the holds took of allowances and overage."""
+    """Release what the holds used of allowances and overage."""
     held: dict[MeterId, int] = defaultdict(int)
     for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in taken:
         if subscription is not None:
@@ -118,7 +118,7 @@ LONGEST_MS = 2**31 - 1
 
 
 def _record(taken: list[tuple[Any, ...]], now: int) -> None:
-    """A usage row for each lost call, so that its request id is not unknown; and its Idempotency-Key is free again."""
+    """Write a usage row for each lost call, so that its request id is known, and free its Idempotency-Key."""
     rows = [
         (
             *(as_uuid(call), as_uuid(account), as_uuid(key) if key else None, model, as_uuid(price)),
@@ -133,8 +133,7 @@ def _record(taken: list[tuple[Any, ...]], now: int) -> None:
 
 
 def _forget(now: int) -> None:
-    """Drop old closed holds, expired idempotency claims, visitors of former days, and edge processes that are long dead and
-    hold nothing."""
+    """Delete old closed holds, expired idempotency claims and form submissions, visitors of past days, and dead processes."""
     execute("DELETE FROM hold WHERE state <> 'held' AND closed_at < ?", [now - KEEP_CLOSED_HOLDS_MS])
     execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
     execute("UPDATE form_submission SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < ?", [now - FORM_SECRET_MS])

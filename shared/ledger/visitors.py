@@ -1,8 +1,8 @@
-"""Visitors: people without an account, paid for from one pool that the operator fills anew each day.
+"""Visitors: people without an account, whose calls are paid from one pool that is refilled each day.
 
-The pool is an account of its own. Its whole balance is plan credits of one day: with the first call of a new UTC day, or when a
-worker comes first, what is left expires and it is filled up to the size that the operator typed. So much is the most that
-visitors can cost in a day, however many they are. Each of them has an allowance within it.
+The pool is an account whose whole balance is plan credits of one day. At the first call of a UTC day, or when a worker runs
+first, the rest expires and the pool is refilled to the configured size. That is the most that all visitors together can cost in
+a day. Each visitor also has a daily allowance.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from shared.ledger.posting import post
 from shared.ledger.rows import AccountState, execute
 from shared.periods import day_end, day_of
 
-# The greatest id there is: accounts are locked in the order of their ids, so that the pool can always be locked last.
+# The greatest possible id: accounts are locked in the order of their ids, so the pool is always locked last.
 POOL = UUID(int=2**128 - 1)
-POOL_NAME = "visitors"  # in place of an e-mail: it has no @, so that nobody signs up, signs in or is found by it
+POOL_NAME = "visitors"  # instead of an e-mail address; without an @ it cannot be used to sign up or sign in
 ACTOR = "system"
-# What a visitor's call costs at least, also on a model whose price is zero: without it nothing would bound their number.
+# Minimum cost of a visitor's call, also for a free model: otherwise the number of calls would be unlimited.
 LEAST_CREDITS = 10
 
 
 class VisitorTerms(NamedTuple):
-    """The operator's: credits of the pool a day (0 switches visitors off), and credits of each visitor a day."""
+    """Settings for visitors: daily credits of the pool (0 disables visitors), and of each visitor."""
 
     pool_credits: int = 0
     daily_credits: int = 0
@@ -36,7 +36,7 @@ NO_VISITORS = VisitorTerms()
 
 
 class Standing(NamedTuple):
-    """What a visitor may still use today: credits, and the moment (ms UTC) at which the day ends."""
+    """A visitor's allowance of today in credits, and the end of the day in milliseconds UTC."""
 
     daily_allowance: int
     used: int
@@ -45,7 +45,7 @@ class Standing(NamedTuple):
 
 
 def standing(visitor: str, terms: VisitorTerms, now: int) -> Standing:
-    """Where the visitor of this digest stands. What running calls hold counts as used. Changes nothing."""
+    """Return the allowance state of the visitor with this digest. Credits held by running calls count as used."""
     name = visitor_allowance(visitor, now)
     meter = read_allowances([(POOL, name)])().get((POOL, name))
     allowed = terms.daily_credits if terms.pool_credits else 0
@@ -54,7 +54,7 @@ def standing(visitor: str, terms: VisitorTerms, now: int) -> Standing:
 
 
 def open_pool(terms: VisitorTerms, now: int) -> AccountState | None:
-    """Lock the pool, renewed for the day of `now`; None while an operator has suspended it. Run inside a transaction."""
+    """Lock the pool and renew it for the day of `now`. Returns None if it is suspended. Run inside a transaction."""
     status, pool, newest_day = _lock() or _create()
     if newest_day < day_of(now):
         pool = _renew(pool, terms, day_of(now))
@@ -62,14 +62,14 @@ def open_pool(terms: VisitorTerms, now: int) -> AccountState | None:
 
 
 def renew_pool(terms: VisitorTerms, now: int) -> None:
-    """Renew the pool for the day of `now` unless that was done; nothing where visitors were never let in."""
+    """Renew the pool for the day of `now` if that is still to be done. Does nothing if visitors were never enabled."""
     locked = _lock()
     if locked is not None or terms.pool_credits:
         open_pool(terms, now)
 
 
 def _lock() -> tuple[str, AccountState, int] | None:
-    """The pool's status and credits, and the newest day that it was renewed for."""
+    """Lock the pool. Returns its status, its credits, and the latest day for which it was renewed."""
     lock = "" if is_sqlite() else " FOR UPDATE"
     row = execute(f"SELECT status, balance, held, ledger_seq, plan_credits FROM account WHERE id = ?{lock}", [POOL]).fetchone()
     if row is None:
@@ -79,19 +79,19 @@ def _lock() -> tuple[str, AccountState, int] | None:
 
 
 def _create() -> tuple[str, AccountState, int]:
-    # Two edges may make it at once, and either of its unique columns may be the one that tells.
+    # Two edge processes may insert it at once, and the conflict may be on either of its unique columns.
     execute(
         "INSERT INTO account (id, email, name, status, balance, held, ledger_seq, created_at)"
         " VALUES (?, ?, 'Visitors without an account', 'active', 0, 0, 0, ?) ON CONFLICT DO NOTHING",
         [POOL, POOL_NAME, now_ms()],
     )
     locked = _lock()
-    assert locked is not None  # noqa: S101  (by us, or by whom we waited for)
+    assert locked is not None  # noqa: S101  (inserted here or by another process)
     return locked
 
 
 def _renew(pool: AccountState, terms: VisitorTerms, day: int) -> AccountState:
-    """What is free expires; what calls that run across midnight hold is the beginning of the new day's credits."""
+    """Expire available credits and fill up the pool. Credits held by calls that run past midnight count toward the new day."""
     expired, granted = pool.free, max(0, terms.pool_credits - pool.held)
     reason = f"day {day}"
     if expired:

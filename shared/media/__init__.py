@@ -1,11 +1,11 @@
-"""Media jobs: their rows and their money, in one place for edge, workers and console.
+"""Media jobs: their rows and their charges, for edge, workers and console.
 
-    submit(…)     the hold and the row, in one transaction
-    claim(…)      a worker takes a job in hand; `renew`, `pause` and `note_progress` while it has it
-    finish(…)     the end: outputs, charge or release, and the prompt's erasure, in one transaction, exactly once
-    cancel(…)     the same end, by the customer
+    submit(…)     take the hold and insert the job, in one transaction
+    claim(…)      lease a job to a worker, which can `renew`, `pause` and `note_progress`
+    finish(…)     store outputs, charge or release, and erase the prompt, in one transaction, exactly once
+    cancel(…)     end a job for its owner
 
-States move by compare-and-set only. Accounts are locked before jobs, as everywhere.
+States change by compare-and-set only. Accounts are locked before jobs.
 """
 
 from shared.media.ends import CANCELLED, End, Output, cancel, finish

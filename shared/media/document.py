@@ -1,4 +1,4 @@
-"""A job as its owner sees it: the same in the API, in its stream of changes, and in webhooks. Pure."""
+"""JSON representation of a media job, the same in the API, its event stream and webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.moments import iso_moment
 
 
 def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[MediaOutput], str]) -> dict[str, Any]:
-    """The job; `link` makes the address that an output can be fetched from."""
+    """Return the job as JSON. `link` returns the URL of an output."""
     files = [{"url": link(output), "content_type": output.media_type, "size_bytes": output.size_bytes} for output in outputs]
     return {
         "job_uuid": str(job.id),

@@ -1,8 +1,7 @@
-"""The end of a job: one transaction that charges or gives back, erases the prompt and records what was delivered.
+"""Ends media jobs: one transaction charges or releases the hold, erases the prompt and records the outputs.
 
-The ledger goes first, for it locks the account; the job's row decides by compare-and-set whether this end is the one that
-counts. Where it isn't, everything is rolled back: whoever comes second changes nothing. A hold that staff gave back by hand is
-not charged any more; its job still ends.
+The ledger comes first, because it locks the account. Then the job's row decides by compare-and-set which of several attempts to
+end it counts; the others are rolled back. A hold that staff released by hand is not charged, but its job still ends.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from shared.errors import NotFound
 from shared.ledger import Settlement, settle
 from shared.models import MediaJob, MediaOutput
 
-NO_SUCH_JOB = "There is no such job. GET /api/media/jobs/ lists yours."
+NO_SUCH_JOB = "No such job. List your jobs with GET /api/media/jobs/."
 LONGEST_MS = 2**31 - 1
 USAGE_STATUS = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
 
@@ -31,7 +30,7 @@ class Output(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a job ended. `cost` in credits is charged when it is above 0; codes are words of our own, or checked ones."""
+    """How a job ended. `cost` in credits is charged if above 0. The codes are ours, or a provider's that we have checked."""
 
     status: str
     error_code: str | None = None
@@ -44,24 +43,24 @@ class End(NamedTuple):
 CANCELLED = End("cancelled")
 
 
-class _Late(Exception):
-    """Somebody else ended the job, or has it in hand."""
+class _AlreadyEnded(Exception):
+    """The job has ended already, or another worker has its lease."""
 
 
 def finish(job: MediaJob, end: End, *, hand: UUID | None) -> MediaJob | None:
-    """End `job`; give its row as it is now, or None where it has ended before, is gone, or (with a `hand`) is in another one.
+    """End `job` and return its row. Returns None if it has ended, does not exist, or (if given) `hand` no longer has its lease.
 
-    Raises what the database raises; then nothing has changed.
+    Raises database errors; then nothing has changed.
     """
     try:
         with transaction():
             return _finish(job, end, hand, now_ms())
-    except _Late:
+    except _AlreadyEnded:
         return None
 
 
 def cancel(account: UUID, job_id: UUID) -> MediaJob:
-    """Cancel an account's job; a job that has ended stays as it is. Raises `NotFound`, also for somebody else's."""
+    """Cancel an account's job and return it; a job that has ended is unchanged. Raises `NotFound`, also for another account's."""
     own = (MediaJob.id == job_id) & (MediaJob.account == account)
     job = MediaJob.get_or_none(own)
     if job is None:
@@ -96,7 +95,7 @@ def _finish(job: MediaJob, end: End, hand: UUID | None, now: int) -> MediaJob:
     )
     ended: MediaJob | None = next(iter(rows), None)
     if ended is None:
-        raise _Late
+        raise _AlreadyEnded
     for position, output in enumerate(end.outputs):
         MediaOutput.create(job=job.id, position=position, created_at=now, **output._asdict())
     return ended

@@ -1,6 +1,6 @@
-"""Hands: a job is in the hand of one worker at a time, under a lease that it renews and that ends by itself when it dies.
+"""Leases: a worker leases a job and renews the lease; if the worker dies, the lease expires.
 
-Every function is one statement that changes the row only where it is still as the caller believes.
+Each function is one statement that changes the row only if it is still in the state that the caller expects.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from shared.database import unlocked
 from shared.models import MediaJob
 
 LEASE_MS = 30_000
-RESEND_MS = 30_000  # a job whose message has moved nothing for so long gets another one
+RESEND_MS = 30_000  # a job without progress for this long gets another message
 LONGEST_RESEND_MS = 300_000
 
 
 def claim(job: UUID, hand: UUID, now: int) -> MediaJob | None:
-    """Take `job` into `hand`, and count the attempt. None when it has ended, is gone, or is in another hand."""
+    """Lease `job` to the worker run `hand` and count an attempt. Returns None if the job ended, is gone or is leased."""
     free = MediaJob.claimed_until.is_null() | (MediaJob.claimed_until < now)
     taken: Any = (
         MediaJob.update(
@@ -40,7 +40,7 @@ def claim(job: UUID, hand: UUID, now: int) -> MediaJob | None:
 
 
 def renew(hands: Iterable[UUID], now: int) -> set[UUID]:
-    """Hold on to what is in `hands`; give those that still hold their job."""
+    """Extend the leases of `hands`. Returns those that still have their job."""
     rows: Any = (
         MediaJob.update(claimed_until=now + LEASE_MS)
         .where(MediaJob.claimed_by.in_(list(hands)) & MediaJob.finished_at.is_null())
@@ -51,17 +51,17 @@ def renew(hands: Iterable[UUID], now: int) -> set[UUID]:
 
 
 def note_vendor(job: MediaJob, channel: UUID, vendor_job: str) -> bool:
-    """Remember the vendor's own job, so that a later hand asks after it and doesn't order a second one."""
+    """Store the id of the provider's job, so that a later worker polls it and does not create another one."""
     return _change(job, channel=channel, vendor_job=vendor_job)
 
 
 def note_progress(job: MediaJob, percent: int) -> bool:
-    """Show how far the vendor is."""
+    """Store the progress in percent."""
     return _change(job, progress=max(0, min(100, percent)))
 
 
 def pause(job: MediaJob, due_at: int, *, orderly: bool) -> bool:
-    """Let go of a job that has to wait, until `due_at`. An `orderly` pause (the vendor works on) takes its attempt back."""
+    """Release a job until `due_at`. If the pause is `orderly` (the provider is still working), its attempt does not count."""
     attempts = MediaJob.attempts - 1 if orderly else MediaJob.attempts
     return _change(job, claimed_by=None, claimed_until=None, due_at=due_at, attempts=attempts)
 
@@ -72,9 +72,9 @@ def _change(job: MediaJob, **columns: Any) -> bool:
 
 
 def resend(limit: int) -> list[UUID]:
-    """The open jobs that are due for a message, each given to one caller only; their next one is due after a while.
+    """Return up to `limit` open jobs that are due for another message. Each is returned to one caller only.
 
-    The wait grows with the job's age: a long queue is not filled with messages about what waits in it.
+    The time until the next message grows with the job's age, so that a long queue is not filled with duplicates.
     """
     now = now_ms()
     age = now - MediaJob.created_at

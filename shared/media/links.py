@@ -1,4 +1,4 @@
-"""Links to media: good for a while and no longer than the file, for whoever has them."""
+"""Signed URLs of media outputs. They expire with the file at the latest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.settings import Settings
 
 
 def public_link(base: str, job: MediaJob, output: MediaOutput, settings: Settings) -> str:
-    """The address of an output, at an edge that is reached at `base`."""
+    """Return the signed URL of an output. `base` is the edge's base URL."""
     expires_at = now_ms() + settings.media_link_seconds * 1000
     if job.files_expire_at is not None:
         expires_at = min(expires_at, job.files_expire_at)

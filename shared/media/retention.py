@@ -1,4 +1,4 @@
-"""Retention: files go when their time is over; and those that no row knows, which a worker left that died while it wrote them."""
+"""Deletes expired media files, and orphans: files without a row, left by a worker that died while writing them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from shared.clock import now_ms
 from shared.models import MediaJob, MediaOutput
 from shared.storage import Storage
 
-MOST_JOBS = 200  # at once
-ORPHAN_AGE_MS = 24 * 3_600_000  # a job is long over by then, whatever wrote the file
+MOST_JOBS = 200  # per run
+ORPHAN_AGE_MS = 24 * 3_600_000  # longer than any job runs
 _folders = itertools.cycle(f"{number:02x}" for number in range(256))
 
 
 def delete_expired(storage: Storage) -> int:
-    """Delete the outputs of jobs whose files have expired; give the number of jobs. Raises `StorageUnavailable`."""
+    """Delete the outputs of jobs whose files have expired. Returns the number of jobs. Raises `StorageUnavailable`."""
     expired = MediaJob.files_expire_at.is_null(False) & (MediaJob.files_expire_at <= now_ms())
     jobs = list(MediaJob.select(MediaJob.id).where(expired).order_by(MediaJob.files_expire_at).limit(MOST_JOBS))
     for job in jobs:
@@ -24,7 +24,7 @@ def delete_expired(storage: Storage) -> int:
 
 
 def delete_files(job: MediaJob, storage: Storage) -> int:
-    """Delete what a job delivered, files before rows: what fails is tried again. Give the number of files."""
+    """Delete a job's outputs, files before rows, so that failures can be retried. Returns the number of files."""
     outputs = list(MediaOutput.select().where(MediaOutput.job == job.id))
     for output in outputs:
         storage.delete(output.storage_key)
@@ -34,12 +34,12 @@ def delete_files(job: MediaJob, storage: Storage) -> int:
 
 
 def delete_job(job: UUID) -> None:
-    """Delete the rows of a job that has ended and whose files are gone. Run inside a transaction."""
+    """Delete the rows of a job that has ended and has no files. Run inside a transaction."""
     MediaJob.delete().where((MediaJob.id == job) & MediaJob.finished_at.is_null(False)).execute()
 
 
 def delete_orphans(storage: Storage) -> int:
-    """Delete old files that no row speaks of, in the next of the storage's 256 folders; give their number."""
+    """Delete old files without a row in the next of the storage's 256 folders. Returns their number."""
     old = now_ms() - ORPHAN_AGE_MS
     keys = [found.key for found in storage.list(next(_folders)) if found.modified_at < old]
     known = {row.storage_key for row in MediaOutput.select(MediaOutput.storage_key).where(MediaOutput.storage_key.in_(keys))}

@@ -1,4 +1,4 @@
-"""Submission: the hold and the job's row are one transaction. The message to the workers follows it, and may fail."""
+"""Submits media jobs: the hold and the job's row in one transaction. The message to the workers is sent afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.secrets import MEDIA_REQUEST, seal, unseal
 
 
 class Wish(NamedTuple):
-    """A media call with what is kept of it for the worker; `sealed_params` was made by `seal_body`."""
+    """A media call, with what is stored for the worker. `sealed_params` is a result of `seal_body`."""
 
     call: MediaCall
     sealed_params: str
@@ -24,27 +24,27 @@ class Wish(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """The job. `fresh` is false for one that the same `Idempotency-Key` has made before: then nothing was held."""
+    """The submitted job. `fresh` is false if an earlier request with the same `Idempotency-Key` created it; no hold was taken."""
 
     job: MediaJob
     fresh: bool
 
 
 def seal_body(call: MediaCall, secret_key: str) -> str:
-    """The fields for the vendor, encrypted: neither a dump of the database nor a backup of it shows a prompt."""
+    """Encrypt the request body for the provider: a database dump or backup does not reveal the prompt."""
     return seal(json.dumps(call.body), secret_key, MEDIA_REQUEST)
 
 
 def unseal_body(sealed: str, secret_key: str) -> dict[str, Any]:
-    """What `seal_body` was given."""
+    """Decrypt what `seal_body` returned."""
     body: dict[str, Any] = json.loads(unseal(sealed, secret_key, MEDIA_REQUEST))
     return body
 
 
 def submit(ask: Reservation, wish: Wish, now: int) -> Submitted:
-    """Take the hold and write the job, or give the one that the key of `ask.claim` belongs to. Run inside a transaction.
+    """Take the hold and insert the job, or return the job of the same `Idempotency-Key`. Run inside a transaction.
 
-    Raises what `reserve` decided. The claim stays with the job for its 24 hours, whatever becomes of it.
+    Raises the error that `reserve` returned. The idempotency claim lasts 24 hours, even if the job fails.
     """
     [result] = reserve([ask], now)
     if isinstance(result, IdempotencyConflict) and result.kind != "key_reused":
@@ -72,9 +72,9 @@ def submit(ask: Reservation, wish: Wish, now: int) -> Submitted:
 
 
 def withdraw(job: UUID, now: int) -> bool:
-    """Undo a submission whose message could not be sent; give whether it was undone. Run inside a transaction.
+    """Undo a submission whose message could not be sent. Returns whether it was undone. Run inside a transaction.
 
-    It is not where a worker has the job in hand already: then all is well.
+    A job that a worker has leased already is not undone: it will run.
     """
     if not MediaJob.delete().where((MediaJob.id == job) & (MediaJob.status == "queued") & (MediaJob.attempts == 0)).execute():
         return False

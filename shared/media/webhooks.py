@@ -1,7 +1,7 @@
-"""Webhooks: an account's secret, the signed message, and which callbacks are due.
+"""Webhooks: signing secrets, signatures, and which callbacks are due.
 
-Signed by the Standard Webhooks specification (https://www.standardwebhooks.com), like OpenAI's own webhooks:
-`webhook-signature: v1,base64(hmac-sha256(secret, id.timestamp.body))`. `client.webhooks.unwrap` of the SDKs verifies them.
+Signatures follow the Standard Webhooks specification (https://www.standardwebhooks.com), like OpenAI's webhooks:
+`webhook-signature: v1,base64(hmac-sha256(secret, id.timestamp.body))`. The SDKs verify them with `client.webhooks.unwrap`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from shared.secrets import WEBHOOK_SECRET, seal, unseal
 PREFIX = "whsec_"
 WAITS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …
 MAX_ATTEMPTS = len(WAITS_MS) + 1
-MAX_AGE_MS = 86_400_000  # after a job's end; limits the backlog of an account whose server never answers
+MAX_AGE_MS = 86_400_000  # since the job's end; limits the backlog for a server that never responds
 
 
 def secret_of(account: UUID, secret_key: str) -> str:
-    """The account's secret, made at the first call. Run inside a transaction."""
+    """Return the account's signing secret, created at first use. Run inside a transaction."""
     row = WebhookSecret.get_or_none(WebhookSecret.account == account)
     if row is None:
         made = seal(_new_secret(), secret_key, WEBHOOK_SECRET)
@@ -37,7 +37,7 @@ def secret_of(account: UUID, secret_key: str) -> str:
 
 
 def replace_secret(account: UUID, secret_key: str) -> str:
-    """A new secret in place of the old one, which signs nothing more. Run inside a transaction."""
+    """Replace the signing secret and return the new one. The old one becomes invalid. Run inside a transaction."""
     secret = _new_secret()
     WebhookSecret.delete().where(WebhookSecret.account == account).execute()
     WebhookSecret.create(account=account, sealed_secret=seal(secret, secret_key, WEBHOOK_SECRET))
@@ -45,7 +45,7 @@ def replace_secret(account: UUID, secret_key: str) -> str:
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of one message; `timestamp` in Unix seconds."""
+    """Return the headers of a webhook; `timestamp` is in Unix seconds."""
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return {
@@ -56,7 +56,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str,
 
 
 class DueCallback(NamedTuple):
-    """A callback that is due: its job, account and URL."""
+    """A callback that is due."""
 
     job: UUID
     account: UUID
@@ -64,9 +64,9 @@ class DueCallback(NamedTuple):
 
 
 def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
-    """Up to `limit` due callbacks, the longest overdue first, except those of the accounts `without`.
+    """Return up to `limit` due callbacks, the longest overdue first, except those of the accounts in `without`.
 
-    Also erases the addresses of callbacks that have no attempts left or are older than `MAX_AGE_MS`.
+    Also erases the URLs of callbacks that have no attempts left or are older than `MAX_AGE_MS`.
     """
     now = now_ms()
     _give_up(now)
@@ -79,14 +79,14 @@ def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
 
 
 def claim(jobs: Sequence[UUID]) -> set[UUID]:
-    """Count an attempt for each of these callbacks that is still due, and return those. No other process gets the same attempt.
+    """Count an attempt for each of these callbacks that is still due, and return those. Only one process gets each attempt.
 
-    A claimed callback is due again after a pause that grows with each attempt, unless `forget` ends it.
+    A claimed callback becomes due again after a delay that grows with each attempt, unless `forget` removes it.
     """
     now = now_ms()
-    pause = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
+    delay = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
     rows: Any = (
-        MediaJob.update(callback_due_at=now + pause, callback_attempts=MediaJob.callback_attempts + 1)
+        MediaJob.update(callback_due_at=now + delay, callback_attempts=MediaJob.callback_attempts + 1)
         .where(MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now))
         .returning(MediaJob.id)
         .execute()
@@ -102,7 +102,7 @@ def postpone(jobs: Sequence[UUID], milliseconds: int) -> None:
 
 
 def forget(job: UUID) -> None:
-    """Erase the address: the callback was delivered, or cannot be delivered."""
+    """Erase the callback's URL, after it was delivered or has failed for good."""
     MediaJob.update(callback_url=None, callback_due_at=None).where(MediaJob.id == job).execute()
 
 

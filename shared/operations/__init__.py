@@ -1,6 +1,6 @@
-"""What operators and staff do, one function a deed.
+"""Operations of staff and operators.
 
-Every function is one transaction: it checks what was typed, changes the rows, writes one `AuditEntry` that names the `actor`
-(and the `address` they came from, where there is one), and returns the row. It raises `InvalidInput` for a value that cannot be
-used and `NotFound` for a row that is not there; either message says what to do. A call that changes nothing writes no entry.
+Each function runs in one transaction: it validates its input, changes rows, writes one `AuditEntry` with the `actor` and the
+`address`, and returns the row. It raises `InvalidInput` for invalid values and `NotFound` for missing rows; the message
+says what to do. A call that changes nothing writes no audit entry.
 """

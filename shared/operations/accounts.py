@@ -1,4 +1,4 @@
-"""Accounts: open one, give or take credits, suspend and reinstate."""
+"""Accounts: create, change the e-mail address, adjust credits, suspend and reinstate."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_tex
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A movement made by hand: the account as it is now (its `balance` included) and the new ledger entry."""
+    """A manual ledger entry, and the account afterwards (with its new `balance`)."""
 
     account: Account
     entry: LedgerEntry
 
 
 def find_account(email_or_id: str | UUID) -> Account:
-    """The account with this e-mail (in any of its forms) or id. Raises `NotFound`."""
+    """Return the account with this e-mail address (in any spelling) or id. Raises `NotFound`."""
     if isinstance(email_or_id, str) and "@" in email_or_id:
         account = Account.get_or_none(Account.email == lookup_email(email_or_id))
     else:
         account = Account.get_or_none(Account.id == _as_uuid(email_or_id))
     if account is None:
-        raise NotFound(f"No account {str(email_or_id)!r}; `yout account create EMAIL` makes one.")
+        raise NotFound(f"No account {str(email_or_id)!r}. Create it with `yout account create EMAIL`.")
     return account
 
 
 def refuse_pool(account: Account) -> None:
-    """Raise `InvalidInput` for the visitors' pool, which is no customer: only its own renewal and calls move its credits."""
+    """Raise `InvalidInput` for the visitors' pool. Only its renewals and its calls may move its credits."""
     if account.id == POOL:
-        raise InvalidInput("This is the visitors' pool, not a customer's account; YOUT_VISITOR_POOL_CREDITS is its size.")
+        raise InvalidInput("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
 
 
 def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
-    """Open an account; `credits`, if any, come as its first grant. Raises `InvalidInput` when the e-mail is taken."""
+    """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the e-mail address is invalid or taken."""
     email, name = canonical_email(email), check_text("name", name, 200, empty=True)
     check_whole("number of credits", credits, 0, LARGEST_AMOUNT)
     with transaction():
@@ -51,7 +51,7 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
             account = Account.create(email=email, name=name)
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"An account {email} exists already; `yout credits grant {email} N --reason R` gives it credits."
+                f"An account {email} already exists. Add credits with `yout credits grant {email} N --reason R`."
             ) from None
         if credits:
             ledger.post(account.id, "grant", credits, actor=actor, reason="opening credits")
@@ -62,7 +62,7 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
 def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address: str = "") -> Account:
     """Change an account's e-mail address, which its owner signs in with. Sessions and keys stay valid.
 
-    Raises `NotFound`, and `InvalidInput` for an address that is invalid or belongs to another account.
+    Raises `NotFound`, and `InvalidInput` if the address is invalid or taken.
     """
     new_email = canonical_email(new_email)
     with transaction():
@@ -72,24 +72,24 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
         if new_email == former:
             return account
         if Account.select().where(Account.email == new_email).exists():
-            raise InvalidInput(f"An account {new_email} exists already; choose another address.")
+            raise InvalidInput(f"An account {new_email} already exists. Choose another address.")
         account.email = new_email
         try:
             account.save(only=[Account.email])
         except peewee.IntegrityError:  # taken concurrently
-            raise InvalidInput(f"An account {new_email} exists already; choose another address.") from None
+            raise InvalidInput(f"An account {new_email} already exists. Choose another address.") from None
         record(Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
 
 
 def grant_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Grant:
-    """Give credits (a `grant`), or take them with a negative number (an `adjustment`).
+    """Add credits (`grant`), or remove them if negative (`adjustment`).
 
-    Raises `InvalidInput` for 0, and when more would be taken than is free: credits held for running calls stay.
+    Raises `InvalidInput` for 0, or if fewer credits are available; credits held by running calls cannot be removed.
     """
     check_whole("number of credits", credits, -LARGEST_AMOUNT, LARGEST_AMOUNT)
     if credits == 0:
-        raise InvalidInput("The number of credits must not be 0; a negative number takes credits away.")
+        raise InvalidInput("The number of credits must not be 0; use a negative number to remove credits.")
     reason = check_text("reason", reason, 500)
     with transaction():
         found = find_account(email_or_id)
@@ -113,7 +113,7 @@ def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, addr
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed for good; open a new one.")
+            raise InvalidInput(f"The account {account.email} is closed permanently. Create a new one.")
         if account.status != status:
             record(
                 Origin(actor, address), "account.status", account.id, before={"status": account.status}, after={"status": status}
@@ -127,4 +127,4 @@ def _as_uuid(text: str | UUID) -> UUID:
     try:
         return text if isinstance(text, UUID) else UUID(text)
     except ValueError:
-        raise NotFound(f"{text!r} is neither an e-mail address nor an id.") from None
+        raise NotFound(f"{text!r} is not an e-mail address or an account id.") from None

@@ -1,4 +1,4 @@
-"""The trail of who changed what."""
+"""The audit log: who changed what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.models import AuditEntry
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who acts (`operator:name`, a staff member's e-mail, `seed`) and from which address, empty for a local command."""
+    """Who acts (`operator:name`, a staff member's e-mail, `seed`) and from which IP address ("" for local commands)."""
 
     actor: str
     address: str = ""
@@ -24,7 +24,7 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Insert one entry. `before` and `after` are JSON objects and must hold no secret, hash or password."""
+    """Insert one entry. `before` and `after` are JSON objects and must not contain secrets, hashes or passwords."""
     AuditEntry.create(
         actor=origin.actor[:254],
         action=action,

@@ -1,8 +1,7 @@
-"""The catalogue: models, and which channels serve them.
+"""The catalog: models, and which channels serve them.
 
-Channels are in `channels.py` and prices in `prices.py` beside this file; their functions are offered here too, so that one
-import gives everything about the catalogue. Every change raises the row of `CatalogVersion`, by which edges know within a second
-that their snapshot is old.
+Functions for channels and prices, defined in `channels.py` and `prices.py`, can be imported from here too. Each change increments
+`CatalogVersion`, so edge processes reload their snapshot within a second.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ MODALITIES = {
 
 
 def find_model(model_id: str) -> AIModel:
-    """The model with this public id. Raises `NotFound`."""
+    """Return the model with this id. Raises `NotFound`."""
     model = AIModel.get_or_none(AIModel.id == model_id)
     if model is None:
-        raise NotFound(f"No model {model_id!r} in the catalogue; `yout model create` makes one.")
+        raise NotFound(f"No model {model_id!r} in the catalog. Create it with `yout model create`.")
     return model
 
 
@@ -90,11 +89,11 @@ def create_model(
     actor: str,
     address: str = "",
 ) -> AIModel:
-    """Put a model into the catalogue, priced from now on and served by one channel; `disabled`, it is a draft.
+    """Create a model with a price from now on and one channel. With the status `disabled` it is a draft.
 
-    Prices are whole credits per 1,000 tokens, or per call, and of media per 5 seconds or 1,000 characters; zero throughout is
-    allowed for a `free` model only. `upstream_model`
-    is the vendor's name for it, by default `id`; `modality` (such as `text+image->text`) follows from the kind by default.
+    Prices are whole credits per 1,000 tokens, per call, per 5 seconds or per 1,000 characters. Only a `free` model may have no
+    price. `upstream_model` is the provider's name, by default `id`. `modality` (such as `text+image->text`) depends on the kind
+    by default.
     """
     check_model_id(id)
     rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
@@ -117,7 +116,7 @@ def create_model(
         try:
             model = AIModel.create(**values)
         except peewee.IntegrityError:
-            raise InvalidInput(f"A model {id!r} exists already; change its price or channels in the console.") from None
+            raise InvalidInput(f"A model {id!r} already exists. Change its price or channels in the console.") from None
         insert_price(id, rates, now_ms())
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
@@ -140,7 +139,7 @@ def update_model(
     actor: str,
     address: str = "",
 ) -> AIModel:
-    """Change what the catalogue says of a model. Its id, kind and price are other matters."""
+    """Change a model's catalog entry, except its id, kind and price."""
     values = {
         "description": check_text("description", description, 2_000, empty=True),
         "owned_by": check_text("owner", owned_by, 100),
@@ -173,7 +172,7 @@ def add_channel_to_model(
     actor: str,
     address: str = "",
 ) -> ChannelModel:
-    """Let one more channel serve a model: a lower `priority` is tried first, `weight` shares out equals."""
+    """Add a channel to a model. Routes with lower `priority` are tried first; `weight` splits calls among equal ones."""
     upstream_model = check_model_id(upstream_model or model_id)
     check_whole("priority", priority, -1_000, 1_000)
     check_whole("weight", weight, 1, 1_000_000)
@@ -183,14 +182,14 @@ def add_channel_to_model(
         try:
             row = ChannelModel.create(channel=channel, model=model, **values)
         except peewee.IntegrityError:
-            raise InvalidInput(f"The channel {channel.name!r} serves {model_id!r} already; change it in the console.") from None
+            raise InvalidInput(f"The channel {channel.name!r} already serves {model_id!r}. Change it in the console.") from None
         record(Origin(actor, address), "model.channel", model_id, after={"channel": channel.name, **values})
         bump_catalog_version()
         return row
 
 
 def set_model_status(model_id: str, status: str, *, actor: str, address: str = "") -> AIModel:
-    """Offer a model (`active`) or take it out of the catalogue (`disabled`). Its history stays."""
+    """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays."""
     check_choice("status", status, SWITCH)
     with transaction():
         model = find_model(model_id)
@@ -203,26 +202,26 @@ def set_model_status(model_id: str, status: str, *, actor: str, address: str = "
 
 
 def check_model_id(text: str) -> str:
-    """A model's name, ours or a vendor's: 1 to 200 printable ASCII characters without a space."""
+    """Validate a model name, ours or a provider's: 1 to 200 printable ASCII characters without spaces."""
     if not usable_model_id(text):
         raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
     return text
 
 
 def usable_model_id(text: str) -> bool:
-    """Whether `text` can name a model."""
+    """Return whether `text` is a valid model name."""
     return 0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_media_rates(kind: str, rates: Rates) -> None:
-    """A price that the kind is never charged by would be a free model by mistake."""
+    """Raise `InvalidInput` for a price that does not apply to the kind: the model would be free by mistake."""
     if rates.per_5_seconds is not None and kind != "video":
-        raise InvalidInput("A price per 5 seconds is for video models only; give the model's price in another way.")
+        raise InvalidInput("A price per 5 seconds is only for video models. Set a different price.")
     if rates.per_1k_characters is not None and kind != "speech":
-        raise InvalidInput("A price per 1,000 characters is for speech models only; give the model's price in another way.")
+        raise InvalidInput("A price per 1,000 characters is only for speech models. Set a different price.")
     if kind in MEDIA_KINDS and (rates.input or rates.output):
         raise InvalidInput(
-            f"A model of kind {kind} isn't charged by tokens; give a price per call, per 5 seconds or per character."
+            f"A model of kind {kind} is not billed by tokens. Set a price per call, per 5 seconds or per 1,000 characters."
         )
 
 

@@ -1,4 +1,4 @@
-"""Channels: one credential at one base URL of an upstream."""
+"""Channels: a credential and base URL at a provider."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LONGEST_SETTINGS = 10_000  # characters of JSON
 
 
 def find_channel(name: str) -> Channel:
-    """The channel of this name. Raises `NotFound`."""
+    """Return the channel with this name. Raises `NotFound`."""
     channel = Channel.get_or_none(Channel.name == name.strip())
     if channel is None:
-        raise NotFound(f"No channel {name!r}; `yout channel create` makes one.")
+        raise NotFound(f"No channel {name!r}. Create it with `yout channel create`.")
     return channel
 
 
@@ -40,10 +40,10 @@ def create_channel(
     actor: str,
     address: str = "",
 ) -> Channel:
-    """Make a channel. It serves nothing until a model is put on it.
+    """Create a channel. It serves no calls until a model is added.
 
-    `secret` is what the vendor gave, empty for an upstream that asks for none; it is sealed with the installation's
-    `secret_key`. `settings` are the vendor's quirks, a JSON object that the dialect understands.
+    `secret` is the provider's API key, empty if none is needed; it is encrypted with the installation's `secret_key`. `settings`
+    are the dialect's settings for the provider (`docs/dialects.md`).
     """
     name = check_text("name of the channel", name, 100)
     check_choice("dialect", dialect, DIALECTS)
@@ -57,7 +57,7 @@ def create_channel(
             )  # fmt: skip
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"A channel {name!r} exists already. Change its address or secret in the console, or take another name."
+                f"A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name."
             ) from None
         record(Origin(actor, address), "channel.create", name, after={"dialect": dialect, "base_url": base_url})
         bump_catalog_version()
@@ -67,7 +67,7 @@ def create_channel(
 def update_channel(
     name: str, *, base_url: str | None = None, settings: dict[str, Any] | None = None, actor: str, address: str = ""
 ) -> Channel:
-    """Change where a channel sends its calls, or the vendor's quirks. None leaves a value as it is."""
+    """Change a channel's base URL or settings. None leaves a value unchanged."""
     changes: dict[str, Any] = {}
     if base_url is not None:
         changes["base_url"] = check_base_url(base_url)
@@ -77,13 +77,13 @@ def update_channel(
 
 
 def set_channel_status(name: str, status: str, *, actor: str, address: str = "") -> Channel:
-    """Switch a channel on (`active`) or off (`disabled`). Calls that are running on it finish."""
+    """Enable (`active`) or disable (`disabled`) a channel. Running calls finish."""
     check_choice("status", status, SWITCH)
     return _change(name, {"status": status}, "channel.status", Origin(actor, address))
 
 
 def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str, address: str = "") -> Channel:
-    """Replace a channel's secret. The trail tells that it changed, never what it was."""
+    """Replace a channel's secret. The audit log does not contain the secret."""
     sealed = seal(_check_secret(secret), secret_key)
     with transaction():
         channel = find_channel(name)
@@ -95,10 +95,10 @@ def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str
 
 
 def check_base_url(text: str) -> str:
-    """The base URL without a slash at its end.
+    """Return the base URL without trailing slashes.
 
-    Raises `InvalidInput` unless it is http or https with a host, and without credentials, query and fragment: a key in the
-    address would end up in logs.
+    Raises `InvalidInput` unless it is an http or https URL with a host and without credentials, query or fragment: secrets in
+    URLs would end up in logs.
     """
     text = check_text("base URL", text, 500).rstrip("/")
     try:
@@ -109,12 +109,12 @@ def check_base_url(text: str) -> str:
     if not usable or " " in text:
         raise InvalidInput(f"The base URL must look like https://host/v1, not {text!r}.")
     if parts.username is not None or "?" in text or "#" in text:
-        raise InvalidInput("The base URL must hold no user, password, query or fragment; the secret is given apart.")
+        raise InvalidInput("The base URL must not contain a user, password, query or fragment. Enter the secret separately.")
     return text
 
 
 def _change(name: str, changes: dict[str, Any], action: str, origin: Origin) -> Channel:
-    """Store what differs in `changes`, with its trail; nothing if nothing does."""
+    """Store the values in `changes` that differ, with an audit entry."""
     with transaction():
         channel = find_channel(name)
         before = {field: getattr(channel, field) for field in changes}
@@ -127,20 +127,20 @@ def _change(name: str, changes: dict[str, Any], action: str, origin: Origin) -> 
 
 
 def _check_secret(secret: str) -> str:
-    """A secret goes into an HTTP header: one line of printable ASCII."""
+    """Validate a secret, which is sent in an HTTP header: one line of printable ASCII."""
     if not secret:
         return ""
     secret = check_text("secret", secret, LONGEST_SECRET)
     if not secret.isascii():
-        raise InvalidInput("The secret must be ASCII; was it copied whole?")
+        raise InvalidInput("The secret must be ASCII. Check that you copied it correctly.")
     return secret
 
 
 def _check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
     try:
         text = json.dumps(settings or {}, allow_nan=False)
-    except (TypeError, ValueError) as problem:
-        raise InvalidInput(f"The channel's settings are not JSON: {problem}.") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"The channel's settings are not valid JSON: {error}.") from None
     if len(text) > LONGEST_SETTINGS:
         raise InvalidInput(f"The channel's settings must be at most {LONGEST_SETTINGS} characters of JSON.")
     return settings or {}

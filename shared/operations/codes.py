@@ -1,4 +1,4 @@
-"""Redeem codes: staff make batches and void them, customers redeem them."""
+"""Redeem codes: create and void batches, redeem a code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CODES = Codes()
 
 @dataclass(frozen=True, slots=True)
 class CreatedBatch:
-    """A batch just made. `codes` are known here and nowhere else: only their digests are stored."""
+    """A new batch. Only here are the `codes` available: the database stores their digests."""
 
     row: CodeBatch
     codes: tuple[str, ...] = field(repr=False)
@@ -35,7 +35,7 @@ class CreatedBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchStanding:
-    """A batch, and how many of its codes were redeemed, are void, and can still be used."""
+    """A batch, and how many of its codes are redeemed, voided and still usable."""
 
     row: CodeBatch
     redeemed: int
@@ -46,12 +46,12 @@ class BatchStanding:
 def create_codes(
     credits: int, count: int = 1, *, note: str = "", expires_at: int | None = None, actor: str, address: str = ""
 ) -> CreatedBatch:
-    """Make `count` codes of `credits` each. `expires_at` is in ms UTC and must lie ahead; None is no end."""
+    """Create `count` codes of `credits` each. `expires_at` is in ms UTC and must be in the future; None means no expiry."""
     check_whole("number of credits", credits, 1, LARGEST_AMOUNT)
     check_whole("number of codes", count, 1, MOST_CODES)
     note = check_text("note", note, 200, empty=True)
     if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
-        raise InvalidInput("The codes would have expired from the start, or never expire; give a later moment, or none.")
+        raise InvalidInput("The expiry must be in the future; omit it for codes that never expire.")
     fresh = [new_code() for _ in range(count)]
     with transaction():
         batch = CodeBatch.create(credits=credits, count=count, note=note, expires_at=expires_at, created_by=actor[:254])
@@ -63,14 +63,14 @@ def create_codes(
 
 
 def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
-    """Void a code, or all codes of a batch, that nobody has redeemed, and give how many that were. Raises `NotFound`."""
+    """Void a code, or all codes of a batch, unless redeemed. Returns how many were voided. Raises `NotFound`."""
     try:
         id = id if isinstance(id, UUID) else UUID(id)
     except ValueError:
-        raise NotFound(f"{id!r} is not the id of a code or a batch; `yout code list` shows them.") from None
+        raise NotFound(f"{id!r} is not the id of a code or batch. List them with `yout code list`.") from None
     with transaction():
         if not (CodeBatch.select().where(CodeBatch.id == id).exists() or RedeemCode.select().where(RedeemCode.id == id).exists()):
-            raise NotFound(f"No code and no batch {id}; `yout code list` shows them.")
+            raise NotFound(f"No code or batch {id}. List them with `yout code list`.")
         unused = RedeemCode.redeemed_at.is_null() & RedeemCode.voided_at.is_null()
         voided = (
             RedeemCode.update(voided_at=now_ms()).where(((RedeemCode.batch == id) | (RedeemCode.id == id)) & unused).execute()
@@ -81,14 +81,14 @@ def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
 
 
 def list_batches() -> list[BatchStanding]:
-    """All batches, newest first, with the states of their codes."""
+    """Return all batches, newest first, with the states of their codes."""
     rows = list(CodeBatch.select().order_by(CodeBatch.id.desc()))
     firsts = range(0, len(rows), COUNTED_TOGETHER)
     return [standing for first in firsts for standing in standings(rows[first : first + COUNTED_TOGETHER])]
 
 
 def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
-    """The number of codes in each state, by batch."""
+    """Count the codes in each state, by batch."""
     counted: Any = (
         RedeemCode.select(RedeemCode.batch, fn.COUNT(RedeemCode.redeemed_at), fn.COUNT(RedeemCode.voided_at))
         .where(RedeemCode.batch.in_([row.id for row in batches]))
@@ -105,9 +105,9 @@ def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
 
 
 def redeem(account: UUID, code: str, *, actor: str, address: str = "") -> Collected:
-    """Give the account the credits of a code, once. Raises `InvalidInput` for one that cannot be used, with words for its owner.
+    """Grant the account the credits of a code, once. Raises `InvalidInput` with a message for the user if it is not usable.
 
-    Guessing is slow work (100 bits), but whoever offers this to the public should still bound the tries.
+    Codes have 100 bits, but a public form should still limit attempts.
     """
     with transaction():
         collected = collect(_CODES, account, code, actor=actor)

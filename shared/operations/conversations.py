@@ -1,7 +1,7 @@
-"""Stored conversations: continue one, keep a call's turn, list, read and delete them.
+"""Stored conversations: continue, store a call's turn, list, read and delete.
 
-Content is kept only because its owner asked, in the tables `conversation` and `message` alone. A turn is kept after its call is
-settled; by then the account may have been purged, or the conversation deleted: what was begun before that is not kept.
+Content is stored only on request, in the tables `conversation` and `message`. A turn is stored after its call is settled. If the
+account was purged or the conversation deleted since the call began, the turn is not stored.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from shared.models import Conversation, Message, Plan, Subscription
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
 from shared.text import as_line, cut
 
-MOST_MESSAGES = 1_000  # of a conversation
-LONGEST_TITLE = 80  # characters, of one that is made of the first message
+MOST_MESSAGES = 1_000  # per conversation
+LONGEST_TITLE = 80  # characters of a title taken from the first message
 LARGEST_PAGE = 100
-NO_SUCH_CONVERSATION = "There is no such conversation. GET /api/chat/conversations/ lists yours."
+NO_SUCH_CONVERSATION = "No such conversation. List yours with GET /api/chat/conversations/."
 
 
 class Turn(NamedTuple):
-    """One message as the API has it: `content` is text, or a list of OpenAI's content parts."""
+    """A message in the API's format: `content` is text, or a list of OpenAI's content parts."""
 
     role: str
     content: Any
 
 
 class Keeping(NamedTuple):
-    """What a call that continues or stores a conversation needs to know before it begins.
+    """State that a call reads before it continues or stores a conversation.
 
-    `purges` is how many purges the account had begun by then: a turn is kept only if that is still so.
+    `purges` is the account's number of purges so far: the turn is stored only if it is unchanged.
     """
 
     account: UUID
     conversation: UUID
-    fresh: bool  # the conversation will be made with its first turn
+    fresh: bool  # the first turn creates the conversation
     stores: bool
     purges: int
     earlier: list[Turn]
 
 
 def begin_turn(account: UUID, conversation: str | None, *, stores: bool, coming: int) -> Keeping:
-    """Read what a call needs that brings `coming` messages to a conversation (None: a new one).
+    """Read the state for a call that adds `coming` messages to a conversation (None: a new one).
 
-    Raises `AccessDenied` (`plan_required`) for an account whose plan keeps nothing, `PurgeRunning`, `NotFound` for a conversation
-    that is not the account's, and `InvalidRequest` for one that is full.
+    Raises `AccessDenied` (`plan_required`) if the plan does not store content, `PurgeRunning`, `NotFound` also for another
+    account's conversation, and `InvalidRequest` if the conversation is full.
     """
     if stores:
         _require_plan(account)
@@ -60,15 +60,15 @@ def begin_turn(account: UUID, conversation: str | None, *, stores: bool, coming:
         return Keeping(account, new_id(), True, stores, purges, [])
     row = find_conversation(account, conversation)
     if stores and row.message_count + coming >= MOST_MESSAGES:
-        raise InvalidRequest(f"A conversation has at most {MOST_MESSAGES} messages; begin another one.", "conversation_id")
+        raise InvalidRequest(f"A conversation can have at most {MOST_MESSAGES} messages. Start a new one.", "conversation_id")
     earlier = [Turn(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
     return Keeping(account, row.id, False, stores, purges, earlier)
 
 
 def keep_turn(keeping: Keeping, said: Sequence[Turn], answer: str, *, model: str, whole: bool) -> bool:
-    """Add what was `said` and the `answer` as far as it was delivered (`whole`, or cut); give whether it was kept.
+    """Store the messages in `said` and the `answer` (if not `whole`, as far as delivered). Returns whether they were stored.
 
-    It is not when the account has begun a purge, or has deleted the conversation, since the call began.
+    Returns False if a purge started or the conversation was deleted since the call began.
     """
     with transaction():
         lock_account(keeping.account)
@@ -96,7 +96,7 @@ def keep_turn(keeping: Keeping, said: Sequence[Turn], answer: str, *, model: str
 
 
 def list_conversations(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Conversation]:
-    """A page of an account's conversations, the newest first, from the one `after` on."""
+    """Return a page of an account's conversations, newest first. `after` is the last id of the previous page."""
     query = Conversation.select().where(Conversation.account == account).order_by(Conversation.id.desc())
     if after is not None:
         query = query.where(Conversation.id < after)
@@ -104,7 +104,7 @@ def list_conversations(account: UUID, *, after: UUID | None = None, limit: int =
 
 
 def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
-    """The account's own conversation of this id. Raises `NotFound`, for somebody else's too."""
+    """Return the account's conversation with this id. Raises `NotFound`, also for another account's."""
     try:
         id = conversation if isinstance(conversation, UUID) else UUID(conversation)
     except ValueError:
@@ -116,14 +116,14 @@ def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
 
 
 def read_messages(conversation: UUID, *, start: int = 0, limit: int = LARGEST_PAGE) -> list[Message]:
-    """A page of a conversation's messages, from position `start` on. Whose it is must have been checked."""
+    """Return a page of a conversation's messages from position `start`. The caller must check ownership."""
     return list(_messages(conversation).where(Message.position >= start).limit(limit))
 
 
 def delete_conversation(account: UUID, conversation: str | UUID) -> None:
-    """Delete a conversation with its messages; its shares are snapshots and stay. Raises `NotFound`."""
+    """Delete a conversation with its messages. Shares are snapshots and stay. Raises `NotFound`."""
     with transaction():
-        lock_account(account)  # a turn that is being kept comes before or after, not in between
+        lock_account(account)  # serializes with `keep_turn`
         row = find_conversation(account, conversation)
         Message.delete().where(Message.conversation == row.id).execute()
         Conversation.delete().where(Conversation.id == row.id).execute()
@@ -134,7 +134,7 @@ def _messages(conversation: UUID) -> Any:
 
 
 def plan_stores(account: UUID) -> bool:
-    """Whether the account's plan keeps content on request."""
+    """Return whether the account's plan stores content on request."""
     active = (Subscription.account == account) & (Subscription.status == "active")
     return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())
 
@@ -142,19 +142,19 @@ def plan_stores(account: UUID) -> bool:
 def _require_plan(account: UUID) -> None:
     if not plan_stores(account):
         raise AccessDenied(
-            "Your plan does not keep conversations. Leave out 'store', and send the earlier messages with each request.",
+            "Your plan does not store conversations. Omit 'store' and send the earlier messages with each request.",
             "plan_required",
         )
 
 
 def _title_of(said: Sequence[Turn]) -> str:
-    """The beginning of what the user said first, in one line."""
+    """Return the beginning of the first user message in one line."""
     text = next((text_of_content(turn.content) for turn in said if turn.role == "user"), "")
     return cut(as_line(text[: LONGEST_TITLE * 4]), LONGEST_TITLE, "…")
 
 
 def text_of_content(content: Any) -> str:
-    """The text of a message: all of a string, the text parts of a list."""
+    """Return the text of a message: the string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []

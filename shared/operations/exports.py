@@ -1,4 +1,4 @@
-"""Exports: that somebody took rows out of the console stands in the trail, because they name customers."""
+"""Audit entries for exports from the console, because they contain customer data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from shared.operations.audit import Origin, record
 
 
 def record_export(what: str, filters: dict[str, str], *, actor: str, address: str = "") -> None:
-    """Record that `what` (`usage`, `ledger`, …) was exported, and by which filters."""
+    """Record that `what` (`usage`, `ledger`, …) was exported with these filters."""
     with transaction():
         record(Origin(actor, address), f"export.{what}", what, after={**filters})

@@ -1,4 +1,4 @@
-"""Holds that staff close by hand: given back, or turned into a charge, with a reason. Exactly once, by the hold's state."""
+"""Holds closed by staff: released or charged, with a reason. Exactly once, by the hold's state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = Usage(0, 0, estimated=True)
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What became of a hold: whose it was, what was held, and what of it was charged."""
+    """A closed hold: its account, the credits held, and the credits charged."""
 
     account: Account
     held: int
@@ -29,22 +29,22 @@ class Closed:
 
 
 def find_hold(call: UUID) -> Hold:
-    """The hold of a call, open or closed, with its account. Raises `NotFound`."""
+    """Return the hold of a call, open or closed, with its account. Raises `NotFound`."""
     hold: Hold | None = Hold.select(Hold, Account).join(Account).where(Hold.id == call).first()
     if hold is None:
-        raise NotFound(f"No hold {call}. Closed ones are forgotten after a week; the call's receipt stays.")
+        raise NotFound(f"No hold {call}. Closed holds are deleted after a week; see the call's receipt.")
     return hold
 
 
 def release_hold(call: UUID, reason: str, *, actor: str, address: str = "") -> Closed:
-    """Give all of a hold back: the call costs nothing, also if it is still running. Raises `InvalidInput` when it is closed."""
+    """Release a hold: the call is free, even if it is still running. Raises `InvalidInput` if the hold is closed."""
     return _close(call, 0, reason, Origin(actor, address))
 
 
 def settle_hold(call: UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Closed:
-    """Charge `credits` of a hold and give the rest back. Raises `InvalidInput` for more than is held, and when it is closed."""
+    """Charge `credits` of a hold and release the rest. Raises `InvalidInput` if that exceeds the hold, or if it is closed."""
     if credits == 0:
-        raise InvalidInput("To charge nothing, release the hold.")
+        raise InvalidInput("The amount must be above 0. To charge nothing, release the hold.")
     return _close(call, credits, reason, Origin(actor, address))
 
 
@@ -55,8 +55,8 @@ def _close(call: UUID, credits: int, reason: str, origin: Origin) -> Closed:
         held = hold.amount + hold.overage
         check_whole("number of credits", credits, 0, held)
         [settled] = ledger.settle([_settlement(hold, credits, now)], now) if hold.state == "held" else [None]
-        if settled is None or not settled.fresh:  # a call, the sweeper or another person was quicker
-            raise InvalidInput("This hold is closed already, and nothing was changed. Its receipt says what it came to.")
+        if settled is None or not settled.fresh:  # closed concurrently
+            raise InvalidInput("This hold is already closed. Nothing was changed. The call's receipt shows the charge.")
         record(
             origin,
             "hold.settle" if credits else "hold.release",
@@ -68,7 +68,7 @@ def _close(call: UUID, credits: int, reason: str, origin: Origin) -> Closed:
 
 
 def _settlement(hold: Hold, credits: int, now: int) -> Settlement:
-    """The end of a call as far as it is known: what it used is not."""
+    """Return the settlement of a call whose usage is unknown."""
     row = hold.__data__
     return Settlement(
         call=hold.id,

@@ -1,4 +1,4 @@
-"""Media jobs that staff act on: look at one again, cancel it, end it as failed, or give back what a finished one cost."""
+"""Media jobs: staff actions to poll, cancel, fail and refund a job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAILED_BY_STAFF = End("failed", error_code="ended_by_staff", error_class="ended 
 
 
 def find_job(job_id: UUID) -> MediaJob:
-    """The job, without what was asked for. Raises `NotFound`."""
+    """Return the job without its request and callback URL. Raises `NotFound`."""
     shown = [field for field in MediaJob._meta.sorted_fields if field.name not in ("sealed_params", "callback_url")]
     job: MediaJob | None = MediaJob.select(*shown).where(MediaJob.id == job_id).first()
     if job is None:
@@ -29,39 +29,38 @@ def find_job(job_id: UUID) -> MediaJob:
 
 
 def poll_job(job_id: UUID, *, actor: str, address: str = "") -> MediaJob:
-    """Let an open job be due now: a worker looks at it at once, or with its next sweep. Raises `InvalidInput` if it ended."""
+    """Make an open job due now, so that a worker or the next sweep polls it. Raises `InvalidInput` if it has ended."""
     with transaction():
         job = find_job(job_id)
         moved = MediaJob.update(due_at=now_ms()).where((MediaJob.id == job_id) & MediaJob.finished_at.is_null()).execute()
         if not moved:
-            raise InvalidInput(f"This job has ended: it is {job.status}.")
+            raise InvalidInput(f"This job has already ended: it is {job.status}.")
         record(Origin(actor, address), "job.poll", job_id)
         return job
 
 
 def cancel_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> MediaJob:
-    """End an open job as cancelled and give its hold back. Raises `InvalidInput` when it has ended."""
+    """Cancel an open job and release its hold. Raises `InvalidInput` if it has ended."""
     return _end(job_id, CANCELLED, reason, Origin(actor, address))
 
 
 def fail_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> MediaJob:
-    """End an open job as failed and give its hold back; what a worker still delivers is discarded. Raises `InvalidInput` when it
-    has ended."""
+    """Fail an open job and release its hold; later outputs are discarded. Raises `InvalidInput` if it has ended."""
     return _end(job_id, FAILED_BY_STAFF, reason, Origin(actor, address))
 
 
 def refund_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> int:
-    """Give back what a finished job was charged, once, and give the amount. Raises `InvalidInput` where there is nothing."""
+    """Refund a finished job's charge once. Returns the amount. Raises `InvalidInput` if there was no charge."""
     reason = check_text("reason", reason, 500)
     with transaction():
         job = find_job(job_id)
         if not job.credits_charged:
-            raise InvalidInput("This job was charged nothing: there is nothing to give back.")
+            raise InvalidInput("This job was not charged; there is nothing to refund.")
         try:
-            with transaction():  # a savepoint, so that the refusal leaves a transaction that can go on
+            with transaction():  # a savepoint, so that the outer transaction survives an error
                 ledger.post(_owner(job), "refund", job.credits_charged, actor=actor, reason=reason, call=job.id)
         except peewee.IntegrityError:
-            raise InvalidInput("This job was refunded already, and nothing was changed.") from None
+            raise InvalidInput("This job was already refunded. Nothing was changed.") from None
         record(
             Origin(actor, address),
             "job.refund",
@@ -79,7 +78,7 @@ def _end(job_id: UUID, end: End, reason: str, origin: Origin) -> MediaJob:
             raise NotFound(f"No job {job_id}.")
         ended = ends.finish(job, end, hand=None) if job.finished_at is None else None
         if ended is None:
-            raise InvalidInput("This job has ended already, and nothing was changed.")
+            raise InvalidInput("This job has already ended. Nothing was changed.")
         record(
             origin,
             "job.cancel" if end.status == "cancelled" else "job.fail",

@@ -1,6 +1,6 @@
-"""What a key that a key created may have: no model, address or day more than its creator. Pure.
+"""Restricts a key created by another key to that key's models, IP addresses and expiry. Pure.
 
-Their credits and rates need no bound here, because they are counted together.
+Credits and rates need no check here, because both keys are counted together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BOUNDED = ("allowed_models", "allowed_ips", "expires_at")
 
 
 def narrowed(child: ApiKey, parent: ApiKey) -> dict[str, Any]:
-    """The fields of `child` that must change for it to lie within `parent`, with their new values."""
+    """Return the fields of `child`, with new values, that must change so that it has no more access than `parent`."""
     moments = [moment for moment in (child.expires_at, parent.expires_at) if moment is not None]
     values = {
         "allowed_models": _fewer_models(child.allowed_models, parent.allowed_models),
@@ -31,7 +31,7 @@ def _fewer_models(own: list[str] | None, most: list[str] | None) -> list[str] | 
 
 
 def _fewer_networks(own: list[str] | None, most: list[str] | None) -> list[str] | None:
-    """The addresses that lie in both lists of networks."""
+    """Return the networks that are in both lists."""
     if own is None or most is None:
         return most if own is None else own
     widest = [canonical_network(network) for network in most]
@@ -40,7 +40,7 @@ def _fewer_networks(own: list[str] | None, most: list[str] | None) -> list[str] 
         network = canonical_network(name)
         shared = [other for other in widest if network.version == other.version and network.overlaps(other)]
         if any(other.prefixlen <= network.prefixlen for other in shared):
-            common.append(name)  # whole, as it is: smaller networks beside the one that holds it change nothing
+            common.append(name)  # contained in one of the other networks: unchanged
         else:
             common += [str(other) for other in shared]
     return common

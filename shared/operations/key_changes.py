@@ -1,4 +1,4 @@
-"""Change an existing key: its name, limits, models, addresses and expiry."""
+"""Changes an existing key: name, limits, models, addresses and expiry."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CHANGEABLE = ("name", "expires_at", *LIMITS, "can_manage")
 def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, address: str = "") -> ApiKey:
     """Change the fields in `changes` (of `CHANGEABLE`, values as for `create_key`), effective with the next call.
 
-    A new monthly limit includes this month's charges and the holds of running calls. Keys that this one created are
-    restricted to its models, addresses and expiry; one that is left without a model or an address is revoked. Changed limits also
-    apply to the keys that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key and for invalid values.
+    A new monthly limit includes this month's charges and the holds of running calls. Keys created by this one are restricted to
+    its models, addresses and expiry; those left without a model or address are revoked. Changed limits also apply to the keys
+    that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key or invalid values.
     """
     with transaction():
         found = find_key(key_id)
@@ -42,7 +42,7 @@ def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, ad
 
 def _check(key: ApiKey, field: str, value: Any) -> Any:
     if key.revoked_at is not None:
-        raise InvalidInput("This key is revoked and cannot be changed; create a new one.")
+        raise InvalidInput("This key is revoked and cannot be changed. Create a new one.")
     if field == "can_manage":
         if value and key.parent is not None:
             raise InvalidInput("A key that was created by another key cannot manage the account.")
@@ -61,7 +61,7 @@ def _store(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
 
 
 def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
-    """Rates and credits of a family are counted together; the parent's other limits are copied to its children."""
+    """Copy the key's models, addresses and expiry to its children. Rates and credits are counted together anyway."""
     if not set(BOUNDED) & set(changed):
         return
     for child in ApiKey.select().where((ApiKey.parent == key.id) & ApiKey.revoked_at.is_null()):
@@ -73,7 +73,7 @@ def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) ->
 
 
 def _limit_replaced(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
-    """Limits that change bind the keys that this one replaced as well: they still work until their grace ends."""
+    """Apply changed limits to the keys that this one replaced: they work until their grace period ends."""
     limits = {field: value for field, value in changed.items() if field in LIMITS}
     meter = key.meter or key.id
     replaced = ((ApiKey.meter == meter) | (ApiKey.id == meter)) & (ApiKey.id != key.id) & ApiKey.revoked_at.is_null()

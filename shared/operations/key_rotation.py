@@ -1,4 +1,4 @@
-"""Several keys at once, or one after the other: revoke many, or follow a key by a new one while the old still works a while."""
+"""Rotates a key, with a grace period for the old one, and revokes many keys at once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from shared.operations.keys import LIMITS, CreatedKey, create_key, find_key, rev
 from shared.operations.validation import check_whole
 
 LONGEST_GRACE_MS = 30 * 24 * 3600 * 1000
-MOST_AT_ONCE = 10_000
+MAX_KEYS = 10_000
 
 
 def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") -> CreatedKey:
-    """Create a key with the name, limits and rights of this one, which expires after `grace_ms` (0: it is revoked at once).
+    """Create a key with the name, limits and rights of this one, which expires after `grace_ms` (0 revokes it at once).
 
-    Both are counted together: the new key continues the month's count and the rate limits of the old one, and takes over the
-    keys that it created. Raises `NotFound`, and `InvalidInput` for a revoked or expired key, or a grace period over 30 days.
+    Both keys are counted together: the new one continues the monthly count and rate limits, and becomes the parent of the keys
+    that the old one created. Raises `NotFound`, and `InvalidInput` for a revoked or expired key or a grace period over 30 days.
     """
     check_whole("grace (ms)", grace_ms, 0, LONGEST_GRACE_MS)
     with transaction():
         now = now_ms()
         found = find_key(key_id)
-        lock_accounts([found.account.id])()  # no call or new key runs concurrently with the rotation
+        lock_accounts([found.account.id])()  # no reservation or new key can run concurrently
         old = find_key(key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise InvalidInput("This key is revoked or expired and cannot be rotated. Create a new one.")
@@ -54,9 +54,11 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
 
 
 def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
-    """Revoke these keys and the keys that they created, in one transaction, each with an audit entry; return how many were
-    active."""
-    if len(keys) > MOST_AT_ONCE:
-        raise InvalidInput(f"At most {MOST_AT_ONCE} keys at once; narrow the filter.")
+    """Revoke these keys and the keys that they created in one transaction, each with an audit entry.
+
+    Returns how many were active.
+    """
+    if len(keys) > MAX_KEYS:
+        raise InvalidInput(f"At most {MAX_KEYS} keys can be revoked at once. Narrow the filter.")
     with transaction():
         return revoke_families(keys, now_ms(), Origin(actor, address))

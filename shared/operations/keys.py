@@ -28,7 +28,7 @@ LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models",
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A key just made. `secret` is known here and nowhere else: only its digest is stored."""
+    """A new key. Only here is the `secret` available: the database stores its digest."""
 
     row: ApiKey
     secret: str = field(repr=False)
@@ -52,9 +52,9 @@ def create_key(
 ) -> CreatedKey:
     """Create a key for an account. None means the plan's limits, all models, all addresses, no expiry.
 
-    `expires_at` is in ms UTC and must be in the future; `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`);
-    `monthly_credit_limit` is the most that its calls may cost in a calendar month (UTC). `can_manage` lets it manage keys and
-    purge the account; by default only a key without limits can. `parent` is the key that creates this one: its limits apply to
+    `expires_at` is in ms UTC and must be in the future. `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`).
+    `monthly_credit_limit` is the maximum cost of its calls in a calendar month (UTC). `can_manage` allows it to manage keys and
+    purge the account; by default only keys without limits can. `parent` is the key that creates this one, whose limits apply to
     both together. Raises `InvalidInput`, and `NotFound` for an unknown account or a revoked parent.
     """
     values: dict[str, Any] = {
@@ -72,7 +72,7 @@ def create_key(
         account = find_account(email_or_id)
         refuse_pool(account)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed; a key of it would be refused.")
+            raise InvalidInput(f"The account {account.email} is closed; its keys would be refused.")
         values["allowed_models"] = check_models(allowed_models)
         if can_manage is None:
             can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
@@ -105,7 +105,7 @@ def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
 
 
 def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
-    """Revoke these keys and the keys that they created, each with an audit entry, and return how many were active.
+    """Revoke these keys and the keys that they created, each with an audit entry. Returns how many were active.
 
     Run inside a transaction.
     """
@@ -121,11 +121,11 @@ def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
 
 
 def find_key(key_id: str | UUID) -> ApiKey:
-    """The key with this id, revoked or not. Raises `NotFound`."""
+    """Return the key with this id, revoked or not. Raises `NotFound`."""
     try:
         key_id = key_id if isinstance(key_id, UUID) else UUID(key_id)
     except ValueError:
-        raise NotFound(f"{key_id!r} is not a key's id; give the `id` that `yout key create` printed.") from None
+        raise NotFound(f"{key_id!r} is not a key id. Use the `id` printed by `yout key create`.") from None
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == key_id)
     if row is None:
         raise NotFound(f"No key {key_id}.")
@@ -133,7 +133,7 @@ def find_key(key_id: str | UUID) -> ApiKey:
 
 
 def check_field(field: str, value: Any) -> Any:
-    """The validated value to store for a key's `field`. Raises `InvalidInput`."""
+    """Return the validated value for a key's `field`. Raises `InvalidInput`."""
     if field == "name":
         return check_text("name of the key", value, NAME_LENGTH)
     if value is None:
@@ -150,15 +150,15 @@ def check_field(field: str, value: Any) -> Any:
 
 
 def check_models(models: Sequence[str] | None) -> list[str] | None:
-    """The ids without repetitions, for a key or a plan; None means all. Raises `InvalidInput` for none or an unknown one."""
+    """Return the ids without duplicates, for a key or plan; None means all. Raises `InvalidInput` if empty or unknown."""
     if models is None:
         return None
     if not models:
-        raise InvalidInput("An empty list of models would allow none; leave it out to allow all.")
+        raise InvalidInput("An empty list would allow no model. Omit it to allow all models.")
     known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(list(models)))}
     unknown = next((model for model in models if model not in known), None)
     if unknown is not None:
-        raise InvalidInput(f"No model {unknown!r} in the catalogue; create it before anything is limited to it.")
+        raise InvalidInput(f"No model {unknown!r} in the catalog. Create the model first.")
     return list(dict.fromkeys(models))
 
 
@@ -166,8 +166,8 @@ def _check_networks(addresses: Sequence[str] | None) -> list[str] | None:
     if addresses is None:
         return None
     if not addresses:
-        raise InvalidInput("An empty list of addresses would allow none; leave it out to allow all.")
+        raise InvalidInput("An empty list would allow no address. Omit it to allow all addresses.")
     try:
         return [str(canonical_network(address)) for address in addresses]
-    except ValueError as problem:
-        raise InvalidInput(f"{problem}; write an address or a network such as 10.0.0.0/8.") from None
+    except ValueError as error:
+        raise InvalidInput(f"{error}; use an address or a network such as 10.0.0.0/8.") from None

@@ -1,4 +1,4 @@
-"""Notes that staff keep on an account for each other. Customers never see them."""
+"""Internal notes about an account. Customers never see them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOTES_SHOWN = 50
 
 
 def add_note(account: UUID, text: str, *, actor: str, address: str = "") -> AccountNote:
-    """Write a note. The trail tells that there is one, not what it says: it can be taken away again."""
+    """Add a note. The audit log records that it exists, not its text, because notes can be deleted."""
     text = text.strip()
     if not 0 < len(text) <= LONGEST_NOTE:
-        raise InvalidInput(f"Write a note of 1 to {LONGEST_NOTE} characters.")
+        raise InvalidInput(f"A note must have 1 to {LONGEST_NOTE} characters.")
     with transaction():
         row = AccountNote.create(account=find_account(account), author=actor[:254], text=text)
         record(Origin(actor, address), "account.note", account, after={"note": str(row.id)})
@@ -26,14 +26,14 @@ def add_note(account: UUID, text: str, *, actor: str, address: str = "") -> Acco
 
 
 def remove_note(account: UUID, note: UUID, *, actor: str, address: str = "") -> None:
-    """Take a note of this account away; one that is gone is gone."""
+    """Delete a note of this account, if it exists."""
     with transaction():
         if AccountNote.delete().where((AccountNote.id == note) & (AccountNote.account == account)).execute():
             record(Origin(actor, address), "account.note", account, before={"note": str(note)}, after={"note": None})
 
 
 def notes_of(account: UUID) -> list[AccountNote]:
-    """The newest notes first."""
+    """Return the account's latest notes, newest first."""
     return list(
         AccountNote.select()
         .where(AccountNote.account == account)

@@ -1,9 +1,9 @@
-"""Form submissions that take effect once, even after a double click or reload, and secrets that are shown once.
+"""Forms that take effect only once, even after a double click or reload, and secrets that are shown once.
 
-A form has a random token, which is claimed in the operation's transaction. A secret that the operation creates (an API key, a
-password, codes) is stored in the claim's row for at most ten minutes, for the page that shows it; showing it deletes it. It is
-encrypted with a key derived from the secret in the browser's session cookie, which is not in the database: a copy of the
-database, even with SECRET_KEY, cannot decrypt it.
+Each form has a random token, which is claimed in the operation's transaction. If the operation creates a secret (API key,
+password, codes), the claim's row stores it for at most ten minutes; showing it deletes it. It is encrypted with a key from
+the secret in the browser's session cookie, which is not in the database. So a copy of the database cannot decrypt it, even with
+SECRET_KEY.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ MAX_RESULT_LENGTH = 200
 
 
 def new_token() -> str:
-    """A new token for a rendered form: 22 characters."""
+    """Return a new token of 22 characters for a rendered form."""
     return secrets.token_urlsafe(16)
 
 
 @dataclass
 class Submission:
-    """The submission of a form, while its operation runs. `id` is in the URL of the page that shows the `result`."""
+    """A form submission while its operation runs. `id` is in the URL of the page that shows the `result`."""
 
     id: str
     result: str = ""
     _sealed: str | None = None
 
     def show(self, secret: str, session_secret: str) -> None:
-        """Store `secret` for the page that shows it, readable only by the browser whose cookie holds `session_secret`."""
+        """Store `secret` for the page that shows it, readable only with the `session_secret` in the browser's cookie."""
         self._sealed = _cipher(session_secret).encrypt(secret.encode()).decode()
 
 
 class Shown(NamedTuple):
-    """The result of a form. `secret` is None after it was shown, and after ten minutes."""
+    """The result of a form. `secret` is None if it was already shown, or after ten minutes."""
 
     result: str
     secret: str | None
@@ -57,7 +57,7 @@ class Shown(NamedTuple):
 
 @contextmanager
 def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
-    """Run the block in one transaction, and only once per `token` of an owner within 24 hours.
+    """Run the block in one transaction, and only once per owner and `token` within 24 hours.
 
     `owner` is the account or staff member; `content` is the form's content. Raises `AlreadySent` before the block runs if the
     form was already submitted, and `InvalidInput` for a malformed token. If the block raises, its changes and the claim are
@@ -74,9 +74,9 @@ def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
 
 
 def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) -> Shown | None:
-    """The result of the form with this id, the first time with its secret. None for an unknown form, or another owner's.
+    """Return the result of the form with this id, the first time with its secret. None if it is unknown or another owner's.
 
-    Without `take` (a HEAD request) the secret is not returned and stays unshown.
+    With `take=False` (for HEAD requests) the secret is neither returned nor deleted.
     """
     with transaction():
         own = (FormSubmission.digest == id) & (FormSubmission.owner == owner)
@@ -88,7 +88,7 @@ def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) 
         secret = _unseal(row, session_secret)
         unshown = own & FormSubmission.sealed.is_null(False)
         if secret is not None and not FormSubmission.update(sealed=None).where(unshown).execute():
-            secret = None  # another request has just taken it
+            secret = None  # a concurrent request has taken it
         return Shown(row.result, secret)
 
 
@@ -97,14 +97,14 @@ def _unseal(row: FormSubmission, session_secret: str) -> str | None:
         return None
     try:
         return _cipher(session_secret).decrypt(row.sealed.encode()).decode()
-    except InvalidToken:  # another session of the same person: the secret stays for the session that created it
+    except InvalidToken:  # another session of the owner: leave it for the one that created it
         return None
 
 
 def _claim(digest: str, owner: UUID, body: str) -> None:
     now = now_ms()
     try:
-        with transaction():  # a savepoint: PostgreSQL refuses the look-up below in a transaction that failed
+        with transaction():  # a savepoint: PostgreSQL rejects queries after a failed statement
             FormSubmission.create(digest=digest, owner=owner, body_digest=body, created_at=now, expires_at=now + REMEMBERED_MS)
     except peewee.IntegrityError:
         earlier = FormSubmission.get_by_id(digest)

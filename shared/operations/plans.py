@@ -18,8 +18,7 @@ from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_tex
 LARGEST_PRICE_CENTS = 10**9
 LONGEST_MEDIA_DAYS = 3_650
 
-# What a plan promises, with its value where nothing is said. None means the platform's default, all models, or (for the rollover
-# cap) twice the monthly credits.
+# Terms of a plan with their defaults. None means the platform's default, all models, or (rollover cap) twice the monthly credits.
 TERMS: dict[str, Any] = {
     "monthly_credits": 0,
     "rollover_cap": None,
@@ -35,15 +34,15 @@ TERMS: dict[str, Any] = {
 
 
 def find_plan(name_or_id: str | UUID) -> Plan:
-    """The plan with this name or id. Raises `NotFound`."""
+    """Return the plan with this name or id. Raises `NotFound`."""
     plan = Plan.get_or_none(Plan.id == name_or_id) if isinstance(name_or_id, UUID) else _find_by_text(name_or_id)
     if plan is None:
-        raise NotFound(f"No plan {str(name_or_id)!r}; `yout plan create NAME` makes one.")
+        raise NotFound(f"No plan {str(name_or_id)!r}. Create it with `yout plan create NAME`.")
     return plan
 
 
 def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
-    """Make a plan. `terms` are any of `TERMS`. Raises `InvalidInput` for a name that is taken."""
+    """Create a plan. `terms` may have any of `TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
     name = check_text("name of the plan", name, 100)
     checked = {**TERMS, **_check_terms(terms)}
     with transaction():
@@ -52,14 +51,16 @@ def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str
             with transaction():
                 plan = Plan.create(name=name, **checked)
         except peewee.IntegrityError:
-            raise InvalidInput(f"A plan {name!r} exists already; `yout plan change` changes it.") from None
+            raise InvalidInput(f"A plan {name!r} already exists. Change it with `yout plan change`.") from None
         record(Origin(actor, address), "plan.create", plan.id, after={"name": name, **checked})
         return plan
 
 
 def change_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
-    """Change what a plan promises; terms that are left out stay. Limits hold from the next call on, credits from each
-    subscriber's next period on."""
+    """Change a plan's terms; omitted terms are unchanged.
+
+    Limits apply from the next call on, credits from each subscriber's next period on.
+    """
     checked = _check_terms(terms)
     with transaction():
         plan = find_plan(name_or_id)
@@ -74,7 +75,7 @@ def change_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str,
 
 
 def set_plan_status(name_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Plan:
-    """Offer a plan (`active`) or take it off (`disabled`): its subscribers keep it, nobody new gets it."""
+    """Enable a plan (`active`) or close it to new subscribers (`disabled`)."""
     check_choice("status", status, SWITCH)
     with transaction():
         plan = find_plan(name_or_id)
@@ -113,5 +114,5 @@ def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
         elif name in ("rpm", "tpm", "concurrency"):
             check_whole(what, value, 1, LARGEST_LIMIT)
         elif name != "allowed_models" and type(value) is not bool:
-            raise InvalidInput(f"The term {what} must be true or false, not {value!r}.")
+            raise InvalidInput(f"The value of {what} must be true or false, not {value!r}.")
     return dict(terms)

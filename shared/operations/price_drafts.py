@@ -1,4 +1,4 @@
-"""Drafts of prices: written down, compared with what is in force, published from some moment on, or thrown away."""
+"""Price drafts: save, compare with the price in force, publish from some time on, or discard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.operations.audit import Origin, record
 from shared.operations.prices import Rates, set_price
 from shared.operations.prices_in_force import price_in_force
 
-# The columns of a price, by the names of `Rates`.
+# Columns of `Price` by field of `Rates`.
 COLUMNS = {
     "input": "credits_per_1k_input",
     "output": "credits_per_1k_output",
@@ -28,25 +28,25 @@ COLUMNS = {
 
 
 def rates_of(row: Price | PriceDraft) -> Rates:
-    """The rates of a price or a draft."""
+    """Return the rates of a price or draft."""
     return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()})
 
 
 def find_draft(model_id: str) -> PriceDraft | None:
-    """The draft for this model, if somebody has begun one."""
+    """Return the model's draft, or None."""
     found: PriceDraft | None = PriceDraft.get_or_none(PriceDraft.model == model_id)
     return found
 
 
 def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") -> PriceDraft:
-    """Write a draft down, in place of a former one. It charges nobody.
+    """Save a draft, replacing an earlier one. Drafts are not charged.
 
-    Raises `NotFound` for the model, `InvalidInput` for a price out of range.
+    Raises `NotFound` for an unknown model, and `InvalidInput` for a price out of range.
     """
     with transaction():
         model = AIModel.get_or_none(AIModel.id == model_id)
         if model is None:
-            raise NotFound(f"No model {model_id!r} in the catalogue.")
+            raise NotFound(f"No model {model_id!r} in the catalog.")
         rates.check(model.is_free)
         former = find_draft(model_id)
         values: dict[str, Any] = {column: getattr(rates, name) for name, column in COLUMNS.items()}
@@ -61,39 +61,39 @@ def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") ->
 
 
 class Seen(NamedTuple):
-    """What somebody looked at when they published: the draft's rates as `written`, and the id of the price in force, if any."""
+    """What the publisher saw: the draft's rates (see `written`), and the id of the price in force, if any."""
 
     draft: str
     price: UUID | None
 
 
 def written(draft: PriceDraft) -> str:
-    """The rates of a draft in a line: two that charge the same are the same."""
+    """Return the rates of a draft as one line, for comparison."""
     return " ".join(f"{name}={rate}" for name, rate in asdict(rates_of(draft)).items() if rate is not None)
 
 
 def publish_draft(model_id: str, seen: Seen, effective_at: int | None = None, *, actor: str, address: str = "") -> Price:
-    """Make a draft a price, from now or from `effective_at` (ms UTC) on. Calls that run keep the price they began with.
+    """Publish a draft as a price, from now or from `effective_at` (ms UTC) on. Running calls keep their price.
 
-    Raises `NotFound` without a draft, and `InvalidInput` when it or the price in force is another one by now or the moment has
-    passed: neither a second click nor a colleague's change made in between is followed by a price that nobody meant.
+    Raises `NotFound` if there is no draft. Raises `InvalidInput` for a past time, or if the draft or the price in force is no
+    longer what the publisher saw, because of a second click or a colleague's change.
     """
     with transaction():
-        if not is_sqlite():  # there the transaction itself is the lock
+        if not is_sqlite():  # SQLite's transaction is a lock
             AIModel.select().where(AIModel.id == model_id).for_update().first()
         draft, current = find_draft(model_id), price_in_force(model_id)
         if draft is None:
-            raise NotFound(f"There is no draft of a price for {model_id!r}: it was published or thrown away.")
+            raise NotFound(f"There is no price draft for {model_id!r}. It was published or discarded.")
         if seen != (written(draft), current.id if current else None):
             raise InvalidInput(
-                "The price has changed since you opened this page; nothing was published. Look at it, then send again."
+                "The price has changed since you opened this page. Nothing was published. Review it and submit again."
             )
         PriceDraft.delete().where(PriceDraft.model == model_id).execute()
         return set_price(model_id, **asdict(rates_of(draft)), effective_at=effective_at, actor=actor, address=address)
 
 
 def discard_draft(model_id: str, *, actor: str, address: str = "") -> None:
-    """Throw a draft away; one that is not there is thrown away already."""
+    """Discard a draft, if there is one."""
     with transaction():
         if PriceDraft.delete().where(PriceDraft.model == model_id).execute():
             record(Origin(actor, address), "price.draft", model_id, after={"discarded": True})

@@ -1,4 +1,4 @@
-"""Prices: effective-dated rows, never changed, only followed by a newer one."""
+"""Prices: rows with an effective date. Rows are never changed; a newer row replaces an older one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LARGEST_PRICE = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Prices in whole credits: per 1,000 tokens, per call, and the least of a call; of media also per 5 seconds of video and per
-    1,000 characters of speech (None: not priced by these).
+    """Prices in whole credits: per 1,000 tokens, per call, minimum of a call, per 5 seconds of video, per 1,000 characters.
 
-    None for `cached_input` or `cache_write` (input read from the vendor's prompt cache, or written to it) means "as input".
+    None for `cached_input` or `cache_write` (tokens read from or written to the provider's prompt cache) means the input price.
+    None for a media price means that it does not apply.
     """
 
     input: int
@@ -37,12 +37,12 @@ class Rates:
         return not (self.input or self.output or self.per_call or self.per_5_seconds or self.per_1k_characters)
 
     def check(self, free: bool) -> None:
-        """Raise `InvalidInput` for a price out of range, or for no price at all of a model that is not free."""
+        """Raise `InvalidInput` for a price out of range, or for a model without a price that is not free."""
         for what, value in asdict(self).items():
             if value is not None:
                 check_whole(f"price ({what.replace('_', ' ')})", value, 0, LARGEST_PRICE)
         if self.is_zero and not free:
-            raise InvalidInput("A model without a price must be marked free; give a price above 0, or --free.")
+            raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
 
 
 def set_price(
@@ -60,17 +60,17 @@ def set_price(
     actor: str,
     address: str = "",
 ) -> Price:
-    """Give a model a new price, from now on or from a later moment (`effective_at`, ms UTC).
+    """Set a model's price, from now on or from a later time (`effective_at`, ms UTC). Running calls keep their price.
 
-    Raises `InvalidInput` for a past moment: what was charged must stay explicable. Calls that run keep the price they began with.
+    Raises `InvalidInput` for a past time, so that past charges stay explainable.
     """
     rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
     if effective_at is not None and effective_at < now_ms():
-        raise InvalidInput("A price cannot take effect in the past; leave the moment out to set it now.")
+        raise InvalidInput("A price cannot take effect in the past. Omit the time to set it now.")
     with transaction():
         model = AIModel.get_or_none(AIModel.id == model_id)
         if model is None:
-            raise NotFound(f"No model {model_id!r} in the catalogue; `yout model create` makes one.")
+            raise NotFound(f"No model {model_id!r} in the catalog. Create it with `yout model create`.")
         rates.check(model.is_free)
         moment = _free_moment(model_id, effective_at)
         price = insert_price(model_id, rates, moment)
@@ -80,7 +80,7 @@ def set_price(
 
 
 def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
-    """Insert the row for rates that were checked. For functions of this package, inside their transaction."""
+    """Insert a row for validated rates. For functions of this package, inside their transaction."""
     return Price.create(
         model=model_id,
         effective_at=effective_at,
@@ -96,10 +96,10 @@ def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
 
 
 def _free_moment(model_id: str, effective_at: int | None) -> int:
-    """The moment to store. Two changes within one millisecond get one after the other."""
+    """Return the time to store. Of two changes within one millisecond, the second gets the next millisecond."""
     moment = now_ms() if effective_at is None else effective_at
     while Price.select().where((Price.model == model_id) & (Price.effective_at == moment)).exists():
         if effective_at is not None:
-            raise InvalidInput(f"The model {model_id!r} has a price from that very moment on; choose another moment.")
+            raise InvalidInput(f"The model {model_id!r} already has a price that takes effect at this time. Choose another time.")
         moment += 1
     return moment

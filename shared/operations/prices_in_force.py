@@ -1,4 +1,4 @@
-"""The price that a call begins with now."""
+"""Current prices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.models import Price
 
 
 def price_in_force(model_id: str) -> Price | None:
-    """The price of this model at this moment, None before the first."""
+    """Return the model's current price, or None if it has none yet."""
     found: Price | None = (
         Price.select()
         .where((Price.model == model_id) & (Price.effective_at <= now_ms()))
@@ -20,6 +20,6 @@ def price_in_force(model_id: str) -> Price | None:
 
 
 def prices_in_force() -> dict[str, Price]:
-    """The same of every model that has one, by its id. Rows come oldest first, so that the newest stays."""
+    """Return the current prices by model id."""
     rows: Any = Price.select().where(Price.effective_at <= now_ms()).order_by(Price.effective_at)
-    return {row.model_id: row for row in rows}
+    return {row.model_id: row for row in rows}  # the latest row of a model comes last

@@ -1,4 +1,4 @@
-"""Purges: an account asks to be emptied. What that takes is done by a worker, step by step; here it begins and is looked up."""
+"""Purges: start one, find one, and check for a running one. A worker does the work, step by step."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from shared.ledger.visitors import POOL, Standing, VisitorTerms, standing
 from shared.models import Hold, PurgeJob
 from shared.operations.audit import Origin, record
 
-ACTOR = "purge"  # of the workers, told the job's id
-NO_SUCH_PURGE = "There is no such purge of your account."
+ACTOR = "purge"  # actor of purges in the audit log
+NO_SUCH_PURGE = "No such purge of your account."
 
 
 class VisitorPurge(NamedTuple):
-    """What was removed of a visitor, and the one thing that remains: how far today's allowance is used."""
+    """What was removed for a visitor, and what remains: the usage of today's allowance."""
 
     removed: Collapsed
     remains: Standing
 
 
 def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
-    """Begin to empty an account, and give the job; one that is under way is given as it is. Raises `NotFound`.
+    """Start a purge of an account and return the job, or return the unfinished one. Raises `NotFound`.
 
-    Calls that run now are waited for, and what they still write is removed too. From here on nothing new can be stored or shared,
-    until the job is done.
+    The purge waits for running calls and also removes what they write. Until it is done, nothing new can be stored or shared.
     """
     with transaction():
         lock_account(account)
@@ -40,7 +39,7 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
         if unfinished is not None:
             return unfinished
         now = now_ms()
-        # Another edge's clock may be ahead: what is open now is waited for, whatever it says of its beginning.
+        # Another edge process's clock may be ahead, so the boundary covers all calls that are open now.
         newest = Hold.select(fn.MAX(Hold.created_at)).where((Hold.account == account) & (Hold.state == "held")).scalar()
         job: PurgeJob = PurgeJob.create(account=account, boundary=max(now, newest or 0), due_at=now, created_at=now)
         record(Origin(actor, address), "account.purge", account, after={"purge": str(job.id)})
@@ -48,14 +47,14 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
 
 
 def purge_visitor(visitor: str, terms: VisitorTerms, now: int) -> VisitorPurge:
-    """Forget what is known of a visitor, by the digest of today: the calls they made. How much they used today stays."""
+    """Delete a visitor's calls of today. The usage of today's allowance stays."""
     with transaction():
         removed = forget_visitor(POOL, visitor_allowance(visitor, now))
         return VisitorPurge(removed, standing(visitor, terms, now))
 
 
 def find_purge(account: UUID, purge: str | UUID) -> PurgeJob:
-    """The account's own purge of this id. Raises `NotFound`, for somebody else's too."""
+    """Return the account's purge with this id. Raises `NotFound`, also for another account's."""
     try:
         id = purge if isinstance(purge, UUID) else UUID(purge)
     except ValueError:
@@ -67,24 +66,24 @@ def find_purge(account: UUID, purge: str | UUID) -> PurgeJob:
 
 
 def latest_purge(account: UUID) -> PurgeJob | None:
-    """The account's newest purge, finished or not."""
+    """Return the account's latest purge, finished or not."""
     job: PurgeJob | None = PurgeJob.select().where(PurgeJob.account == account).order_by(PurgeJob.id.desc()).first()
     return job
 
 
 def lock_account(account: UUID) -> None:
-    """Let nobody begin a purge, nor move a credit, before this transaction ends. Raises `NotFound` for an unknown account."""
+    """Lock the account until the end of the transaction: no purge starts, no credits move. Raises `NotFound`."""
     if account not in lock_accounts([account])():
-        raise NotFound("There is no such account.")
+        raise NotFound("No such account.")
 
 
 def purges_begun(account: UUID) -> int:
-    """How many purges the account has begun so far: it only ever grows."""
+    """Return the number of purges that the account has started. It never decreases."""
     return int(PurgeJob.select(fn.COUNT(PurgeJob.id)).where(PurgeJob.account == account).scalar())
 
 
 def refuse_while_purging(account: UUID) -> None:
-    """Raise `PurgeRunning` while a purge of the account is unfinished."""
+    """Raise `PurgeRunning` if a purge of the account is unfinished."""
     if PurgeJob.select().where(_unfinished(account)).exists():
         raise PurgeRunning
 

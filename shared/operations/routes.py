@@ -1,4 +1,4 @@
-"""Which channel serves a model, and how: change a route's share or name, know its cost, take it away; let a channel rest."""
+"""Routes between models and channels: change or remove a route, pause a channel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def update_route(
     actor: str,
     address: str = "",
 ) -> ChannelModel:
-    """Change the vendor's name, priority and weight of a route, and its cost to us (credits per 1,000 tokens; None: unknown)."""
+    """Change a route's provider model name, priority, weight and cost to us (credits per 1,000 tokens; None: unknown)."""
     values: dict[str, Any] = {
         "upstream_model": check_model_id(upstream_model),
         "priority": check_whole("priority", priority, -1_000, 1_000),
@@ -50,7 +50,7 @@ def update_route(
 
 
 def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
-    """Let a channel serve a model no longer; give the model's id. Running calls finish."""
+    """Remove a channel from a model and return the model's id. Running calls finish."""
     with transaction():
         route = find_route(route_id)
         ChannelModel.delete().where(ChannelModel.id == route_id).execute()
@@ -67,8 +67,8 @@ def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
 
 
 def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
-    """Send no new calls to a channel for so many milliseconds (0 ends the rest). Raises `InvalidInput` for more than a week."""
-    check_whole("rest (ms)", ms, 0, LONGEST_REST_MS)
+    """Pause a channel for `ms` milliseconds (0 resumes it): it gets no new calls. Raises `InvalidInput` for more than a week."""
+    check_whole("pause (ms)", ms, 0, LONGEST_REST_MS)
     reason = check_text("reason", reason, 200, empty=ms == 0)
     with transaction():
         channel = find_channel(name)
@@ -82,7 +82,7 @@ def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = 
 
 
 def find_route(route_id: UUID) -> ChannelModel:
-    """The route with its model and channel. Raises `NotFound`."""
+    """Return the route with its model and channel. Raises `NotFound`."""
     route: ChannelModel | None = (
         ChannelModel.select(ChannelModel, AIModel, Channel)
         .join(AIModel)
@@ -92,5 +92,5 @@ def find_route(route_id: UUID) -> ChannelModel:
         .first()
     )
     if route is None:
-        raise NotFound(f"No route {route_id}: the channel serves the model no longer.")
+        raise NotFound(f"No route {route_id}. The channel no longer serves the model.")
     return route

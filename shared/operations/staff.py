@@ -52,7 +52,7 @@ def create_staff(
             )
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"A staff member {email} exists already; `yout staff password {email}` gives them a new password."
+                f"A staff member {email} already exists. Set a new password with `yout staff password {email}`."
             ) from None
         record(Origin(actor, address), "staff.create", person.id, after={"email": email, "role": role})
         return person, password

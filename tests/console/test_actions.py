@@ -52,7 +52,7 @@ def test_a_form_sent_twice_moves_the_credits_once(signed_in):
     filled = {**browser.form(page, f"{page}/credits"), "amount": "500", "reason": "Goodwill"}
     for _ in range(2):
         answer = browser.post(f"{page}/credits", filled, follow_redirects=True)
-    assert "took effect once" in answer.text
+    assert "Only the first submission counts" in answer.text
     other = browser.post(f"{page}/credits", {**filled, "amount": "900"})
     assert (other.status_code, "This form was already used" in other.text) == (422, True)
     assert Account.get_by_id(account.id).balance == 1_500

@@ -79,7 +79,7 @@ def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_ta
     ("field", "value", "words"),
     [
         ("base_url", "ftp://host", "must look like https://host/v1"),
-        ("base_url", "https://user:pass@host/v1", "must hold no user"),
+        ("base_url", "https://user:pass@host/v1", "must not contain a user"),
         ("settings", "{", "That is not JSON"),
         ("settings", "[]", "JSON object"),
         ("name", "", "Name the channel"),
@@ -97,10 +97,10 @@ def test_a_model_needs_a_channel_a_price_and_an_id_of_its_own(signed_in):
     assert browser.get("/models/new").location == "/channels/new"
     build.channel("https://api.example.com/v1", name="vendor")
     unpriced = browser.send("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
-    assert (unpriced.status_code, "must be marked free" in unpriced.text) == (422, True)
+    assert (unpriced.status_code, "must be marked as free" in unpriced.text) == (422, True)
     browser.send("/models/new", "/models/new", **MODEL)
     again = browser.send("/models/new", "/models/new", **MODEL)
-    assert (again.status_code, "exists already" in again.text) == (422, True)
+    assert (again.status_code, "already exists" in again.text) == (422, True)
 
 
 def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):

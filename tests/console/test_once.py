@@ -79,7 +79,7 @@ def test_what_has_no_secret_is_made_once_and_leads_to_the_same_page(signed_in) -
         first, second = (owner.post(page, filled) for _ in range(2))
         assert (first.status_code, second.status_code) == (303, 303)
         assert first.location == second.location
-        assert "took effect once" in owner.get(second.location).text
+        assert "Only the first submission counts" in owner.get(second.location).text
         assert model.select().count() == 1
 
 

@@ -168,7 +168,7 @@ def test_an_owner_lets_somebody_in_changes_and_disables_them(signed_in, app) -> 
     assert visitor.get("/").location.startswith("/login")
     trail = [entry.action for entry in AuditEntry.select().where(AuditEntry.target == str(ben.id)).order_by(AuditEntry.id)]
     assert trail == ["staff.create", "staff.sign_in", "staff.role", "staff.status"]
-    assert "exists already" in owner.send("/staff/", "/staff/", email="ben@yout.example", role="support").text
+    assert "already exists" in owner.send("/staff/", "/staff/", email="ben@yout.example", role="support").text
 
 
 def test_the_last_owner_cannot_be_taken_away(signed_in) -> None:

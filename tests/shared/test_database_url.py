@@ -39,12 +39,12 @@ def test_what_is_understood(url: str, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgres://db", "names no database"),
-        ("postgres://db/", "names no database"),
+        ("postgres://db", "has no database name"),
+        ("postgres://db/", "has no database name"),
         ("postgres://db:many/yout", "cannot be parsed"),
         ("postgres://db:99999/yout", "cannot be parsed"),
         ("postgres://db:²/yout", "cannot be parsed"),
-        ("postgres://one,a..b/yout", "names a host that cannot exist"),
+        ("postgres://one,a..b/yout", "invalid host name"),
         ("postgres://ada:hunter%zz2@db/yout", "cannot be parsed"),
         ("postgres://ada:hunter/2@db/yout", "cannot be parsed"),
         ("postgres://ada:hunter?2@db/yout", "cannot be parsed"),
@@ -83,8 +83,8 @@ def test_a_file(url: str, path: str) -> None:
     ("url", "words"),
     [
         ("sqlite://yout.db", "three slashes"),
-        ("sqlite:///", "names no file"),
-        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:///", "has no file name"),
+        ("sqlite:///:memory:", "must point to a file"),
         ("sqlite:///yout.db?mode=ro", "options"),
     ],
 )

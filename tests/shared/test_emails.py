@@ -69,7 +69,7 @@ def test_one_mailbox_is_one_account_and_one_staff_member() -> None:
     create_account(IDA[1], actor="test")
     assert {find_account(text).email for text in IDA} == {"ida@bücher.example"}
     for text in IDA:
-        with pytest.raises(InvalidInput, match="exists already"):
+        with pytest.raises(InvalidInput, match="already exists"):
             create_account(text, actor="test")
     assert Account.select().where(Account.email.contains("ida")).count() == 1
     person, password = create_staff(IDA[0], actor="test")

@@ -46,9 +46,9 @@ def test_keys_draw_on_the_limit_of_the_key_that_created_them(bound_database: pee
     children = [child_of(parent, monthly_credit_limit=30) for _ in range(4)]
     assert amounts(*reserve(*(keyed(child, 12, 6) for child in children))) == [12, 12, 6, InsufficientCredits]
     (refused,) = reserve(keyed(parent, 1))
-    assert "The key's own limit is 30 a month; 0 remain" in str(refused)
+    assert "The key's limit is 30 credits a month, of which 0 remain" in str(refused)
     (refused,) = reserve(keyed(children[0], 1))
-    assert "The limit of the key that created this one is 30 a month" in str(refused)
+    assert "The limit of the key that created this one is 30 credits a month" in str(refused)
     assert_books_are_right()
 
 

@@ -172,7 +172,7 @@ def test_a_used_up_allowance_says_when_it_resets() -> None:
 def test_the_pool_is_the_most_that_all_visitors_get() -> None:
     results = reserve(*(visit(f"{number}" * 64, bound=250, minimum=250) for number in range(6)))
     assert amounts(*results) == [250] * 4 + [DailyAllowanceExhausted] * 2
-    assert "Today's credits for visitors" in str(results[-1])
+    assert "Today's allowance for all visitors" in str(results[-1])
     assert pool_of(POOL) == (1_000, 1_000)
 
 
@@ -373,7 +373,7 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     assert settle(third, owner.id, 50) == Settled(10, 900, overrun=40)
     (refusal,) = reserve(keyed(row, 1))
     assert isinstance(refusal, InsufficientCredits)
-    assert "limit is 100 a month" in str(refusal)
+    assert "limit is 100 credits a month" in str(refusal)
     assert "2027-04-01T00:00:00Z" in str(refusal)
     assert (refusal.required, refusal.balance, refusal.max_tokens_affordable) == (1, 900, 0)
     assert_books_are_right()

@@ -232,7 +232,7 @@ def test_a_key_stops_at_its_own_credits_of_the_month(customer: Customer) -> None
     refused = limited.stream(max_tokens=20)
     assert (refused.status, refused.error["code"]) == (402, "insufficient_credits")
     assert refused.headers["x-should-retry"] == "false"
-    assert "own limit is 40 a month; 27 remain" in refused.error["message"]
+    assert "limit is 40 credits a month, of which 27 remain" in refused.error["message"]
     assert refused.json["yout"]["required"] > 27
     assert customer.stream(max_tokens=20).status == 200
 

@@ -30,7 +30,7 @@ def test_an_account_is_found_by_email_and_by_id() -> None:
 
 def test_a_taken_email_is_refused_and_leaves_nothing() -> None:
     create_account("ada@example.com", actor=ACTOR)
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         create_account("Ada@example.com", 500, actor=ACTOR)
     assert Account.select().count() == 1
     assert LedgerEntry.select().count() == 0
@@ -87,7 +87,7 @@ def test_an_account_is_suspended_and_reinstated() -> None:
 def test_a_closed_account_stays_closed() -> None:
     account = create_account("ada@example.com", actor=ACTOR)
     Account.update(status="closed").where(Account.id == account.id).execute()
-    with pytest.raises(InvalidInput, match="closed for good"):
+    with pytest.raises(InvalidInput, match="closed permanently"):
         set_account_status("ada@example.com", "active", actor=ACTOR)
     with pytest.raises(InvalidInput, match="active or suspended"):
         set_account_status("ada@example.com", "closed", actor=ACTOR)

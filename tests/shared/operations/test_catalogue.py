@@ -113,7 +113,7 @@ def test_a_model_is_served_and_priced_from_the_start() -> None:
         ({"input": -1}, "price"),
         ({"output": 10**12 + 1}, "price"),
         ({"per_call": 0.5}, "price"),
-        ({"input": 0, "output": 0}, "must be marked free"),
+        ({"input": 0, "output": 0}, "must be marked as free"),
         ({"kind": "talk"}, "kind"),
         ({"context_window": 0}, "context window"),
         ({"max_output_tokens": -5}, "output limit"),
@@ -131,16 +131,16 @@ def test_a_model_without_a_price_is_free_or_not_at_all() -> None:
     new_channel()
     new_model(input=0, output=0, free=True)
     new_model("m-2", input=0, output=0, per_call=5)
-    with pytest.raises(InvalidInput, match="must be marked free"):
+    with pytest.raises(InvalidInput, match="must be marked as free"):
         catalogue.set_price("m-2", input=0, output=0, actor=ACTOR)
 
 
 def test_a_name_is_given_once() -> None:
     new_channel()
     new_model()
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         new_channel()
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         new_model()
     with pytest.raises(InvalidInput, match="serves 'm-1' already"):
         catalogue.add_channel_to_model("m-1", "vendor", actor=ACTOR)
@@ -163,7 +163,7 @@ def test_prices_follow_each_other_and_never_the_past() -> None:
     for _ in range(3):  # within one millisecond or not
         catalogue.set_price("m-1", input=1, output=2, actor=ACTOR)
     catalogue.set_price("m-1", input=3, output=4, effective_at=later, actor=ACTOR)
-    with pytest.raises(InvalidInput, match="that very moment"):
+    with pytest.raises(InvalidInput, match="takes effect at this time"):
         catalogue.set_price("m-1", input=5, output=6, effective_at=later, actor=ACTOR)
     with pytest.raises(InvalidInput, match="in the past"):
         catalogue.set_price("m-1", input=5, output=6, effective_at=later - 120_000, actor=ACTOR)

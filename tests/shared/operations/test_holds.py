@@ -86,7 +86,7 @@ def test_many_at_once_close_a_hold_one_time(bound_database):
 
     at_once(close, 6)
     assert (len(done), len(refused)) == (1, 5)
-    assert all("closed already" in words for words in refused)
+    assert all("already closed" in words for words in refused)
     assert customer.account_row().balance == 1_000 - done[0].credits
     assert Hold.select().where(Hold.state == "held").count() == 0
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == (1 if done[0].credits else 0)

@@ -52,7 +52,7 @@ def test_an_open_job_is_ended_once_and_its_hold_given_back(bound_database, deed,
     row = MediaJob.get_by_id(job)
     assert (row.status, row.sealed_params, row.credits_charged) == (status, None, 0)
     assert (customer.account_row().balance, customer.held) == (1_000, 0)
-    with pytest.raises(InvalidInput, match="ended already"):
+    with pytest.raises(InvalidInput, match="already ended"):
         deed(job, "again", **BY)
     [trail] = AuditEntry.select().where(AuditEntry.action == action)
     assert (trail.target, trail.after["reason"]) == (str(job), "the vendor is down")
@@ -64,7 +64,7 @@ def test_a_finished_job_is_refunded_once(bound_database):
     job = succeeded(customer, 60)
     assert customer.account_row().balance == 940
     assert refund_job(job, "it was blank", **BY) == 60
-    with pytest.raises(InvalidInput, match="refunded already"):
+    with pytest.raises(InvalidInput, match="already refunded"):
         refund_job(job, "it was blank", **BY)
     assert customer.account_row().balance == 1_000
     assert LedgerEntry.select().where(LedgerEntry.kind == "refund").count() == 1
@@ -76,7 +76,7 @@ def test_what_was_charged_nothing_is_not_refunded(bound_database):
     customer = Customer(credits=1_000)
     job = ordered(customer)
     for _ in range(2):
-        with pytest.raises(InvalidInput, match="nothing to give back"):
+        with pytest.raises(InvalidInput, match="nothing to refund"):
             refund_job(job, "x", **BY)
         if MediaJob.get_by_id(job).finished_at is None:
             cancel_job(job, "x", **BY)

@@ -59,9 +59,9 @@ def test_limits_models_and_networks_are_stored_as_they_are_used() -> None:
         ({"concurrency": 2.0}, "concurrency"),
         ({"expires_at": 1}, "must be in the future"),
         ({"expires_at": 10**20}, "never expire"),
-        ({"allowed_models": []}, "allow none"),
+        ({"allowed_models": []}, "allow no"),
         ({"allowed_models": ["unheard-of"]}, "No model 'unheard-of'"),
-        ({"allowed_ips": []}, "allow none"),
+        ({"allowed_ips": []}, "allow no"),
         ({"allowed_ips": ["localhost"]}, "such as 10.0.0.0/8"),
     ],
 )

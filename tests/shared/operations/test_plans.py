@@ -64,7 +64,7 @@ def test_terms_that_cannot_be(bound_database: peewee.Database, terms: dict[str, 
 
 def test_names_are_taken_once(bound_database: peewee.Database) -> None:
     create_plan("Pro", {}, actor="test")
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         create_plan("Pro", {}, actor="test")
     with pytest.raises(NotFound, match="yout plan create"):
         find_plan("Amateur")

@@ -66,7 +66,7 @@ def test_a_new_password_ends_sessions() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     create_staff(EMAIL, password="long enough to be one", actor=ACTOR)
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         create_staff(EMAIL, actor=ACTOR)
     with pytest.raises(InvalidInput, match="characters"):
         create_staff("b@example.com", password="short", actor=ACTOR)

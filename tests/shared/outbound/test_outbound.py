@@ -366,7 +366,7 @@ def test_a_silent_handshake_ends_it(outbound: Outbound) -> None:
 def test_nobody_listens(outbound: Outbound) -> None:
     with pytest.raises(OutboundFailed) as caught:
         fetch(outbound, f"http://127.0.0.1:{free_port()}/")
-    assert str(caught.value) == "The address could not be reached, or broke off."
+    assert str(caught.value) == "The address could not be reached, or the connection was lost."
 
 
 def test_a_reader_that_leaves_closes_the_connection(outbound: Outbound) -> None:
