@@ -11,10 +11,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_foreign(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
-    """Whether the headers ("" if missing) name a page of a site other than `hosts` (`host` or `host:port`).
+    """Return whether the headers ("" if missing) show a page of a site other than `hosts` (`host` or `host:port`).
 
-    A request without both headers is not from a browser page, so it cannot be forged by one. The scheme is not compared: behind
-    a proxy that ends TLS it is unknown.
+    A request without both headers does not come from a browser page, so no page can forge it. The scheme is not compared,
+    because it is unknown behind a proxy that terminates TLS.
     """
     if not origin:
         return fetch_site not in ("", "same-origin", "none")
@@ -24,14 +24,14 @@ def is_foreign(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host and port of a URL, "" for none."""
+    """Return the host and port of a URL, or ""."""
     return urlsplit(url).netloc
 
 
 def canonical_origin(text: str) -> str:
-    """An origin as browsers send it: in lower case, the host in ASCII, without its scheme's own port (RFC 6454, section 6.2).
+    """Return an origin as browsers send it: lower case, ASCII host, no default port (RFC 6454, section 6.2).
 
-    "" for what is no origin: anything but a scheme and a host, and maybe a port.
+    Returns "" for anything other than a scheme and a host with an optional port.
     """
     text = text.lower()
     try:

@@ -1,7 +1,7 @@
-"""Links by which somebody sets the password of an account: signed, for one use, and for a short time.
+"""Password links: signed tokens for setting an account's password, valid once and for a short time.
 
-Nothing is stored. The signature covers the hash of the password as it is when the link is made, so that the link is void as soon
-as a password was set by it, or in any other way.
+Nothing is stored. The signature covers the current password hash, so a link becomes invalid when the password is set, by the link
+or otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LENGTH = 16 + 8 + _SIGNATURE_BYTES
 
 
 class PasswordLink(NamedTuple):
-    """What a token says; whether that is true only `proves` tells, for it takes the account's hash."""
+    """A parsed token. `proves` checks whether it is genuine, which needs the account's hash."""
 
     account: UUID
     expires_at: int
@@ -29,24 +29,24 @@ class PasswordLink(NamedTuple):
 
 
 def make_token(secret_key: str, account: UUID, password_hash: str | None, expires_at: int) -> str:
-    """The last part of a link: 64 characters that are safe in a path. `expires_at` is in milliseconds UTC."""
+    """Return the token: 64 characters that are safe in a URL path. `expires_at` is in milliseconds UTC."""
     signature = _sign(secret_key, account, password_hash, expires_at)
     return base64.urlsafe_b64encode(account.bytes + expires_at.to_bytes(8, "big") + signature).decode()
 
 
 def read_token(token: str) -> PasswordLink:
-    """What a token says. Raises `InvalidInput` for one that has not the shape of a token."""
+    """Parse a token. Raises `InvalidInput` if it is malformed."""
     try:
         data = base64.b64decode(token, altchars=b"-_", validate=True)
     except ValueError:
         data = b""
     if len(data) != _LENGTH:
-        raise InvalidInput("The link is incomplete. Copy the whole of it.")
+        raise InvalidInput("The link is incomplete. Copy the entire link.")
     return PasswordLink(UUID(bytes=data[:16]), int.from_bytes(data[16:24], "big"), data[24:])
 
 
 def proves(link: PasswordLink, secret_key: str, password_hash: str | None, now: int) -> bool:
-    """Whether a link was made by us for the account with this hash, and still counts."""
+    """Return whether a token is genuine for the account with this hash, and not expired."""
     expected = _sign(secret_key, link.account, password_hash, link.expires_at)
     return hmac.compare_digest(expected, link.signature) and now < link.expires_at
 

@@ -15,10 +15,10 @@ from shared.errors import InvalidInput
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # base58: without 0, O, I and l
 GENERATED_LENGTH = 20  # 117 bits
 SHORTEST, LONGEST = 12, 1024  # characters; the upper limit bounds the work per attempt
-MAX_TYPED = 4 * LONGEST  # NFKC composes up to four code points, such as a letter with three marks, to one
+MAX_TYPED = 4 * LONGEST  # NFKC may combine up to four code points into one
 
-# The first choice of OWASP's "Password Storage Cheat Sheet": 19 MiB, two passes, one lane. With the library's default, 64 MiB
-# in four lanes, a few failed sign-ins at once would use every CPU core and a quarter of a gigabyte.
+# OWASP's first choice ("Password Storage Cheat Sheet"): 19 MiB, two passes, one lane. With the library's default, 64 MiB in four
+# lanes, a few concurrent sign-ins would use every CPU core and a quarter of a gigabyte.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
@@ -30,20 +30,20 @@ class Verdict(NamedTuple):
 
 
 def generate() -> str:
-    """A fresh password of 20 base58 characters."""
+    """Return a new password of 20 base58 characters."""
     return "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
 
 
 def normalize(password: str) -> str:
-    """The password normalized to NFKC, as NIST SP 800-63B recommends, so that different keyboards give the same password."""
+    """Return the password in NFKC, as NIST SP 800-63B recommends, so that different keyboards produce the same password."""
     return unicodedata.normalize("NFKC", password)
 
 
 def check_password(password: str) -> str:
-    """The normalized new password. Raises `InvalidInput` if it is too short, too long or not valid text."""
+    """Return the normalized new password. Raises `InvalidInput` if it is too short, too long or not valid text."""
     password = normalize(password)
     if len(password) < SHORTEST:
-        raise InvalidInput(f"The password needs at least {SHORTEST} characters. Four unusual words are easy to remember.")
+        raise InvalidInput(f"The password must have at least {SHORTEST} characters. Four unusual words are easy to remember.")
     if len(password) > LONGEST:
         raise InvalidInput(f"The password can have at most {LONGEST} characters.")
     if not _is_text(password):
@@ -52,16 +52,18 @@ def check_password(password: str) -> str:
 
 
 def hash_password(password: str) -> str:
-    """The Argon2id hash of the normalized password, with parameters and salt, about 100 characters. Takes tens of milliseconds
-    by design: if unauthenticated callers can trigger it, call it through `shared.hash_queue`."""
+    """Return the Argon2id hash of the normalized password, about 100 characters, including parameters and salt.
+
+    Takes tens of milliseconds by design. If unauthenticated callers can trigger it, use `shared.hash_queue`.
+    """
     return _hasher.hash(normalize(password))
 
 
 def check(stored_hash: str | None, password: str) -> Verdict:
-    """Compare `password` with the one behind `stored_hash`.
+    """Compare `password` with `stored_hash`.
 
-    With None (no such person) the same work is done and the verdict is "wrong", so that the time taken does not reveal who
-    exists. An older hash may be of the password before normalization: that is tried too, and marked as outdated.
+    For None (no such person), the same work is done before the verdict "wrong", so that the time does not reveal it. Older
+    hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
     """
     if len(password) > MAX_TYPED or not _is_text(password):
         return Verdict(False, False)
@@ -69,13 +71,13 @@ def check(stored_hash: str | None, password: str) -> Verdict:
     if len(one_form) > LONGEST:
         return Verdict(False, False)
     for form in (one_form, password) if one_form != password else (one_form,):
-        if _verify(stored_hash or _nobody(), form) and stored_hash is not None:
+        if _verify(stored_hash or _dummy_hash(), form) and stored_hash is not None:
             return Verdict(True, form != one_form or _hasher.check_needs_rehash(stored_hash))
     return Verdict(False, False)
 
 
 def matches(stored_hash: str | None, password: str) -> bool:
-    """Whether `password` is the one behind `stored_hash`. See `check`."""
+    """Return whether `password` matches `stored_hash`. See `check`."""
     return check(stored_hash, password).right
 
 
@@ -87,10 +89,10 @@ def _verify(stored_hash: str, password: str) -> bool:
 
 
 def _is_text(password: str) -> bool:
-    """Whether a database and a hash can hold it: no NUL, no half of a surrogate pair."""
+    """Return whether a database can store the password: no NUL, no lone surrogates."""
     return "\0" not in password and not any("\ud800" <= character <= "\udfff" for character in password)
 
 
 @cache
-def _nobody() -> str:
+def _dummy_hash() -> str:
     return _hasher.hash(generate())

@@ -1,4 +1,4 @@
-"""Days and months of the calendar, in UTC, from whole milliseconds. Pure."""
+"""Calendar days and months in UTC, computed from milliseconds. Pure."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def day_of(moment: int) -> int:
-    """The number of the day since 1970-01-01."""
+    """Return the day's number, counted from 1970-01-01."""
     return moment // DAY_MS
 
 
 def day_end(day: int) -> int:
-    """When the next day begins."""
+    """Return the start of the next day."""
     return (day + 1) * DAY_MS
 
 
 def month_of(moment: int) -> int:
-    """The calendar month as a number that people can read: 202612."""
+    """Return the calendar month as a readable number: 202612."""
     date = _date(moment)
     return date.year * 100 + date.month
 
 
 def month_start(moment: int) -> int:
-    """When the calendar month began."""
+    """Return the start of the calendar month."""
     return _milliseconds(_date(moment).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def month_end(moment: int) -> int:
-    """When the next calendar month begins."""
+    """Return the start of the next calendar month."""
     return next_renewal(month_start(moment), 1)
 
 
 def next_renewal(moment: int, anchor_day: int) -> int:
-    """The same time of day in the next month, on its `anchor_day`, or on its last day where it has fewer.
+    """Return the same time of day on the `anchor_day` of the next month, or on its last day if it is shorter.
 
-    Counted from the anchor and not from the last renewal, a subscription of the 31st comes back to the 31st after February.
+    Because it counts from the anchor, a subscription of the 31st returns to the 31st after February.
     """
     date = _date(moment)
     year, month = (date.year + 1, 1) if date.month == 12 else (date.year, date.month + 1)
@@ -47,12 +47,12 @@ def next_renewal(moment: int, anchor_day: int) -> int:
 
 
 def moment_text(moment: int) -> str:
-    """A moment as errors tell it: 2026-12-01T00:00:00Z."""
+    """Format a time for error messages: 2026-12-01T00:00:00Z."""
     return _date(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def anchor_day(moment: int) -> int:
-    """The day of the month of a moment."""
+    """Return the day of the month."""
     return _date(moment).day
 
 

@@ -1,7 +1,7 @@
 """PostgreSQL connections with a timeout on every wait, and without session state, so that a pooler can share them.
 
-If a server vanishes without closing the connection (a failover, a firewall that drops it), a read would otherwise block
-while TCP retransmits: 15 minutes on Linux.
+If a server disappears without closing the connection (failover, firewall), a read would otherwise block while TCP retransmits:
+15 minutes on Linux.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import psycopg
 from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.abc import RV, PQGen
 
-# As libpq names them ("Database Connection Control Functions"). They close a connection about 7 s after its peer stops
-# answering; `tcp_user_timeout` (milliseconds, Linux) covers sent data that is not acknowledged.
+# Names as in libpq ("Database Connection Control Functions"). They close a connection about 7 s after its peer stops responding;
+# `tcp_user_timeout` (milliseconds, Linux) covers sent data that is not acknowledged.
 TCP_LIMITS: Mapping[str, int] = MappingProxyType(
     {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 5_000}
 )
-PREPARE_AFTER = 5  # executions, psycopg's own default
+PREPARE_AFTER = 5  # executions, as in psycopg by default
 
 
 class _Cursor(psycopg.Cursor[Any]):
-    """In a pipeline, reads rows at a synchronization point instead of after a flush.
+    """Reads rows in a pipeline at a synchronization point instead of after a flush.
 
-    After a flush PostgreSQL waits for the next statement without counting the time as idle: a vanished client would
-    keep its locks. A synchronization also costs one message.
+    After a flush PostgreSQL waits for the next statement without counting the time as idle, so a lost client would keep its
+    locks. The synchronization costs one extra message.
     """
 
     def _fetch_pipeline(self) -> None:
@@ -36,7 +36,7 @@ class _Cursor(psycopg.Cursor[Any]):
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed if an answer takes longer than `answer_seconds`; whether the statement ran is then unknown."""
+    """A connection that is closed if a result takes longer than `answer_seconds`. The statement may have run."""
 
     answer_seconds: float = 0
 
@@ -51,7 +51,7 @@ class Connection(psycopg.Connection[Any]):
             return super().wait(gen, interval, self.answer_seconds or None)
         except psycopg.errors._WaitTimeout:
             self.pgconn.finish()
-            raise psycopg.OperationalError(f"the database did not answer within {self.answer_seconds:g} s") from None
+            raise psycopg.OperationalError(f"the database did not respond within {self.answer_seconds:g} s") from None
 
 
 class _Adapter(peewee.Psycopg3Adapter):
@@ -63,18 +63,18 @@ class _Adapter(peewee.Psycopg3Adapter):
 
 
 def _is_direct(connection: Connection) -> bool:
-    """Whether the connection goes directly to PostgreSQL, so that prepared statements stay valid.
+    """Return whether the connection goes directly to PostgreSQL, so that prepared statements stay valid.
 
-    A pooler announces a process id for cancel requests that differs from the server's own.
+    A pooler reports a process id for cancel requests that differs from the server's own.
     """
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] == connection.info.backend_pid
 
 
 class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
-    """A pool of such connections. `answer_seconds` bounds each wait for an answer; 0 means no limit.
+    """A connection pool. `answer_seconds` limits each wait for a result; 0 means no limit.
 
-    `prepares` allows prepared statements on new connections that are direct.
+    `prepares` allows prepared statements on new direct connections.
     """
 
     psycopg3_adapter = _Adapter
@@ -85,7 +85,7 @@ class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library h
         super().__init__(name, prefer_psycopg3=True, **options)
 
     def _is_closed(self, connection: Connection) -> bool:
-        """Check an idle connection before use. If one is broken, the others may be too, so all idle ones are dropped."""
+        """Check an idle connection before use. If it is broken, others may be too, so all idle connections are dropped."""
         closed = bool(super()._is_closed(connection))
         if closed:
             self.close_idle()

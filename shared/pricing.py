@@ -1,13 +1,13 @@
-"""What a call may cost, and what it did cost: integers only, rounded up once, at the end. Pure.
+"""Computes maximum and actual cost of a call. Integers only, rounded up once at the end. Pure.
 
     charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + written·p_written + output·p_out) / 1000⌉)
 
-where `input` are the input tokens that were neither read from the vendor's cache nor written to it. A price of zeros (a free
-model) charges 0.
+where `input` are input tokens that were neither read from nor written to the provider's cache. If all prices are zero (a free
+model), the charge is 0.
 
     media: charge = max(minimum, per_call · units + per_5_seconds · ⌈seconds/5⌉ + ⌈per_1k_characters · characters / 1000⌉)
 
-where `units` are the pictures delivered, or 1 for a film or a speech.
+where `units` is the number of images delivered, or 1 for video and speech.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from uuid import UUID
 
 from shared.usage import Usage
 
-# An output shorter than this is of no use to anybody: a pool that cannot pay for it refuses the call.
+# A shorter output is useless, so a call is refused if the pool cannot pay for this many tokens.
 SENSIBLE_OUTPUT_TOKENS = 16
-# A film is priced by these steps, a begun one as a whole one.
+# Video is billed per started step of this length.
 VIDEO_STEP_SECONDS = 5
-# The output limit assumed for a model that has none in the catalogue and a caller that sets none.
+# The output limit if neither the catalog nor the caller sets one.
 DEFAULT_OUTPUT_TOKENS = 4_096
 
 
 class PriceList(NamedTuple):
-    """One effective-dated price of a model, in credits. A price of cached input or of a cache write that is None is as input."""
+    """Prices of a model from `effective_at` on, in credits. None for cached input or cache writes means the input price."""
 
     id: UUID
     effective_at: int
@@ -47,12 +47,12 @@ class PriceList(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """What a call may cost, before it is made.
+    """Limits of a call's cost before it is made.
 
-    bound           credits that it cannot exceed: the hold that is asked for
-    minimum         credits without which it makes no sense: estimated input and a sensible output
-    input_tokens    estimated input tokens, never more than the input can be
-    output_tokens   the output limit that `bound` pays for, over all choices
+    bound           maximum cost in credits: the amount of the hold
+    minimum         cost in credits of the estimated input and a useful minimum of output
+    input_tokens    estimated input tokens, at most the input's upper bound
+    output_tokens   output limit that `bound` pays for, over all choices
     cap             the caller's own limit in credits, or None
     """
 
@@ -65,7 +65,7 @@ class Quote(NamedTuple):
 
 
 def charge(price: PriceList, usage: Usage) -> int:
-    """Credits for `usage` at `price`."""
+    """Return the credits for `usage` at `price`."""
     cached_rate = price.credits_per_1k_cached_input
     if cached_rate is None:
         cached_rate = price.credits_per_1k_input
@@ -80,7 +80,7 @@ def charge(price: PriceList, usage: Usage) -> int:
 
 
 class MediaUnits(NamedTuple):
-    """How much media: pictures (or 1), seconds of video, characters to be spoken. Whole numbers, zero or above."""
+    """Amount of media: images (or 1), seconds of video, characters of speech. Integers, zero or above."""
 
     units: int = 1
     seconds: int = 0
@@ -88,7 +88,7 @@ class MediaUnits(NamedTuple):
 
 
 def media_charge(price: PriceList, used: MediaUnits) -> int:
-    """Credits for media that were delivered; nothing delivered (no `units`) costs nothing."""
+    """Return the credits for delivered media. If nothing was delivered (no `units`), the charge is 0."""
     if price.is_zero or used.units == 0:
         return 0
     seconds = -(-used.seconds // VIDEO_STEP_SECONDS) * (price.credits_per_5_seconds or 0)
@@ -97,7 +97,7 @@ def media_charge(price: PriceList, used: MediaUnits) -> int:
 
 
 def media_quote(price: PriceList, asked: MediaUnits, cap: int | None = None) -> Quote:
-    """Quote a media job: its hold is what it costs when everything is delivered, all or nothing."""
+    """Quote a media job. Bound and minimum are both the cost of the full output."""
     cost = media_charge(price, asked)
     return Quote(price, cost, cost, 0, 0, cap)
 
@@ -108,19 +108,19 @@ def _total(price: PriceList, thousandths: int) -> int:
     return max(price.minimum_credits, price.credits_per_call - (-thousandths // 1000))
 
 
-def _dearest_input(price: PriceList) -> int:
+def _max_input_rate(price: PriceList) -> int:
     return max(price.credits_per_1k_input, price.credits_per_1k_cached_input or 0, price.credits_per_1k_cache_write or 0)
 
 
 def quote(
     price: PriceList, *, input_bound: int, input_estimate: int, output_limit: int, choices: int = 1, cap: int | None = None
 ) -> Quote:
-    """Quote a call of `input_bound` input tokens at most (`input_estimate` likely) and `output_limit` output tokens a choice.
+    """Quote a call with at most `input_bound` input tokens (`input_estimate` likely) and `output_limit` output tokens per choice.
 
-    `cap` is the caller's own limit in credits: the bound never exceeds it. Compare `minimum` with it before the hold is taken.
+    `cap` is the caller's limit in credits, which `bound` never exceeds. Compare `minimum` with it before taking the hold.
     """
     output_tokens = output_limit * choices
-    bound = _total(price, input_bound * _dearest_input(price) + output_tokens * price.credits_per_1k_output)
+    bound = _total(price, input_bound * _max_input_rate(price) + output_tokens * price.credits_per_1k_output)
     least_output = min(output_tokens, SENSIBLE_OUTPUT_TOKENS * choices)
     least_input = min(input_estimate, input_bound)
     minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
@@ -130,7 +130,7 @@ def quote(
 
 
 def affordable_output(quoted: Quote, credits: int) -> int:
-    """How many output tokens `credits` buy after the estimated input is paid, at most the quote's own limit."""
+    """Return how many output tokens `credits` can pay for after the estimated input, at most the quote's limit."""
     price = quoted.price
     if price.is_zero:
         return quoted.output_tokens

@@ -1,7 +1,7 @@
 """The catalog: models, and which channels serve them.
 
-Functions for channels and prices, defined in `channels.py` and `prices.py`, can be imported from here too. Each change increments
-`CatalogVersion`, so edge processes reload their snapshot within a second.
+Functions for channels and prices, defined in `channels.py` and `prices.py`, can also be imported from here. Each change
+increments `CatalogVersion`, so edge processes reload their snapshot within a second.
 """
 
 from __future__ import annotations

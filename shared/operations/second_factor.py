@@ -1,4 +1,4 @@
-"""The second factor of staff: time-based codes (RFC 6238, 30 seconds, 6 digits) and recovery codes, each good for one sign-in."""
+"""Second factor for staff: time-based codes (RFC 6238, 30 seconds, 6 digits) and recovery codes. Each code is valid once."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from shared.secrets import SECOND_FACTOR, seal, unseal
 ISSUER = "yout console"
 STEP_SECONDS = 30
 CODE_DIGITS = 6
-DRIFT_STEPS = 1  # a clock that is half a minute off still opens the door (RFC 6238, section 5.2)
+DRIFT_STEPS = 1  # accepts clocks that are half a minute off (RFC 6238, section 5.2)
 RECOVERY_CODES = 10
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # without what is mistaken for something else
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # without characters that look alike
 
 
 def new_secret() -> str:
-    """A fresh secret in base32, 160 bits: what an authenticator app is given."""
+    """Return a new base32 secret (160 bits) for an authenticator app."""
     return pyotp.random_base32()
 
 
 def enrolment_address(email: str, secret: str) -> str:
-    """The `otpauth://` address that an authenticator app reads from a QR code."""
+    """Return the `otpauth://` URL for a QR code."""
     return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
 
 def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, address: str = "") -> list[str]:
-    """Turn the second factor on, once `code` proves that the app has the secret; give fresh recovery codes, shown once.
+    """Enable the second factor, if `code` proves that the app has the secret. Returns new recovery codes, to be shown once.
 
-    Raises `InvalidInput` for a wrong code or a person who has one already.
+    Raises `InvalidInput` for a wrong code, or if a second factor is already enabled.
     """
     step = _matching_step(secret, code)
     if step is None:
-        raise InvalidInput("That code is not right. Check the clock of the device, and type the code that it shows now.")
+        raise InvalidInput("The code is incorrect. Check the clock of your device and enter the code that it shows now.")
     with transaction():
         changed = (
             StaffUser.update(sealed_totp=seal(secret, secret_key, SECOND_FACTOR), totp_step=step)
@@ -50,7 +50,7 @@ def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, 
             .execute()
         )
         if not changed:
-            raise InvalidInput("A second factor is set up already. Turn it off first to set up another device.")
+            raise InvalidInput("A second factor is already set up. Turn it off before you set up another device.")
         codes = _replace_recovery_codes(person)
         record(
             Origin(actor, address), "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True}
@@ -59,7 +59,7 @@ def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, 
 
 
 def turn_off(person: UUID, *, actor: str, address: str = "") -> None:
-    """Take the second factor and its recovery codes away. Raises `NotFound` for an unknown person."""
+    """Remove the second factor and its recovery codes. Raises `NotFound` for an unknown person."""
     with transaction():
         row = StaffUser.get_or_none(StaffUser.id == person)
         if row is None:
@@ -72,17 +72,17 @@ def turn_off(person: UUID, *, actor: str, address: str = "") -> None:
 
 
 def renew_recovery_codes(person: UUID, *, actor: str, address: str = "") -> list[str]:
-    """Fresh recovery codes in place of all former ones. Raises `InvalidInput` without a second factor."""
+    """Replace all recovery codes and return the new ones. Raises `InvalidInput` without a second factor."""
     with transaction():
         if not StaffUser.select().where((StaffUser.id == person) & (StaffUser.sealed_totp != "")).exists():
-            raise InvalidInput("Recovery codes belong to a second factor, and none is set up.")
+            raise InvalidInput("Set up a second factor before you create recovery codes.")
         codes = _replace_recovery_codes(person)
         record(Origin(actor, address), "staff.recovery_codes", person, after={"codes": len(codes)})
     return codes
 
 
 def prove(person: StaffUser, code: str, *, secret_key: str) -> bool:
-    """Whether `code` is a right one that was not used before: of the app, or a recovery code. It is used up by this."""
+    """Return whether `code` is a correct, unused code of the app or a recovery code. The code is then used up."""
     typed = code.strip().replace(" ", "").replace("-", "").lower()
     if len(typed) == CODE_DIGITS:
         step = _matching_step(unseal(person.sealed_totp, secret_key, SECOND_FACTOR), typed)
@@ -91,14 +91,14 @@ def prove(person: StaffUser, code: str, *, secret_key: str) -> bool:
 
 
 def recovery_codes_left(person: UUID) -> int:
-    """How many recovery codes can still be used."""
+    """Return the number of unused recovery codes."""
     mine = (StaffRecoveryCode.staff == person) & StaffRecoveryCode.used_at.is_null()
     left: int = StaffRecoveryCode.select().where(mine).count()
     return left
 
 
 def _matching_step(secret: str, code: str) -> int | None:
-    """The time step whose code this is, among the present one and its neighbours."""
+    """Return the time step of this code, among the current one and its neighbors, or None."""
     typed = code.strip().replace(" ", "")
     if len(typed) != CODE_DIGITS or not typed.isascii() or not typed.isdecimal():
         return None
@@ -112,7 +112,7 @@ def _matching_step(secret: str, code: str) -> int | None:
 
 
 def _use_step(person: UUID, step: int) -> bool:
-    """Claim a step by compare-and-set: of two sign-ins with the same code one gets in (RFC 6238, section 5.2)."""
+    """Claim a time step by compare-and-set, so that a code works for one sign-in only (RFC 6238, section 5.2)."""
     with transaction():
         claimed: int = StaffUser.update(totp_step=step).where((StaffUser.id == person) & (StaffUser.totp_step < step)).execute()
     return claimed == 1
@@ -133,5 +133,5 @@ def _replace_recovery_codes(person: UUID) -> list[str]:
 
 
 def _digest(person: UUID, code: str) -> str:
-    """Bound to the person, so that equal codes of two people are two rows. 49 random bits, and the door is throttled."""
+    """Hash a recovery code together with the person's id. Codes have 49 random bits, and attempts are limited."""
     return hashlib.sha256(person.bytes + code.encode()).hexdigest()

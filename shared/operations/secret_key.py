@@ -1,4 +1,4 @@
-"""Changing SECRET_KEY: values encrypted with the former key are re-encrypted with the new one."""
+"""Changes SECRET_KEY: re-encrypts all values that are encrypted with the former key."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from shared.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, u
 
 
 class KeyChange(NamedTuple):
-    """How many values were re-encrypted, and how many were erased because no key could decrypt them."""
+    """Numbers of values that were re-encrypted, and of values erased because no key could decrypt them."""
 
     sealed: int
     erased: int
 
 
 def change_secret_key(former: str | None, current: str, *, actor: str, address: str = "") -> KeyChange:
-    """Re-encrypt with `current` all values that `former` decrypts, in one transaction. Values that `current` decrypts are
-    unchanged.
+    """Re-encrypt with `current` all values that `former` decrypts, in one transaction. Values that `current` decrypts stay.
 
-    Without `former` (the key is lost) values that cannot be decrypted are erased: channels have no secret until staff enter
-    one, webhook secrets are generated again, second factors must be set up again. Open media jobs run into their time limit.
+    Without `former` (the key is lost), values that cannot be decrypted are erased: staff must enter the channels' secrets again,
+    webhook secrets are generated again, and second factors must be set up again. Open media jobs run into their time limit.
 
     Raises `InvalidInput` if `former` decrypts none of the values that `current` cannot decrypt.
     """
@@ -45,12 +44,12 @@ def change_secret_key(former: str | None, current: str, *, actor: str, address: 
                     failed += 1
         if failed and not sealed:
             raise InvalidInput(
-                f"That is not the former SECRET_KEY: it decrypts none of the {failed} values that the new one does not."
+                f"This is not the former SECRET_KEY: it decrypts none of the {failed} values that the current key cannot decrypt."
             )
         record(
             Origin(actor, address), "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed}
         )
-        bump_catalog_version()  # running edges then reload the channels
+        bump_catalog_version()  # makes edge processes reload the channels
     return KeyChange(sealed, erased)
 
 
@@ -60,7 +59,7 @@ def _write(column: SealedColumn, row: Any, value: str) -> None:
 
 
 def _erase(column: SealedColumn, row: Any) -> int:
-    """Erase a value that no key decrypts; return how many were erased."""
+    """Erase a value that no key decrypts. Returns how many values were erased."""
     if column.purpose == MEDIA_REQUEST:
         return 0
     if column.purpose == WEBHOOK_SECRET:

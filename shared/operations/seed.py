@@ -1,4 +1,4 @@
-"""Seed: the embedded provider as one channel with its models, so that a fresh installation can answer at once."""
+"""Seeds the catalog with the embedded models and their channel, so that a new installation works at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ _EMBEDDED_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/v1")
 
 
 class LocalModel(NamedTuple):
-    """A model of the embedded provider, as it is first put into the catalogue.
+    """An embedded model's initial catalog entry.
 
-    Prices in credits: per 1,000 tokens, per picture, per 5 seconds of video, per 1,000 characters of speech. They are like
-    those of vendors, so that trying things out shows what they would cost. `free` models are for visitors too, within their
-    daily allowance.
+    Prices in credits: per 1,000 tokens, per image, per 5 seconds of video, per 1,000 characters of speech. They are similar to
+    those of providers, so that trials show realistic costs. Visitors can use `free` models too, within their daily allowance.
     """
 
     id: str
@@ -68,21 +67,21 @@ LOCAL_MODELS = (
     ),
     LocalModel(
         "demo-image",
-        "Demonstration pictures without a model: a landscape in colours that follow some words of the prompt, marked as such.",
+        "Demonstration images without a model: a landscape in colors that follow some words of the prompt, labeled as a demo.",
         capabilities=("image",),
         kind="image",
         per_call=40_000,
     ),
     LocalModel(
         "demo-video",
-        "Demonstration videos without a model: a landscape that moves, up to 20 seconds, without sound, marked as such.",
+        "Demonstration videos without a model: a moving landscape, up to 20 seconds, without sound, labeled as a demo.",
         capabilities=("video",),
         kind="video",
         per_5_seconds=1_200_000,
     ),
     LocalModel(
         "demo-speech",
-        "Robotic demonstration speech by the synthesiser eSpeak NG, in English and some other languages.",
+        "Robotic demonstration speech by the synthesizer eSpeak NG, in English and some other languages.",
         capabilities=("speech",),
         kind="speech",
         per_1k_characters=15_000,
@@ -91,14 +90,14 @@ LOCAL_MODELS = (
 
 
 def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
-    """List the embedded models that are `served`, disable the others, and return the names of the added ones.
+    """Add the embedded models that are `served`, disable the others, and return the names of what was added.
 
     Safe to run at every start. Changes by staff are kept: a model that they disabled or added to another channel is not changed;
-    a deleted one is added again. The address of the channel `local` follows the port, unless staff changed it.
+    a deleted one is added again. The base URL of the channel `local` follows the port, unless staff changed it.
     """
-    wanted = [model for model in LOCAL_MODELS if model.id in served]
-    added = _seed_channel(settings) if wanted else []
-    for model in wanted:
+    selected = [model for model in LOCAL_MODELS if model.id in served]
+    added = _seed_channel(settings) if selected else []
+    for model in selected:
         if AIModel.get_or_none(AIModel.id == model.id) is None:
             values: dict[str, Any] = model._asdict()
             create_model(values.pop("id"), LOCAL_CHANNEL, **values, actor=ACTOR)
@@ -119,14 +118,14 @@ def _sync_status(id: str, served: bool) -> None:
 
 
 def _disabled_here(id: str) -> bool:
-    """Whether the model's status was last changed by this module."""
+    """Return whether the model's status was last changed by this module."""
     changes = AuditEntry.select().where((AuditEntry.target == id) & (AuditEntry.action == "model.status"))
     last = changes.order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).first()
     return last is not None and last.actor == ACTOR
 
 
 def _served_here_only(id: str) -> bool:
-    """Whether only the embedded channel serves the model."""
+    """Return whether only the embedded channel serves the model."""
     links = ChannelModel.select(ChannelModel, Channel).join(Channel).where(ChannelModel.model == id)
     return all(link.channel.name == LOCAL_CHANNEL and _EMBEDDED_ADDRESS.fullmatch(link.channel.base_url) for link in links)
 

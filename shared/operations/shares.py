@@ -1,6 +1,6 @@
-"""Shares: a public, read-only snapshot of messages under an unguessable address, until its owner revokes it.
+"""Shares: public, read-only snapshots of conversations under unguessable URLs, until their owner revokes them.
 
-A snapshot holds what the two sides said and nothing else: no system prompt, no account, no file or image.
+A snapshot contains only the text of user and assistant messages: no system prompt, account, files or images.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from shared.operations.purges import lock_account, refuse_while_purging
 
 SLUG_BYTES = 16  # 128 random bits
 SHOWN_ROLES = ("user", "assistant")
-MOST_SHARES = 1_000  # of an account
+MOST_SHARES = 1_000  # per account
 MOST_MESSAGES = 1_000
-MOST_CHARACTERS = 200_000  # of a share's text: what a page can show, and a server render at once
-NO_SUCH_SHARE = "There is no such share. GET /api/chat/share/ lists yours."
-_INSTEAD = {"image_url": "[image]", "input_audio": "[audio]", "file": "[file]", "video_url": "[video]"}
+MOST_CHARACTERS = 200_000  # per share, which limits rendering time
+NO_SUCH_SHARE = "No such share. List yours with GET /api/chat/share/."
+_PLACEHOLDERS = {"image_url": "[image]", "input_audio": "[audio]", "file": "[file]", "video_url": "[video]"}
 
 
 def share_messages(account: UUID, title: str, messages: Sequence[Turn], *, conversation: UUID | None = None) -> Share:
-    """Publish a snapshot of `messages`. Raises `InvalidRequest` where nothing is left to show, or too much; `PurgeRunning`."""
+    """Publish a snapshot of `messages`. Raises `InvalidRequest` if there is no text or too much, and `PurgeRunning`."""
     shown = [{"role": turn.role, "content": shown_text(turn.content)} for turn in messages if turn.role in SHOWN_ROLES]
     shown = [message for message in shown if message["content"].strip()]
     if not shown:
-        raise InvalidRequest("There is nothing to share: no message of the user or the assistant has text.", "messages")
+        raise InvalidRequest("There is nothing to share: no user or assistant message contains text.", "messages")
     size = sum(len(message["content"]) for message in shown)
     if len(shown) > MOST_MESSAGES or size > MOST_CHARACTERS:
         raise InvalidRequest(
-            f"A share has at most {MOST_MESSAGES} messages and {MOST_CHARACTERS} characters; these are {len(shown)} and {size}.",
+            f"A share can have at most {MOST_MESSAGES} messages and {MOST_CHARACTERS} characters; got {len(shown)} and {size}.",
             "messages",
         )
     with transaction():
         lock_account(account)
         refuse_while_purging(account)
         if Share.select().where(Share.account == account).count() >= MOST_SHARES:
-            raise InvalidRequest(f"The account has {MOST_SHARES} shares, which is the most. Revoke one that is not needed.")
+            raise InvalidRequest(f"Your account has reached the limit of {MOST_SHARES} shares. Revoke one first.")
         share: Share = Share.create(
             account=account,
             slug=secrets.token_urlsafe(SLUG_BYTES),
@@ -55,14 +55,14 @@ def share_messages(account: UUID, title: str, messages: Sequence[Turn], *, conve
 
 
 def share_conversation(account: UUID, conversation: str, title: str | None = None) -> Share:
-    """Publish a stored conversation as it is now, under its own title or another. Raises `NotFound` and as `share_messages`."""
+    """Publish a stored conversation as it is now. Raises `NotFound`, and errors of `share_messages`."""
     row = find_conversation(account, conversation)
     turns = [Turn(message.role, orjson.loads(message.content)) for message in read_messages(row.id, limit=MOST_MESSAGES + 1)]
     return share_messages(account, row.title if title is None else title, turns, conversation=row.id)
 
 
 def list_shares(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Share]:
-    """A page of an account's shares, the newest first, from the one `after` on; without their text."""
+    """Return a page of an account's shares without their text, newest first. `after` is the last id of the previous page."""
     columns = (Share.id, Share.slug, Share.title, Share.conversation, Share.created_at)
     query = Share.select(*columns).where(Share.account == account).order_by(Share.id.desc())
     if after is not None:
@@ -71,7 +71,7 @@ def list_shares(account: UUID, *, after: UUID | None = None, limit: int = 20) ->
 
 
 def find_share(slug: str) -> Share:
-    """What is public under `slug`. Raises `NotFound`: a revoked share and one that never was are alike."""
+    """Return the share with this `slug`. Raises `NotFound`, also for a revoked share."""
     share: Share | None = Share.get_or_none(Share.slug == slug)
     if share is None:
         raise NotFound(NO_SUCH_SHARE)
@@ -79,23 +79,23 @@ def find_share(slug: str) -> Share:
 
 
 def revoke_share(account: UUID, slug: str) -> None:
-    """Delete the account's own share for good. Raises `NotFound`, for somebody else's too."""
+    """Delete the account's share. Raises `NotFound`, also for another account's."""
     if not Share.delete().where((Share.slug == slug) & (Share.account == account)).execute():
         raise NotFound(NO_SUCH_SHARE)
 
 
 def shared_messages(share: Share) -> list[dict[str, str]]:
-    """The snapshot: `role` and text of each message."""
+    """Return the snapshot's messages, each with `role` and `content`."""
     messages: list[dict[str, str]] = orjson.loads(share.messages)
     return messages
 
 
 def shown_text(content: Any) -> str:
-    """A message's text; of a part that is none, what it was."""
+    """Return a message's text, with a placeholder for each part that is not text."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
     pieces = [
-        part["text"] if isinstance(part.get("text"), str) else _INSTEAD.get(str(part.get("type")), "")
+        part["text"] if isinstance(part.get("text"), str) else _PLACEHOLDERS.get(str(part.get("type")), "")
         for part in content
         if isinstance(part, dict)
     ]

@@ -1,4 +1,4 @@
-"""Staff: the people in the console, what they may do, and their passwords."""
+"""Staff members: create, change roles and status, manage passwords."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 def find_staff(email: str) -> StaffUser:
-    """The staff member with this e-mail (in any of its forms). Raises `NotFound`."""
+    """Return the staff member with this e-mail address (in any spelling). Raises `NotFound`."""
     person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
     if person is None:
-        raise NotFound(f"No staff member {email!r}; `yout staff create EMAIL` makes one.")
+        raise NotFound(f"No staff member {email!r}. Create one with `yout staff create EMAIL`.")
     return person
 
 
@@ -37,9 +37,9 @@ def create_staff(
     actor: str,
     address: str = "",
 ) -> tuple[StaffUser, str]:
-    """Let a person into the console. Gives the row and the password, generated unless one is given; only its hash is kept.
+    """Create a staff member. Returns the row and the password, which is generated unless given; only its hash is stored.
 
-    With `must_change_password` the first thing they are asked for is a password of their own.
+    With `must_change_password` they must choose a new password at their first sign-in.
     """
     email = canonical_email(email)
     check_choice("role", role, STAFF_ROLES)
@@ -61,7 +61,7 @@ def create_staff(
 def set_staff_password(
     email: str, password: str | None = None, *, must_change_password: bool = False, actor: str, address: str = ""
 ) -> tuple[StaffUser, str]:
-    """Replace somebody's password (generated unless given) and end every session of theirs."""
+    """Replace a staff member's password (generated unless given) and end all of their sessions."""
     password = _check_password(password)
     password_hash = passwords.hash_password(password)
     with transaction():
@@ -73,12 +73,12 @@ def set_staff_password(
 
 
 def change_own_password(person: StaffUser, current: str, new: str, *, session: str, address: str = "") -> None:
-    """Change a staff member's own password; the caller must check the current one first. Ends all sessions except `session`.
+    """Change a staff member's own password. The caller must check the current one first. Ends all sessions except `session`.
 
-    `session` is a digest. Raises `InvalidInput` for an invalid password, or the same one again.
+    `session` is a digest. Raises `InvalidInput` for an invalid or unchanged password.
     """
     if passwords.normalize(new) == passwords.normalize(current):
-        raise InvalidInput("Choose a password other than the present one.")
+        raise InvalidInput("Choose a password that differs from the current one.")
     password_hash = passwords.hash_password(_check_password(new))
     with transaction():
         _store_password(person.id, password_hash, must_change=False)
@@ -87,13 +87,13 @@ def change_own_password(person: StaffUser, current: str, new: str, *, session: s
 
 
 def set_staff_role(person: UUID, role: str, *, actor: str, address: str = "") -> StaffUser:
-    """Change what a person may do, on their next request. Raises `InvalidInput` if nobody would be left as an active owner."""
+    """Change a staff member's role, effective with their next request. Raises `InvalidInput` for the last active owner."""
     check_choice("role", role, STAFF_ROLES)
     return _change(person, "role", role, Origin(actor, address))
 
 
 def set_staff_status(person: UUID, status: str, *, actor: str, address: str = "") -> StaffUser:
-    """Let a person in (`active`) or keep them out from their next request on (`disabled`). Raises as `set_staff_role`."""
+    """Enable (`active`) or disable a staff member, effective with their next request. Raises as `set_staff_role`."""
     check_choice("status", status, SWITCH)
     return _change(person, "status", status, Origin(actor, address))
 
@@ -108,7 +108,7 @@ def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:
         if before == value:
             return person
         if owners == [person.id]:
-            raise InvalidInput(f"{person.email} is the only active owner. Make somebody else an owner first.")
+            raise InvalidInput(f"{person.email} is the only active owner. Make another staff member an owner first.")
         setattr(person, column, value)
         person.save(only=[getattr(StaffUser, column)])
         if value == "disabled":
@@ -118,7 +118,7 @@ def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:
 
 
 def _lock_active_owners() -> list[UUID]:
-    """The active owners, locked where the database locks rows: two owners who demote each other at once leave one."""
+    """Return the active owners, locked (on PostgreSQL), so that two owners cannot demote each other at once."""
     query: Any = StaffUser.select().where((StaffUser.role == "owner") & (StaffUser.status == "active")).order_by(StaffUser.id)
     return [person.id for person in (query if is_sqlite() else query.for_update())]
 
@@ -132,9 +132,9 @@ def _at_once(work: Callable[[], T]) -> T:
 
 
 def verify_password(email: str, password: str, *, run: Callable[[Callable[[], Any]], Any] = _at_once) -> StaffUser | None:
-    """The active staff member with this e-mail and password, or None. Takes the same time whatever is wrong.
+    """Return the active staff member with this e-mail and password, or None. The time taken does not reveal what is wrong.
 
-    An outdated hash is replaced. `run` runs the slow work, and may refuse it (`shared.hash_queue`). The caller must record the
+    Replaces an outdated hash. `run` executes the slow work and may refuse it (`shared.hash_queue`). The caller must record the
     sign-in.
     """
     person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
@@ -144,7 +144,7 @@ def verify_password(email: str, password: str, *, run: Callable[[Callable[[], An
     if verdict.outdated:
         former, person.password_hash = person.password_hash, run(lambda: passwords.hash_password(password))
         with transaction():
-            # Only if nobody changed the password meanwhile.
+            # Only if the password was not changed concurrently.
             StaffUser.update(password_hash=person.password_hash).where(
                 (StaffUser.id == person.id) & (StaffUser.password_hash == former)
             ).execute()

@@ -1,4 +1,4 @@
-"""Sessions of staff, kept on the server: begun after a proof, found by the digest of their secret, ended at any moment."""
+"""Console sessions, stored on the server: created after sign-in, found by the digest of their secret, revocable at any time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.errors import NotFound
 from shared.models import StaffSession, StaffUser
 from shared.operations.audit import Origin, record
 
-SESSION_MS = 12 * 3600 * 1000  # from the sign-in on, however busy the session is
-IDLE_MS = 2 * 3600 * 1000  # without a request for so long, a session is over
-SEEN_EVERY_MS = 60_000  # how exactly a session knows when it was last used: one write a minute, not one a page
+SESSION_MS = 12 * 3600 * 1000  # maximum lifetime since sign-in
+IDLE_MS = 2 * 3600 * 1000  # a session ends after this long without a request
+SEEN_EVERY_MS = 60_000  # precision of `seen_at`: one write per minute, not per page
 KEEP_ENDED_MS = 7 * 24 * 3600 * 1000
 
 
 def begin_session(person: StaffUser, *, address: str = "", agent: str = "") -> str:
-    """Begin a session for somebody who has proved who they are, and give its secret. The sign-in is on record."""
+    """Create a session for an authenticated staff member and return its secret. Writes an audit entry."""
     secret, now = secrets.token_urlsafe(32), now_ms()
     with transaction():
         StaffSession.delete().where(StaffSession.expires_at < now - KEEP_ENDED_MS).execute()
@@ -38,7 +38,7 @@ def begin_session(person: StaffUser, *, address: str = "", agent: str = "") -> s
 
 
 def find_session(secret: str) -> StaffSession | None:
-    """The living session of this secret with its person, or None: unknown, ended, too old, idle, or the person is disabled."""
+    """Return the valid session of this secret with its staff member. None if unknown, ended, expired, idle or disabled."""
     now = now_ms()
     row: StaffSession | None = (
         StaffSession.select(StaffSession, StaffUser).join(StaffUser).where(StaffSession.digest == digest_of(secret)).first()
@@ -54,14 +54,14 @@ def find_session(secret: str) -> StaffSession | None:
 
 
 def living_sessions(person: UUID) -> list[StaffSession]:
-    """Those that can still be used, the newest first."""
+    """Return the person's valid sessions, newest first."""
     now = now_ms()
     living = StaffSession.revoked_at.is_null() & (StaffSession.expires_at > now) & (StaffSession.seen_at > now - IDLE_MS)
     return list(StaffSession.select().where((StaffSession.staff == person) & living).order_by(StaffSession.created_at.desc()))
 
 
 def end_session(digest: str) -> None:
-    """End one session. A second time changes nothing."""
+    """End one session, if it is open."""
     with transaction():
         StaffSession.update(revoked_at=now_ms()).where(
             (StaffSession.digest == digest) & StaffSession.revoked_at.is_null()
@@ -69,7 +69,7 @@ def end_session(digest: str) -> None:
 
 
 def end_sessions(person: UUID, *, but: str = "", actor: str, address: str = "") -> int:
-    """End every session of a person on the next request, except the one with the digest `but`; give their number.
+    """End all sessions of a person except the one with the digest `but`. Returns their number.
 
     Raises `NotFound` for an unknown person.
     """
@@ -82,12 +82,12 @@ def end_sessions(person: UUID, *, but: str = "", actor: str, address: str = "") 
 
 
 def revoke_sessions(person: UUID, but: str = "") -> int:
-    """The part of ending sessions that goes into another operation's transaction."""
+    """End sessions inside another operation's transaction. See `end_sessions`."""
     mine = (StaffSession.staff == person) & StaffSession.revoked_at.is_null() & (StaffSession.digest != but)
     ended: int = StaffSession.update(revoked_at=now_ms()).where(mine).execute()
     return ended
 
 
 def digest_of(secret: str) -> str:
-    """What the database knows a session's secret by."""
+    """Return the digest by which a session's secret is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()

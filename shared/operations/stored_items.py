@@ -1,7 +1,7 @@
-"""The items of stored responses: found by their public ids, and listed as their response's input.
+"""Items of stored responses: look up by public id, list a response's input.
 
-An item that a response made is `<kind>_<call>_<place>`, and one of its input that came without an id is
-`<kind>_<call>_in<place>`: so an id tells which row it lies in, and no index of items is kept.
+Output items have ids of the form `<kind>_<call>_<place>`; input items that came without an id get `<kind>_<call>_in<place>`. So
+an id identifies its row, and no index of items is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.models import StoredResponse
 
 Item = dict[str, Any]
 
-MOST_RESPONSES = 500  # whose items one call may refer to
+MOST_RESPONSES = 500  # maximum number of responses referenced by one call
 _BATCH = 50
 _ID = re.compile(r"[a-z]{1,8}_([0-9a-f]{32})_(in)?[0-9]{1,9}")
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
@@ -26,13 +26,13 @@ _TEXT_PARTS: dict[str, Item] = {"assistant": {"type": "output_text", "annotation
 
 
 def find_items(account: UUID, ids: Iterable[str], most_bytes: int) -> dict[str, Item]:
-    """The account's items of these public ids, as far as they are stored. Another account's are not there.
+    """Return the account's stored items with these public ids; missing ones, and other accounts' items, are left out.
 
-    Raises `InvalidRequest` when they lie in more than `MOST_RESPONSES` responses, or in more than `most_bytes` of them.
+    Raises `InvalidRequest` if they are in more than `MOST_RESPONSES` responses or in more than `most_bytes` of them.
     """
-    wanted = {id: match for id in ids if (match := _ID.fullmatch(id)) is not None}
-    outputs = {UUID(hex=match[1]) for match in wanted.values() if match[2] is None}
-    inputs = {UUID(hex=match[1]) for match in wanted.values() if match[2] is not None}
+    matches = {id: match for id in ids if (match := _ID.fullmatch(id)) is not None}
+    outputs = {UUID(hex=match[1]) for match in matches.values() if match[2] is None}
+    inputs = {UUID(hex=match[1]) for match in matches.values() if match[2] is not None}
     if len(outputs) + len(inputs) > MOST_RESPONSES:
         raise _too_many(most_bytes)
     found: dict[str, Item] = {}
@@ -40,11 +40,11 @@ def find_items(account: UUID, ids: Iterable[str], most_bytes: int) -> dict[str, 
         found |= {item["id"]: item for item in orjson.loads(row.response)["output"]}
     for row in _rows(account, [*inputs], most_bytes, StoredResponse.input):
         found |= {item["id"]: item for item in input_items(row)}
-    return {id: found[id] for id in wanted if id in found}
+    return {id: found[id] for id in matches if id in found}
 
 
 def _rows(account: UUID, ids: Sequence[UUID], most_bytes: int, column: Any) -> Iterable[StoredResponse]:
-    """The account's rows of these calls, with this column alone; a few at a time, for each may be long."""
+    """Yield the account's rows of these calls with only this column, in batches, because rows may be large."""
     size = 0
     for start in range(0, len(ids), _BATCH):
         mine = (StoredResponse.account == account) & StoredResponse.id.in_(ids[start : start + _BATCH])
@@ -57,13 +57,13 @@ def _rows(account: UUID, ids: Sequence[UUID], most_bytes: int, column: Any) -> I
 
 def _too_many(most_bytes: int) -> InvalidRequest:
     return InvalidRequest(
-        f"The items of at most {MOST_RESPONSES} responses with {most_bytes} bytes can be referred to. Send older items whole.",
+        f"A request can reference items of at most {MOST_RESPONSES} responses with {most_bytes} bytes. Send older items in full.",
         "input",
     )
 
 
 def input_items(row: StoredResponse) -> list[Item]:
-    """The input items of a response in their order, each with an id that no other of them has."""
+    """Return a response's input items in order, each with a unique id."""
     listed: list[Item] = []
     ids: set[str] = set()
     for place, item in enumerate(orjson.loads(row.input)):
@@ -72,15 +72,15 @@ def input_items(row: StoredResponse) -> list[Item]:
         if not isinstance(id, str) or not id or id in ids:
             id = f"{_PREFIXES.get(kind, 'item')}_{row.id.hex}_in{place}"
         ids.add(id)
-        listed.append(_whole(item, id, kind))
+        listed.append(_with_defaults(item, id, kind))
     return listed
 
 
-def _whole(item: Item, id: str, kind: str) -> Item:
-    """An item with what a caller may leave out and a reader may expect."""
-    told = {**item, "id": id, "type": kind}
+def _with_defaults(item: Item, id: str, kind: str) -> Item:
+    """Return an item with the optional fields that clients may omit and readers may expect."""
+    full = {**item, "id": id, "type": kind}
     if kind != "reasoning":
-        told["status"] = item.get("status") or "completed"
+        full["status"] = item.get("status") or "completed"
     if kind == "message" and isinstance(item["content"], str):
-        told["content"] = [{**_TEXT_PARTS.get(item["role"], {"type": "input_text"}), "text": item["content"]}]
-    return told
+        full["content"] = [{**_TEXT_PARTS.get(item["role"], {"type": "input_text"}), "text": item["content"]}]
+    return full

@@ -1,7 +1,7 @@
-"""Stored responses: continue from one, keep, read and delete them.
+"""Stored responses: continue, store, read and delete.
 
-As with conversations, content is kept only because its owner asked, after the call is settled, and only if no purge of the
-account has begun since the call did. A response holds its own input alone; what came before is found by the chain of `previous`.
+As with conversations, content is stored only on request, after the call is settled, and only if no purge of the account started
+since the call began. A row contains only its own input; earlier turns are found by following `previous`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from shared.operations.conversations import plan_stores
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
 from shared.operations.stored_items import Item, find_items
 
-LONGEST_CHAIN = 100  # responses that one call may look back on
+LONGEST_CHAIN = 100  # maximum number of previous responses
 PREFIX = "resp_"
-NO_SUCH_RESPONSE = "There is no such response. Only responses are kept that were asked for with 'store': true."
+NO_SUCH_RESPONSE = "No such response. Responses are only stored if the request has 'store': true."
 PLAN_REQUIRED = {
     "previous_response_id": "Your plan does not store responses. Send the earlier items in 'input' instead.",
-    "store": "Your plan does not store responses. Leave out 'store', or set it to false.",
+    "store": "Your plan does not store responses. Omit 'store' or set it to false.",
 }
 NO_ITEMS: Mapping[str, Item] = MappingProxyType({})
 
 
 class Looking(NamedTuple):
-    """What a call that stores or continues a response, or refers to items, needs to know before it begins.
+    """State that a call reads before it stores or continues a response, or references items.
 
-    `purges` is how many purges the account had begun by then; `earlier` are the items of the chain, the oldest first, and
-    `earlier_bytes` how long they and the items referred to are as JSON, at least. `included` tells whether the plan stores
-    content; if so, `found` are those of the items that were referred to and are there.
+    purges          the account's number of purges so far
+    earlier         items of the previous responses, oldest first
+    earlier_bytes   minimum size as JSON of these items and the referenced ones
+    included        whether the plan stores content
+    found           the referenced items that exist, by id
     """
 
     account: UUID
@@ -51,14 +53,14 @@ class Looking(NamedTuple):
 def begin_response(
     account: UUID, previous: str | None, *, stores: bool, most_bytes: int, references: Sequence[str] = ()
 ) -> Looking:
-    """Read what a call needs that continues from `previous` and refers to items, with at most `most_bytes` of earlier turns.
+    """Read the state for a call that continues from `previous` and references items; `most_bytes` limits their total size.
 
-    Raises `InvalidRequest` for an account whose plan stores nothing, for a `previous` that is not the account's and for a chain
-    that is too long; and `PurgeRunning`.
+    Raises `InvalidRequest` if the plan does not store responses, if `previous` is not the account's, and if there are too many
+    earlier turns or bytes. Raises `PurgeRunning`.
     """
     included = plan_stores(account)
-    for param, asked in (("store", stores), ("previous_response_id", previous is not None)):
-        if asked and not included:
+    for param, requested in (("store", stores), ("previous_response_id", previous is not None)):
+        if requested and not included:
             raise InvalidRequest(PLAN_REQUIRED[param], param)
     if stores:
         refuse_while_purging(account)
@@ -70,14 +72,14 @@ def begin_response(
         items = [item for row in reversed(chain) for item in (*orjson.loads(row.input), *orjson.loads(row.response)["output"])]
     found = find_items(account, references, most_bytes) if included else NO_ITEMS
     sizes = {name: len(orjson.dumps(item)) for name, item in found.items()}
-    size += sum(sizes.get(name, 0) for name in references)  # each time that it is referred to
+    size += sum(sizes.get(name, 0) for name in references)  # once per reference
     if size > most_bytes:
-        raise InvalidRequest(f"Earlier turns may have {most_bytes} bytes at most. Begin anew, with what still matters.", "input")
+        raise InvalidRequest(f"Earlier turns exceed the limit of {most_bytes} bytes. Start a new chain.", "input")
     return Looking(account, id, stores, purges, items, size, included, found)
 
 
 def keep_response(looking: Looking, call: UUID, items: Sequence[Item], response: Item, *, model: str) -> bool:
-    """Keep a call's own input `items` and its `response`; give whether it was: not when a purge has begun since the call did."""
+    """Store a call's own input `items` and its `response`. Returns False if a purge started since the call began."""
     with transaction():
         lock_account(looking.account)
         if purges_begun(looking.account) != looking.purges:
@@ -94,7 +96,7 @@ def keep_response(looking: Looking, call: UUID, items: Sequence[Item], response:
 
 
 def find_response(account: UUID, response: str) -> StoredResponse:
-    """The account's own response of this public id. Raises `NotFound`, for somebody else's too."""
+    """Return the account's response with this public id. Raises `NotFound`, also for another account's."""
     row = _find(account, _id_of(response))
     if row is None:
         raise NotFound(NO_SUCH_RESPONSE)
@@ -102,12 +104,12 @@ def find_response(account: UUID, response: str) -> StoredResponse:
 
 
 def delete_response(account: UUID, response: str) -> None:
-    """Delete one; what was continued from it can't be continued any more. Raises `NotFound`."""
+    """Delete a response. Responses that continue from it cannot be continued any more. Raises `NotFound`."""
     find_response(account, response).delete_instance()
 
 
 def _chain(account: UUID, newest: UUID | None, most_bytes: int) -> tuple[list[StoredResponse], int]:
-    """The responses from the `newest` back to the first, and their bytes. One that was deleted leaves no hole in silence."""
+    """Return the responses from `newest` back to the first, and their bytes. Raises `InvalidRequest` if one was deleted."""
     chain: list[StoredResponse] = []
     size, id = 0, newest
     while id is not None or not chain:
@@ -122,8 +124,8 @@ def _chain(account: UUID, newest: UUID | None, most_bytes: int) -> tuple[list[St
         size += len(row.input.encode()) + len(row.response.encode())
         if len(chain) > LONGEST_CHAIN or size > most_bytes:
             raise InvalidRequest(
-                f"A response may look back on {LONGEST_CHAIN} responses with {most_bytes} bytes at most. Begin anew, with what"
-                " still matters in 'input'.",
+                f"A response can continue from at most {LONGEST_CHAIN} responses with {most_bytes} bytes. Start a new one"
+                " and send what still matters in 'input'.",
                 "previous_response_id",
             )
         id = row.previous
@@ -136,7 +138,7 @@ def _find(account: UUID, id: UUID | None) -> StoredResponse | None:
 
 
 def _id_of(response: str) -> UUID | None:
-    """The call's id in a response's public one; None if it can be none."""
+    """Return the call's id from a response's public id, or None if it is malformed."""
     digits = response.removeprefix(PREFIX)
     try:
         id = UUID(hex=digits)

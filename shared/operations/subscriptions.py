@@ -1,4 +1,4 @@
-"""Subscriptions: an account takes a plan, changes it, sets its overage, leaves it."""
+"""Subscriptions: subscribe to a plan, change or cancel it, set overage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHEN = ("now", "next_period")
 
 
 def active_subscription(account: UUID) -> Subscription | None:
-    """The account's subscription with its plan, or None. Reads only."""
+    """Return the account's active subscription with its plan, or None. Reads only."""
     found: Subscription | None = (
         Subscription.select(Subscription, Plan)
         .join(Plan)
@@ -32,16 +32,16 @@ def active_subscription(account: UUID) -> Subscription | None:
 
 
 def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address: str = "") -> Subscription:
-    """Give an account a plan: its first period begins now, with its first grant.
+    """Subscribe an account to a plan. The first period and its grant start now.
 
-    Raises `InvalidInput` when it has one already, is not active, or the plan is not offered.
+    Raises `InvalidInput` if the account has a plan or is not active, or if the plan is disabled.
     """
     with transaction():
         account, current = _lock(email_or_id)
         if current is not None:
-            raise InvalidInput(f"The account {account.email} has the plan {current.plan.name!r}; change that one.")
+            raise InvalidInput(f"The account {account.email} already has the plan {current.plan.name!r}. Change it instead.")
         if account.status != "active":
-            raise InvalidInput(f"The account {account.email} is {account.status}; nothing would be granted to it.")
+            raise InvalidInput(f"The account {account.email} is {account.status} and cannot subscribe to a plan.")
         chosen, now = _offered(plan), now_ms()
         row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
         renewals.begin_period(row.id, now, actor)
@@ -52,10 +52,10 @@ def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address:
 def change_subscription(
     email_or_id: str | UUID, plan: str | UUID, when: str = "next_period", *, actor: str, address: str = ""
 ) -> Subscription:
-    """Change an account's plan with its next period, or at once.
+    """Change an account's plan at once or with its next period. The renewal day stays; a cancellation is withdrawn.
 
-    At once, the new plan's limits hold from the next call on; a greater one grants what it gives beyond what the current period
-    has granted, a smaller one takes nothing back. The day of renewal stays. A cancellation is withdrawn.
+    At once means that the new plan's limits apply from the next call on. A larger plan grants the difference to what the current
+    period has granted; a smaller one takes nothing back.
     """
     check_choice("when", when, WHEN)
     with transaction():
@@ -73,7 +73,7 @@ def change_subscription(
 
 
 def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, actor: str, address: str = "") -> Subscription:
-    """Let a subscription end with its period, or end it at once. With its end its plan credits expire; bought ones stay."""
+    """Cancel a subscription at the end of its period, or at once. Its plan credits then expire; purchased credits stay."""
     check_choice("when", when, WHEN)
     with transaction():
         account, row = _lock_active(email_or_id)
@@ -86,7 +86,7 @@ def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, a
 
 
 def keep_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
-    """Withdraw a cancellation, while the period still runs."""
+    """Withdraw a cancellation before the period ends."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
@@ -95,7 +95,7 @@ def keep_subscription(email_or_id: str | UUID, *, actor: str, address: str = "")
 
 
 def suspend_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
-    """Stop its grants and its overage (for one that is not paid, say) until it is resumed. Credits and limits stay."""
+    """Stop grants and overage (for example after a missed payment) until resumed. Credits and limits stay."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
@@ -104,7 +104,7 @@ def suspend_subscription(email_or_id: str | UUID, *, actor: str, address: str = 
 
 
 def resume_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
-    """Let it grant again: the current period with the next run of the worker, those that are over never."""
+    """Resume grants: the worker's next run grants the current period; past periods are skipped."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
@@ -113,22 +113,22 @@ def resume_subscription(email_or_id: str | UUID, *, actor: str, address: str = "
 
 
 def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str = "") -> Subscription:
-    """Let calls go on when the pool is empty, up to `cap` credits a period; 0 switches that off.
+    """Allow calls to continue when the pool is empty, up to `cap` credits per period. 0 disables overage.
 
-    Raises `InvalidInput` where the plan does not allow it. A cap below what is used already stops further overage at once.
+    Raises `InvalidInput` if the plan does not allow it. A cap below the overage already used stops further overage at once.
     """
     check_whole("overage cap", cap, 0, LARGEST_AMOUNT)
     with transaction():
         _, row = _lock_active(email_or_id)
         if cap and not row.plan.overage_allowed:
-            raise InvalidInput(f"The plan {row.plan.name!r} does not allow overage; `yout plan change` can allow it.")
+            raise InvalidInput(f"The plan {row.plan.name!r} does not allow overage. `yout plan change` can allow it.")
         before = _terms(row)
         row.overage_cap = cap
         return _save(row, "subscription.overage", before, Origin(actor, address))
 
 
 def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
-    """The account, locked, and its subscription as it is then."""
+    """Lock the account and return it with its active subscription."""
     account = find_account(email_or_id)
     refuse_pool(account)
     lock_accounts([account.id])()
@@ -138,19 +138,19 @@ def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
 def _lock_active(email_or_id: str | UUID) -> tuple[Account, Subscription]:
     account, row = _lock(email_or_id)
     if row is None:
-        raise NotFound(f"The account {account.email} has no plan; `yout account subscribe {account.email} PLAN` gives it one.")
+        raise NotFound(f"The account {account.email} has no plan. Add one with `yout account subscribe {account.email} PLAN`.")
     return account, row
 
 
 def _offered(name: str | UUID) -> Plan:
     plan = find_plan(name)
     if plan.status != "active":
-        raise InvalidInput(f"The plan {plan.name!r} is not offered any more.")
+        raise InvalidInput(f"The plan {plan.name!r} is closed to new subscribers.")
     return plan
 
 
 def _terms(row: Subscription) -> dict[str, Any]:
-    """What an operation may change, for the trail."""
+    """Return what operations can change, for the audit log."""
     return {
         "plan": str(row.plan.id),
         "next_plan": str(row.next_plan) if row.next_plan else None,

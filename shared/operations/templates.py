@@ -1,4 +1,4 @@
-"""Channels from templates, and the models that a template knows as drafts: in the catalogue, but not served until published."""
+"""Creates channels from templates, and adds a provider's models to the catalog as drafts, not served until published."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from shared.operations.channels import create_channel, find_channel
 from shared.operations.validation import check_whole
 from shared.operations.version import bump_catalog_version
 
-MOST_MARKUP = 10_000  # per cent
+MOST_MARKUP = 10_000  # percent
 
 
 class Drafts(NamedTuple):
-    """What `draft_models` did: ids that are drafts now, and ids that the catalogue had already and that stayed as they were."""
+    """Result of adding drafts: ids that were added, and ids that the catalog already had."""
 
     made: list[str]
     kept: list[str]
 
 
 def find_template(id: str) -> Template:
-    """The template with this id. Raises `NotFound`."""
+    """Return the template with this id. Raises `NotFound`."""
     template = TEMPLATES.get(id)
     if template is None:
-        raise NotFound(f"No template {id!r}; there are {', '.join(TEMPLATES)}.")
+        raise NotFound(f"No template {id!r}. Choose one of {', '.join(TEMPLATES)}.")
     return template
 
 
@@ -44,12 +44,12 @@ def create_channel_from_template(
     actor: str,
     address: str = "",
 ) -> Channel:
-    """Make a channel as its vendor's template has it; `base_url` and `settings` are laid over it."""
+    """Create a channel from a provider's template. `base_url` and `settings` override the template."""
     template = find_template(template_id)
     if template.needs_base_url and base_url is None:
-        raise InvalidInput(f"{template.name} needs a base URL of your own, such as {template.base_url}.")
+        raise InvalidInput(f"{template.name} needs your own base URL, such as {template.base_url}.")
     if template.needs_secret and not secret:
-        raise InvalidInput(f"{template.name} needs a secret: the key that it gave you.")
+        raise InvalidInput(f"{template.name} needs a secret: your API key from this provider.")
     return create_channel(
         name,
         template.dialect,
@@ -63,11 +63,11 @@ def create_channel_from_template(
 
 
 def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> Drafts:
-    """Put the known models of a channel's vendor into the catalogue as drafts, at list price and a markup on it.
+    """Add the known models of a channel's provider to the catalog as drafts, at list price plus a markup.
 
-    A draft is a disabled model: it is served to nobody until it is published. Models that the catalogue has stay as they are.
+    A draft is a disabled model, which is not served until it is published. Models that are in the catalog do not change.
     """
-    check_whole("markup (per cent)", markup_percent, 0, MOST_MARKUP)
+    check_whole("markup (percent)", markup_percent, 0, MOST_MARKUP)
     channel = find_channel(channel_name)
     made, kept = [], []
     for model in known_models(channel):
@@ -80,10 +80,10 @@ def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, addr
 
 
 def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> Drafts:
-    """Put models that a vendor listed into the catalogue as drafts without a price, under the vendor's names.
+    """Add models from a provider's model list to the catalog as drafts, under the provider's names and without a price.
 
-    Nobody is served by one before staff have given it a price and enabled it. Names that cannot be ids are passed over, and
-    models that the catalogue has stay as they are.
+    Drafts are not served until staff set a price and enable them. Names that are not valid ids are skipped; models that are in
+    the catalog do not change.
     """
     with transaction():
         channel = find_channel(channel_name)
@@ -109,9 +109,9 @@ def create_known_model(
     actor: str,
     address: str = "",
 ) -> AIModel:
-    """Put one known model into the catalogue, at list price and a markup on it (rounded up). The list price is its cost to us."""
-    seeing = "+image" if "vision" in model.tags else ""
-    hearing = "+audio" if "audio" in model.tags else ""
+    """Add a known model to the catalog, at list price plus a markup (rounded up). The list price is stored as our cost."""
+    image = "+image" if "vision" in model.tags else ""
+    audio = "+audio" if "audio" in model.tags else ""
     with transaction():
         made = create_model(
             model.id,
@@ -125,7 +125,7 @@ def create_known_model(
             context_window=model.window,
             max_output_tokens=model.most_output,
             capabilities=model.tags,
-            modality=f"text{seeing}{hearing}->text",
+            modality=f"text{image}{audio}->text",
             status=status,
             actor=actor,
             address=address,
@@ -136,28 +136,26 @@ def create_known_model(
 
 
 def publish_model(model_id: str, *, actor: str, address: str = "") -> AIModel:
-    """Serve a draft from now on, at the price that it has."""
+    """Publish a draft at its current price."""
     return set_model_status(model_id, "active", actor=actor, address=address)
 
 
 def known_models(channel: Channel) -> tuple[KnownModel, ...]:
-    """What the template of a channel's vendor knows. Raises `InvalidInput` where there is no template, or none with models."""
+    """Return the known models of a channel's provider. Raises `InvalidInput` if no template, or one without models, matches."""
     template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
     if template is None:
-        raise InvalidInput(f"The channel {channel.name!r} was made from no template (its setting `provider` names none).")
+        raise InvalidInput(f"The channel {channel.name!r} matches no template; its setting `provider` does not name one.")
     if not template.models:
-        raise InvalidInput(f"No models of {template.name} are known; add yours with `yout model create`.")
+        raise InvalidInput(f"No models of {template.name} are known. Add yours with `yout model create`.")
     return template.models
 
 
 def known_model(channel: Channel, model_id: str) -> KnownModel:
-    """One of them, by its id or the vendor's name. Raises `NotFound`."""
+    """Return a known model by its id or the provider's name. Raises `NotFound`."""
     for model in known_models(channel):
         if model_id in (model.id, model.upstream):
             return model
-    raise NotFound(
-        f"No model {model_id!r} is known of this channel's vendor; `yout channel drafts` puts all that are into the catalogue."
-    )
+    raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
 
 
 def _marked_up(rate: int, percent: int) -> int:

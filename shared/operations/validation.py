@@ -1,4 +1,4 @@
-"""Checks of single values that a person typed. Each returns the value to store or raises `InvalidInput`. Pure."""
+"""Validates single values entered by a person. Each function returns the value to store or raises `InvalidInput`. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection
 from shared.errors import InvalidInput
 from shared.text import one_line
 
-LARGEST_AMOUNT = 10**15  # credits in one movement; far from the end of a BIGINT, so that sums cannot reach it
+LARGEST_AMOUNT = 10**15  # credits per entry; far below BIGINT, so that sums cannot overflow
 
 
 def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> str:
-    """`text` as one line (`shared.text.one_line`): at most `longest` code points, and not empty unless `empty`."""
+    """Return `text` as one line (`shared.text.one_line`) of at most `longest` code points. It may be empty only if `empty`."""
     line = one_line(text)
     if line is None:
         raise InvalidInput(f"The {what} contains a line break, a control character or an invisible character. Use one line.")
@@ -23,14 +23,14 @@ def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> st
 
 
 def check_whole(what: str, value: int, low: int, high: int) -> int:
-    """`value`, a whole number between `low` and `high`. A bool or a float is refused: money and limits are counted."""
+    """Return `value`, an integer from `low` to `high`. Bools and floats are rejected."""
     if type(value) is not int or not low <= value <= high:
         raise InvalidInput(f"The {what} must be a whole number between {low} and {high}, not {value!r}.")
     return value
 
 
 def check_choice(what: str, value: str, choices: Collection[str]) -> str:
-    """`value`, which must be one of `choices`."""
+    """Return `value`, which must be one of `choices`."""
     if value not in choices:
         raise InvalidInput(f"The {what} must be {' or '.join(choices)}, not {value!r}.")
     return value

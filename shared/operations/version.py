@@ -1,4 +1,4 @@
-"""The catalogue's version: one number that edges poll to learn that their snapshot is old."""
+"""The catalog version, which edge processes poll to detect changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from shared.models import CatalogVersion
 
 
 def bump_catalog_version() -> None:
-    """Raise the version by one, in the transaction of the change that it announces."""
+    """Increment the version in the transaction of a catalog change."""
     if not CatalogVersion.update(version=CatalogVersion.version + 1).execute():
         CatalogVersion.create(id=1, version=1)

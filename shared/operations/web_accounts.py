@@ -1,7 +1,7 @@
-"""The web account: open one, prove who one is, begin and end sessions, change a password.
+"""Web accounts: sign up, create and end sessions, change the password.
 
-Passwords are checked and hashed by the caller before these run (`shared.passwords`): that takes tens of milliseconds, and these
-are transactions. What a customer does here is on record under `account:` and the id, as what staff do is under their e-mail.
+Callers check and hash passwords before they call these functions (`shared.passwords`): hashing takes tens of milliseconds, too
+long for a transaction. In the audit log the actor is `account:` and the account's id.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from shared.operations.audit import Origin, record
 from shared.password_links import LASTS_MS, make_token
 from shared.web_sessions import NewSession, ends_at, new_session
 
-MAX_CREDITED_SIGN_UPS = 3  # of one network in a UTC day
+MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
-MOST_SESSIONS = 50  # of an account at once; the one that was quiet for longest makes room
+MOST_SESSIONS = 50  # per account; a new session replaces the one unused for longest
 
 
 def actor_of(account: UUID) -> str:
-    """Who acts when a customer acts, for the trail."""
+    """Return the actor for the audit log when a customer acts."""
     return f"account:{account}"
 
 
 def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", address: str = "") -> Account:
-    """Create an account with a password. Raises `InvalidInput` if the address is invalid or taken.
+    """Create an account with a password. Raises `InvalidInput` if the e-mail address is invalid or taken.
 
-    `network` is the day's digest of the network that the sign-up comes from (`visitors.network_digest`): only the first
-    `MAX_CREDITED_SIGN_UPS` of a network get the `credits`. If it is empty, the number is not limited.
+    `network` is the daily digest of the caller's network (`visitors.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of a
+    network get the `credits`. If it is empty, there is no limit.
     """
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
@@ -44,8 +44,8 @@ def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", 
 
 
 def _count_credited_sign_up(network: str, address: str) -> bool:
-    """Count a sign-up with credits for `network`; False if it is at its limit. Run inside a transaction."""
-    if not is_sqlite():  # otherwise two processes could read the number before either adds to it
+    """Count a sign-up with credits for `network`. Returns False if the limit is reached. Run inside a transaction."""
+    if not is_sqlite():  # otherwise two processes could count at the same time
         execute("SELECT pg_advisory_xact_lock(?)", [int(network[:15], 16)])
     counted = (AuditEntry.target == network) & (AuditEntry.action == SIGN_UP_CREDITS)
     if AuditEntry.select().where(counted).count() >= MAX_CREDITED_SIGN_UPS:
@@ -55,9 +55,9 @@ def _count_credited_sign_up(network: str, address: str) -> bool:
 
 
 def begin_session(account: UUID, agent: str, *, proven_by: str, address: str = "") -> NewSession:
-    """A new session for somebody who proved to know the password behind the hash `proven_by`.
+    """Create a session for a user who has proved knowledge of the password with the hash `proven_by`.
 
-    Raises `InvalidSession` when the password was changed, or the account closed, since it was checked.
+    Raises `InvalidSession` if the password was changed or the account closed since then.
     """
     with transaction():
         current = (Account.id == account) & (Account.password_hash == proven_by) & (Account.status != "closed")
@@ -69,27 +69,27 @@ def begin_session(account: UUID, agent: str, *, proven_by: str, address: str = "
 
 
 def end_session(digest: str) -> bool:
-    """End one session by its digest; whether it was still open."""
+    """End a session by its digest. Returns whether it was open."""
     open_one = (WebSession.digest == digest) & WebSession.revoked_at.is_null()
     return bool(WebSession.update(revoked_at=now_ms()).where(open_one).execute())
 
 
 def end_own_session(account: UUID, digest: str) -> None:
-    """End one of the account's sessions. Raises `NotFound` for anybody else's, as for one that never was."""
+    """End one of the account's sessions. Raises `NotFound` for unknown sessions and those of other accounts."""
     own = WebSession.select().where((WebSession.digest == digest) & (WebSession.account == account))
     if not own.exists():
-        raise NotFound("There is no such session.")
+        raise NotFound("No such session.")
     end_session(digest)
 
 
 def end_sessions(account: UUID, *, but: str = "") -> int:
-    """End every session of the account, or every one but the digest `but`. Gives how many that were."""
+    """End all sessions of the account except the one with the digest `but`. Returns their number."""
     others = (WebSession.account == account) & WebSession.revoked_at.is_null() & (WebSession.digest != but)
     return int(WebSession.update(revoked_at=now_ms()).where(others).execute())
 
 
 def sign_out_everywhere(account: UUID, *, actor: str, address: str = "") -> int:
-    """End every session of an account, in the name of staff or an operator. Its keys work on. Gives how many that were."""
+    """End all sessions of an account, as staff or operator. Its API keys stay valid. Returns the number of sessions."""
     with transaction():
         ended = end_sessions(account)
         record(Origin(actor, address), "account.sign_out", account, after={"sessions_ended": ended})
@@ -97,7 +97,7 @@ def sign_out_everywhere(account: UUID, *, actor: str, address: str = "") -> int:
 
 
 def touch_session(digest: str) -> None:
-    """Write down that a session is in use, which moves its end ahead."""
+    """Record the use of a session, which extends its expiry."""
     session = WebSession.get_or_none(WebSession.digest == digest)
     if session is None:
         return
@@ -112,16 +112,16 @@ def renew_hash(account: UUID, former_hash: str, password_hash: str) -> None:
 
 
 def change_password(account: UUID, former_hash: str | None, password_hash: str, agent: str, *, address: str = "") -> NewSession:
-    """Replace the password, end every session, and begin one for who did it.
+    """Replace the password, end all sessions, and create a new one for the caller.
 
-    `former_hash` is the hash that the former password (or a link, None where there was no password) was checked against. Raises
-    `InvalidInput` when it is no longer the account's: somebody else was quicker.
+    `former_hash` is the hash that the caller proved (by password or link; None if there was no password). Raises `InvalidInput`
+    if it is no longer the account's, because of a concurrent change.
     """
     with transaction():
         unchanged = Account.password_hash.is_null() if former_hash is None else Account.password_hash == former_hash
         changed = Account.update(password_hash=password_hash).where((Account.id == account) & unchanged).execute()
         if not changed:
-            raise InvalidInput("The password was changed meanwhile. Sign in with the new one.")
+            raise InvalidInput("The password was changed in the meantime. Sign in with the new one.")
         end_sessions(account)
         record(Origin(actor_of(account), address), "account.password", account)
         return _insert_session(account, agent)
@@ -129,7 +129,7 @@ def change_password(account: UUID, former_hash: str | None, password_hash: str, 
 
 @dataclass(frozen=True, slots=True)
 class MadeLink:
-    """A link just made, as far as its last part. `token` is known here and nowhere else."""
+    """A new password link's token. It is not stored."""
 
     account: Account
     token: str = field(repr=False)
@@ -137,11 +137,11 @@ class MadeLink:
 
 
 def make_password_link(email_or_id: str, secret_key: str, *, actor: str, address: str = "") -> MadeLink:
-    """A link by which somebody sets the account's password. It is void once that is done. Raises `NotFound`, `InvalidInput`."""
+    """Create a link for setting the account's password, valid until the password changes. Raises `NotFound`, `InvalidInput`."""
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed; nobody signs in to it.")
+            raise InvalidInput(f"The account {account.email} is closed and cannot be signed in to.")
         expires_at = now_ms() + LASTS_MS
         record(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
         return MadeLink(account, make_token(secret_key, account.id, account.password_hash, expires_at), expires_at)
@@ -157,7 +157,7 @@ def _insert_session(account: UUID, agent: str) -> NewSession:
 
 
 def _forget_ended(account: UUID, now: int) -> None:
-    """Delete the account's sessions that are over, and of the others those above `MOST_SESSIONS`."""
+    """Delete the account's ended sessions, and the least recently used ones if there are `MOST_SESSIONS` or more."""
     own = WebSession.account == account
     WebSession.delete().where(own & (WebSession.revoked_at.is_null(False) | (WebSession.expires_at <= now))).execute()
     newest = WebSession.select(WebSession.digest).where(own).order_by(WebSession.seen_at.desc()).limit(MOST_SESSIONS - 1)

@@ -1,7 +1,7 @@
-"""Which addresses belong to the public internet. Pure.
+"""Which IP addresses are public. Pure.
 
-A list of our own, not `ipaddress.is_global`: that one changed its mind between patch releases of Python, and it calls the
-IPv6 forms that carry an IPv4 address inside (6to4, NAT64, Teredo) by other rules than ours, which refuse them all.
+We do not use `ipaddress.is_global`: its results changed between patch releases of Python, and unlike us it allows some IPv6
+addresses that contain an IPv4 address (6to4, NAT64, Teredo).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NOT_PUBLIC_4 = tuple(
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT
         "127.0.0.0/8",
-        "169.254.0.0/16",  # link-local, and the clouds' metadata
+        "169.254.0.0/16",  # link-local, cloud metadata
         "172.16.0.0/12",
         "192.0.0.0/24",
         "192.0.2.0/24",
@@ -35,7 +35,7 @@ _NOT_PUBLIC_4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-# All that is handed out for global unicast is in 2000::/3. Outside are loopback, mapped IPv4, NAT64, ULA, link-local, multicast.
+# All allocated global unicast addresses are in 2000::/3. Others: loopback, mapped IPv4, NAT64, ULA, link-local, multicast.
 _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
     IPv6Network(network)
@@ -50,8 +50,8 @@ _NOT_PUBLIC_6 = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether `address` is a global unicast one, and hides no other inside."""
+    """Return whether `address` is global unicast and contains no other address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
-    # A zone (fe80::1%eth0) is for links of this machine.
+    # A zone (fe80::1%eth0) refers to a link of this machine.
     return address.scope_id is None and address in _PUBLIC_6 and not any(address in network for network in _NOT_PUBLIC_6)

@@ -1,4 +1,4 @@
-"""Sending: resolve, judge, connect to the very address that was judged, and read no more than was agreed."""
+"""Sends requests: resolves and checks the host, connects to the checked address, and limits what is read."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from shared.outbound.wire import FRAMING_BYTES, PIECE_BYTES, Deadline, PinnedCon
 
 MOST_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_ADDRESSES = 4  # of one name that are tried
+_MOST_ADDRESSES = 4  # maximum addresses to try per host
 _HTTP_FAULTS = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long an exchange may last and be silent, in seconds; connecting counts as silence."""
+    """Timeouts in seconds: for the whole exchange, and for each wait without data, including connecting."""
 
     total_seconds: float = 120
     idle_seconds: float = 20
 
 
 class Reply:
-    """An answer whose body is yet to be read: once, by iterating or by `read`. Header names are in lower case."""
+    """A response whose body can be read once, by iterating or by `read`. Header names are in lower case."""
 
     def __init__(self, url: str, response: http.client.HTTPResponse, max_bytes: int) -> None:
         self.url = url
@@ -42,35 +42,35 @@ class Reply:
         self._max_bytes = max_bytes
 
     def read(self) -> bytes:
-        """The whole body. Raises `OutboundFailed` when it is too large, broken off or compressed."""
+        """Return the whole body. Raises `OutboundFailed` if it is too large, incomplete or compressed."""
         return b"".join(self)
 
     def __iter__(self) -> Iterator[bytes]:
         self._check_encoding()
-        promised = self._response.length  # None where the server does not say
+        promised = self._response.length  # None without Content-Length
         if promised is not None and promised > self._max_bytes:
-            raise OutboundFailed(f"The answer is larger than {self._max_bytes} bytes.")
+            raise OutboundFailed(f"The response is larger than {self._max_bytes} bytes.")
         count = 0
         while piece := _read(self._response):
             count += len(piece)
             if count > self._max_bytes:
-                raise OutboundFailed(f"The answer is larger than {self._max_bytes} bytes.")
+                raise OutboundFailed(f"The response is larger than {self._max_bytes} bytes.")
             yield piece
         if promised is not None and count < promised:
-            raise OutboundFailed("The answer broke off.")
+            raise OutboundFailed("The response is incomplete.")
 
     def _check_encoding(self) -> None:
-        # None was accepted: unpacking would give a server a way to make much of little.
+        # We accept no compression: a small response could expand to a huge one.
         if self.headers.get("content-encoding", "identity").lower() != "identity":
-            raise OutboundFailed("The answer is compressed, which was not accepted.")
+            raise OutboundFailed("The response is compressed, which is not allowed.")
 
 
 class Outbound:
-    """A guarded client. Holds no connections; safe to share between threads.
+    """A guarded HTTP client. Keeps no connections; safe to share between threads.
 
-    `trusted` are URLs whose origin staff chose (a channel's base URL): they may be private, as long as no redirect leads there
-    from elsewhere. Every method raises `OutboundRefused` for what must not be sought, `OutboundFailed` (and its kind
-    `OutboundTimeout`) when it was and gave no answer; their messages name no address.
+    `trusted` are URLs whose origins staff chose (a channel's base URL). They may be private, unless a redirect from elsewhere
+    leads there. Methods raise `OutboundRefused` if the URL is not allowed, and `OutboundFailed` (or its subclass
+    `OutboundTimeout`) if the request failed. Messages contain no address.
     """
 
     def __init__(self, policy: Policy, trusted: tuple[str, ...] = ()) -> None:
@@ -81,7 +81,7 @@ class Outbound:
     def get(
         self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Limits = Limits()
     ) -> Iterator[Reply]:
-        """Fetch, following up to three redirects. `headers` go to the first origin only."""
+        """Fetch a URL and follow up to three redirects. `headers` are sent to the first origin only."""
         deadline = Deadline(limits.total_seconds, limits.idle_seconds)
         target, sent = read_url(url), dict(headers or {})
         trusted = target.origin in self._trusted
@@ -100,7 +100,7 @@ class Outbound:
     def post(
         self, url: str, body: bytes, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Limits = Limits()
     ) -> Iterator[Reply]:
-        """Send `body`. A redirect is an answer like any other: it is not followed."""
+        """Send `body`. Redirects are not followed."""
         target = read_url(url)
         deadline = Deadline(limits.total_seconds, limits.idle_seconds)
         trusted = target.origin in self._trusted
@@ -118,10 +118,10 @@ class Outbound:
         trusted: bool,
         max_bytes: int,
     ) -> Iterator[http.client.HTTPResponse]:
-        addresses = self._judged(target, trusted)
+        addresses = self._allowed_addresses(target, trusted)
         connection = _connected(target, addresses, deadline, max_bytes + max_bytes // 8 + FRAMING_BYTES)
         try:
-            with _told():
+            with _translated_errors():
                 sent = {"host": target.authority, "accept-encoding": "identity", "user-agent": "yout", "connection": "close"}
                 connection.request(method, target.path, body, sent | {name.lower(): value for name, value in headers.items()})
                 response = connection.getresponse()
@@ -129,35 +129,35 @@ class Outbound:
         finally:
             connection.hang_up()
 
-    def _judged(self, target: Target, trusted: bool) -> list[Address]:
-        """The addresses of the target's host that may be used, one at least. Raises `OutboundRefused`."""
+    def _allowed_addresses(self, target: Target, trusted: bool) -> list[Address]:
+        """Return the allowed addresses of the target's host. Raises `OutboundRefused` if there are none."""
         literal = target.literal
         if not trusted and literal is None and not self._policy.networks:
-            check_public_form(target, self._policy)  # so that no name is resolved in vain
+            check_public_form(target, self._policy)  # avoids a useless DNS query
         found = [literal] if literal is not None else _resolved(target)
         allowed = found if trusted else [address for address in found if self._policy.allows(address, target)]
         if not allowed:
-            raise OutboundRefused("The URL leads to an address or port that may not be used.")
+            raise OutboundRefused("Requests to this URL's address or port are not allowed.")
         return allowed[:_MOST_ADDRESSES]
 
 
 def _resolved(target: Target) -> list[Address]:
-    """All addresses of a name. The system's resolver bounds the time itself."""
+    """Return all addresses of a host name. The system's resolver has its own timeout."""
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise OutboundFailed("The URL's host has no address.") from None
+        raise OutboundFailed("The URL's host name cannot be resolved.") from None
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
 def _connected(target: Target, addresses: list[Address], deadline: Deadline, max_bytes: int) -> PinnedConnection:
-    """A connection to the first of the addresses that takes one."""
+    """Connect to the first address that accepts a connection."""
     tls = _tls() if target.scheme == "https" else None
     failure: Exception = OutboundFailed()
     for address in addresses:
         connection = PinnedConnection(target.host, address, target.port, tls, deadline, max_bytes)
         try:
-            with _told():
+            with _translated_errors():
                 connection.connect()
         except OutboundFailed as error:
             connection.hang_up()
@@ -174,8 +174,8 @@ def _tls() -> ssl.SSLContext:
 
 def _redirect(target: Target, location: str | None) -> Target:
     if not location:
-        raise OutboundFailed("The address redirects to nowhere.")
-    # Header bytes come as Latin-1; addresses are UTF-8.
+        raise OutboundFailed("The address sent a redirect without a location.")
+    # `http.client` decodes headers as Latin-1, but URLs in them may be UTF-8.
     following = read_url(urljoin(target.url, location.encode("latin-1").decode("utf-8", "replace")))
     if target.scheme == "https" and following.scheme == "http":
         raise OutboundRefused("The address redirects from https to http.")
@@ -183,20 +183,20 @@ def _redirect(target: Target, location: str | None) -> Target:
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    with _told():
+    with _translated_errors():
         return response.read(PIECE_BYTES)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Faults of network and protocol as ours, without their words: those name addresses."""
+def _translated_errors() -> Iterator[None]:
+    """Translate network and protocol errors to ours, without their messages, which contain addresses."""
     try:
         yield
     except TimeoutError as error:
         raise OutboundTimeout from error
     except TooLarge as error:
-        raise OutboundFailed("The answer exceeds the size limit.") from error
+        raise OutboundFailed("The response exceeds the size limit.") from error
     except ssl.SSLCertVerificationError as error:
-        raise OutboundFailed("The address has no valid certificate.") from error
+        raise OutboundFailed("The address has no valid TLS certificate.") from error
     except _HTTP_FAULTS as error:
         raise OutboundFailed from error

@@ -1,4 +1,4 @@
-"""Reading a URL and judging it: before its name is resolved, and each address that the name turns out to have."""
+"""Parses and checks URLs: before the host name is resolved, and for each address that it resolves to."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from shared.settings import Settings
 
 LONGEST_URL = 8_192
 DEFAULT_PORTS = {"http": 80, "https": 443}
-_FORBIDDEN = frozenset(map(chr, (*range(0x21), 0x5C, 0x7F)))  # controls, space, backslash: parsers disagree about them
+_FORBIDDEN = frozenset(map(chr, (*range(0x21), 0x5C, 0x7F)))  # control characters, space, backslash: parsers disagree on them
 _PATH_SAFE = "/%:@!$&'()*+,;=-._~?[]|"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Whom we may speak to: the public internet on default ports, and what the operator named.
+    """Allowed destinations: public addresses on default ports, and networks that the operator configured.
 
-    `networks` may be private ones and are reached on any port, over http too; `http` allows plain http to public addresses.
+    `networks` may be private; all of their ports are allowed, also over http. `http` allows plain http to public addresses.
     """
 
     http: bool = False
     networks: tuple[Network, ...] = ()
 
     def allows(self, address: Address, target: Target) -> bool:
-        """Whether `target` may be sought at this address of its host."""
+        """Return whether requests to `target` may go to this address of its host."""
         if any(address in network for network in self.networks):
             return True
         return is_public(address) and target.has_default_port and (self.http or target.scheme == "https")
@@ -35,7 +35,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that was read once, by which it is judged and fetched alike. `host` is ASCII, without brackets."""
+    """A parsed URL, used both for checks and for the request. `host` is ASCII, without brackets."""
 
     scheme: str
     host: str
@@ -48,7 +48,7 @@ class Target:
 
     @property
     def literal(self) -> Address | None:
-        """The host as an address, where it is written as one."""
+        """The host as an IP address, if it is written as one."""
         try:
             return ip_address(self.host)
         except ValueError:
@@ -56,7 +56,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """What the Host header says."""
+        """Value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.has_default_port else f"{host}:{self.port}"
 
@@ -70,24 +70,24 @@ class Target:
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What the settings allow: plain http outside of production or where it is switched on."""
+    """Return the policy in the settings: plain http only outside production or if enabled."""
     networks = tuple(ip_network(text, strict=False) for text in settings.outbound_networks)
     return Policy(http=settings.outbound_http or not settings.production, networks=networks)
 
 
 def check_url(url: str, policy: Policy) -> None:
-    """Refuse what can be refused without resolving a name, so that a customer hears of it at once. Raises `OutboundRefused`."""
+    """Check a URL without resolving its host name, for immediate feedback to customers. Raises `OutboundRefused`."""
     target = read_url(url)
     literal = target.literal
     if literal is not None:
         if not policy.allows(literal, target):
-            raise OutboundRefused("The URL's address or port is not one that may be used.")
-    elif not policy.networks:  # else it depends on the address that the name has
+            raise OutboundRefused("Requests to this URL's address or port are not allowed.")
+    elif not policy.networks:  # otherwise it depends on the resolved address
         check_public_form(target, policy)
 
 
 def check_public_form(target: Target, policy: Policy) -> None:
-    """Raises `OutboundRefused` for a scheme or port that no public address may be reached by."""
+    """Raise `OutboundRefused` for a scheme or port that is not allowed for public addresses."""
     if target.scheme == "http" and not policy.http:
         raise OutboundRefused("The URL must begin with https://.")
     if not target.has_default_port:
@@ -95,50 +95,50 @@ def check_public_form(target: Target, policy: Policy) -> None:
 
 
 def read_url(url: str) -> Target:
-    """`url` in parts, its fragment dropped. Raises `OutboundRefused` for anything unusual."""
+    """Parse `url` and drop its fragment. Raises `OutboundRefused` if it is invalid or unusual."""
     if len(url) > LONGEST_URL:
         raise OutboundRefused(f"The URL is longer than {LONGEST_URL} characters.")
     if not _FORBIDDEN.isdisjoint(url):
-        raise OutboundRefused("The URL must not hold spaces, control characters or backslashes.")
+        raise OutboundRefused("The URL must not contain spaces, control characters or backslashes.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise OutboundRefused("The URL cannot be read.") from None
+        raise OutboundRefused("The URL is invalid.") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise OutboundRefused("The URL must begin with http:// or https://.")
     if "@" in parts.netloc:
-        raise OutboundRefused("The URL must not hold a user name or password.")
+        raise OutboundRefused("The URL must not contain a user name or password.")
     if port == 0:
-        raise OutboundRefused("The URL cannot be read.")
+        raise OutboundRefused("The URL is invalid.")
     path = quote(parts.path or "/", safe=_PATH_SAFE)
     if parts.query:
         path += "?" + quote(parts.query, safe=_PATH_SAFE)
     if "[" in parts.netloc and ":" not in (parts.hostname or ""):
-        raise OutboundRefused("The URL's host cannot be used.")  # the brackets of "address forms to come", RFC 3986
+        raise OutboundRefused("The URL's host is invalid.")  # IPvFuture, RFC 3986
     return Target(parts.scheme, _host(parts.hostname or ""), port or DEFAULT_PORTS[parts.scheme], path)
 
 
 def _host(name: str) -> str:
-    """The host's ASCII form. IDNA also folds look-alikes of dots and digits, so that what is judged is what is resolved."""
+    """Return the host in ASCII. IDNA also folds look-alike dots and digits, so the checked host is the one resolved."""
     if "%" in name:
-        raise OutboundRefused("The URL's host cannot be used.")
-    if ":" in name:  # an IPv6 literal, which urlsplit has taken out of its brackets
+        raise OutboundRefused("The URL's host is invalid.")
+    if ":" in name:  # an IPv6 literal, without the brackets, which urlsplit removes
         try:
             return str(ip_address(name))
         except ValueError:
-            raise OutboundRefused("The URL's host cannot be used.") from None
+            raise OutboundRefused("The URL's host is invalid.") from None
     try:
         host = name.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError:
         host = ""
     if not host or not all(letter.isalnum() or letter in "-._" for letter in host) or _is_odd_address(host):
-        raise OutboundRefused("The URL's host cannot be used.")
+        raise OutboundRefused("The URL's host is invalid.")
     return host
 
 
 def _is_odd_address(host: str) -> bool:
-    """Whether the resolver would take `host` for an IPv4 address in an old spelling: 127.1, 0x7f.1, 2130706433, 0177.0.0.1."""
+    """Return whether resolvers treat `host` as IPv4 in a legacy notation: 127.1, 0x7f.1, 2130706433, 0177.0.0.1."""
     last = host.rpartition(".")[2]
     if not (last.isdigit() or last.startswith("0x")):
         return False

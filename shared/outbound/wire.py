@@ -1,7 +1,7 @@
-"""A socket with limits on silence, on the total time, and on the bytes received.
+"""A socket with limits on idle time, total time, and received bytes.
 
-`http.client` has a timeout per read only: a server that sends a byte now and then would hold the connection forever. It does not
-limit bodies either: it reads any number of informational answers and trailers, and a chunk of negative size to the end.
+`http.client` only has a timeout per read, so a server that sends a byte now and then could hold a connection forever. It does not
+limit the bytes either: it accepts any number of informational responses and trailers, and chunks of negative size.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Any
 from shared.outbound.addresses import Address
 
 PIECE_BYTES = 64 * 1024  # per read
-FRAMING_BYTES = 256 * 1024  # allowed besides the body: heads, informational answers, trailers
+FRAMING_BYTES = 256 * 1024  # allowance for heads, informational responses and trailers
 Stream = socket.socket | ssl.SSLSocket
 
 
 class TooLarge(Exception):
-    """The server sent more bytes than allowed for the exchange, body or not."""
+    """The server sent more bytes than allowed, in the body or elsewhere."""
 
 
 class Deadline:
-    """When an exchange must be over, and how long it may be silent."""
+    """Total and idle timeout of an exchange, in seconds."""
 
     def __init__(self, total_seconds: float, idle_seconds: float) -> None:
         self._at = time.monotonic() + total_seconds
         self._idle = idle_seconds
 
     def patience(self) -> float:
-        """How long the next step may take, in seconds. Raises `TimeoutError` when none is left."""
+        """Return the timeout for the next step, in seconds. Raises `TimeoutError` if none is left."""
         left = self._at - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the time for the whole exchange is over")
+            raise TimeoutError("the total timeout of the exchange has passed")
         return min(left, self._idle)
 
 
 class BoundedSocket:
-    """As much of a socket as `http.client` uses."""
+    """The part of the socket interface that `http.client` uses."""
 
     def __init__(self, stream: Stream, deadline: Deadline, max_bytes: int) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class BoundedSocket:
         self._max_bytes = max_bytes
 
     def sendall(self, data: Any) -> None:
-        # One timeout for each piece, as the socket's counts for the whole of one `sendall`.
+        # A timeout per piece, because a socket applies its timeout to a whole `sendall`.
         view = memoryview(data).cast("B")
         for place in range(0, len(view), 65_536):
             self._stream.settimeout(self._deadline.patience())
@@ -58,11 +58,11 @@ class BoundedSocket:
         return _PiecewiseReader(_Reader(self._stream, self._deadline, self._max_bytes), PIECE_BYTES)
 
     def close(self) -> None:
-        """Nothing yet: `http.client` lets go of its socket when it has read the head. `hang_up` is what closes."""
+        """Do nothing: `http.client` closes its socket after reading the head. `hang_up` closes the connection."""
 
 
 class PinnedConnection(HTTPConnection):
-    """HTTP/1.1 to one address, whatever the host's name may resolve to by now. The name goes into SNI and certificate check."""
+    """HTTP/1.1 connection to a fixed address. The host name is used for SNI and the certificate check only."""
 
     def __init__(
         self, host: str, address: Address, port: int, tls: ssl.SSLContext | None, deadline: Deadline, max_bytes: int
@@ -84,7 +84,7 @@ class PinnedConnection(HTTPConnection):
         self.sock: Any = BoundedSocket(self._stream, self._deadline, self._max_bytes)
 
     def hang_up(self) -> None:
-        """Close the connection, whatever is under way."""
+        """Close the connection, even in the middle of an exchange."""
         self._stream.close()
 
 
@@ -107,9 +107,9 @@ class _Reader(io.RawIOBase):
 
 
 class _PiecewiseReader(io.BufferedReader):
-    """Refuses a read without a size, which `http.client` does for a negative chunk size."""
+    """Rejects reads without a size, which `http.client` does for a negative chunk size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= PIECE_BYTES:
-            raise ValueError("a read without a size")
+            raise ValueError("read without a size")
         return super().read(size)

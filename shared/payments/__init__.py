@@ -1,7 +1,7 @@
-"""Payments: how bought credits reach an account, whoever was paid.
+"""Payments: how purchased credits are added to an account, for any payment provider.
 
-A provider (`base.Provider`) turns a proof of payment, such as a redeem code or a signed notice, into a `Payment` with a reference
-that is its own. `collect` books each reference once. Redeem codes are the first provider.
+A provider (`base.Provider`) turns a proof of payment, such as a redeem code or a signed notification, into a `Payment` with a
+unique reference. `collect` records each reference once. Redeem codes are the first provider.
 """
 
 from shared.payments.base import Payment, Provider

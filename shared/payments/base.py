@@ -1,4 +1,4 @@
-"""What a provider of payments must offer."""
+"""Interface of payment providers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class Payment(NamedTuple):
-    """That credits were paid for. `reference` is the provider's own name for it (200 characters at most), never a secret."""
+    """A payment for credits. `reference` is the provider's id for it (at most 200 characters), never a secret."""
 
     reference: str
     credits: int
@@ -15,15 +15,15 @@ class Payment(NamedTuple):
 
 
 class Provider(Protocol):
-    """One way to pay."""
+    """A payment method."""
 
     name: str
-    """Its name in the table of payments, 32 characters at most. It never changes."""
+    """Name in the `payment` table, at most 32 characters. It must never change."""
 
     def confirm(self, account: UUID, proof: str, now: int) -> Payment:
-        """Check `proof` and mark it as used by `account`, at `now` (milliseconds UTC).
+        """Check `proof` and mark it as used by `account` at `now` (milliseconds UTC).
 
-        Runs inside the transaction that books the payment, with the account locked: what it writes stays only if the credits do.
-        It must not wait for another machine. Raises `InvalidInput` for a proof that is no good, with words for the payer.
+        Runs inside the transaction that records the payment, with the account locked, so it is rolled back with it. Must not wait
+        for another machine. Raises `InvalidInput` with a message for the payer if the proof is not valid.
         """
         ...

@@ -1,7 +1,7 @@
-"""Redeem codes: what they look like, and how one is turned into a payment.
+"""Redeem codes: their format, and the payment provider that accepts them.
 
-A code is `YOUT-` and four groups of five characters of Crockford's base 32 (no I, L, O, U): 100 random bits. People may type it
-in lower case, without the hyphens, and with O for 0 or I for 1. Only its SHA-256 is kept, with its first group to be known by.
+A code is `YOUT-` and four groups of five characters of Crockford's base 32 (no I, L, O, U): 100 random bits. Lower case, missing
+hyphens, O for 0 and I for 1 are accepted. Only the SHA-256 is stored, and the first group for display.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNUSABLE = "This code is unknown, has been used, or has expired. Check it and t
 
 
 class FreshCode(NamedTuple):
-    """A code just made: `text` is known here and nowhere else."""
+    """A new code. Only here is the `text` available: the database stores its digest."""
 
     text: str
     digest: str
@@ -31,30 +31,30 @@ class FreshCode(NamedTuple):
 
 
 def new_code() -> FreshCode:
-    """A code from the system's source of randomness."""
+    """Create a code from the system's random source."""
     groups = ["".join(secrets.choice(ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)]
     text = "-".join([MARK, *groups])
     return FreshCode(text, digest(text), f"{MARK}-{groups[0]}…")
 
 
 def digest(text: str) -> str:
-    """The SHA-256, in hex, of a code as it was made, however it was typed."""
+    """Return the SHA-256 of a code in hex, in whatever spelling it was typed."""
     code = text.upper().translate(_MISREAD).removeprefix(MARK.translate(_MISREAD))
     return hashlib.sha256(code.encode()).hexdigest()
 
 
 class Codes:
-    """The provider: the proof is the code."""
+    """Payment provider whose proof is a redeem code."""
 
     name = "code"
 
     def confirm(self, account: UUID, proof: str, now: int) -> Payment:
-        """As `Provider.confirm`. An unknown, void, expired or used code is told alike, but for one's own."""
+        """See `Provider.confirm`. Unknown, void, expired and used codes get the same message, except one's own used code."""
         row = RedeemCode.select(RedeemCode, CodeBatch).join(CodeBatch).where(RedeemCode.digest == digest(proof)).first()
         if row is None:
             raise InvalidInput(_UNUSABLE)
         if row.account_id == account:
-            raise InvalidInput("You have redeemed this code already.")
+            raise InvalidInput("You have already redeemed this code.")
         if row.batch.expires_at is not None and row.batch.expires_at <= now:
             raise InvalidInput(_UNUSABLE)
         unused = (RedeemCode.id == row.id) & RedeemCode.redeemed_at.is_null() & RedeemCode.voided_at.is_null()

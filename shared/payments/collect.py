@@ -1,4 +1,4 @@
-"""Collect: book a confirmed payment as a purchase, once."""
+"""Records a confirmed payment as a purchase, once."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from shared.payments.base import Payment, Provider
 
 
 class Collected(NamedTuple):
-    """What was booked, and the balance after it, in credits."""
+    """A recorded payment, and the balance afterwards in credits."""
 
     payment: Payment
     balance: int
 
 
 def collect(provider: Provider, account: UUID, proof: str, *, actor: str) -> Collected:
-    """Let `provider` confirm `proof` and give the account what was paid for: a `purchase`, which never expires.
+    """Have `provider` confirm `proof` and add the purchased credits, which never expire, to the account. One transaction.
 
-    Raises `NotFound` for an unknown account, and `InvalidInput` for one that is not active, for a proof that is no good, and for
-    a payment that was booked already. One transaction: either all of it stays, or nothing.
+    Raises `NotFound` for an unknown account. Raises `InvalidInput` if the account is not active, the proof is not valid, or the
+    payment was already recorded.
     """
     now = now_ms()
     with transaction():
         if account == POOL or account not in lock_accounts([account])():
-            raise NotFound("There is no such account.")
+            raise NotFound("No such account.")
         if models.Account.get_by_id(account).status != "active":
             raise InvalidInput("This account is suspended. Contact support.")
         payment = provider.confirm(account, proof, now)
         try:
-            with transaction():  # a savepoint, so that the outer transaction can still say why
+            with transaction():  # a savepoint, so that the outer transaction survives an error
                 models.Payment.create(
                     provider=provider.name, reference=payment.reference, account=account, credits=payment.credits, created_at=now
                 )
         except peewee.IntegrityError:
-            raise InvalidInput("This payment was booked already.") from None
+            raise InvalidInput("This payment was already recorded.") from None
         entry = post(account, "purchase", payment.credits, actor=actor, reason=payment.reason)
         return Collected(payment, entry.balance_after)

@@ -84,7 +84,7 @@ def test_one_sets_up_a_second_factor_by_oneself_and_is_shown_the_codes_once(sign
     assert "<svg" in page
     assert " style=" not in page
     wrong = browser.send("/me/", "/me/second-factor", code="123", password=PASSWORD)
-    assert (wrong.status_code, "not right" in wrong.text) == (422, True)
+    assert (wrong.status_code, "code is incorrect" in wrong.text) == (422, True)
     code = pyotp.TOTP(secret).now()
     stranger = browser.send("/me/", "/me/second-factor", code=code, password="wrong horse battery")
     assert (stranger.status_code, "Incorrect password" in stranger.text) == (422, True)

@@ -119,7 +119,7 @@ def opened_as(url: str) -> Iterator[Any]:
 
 def test_an_answer_that_does_not_come_ends_the_connection(postgres_url: str) -> None:
     target: Any = open_database(postgres_url, answer_seconds=0.2)
-    with pytest.raises(peewee.OperationalError, match=r"did not answer within 0\.2 s") as late:
+    with pytest.raises(peewee.OperationalError, match=r"did not respond within 0\.2 s") as late:
         target.execute_sql("SELECT pg_sleep(60)")
     assert fault_of(late.value) is Fault.TEMPORARY
     assert target.connection().closed

@@ -29,7 +29,7 @@ def test_a_code_gives_its_credits_once(bound_database: peewee.Database) -> None:
     owner, thief = build.account(100), build.account(0)
     (code,) = codes()
     assert redeem(owner.id, code, actor="test").balance == 600
-    with pytest.raises(InvalidInput, match="You have redeemed this code already"):
+    with pytest.raises(InvalidInput, match="You have already redeemed this code"):
         redeem(owner.id, code, actor="test")
     with pytest.raises(InvalidInput, match="unknown, has been used, or has expired"):
         redeem(thief.id, code, actor="test")

@@ -85,7 +85,7 @@ def test_ones_own_new_password_keeps_this_session_and_ends_the_others() -> None:
     assert find_session(here) is not None
     assert find_session(elsewhere) is None
     assert not StaffUser.get_by_id(person.id).must_change_password
-    with pytest.raises(InvalidInput, match="other than"):
+    with pytest.raises(InvalidInput, match="differs from"):
         change_own_password(StaffUser.get_by_id(person.id), "a password of my own", "a password of my own", session=this.digest)
 
 
