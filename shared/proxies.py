@@ -1,7 +1,7 @@
-"""Canonical client addresses, the client behind a proxy, and the networks that count as one customer. Pure.
+"""Client IP addresses: normalization, the client behind a proxy, and networks that count as one customer. Pure.
 
-Addresses arrive in many spellings (RFC 7239, section 6, and those of load balancers): with a port, in brackets, quoted, with a
-zone, or as IPv4 inside IPv6 from a dual-stack socket. They are canonicalized before they are compared.
+Addresses have many spellings (RFC 7239, section 6, and those of load balancers): with a port, in brackets, quoted, with a zone,
+or as IPv4 inside IPv6 from a dual-stack socket. They are normalized before they are compared.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 Network = IPv4Network | IPv6Network
 
-MAX_ADDRESS_LENGTH = 64  # an IPv6 address with a zone, brackets and a port is shorter
-_MAPPED_BITS = 96  # ::ffff:0:0/96 holds the IPv4 addresses (RFC 4291, section 2.5.5.2)
+MAX_ADDRESS_LENGTH = 64  # enough for an IPv6 address with zone, brackets and port
+_MAPPED_BITS = 96  # ::ffff:0:0/96 contains the IPv4 addresses (RFC 4291, section 2.5.5.2)
 _PORT = r"(?::(?:\d{1,5}|_[\w.-]+))?"
 _SPELLINGS = re.compile(rf"\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\]{_PORT}|([0-9.]+){_PORT}|([0-9A-Fa-f:.]+)(?:%.*)?", re.ASCII)
 
 
 def canonical_address(text: str) -> str:
-    """The canonical spelling of the address in `text`, without port, brackets, quotes and zone; "" if there is none."""
+    """Return the canonical form of the address in `text`, without port, brackets, quotes and zone; "" if it is invalid."""
     return _canonical_address(text) if len(text) <= MAX_ADDRESS_LENGTH else ""
 
 
 def canonical_network(text: str) -> Network:
-    """The network (or single address) in `text`; IPv4 written inside IPv6 becomes IPv4. Raises `ValueError`."""
+    """Return the network (or single address) in `text`; IPv4 inside IPv6 becomes IPv4. Raises `ValueError`."""
     text = text.strip()
     if "%" in text:
         raise ValueError(f"{text!r} has a zone, which is valid on one machine only")
@@ -32,11 +32,11 @@ def canonical_network(text: str) -> Network:
 
 
 def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
-    """The address that a request came from: `peer`, or the client that a trusted proxy names in `X-Forwarded-For`.
+    """Return the address that a request came from: `peer`, or the client in `X-Forwarded-For` behind a trusted proxy.
 
-    The header is used only if `peer` is in the `trusted` addresses and networks. It is read from the right: the first
-    address that is not a trusted proxy is the caller's, and the caller could have forged everything to its left. Invalid
-    addresses are ignored. Returns "" if `peer` is "".
+    The header is used only if `peer` is in the `trusted` addresses and networks. It is read from the right: the first address
+    that is not a trusted proxy is the caller's; the caller could have forged everything to its left. Reading stops at an invalid
+    address. Returns "" if `peer` is "".
     """
     address = canonical_address(peer)
     if not trusted or not forwarded_for:
@@ -51,7 +51,7 @@ def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> s
 
 
 def network_of(address: str) -> str:
-    """What to count together: an IPv4 address, or the /64 that an IPv6 customer is given."""
+    """Return the network that counts as one customer: an IPv4 address, or an IPv6 /64."""
     canonical = canonical_address(address)
     if ":" not in canonical:
         return canonical or address[:MAX_ADDRESS_LENGTH]
@@ -59,13 +59,13 @@ def network_of(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address`, in any spelling, is a loopback address."""
+    """Return whether `address`, in any spelling, is a loopback address."""
     canonical = canonical_address(address)
     return canonical != "" and ip_address(canonical).is_loopback
 
 
 def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
-    """Whether `address` lies in one of the `trusted` addresses and networks."""
+    """Return whether `address` is in one of the `trusted` addresses and networks."""
     canonical = canonical_address(address)
     if not canonical:
         return False

@@ -1,4 +1,4 @@
-"""The receipt of a call: each count of tokens (or of media) at its rate, the rounding, and what was charged in the end. Pure."""
+"""Receipts: how a call's charge is computed from its counts, rates and rounding. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.pricing import VIDEO_STEP_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`tokens` (or pictures, seconds, characters) at `rate` credits per `per` come to `thousandths` of a credit."""
+    """`tokens` (or images, seconds, characters) at `rate` credits per `per` units, which is `thousandths` of a credit."""
 
     what: str
     tokens: int
@@ -21,9 +21,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Credits: `sum` is the lines and the price per call, rounded up once; `due` is at least the minimum of the price.
+    """The computation of a charge, in credits.
 
-    `due` is None when the price is no longer known. `charged` differs from it where `words` say why.
+    sum      the lines and the price per call, rounded up once
+    due      `sum`, but at least the price's minimum; None if the price is no longer known
+    words    why `charged` differs from `due`, or ""
     """
 
     lines: list[Line]
@@ -36,16 +38,16 @@ class Receipt:
 
 
 def receipt_of(call: UsageLedger, price: Price | None, job: MediaJob | None = None) -> Receipt:
-    """Compute what the call came to at the price that it began with; of a media `job`, what was delivered came to."""
+    """Compute the receipt of a call at the price in force when it began; for a media `job`, from what was delivered."""
     if price is None:
-        return Receipt([], 0, 0, 0, None, call.credits, "The price row of this call is gone, so it cannot be computed again.")
+        return Receipt([], 0, 0, 0, None, call.credits, "The price of this call was deleted, so the charge cannot be recomputed.")
     lines = _lines(call, price) if job is None else _media_lines(job, price)
-    per_call = 0 if job is not None and job.kind == "image" else price.credits_per_call  # a picture has a line of its own
+    per_call = 0 if job is not None and job.kind == "image" else price.credits_per_call  # for images, it is in the lines
     total = per_call - (-sum(line.thousandths for line in lines) // 1000)
     rates = [line.rate for line in lines] + [price.credits_per_call, price.credits_per_1k_cache_write]
     free = not any(rates)
     due = 0 if free else max(total, price.minimum_credits)
-    return Receipt(lines, per_call, price.minimum_credits, total, due, call.credits, _words(call, due))
+    return Receipt(lines, per_call, price.minimum_credits, total, due, call.credits, _explanation(call, due))
 
 
 def _lines(call: UsageLedger, price: Price) -> list[Line]:
@@ -61,27 +63,27 @@ def _lines(call: UsageLedger, price: Price) -> list[Line]:
 
 
 def _media_lines(job: MediaJob, price: Price) -> list[Line]:
-    """What media are counted by."""
+    """Return the lines of a media job."""
     counts = job.options
     if job.kind == "image":
         count = counts.get("delivered", 0)
-        return [Line("Pictures", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
+        return [Line("Images", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
     if job.kind == "video":
         seconds, rate = counts.get("seconds", 0), price.credits_per_5_seconds or 0
         steps = -(-seconds // VIDEO_STEP_SECONDS)
-        return [Line("Seconds, begun steps whole", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
+        return [Line("Seconds, in started steps", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
     characters, rate = counts.get("characters", 0), price.credits_per_1k_characters or 0
     return [Line("Characters", characters, rate, characters * rate)]
 
 
-def _words(call: UsageLedger, due: int) -> str:
-    """Why the charge is not what the tokens come to; "" when it is."""
+def _explanation(call: UsageLedger, due: int) -> str:
+    """Return why the charge differs from the amount due, or ""."""
     if call.credits == due:
         return ""
     if call.status in ("failed", "expired") and call.credits == 0:
         return "Nothing was delivered, so nothing was charged."
     if call.overrun_credits:
-        return "The call cost more than could be charged. The rest is the platform's loss, not the customer's."
+        return "The cost exceeded what could be charged. The difference is the platform's loss, not the customer's."
     if call.credits == 0:
-        return "The call ended before it delivered anything, so nothing was charged."
-    return "The charge is not what the count comes to. Look into this call."
+        return "The call ended before anything was delivered, so nothing was charged."
+    return "The charge does not match the counted usage. Check this call."

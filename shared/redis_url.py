@@ -1,4 +1,4 @@
-"""Parses `REDIS_URL`, for the edge's own connection and for redis-py: server, login and TLS. Pure."""
+"""Parses `REDIS_URL`: server, credentials and TLS, for the edge's own client and for redis-py. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.setting_values import is_host_name, split_address
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
-# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that every process here sets itself.
+# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that have no effect, because the code sets them.
 IGNORED = frozenset(
     {
         *("client_name", "decode_responses", "family", "health_check_interval", "max_connections", "protocol"),
@@ -25,9 +25,9 @@ NO_VERIFICATION = "ssl_cert_reqs=none"
 
 
 class RedisAddress(NamedTuple):
-    """A server, and how to log in. `path` is a Unix socket and replaces host and port; "" if the URL has none.
+    """A server and its credentials. `path` is a Unix socket and replaces host and port; "" if the URL has none.
 
-    `verify` and `check_hostname` control the check of a TLS certificate; `ca_file` is trusted besides the system's authorities.
+    `verify` and `check_hostname` control the check of the TLS certificate; `ca_file` is trusted in addition to system CAs.
     """
 
     host: str = ""
@@ -42,7 +42,7 @@ class RedisAddress(NamedTuple):
     ca_file: str = ""
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For a `tls` connection without redis-py."""
+        """Return a context for a `tls` connection without redis-py."""
         context = ssl.create_default_context()
         context.check_hostname = self.check_hostname and self.verify
         context.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
@@ -51,7 +51,7 @@ class RedisAddress(NamedTuple):
         return context
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments of `redis.Redis`."""
+        """Return keyword arguments for `redis.Redis`."""
         options: dict[str, Any] = {"db": self.db, "username": self.username or None, "password": self.password or None}
         if self.path:
             return {**options, "unix_socket_path": self.path}
@@ -67,7 +67,7 @@ class RedisAddress(NamedTuple):
 
 
 def read_redis_url(url: str) -> RedisAddress:
-    """Read `redis://`, `rediss://` (TLS) or `unix://`. Raises `ValueError`; the message never quotes a password."""
+    """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises `ValueError`; the message never quotes a password."""
     parts = split_address(url)
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with redis://, rediss:// or unix://")
@@ -84,17 +84,17 @@ def read_redis_url(url: str) -> RedisAddress:
         tls=parts.scheme == "rediss",
     )
     if address.username and not address.password:
-        raise ValueError("has a user but no password; write a password without a user as redis://:password@host")
+        raise ValueError("has a user but no password; for a password without a user use redis://:password@host")
     return address._replace(**_options(parts))
 
 
 def ignored_options(url: str) -> list[str]:
-    """The names of options in `url` that have no effect here."""
+    """Return the names of options in `url` that are ignored."""
     return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True) if name in IGNORED]
 
 
 def without_verification(url: str) -> str:
-    """`url` with certificate verification turned off, unless it sets `ssl_cert_reqs` itself."""
+    """Return `url` with certificate verification turned off, unless it sets `ssl_cert_reqs` itself."""
     parts = urlsplit(url)
     if parts.scheme != "rediss" or "ssl_cert_reqs" in dict(parse_qsl(parts.query)):
         return url
@@ -108,7 +108,7 @@ def _server(parts: SplitResult) -> tuple[str, int]:
         raise ValueError(_UNREADABLE) from None
     if parts.scheme == "unix":
         if not parts.path or host:
-            raise ValueError("must name a socket's absolute path after unix://, such as unix:///run/redis.sock")
+            raise ValueError("must have the absolute path of a socket after unix://, such as unix:///run/redis.sock")
         return "", DEFAULT_PORT
     if not host:
         raise ValueError("has no host")
@@ -143,11 +143,11 @@ def _boolean(value: str) -> bool:
 
 def _file(value: str) -> str:
     if not Path(value).is_file():
-        raise ValueError(f"names a certificate file that does not exist: {value}")
+        raise ValueError(f"has a certificate file that does not exist: {value}")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-    except OSError:  # ssl.SSLError, too
-        raise ValueError(f"names a certificate file that cannot be read as PEM: {value}") from None
+    except OSError:  # including ssl.SSLError
+        raise ValueError(f"has a certificate file that is not valid PEM: {value}") from None
     return value
 
 
@@ -162,12 +162,12 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
-    """The fields of a `RedisAddress` that the query sets."""
+    """Return the fields of `RedisAddress` that the query sets."""
     found = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in IGNORED:
             continue
-        if not name.isidentifier():  # the rest of a password with a question mark in it
+        if not name.isidentifier():  # an unescaped question mark in the password
             raise ValueError(_UNREADABLE)
         if name not in _READERS:
             raise ValueError(f"has an unknown option {name!r}; remove it")

@@ -7,21 +7,20 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-# `str.isdigit` also accepts characters that `int` refuses, such as "²". Waits with more digits are ignored.
+# `str.isdigit` also accepts characters that `int` refuses, such as "²". Longer waits are ignored.
 _SECONDS = re.compile(r"[0-9]{1,5}")
 _MILLISECONDS = re.compile(r"[0-9]{1,8}")
 MAX_DATE = 40  # characters; an HTTP date has 29
 
 
 def retry_after_ms(header: Callable[[str], str | None], now: int) -> int | None:
-    """Milliseconds to wait; None if there is no such header, or it is malformed or implausibly long.
+    """Return the milliseconds to wait, or None if there is no such header or it is malformed or implausibly long.
 
-    `header` returns the value of a header by its name in lower case; `now` is in milliseconds since 1970. A date in the past
-    is 0.
+    `header` returns the value of a header by its lower-case name; `now` is in milliseconds UTC. A date in the past counts as 0.
     """
-    fine = (header("retry-after-ms") or "").strip()
-    if _MILLISECONDS.fullmatch(fine):
-        return int(fine)
+    precise = (header("retry-after-ms") or "").strip()
+    if _MILLISECONDS.fullmatch(precise):
+        return int(precise)
     text = (header("retry-after") or "").strip()
     if _SECONDS.fullmatch(text):
         return int(text) * 1000

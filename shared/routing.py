@@ -1,9 +1,9 @@
-"""Which channels to try, in which order, and when a failing one gets a second chance. Pure: time and chance are passed in.
+"""Order in which a call tries its routes, and circuit breakers for failing routes. Pure: time and randomness are parameters.
 
-Routes of the lowest `priority` come first; among equals the order is a weighted draw. A route with an open breaker is left out
-until its cooldown ends; then one call at a time may probe it (half open), and success closes the breaker.
+Routes with the lowest `priority` come first; routes of equal priority are in weighted random order. A route with an open breaker
+is skipped until its cooldown ends. Then one call at a time may probe it (half open); a success closes the breaker.
 
-A caller may prefer, exclude and sort the routes: `Preferences`. Only what this process has seen itself counts for speed.
+Callers can select and sort routes with `Preferences`. Speed and health are those that this process has observed.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from shared.catalog import Route
 FAILURES_TO_OPEN = 5  # consecutive failures
 FIRST_COOLDOWN_MS = 5_000
 LONGEST_COOLDOWN_MS = 120_000
-PROBE_MS = 30_000  # a probe that has not reported by then no longer keeps others out
-NEWEST_SHARE = 0.2  # of the newest call in a moving average
+PROBE_MS = 30_000  # after this time, an unfinished probe no longer blocks others
+NEWEST_SHARE = 0.2  # weight of the latest call in a moving average
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 4.0
 
 
 class Preferences(NamedTuple):
-    """How a caller wants to be routed, by public channel names and provider slugs.
+    """A caller's routing preferences, by public channel names and provider slugs.
 
-    order           tried first, in this order
-    only            none but these; None is all
-    ignore          not these
-    fall_back       whether others may serve when those of `order` cannot
-    sort            None: by priority and weight
-    keeps_nothing   only channels whose vendor neither keeps nor trains on what it is sent
-    dearest_input   credits per 1,000 tokens that a model may cost at most, and the same of output; None: no limit
+    order           try these first, in this order
+    only            use only these; None means all
+    ignore          never use these
+    fall_back       whether others may serve if those in `order` cannot
+    sort            None means by priority and weight
+    keeps_nothing   only providers that neither store requests nor train on them
+    dearest_input   maximum input price in credits per 1,000 tokens; `dearest_output` for output; None means no limit
     """
 
     order: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Preferences(NamedTuple):
 
 @dataclass(slots=True)
 class Breaker:
-    """The health of one route, as one process sees it."""
+    """Circuit breaker of one route, as observed by one process."""
 
     failures: int = 0
     openings: int = 0
@@ -57,20 +57,20 @@ class Breaker:
     probe_until: int = 0
 
     def admits(self, now: int) -> bool:
-        """Whether a call may go: closed, or half open with no probe under way."""
+        """Return whether a call may use the route: closed, or half open without a running probe."""
         return self.openings == 0 or (now >= self.open_until and now >= self.probe_until)
 
     def begin(self, now: int) -> None:
-        """A call goes. In the half-open state it is the probe."""
+        """Record the start of a call. In the half-open state it is the probe."""
         if self.openings:
             self.probe_until = now + PROBE_MS
 
     def succeed(self) -> None:
-        """The call got an answer: close."""
+        """Record a successful call and close the breaker."""
         self.failures = self.openings = self.open_until = self.probe_until = 0
 
     def fail(self, now: int, retry_after_ms: int | None = None) -> None:
-        """The call failed. Opens after `FAILURES_TO_OPEN` in a row, at once when a probe failed or the vendor said how long."""
+        """Record a failed call. Opens after `FAILURES_TO_OPEN` in a row, after a failed probe, or if `retry_after_ms` is set."""
         self.failures += 1
         if self.openings or self.failures >= FAILURES_TO_OPEN or retry_after_ms:
             cooldown = min(LONGEST_COOLDOWN_MS, FIRST_COOLDOWN_MS * 2 ** min(self.openings, 10))
@@ -79,13 +79,13 @@ class Breaker:
             self.probe_until = 0
 
     def abandon(self) -> None:
-        """The call ended without telling anything about the route (the caller left): let the next one probe."""
+        """Record a call that ended without a result (the caller disconnected), so that another call can probe."""
         self.probe_until = 0
 
 
 @dataclass(slots=True)
 class Pace:
-    """How fast a route has been of late, as one process sees it: moving averages, None before the first call."""
+    """Speed of a route, as observed by one process: moving averages, None before the first call."""
 
     first_token_ms: float | None = None
     tokens_a_second: float | None = None
@@ -104,7 +104,7 @@ def _blend(average: float | None, newest: float) -> float:
 
 @dataclass(slots=True)
 class Health:
-    """The breakers and paces of one process, by route id."""
+    """Breakers and paces of one process, by route id."""
 
     breakers: dict[UUID, Breaker] = field(default_factory=dict)
     paces: dict[UUID, Pace] = field(default_factory=dict)
@@ -122,16 +122,16 @@ class Health:
         return pace
 
     def forget_all_but(self, routes: Iterable[UUID]) -> None:
-        """Drop what is known of routes that are gone from the catalogue."""
+        """Delete the state of all other routes, because they were removed from the catalog."""
         kept = set(routes)
         self.paces = {id: pace for id, pace in self.paces.items() if id in kept}
         self.breakers = {id: breaker for id, breaker in self.breakers.items() if id in kept}
 
 
 def order(routes: Iterable[Route], health: Health, now: int, random: Callable[[], float]) -> list[Route]:
-    """The routes to try, first one first. Empty when every breaker is open.
+    """Return the routes to try, in order. Empty if every breaker is open.
 
-    `random` gives floats in [0, 1). The draw is Efraimidis and Spirakis' weighted sampling without replacement: sort by
+    `random` returns floats in [0, 1). The order is Efraimidis and Spirakis' weighted sampling without replacement: sort by
     -ln(u)/weight (Information Processing Letters 97, 2006).
     """
     admitted = [route for route in routes if health.of(route).admits(now)]
@@ -141,7 +141,7 @@ def order(routes: Iterable[Route], health: Health, now: int, random: Callable[[]
 
 
 def allowed(routes: Iterable[Route], wanted: Preferences) -> list[Route]:
-    """The routes that a caller's preferences leave."""
+    """Return the routes that the caller's preferences allow."""
     found = []
     for route in routes:
         names = (route.public_name, route.provider)
@@ -156,9 +156,9 @@ def allowed(routes: Iterable[Route], wanted: Preferences) -> list[Route]:
 
 
 def prefer(routes: Sequence[Route], wanted: Preferences, health: Health) -> list[Route]:
-    """Routes in an order of `order` put into the caller's: first what they named, then by what they sort by.
+    """Sort routes by the caller's preferences: first those in `order`, then by `sort`. Ties keep their order.
 
-    A route of which nothing is known yet comes first, so that it becomes known. Ties keep the order that was.
+    Routes without measurements come first, so that they get measured.
     """
     return sorted(routes, key=lambda route: (_place(route, wanted.order), _slowness(health.paces.get(route.id), wanted.sort)))
 
@@ -177,6 +177,6 @@ def _slowness(pace: Pace | None, sort: str | None) -> float:
 
 
 def backoff_seconds(retry: int, random: Callable[[], float]) -> float:
-    """How long to wait before the retry of this number (from 1): doubling, and half of it left to chance ("equal jitter")."""
+    """Return the delay before the retry with this number (from 1): exponential, half of it random ("equal jitter")."""
     longest: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (retry - 1))
     return longest * (0.5 + random() / 2)

@@ -1,4 +1,4 @@
-"""The schema's version: run the numbered migrations, and refuse to work on a schema that this code doesn't know."""
+"""Database schema version: applies the numbered migrations, and rejects a schema that does not match the code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.database import is_sqlite
 from shared.errors import SchemaMismatch
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-_ADVISORY_LOCK = 0x796F7574  # "yout": two releases that migrate at once run one after the other
+_ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
 
 
 def migrate(database: peewee.Database) -> list[str]:
-    """Apply every pending migration and return their names. Safe to run twice, and on PostgreSQL from two machines at once.
+    """Apply every pending migration and return their names. Safe to repeat, and on PostgreSQL to run concurrently.
 
-    On SQLite a second run at the same moment fails without a trace of its own in the schema: run it again.
+    On SQLite a concurrent run fails without changing the schema: run it again.
     """
     runner = Runner(database, str(MIGRATIONS))
     if is_sqlite(database):
@@ -32,17 +32,19 @@ def migrate(database: peewee.Database) -> list[str]:
 
 
 def _migrate_to(runner: Runner, name: str) -> list[str]:
-    """Apply `name` unless another release has. The lock ends with the transaction; a session lock would stay on a pooler's
-    connection."""
+    """Apply `name` unless another release has done so.
+
+    The lock ends with the transaction. A session lock would stay on a pooler's connection.
+    """
     with runner.database.atomic():
         runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
         return list(runner.up(name))
 
 
 def _renumber(runner: Runner) -> None:
-    """Record applied migrations under the numbers that their files have now.
+    """Record applied migrations under the current numbers of their files.
 
-    A number is only the order; what follows it identifies the migration.
+    The number is only for ordering; the rest of the name identifies the migration.
     """
     names = {_title(row.name): row.name for row in runner.status() if row.path}
     for applied in runner.applied():
@@ -64,4 +66,4 @@ def require_current(database: peewee.Database) -> None:
     if unknown:
         raise SchemaMismatch(f"The database is newer than this code (it has {unknown[-1]}). Deploy the matching release.")
     if pending:
-        raise SchemaMismatch(f"The database lacks migration {pending[0]}. Run `yout migrate` first.")
+        raise SchemaMismatch(f"The database is missing the migration {pending[0]}. Run `yout migrate` first.")

@@ -1,4 +1,4 @@
-"""The database columns that are encrypted with SECRET_KEY, and the check that a key can decrypt them."""
+"""Database columns that are encrypted with SECRET_KEY, and the check that the key can decrypt them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAMPLE = 50  # rows per table checked at startup; each takes about 50 us
 
 
 class SealedColumn(NamedTuple):
-    """A column of encrypted values; "" and NULL are empty. `label` is the plural noun for messages."""
+    """A column of encrypted values; "" and NULL mean none. `label` is a plural noun for messages."""
 
     field: Any
     purpose: str
@@ -28,7 +28,7 @@ class SealedColumn(NamedTuple):
         return self.field.is_null(False) & (self.field != "")
 
 
-# Channel secrets come first: they decide best whether a key is the right one.
+# Channel secrets come first: they are the best evidence whether a key is the right one.
 SEALED = (
     SealedColumn(Channel.sealed_secret, CHANNEL_SECRET, "channel secrets"),
     SealedColumn(StaffUser.sealed_totp, SECOND_FACTOR, "second factors"),
@@ -38,9 +38,9 @@ SEALED = (
 
 
 def require_secret_key(database: peewee.Database, secret_key: str) -> None:
-    """Raise `SettingsError` if `secret_key` decrypts no channel secret, or no value at all; log a warning if only some.
+    """Raise `SettingsError` if `secret_key` decrypts no channel secret, or no value at all. Log a warning if it decrypts some.
 
-    A database without encrypted values accepts any key. Only a sample of the newest rows is checked.
+    A database without encrypted values accepts any key. Only a sample of the latest rows is checked.
     """
     opened: dict[str, int] = {}
     wrong: dict[str, int] = {}
@@ -63,7 +63,7 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
 
 
 def opens(value: str, secret_key: str, purpose: str) -> bool:
-    """Whether `secret_key` decrypts `value`."""
+    """Return whether `secret_key` decrypts `value`."""
     try:
         unseal(value, secret_key, purpose)
     except SettingsError:

@@ -1,7 +1,6 @@
-"""Secrets at rest: sealed with a key that is derived from SECRET_KEY, so that a copy of the database alone opens none.
+"""Encryption of stored secrets with keys derived from SECRET_KEY. A copy of the database alone reveals no secret.
 
-One secret key of the installation gives a separate key for each purpose by HKDF-SHA256 (RFC 5869): what leaks from one
-purpose says nothing about another.
+HKDF-SHA256 (RFC 5869) derives a separate key for each purpose, so a leaked key does not affect other purposes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import SettingsError
 
-# Labels, not secrets: changing one makes everything that was sealed under it unreadable.
+# Labels, not secrets. Changing a label makes everything that was encrypted under it unreadable.
 CHANNEL_SECRET = "channel-secret"
 MEDIA_REQUEST = "media-request"
 WEBHOOK_SECRET = "webhook-secret"
@@ -23,20 +22,20 @@ SECOND_FACTOR = "second-factor"
 
 
 def derive_key(secret_key: str, purpose: str, length: int = 32) -> bytes:
-    """`length` bytes (at most 8,160) that only `secret_key` and `purpose` determine."""
+    """Derive a key of `length` bytes (at most 8,160) from `secret_key` for one purpose."""
     info = b"yout/" + purpose.encode()
     return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret_key.encode())
 
 
 def seal(secret: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
-    """Encrypt and authenticate a secret for one purpose. The empty one (an upstream that asks for none) stays empty."""
+    """Encrypt and authenticate a secret for one purpose. An empty secret (for an upstream that needs none) stays empty."""
     return _cipher(secret_key, purpose).encrypt(secret.encode()).decode() if secret else ""
 
 
 def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
-    """The secret that `seal` was given.
+    """Decrypt a secret.
 
-    Raises `SettingsError` when `secret_key` is not the one it was sealed with, or the text was damaged.
+    Raises `SettingsError` if it was encrypted with another `secret_key`, or is damaged.
     """
     if not sealed:
         return ""

@@ -1,9 +1,9 @@
-"""What a file is, from its first bytes, whatever its sender calls it. Pure."""
+"""Detects media types from a file's first bytes, independent of declared types. Pure."""
 
 from __future__ import annotations
 
 HEAD_BYTES = 64
-"""How many of a file's first bytes `media_type` wants; fewer are fine when the file is shorter."""
+"""Number of bytes that `media_type` needs; fewer only if the file is shorter."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -15,7 +15,7 @@ _SIGNATURES = (
     (b"OggS", "audio/ogg"),
 )
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-# Brands of MP4 files. Others of the same container (HEIC, AVIF, QuickTime) are not among the types that are served.
+# Brands of MP4 files. Other brands of the container (HEIC, AVIF, QuickTime) are not served.
 _MP4_BRANDS = frozenset(
     {b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9", b"mp41", b"mp42", b"avc1", b"dash", b"M4V "}
 )
@@ -23,7 +23,7 @@ _MATROSKA = b"\x1aE\xdf\xa3"
 
 
 def media_type(head: bytes) -> str | None:
-    """The media type of a file that begins with `head`: a picture, a video or a sound. None for anything else, such as markup."""
+    """Return the media type of a file that begins with `head`: image, video or audio. None for anything else, such as HTML."""
     for signature, found in _SIGNATURES:
         if head.startswith(signature):
             return found
@@ -32,13 +32,13 @@ def media_type(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         return "audio/mp4" if head[8:12] == b"M4A " else "video/mp4" if head[8:12] in _MP4_BRANDS else None
     if head[:4] == _MATROSKA:
-        # The document type stands within the first elements of the header; Matroska proper is not played by browsers.
+        # The document type is near the start of the header. Browsers do not play other Matroska files.
         return "video/webm" if b"webm" in head[4:HEAD_BYTES] else None
     return _frame_of_audio(head)
 
 
 def _frame_of_audio(head: bytes) -> str | None:
-    """MP3 and AAC without a container begin with a frame: eleven or twelve bits set, then fields with forbidden values.
+    """Detect MP3 and AAC without a container: a frame starts with eleven or twelve set bits and fields with forbidden values.
 
     ISO/IEC 11172-3 2.4.2.3 (MPEG audio header) and 13818-7 6.2 (ADTS).
     """

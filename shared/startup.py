@@ -1,7 +1,7 @@
-"""Checks before a process starts serving: the schema, SECRET_KEY, Redis and the media store.
+"""Startup checks: database and schema, SECRET_KEY, Redis, media storage, port.
 
-A setting that cannot work raises `SettingsError`. A temporary failure doesn't prevent the start: an unavailable Redis or media
-store is retried while the process runs.
+Settings that cannot work raise `SettingsError`. Temporary failures do not prevent the start: Redis and media storage are retried
+while the process runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from shared.sealed_values import require_secret_key
 from shared.settings import DEVELOPMENT_SECRET, Settings
 from shared.storage import open_storage
 
-_NO_TLS = "the server does not speak TLS on this port; write redis://, or use its TLS port."
-_TLS = "the server speaks TLS on this port; write rediss://."
+_NO_TLS = "the server does not use TLS on this port; use redis:// or its TLS port."
+_TLS = "the server uses TLS on this port; use rediss://."
 _WRITTEN = (EdgeProcess, Account, CatalogVersion)
 
 log = logging.getLogger("yout.start")
@@ -45,7 +45,7 @@ _REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
 def require_usable(settings: Settings, database: peewee.Database, *, media: bool) -> None:
     """Raise `SchemaMismatch` or `SettingsError` if the process cannot work with these settings.
 
-    `database` must be closed, and is closed again afterwards. `media`: whether the process reads or writes media outputs.
+    `database` must be closed, and is closed again afterwards. `media` means that the process reads or writes media outputs.
     """
     try:
         require_readable(database)
@@ -62,7 +62,7 @@ def require_usable(settings: Settings, database: peewee.Database, *, media: bool
 
 
 def require_readable(database: peewee.Database) -> None:
-    """Raise `SettingsError` for what no later attempt could open: an option with a wrong value, a file that is no database."""
+    """Raise `SettingsError` if the database can never be opened: an invalid option, or a file that is not a database."""
     try:
         with database.connection_context():
             pass
@@ -73,7 +73,7 @@ def require_readable(database: peewee.Database) -> None:
 
 
 def _require_rights(database: peewee.Database) -> None:
-    """Raise `SettingsError` if the database is read-only, or its role lacks a privilege. Changes and locks no rows."""
+    """Raise `SettingsError` if the database is read-only or its role lacks a privilege. Neither changes nor locks rows."""
     if is_sqlite(database):  # a statement would wait for other writers
         file = Path(database.database)
         if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
@@ -84,7 +84,9 @@ def _require_rights(database: peewee.Database) -> None:
             with database.bind_ctx([model], bind_refs=False, bind_backrefs=False):
                 model.update({model.id: model.id}).where(SQL("1 = 0")).execute()
     except (peewee.ProgrammingError, peewee.InternalError) as error:
-        raise SettingsError(f"DATABASE_URL: the database does not let its user write: {str(error).splitlines()[0]}.") from None
+        raise SettingsError(
+            f"DATABASE_URL: the database user has no permission to write: {str(error).splitlines()[0]}."
+        ) from None
 
 
 def require_redis(settings: Settings) -> None:
@@ -107,7 +109,7 @@ def require_redis(settings: Settings) -> None:
 
 
 def _lasting(error: redis.RedisError) -> str:
-    """The reason why REDIS_URL can never work; "" for a temporary outage."""
+    """Return why REDIS_URL can never work, or "" for a temporary outage."""
     cause = _tls_error(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
@@ -115,19 +117,19 @@ def _lasting(error: redis.RedisError) -> str:
             " self-signed one, such as Heroku's, or add its authority to the URL: ?ssl_ca_certs=/path/to/ca.pem."
         )
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return "the server refuses the user or the password, or asks for one that is missing."
+        return "the server rejected the user or password, or requires one."
     if isinstance(error, redis.ResponseError):
         if "DB index" in str(error):
             return "the server has no database with that number."
         if str(error).startswith(("NOAUTH", "WRONGPASS", "invalid password")):
-            return "the server refuses the user or the password, or asks for one that is missing."
+            return "the server rejected the user or password, or requires one."
     return ""
 
 
 def _wrong_scheme(address: RedisAddress) -> str:
-    """The message if the server uses TLS and the URL does not, or the other way around; "" otherwise.
+    """Return a message if the server uses TLS and the URL does not, or the other way around; "" otherwise.
 
-    In both cases the server does not answer, which looks like an outage.
+    In both cases the server does not respond, which looks like an outage.
     """
     if address.path:
         return ""
@@ -151,7 +153,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def require_storage(settings: Settings) -> None:
-    """Raise `SettingsError` if the media store is not writable. One that doesn't answer is not an error: it may come back."""
+    """Raise `SettingsError` if the media storage is not writable. An unresponsive store is not an error: it may come back."""
     try:
         open_storage(settings).check()
     except OSError as error:  # the folder
@@ -164,9 +166,9 @@ def require_storage(settings: Settings) -> None:
             raise SettingsError(_folder_problem(settings, getattr(cause, "strerror", None) or "it is not writable")) from None
         if isinstance(cause, _REFUSED_BY_STORE):
             raise SettingsError(
-                "YOUT_MEDIA_URL: the store refuses YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or they cannot write."
+                "YOUT_MEDIA_URL: the store rejected YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or they lack write access."
             ) from None
-        log.warning("the media store does not answer; media are unavailable until it does: %s", type(cause).__name__)
+        log.warning("media storage is not responding; media are unavailable until it does: %s", type(cause).__name__)
 
 
 def _folder_problem(settings: Settings, reason: str) -> str:
@@ -177,8 +179,7 @@ def _folder_problem(settings: Settings, reason: str) -> str:
 
 
 def require_port(settings: Settings, port: int, variable: str) -> None:
-    """Raise `SettingsError` if this process cannot listen on its address and port. `variable` is the name of the port's
-    setting."""
+    """Raise `SettingsError` if this process cannot listen on its address and `port`. `variable` is the port's setting."""
     try:
         found = socket.getaddrinfo(settings.bind_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -198,15 +199,15 @@ def log_notices(settings: Settings) -> None:
 
 
 def notices(settings: Settings) -> list[str]:
-    """Warnings about these settings, one line each. Pure."""
+    """Return warnings about these settings, one line each. Pure."""
     lines = []
     if not settings.knows_its_url and not settings.trusted_proxies:
         lines.append(
             f"Links will begin with {settings.edge_url}, which other machines cannot open: set YOUT_PUBLIC_URL, or"
-            " YOUT_TRUSTED_PROXIES if a proxy passes on the host."
+            " YOUT_TRUSTED_PROXIES if a proxy forwards the host."
         )
     if settings.production and settings.public_url.startswith("http://"):
-        lines.append("YOUT_PUBLIC_URL begins with http://, but in production browsers can sign in over https only.")
+        lines.append("YOUT_PUBLIC_URL begins with http://, but in production browsers can only sign in over https.")
     if settings.production and not settings.media_url:
         lines.append(
             f"Media outputs are stored in {settings.data_dir / 'media'}: set YOUT_MEDIA_URL unless edge and workers share"

@@ -1,7 +1,7 @@
-"""Storage of media outputs: files on this machine by default, any S3-compatible store by settings, through one library.
+"""Storage of media outputs: a local folder by default, or any S3-compatible store.
 
-A key is made by `new_key`: random, so that it says nothing of whose it is or what it holds. What type an object has is kept in
-the database, as not every kind of store can keep it.
+Keys are random (`new_key`), so they reveal nothing about owner or content. Media types are in the database, because not every
+store can keep them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from shared.errors import NotFound, StorageUnavailable
 from shared.settings import Settings
 
-if TYPE_CHECKING:  # they are in the library's stubs alone
+if TYPE_CHECKING:  # only in the library's type stubs
     from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 CHUNK_BYTES = 256 * 1024
-"""About how much of an object `get` gives at once."""
+"""Approximate size of the pieces that `get` yields."""
 PART_BYTES = 5 * 2**20
-"""What is larger goes to S3 in parts of this size, the least that S3 takes."""
+"""Larger objects are uploaded to S3 in parts of this size, which is S3's minimum."""
 _PARTS_AT_ONCE = 2
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
-# The library's own defaults would try for three minutes, with a job or a customer waiting.
+# The library's defaults would retry for three minutes while a job or a customer waits.
 _RETRY: RetryConfig = {"max_retries": 3}
 
 
 class StoredObject(NamedTuple):
-    """An object as `list` tells of it. `modified_at` is in milliseconds UTC."""
+    """An entry of `list`. `modified_at` is in milliseconds UTC."""
 
     key: str
     size_bytes: int
@@ -43,13 +43,13 @@ class StoredObject(NamedTuple):
 
 
 def new_key() -> str:
-    """A key that nobody can guess. Its first two characters spread objects over 256 folders."""
+    """Return a random key. Its first two characters spread objects over 256 folders."""
     name = secrets.token_hex(32)
     return f"{name[:2]}/{name}"
 
 
 def open_storage(settings: Settings) -> Storage:
-    """The store that the settings name. Local folders are made; an S3 bucket must be there, and is not looked for here."""
+    """Open the store in the settings. Creates a local folder; an S3 bucket must exist and is not checked here."""
     if not settings.media_url:
         folder = settings.data_dir / "media"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,67 +60,66 @@ def open_storage(settings: Settings) -> Storage:
 class Storage:
     """Bytes by key. Safe to share between threads and with an event loop.
 
-    Every method raises `StorageUnavailable` when the store does not answer or refuses us, and `ValueError` for a key that
-    `new_key` could not have made.
+    Methods raise `StorageUnavailable` if the store does not respond or refuses access, and `ValueError` for a malformed key.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def check(self) -> None:
-        """Write a byte and delete it again."""
+        """Write a byte and delete it."""
         key = new_key()
         with _translated():
             obstore.put(self._store, key, b"0")
             obstore.delete(self._store, key)
 
     def put(self, key: str, data: bytes | Iterable[bytes]) -> int:
-        """Store an object and give its size in bytes. It appears whole or not at all; an iterable is not held in memory.
+        """Store an object and return its size in bytes. Atomic. An iterable is not held in memory.
 
-        What the iterable raises is raised again, and nothing is stored.
+        If the iterable raises an exception, it is re-raised and nothing is stored.
         """
         source = data if isinstance(data, bytes) else _Source(data)
         try:
             with _translated():
                 obstore.put(self._store, _checked(key), source, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
-        except (NotFound, StorageUnavailable) as failure:
+        except (NotFound, StorageUnavailable) as error:
             if isinstance(source, _Source) and source.failure is not None:
                 raise source.failure from None
-            raise StorageUnavailable from failure.__cause__  # what is not found here is the bucket
+            raise StorageUnavailable from error.__cause__  # not found here means that the bucket is missing
         return len(source) if isinstance(source, bytes) else source.count
 
     def get(self, key: str, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
-        """The object's bytes from `start` up to, not including, `end`, piece by piece. Raises `NotFound` at once.
+        """Yield the object's bytes from `start` to before `end`. Raises `NotFound` immediately.
 
-        The range must begin before the object's end and hold a byte at least.
+        The range must begin before the object's end and contain at least one byte.
         """
         with _translated():
             answer = obstore.get(self._store, _checked(key), options=_range(start, end))
         return self._pieces(answer)
 
     async def get_async(self, key: str, start: int | None = None, end: int | None = None) -> AsyncIterator[bytes]:
-        """As `get`, for an event loop: `async for piece in await storage.get_async(key)`."""
+        """Like `get`, for an event loop: `async for piece in await storage.get_async(key)`."""
         with _translated():
             answer = await obstore.get_async(self._store, _checked(key), options=_range(start, end))
         return self._pieces_async(answer)
 
     def size(self, key: str) -> int:
-        """The object's size in bytes. Raises `NotFound`."""
+        """Return the object's size in bytes. Raises `NotFound`."""
         with _translated():
             return obstore.head(self._store, _checked(key))["size"]
 
     async def size_async(self, key: str) -> int:
-        """As `size`, for an event loop."""
+        """Like `size`, for an event loop."""
         with _translated():
             return (await obstore.head_async(self._store, _checked(key)))["size"]
 
     def delete(self, key: str) -> None:
-        """Delete the object. One that is not there is as good as deleted."""
+        """Delete the object, if it exists."""
         with _translated(), suppress(FileNotFoundError):
             obstore.delete(self._store, _checked(key))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object, or those in one of the 256 folders (`prefix` is the first two characters of their keys)."""
+        """Yield every object, or those in one of the 256 folders (`prefix` is the first two characters of the keys)."""
         with _translated():
             for page in obstore.list(self._store, prefix or None):
                 for found in page:
@@ -137,7 +136,7 @@ class Storage:
 
 
 class _Source:
-    """Pieces on their way into the store: how many bytes they had, and what they ended with if it was an error."""
+    """Iterates over the pieces of an upload; keeps their total size, and the exception if one was raised."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
@@ -149,20 +148,20 @@ class _Source:
             for piece in self._pieces:
                 self.count += len(piece)
                 yield piece
-        except Exception as failure:  # whatever it is: it must not be taken for the store's own
+        except Exception as failure:  # must not be mistaken for an error of the store
             self.failure = failure
             raise
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The library's errors as ours. Its messages hold addresses and request ids, so they are left in the cause."""
+    """Translate the library's errors to ours. Its messages contain addresses and request ids, so they stay in the cause."""
     try:
         yield
     except FileNotFoundError as missing:
-        raise NotFound("The stored object is not there (any more).") from missing
-    except (BaseError, OSError) as failure:
-        raise StorageUnavailable from failure
+        raise NotFound("The stored object does not exist.") from missing
+    except (BaseError, OSError) as error:
+        raise StorageUnavailable from error
 
 
 def _checked(key: str) -> str:
@@ -189,6 +188,6 @@ def _s3(settings: Settings) -> S3Store:
         "allow_http": settings.media_endpoint.startswith("http://"),
         "connect_timeout": "5s",
         "read_timeout": "30s",
-        "timeout": "1h",  # of a whole transfer; a silent one ends after `read_timeout`
+        "timeout": "1h",  # for a whole transfer; `read_timeout` covers pauses
     }
     return S3Store(where.netloc, prefix=where.path.strip("/") or None, config=config, client_options=client, retry_config=_RETRY)

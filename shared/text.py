@@ -1,4 +1,4 @@
-"""Text input: normalizing names, finding text that the database cannot store, and cutting text. Pure."""
+"""Text input: normalizes names, detects characters that the database cannot store, and truncates text. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import regex
 
-# The invisible format characters (Cf) that names may contain: the joiners of Persian, Hindi and emoji, the direction marks of
-# Hebrew and Arabic, and the tags inside flags. The others reorder or hide the text around them.
+# Invisible format characters (Cf) that names may contain: joiners of Persian, Hindi and emoji, direction marks of Hebrew and
+# Arabic, and tags inside flags. Others reorder or hide the text around them.
 _JOINERS = frozenset("\u200c\u200d\u200e\u200f\u061c\U000e007f") | {chr(code) for code in range(0xE0020, 0xE007F)}
-# Letters, marks and symbols that show nothing: Hangul fillers, inherent Khmer vowels, variation selectors, blank Braille.
+# Letters, marks and symbols without a visible shape: Hangul fillers, inherent Khmer vowels, variation selectors, blank Braille.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800\u034f") | {chr(code) for code in range(0xFE00, 0xFE10)}
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _GRAPHEME = regex.compile(r"\X")
@@ -19,10 +19,10 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def one_line(text: str) -> str | None:
-    """A name or other short text, normalized (NFC, no surrounding spaces); None if it contains a forbidden character.
+    """Normalize a name or other short text (NFC, no surrounding spaces). Returns None if it has a forbidden character.
 
-    Every script is allowed, with its joiners, and emoji. Control characters, line breaks, bidirectional overrides and isolates,
-    and other invisible characters are forbidden: they let one name look like another.
+    Every script and emoji are allowed, with their joiners. Control characters, line breaks, bidirectional overrides and isolates,
+    and other invisible characters are forbidden, because they can make one name look like another.
     """
     found = unicodedata.normalize("NFC", text.strip())
     if any(_is_refused(character) for character in found):
@@ -31,16 +31,16 @@ def one_line(text: str) -> str | None:
 
 
 def as_line(text: str) -> str:
-    """Any text as one line: characters that `one_line` forbids become spaces, and repeated spaces become one."""
+    """Return any text as one line: characters that `one_line` forbids become spaces, and repeated spaces become one."""
     return " ".join("".join(" " if _is_refused(character) else character for character in text).split())
 
 
 def cut(text: str, longest: int, mark: str = "") -> str:
-    """`text` cut to at most `longest` code points, `mark` (such as "…") included. Never cuts inside a visible character."""
+    """Truncate `text` to at most `longest` code points, including `mark` (such as "…"), without splitting a grapheme."""
     if len(text) <= longest:
         return text
     kept = 0
-    for found in _GRAPHEME.finditer(text, 0, longest + 1):  # a character that extends beyond the limit also ends beyond it
+    for found in _GRAPHEME.finditer(text, 0, longest + 1):  # one more, to see whether the last grapheme fits
         if found.end() > longest - len(mark):
             break
         kept = found.end()
@@ -48,7 +48,7 @@ def cut(text: str, longest: int, mark: str = "") -> str:
 
 
 def unstorable(fields: Iterable[tuple[str, str]]) -> str | None:
-    """The name of the first field with a character that PostgreSQL cannot store: NUL, or half of a surrogate pair."""
+    """Return the name of the first field with a character that PostgreSQL cannot store: NUL or a lone surrogate."""
     for name, value in fields:
         if _UNSTORABLE.search(value) or _UNSTORABLE.search(name):
             return _UNSTORABLE.sub("\ufffd", name)

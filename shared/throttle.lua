@@ -1,10 +1,10 @@
--- A throttle of attempts by the generic cell rate algorithm: under each key, the time (ms) until which its past attempts count.
+-- Throttle of attempts by the generic cell rate algorithm. Each key stores the time (ms) until which its past attempts count.
 --
--- KEYS: the keys of one attempt. ARGV: operation, window_ms, then for each key its limit (attempts in a window).
---   begin  counts an attempt under every key, or under none when one of them is used up -> ms to wait, 0 when it was counted
---   return takes one counted attempt back -> 0
---   clear  forgets the keys -> 0
--- A key expires as soon as it says nothing any more.
+-- KEYS: the keys of one attempt. ARGV: operation, window_ms, then for each key its limit (attempts per window).
+--   begin  counts an attempt under every key, or under none if one of them is at its limit -> ms to wait, or 0 if counted
+--   return subtracts one attempt -> 0
+--   clear  deletes the keys -> 0
+-- A key expires when its past attempts no longer count.
 
 local operation, window = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')

@@ -1,7 +1,7 @@
 """Throttles attempts (sign-ins, codes, sign-ups): a limit per key and 15 minutes, shared by all processes.
 
-Redis keeps the counts; while it is unavailable each process counts on its own, for a limited number of keys. Only digests of
-keys are stored, so typed text is never stored and memory is bounded; each expires by itself.
+Redis keeps the counts. While it is unavailable each process counts by itself, for a limited number of keys. Keys are stored as
+digests, so text entered by users is never stored, and they expire.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ log = logging.getLogger("yout.throttle")
 WINDOW_MS = 15 * 60 * 1000
 MAX_KEYS = 10_000  # in the memory of a process, while Redis is unavailable
 ANSWER_SECONDS = 0.25
-PAUSE_SECONDS = 2.0  # without calls to Redis after a failure
+PAUSE_SECONDS = 2.0  # after a failure, without calls to Redis
 _SCRIPT = Path(__file__).with_name("throttle.lua").read_text()
 
 
 class Throttle:
-    """Counts attempts when they begin, so that concurrent guesses are counted too. Usable from any thread; may block 0.25 s.
+    """Counts attempts when they begin, so that concurrent guesses count too. Thread-safe; may block for 0.25 s.
 
-    After a burst of `limit` attempts, a key allows one more per `WINDOW_MS / limit`. Without `redis_url` this process counts on
-    its own.
+    After a burst of `limit` attempts, a key allows one more per `WINDOW_MS / limit`. Without `redis_url` this process counts by
+    itself.
     """
 
     def __init__(self, secret_key: str, redis_url: str = "", max_keys: int = MAX_KEYS) -> None:
@@ -51,19 +51,19 @@ class Throttle:
             self._script = self._redis.register_script(_SCRIPT)
 
     def begin(self, limits: Mapping[str, int]) -> int:
-        """Count an attempt under each key of `limits` (key → attempts in a window), unless one of them is at its limit.
+        """Count an attempt under each key of `limits` (key → attempts per window), unless one of them is at its limit.
 
-        Returns 0, or the milliseconds until the next attempt may begin; a refused attempt is not counted.
+        Returns 0, or the milliseconds until the next attempt is allowed. A refused attempt is not counted.
         """
         return self._run("begin", limits)
 
     def succeed(self, limits: Mapping[str, int], clear: Sequence[str] = ()) -> None:
-        """After a success: reset the keys in `clear`, and subtract this attempt from the other keys of `limits`."""
+        """After a success, clear the keys in `clear` and subtract this attempt from the other keys of `limits`."""
         self._run("clear", {key: limits[key] for key in clear})
         self._run("return", {key: limit for key, limit in limits.items() if key not in clear})
 
     def close(self) -> None:
-        """Close the connection to Redis, if there is one."""
+        """Close the connection to Redis, if open."""
         if self._script is not None:
             self._redis.close()
 
@@ -76,7 +76,7 @@ class Throttle:
                 return int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))
             except redis.RedisError as error:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
-                log.warning("Redis is unavailable (%s): this process counts failed sign-ins on its own", type(error).__name__)
+                log.warning("Redis is unavailable (%s): this process counts attempts by itself", type(error).__name__)
         return self._local.run(operation, dict(zip(keys, limits.values(), strict=True)), now_ms())
 
     def _digest(self, key: str) -> str:
@@ -84,7 +84,7 @@ class Throttle:
 
 
 class LocalThrottle:
-    """`throttle.lua` in this process's memory. Bounded: the least recently used keys are dropped."""
+    """`throttle.lua` in memory. Bounded: the least recently used keys are dropped."""
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._ends: OrderedDict[str, int] = OrderedDict()
@@ -95,7 +95,7 @@ class LocalThrottle:
         return len(self._ends)
 
     def run(self, operation: str, limits: Mapping[str, int], now: int) -> int:
-        """`begin`, `return` or `clear`, as in the script. `now` in ms."""
+        """Run `begin`, `return` or `clear`, as in the script. `now` is in ms."""
         with self._lock:
             if operation == "clear":
                 for key in limits:

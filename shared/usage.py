@@ -1,7 +1,7 @@
-"""What a call used, in one canonical record, read from whatever shape a vendor sends. Pure.
+"""Token usage of a call, in one form for all providers. Pure.
 
-OpenAI-shaped vendors count cached tokens inside the input and reasoning tokens inside the output; so does `Usage`. A dialect
-whose vendor counts otherwise converts before it builds one.
+As in OpenAI's API, `Usage` includes cached tokens in the input and reasoning tokens in the output. Dialects of providers that
+count differently convert first.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# More than this many times what could plausibly have been used is a vendor's mistake, not usage.
+# A count above this multiple of the plausible maximum is a provider's error, not usage.
 IMPLAUSIBLE_FACTOR = 10
 
 
 class Usage(NamedTuple):
-    """Token counts of one call. `cached_tokens` and `cache_write_tokens` are disjoint parts of `input_tokens`: read from and
-    written to the vendor's prompt cache. `reasoning_tokens` ⊂ `output_tokens`."""
+    """Token counts of one call.
+
+    `cached_tokens` and `cache_write_tokens` are disjoint parts of `input_tokens`: tokens read from and written to the provider's
+    prompt cache. `reasoning_tokens` is part of `output_tokens`.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -30,7 +33,7 @@ class Usage(NamedTuple):
 
 
 class PartialUsage(NamedTuple):
-    """Usage as the chunks of a stream tell it, field by field; `None` is "not told yet"."""
+    """Usage reported so far by the chunks of a stream; None means not reported yet."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -39,12 +42,12 @@ class PartialUsage(NamedTuple):
     cache_write_tokens: int | None = None
 
     def merge(self, newer: PartialUsage) -> PartialUsage:
-        """Fields of `newer` win where it has them: the last word of a stream counts, an absent field keeps the earlier one."""
+        """Return the merged usage: fields of `newer` replace older ones, unless they are None."""
         return PartialUsage(*(new if new is not None else old for old, new in zip(self, newer, strict=True)))
 
 
 def read_openai_usage(value: object) -> PartialUsage:
-    """Read an OpenAI-shaped `usage` object. Fields that are not non-negative integers count as missing."""
+    """Parse an OpenAI-style `usage` object. Fields that are not non-negative integers count as missing."""
     if not isinstance(value, Mapping):
         return PartialUsage()
     input_details = _details(value, "prompt_tokens_details", "input_tokens_details")
@@ -68,36 +71,36 @@ def _details(value: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 def _first_count(value: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         count = value.get(name)
-        if type(count) is int and count >= 0:  # `type`, for a bool is an int to isinstance
+        if type(count) is int and count >= 0:  # `isinstance` would accept bools
             return count
     return None
 
 
 def settle_usage(
-    told: PartialUsage, *, input_estimate: int, output_estimate: int, delivered: bool, plausible_output: int
+    reported: PartialUsage, *, input_estimate: int, output_estimate: int, delivered: bool, plausible_output: int
 ) -> Usage:
-    """Decide what a call used: the vendor's word where it is believable, the local count where it is not.
+    """Decide a call's usage: the provider's counts if plausible, otherwise local estimates.
 
-    `input_estimate` and `output_estimate` are local counts (tokens); `plausible_output` is the most that the call could give.
-    What was delivered is a token at least, also when it is no text that could be counted; a call that can give none has none.
-    A count above `IMPLAUSIBLE_FACTOR` times the plausible is a mistake, and an explicit zero is believed only if nothing was
-    delivered. `estimated` is set as soon as one of the two main counts is ours.
+    `input_estimate` and `output_estimate` are local token counts; `plausible_output` is the maximum output of the call. Delivered
+    output counts as at least one token, even if it is not text; a call without output has none. A count above
+    `IMPLAUSIBLE_FACTOR` times the plausible maximum is an error, and an explicit zero is accepted only if nothing was delivered.
+    `estimated` is set if the input or output count is an estimate.
     """
     estimated = False
-    input_tokens = told.input_tokens
-    most = IMPLAUSIBLE_FACTOR * (input_estimate + 1_000)
-    if input_tokens is None or (input_tokens == 0 and delivered) or input_tokens > most:
+    input_tokens = reported.input_tokens
+    limit = IMPLAUSIBLE_FACTOR * (input_estimate + 1_000)
+    if input_tokens is None or (input_tokens == 0 and delivered) or input_tokens > limit:
         input_tokens, estimated = input_estimate, True
-    output_tokens = told.output_tokens if plausible_output else 0
-    most = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
-    if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > most:
+    output_tokens = reported.output_tokens if plausible_output else 0
+    limit = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
+    if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > limit:
         output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
-    cached_tokens = min(told.cached_tokens or 0, input_tokens)
+    cached_tokens = min(reported.cached_tokens or 0, input_tokens)
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
-        reasoning_tokens=min(told.reasoning_tokens or 0, output_tokens),
+        reasoning_tokens=min(reported.reasoning_tokens or 0, output_tokens),
         estimated=estimated,
-        cache_write_tokens=min(told.cache_write_tokens or 0, input_tokens - cached_tokens),
+        cache_write_tokens=min(reported.cache_write_tokens or 0, input_tokens - cached_tokens),
     )

@@ -1,7 +1,7 @@
-"""What an account used: by day and by model, and call by call. Reads only.
+"""An account's usage by day and model, and call by call. Reads only.
 
-Whole days that are summed up come from the sums (`shared.rollup`), what is newer from the calls themselves: a busy account costs
-a few rows a day, and the newest call is still counted.
+Whole days come from the sums (`shared.rollup`), newer usage from the calls. So a busy account needs a few rows per day, and the
+latest call is still included.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from peewee import SQL, fn
 from shared.models import AccountUsage, ApiKey, RollupState, UsageLedger
 
 DAY_MS = 24 * 3600 * 1000
-PAGE = 1_000  # calls that are read at once
+PAGE = 1_000  # calls per query
 
 
 class Used(NamedTuple):
@@ -30,7 +30,7 @@ class Used(NamedTuple):
 
 
 class UsedCall(NamedTuple):
-    """One call, with what its key is called."""
+    """One call, with the name of its key."""
 
     id: UUID
     at: int
@@ -46,7 +46,7 @@ class UsedCall(NamedTuple):
 
 
 def used_by_day(account: UUID, since: int, until: int) -> list[Used]:
-    """The days and models of [since, until) with any call, by day. Both are the beginning of a day, in milliseconds UTC."""
+    """Return the usage in [since, until) by day and model. Both are the start of a day in milliseconds UTC."""
     rolled = RollupState.select(RollupState.rolled_until).scalar() or 0
     summed = min(max(rolled - rolled % DAY_MS, since), until)
     sums = AccountUsage
@@ -70,7 +70,7 @@ def used_by_day(account: UUID, since: int, until: int) -> list[Used]:
 
 
 def used_calls(account: UUID, since: int, until: int, after: tuple[int, UUID] | None = None) -> list[UsedCall]:
-    """A page of the calls of [since, until), the oldest first, from the one with this time and id on."""
+    """Return a page of the calls in [since, until), oldest first, after the call with this time and id."""
     calls = UsageLedger
     query = calls.select(
         *(calls.id, calls.created_at, ApiKey.name, calls.model, calls.status, calls.input_tokens, calls.cached_tokens),
@@ -85,5 +85,5 @@ def used_calls(account: UUID, since: int, until: int, after: tuple[int, UUID] | 
 
 
 def each_day(since: int, until: int) -> Iterator[int]:
-    """The days of [since, until)."""
+    """Return the days in [since, until)."""
     return iter(range(since, until, DAY_MS))

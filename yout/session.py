@@ -45,6 +45,6 @@ def database_session(
         if not may_pass(problem):
             raise
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        raise DatabaseError(f"The database of DATABASE_URL refuses: {'; '.join(lines)}") from problem
+        raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from problem
     finally:
         database.initialize(None)

@@ -1,11 +1,11 @@
-"""Sums of the usage, kept by a worker: what the console shows of ten million calls comes from a few thousand rows.
+"""Usage sums by hour and day, written by a worker, so that the console reads thousands of rows instead of millions of calls.
 
-    roll(now, seconds)   sum up the hours that have ended, and those that late calls changed   (any time, by one at a time)
-    forget(account)      take an account's own sums out, as a part of its purge
-    figures(…)           calls, tokens, credits and latencies of a span: whole days, whole hours, and the rest from the calls
+    roll(now, seconds)   sum hours that have ended, and those that late calls changed
+    forget(account)      delete an account's own sums, as part of its purge
+    figures(…)           calls, tokens, credits and latencies of a time span: from days, hours, and calls for the rest
 
-Every hour is summed from its calls in one transaction and replaced as a whole, so that doing it twice changes nothing. The sums
-of the platform get the difference between the accounts' new sums and their old ones: a purged account leaves them as they are.
+Every hour is summed from its calls and replaced in one transaction, so repeating it changes nothing. The platform's sums are
+updated by the difference between the accounts' new and old sums, so they still include purged accounts.
 """
 
 from shared.rollup.read import Figures, Ranked, Scope, Span, figures, rolled_until, top_accounts

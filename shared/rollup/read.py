@@ -1,7 +1,7 @@
-"""Figures: what the calls of a span come to, from the sums as far as there are any, and from the calls themselves beyond them.
+"""Reads usage figures of a time span: from the sums where they exist, from the calls otherwise.
 
-A span is cut into pieces: whole days, whole hours, and what is left at both ends. What is read from the calls is bounded, so that
-a page never scans millions: at most `MOST_CALLS` a piece, the newest ones, and `Figures.lacking` says what was left out.
+A span is split into whole days, whole hours, and the rest at both ends. Reading calls is limited, so that a page never scans
+millions of rows: at most the latest `MOST_CALLS` per piece, and `Figures.lacking` is the part that was left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Latency = Literal["first_token", "duration"]
 
 
 class Scope(NamedTuple):
-    """Whose and which calls; None is all of them."""
+    """Which calls to include; None means all."""
 
     account: UUID | None = None
     model: str | None = None
@@ -33,7 +33,7 @@ class Scope(NamedTuple):
 
 
 class Span(NamedTuple):
-    """From `since` until before `until`, ms UTC; `step` is what it is divided into where figures go by time."""
+    """Time from `since` to before `until`, ms UTC. `step` is the interval for figures by time."""
 
     since: int
     until: int
@@ -42,9 +42,9 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Tallies by group: by the beginning of a step, a model, a channel (None: reached none), an account, or all under "".
+    """Tallies by group: start of a step, model, channel (None: no channel), account, or "" for all.
 
-    `lacking` is the span whose calls are too many to be counted one by one and not summed up yet, None when all are in.
+    `lacking` is the span that is not included, because it has too many calls and no sums yet; None if nothing is missing.
     """
 
     groups: dict[Any, Tally]
@@ -59,7 +59,7 @@ class Figures:
 
 
 class Ranked(NamedTuple):
-    """What an account's calls came to."""
+    """Figures of one account in a ranking."""
 
     account: UUID
     calls: int
@@ -72,18 +72,18 @@ class Ranked(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    grain: int  # hours of a sum; 0: calls
+    grain: int  # hours per sum; 0: read from calls
     since: int
     until: int
 
 
 def rolled_until() -> int:
-    """The moment (ms UTC) up to which the usage is summed up; 0 when nothing is."""
+    """Return the time (ms UTC) up to which usage is summed; 0 if there are no sums yet."""
     return int(execute("SELECT COALESCE(rolled_until, 0) FROM rollup_state WHERE id = 1", []).fetchone()[0])
 
 
 def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Latency] = ()) -> Figures:
-    """The figures of `span`. Reads the bound database; `now` in ms UTC."""
+    """Return the figures of `span`. Reads the bound database; `now` is in ms UTC."""
     groups: dict[Any, Tally] = {}
     lacking = None
     for piece in _pieces(scope, span, by, now):
@@ -98,7 +98,7 @@ def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Late
 
 
 def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[Ranked]:
-    """The accounts that were charged most, the first `count` of them. They are ranked by the database: there may be many."""
+    """Return the `count` accounts with the highest charges. The database ranks them, because there may be many."""
     selects = [_ranked(scope, piece) for piece in _pieces(scope, span, "account", now)]
     rows = execute(
         f"SELECT account, SUM(calls), SUM(failed), SUM(credits) FROM ({' UNION ALL '.join(sql for sql, _ in selects)}) AS pieces"
@@ -109,7 +109,7 @@ def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[Ranked]
 
 
 def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
-    """A piece by account, from the accounts' totals where the scope allows."""
+    """Return SQL for a piece by account, from the accounts' totals if the scope allows it."""
     where, values = _conditions(scope, "account" if piece.grain else "account_id")
     if not piece.grain:
         sql, parameters = _select(scope, piece, "account", 1, ())
@@ -125,7 +125,7 @@ def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
 
 
 def _pieces(scope: Scope, span: Span, by: By, now: int) -> Iterator[_Piece]:
-    """Cut a span so that as much as possible is read from sums, the widest first."""
+    """Split a span so that as much as possible is read from sums, with the largest first."""
     since, until, rolled = span.since, span.until, rolled_until()
     days = by != "at" or span.step % DAY_MS == 0
     hours_from = kept_from(now) if _of_accounts(scope, by) else 0
@@ -167,7 +167,7 @@ _COUNTERS = _SHOWN[2:]
 
 
 def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
-    """A statement whose rows are a group, its `_SHOWN`, its calls by bucket, and the oldest moment in it; and its parameters."""
+    """Return SQL and its parameters. Its rows have a group, the `_SHOWN` columns, counts by bucket, and the oldest time."""
     where, values = _conditions(scope, "account" if piece.grain else "account_id")
     if piece.grain:
         measures = ["SUM(calls)", f"SUM(CASE WHEN {FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
@@ -192,8 +192,8 @@ def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[
 
 def _conditions(scope: Scope, account: str) -> tuple[str, list[Any]]:
     named = {account: scope.account, "model": scope.model, "channel": scope.channel, "status": scope.status}
-    asked = {column: value for column, value in named.items() if value is not None}
-    return "".join(f" AND {column} = ?" for column in asked), list(asked.values())
+    conditions = {column: value for column, value in named.items() if value is not None}
+    return "".join(f" AND {column} = ?" for column in conditions), list(conditions.values())
 
 
 def _group(by: By, step: int, grain: int) -> str:

@@ -1,4 +1,4 @@
-"""The statements of the sums, built once: the same text on SQLite and PostgreSQL."""
+"""SQL of the usage sums, the same text on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in columns(m
 
 
 def bucket_counts(measure: str) -> list[str]:
-    """Expressions that count calls by bucket of `measure`, in the order of `shared.latency.columns`; NULL for none."""
+    """Return SQL expressions that count calls by bucket of `measure`, in the order of `shared.latency.columns`; NULL for 0."""
     value = f"{measure}_ms"
     ends = [f" AND {value} < {high}" for high in BOUNDS_MS[1:]] + [""]
     return [f"SUM(CASE WHEN {value} >= {low}{end} THEN 1 END)" for low, end in zip(BOUNDS_MS, ends, strict=True)]
 
 
-# Of calls: what `MEASURES` are. COUNT is never NULL; the rest is where it is 0.
+# Expressions over calls for `MEASURES`. COUNT is never NULL; all others are NULL instead of 0.
 OF_CALLS = (
     "COUNT(*)",
     "SUM(CASE WHEN estimated THEN 1 END)",
@@ -30,14 +30,14 @@ OF_CALLS = (
 )
 _PURGING = "(SELECT account_id FROM purge_job WHERE status <> 'done')"
 
-# Takes: no channel, and the hour's first and next hour's first millisecond.
+# Parameters: NO_CHANNEL, start of the hour, start of the next hour.
 SUM_CALLS = (
     f"INSERT INTO account_usage (grain_hours, at, account, {', '.join((*KEY, *MEASURES))})"
     f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, model, COALESCE(channel, ?), status, {', '.join(OF_CALLS)}"
     f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
     " GROUP BY 2, 3, 4, 5, 6"
 )
-# Takes the hour.
+# Parameter: start of the hour.
 DROP_SUMS = f"DELETE FROM account_usage WHERE grain_hours = 1 AND at = ? AND account NOT IN {_PURGING}"
 
 
@@ -54,7 +54,7 @@ def _changed(sign: str, other: str) -> str:
     )
 
 
-# An hour's sums of the accounts, added to the platform's or taken out of them. Take the hour.
+# Add an hour's account sums to the platform's sums, or subtract them. Parameter: start of the hour.
 ADD_TO_PLATFORM = (
     f"INSERT INTO platform_usage (grain_hours, at, {', '.join((*KEY, *MEASURES))}) {_PLATFORM_SUMS}"
     f" ON CONFLICT (grain_hours, at, {', '.join(KEY)})"
@@ -69,8 +69,10 @@ DROP_EMPTY = "DELETE FROM platform_usage WHERE grain_hours = 1 AND at = ? AND ca
 
 
 def sum_day(table: str) -> tuple[str, str]:
-    """Two statements that make a day of `table` from its hours. The first takes the day, the second its first millisecond and
-    the next day's."""
+    """Return two statements that rebuild a day of `table` from its hours.
+
+    Parameters of the first: start of the day; of the second: start of the day, start of the next day.
+    """
     key = (*(("account",) if table == "account_usage" else ()), *KEY)
     return (
         f"DELETE FROM {table} WHERE grain_hours = 24 AND at = ?",
@@ -81,7 +83,7 @@ def sum_day(table: str) -> tuple[str, str]:
 
 
 FAILED = "status IN ('failed', 'expired')"
-# The accounts' totals of an hour, made of its sums; each takes the hour. Then those of a day, made of its hours, as `sum_day`'s.
+# Account totals of an hour from its sums (parameter: start of the hour), and of a day from its hours (parameters as `sum_day`).
 DROP_TOTALS = DROP_SUMS.replace("account_usage", "account_total")
 ADD_TOTALS = (
     "INSERT INTO account_total (grain_hours, at, account, calls, failed, credits)"
@@ -95,13 +97,13 @@ TOTAL_DAY = (
     " FROM account_total WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, account",
 )
 
-# What an hour is known by: compared, they tell whether a call came late or was settled anew. Take the hour and the next.
-_KNOWN_BY = ("credits", "input_tokens", "output_tokens", "duration_ms")
+# Compared to detect late or newly settled calls. Parameters: start of the hour, start of the next hour.
+_FINGERPRINT = ("credits", "input_tokens", "output_tokens", "duration_ms")
 COUNT_CALLS = (
-    f"SELECT COUNT(*), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _KNOWN_BY)}"
+    f"SELECT COUNT(*), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
     f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
 )
 COUNT_SUMS = (
-    f"SELECT COALESCE(SUM(calls), 0), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _KNOWN_BY)}"
+    f"SELECT COALESCE(SUM(calls), 0), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
     f" FROM account_usage WHERE grain_hours = 1 AND at >= ? AND at < ? AND account NOT IN {_PURGING}"
 )

@@ -1,4 +1,4 @@
-"""What a number of calls comes to. Pure."""
+"""Sums over a number of calls. Pure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from shared.latency import quantile
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Calls, how many of them failed (a call that its caller broke off did not), tokens, credits, and latencies by bucket.
+    """Calls, failed calls (not those that the caller cancelled), tokens, credits, and latencies by bucket.
 
-    `first_token` and `duration` are empty where they were not asked for.
+    `first_token` and `duration` are empty unless requested.
     """
 
     calls: int = 0
     failed: int = 0
     estimated: int = 0
-    input_tokens: int = 0  # cached ones included
+    input_tokens: int = 0  # including cached
     cached_tokens: int = 0
-    output_tokens: int = 0  # reasoning ones included
+    output_tokens: int = 0  # including reasoning
     reasoning_tokens: int = 0
     credits: int = 0
-    overrun_credits: int = 0  # what calls cost above what could be charged
-    overage_credits: int = 0  # the part of `credits` that went beyond the pools
+    overrun_credits: int = 0  # cost that could not be charged
+    overage_credits: int = 0  # part of `credits` charged to overage
     first_token: tuple[int, ...] = ()
     duration: tuple[int, ...] = ()
 
@@ -49,15 +49,15 @@ class Tally:
 
     @property
     def error_share(self) -> float | None:
-        """Of all calls, those that failed; None when there was no call."""
+        """Share of failed calls; None if there are no calls."""
         return self.failed / self.calls if self.calls else None
 
     def first_token_ms(self, share: float) -> int | None:
-        """The time to the first token that `share` of the calls that had one stayed within."""
+        """Return the time in ms within which `share` of the calls got their first token."""
         return quantile(self.first_token, share)
 
     def duration_at(self, share: float) -> int | None:
-        """The time in ms that `share` of the calls stayed within."""
+        """Return the time in ms within which `share` of the calls ended."""
         return quantile(self.duration, share)
 
 

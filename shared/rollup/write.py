@@ -1,4 +1,4 @@
-"""Roll: sum up the hours that have ended, look for late calls, keep only what is needed. Exactly once, however often it runs."""
+"""Writes the usage sums: sums hours that have ended, sums hours with late calls again, and deletes old hours. Idempotent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shared.models import NO_CHANNEL
 from shared.rollup import statements as sql
 from shared.rollup.statements import DAY_MS, HOUR_MS
 
-GRACE_MS = 5 * 60_000  # an hour is summed up this long after its end: most of its calls are over
-CHECK_NEWEST = 3  # hours that are compared with their calls each time; one older is, in turn
-KEEP_HOURS = 8 * 24  # that an account's hours are kept for, and so the longest that a late call is waited for
+GRACE_MS = 5 * 60_000  # delay after the end of an hour, so that most of its calls have ended
+CHECK_NEWEST = 3  # latest hours to compare with their calls in each run; older ones take turns
+KEEP_HOURS = 8 * 24  # how long account hours are kept, and late calls are detected
 
 
 class Rolled(NamedTuple):
-    """What one run did: hours summed up for the first time, hours that late calls had changed, and whether it is up to date."""
+    """Result of one run: hours summed for the first time, hours that late calls had changed, and whether all is up to date."""
 
     hours: int
     changed: int
@@ -26,9 +26,9 @@ class Rolled(NamedTuple):
 
 
 def roll(now: int, seconds: float = 5.0) -> Rolled:
-    """Sum up what has ended before `now` (ms UTC), the oldest first, for about so many seconds at most; then look for late calls.
+    """Sum hours that ended before `now` (ms UTC), oldest first, for about `seconds`. When up to date, check for late calls.
 
-    Each hour is one short transaction, so that a stop at any moment loses nothing. Safe to run anywhere, any time.
+    Each hour is one short transaction, so interruptions lose nothing. Safe to run concurrently.
     """
     deadline = time.monotonic() + seconds
     hours = 0
@@ -40,10 +40,10 @@ def roll(now: int, seconds: float = 5.0) -> Rolled:
 
 
 def forget(account: UUID) -> int:
-    """Take an account's own sums out and give how many rows they were. Run inside a transaction.
+    """Delete an account's own sums. Returns the number of rows. Run inside a transaction.
 
-    Call it when the account's `purge_job` is there, and before its calls are deleted: from then on the account is left out of
-    what is summed up, and what the platform's sums have of it stays.
+    Call it after the account's `purge_job` was inserted and before its calls are deleted: from then on new sums leave the account
+    out, and the platform's sums keep its share.
     """
     _lock()
     execute("DELETE FROM account_total WHERE account = ?", [account])
@@ -51,14 +51,14 @@ def forget(account: UUID) -> int:
 
 
 def _lock() -> tuple[int | None, int | None]:
-    """Lock the sums against other writers; give `rolled_until` and `checked_at`."""
-    lock = "" if is_sqlite() else " FOR UPDATE"  # SQLite has locked the whole file by BEGIN IMMEDIATE
+    """Lock the sums against other writers. Returns `rolled_until` and `checked_at`."""
+    lock = "" if is_sqlite() else " FOR UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
     until, checked = execute(f"SELECT rolled_until, checked_at FROM rollup_state WHERE id = 1{lock}", []).fetchone()
     return until, checked
 
 
 def _roll_next(now: int) -> bool:
-    """Sum up the oldest hour that is not yet; false when there is none."""
+    """Sum the next hour. Returns False if there is none."""
     with transaction():
         hour, _ = _lock()
         if hour is None:
@@ -73,7 +73,7 @@ def _roll_next(now: int) -> bool:
 
 
 def _first_hour(now: int) -> int:
-    """The hour of the oldest call; where that is not over yet, or there is none, the last one that is."""
+    """Return the hour of the oldest call, or the last hour that has ended if there is none."""
     (first,) = execute("SELECT MIN(created_at) FROM usage_ledger", []).fetchone()
     ended = now - GRACE_MS - HOUR_MS
     first = ended if first is None else min(first, ended)
@@ -91,7 +91,7 @@ def _sum_hour(hour: int) -> None:
 
 
 def _sum_day(day: int, now: int) -> None:
-    """Make a day of its hours, and drop the accounts' hours that no late call can reach any more."""
+    """Sum a day from its hours, and delete account hours that are too old for late calls."""
     for drop, insert in (sql.sum_day("platform_usage"), sql.sum_day("account_usage"), sql.TOTAL_DAY):
         execute(drop, [day])
         execute(insert, [day, day + DAY_MS])
@@ -100,12 +100,12 @@ def _sum_day(day: int, now: int) -> None:
 
 
 def kept_from(now: int) -> int:
-    """The first hour, and the beginning of a day, whose sums by account are kept."""
+    """Return the start of the first day whose account hours are kept."""
     return now - now % DAY_MS - KEEP_HOURS * HOUR_MS
 
 
 def _check(now: int) -> int:
-    """Sum up again the hours whose calls are no longer what was summed up, among the newest and one older; give their number."""
+    """Sum hours again whose calls have changed, among the latest ones and one older. Returns the number of changed hours."""
     with transaction():
         until, checked = _lock()
         if until is None:

@@ -1,7 +1,7 @@
-"""Counting tokens without a network: an upper bound from bytes for holds, and a real count where a vendor told none.
+"""Token counting without network access: an upper bound from bytes, and exact counts for calls without reported usage.
 
-`o200k_base.tiktoken.xz` holds the merge ranks of OpenAI's o200k_base vocabulary (MIT licence, published with tiktoken); unpacked,
-its SHA-256 is the one that tiktoken itself expects.
+`o200k_base.tiktoken.xz` contains the merge ranks of OpenAI's o200k_base vocabulary (MIT license, published with tiktoken). The
+SHA-256 of the unpacked file is the one that tiktoken expects.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _SPLIT = "|".join(
     ]
 )
 BYTES_PER_TOKEN = 4  # of ordinary text
-LONGEST_RUN = 20_000  # characters counted at once: a run without a space costs the square of its length
+LONGEST_RUN = 20_000  # maximum characters per piece: text without spaces takes quadratic time
 
 
 @lru_cache(maxsize=1)
 def encoding() -> tiktoken.Encoding:
-    """The o200k_base encoding; built at the first call, which blocks the interpreter (0.3 s, 50 MB).
+    """Return the o200k_base encoding, built at first use, which blocks the interpreter (0.3 s, 50 MB).
 
-    Raises `ValueError` when the vocabulary's file is damaged.
+    Raises `ValueError` if the vocabulary file is damaged.
     """
     ranks = read_ranks(RANKS, RANKS_SHA256)
     built = tiktoken.Encoding("o200k_base", pat_str=_SPLIT, mergeable_ranks=ranks, special_tokens={})
-    ranks.clear()  # the encoding keeps it for what is not used here: 25 MB
+    ranks.clear()  # saves 25 MB; the encoding only needs it for methods that we do not use
     return built
 
 
 def count(text: str) -> int:
-    """Tokens of `text` in o200k_base. Linear in its length; 0.3 ms for a thousand tokens."""
+    """Return the number of o200k_base tokens in `text`. Linear in its length; 0.3 ms for a thousand tokens."""
     return sum(len(encoding().encode_ordinary(piece)) for piece in _pieces(text))
 
 
 def estimate(text: str) -> int:
-    """About how many tokens `text` has, at four bytes each: without the vocabulary."""
+    """Estimate the number of tokens in `text` at four bytes each, without the vocabulary."""
     return len(text.encode(errors="replace")) // BYTES_PER_TOKEN + 1
 
 

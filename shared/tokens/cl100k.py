@@ -1,7 +1,7 @@
-"""Token ids of cl100k_base as text: that of OpenAI's embedding models, and what their clients send ids of.
+"""Decodes token ids of cl100k_base, the vocabulary of OpenAI's embedding models: their clients may send ids instead of text.
 
-`cl100k_base.tiktoken.xz` holds its merge ranks (MIT licence, published with tiktoken); unpacked, its SHA-256 is the one that
-tiktoken itself expects.
+`cl100k_base.tiktoken.xz` contains its merge ranks (MIT license, published with tiktoken). The SHA-256 of the unpacked file is the
+one that tiktoken expects.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ RANKS_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7
 
 
 def decode(ids: Iterable[int]) -> str:
-    """The text of `ids`, U+FFFD for a character that was cut. Raises `LookupError` for an id that is no token."""
+    """Return the text of `ids`, with U+FFFD for incomplete characters. Raises `LookupError` for an unknown id."""
     tokens = _tokens()
     return b"".join([tokens[id] for id in ids]).decode(errors="replace")
 
 
 @lru_cache(maxsize=1)
 def _tokens() -> dict[int, bytes]:
-    """Built at first use (0.2 s, 15 MB), for most processes never need it."""
+    """Return the tokens by id, built at first use (0.2 s, 15 MB)."""
     return {rank: token for token, rank in read_ranks(RANKS, RANKS_SHA256).items()}

@@ -110,10 +110,10 @@ async def test_every_kind_of_client_reaches_it_alike(tls_redis: TlsRedis, how: s
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"login": "ada:wrong"}, "refuses the user or the password"),
-        ({"login": f":{QUOTED}"}, "refuses the user or the password"),
-        ({"login": f"bob:{QUOTED}"}, "refuses the user or the password"),
-        ({"scheme": "redis"}, "speaks TLS on this port; write rediss://"),
+        ({"login": "ada:wrong"}, "rejected the user or password"),
+        ({"login": f":{QUOTED}"}, "rejected the user or password"),
+        ({"login": f"bob:{QUOTED}"}, "rejected the user or password"),
+        ({"scheme": "redis"}, "uses TLS on this port; use rediss://"),
     ],
 )
 def test_a_wrong_login_or_scheme_is_refused(
@@ -129,7 +129,7 @@ def test_a_wrong_login_or_scheme_is_refused(
 def test_what_a_plain_redis_lacks_is_refused(make_settings: MakeSettings, redis_url: str) -> None:
     assert "no database with that number" in refusal(lambda: require_redis(make_settings(redis_url=f"{redis_url[:-1]}9999")))
     tls = redis_url.replace("redis://", "rediss://")
-    assert "does not speak TLS" in refusal(lambda: require_redis(make_settings(redis_url=tls)))
+    assert "does not use TLS" in refusal(lambda: require_redis(make_settings(redis_url=tls)))
 
 
 def test_a_redis_that_is_away_prevents_no_start(make_settings: MakeSettings, caplog: pytest.LogCaptureFixture) -> None:

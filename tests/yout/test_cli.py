@@ -229,7 +229,7 @@ def test_what_cannot_be_is_one_line_that_helps(installation: Installation, words
         ("DATABASE_URL", "mysql://x/y", "settings", "DATABASE_URL must start with"),
         ("DATABASE_URL", "postgresql://u:p/ss@h/x", "settings", "DATABASE_URL cannot be parsed"),
         ("DATABASE_URL", f"sqlite:///{__file__}", "settings", "DATABASE_URL cannot be used: file is not a database"),
-        ("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "failed", "The database of DATABASE_URL refuses"),
+        ("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "failed", "The database of DATABASE_URL is unavailable"),
         ("YOUT_DATA_DIR", "/proc/nowhere", "settings", "/proc"),
         ("YOUT_DATA_DIR", "empty", "schema_mismatch", "yout migrate"),
     ],

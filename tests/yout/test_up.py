@@ -253,7 +253,7 @@ def test_a_busy_port_is_told_before_anything_starts(installation: Installation, 
     [
         ({"YOUT_CONSOLE_PORT": "18765", "YOUT_EDGE_PORT": "18765"}, "the edge and the console cannot both listen on port 18765"),
         ({"YOUT_BIND_HOST": "192.0.2.1", "SECRET_KEY": "s" * 32}, "set YOUT_EDGE_PORT or YOUT_BIND_HOST"),
-        ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL refuses"),
+        ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL is unavailable"),
     ],
 )
 def test_a_setting_that_cannot_work_is_one_line(

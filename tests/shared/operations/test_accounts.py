@@ -72,7 +72,7 @@ def test_a_movement_that_cannot_be_is_refused_whole(credits: int, reason: str) -
 
 @pytest.mark.parametrize("who", ["nobody@example.com", "nobody", UNKNOWN])
 def test_an_unknown_account_is_not_found(who: str) -> None:
-    with pytest.raises(NotFound, match=r"No account|neither"):
+    with pytest.raises(NotFound, match=r"No account|is not an e-mail"):
         grant_credits(who, 5, "test", actor=ACTOR)
 
 
