@@ -153,8 +153,8 @@ def _said_by_all(objects: list[Json]) -> Json:
         if name not in apart and all(name in each and same(each[name], value) for each in objects)
     }
     for name, choose in (("minProperties", min), ("maxProperties", max)):
-        bounds = [each.get(name) for each in objects]
-        if name not in made and all(type(bound) is int for bound in bounds):
+        bounds = [each[name] for each in objects if type(each.get(name)) is int]
+        if len(bounds) == len(objects):
             made[name] = choose(bounds)
     others = [each.get("additionalProperties", True) for each in objects]
     patterns = {text_of(each.get("patternProperties", {})) for each in objects}
