@@ -11,7 +11,8 @@ from quart import current_app, request
 from shared.proxies import canonical_address, is_trusted
 from shared.settings import Settings
 
-_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
+# With underscores: names of containers and Windows machines have them, and nginx passes them on.
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_NOT_IN_ADDRESSES = re.compile(r"[\s<>\"\\^`{|}]")  # RFC 3986, appendix A: they must be written as %XX
 _QUOTES = "\"'`“”‘’"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -67,12 +68,15 @@ def web_address(example: str) -> Callable[[str], str]:
     """Return a parser for `http://` and `https://` URLs. It removes trailing slashes."""
 
     def parse(text: str) -> str:
+        wrong = _NOT_IN_ADDRESSES.search(text)
+        if wrong is not None:
+            raise ValueError(f"has {wrong[0]!r} in it, which no URL may have; remove it, or write it as %{ord(wrong[0]):02X}")
         parts = split_address(text)
         try:
             invalid_port = parts.port == 0
         except ValueError:
             invalid_port = True
-        unwanted = parts.username is not None or parts.query or parts.fragment or " " in text
+        unwanted = parts.username is not None or parts.query or parts.fragment
         if (
             parts.scheme not in ("http", "https")
             or not parts.hostname
@@ -84,6 +88,13 @@ def web_address(example: str) -> Callable[[str], str]:
         return text.rstrip("/")
 
     return parse
+
+
+def header_value(text: str) -> str:
+    """A value that is sent in an HTTP header or compared with one, and so is ASCII."""
+    if not text.isascii():
+        raise ValueError("must be ASCII, because it is sent in an HTTP header; was it copied whole?")
+    return text
 
 
 def authority(host: str, port: int) -> str:

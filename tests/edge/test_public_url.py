@@ -25,6 +25,7 @@ FORWARDED = {"host": "evil.example", "x-forwarded-host": "chat.example.com", "x-
         ({"bind_host": "0.0.0.0"}, CLIENT, None, HOST, "http://127.0.0.1:8000"),
         ({}, ROUTER, None, FORWARDED, "https://chat.example.com"),
         ({}, ("::ffff:10.0.0.1", 1), None, FORWARDED, "https://chat.example.com"),
+        ({}, ROUTER, None, {"host": "h", "x-forwarded-host": "yout_edge:8443"}, "http://yout_edge:8443"),
         ({}, ROUTER, None, {"host": "chat.example.com:8443"}, "http://chat.example.com:8443"),
         ({}, ROUTER, None, {"host": "h", "x-forwarded-host": "evil.example, [2001:db8::1]:1"}, "http://[2001:db8::1]:1"),
         ({}, ROUTER, None, {"host": "h", "x-forwarded-proto": "https, http"}, "http://h"),

@@ -116,6 +116,18 @@ def test_proxies(load: Any) -> None:
         ({"YOUT_BIND_HOST": "a..b"}, "YOUT_BIND_HOST must be an address to listen on"),
         ({"YOUT_BIND_HOST": "a" * 64}, "YOUT_BIND_HOST must be an address to listen on"),
         ({"YOUT_PUBLIC_URL": "https://api..example.com"}, "YOUT_PUBLIC_URL must be a URL such as"),
+        *(
+            (
+                {"YOUT_PUBLIC_URL": f"https://api.example.com/a{wrong}b"},
+                f"YOUT_PUBLIC_URL has {wrong!r} in it, which no URL may",
+            )
+            for wrong in '<>"\\ ^`{|}'
+        ),
+        ({"YOUT_PUBLIC_URL": "https://api.example.com/a\tb"}, "YOUT_PUBLIC_URL has a line break or another control character"),
+        ({"YOUT_METRICS_TOKEN": "gehe\u00efm"}, "YOUT_METRICS_TOKEN must be ASCII"),
+        ({"YOUT_MEDIA_ACCESS_KEY": "\u00fc", "YOUT_MEDIA_SECRET_KEY": "x"}, "YOUT_MEDIA_ACCESS_KEY must be ASCII"),
+        ({"YOUT_MEDIA_ACCESS_KEY": "x", "YOUT_MEDIA_SECRET_KEY": "\u00fc"}, "YOUT_MEDIA_SECRET_KEY must be ASCII"),
+        ({"YOUT_REFERER": "https://b\u00fccher.example"}, "YOUT_REFERER must be ASCII"),
         ({"YOUT_PUBLIC_URL": "https://[::1"}, "YOUT_PUBLIC_URL cannot be parsed"),
         ({"YOUT_CORS_ORIGINS": "https://app.example.com:many"}, "YOUT_CORS_ORIGINS must list origins such as"),
         ({"YOUT_CORS_ORIGINS": "https://*.example.com"}, "YOUT_CORS_ORIGINS must list origins such as"),
