@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,9 @@ from wtforms import BooleanField, HiddenField, PasswordField, SelectField, Strin
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms import OnceForm, WholeNumber
+from shared.errors import InvalidInput
 from shared.models import DIALECTS, MODEL_KINDS
+from shared.operations.channels import read_settings
 
 _PER_1K = "Credits per 1 000 tokens."
 
@@ -106,16 +107,13 @@ class ChannelForm(FlaskForm):
     def validate_settings(self, field: Any) -> None:
         """A JSON object, or nothing."""
         try:
-            found = json.loads(field.data or "{}")
-        except ValueError as problem:
-            raise ValidationError(f"That is not JSON: {problem}.") from None
-        if not isinstance(found, dict):
-            raise ValidationError("Write a JSON object in braces.")
+            read_settings(field.data or "")
+        except InvalidInput as problem:
+            raise ValidationError(str(problem)) from None
 
     def quirks(self) -> dict[str, Any]:
         """The settings, decoded."""
-        found: dict[str, Any] = json.loads(self.settings.data or "{}")
-        return found
+        return read_settings(self.settings.data or "")
 
 
 class NewChannelForm(OnceForm, ChannelForm):

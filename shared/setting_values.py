@@ -70,7 +70,7 @@ def web_address(example: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         wrong = _NOT_IN_ADDRESSES.search(text)
         if wrong is not None:
-            raise ValueError(f"has {wrong[0]!r} in it, which no URL may have; remove it, or write it as %{ord(wrong[0]):02X}")
+            raise ValueError(f"contains {wrong[0]!r}, which no URL may have; remove it, or write it as %{ord(wrong[0]):02X}")
         parts = split_address(text)
         try:
             invalid_port = parts.port == 0

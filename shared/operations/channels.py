@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import peewee
 
 from shared.clock import now_ms
@@ -48,7 +49,7 @@ def create_channel(
     name = check_text("name of the channel", name, 100)
     check_choice("dialect", dialect, DIALECTS)
     base_url = check_base_url(base_url)
-    settings = _check_settings(settings)
+    settings = check_settings(settings)
     sealed = seal(_check_secret(secret), secret_key)
     with transaction():
         try:
@@ -72,7 +73,7 @@ def update_channel(
     if base_url is not None:
         changes["base_url"] = check_base_url(base_url)
     if settings is not None:
-        changes["settings"] = _check_settings(settings)
+        changes["settings"] = check_settings(settings)
     return _change(name, changes, "channel.update", Origin(actor, address))
 
 
@@ -92,6 +93,17 @@ def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str
         record(Origin(actor, address), "channel.secret", channel.name)
         bump_catalog_version()
         return channel
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """The settings of a channel from JSON text; none from an empty one. Raises `InvalidInput`."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"That is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise InvalidInput("Write a JSON object in braces.")
+    return check_settings(found)
 
 
 def check_base_url(text: str) -> str:
@@ -136,10 +148,12 @@ def _check_secret(secret: str) -> str:
     return secret
 
 
-def _check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
+def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
+    """Settings that can be stored and sent: JSON without NaN and infinity, lone surrogates and integers over 64 bits."""
     try:
         text = json.dumps(settings or {}, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        orjson.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"The channel's settings are not valid JSON: {error}.") from None
     if len(text) > LONGEST_SETTINGS:
         raise InvalidInput(f"The channel's settings must be at most {LONGEST_SETTINGS} characters of JSON.")

@@ -80,8 +80,14 @@ def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_ta
     [
         ("base_url", "ftp://host", "must look like https://host/v1"),
         ("base_url", "https://user:pass@host/v1", "must not contain a user"),
-        ("settings", "{", "That is not JSON"),
+        ("settings", "{", "That is not valid JSON"),
         ("settings", "[]", "JSON object"),
+        ("settings", '{"a": [NaN]}', "are not valid JSON"),
+        ("settings", '{"a": -Infinity}', "are not valid JSON"),
+        ("settings", '{"a": 1e999}', "are not valid JSON"),
+        ("settings", '{"a": 123456789012345678901234567890}', "are not valid JSON"),
+        ("settings", '{"a": "\\ud800"}', "are not valid JSON"),
+        ("settings", '{"a":' * 1_900, "That is not valid JSON"),
         ("name", "", "Name the channel"),
     ],
 )
@@ -101,6 +107,13 @@ def test_a_model_needs_a_channel_a_price_and_an_id_of_its_own(signed_in):
     browser.send("/models/new", "/models/new", **MODEL)
     again = browser.send("/models/new", "/models/new", **MODEL)
     assert (again.status_code, "already exists" in again.text) == (422, True)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-inf", "1e9", "1.5", "0x10", "1" * 30])
+def test_a_price_is_a_whole_number(signed_in, value):
+    build.channel("https://api.example.com/v1", name="vendor")
+    answer = signed_in("owner").send("/models/new", "/models/new", **{**MODEL, "input": value})
+    assert (answer.status_code, "Write a whole number" in answer.text) == (422, True)
 
 
 def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):

@@ -119,11 +119,14 @@ def test_proxies(load: Any) -> None:
         *(
             (
                 {"YOUT_PUBLIC_URL": f"https://api.example.com/a{wrong}b"},
-                f"YOUT_PUBLIC_URL has {wrong!r} in it, which no URL may",
+                f"YOUT_PUBLIC_URL contains {wrong!r}, which no URL may",
             )
             for wrong in '<>"\\ ^`{|}'
         ),
-        ({"YOUT_PUBLIC_URL": "https://api.example.com/a\tb"}, "YOUT_PUBLIC_URL has a line break or another control character"),
+        (
+            {"YOUT_PUBLIC_URL": "https://api.example.com/a\tb"},
+            "YOUT_PUBLIC_URL contains a line break or another control character",
+        ),
         ({"YOUT_METRICS_TOKEN": "gehe\u00efm"}, "YOUT_METRICS_TOKEN must be ASCII"),
         ({"YOUT_MEDIA_ACCESS_KEY": "\u00fc", "YOUT_MEDIA_SECRET_KEY": "x"}, "YOUT_MEDIA_ACCESS_KEY must be ASCII"),
         ({"YOUT_MEDIA_ACCESS_KEY": "x", "YOUT_MEDIA_SECRET_KEY": "\u00fc"}, "YOUT_MEDIA_SECRET_KEY must be ASCII"),
