@@ -35,7 +35,7 @@ class Fault(Enum):
 SQLSTATES = MappingProxyType(
     {
         "0A": Fault.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
-        "08": Fault.TEMPORARY,  # connection exception; also sent by PgBouncer itself
+        "08": Fault.TEMPORARY,  # connection exception; also PgBouncer's own refusals (08P01), such as "server login has been failing"
         "23": Fault.CONSTRAINT,  # integrity constraint violation
         "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
         "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout
@@ -54,6 +54,8 @@ SQLSTATES = MappingProxyType(
         "57": Fault.TEMPORARY,  # operator intervention: shutdown, start, recovery
         "57014": Fault.CONFLICT,  # query_canceled, by statement_timeout: the statement waited for a lock
         "58": Fault.TEMPORARY,  # system error: I/O
+        "XX": Fault.BUG,  # data or index corrupted: an operator must repair it, and one bad row must not hold up the others
+        "XX000": Fault.TEMPORARY,  # internal_error: "tuple concurrently updated", or the refusal of a pooler such as Supavisor
     }
 )
 

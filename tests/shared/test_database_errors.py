@@ -28,11 +28,11 @@ from tests.servers.postgres import Postgres
         *((code, Fault.TEMPORARY) for code in ("08000", "08003", "08006", "08P01", "25006", "25P03", "26000", "28P01", "3D000")),
         *(
             (code, Fault.TEMPORARY)
-            for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "0A000")
+            for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "0A000", "XX000")
         ),
         *((code, Fault.CONFLICT) for code in ("40001", "40P01", "55006", "55P03", "57014")),
         *((code, Fault.CONSTRAINT) for code in ("23502", "23503", "23505", "23514", "40002")),
-        *((code, Fault.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX000", "P0001")),
+        *((code, Fault.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
     ],
 )
 def test_a_code_decides_before_its_class(code: str, fault: Fault) -> None:
