@@ -121,9 +121,7 @@ def renew_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
 
 def end_own_session(began_at: int) -> str:
     """End the session of whoever is signed in that began at this millisecond, if it still lives."""
-    for row in staff_sessions.living_sessions(current_user.person.id):
-        if row.created_at == began_at:
-            staff_sessions.end_session(row.digest)
+    staff_sessions.end_session_of(current_user.person.id, began_at)
     return "That session has ended."
 
 

@@ -35,7 +35,7 @@ class Fault(Enum):
 SQLSTATES = MappingProxyType(
     {
         "0A": Fault.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
-        "08": Fault.TEMPORARY,  # connection exception; also PgBouncer's own refusals (08P01), such as "server login has been failing"
+        "08": Fault.TEMPORARY,  # connection exception; also PgBouncer's refusals (08P01), e.g. "server login has been failing"
         "23": Fault.CONSTRAINT,  # integrity constraint violation
         "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
         "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout

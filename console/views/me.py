@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import segno
-from flask import session, url_for
+from flask import request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
 from console import actions
 from console.forms import ConfirmForm, EnrolForm, OwnPasswordForm
+from console.paging import page_of
 from console.views.submission import create, perform, shown, submit
 from console.views.view import View, changes_oneself, shows
+from shared.models import StaffSession
 from shared.operations import second_factor
 from shared.operations.staff_sessions import living_sessions
 
@@ -88,7 +90,7 @@ class MeView(View):
             secret=secret,
             picture=_picture(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),
-            sessions=living_sessions(person.id),
+            page=page_of(living_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,
         )
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import url_for
+from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
 from console import actions
 from console.forms import NewStaffForm, ResetPasswordForm, RoleForm
+from console.paging import page_of
 from console.roles import ACTIONS
 from console.views.submission import create, perform, shown, submit
 from console.views.view import View, changes, shows
 from shared.errors import NotFound
-from shared.models import STAFF_ROLES, StaffUser
+from shared.models import STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
 from shared.operations.staff_sessions import living_sessions
 
@@ -82,7 +83,7 @@ class StaffView(View):
             form=form or RoleForm(formdata=None, role=person.role),
             reset=reset or ResetPasswordForm(formdata=None),
             codes_left=recovery_codes_left(person.id),
-            sessions=living_sessions(person.id),
+            page=page_of(living_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 from uuid import UUID
 
 from shared.clock import now_ms
@@ -53,11 +54,11 @@ def find_session(secret: str) -> StaffSession | None:
     return row
 
 
-def living_sessions(person: UUID) -> list[StaffSession]:
-    """Return the person's valid sessions, newest first."""
+def living_sessions(person: UUID) -> Any:
+    """Return a query for the person's valid sessions, to be paged by `created_at`."""
     now = now_ms()
     living = StaffSession.revoked_at.is_null() & (StaffSession.expires_at > now) & (StaffSession.seen_at > now - IDLE_MS)
-    return list(StaffSession.select().where((StaffSession.staff == person) & living).order_by(StaffSession.created_at.desc()))
+    return StaffSession.select().where((StaffSession.staff == person) & living)
 
 
 def end_session(digest: str) -> None:
@@ -65,6 +66,14 @@ def end_session(digest: str) -> None:
     with transaction():
         StaffSession.update(revoked_at=now_ms()).where(
             (StaffSession.digest == digest) & StaffSession.revoked_at.is_null()
+        ).execute()
+
+
+def end_session_of(person: UUID, began_at: int) -> None:
+    """End the person's session that began at this millisecond, if there is one."""
+    with transaction():
+        StaffSession.update(revoked_at=now_ms()).where(
+            (StaffSession.staff == person) & (StaffSession.created_at == began_at) & StaffSession.revoked_at.is_null()
         ).execute()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from html import unescape
 
 import pyotp
 import pytest
 
 from console.app import create_app
+from console.paging import PAGE_SIZE
 from shared.attempts import FAILURES_A_PERSON
 from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations.second_factor import enrol, new_secret
@@ -152,6 +154,28 @@ def test_one_sees_and_ends_ones_own_sessions_and_nobody_elses(signed_in, app) ->
     browser.post(f"/me/sessions/{theirs.created_at}/end", token)
     assert second.get("/").location.startswith("/login")
     assert browser.get("/me/").status_code == 200
+
+
+def test_many_sessions_are_shown_by_pages(signed_in) -> None:
+    owner = signed_in("owner")
+    [mine] = StaffSession.select()
+    for number in range(1, PAGE_SIZE + 1):
+        StaffSession.create(
+            digest=f"{number:064}",
+            staff=mine.staff,
+            created_at=mine.created_at - number,
+            expires_at=mine.expires_at,
+        )
+    for address in ("/me/", f"/staff/{mine.staff_id}"):
+        first = owner.get(address).text
+        older = unescape(re.search(r'href="([^"]+)" rel="next"', first).group(1))
+        second = owner.get(older).text
+        oldest = f"/me/sessions/{mine.created_at - PAGE_SIZE}/end"
+        assert [page.count("<tr><td>") for page in (first, second)] == [PAGE_SIZE, 1]
+        assert (oldest in second) == (address == "/me/")
+    assert owner.get("/me/?before=x").status_code == 400
+    owner.post(f"/me/sessions/{mine.created_at - PAGE_SIZE}/end", owner.form("/me/", "/me/sessions/end-others"))
+    assert [row.digest for row in StaffSession.select().where(StaffSession.revoked_at.is_null(False))] == [f"{PAGE_SIZE:064}"]
 
 
 def test_an_owner_lets_somebody_in_changes_and_disables_them(signed_in, app) -> None:
