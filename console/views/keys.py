@@ -21,7 +21,7 @@ from shared.errors import NotFound
 from shared.keys import MARK, digest, well_formed
 from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
-from shared.operations.key_rotation import MOST_AT_ONCE
+from shared.operations.key_rotation import MAX_KEYS
 
 _SHOWN = [field for field in ApiKey._meta.sorted_fields if field.name != "digest"]
 _PREFIX_LENGTH = len(MARK) + 4
@@ -124,7 +124,7 @@ def _working(text: str) -> list[ApiKey]:
     if not text:
         return []
     working = ApiKey.revoked_at.is_null() & (ApiKey.expires_at.is_null() | (ApiKey.expires_at > now_ms()))
-    return list(_matching(text).where(working).order_by(Account.email, ApiKey.id).limit(MOST_AT_ONCE + 1))
+    return list(_matching(text).where(working).order_by(Account.email, ApiKey.id).limit(MAX_KEYS + 1))
 
 
 def _find(key_id: UUID) -> ApiKey:
