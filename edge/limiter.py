@@ -18,6 +18,7 @@ from edge.redis_connection import Argument, RedisFailed, RedisScript
 from shared.clock import now_ms
 from shared.errors import RateLimited
 from shared.limits import Bucket, KeyLimits, Limits, Standing, refill, wait_ms
+from shared.redis_url import read_redis_url
 
 log = logging.getLogger("yout.limiter")
 
@@ -64,7 +65,7 @@ class Limiter:
     """Requests, tokens and concurrency of keys and accounts. `lease_seconds` is the longest a call may hold its slot."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
-        self._script = RedisScript(url, SCRIPT, SOCKET_SECONDS)
+        self._script = RedisScript(read_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Take | _Give] = []
         self._owed: list[_Give] = []  # what Redis must hear when it is back

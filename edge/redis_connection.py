@@ -1,7 +1,7 @@
 """One connection to Redis that runs one script, for the limiter: redis-py costs ten times as much a call, and every call pays it.
 
 Only what the limiter needs: `EVALSHA` with its arguments, RESP2 parsed by hiredis, a hard time-out, and a new connection after a
-failure. URLs are parsed by `shared.redis_url`, as everywhere.
+failure.
 """
 
 from __future__ import annotations
@@ -11,14 +11,32 @@ import hashlib
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 
-from shared.redis_url import read_redis_url
-
 Argument = str | int
 _pack: Any = hiredis.pack_command  # its stub speaks of a tuple of one
+
+
+class Address(Protocol):
+    """A server and how to log in. `path` is a Unix socket and replaces host and port; "" if there is none."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    @property
+    def db(self) -> int: ...
+    @property
+    def tls(self) -> bool: ...
+    def ssl_context(self) -> ssl.SSLContext: ...
 
 
 class RedisFailed(Exception):
@@ -26,10 +44,10 @@ class RedisFailed(Exception):
 
 
 class RedisScript:
-    """A script on the server that `url` names. Calls are answered in order; several may be under way."""
+    """A script on the server at `address`. Calls are answered in order; several may be under way."""
 
-    def __init__(self, url: str, script: str, timeout_seconds: float) -> None:
-        self._address = read_redis_url(url)
+    def __init__(self, address: Address, script: str, timeout_seconds: float) -> None:
+        self._address = address
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout = timeout_seconds

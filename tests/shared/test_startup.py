@@ -22,7 +22,7 @@ from shared.errors import SettingsError
 from shared.jobs import Jobs
 from shared.models import StaffUser, WebhookSecret
 from shared.operations.secret_key import KeyChange, change_secret_key
-from shared.redis_url import without_verification
+from shared.redis_url import read_redis_url, without_verification
 from shared.sealed_values import require_secret_key
 from shared.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.settings import Settings
@@ -94,7 +94,7 @@ async def test_every_kind_of_client_reaches_it_alike(tls_redis: TlsRedis, how: s
     url = (
         without_verification(tls_redis.url()) if how == "any certificate" else tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")
     )
-    script = RedisScript(url, "return redis.call('INCR', KEYS[1])", 5)
+    script = RedisScript(read_redis_url(url), "return redis.call('INCR', KEYS[1])", 5)
     assert await script.ping()
     counted = await script.run(["counter"], [])
     script.close()
