@@ -15,19 +15,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.database import bind
+from shared.core.database import bind
 from shared.models import MediaJob
-from tests import build
-from tests.answers import silence
+from tests import factories
 from tests.databases import opened
-from tests.edge.media.studio import IMAGE, PNG, pictures
-from tests.edge.stack import Reply
+from tests.edge.media.media_stack import IMAGE, PNG, pictures
+from tests.edge.shared_edge import Reply
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
-from tests.workers.test_media_faults import Shop
+from tests.upstream_responses import silence
+from tests.workers.test_media_jobs import Shop
 
 WAIT_SECONDS = 300
 
@@ -82,8 +82,8 @@ def _one(shop: Shop, order: Any) -> float:
 def _owe_callbacks(edge: Any, url: str, count: int) -> None:
     """Another account orders and cancels so many jobs with a callback."""
     other = Shop.__new__(Shop)
-    other.edge, other.account = edge, build.account(IMAGE * count * 2)
-    other.secret = build.api_key(other.account)[1]
+    other.edge, other.account = edge, factories.account(IMAGE * count * 2)
+    other.secret = factories.api_key(other.account)[1]
     for _ in range(count):
         ordered = other.order(callback_url=url)
         other.request("POST", f"/api/media/jobs/{ordered.json['job_uuid']}/cancel/")

@@ -23,11 +23,11 @@ from flask.testing import FlaskClient
 from bench.gateway.servers import DurablePostgres
 from bench.usage_rows import arguments, fill
 from console.app import create_app
-from shared.clock import new_id
-from shared.database import bind, database
+from shared.core.clock import new_id
+from shared.core.database import bind, database
+from shared.core.schema_version import migrate
+from shared.core.settings import Settings
 from shared.operations.staff import create_staff
-from shared.schema import migrate
-from shared.settings import Settings
 from tests.databases import opened
 
 GOAL_MS = 300

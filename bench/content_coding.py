@@ -20,7 +20,7 @@ from typing import Any
 
 import brotli
 
-from edge.content_coding import DecodedBody, codings_of, zstd
+from edge.http.content_coding import DecodedBody, codings_of, zstd
 
 CHUNK_BYTES = 64 * 1024  # what a connection hands on at once
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

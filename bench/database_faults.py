@@ -27,22 +27,22 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import bind
+from shared.core.clock import now_ms
+from shared.core.database import bind
+from shared.core.process_main import EXIT_SECONDS
 from shared.ledger import sweep
-from shared.ledger.audit import verify
+from shared.ledger.verify import verify
 from shared.models import Account, Hold, LedgerEntry, UsageLedger
-from shared.process import EXIT_SECONDS
-from tests import build
-from tests.answers import Pause, stream
+from tests import factories
 from tests.databases import opened
+from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.network import Network
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.upstream_responses import Pause, stream
 
 DRAIN_SECONDS = 10
 CALL_SECONDS = 90  # a call that takes longer hangs
@@ -146,9 +146,9 @@ def world(stack: ExitStack, *, network: bool, pool_size: int) -> Iterator[World]
     upstream.default = lambda _: stream(role(), chunk("Hel"), Pause(0.3), chunk("lo"), Pause(0.3), finish(), usage(7, 3), DONE)
     url = postgres.create_migrated()
     bind(stack.enter_context(opened(url)))
-    build.model("m-1", build.channel(upstream.url), input=1_000, output=2_000, minimum=10)
-    owner = build.account(10**12)
-    secret = build.api_key(owner)[1]
+    factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
+    owner = factories.account(10**12)
+    secret = factories.api_key(owner)[1]
     settings = {"database_url": pooler.url(url), "redis_url": redis.url, "drain_seconds": DRAIN_SECONDS}
     edges = [start_edge(folder, environment_of(settings)) for _ in range(2)]
     for edge in edges:

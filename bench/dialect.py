@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from shared.providers import DIALECTS
-from shared.providers.base import ChatCall
+from shared.dialects import DIALECTS
+from shared.dialects.base import ChatCall
 
 VENDOR_MODEL = "gpt-4o-mini"
 CALL_ID = "chatcmpl-0123456789abcdef"

@@ -76,7 +76,7 @@ def serve(kind: str, loop: str, port: int) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
 
-    from edge.fast_hypercorn import install
+    from transport.fast_hypercorn import install
 
     if install(enabled=kind == "fast") != (kind == "fast"):
         raise SystemExit("The fast connection could not be installed; the warning above says why.")

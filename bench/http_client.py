@@ -25,7 +25,7 @@ import aiohttp
 import uvloop
 
 from bench.load import COMPLETIONS_PATH, JSON_BODY, STREAM_BODY, MockUpstream, build
-from edge.http_client import HttpClient, HttpRequest
+from transport.http_client import HttpClient, HttpRequest
 
 HEADERS = (("content-type", "application/json"), ("authorization", "Bearer sk-bench"), ("user-agent", "bench"))
 

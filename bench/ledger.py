@@ -23,19 +23,19 @@ from uuid import UUID
 
 from bench.gateway.machine import choose_cores
 from bench.gateway.servers import DurablePostgres
-from shared import catalog_reader
-from shared.clock import new_id, now_ms
-from shared.database import bind
+from shared.billing.pricing import Quote, charge, quote
+from shared.billing.token_usage import Usage
+from shared.catalog import reader
+from shared.core.clock import new_id, now_ms
+from shared.core.database import bind
+from shared.core.postgres import Postgres
+from shared.core.schema_version import migrate
 from shared.ledger import Reservation, Reserved, Settlement, batch_transaction, reserve, settle
-from shared.ledger.audit import verify
+from shared.ledger.verify import verify
 from shared.operations.accounts import create_account
-from shared.operations.catalogue import create_model
+from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
-from shared.postgres import Postgres
-from shared.pricing import Quote, charge, quote
-from shared.schema import migrate
-from shared.usage import Usage
 from tests.databases import opened
 
 ACTOR = "bench"
@@ -58,7 +58,7 @@ class Till:
     def __init__(self, accounts: int) -> None:
         create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", actor=ACTOR)
         create_model(MODEL, "mock", input=150, output=600, actor=ACTOR)
-        price = catalog_reader.load().models[MODEL].prices[0]
+        price = reader.load().models[MODEL].prices[0]
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
         self._cost = charge(price, USAGE)
         rows = [create_account(f"bench-{number}@example.com", CREDITS, actor=ACTOR) for number in range(accounts)]

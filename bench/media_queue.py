@@ -19,18 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shared.clock import now_ms
-from shared.database import bind
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.core.database import bind
+from shared.ledger.verify import verify
 from shared.models import Account, LedgerEntry, MediaJob, UsageLedger
-from tests import build
-from tests.answers import Answer, status
+from tests import factories
 from tests.databases import opened
-from tests.edge.media.studio import IMAGE, PNG, pictures
+from tests.edge.media.media_stack import IMAGE, PNG, pictures
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, status
 
 CREDITS = 10**12
 CLIENTS = 8
@@ -53,10 +53,12 @@ def main() -> int:
     try:
         with opened(url) as books:
             bind(books)
-            owner = build.account(CREDITS)
-            secret = build.api_key(owner)[1]
+            owner = factories.account(CREDITS)
+            secret = factories.api_key(owner)[1]
             for number in range(arguments.workers):  # breakers are a route's: more routes keep the queue going
-                build.model(f"picture-{number}", build.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE)
+                factories.model(
+                    f"picture-{number}", factories.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE
+                )
             edge = start_edge(folder, environ)
             processes.append(edge)
             began = time.monotonic()

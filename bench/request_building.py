@@ -13,10 +13,10 @@ import time
 from typing import Any
 from uuid import UUID
 
-from shared.catalog import Route
-from shared.channel_templates import TEMPLATES
-from shared.providers import DIALECTS
-from shared.providers.base import ChatCall, Target
+from shared.catalog.snapshot import Route
+from shared.catalog.templates import TEMPLATES
+from shared.dialects import DIALECTS
+from shared.dialects.base import ChatCall, Target
 
 CALLS_A_ROUND = 400
 SCHEMA = {

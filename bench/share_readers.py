@@ -18,18 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shared.database import bind
+from shared.core.database import bind
 from shared.operations.conversations import Turn
 from shared.operations.shares import share_messages
-from tests import build
-from tests.answers import Pause, stream
+from tests import factories
 from tests.databases import opened
-from tests.edge.calling import Stream
+from tests.edge.http_calls import Stream
+from tests.openai_payloads import DONE, chunk, finish, usage
 from tests.servers.edge import environment_of, start_edge
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
-from tests.wire import DONE, chunk, finish, usage
+from tests.upstream_responses import Pause, stream
 
 PACE_SECONDS = 0.05
 WORST = "[" * 95_000
@@ -50,9 +50,9 @@ def main() -> int:
     try:
         with opened(url) as books:
             bind(books)
-            owner = build.account(10**9)
-            secret = build.api_key(owner)[1]
-            build.model("m-1", build.channel(upstream.url))
+            owner = factories.account(10**9)
+            secret = factories.api_key(owner)[1]
+            factories.model("m-1", factories.channel(upstream.url))
             slug = share_messages(owner.id, "Brackets", [Turn("user", WORST), Turn("assistant", WORST)]).slug
             edge = start_edge(folder, environment_of({"database_url": url, "redis_url": redis.url, "data_dir": folder}))
             _report("streams alone", _gaps(edge, secret, arguments.streams))

@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from shared.database import bind
+from shared.core.database import bind
+from shared.identity.passwords import hash_password
 from shared.operations.web_accounts import sign_up
-from shared.passwords import hash_password
-from tests import build
+from tests import factories
 from tests.databases import opened
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.postgres import Postgres
@@ -78,8 +78,8 @@ def main() -> int:
         with opened(url) as rows:
             bind(rows)
             account = sign_up(EMAIL, hash_password(PASSWORD), 10**9)
-            secret = build.api_key(account)[1]
-            build.model("m-1", build.channel(upstream.url), input=1, output=1)
+            secret = factories.api_key(account)[1]
+            factories.model("m-1", factories.channel(upstream.url), input=1, output=1)
             edge = start_edge(folder, environment_of({**settings, "trusted_proxies": ("127.0.0.1",)}))
             return _measure(edge, secret, arguments)
     finally:

@@ -20,8 +20,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.clock import new_id, now_ms
-from shared.database import bind, database
+from shared.core.clock import new_id, now_ms
+from shared.core.database import bind, database
+from shared.core.schema_version import migrate
 from shared.models import (
     Account,
     AccountTotal,
@@ -36,7 +37,6 @@ from shared.models import (
     UsageLedger,
 )
 from shared.rollup import roll
-from shared.schema import migrate
 from tests.databases import opened
 
 CHUNK = 200_000

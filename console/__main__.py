@@ -3,7 +3,7 @@
 import sys
 
 from console.serve import serve
-from shared.process import run
+from shared.core.process_main import run
 
 if __name__ == "__main__":
     sys.exit(run("console", serve))

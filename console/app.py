@@ -11,19 +11,20 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import auth, body_check, errors, formats, gate, headers, origin, proof, timing
+from console import errors, formats, timing
+from console.security import access_control, auth, body_check, headers, origin, password_auth
 from console.views import home_view, views
-from shared.database import database
+from shared.core.database import database
+from shared.core.secrets import derive_key
+from shared.core.settings import Settings
 from shared.operations.staff_sessions import SESSION_MS
-from shared.secrets import derive_key
-from shared.settings import Settings
 
 SHARED_STATIC = Path(__file__).resolve().parent.parent / "shared" / "static"
 LARGEST_FORM_BYTES = 64_000
 
 
 def create_app(settings: Settings) -> Flask:
-    """The console as a WSGI app, on the database that is bound to the models (`shared.database.bind`).
+    """The console as a WSGI app, on the database that is bound to the models (`shared.core.database.bind`).
 
     The gate is installed before the CSRF check and the views, so that nothing is looked at for strangers.
     """
@@ -36,9 +37,9 @@ def create_app(settings: Settings) -> Flask:
     timing.install(app)
     headers.install(app)
     auth.install(app)
-    proof.install(app, settings)
+    password_auth.install(app, settings)
     body_check.install(app)
-    gate.install(app)
+    access_control.install(app)
     origin.install(app)
     CSRFProtect(app)
     formats.install(app, settings)
@@ -76,5 +77,5 @@ def _add_public_routes(app: Flask) -> None:
 
 def _close_connection(_: BaseException | None) -> None:
     """Give the thread's connection back: closed on SQLite, to the pool on PostgreSQL. Peewee opens one at the first query."""
-    if request.endpoint not in gate.WITHOUT_DATABASE and not database.is_closed():
+    if request.endpoint not in access_control.WITHOUT_DATABASE and not database.is_closed():
         database.close()

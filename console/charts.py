@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared.formats import credits, duration
+from shared.core.formats import credits, duration
 from shared.rollup import Tally
 
 Steps = Sequence[tuple[int, Tally]]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from peewee import SQL, fn
 
-from console.names import channel_names, emails
+from console.id_labels import channel_names, emails
 from shared.ledger.sweep import SILENT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
 from shared.rollup import Ranked, Scope, Span, Tally, figures, rolled_until, top_accounts

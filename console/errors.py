@@ -13,11 +13,11 @@ from flask_wtf.csrf import CSRFError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
-from console.origin import why_refused
-from shared.database import drop_connection
-from shared.database_errors import describe, may_pass
-from shared.errors import InvalidInput, NotFound, SettingsError
-from shared.failure_report import describe_failure
+from console.security.origin import why_refused
+from shared.core.database import drop_connection
+from shared.core.database_errors import describe, may_pass
+from shared.core.errors import InvalidInput, NotFound, SettingsError
+from shared.core.failure_report import describe_failure
 
 log = logging.getLogger("yout.console")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from flask import Response, stream_with_context
 
-from console.actions import by
+from console.actions.origin import by
 from console.paging import batches
-from shared.csv_rows import csv_head, csv_rows
 from shared.operations.exports import record_export
+from shared.text.csv_rows import csv_head, csv_rows
 
 BLOCK = 500  # rows that are sent at once
 

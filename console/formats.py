@@ -1,4 +1,4 @@
-"""How the console's templates write figures, times, ids and changes; `shared/formats.py` has what all pages share."""
+"""How the console's templates write figures, times, ids and changes; `shared/core/formats.py` has what all pages share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from flask import Flask, current_app
 from flask_login import current_user
 
-from console.roles import allowed
-from shared.formats import THIN, credits, duration, exact, short_id, signed, usd, when
-from shared.settings import Settings
+from console.security.roles import allowed
+from shared.core.formats import THIN, credits, duration, exact, short_id, signed, usd, when
+from shared.core.settings import Settings
 
 
 def percent(share: float | None) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from peewee import UUIDField
 
-from shared.errors import InvalidInput
+from shared.core.errors import InvalidInput
 
 PAGE_SIZE = 50
 BATCH_SIZE = 2_000

@@ -10,10 +10,10 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
 
 from console.app import create_app
-from shared.database import bind, open_database
-from shared.proxies import canonical_network
-from shared.settings import Settings
+from shared.core.database import bind, open_database
+from shared.core.settings import Settings
 from shared.startup import log_notices, require_port, require_usable
+from shared.text.client_address import canonical_network
 
 THREADS = 8
 STOP_SECONDS = 2  # pages take milliseconds; an idle kept-alive connection would be waited for as long

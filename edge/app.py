@@ -10,40 +10,40 @@ import orjson
 from quart import Quart, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from edge.api import stream
+from edge.api import chat_stream
+from edge.api.account_limits import limit
 from edge.api.conversations import conversations
 from edge.api.keys import keys
-from edge.api.limit import limit
 from edge.api.media import api as media
 from edge.api.models import catalogue
 from edge.api.purge import purging
 from edge.api.quote import quoting
 from edge.api.receipts import receipts
 from edge.api.share import sharing
-from edge.cors import PATHS as API_PATHS
-from edge.cors import Cors
-from edge.current import refuse_unstorable
-from edge.entry import entry
-from edge.errors import is_internal, request_id
+from edge.call.asgi_routes import Handler, call_handler
+from edge.call.endpoint_adapter import Surface
+from edge.call.responses import rate_headers
 from edge.health import health
-from edge.hot import Handler, call_handler
-from edge.path_hint import path_hint
-from edge.public_url import edge_url
+from edge.http.cors import PATHS as API_PATHS
+from edge.http.cors import Cors
+from edge.http.entry import entry
+from edge.http.errors import is_internal, request_id
+from edge.http.path_hint import path_hint
+from edge.http.public_url import edge_url
 from edge.reference.openapi import reference
-from edge.responses import rate_headers
+from edge.request_context import refuse_unstorable
 from edge.services import Services
-from edge.surface import Surface
 from edge.v1.chat import CHAT
 from edge.v1.completions import COMPLETIONS
 from edge.v1.embeddings import EMBEDDINGS
 from edge.v1.images import images
 from edge.v1.messages import MESSAGES
-from edge.v1.messages.counting import counting
+from edge.v1.messages.count_tokens import counting
 from edge.v1.messages.errors import plain_body
 from edge.v1.models import models
 from edge.v1.moderations import MODERATIONS
 from edge.v1.responses import RESPONSES
-from edge.v1.responses.stored import stored_responses
+from edge.v1.responses.retrieve import stored_responses
 from edge.v1.speech import speech
 from edge.v1.transcriptions import TRANSCRIPTIONS
 from edge.v1.videos import videos
@@ -53,11 +53,11 @@ from edge.web.errors import error_page, wants_page
 from edge.web.page_request import PageRequest
 from edge.web.routes import web
 from edge.web.share_page import share_page
-from shared.clock import new_id
-from shared.errors import NotFound as NothingThere
-from shared.errors import YoutError
-from shared.failure_report import describe_failure
-from shared.settings import Settings
+from shared.core.clock import new_id
+from shared.core.errors import NotFound as NothingThere
+from shared.core.errors import YoutError
+from shared.core.failure_report import describe_failure
+from shared.core.settings import Settings
 
 log = logging.getLogger("yout.edge")
 
@@ -92,7 +92,7 @@ SURFACES: dict[str, Surface] = {
     "/v1/audio/transcriptions": TRANSCRIPTIONS,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
-    "/api/chat/stream": stream.NATIVE,
+    "/api/chat/stream": chat_stream.NATIVE,
 }
 
 

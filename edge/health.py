@@ -8,11 +8,11 @@ import hmac
 import orjson
 from quart import Blueprint, Response, current_app, request
 
-from edge.declare import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
-from edge.errors import RETRY_AFTER_SECONDS
+from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
+from edge.http.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
-from shared.errors import NotFound
-from shared.proxies import is_loopback
+from shared.core.errors import NotFound
+from shared.text.client_address import is_loopback
 
 PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy
 

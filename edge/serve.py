@@ -18,14 +18,15 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 
-from edge import fast_hypercorn, strict_hypercorn
+from edge import strict_hypercorn
 from edge.app import create_app
-from shared import tokens
-from shared.database import bind, open_database
-from shared.errors import YoutError
-from shared.process import exit_after
-from shared.settings import Settings
+from shared import tokenizer
+from shared.core.database import bind, open_database
+from shared.core.errors import YoutError
+from shared.core.process_main import exit_after
+from shared.core.settings import Settings
 from shared.startup import log_notices, require_port, require_usable
+from transport import fast_hypercorn
 
 log = logging.getLogger("yout.edge")
 
@@ -44,7 +45,7 @@ def serve(settings: Settings) -> int:
     require_usable(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
     log_notices(settings)
-    tokens.encoding()  # now: building it blocks the interpreter, and workers that are forked share its memory
+    tokenizer.encoding()  # now: building it blocks the interpreter, and workers that are forked share its memory
     if settings.edge_workers == 1:
         uvloop.run(_work(settings, settings.listening(settings.edge_port)))
         return 0

@@ -11,38 +11,40 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from edge import revocation
-from edge.abandoned_calls import AbandonedCalls
-from edge.auth import Keys
-from edge.call_log import CallLog
-from edge.cors import Cors
-from edge.database_reader import DatabaseReader
-from edge.http_client import HttpClient
-from edge.ledger_queue import LedgerQueue
-from edge.limiter import Limiter
-from edge.media.watch import JobWatch
-from edge.metrics import Metrics
-from edge.refused_keys import RefusedKeys
-from edge.request_body import BodyBudget, BodyReader
-from edge.running import RunningCalls
-from edge.sessions import Sessions
-from shared import catalog_reader, pseudonyms, tokens
-from shared.catalog import EMPTY, Catalog
-from shared.clock import new_id, now_ms
-from shared.database import database
-from shared.database_errors import describe
-from shared.errors import DatabaseUnavailable, Stopping
-from shared.hash_queue import HashQueue
-from shared.jobs import Jobs
+from edge.http.cors import Cors
+from edge.http.request_body import BodyBudget, BodyReader
+from edge.identity import revocation_watcher
+from edge.identity.abandoned_calls import AbandonedCalls
+from edge.identity.keys import Keys
+from edge.identity.refused_keys import RefusedKeys
+from edge.identity.sessions import Sessions
+from edge.store.call_log import CallLog
+from edge.store.database_reader import DatabaseReader
+from edge.store.inflight import RunningCalls
+from edge.store.job_poller import JobWatch
+from edge.store.ledger_batcher import LedgerQueue
+from edge.store.limiter import Limiter
+from edge.store.metrics import Metrics
+from shared import tokenizer
+from shared.catalog import reader
+from shared.catalog.failover import Health
+from shared.catalog.snapshot import EMPTY, Catalog
+from shared.core.clock import new_id, now_ms
+from shared.core.database import database
+from shared.core.database_errors import describe
+from shared.core.errors import DatabaseUnavailable, Stopping
+from shared.core.secrets import derive_key, unseal
+from shared.core.settings import Settings
+from shared.files.storage import open_storage
+from shared.identity import pseudonyms
+from shared.identity.hash_queue import HashQueue
+from shared.identity.login_throttle import Throttle
+from shared.job_queue import Jobs
 from shared.ledger import VisitorTerms
 from shared.ledger.probe import probe_writes
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
-from shared.routing import Health
-from shared.secrets import derive_key, unseal
-from shared.settings import Settings
-from shared.storage import open_storage
-from shared.throttle import Throttle
+from transport.http_client import HttpClient
 
 log = logging.getLogger("yout.edge")
 
@@ -109,7 +111,7 @@ class Services:
         loops = (
             services._poll_catalog(),
             services._beat(),
-            revocation.watch(services.calls, services.reader.read, settings.call_seconds),
+            revocation_watcher.watch(services.calls, services.reader.read, settings.call_seconds),
         )
         services._loops = [asyncio.create_task(loop) for loop in loops]
         return services
@@ -155,7 +157,7 @@ class Services:
         """The tokens of `text`, counted piece by piece in a thread, so that a long text does not keep a short one waiting."""
         loop = asyncio.get_running_loop()
         pieces = range(0, len(text), COUNTED_AT_ONCE)
-        return sum([await loop.run_in_executor(self.counter, tokens.count, text[at : at + COUNTED_AT_ONCE]) for at in pieces])
+        return sum([await loop.run_in_executor(self.counter, tokenizer.count, text[at : at + COUNTED_AT_ONCE]) for at in pieces])
 
     def secret(self, sealed: str) -> str:
         """A channel's secret, opened once."""
@@ -189,7 +191,7 @@ class Services:
         return True
 
     async def _load_catalog(self) -> None:
-        self.catalog = await self.reader.read(catalog_reader.load)
+        self.catalog = await self.reader.read(reader.load)
         self.health.forget_all_but(route.id for model in self.catalog.models.values() for route in model.routes)
         self._secrets.clear()
 
@@ -199,7 +201,7 @@ class Services:
             try:
                 stale_at = self.catalog.stale_at
                 rested = stale_at is not None and stale_at <= now_ms()
-                if rested or await self.reader.read(catalog_reader.read_version) != self.catalog.version:
+                if rested or await self.reader.read(reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # the last snapshot serves on; whatever it was, the next poll tries again
                 log.warning("the catalogue could not be read: %s", type(error).__name__)

@@ -1,7 +1,7 @@
 """One form for every e-mail address: composed letters, and domains as people read them (`bücher.example`, not `xn--…`).
 
 An address whose one form another row has already stays as it is: staff decide which of the two accounts to keep. This is a frozen
-copy of `shared/emails.py` as it was, so that this file means the same for ever.
+copy of `shared/identity/emails.py` as it was, so that this file means the same for ever.
 """
 
 import logging

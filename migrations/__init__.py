@@ -1,1 +1,1 @@
-"""Numbered schema migrations, run in order by `shared.schema` with Peewee's own runner."""
+"""Numbered schema migrations, run in order by `shared.core.schema_version` with Peewee's own runner."""

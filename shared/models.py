@@ -1,9 +1,9 @@
 """Database tables.
 
 Amounts are whole credits in BIGINT columns with CHECK constraints. Times are whole milliseconds UTC (`*_at`), durations end in
-`_ms`. Ids are version 7 UUIDs created by the inserting process (`shared.clock.new_id`), so no sequence ties the tables to one
-server. The busiest tables (`hold`, `ledger_entry`, `usage_ledger`, `idempotency_claim`) have `account_id` in their primary key,
-so they can be distributed by account; see `docs/scaling.md`.
+`_ms`. Ids are version 7 UUIDs created by the inserting process (`shared.core.clock.new_id`), so no sequence ties the tables to
+one server. The busiest tables (`hold`, `ledger_entry`, `usage_ledger`, `idempotency_claim`) have `account_id` in their primary
+key, so they can be distributed by account; see `docs/scaling.md`.
 
 Only `shared/ledger/` writes balances, holds and ledger entries; only `shared/operations/` writes the catalog.
 """
@@ -30,9 +30,9 @@ from peewee import (
     UUIDField,
 )
 
-from shared import latency
-from shared.clock import new_id, now_ms
-from shared.database import database
+from shared.core import latency_histogram
+from shared.core.clock import new_id, now_ms
+from shared.core.database import database
 
 ACCOUNT_STATUSES = ("active", "suspended", "closed")
 STAFF_ROLES = ("owner", "billing", "support", "readonly")
@@ -667,7 +667,8 @@ UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, where=SQL("estim
 class UsageSum(BaseModel):
     """Sums of the calls of an hour or day, by model, channel and status. `at` is when the hour or day begins.
 
-    `first_token_…` and `duration_…` count calls by latency (`shared.latency`). NULL means 0, because most of them are empty.
+    `first_token_…` and `duration_…` count calls by latency (`shared.core.latency_histogram`). NULL means 0, because most of them
+    are empty.
     """
 
     grain_hours = SmallIntegerField()
@@ -688,7 +689,7 @@ class UsageSum(BaseModel):
 
 
 NO_CHANNEL = UUID(int=0)
-LATENCY_COLUMNS = (*latency.columns("first_token"), *latency.columns("duration"))
+LATENCY_COLUMNS = (*latency_histogram.columns("first_token"), *latency_histogram.columns("duration"))
 for _column in LATENCY_COLUMNS:
     UsageSum._meta.add_field(_column, IntegerField(null=True))
 _SUM_CONSTRAINTS = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "input_tokens", "output_tokens", "credits")]
@@ -783,7 +784,8 @@ class FormSubmission(BaseModel):
     """A submitted form: digests of its token and content, so that it takes effect only once. Kept for 24 hours.
 
     `sealed` is the secret that the form created, until it is shown or ten minutes have passed; it is encrypted with a key from
-    the browser's cookie (`shared.operations.once`). `owner` is an account or a staff member; `result` names the created object.
+    the browser's cookie (`shared.operations.form_idempotency`). `owner` is an account or a staff member; `result` names the
+    created object.
     """
 
     digest = CharField(max_length=64, primary_key=True)

@@ -21,17 +21,17 @@ from playhouse.pool import PooledDatabase
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared import database_url, redis_url
-from shared.database import is_sqlite
-from shared.database_errors import may_pass
-from shared.errors import NotFound, SettingsError, StorageUnavailable
-from shared.jobs import ANSWER_SECONDS, CONNECT_SECONDS
+from shared.core import database_url, redis_url
+from shared.core.database import is_sqlite
+from shared.core.database_errors import may_pass
+from shared.core.errors import NotFound, SettingsError, StorageUnavailable
+from shared.core.redis_url import RedisAddress, read_redis_url
+from shared.core.schema_version import require_current
+from shared.core.settings import DEVELOPMENT_SECRET, Settings
+from shared.files.storage import open_storage
+from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.models import Account, CatalogVersion, EdgeProcess
-from shared.redis_url import RedisAddress, read_redis_url
-from shared.schema import require_current
-from shared.sealed_values import require_secret_key
-from shared.settings import DEVELOPMENT_SECRET, Settings
-from shared.storage import open_storage
+from shared.sealed_columns import require_secret_key
 
 _NO_TLS = "the server does not use TLS on this port; use redis:// or its TLS port."
 _TLS = "the server uses TLS on this port; use rediss://."

@@ -13,9 +13,9 @@ import peewee
 import pytest
 from playwright.async_api import Page
 
-from shared.database import bind, database
-from shared.schema import migrate
-from shared.settings import Settings
+from shared.core.database import bind, database
+from shared.core.schema_version import migrate
+from shared.core.settings import Settings
 from tests.databases import opened
 from tests.servers.browser import chromium, chromium_path, open_page
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import peewee
 from playhouse.pool import PooledDatabase
 
-from shared.database import open_database
+from shared.core.database import open_database
 
 
 @contextmanager

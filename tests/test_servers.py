@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from shared.settings import Settings
+from shared.core.settings import Settings
 from tests.servers.edge import environment_of
 from tests.servers.node import NodeSdk
 from tests.servers.postgres import Postgres, as_nobody

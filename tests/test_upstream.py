@@ -10,9 +10,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.answers import CLOSE, HANG, RESET, Answer, Gate, Torn, context_too_long, html, later, reply, silence, status, stream
+from tests.openai_payloads import DONE, chunk, completion, failure, finish, frame, frames, split_utf8, tokens, usage
 from tests.upstream import Request, Upstream
-from tests.wire import DONE, chunk, completion, failure, finish, frame, frames, split_utf8, tokens, usage
+from tests.upstream_responses import (
+    CLOSE,
+    HANG,
+    RESET,
+    Answer,
+    Gate,
+    Torn,
+    context_too_long,
+    html,
+    later,
+    reply,
+    silence,
+    status,
+    stream,
+)
 
 ASK = {"model": "vendor-model", "messages": [{"role": "user", "content": "Hi"}]}
 

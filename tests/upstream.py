@@ -6,9 +6,9 @@
         stream(chunk("Hello"), RESET),                        # the third breaks off
     )
 
-The answers come from `tests.answers`, the JSON in them from `tests.wire`. It speaks HTTP/1.1 on a free port of 127.0.0.1 from a
-thread of its own, so that synchronous tests, asynchronous ones and other processes all can call it. Without a script it answers
-politely. It records every request, and whether the caller waited for the whole answer.
+The answers come from `tests.upstream_responses`, the JSON in them from `tests.openai_payloads`. It speaks HTTP/1.1 on a free port
+of 127.0.0.1 from a thread of its own, so that synchronous tests, asynchronous ones and other processes all can call it. Without a
+script it answers politely. It records every request, and whether the caller waited for the whole answer.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any, Literal
 
 import httptools
 
-from tests import wire
-from tests.answers import HANG, RESET, WAIT_SECONDS, Answer, Break, Gate, Pause, Piece, Torn, reply, stream
+from tests import openai_payloads
+from tests.openai_payloads import DONE
 from tests.threads import join
-from tests.wire import DONE
+from tests.upstream_responses import HANG, RESET, WAIT_SECONDS, Answer, Break, Gate, Pause, Piece, Torn, reply, stream
 
 Script = Answer | Callable[["Request"], Answer]
 
@@ -61,12 +61,19 @@ class Request:
 def polite(request: Request) -> Answer:
     """What a healthy vendor answers: a short text, with exact usage, streamed when asked."""
     if request.method == "GET":
-        return reply({"object": "list", "data": [{"id": wire.MODEL, "object": "model", "owned_by": "vendor"}]})
+        return reply({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "vendor"}]})
     asked = request.json
     if not asked.get("stream"):
-        return reply(wire.completion(usage=wire.tokens(7, 3)))
-    last = [wire.usage(7, 3)] if (asked.get("stream_options") or {}).get("include_usage") else []
-    return stream(wire.role(), wire.chunk("Hello"), wire.chunk(" there."), wire.finish(), *last, DONE)
+        return reply(openai_payloads.completion(usage=openai_payloads.tokens(7, 3)))
+    last = [openai_payloads.usage(7, 3)] if (asked.get("stream_options") or {}).get("include_usage") else []
+    return stream(
+        openai_payloads.role(),
+        openai_payloads.chunk("Hello"),
+        openai_payloads.chunk(" there."),
+        openai_payloads.finish(),
+        *last,
+        DONE,
+    )
 
 
 class Upstream:
@@ -249,8 +256,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
 
 
-def _encode(piece: bytes | wire.Json, answer: Answer, compressor: Any) -> bytes:
-    data = piece if isinstance(piece, bytes) else wire.frame(piece, answer.line_end)
+def _encode(piece: bytes | openai_payloads.Json, answer: Answer, compressor: Any) -> bytes:
+    data = piece if isinstance(piece, bytes) else openai_payloads.frame(piece, answer.line_end)
     if compressor:
         data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
     bare = answer.head is None or not answer.chunked

@@ -13,16 +13,16 @@ from queue import SimpleQueue
 
 import dramatiq
 
-from shared.database import bind, database, open_database
-from shared.database_errors import may_pass
-from shared.process import exit_after, run
-from shared.settings import Settings
+from shared.core.database import bind, database, open_database
+from shared.core.database_errors import may_pass
+from shared.core.process_main import exit_after, run
+from shared.core.settings import Settings
 from shared.startup import log_notices, require_usable
 from workers import billing, rollup
 from workers.broker import is_news, make_broker
-from workers.clock import Clock
-from workers.media import MediaWork
+from workers.media_actors import MediaWork
 from workers.purge import PurgeWork
+from workers.scheduler import Clock
 
 log = logging.getLogger("yout.worker")
 

@@ -8,13 +8,13 @@ from functools import partial
 
 import dramatiq
 
-from shared.clock import now_ms
-from shared.database import database, drop_connection, transaction
+from shared.core.clock import now_ms
+from shared.core.database import database, drop_connection, transaction
+from shared.core.settings import Settings
 from shared.ledger import VisitorTerms, renew_pool, sweep
 from shared.ledger import renew_subscriptions as renew
 from shared.ledger.sweep import HeartbeatGrace
-from shared.settings import Settings
-from workers.clock import Periodic
+from workers.scheduler import Periodic
 
 log = logging.getLogger("yout.worker.billing")
 

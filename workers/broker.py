@@ -19,8 +19,8 @@ from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, Time
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.database import database, drop_connection
-from shared.redis_url import read_redis_url
+from shared.core.database import database, drop_connection
+from shared.core.redis_url import read_redis_url
 
 log = logging.getLogger("yout.worker.broker")
 

@@ -14,18 +14,18 @@ from uuid import UUID
 
 import dramatiq
 
-from shared.certificates import sign
-from shared.clock import new_id, now_ms
-from shared.database import database, drop_connection, is_sqlite, transaction
-from shared.jobs import Jobs
+from shared.core.clock import new_id, now_ms
+from shared.core.database import database, drop_connection, is_sqlite, transaction
+from shared.core.settings import Settings
+from shared.core.timestamps import iso_moment
+from shared.files.certificates import sign
+from shared.files.storage import open_storage
+from shared.job_queue import Jobs
 from shared.models import PurgeJob
-from shared.moments import iso_moment
 from shared.operations.purges import ACTOR
-from shared.settings import Settings
-from shared.storage import open_storage
-from workers.clock import Periodic
 from workers.purge_media import media_step
 from workers.purge_steps import STEPS, Counts, Progress, Purge, State, Step, settle_disk
+from workers.scheduler import Periodic
 
 log = logging.getLogger("yout.worker.purge")
 

@@ -1,7 +1,7 @@
 """The purge's step for media: running jobs are cancelled and refunded, then files go, then rows.
 
-A worker that still makes such a job finds it ended, and deletes what it wrote (`shared.media.ends`). One that dies before that
-leaves files without a row, which the retention of media deletes after a day.
+A worker that still makes such a job finds it ended, and deletes what it wrote (`shared.media.finish_job`). One that dies before
+that leaves files without a row, which the retention of media deletes after a day.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.media.ends import CANCELLED, finish
+from shared.files.storage import Storage
+from shared.media.finish_job import CANCELLED, finish
 from shared.models import MediaJob, MediaOutput
-from shared.storage import Storage
 from workers.purge_steps import Progress, Purge, State, Step
 
 MOST_JOBS = 20  # at once: each may be several files in a store elsewhere

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared import rollup
-from shared.clock import now_ms
-from shared.database import database, is_sqlite
-from shared.ledger.collapse import Collapsed, Remains, collapse, fold, forget_calls, forget_overage, running_calls
+from shared.core.clock import now_ms
+from shared.core.database import database, is_sqlite
+from shared.ledger.compaction import Collapsed, Remains, collapse, fold, forget_calls, forget_overage, running_calls
 from shared.models import Conversation, Message, Share, StoredResponse
 
 BATCH = 500

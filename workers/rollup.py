@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from shared.clock import now_ms
-from shared.database import database, drop_connection
+from shared.core.clock import now_ms
+from shared.core.database import database, drop_connection
 from shared.rollup import roll
-from workers.clock import Periodic
+from workers.scheduler import Periodic
 
 log = logging.getLogger("yout.worker.rollup")
 

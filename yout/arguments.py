@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from shared.errors import YoutError
-from shared.settings import Settings
+from shared.core.errors import YoutError
+from shared.core.settings import Settings
 from yout.result import Result
 
 

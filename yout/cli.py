@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from shared.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
-from shared.settings import Settings
+from shared.core.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
+from shared.core.settings import Settings
 from yout.arguments import Invocation, Parser, Run, UsageError
 from yout.commands import account, channel, code, credits, key, ledger, migrate, model, plan, purge, secret_key, staff, up
 from yout.result import Result, show, show_error
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     call = Invocation(arguments, Settings.load())
     if not arguments.database:
         return run(call)
-    from yout.session import database_session
+    from yout.command_database import database_session
 
     with database_session(call.settings):
         return run(call)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from shared.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
-from yout.supervisor.data_folder import make_private, write_private
+from shared.core.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
+from yout.data_folder import make_private, write_private
 
 
 def ensure_secret_key(settings: Settings) -> Settings:

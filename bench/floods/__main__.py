@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.floods.callers import RUNS, Edge, call
-from shared.database import bind
+from shared.core.database import bind
+from shared.core.schema_version import migrate
 from shared.models import Hold, UsageLedger
-from shared.schema import migrate
-from tests import build
+from tests import factories
 from tests.databases import opened
 from tests.servers.edge import environment_of, start_edge
 from tests.servers.process import ROOT, Process, free_port
@@ -89,10 +89,12 @@ def _start_upstream(folder: Path, port: int) -> Process:
 
 
 def _furnish(flood_port: int, steady_port: int) -> str:
-    owner = build.account(CREDITS)
+    owner = factories.account(CREDITS)
     for name, port in (("steady", steady_port), ("flood", flood_port)):
-        build.model(name, build.channel(f"http://127.0.0.1:{port}/{name}/v1", name=name), input=1_000, output=2_000, minimum=10)
-    return build.api_key(owner)[1]
+        factories.model(
+            name, factories.channel(f"http://127.0.0.1:{port}/{name}/v1", name=name), input=1_000, output=2_000, minimum=10
+        )
+    return factories.api_key(owner)[1]
 
 
 async def _measure(edge: Edge, readers: int, seconds: float, only: str | None) -> list[Result]:

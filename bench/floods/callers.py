@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from shared.keys import new_key
+from shared.identity.api_key_format import new_key
 
 READ_BYTES = 256  # four times a second: 1 KB/s
 START_SECONDS = 0.01  # between two

@@ -10,15 +10,15 @@ from subprocess import TimeoutExpired
 
 from bench.gateway.targets import Books, Gateway, Place, Target, launch
 from bench.load import MODEL
-from shared.clock import now_ms
-from shared.database import bind
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.core.database import bind
+from shared.core.schema_version import migrate
+from shared.ledger.verify import verify
 from shared.models import LedgerEntry
 from shared.operations.accounts import create_account
-from shared.operations.catalogue import create_model
+from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
-from shared.schema import migrate
 from tests.databases import opened
 from tests.servers.process import ROOT, Process, free_port
 

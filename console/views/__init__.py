@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_admin import BaseView
 
-from console.views.account_care import AccountCareView
+from console.views.account_management import AccountCareView
 from console.views.accounts import AccountsView
 from console.views.audit import AuditView
 from console.views.channels import ChannelsView
@@ -14,10 +14,10 @@ from console.views.home import HomeView
 from console.views.jobs import JobsView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
-from console.views.me import MeView
+from console.views.model_routes import RoutesView
 from console.views.models import ModelsView
+from console.views.my_account import MeView
 from console.views.plans import PlansView
-from console.views.routes import RoutesView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
 

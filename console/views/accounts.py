@@ -8,19 +8,19 @@ from uuid import UUID
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import actions
-from console.auth import settings
-from console.customer_forms import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
-from console.forms import CreditsForm
+from console.actions import accounts
+from console.forms.customers import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
+from console.forms.fields import CreditsForm
 from console.paging import page_of
-from console.views.account_care import plan_names
-from console.views.submission import perform, submit
+from console.security.auth import settings
+from console.views.account_management import plan_names
+from console.views.form_handling import perform, submit
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.emails import lookup_email
+from shared.core.clock import now_ms
+from shared.identity.emails import lookup_email
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
+from shared.operations.account_notes import notes_of
 from shared.operations.accounts import find_account
-from shared.operations.notes import notes_of
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
@@ -47,16 +47,16 @@ class AccountsView(View):
     def credits(self, account_id: UUID) -> ResponseReturnValue:
         account, form = find_account(account_id), CreditsForm()
         target = url_for("accounts.detail", account_id=account.id)
-        done = submit(form, lambda: actions.adjust_credits(account.id, form.amount.number(), form.reason.data), target)
+        done = submit(form, lambda: accounts.adjust_credits(account.id, form.amount.number(), form.reason.data), target)
         return done or (self._page(find_account(account_id), form), 422)
 
     @changes("/<uuid:account_id>/suspend", "account.status")
     def suspend(self, account_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.suspend_account(account_id), url_for("accounts.detail", account_id=account_id))
+        return perform(lambda: accounts.suspend_account(account_id), url_for("accounts.detail", account_id=account_id))
 
     @changes("/<uuid:account_id>/activate", "account.status")
     def activate(self, account_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
+        return perform(lambda: accounts.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
 
     def _page(self, account: Account, form: CreditsForm) -> str:
         mine: dict[str, Any] = {

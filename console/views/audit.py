@@ -9,14 +9,14 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from console import exports
-from console.moments import read_moment
 from console.paging import page_of
-from console.patience import within
+from console.query_timeout import within
 from console.views.filters import asked, chips, narrowed
+from console.views.time_filters import read_moment
 from console.views.view import View, shows
-from shared.clock import now_ms
+from shared.core.clock import now_ms
+from shared.core.timestamps import iso_moment
 from shared.models import AuditEntry
-from shared.moments import iso_moment
 
 COLUMNS = ("actor", "action", "target", "address")
 FILTERS = (*COLUMNS, "since", "until")

@@ -10,19 +10,19 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from peewee import fn
 
-from console import catalogue_actions as actions
-from console.catalogue_forms import ChannelForm, DraftsForm, NewChannelForm, RestForm
+from console.actions import catalog as actions
 from console.charts import channel_charts
 from console.dashboard import channel_health, channel_steps
-from console.forms import SecretForm
-from console.ranges import DEFAULT
-from console.views.submission import perform, submit
+from console.forms.catalog import ChannelForm, DraftsForm, NewChannelForm, RestForm
+from console.forms.fields import SecretForm
+from console.time_ranges import DEFAULT
+from console.views.form_handling import perform, submit
 from console.views.view import View, changes, shows
-from shared.catalog import Route
-from shared.catalog_reader import channel_route, route_of
-from shared.channel_templates import TEMPLATES, Template
-from shared.clock import now_ms
-from shared.errors import NotFound
+from shared.catalog.reader import channel_route, route_of
+from shared.catalog.snapshot import Route
+from shared.catalog.templates import TEMPLATES, Template
+from shared.core.clock import now_ms
+from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
 from shared.operations.channels import find_channel
 

@@ -7,13 +7,13 @@ from uuid import UUID
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import customer_actions as actions
-from console.customer_forms import CodesForm
+from console.actions import customers as actions
+from console.forms.customers import CodesForm
 from console.paging import page_of
-from console.views.submission import create, perform, shown
+from console.views.form_handling import create, perform, shown
 from console.views.view import View, changes, shows
 from shared.models import CodeBatch
-from shared.operations.codes import standings
+from shared.operations.redeem_codes import standings
 
 
 class CodesView(View):

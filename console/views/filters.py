@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flask import request, url_for
 
-from shared.errors import InvalidInput
+from shared.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from uuid import UUID
 from flask import url_for
 from flask.typing import ResponseReturnValue
 
-from console import care, dashboard, names
-from console.care_forms import ReasonForm, SettleForm
+from console import dashboard, id_labels
+from console.actions import holds_and_jobs
+from console.forms.holds_and_jobs import ReasonForm, SettleForm
 from console.views.filters import asked, chips
-from console.views.submission import submit
+from console.views.form_handling import submit
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.errors import InvalidInput
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput
 from shared.ledger.sweep import SILENT_MS
 from shared.models import Account, EdgeProcess, Hold, MediaJob, UsageLedger
 from shared.operations.accounts import find_account
@@ -48,14 +49,14 @@ class HoldsView(View):
     def release(self, call_id: UUID) -> ResponseReturnValue:
         find_hold(call_id)
         form, target = ReasonForm(), url_for("usage.receipt", call_id=call_id)
-        done = submit(form, lambda: care.release_hold(call_id, form.reason.data), target)
+        done = submit(form, lambda: holds_and_jobs.release_hold(call_id, form.reason.data), target)
         return done or (self._page(call_id, form, SettleForm(formdata=None)), 422)
 
     @changes("/<uuid:call_id>/settle", "hold.settle")
     def settle(self, call_id: UUID) -> ResponseReturnValue:
         find_hold(call_id)
         form, target = SettleForm(), url_for("usage.receipt", call_id=call_id)
-        done = submit(form, lambda: care.settle_hold(call_id, form.credits.number(), form.reason.data), target)
+        done = submit(form, lambda: holds_and_jobs.settle_hold(call_id, form.credits.number(), form.reason.data), target)
         return done or (self._page(call_id, ReasonForm(formdata=None), form), 422)
 
     def _page(self, call_id: UUID, release: ReasonForm, settle: SettleForm) -> str:
@@ -64,7 +65,7 @@ class HoldsView(View):
             "holds/detail.html",
             hold=hold,
             state=_state(hold, _alive(now), now),
-            key=names.keys([hold.__data__["api_key"]]).get(hold.__data__["api_key"]),
+            key=id_labels.keys([hold.__data__["api_key"]]).get(hold.__data__["api_key"]),
             process=EdgeProcess.get_or_none(EdgeProcess.id == hold.edge_process) if hold.edge_process else None,
             job=MediaJob.select(MediaJob.id).where(MediaJob.id == call_id).first(),
             called=UsageLedger.select(UsageLedger.id).where(UsageLedger.id == call_id).exists(),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
 
-from console import dashboard, names, queues
+from console import dashboard, id_labels, queue_depth
 from console.charts import charts_of
-from console.ranges import DEFAULT, RANGES, range_named
+from console.time_ranges import DEFAULT, RANGES, range_named
 from console.views.filters import as_uuid, asked, chips
 from console.views.view import View, shows
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 from shared.operations.accounts import find_account
 from shared.rollup import Scope
 
@@ -25,7 +25,7 @@ class HomeView(View):
         now, chosen, filters = now_ms(), range_named(request.args.get("range", "")), asked(FILTERS)
         span = chosen.span(now)
         held = {"range": chosen.name} if chosen is not DEFAULT else {}
-        channels = names.channels()
+        channels = id_labels.channels()
         usage = dashboard.usage(_scope(filters), span, now)
         return self.page(
             "home.html",
@@ -36,12 +36,12 @@ class HomeView(View):
             filters=filters,
             held=held,
             chips=chips("home.index", filters, {"channel": dict(channels)}, held),
-            models=names.models(),
+            models=id_labels.models(),
             channels=channels,
             holds=dashboard.holds(now),
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),
-            queues=queues.depths(current_app.extensions["yout_settings"].redis_url),
+            queues=queue_depth.depths(current_app.extensions["yout_settings"].redis_url),
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
             count_up_to=dashboard.COUNT_UP_TO,

@@ -9,20 +9,21 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 
-from console import care, exports, names
-from console.care_forms import ReasonForm, RefundForm
-from console.moments import read_moment
+from console import exports, id_labels
+from console.actions import holds_and_jobs
+from console.forms.holds_and_jobs import ReasonForm, RefundForm
 from console.paging import page_of
-from console.patience import within
+from console.query_timeout import within
 from console.views.filters import asked, chips, narrowed
-from console.views.submission import perform, submit
+from console.views.form_handling import perform, submit
+from console.views.time_filters import read_moment
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.errors import InvalidInput
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput
+from shared.core.timestamps import iso_moment
 from shared.models import MEDIA_KINDS, MEDIA_STATES, Account, LedgerEntry, MediaJob, MediaOutput
-from shared.moments import iso_moment
 from shared.operations.accounts import find_account
-from shared.operations.jobs import find_job
+from shared.operations.media_jobs import find_job
 
 FILTERS = ("account", "status", "kind", "model", "since", "until")
 SHOWN = {
@@ -78,19 +79,19 @@ class JobsView(View):
     @changes("/<uuid:job_id>/poll", "job.poll")
     def poll(self, job_id: UUID) -> ResponseReturnValue:
         find_job(job_id)
-        return perform(lambda: care.poll_job(job_id), url_for("jobs.detail", job_id=job_id))
+        return perform(lambda: holds_and_jobs.poll_job(job_id), url_for("jobs.detail", job_id=job_id))
 
     @changes("/<uuid:job_id>/cancel", "job.end")
     def cancel(self, job_id: UUID) -> ResponseReturnValue:
-        return self._end(job_id, care.cancel_job, ReasonForm())
+        return self._end(job_id, holds_and_jobs.cancel_job, ReasonForm())
 
     @changes("/<uuid:job_id>/fail", "job.end")
     def fail(self, job_id: UUID) -> ResponseReturnValue:
-        return self._end(job_id, care.fail_job, ReasonForm())
+        return self._end(job_id, holds_and_jobs.fail_job, ReasonForm())
 
     @changes("/<uuid:job_id>/refund", "job.refund")
     def refund(self, job_id: UUID) -> ResponseReturnValue:
-        return self._end(job_id, care.refund_job, RefundForm())
+        return self._end(job_id, holds_and_jobs.refund_job, RefundForm())
 
     def _end(self, job_id: UUID, deed: Any, form: FlaskForm) -> ResponseReturnValue:
         find_job(job_id)
@@ -104,8 +105,8 @@ class JobsView(View):
             "jobs/detail.html",
             job=job,
             account=find_account(row["account"]),
-            key=names.keys([row["api_key"]]).get(row["api_key"]),
-            channel=names.channel_names([job.channel]).get(job.channel) if job.channel else None,
+            key=id_labels.keys([row["api_key"]]).get(row["api_key"]),
+            channel=id_labels.channel_names([job.channel]).get(job.channel) if job.channel else None,
             outputs=list(MediaOutput.select().where(MediaOutput.job == job_id).order_by(MediaOutput.position)),
             refunded=_refunded(job),
             end=sent if isinstance(sent, ReasonForm) else ReasonForm(formdata=None),

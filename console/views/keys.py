@@ -8,17 +8,17 @@ from uuid import UUID
 from flask import flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import actions as own_actions
-from console import customer_actions as actions
-from console.customer_forms import KeyForm, RevokeManyForm, RotateForm
-from console.forms import RevokeForm
+from console.actions import accounts
+from console.actions import customers as actions
+from console.forms.customers import KeyForm, RevokeManyForm, RotateForm
+from console.forms.fields import RevokeForm
 from console.paging import page_of
-from console.views.submission import create, shown, submit
+from console.views.form_handling import create, shown, submit
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.emails import lookup_email
-from shared.errors import NotFound
-from shared.keys import MARK, digest, well_formed
+from shared.core.clock import now_ms
+from shared.core.errors import NotFound
+from shared.identity.api_key_format import MARK, digest, well_formed
+from shared.identity.emails import lookup_email
 from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
 from shared.operations.key_rotation import MAX_KEYS
@@ -70,7 +70,7 @@ class KeysView(View):
     def revoke(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RevokeForm()
         target = url_for("keys.detail", key_id=key.id)
-        done = submit(form, lambda: own_actions.revoke_key(key, form.confirmation.data), target)
+        done = submit(form, lambda: accounts.revoke_key(key, form.confirmation.data), target)
         return done or (self._page(key, form), 422)
 
     @changes("/<uuid:key_id>/rotate", "key.rotate")

@@ -10,17 +10,17 @@ from flask.typing import ResponseReturnValue
 from peewee import SQL, fn
 
 from console import exports
-from console.moments import read_moment
 from console.paging import page_of
-from console.patience import within
+from console.query_timeout import within
 from console.views.filters import asked, chips, narrowed
+from console.views.time_filters import read_moment
 from console.views.usage_filters import request_id
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.errors import InvalidInput, NotFound
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, NotFound
+from shared.core.timestamps import iso_moment
+from shared.ledger.verify import verify
 from shared.models import LEDGER_KINDS, Account, Hold, LedgerEntry, UsageLedger
-from shared.moments import iso_moment
 from shared.operations.accounts import find_account
 
 FILTERS = ("account", "kind", "actor", "request", "since", "until")

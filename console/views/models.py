@@ -9,23 +9,23 @@ from typing import Any, cast
 from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import catalogue_actions as actions
-from console.catalogue_forms import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TryForm
+from console.actions import catalog as actions
+from console.channel_test import Tried
 from console.dashboard import models_used
-from console.ranges import range_named
-from console.upstream import Tried
+from console.forms.catalog import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TryForm
+from console.time_ranges import range_named
 from console.views.filters import as_uuid
+from console.views.form_handling import claim, perform, submit
 from console.views.margins import margins
-from console.views.submission import claim, perform, submit
 from console.views.view import View, changes, shows
-from shared.clock import now_ms
-from shared.errors import AlreadySent, InvalidInput, NotFound
+from shared.billing.pricing import PriceList, charge
+from shared.billing.token_usage import Usage
+from shared.core.clock import now_ms
+from shared.core.errors import AlreadySent, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
-from shared.operations.catalogue import Rates, find_model
+from shared.operations.catalog import Rates, find_model
 from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of, written
 from shared.operations.prices_in_force import price_in_force, prices_in_force
-from shared.pricing import PriceList, charge
-from shared.usage import Usage
 
 EXAMPLE = Usage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50

@@ -9,9 +9,9 @@ from flask import url_for
 from flask.typing import ResponseReturnValue
 from peewee import fn
 
-from console import customer_actions as actions
-from console.customer_forms import NewPlanForm, PlanForm
-from console.views.submission import perform, submit
+from console.actions import customers as actions
+from console.forms.customers import NewPlanForm, PlanForm
+from console.views.form_handling import perform, submit
 from console.views.view import View, changes, shows
 from shared.models import Account, Plan, Subscription
 from shared.operations.plans import find_plan

@@ -8,13 +8,13 @@ from uuid import UUID
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
-from console import actions
-from console.forms import NewStaffForm, ResetPasswordForm, RoleForm
+from console.actions import staff
+from console.forms.fields import NewStaffForm, ResetPasswordForm, RoleForm
 from console.paging import page_of
-from console.roles import ACTIONS
-from console.views.submission import create, perform, shown, submit
+from console.security.roles import ACTIONS
+from console.views.form_handling import create, perform, shown, submit
 from console.views.view import View, changes, shows
-from shared.errors import NotFound
+from shared.core.errors import NotFound
 from shared.models import STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
 from shared.operations.staff_sessions import living_sessions
@@ -28,7 +28,7 @@ class StaffView(View):
     @changes("/", "staff.manage")
     def make(self) -> ResponseReturnValue:
         form = NewStaffForm()
-        done = create(form, lambda: actions.create_staff(form.email.data, form.role.data), "staff.made")
+        done = create(form, lambda: staff.create_staff(form.email.data, form.role.data), "staff.made")
         return done or (self._list(form), 422)
 
     @shows("/made/<form_id>")
@@ -47,30 +47,30 @@ class StaffView(View):
     @changes("/<uuid:staff_id>/role", "staff.manage")
     def role(self, staff_id: UUID) -> ResponseReturnValue:
         person, form = _find(staff_id), RoleForm()
-        done = submit(form, lambda: actions.set_staff_role(person.id, form.role.data), _address(staff_id))
+        done = submit(form, lambda: staff.set_staff_role(person.id, form.role.data), _address(staff_id))
         return done or (self._page(_find(staff_id), form), 422)
 
     @changes("/<uuid:staff_id>/disable", "staff.manage")
     def disable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_staff_status(staff_id, "disabled"), _address(staff_id))
+        return perform(lambda: staff.set_staff_status(staff_id, "disabled"), _address(staff_id))
 
     @changes("/<uuid:staff_id>/enable", "staff.manage")
     def enable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_staff_status(staff_id, "active"), _address(staff_id))
+        return perform(lambda: staff.set_staff_status(staff_id, "active"), _address(staff_id))
 
     @changes("/<uuid:staff_id>/password", "staff.manage")
     def password(self, staff_id: UUID) -> ResponseReturnValue:
         form = ResetPasswordForm()
-        done = create(form, lambda: actions.reset_staff_password(_find(staff_id).email), "staff.made")
+        done = create(form, lambda: staff.reset_staff_password(_find(staff_id).email), "staff.made")
         return done or (self._page(_find(staff_id), reset=form), 422)
 
     @changes("/<uuid:staff_id>/second-factor/off", "staff.manage")
     def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.turn_off_second_factor(_find(staff_id)), _address(staff_id))
+        return perform(lambda: staff.turn_off_second_factor(_find(staff_id)), _address(staff_id))
 
     @changes("/<uuid:staff_id>/sign-out", "staff.manage")
     def sign_out(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.sign_out_staff(_find(staff_id)), _address(staff_id))
+        return perform(lambda: staff.sign_out_staff(_find(staff_id)), _address(staff_id))
 
     def _list(self, form: NewStaffForm) -> str:
         people: Any = StaffUser.select().order_by(StaffUser.email)

@@ -9,18 +9,18 @@ from flask import request
 from flask.typing import ResponseReturnValue
 from peewee import JOIN
 
-from console import exports, names
+from console import exports, id_labels
 from console.paging import page_of
-from console.patience import within
-from console.ranges import RANGES
+from console.query_timeout import within
+from console.time_ranges import RANGES
 from console.views.filters import asked, chips, narrowed
 from console.views.usage_filters import FILTERS, MORE, read_filters, sums
 from console.views.view import View, shows
-from shared.clock import now_ms
-from shared.errors import NotFound
+from shared.billing.receipts import receipt_of
+from shared.core.clock import now_ms
+from shared.core.errors import NotFound
+from shared.core.timestamps import iso_moment
 from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, Price, UsageLedger
-from shared.moments import iso_moment
-from shared.receipts import receipt_of
 
 ORDER = [UsageLedger.created_at, UsageLedger.id]
 EXPORTED = {
@@ -54,17 +54,17 @@ class UsageView(View):
         query = narrowed(UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account), chosen.conditions)
         page = within(lambda: page_of(query, ORDER, request.args.get("before")))
         rows = page.rows if page else []
-        channels = names.channels()
+        channels = id_labels.channels()
         return self.page(
             "usage/list.html",
             page=page,
             strip=within(lambda: sums(chosen, now)),
             filters=filters,
             chips=chips("usage.index", filters, {"channel": dict(channels)}),
-            keys=names.keys(row.api_key for row in rows),
-            channel_names=names.channel_names(row.channel for row in rows),
+            keys=id_labels.keys(row.api_key for row in rows),
+            channel_names=id_labels.channel_names(row.channel for row in rows),
             channels=channels,
-            models=names.models(),
+            models=id_labels.models(),
             statuses=USAGE_STATUSES,
             ranges=RANGES,
             more=bool(filters.keys() & MORE),
@@ -95,7 +95,7 @@ class UsageView(View):
             receipt=receipt_of(call, price, job),
             job=job,
             price=price,
-            key=names.keys([call.api_key]).get(call.api_key),
+            key=id_labels.keys([call.api_key]).get(call.api_key),
             channel=Channel.select(Channel.id, Channel.name).where(Channel.id == call.channel).first() if call.channel else None,
             entries=_entries(call),
             trail=list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at)),

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from peewee import fn
 
-from console.moments import read_moment
-from console.ranges import RANGES
+from console.time_ranges import RANGES
 from console.views.filters import as_uuid, narrowed
-from shared.errors import InvalidInput
+from console.views.time_filters import read_moment
+from shared.core.errors import InvalidInput
 from shared.models import USAGE_STATUSES, UsageLedger
 from shared.operations.accounts import find_account
 from shared.rollup import Scope, Span, Tally, figures

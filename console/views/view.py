@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from flask_admin import BaseView, expose
 
-from console.roles import action, oneself
+from console.security.roles import action, oneself
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -9,9 +9,7 @@ from uuid import UUID
 import orjson
 from quart import Blueprint, Response
 
-from edge.api.paging import read_page, whole_number
-from edge.current import account_caller, private, read, write
-from edge.declare import (
+from edge.http.api_spec import (
     ANY,
     BOOLEAN,
     ID,
@@ -28,9 +26,11 @@ from edge.declare import (
     record,
     whole,
 )
-from shared.errors import InvalidRequest, NotFound
+from edge.http.paging import read_page, whole_number
+from edge.request_context import account_caller, private, read, write
+from shared.core.errors import InvalidRequest, NotFound
+from shared.core.timestamps import iso_moment
 from shared.models import MESSAGE_STATUSES, Conversation, Message
-from shared.moments import iso_moment
 from shared.operations.conversations import (
     LARGEST_PAGE,
     MOST_MESSAGES,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from edge.auth import KeyRow
-from edge.requests import json_object, only_fields
-from shared.errors import InvalidInput, InvalidRequest
-from shared.moments import read_moment
+from edge.http.fields import json_object, only_fields
+from edge.identity.keys import KeyRow
+from shared.core.errors import InvalidInput, InvalidRequest
+from shared.core.timestamps import read_moment
 from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
-from shared.proxies import Network, canonical_network
+from shared.text.client_address import Network, canonical_network
 
 MOST_ENTRIES = 1_000  # of a list of models or addresses
 

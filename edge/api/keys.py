@@ -10,7 +10,24 @@ from peewee import fn
 from quart import Blueprint, Response
 
 from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_changes, read_key_request
-from edge.current import (
+from edge.call.responses import rate_headers
+from edge.http.api_spec import (
+    BOOLEAN,
+    ID,
+    MOMENT,
+    OPEN,
+    STRING,
+    Answer,
+    array,
+    declare,
+    example,
+    or_null,
+    record,
+    text,
+    whole,
+    wish,
+)
+from edge.request_context import (
     AccountCaller,
     account_caller,
     count_request,
@@ -22,13 +39,11 @@ from edge.current import (
     services,
     write,
 )
-from edge.declare import BOOLEAN, ID, MOMENT, OPEN, STRING, Answer, array, declare, example, or_null, record, text, whole, wish
-from edge.responses import rate_headers
-from shared.clock import now_ms
-from shared.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
+from shared.core.timestamps import iso_moment
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
-from shared.moments import iso_moment
 from shared.operations.key_changes import update_key
 from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
 

@@ -10,8 +10,8 @@ from functools import partial
 import orjson
 from quart import Blueprint, Response, request, stream_with_context
 
-from edge.current import account_caller, private, read, read_body, services, write
-from edge.declare import (
+from edge.call.responses import rate_headers
+from edge.http.api_spec import (
     ANY,
     ANYBODY,
     CALL,
@@ -36,15 +36,15 @@ from edge.declare import (
     whole,
     wish,
 )
-from edge.errors import render_event
-from edge.media import jobs, orders, requests
+from edge.http.errors import render_event
+from edge.http.fields import LONGEST_MODEL
+from edge.media import jobs, requests, submission
 from edge.media.files import file_response
-from edge.requests import LONGEST_MODEL
-from edge.responses import rate_headers
+from edge.request_context import account_caller, private, read, read_body, services, write
 from shared import media
-from shared.clock import now_ms
-from shared.errors import InvalidRequest, NotFound, Unavailable, UpstreamTimeout, YoutError
-from shared.links import check
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidRequest, NotFound, Unavailable, UpstreamTimeout, YoutError
+from shared.files.signed_urls import check
 from shared.media import webhooks
 from shared.models import MediaJob, MediaOutput
 
@@ -127,10 +127,10 @@ _SECRET = record({"secret": STRING})
 )
 async def create(kind: str) -> Response:
     """Order a job: 202, and its id."""
-    terms = await orders.read_terms()
+    terms = await submission.read_terms()
     data = await read_body()
     call, callback_url = requests.native(kind, data)
-    (job, _), standing = await orders.order(call, terms.for_body(data), callback_url)
+    (job, _), standing = await submission.order(call, terms.for_body(data), callback_url)
     cost = job.credits_held if job.credits_charged is None else job.credits_charged
     response = private({"job_uuid": str(job.id), "status": job.status, "credits_cost": cost}, 202)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})

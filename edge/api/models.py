@@ -6,12 +6,12 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.current import answer, caller, services
-from edge.declare import ANYBODY, BOOLEAN, INTEGER, OPEN, STRING, Answer, array, declare, or_null, record
+from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, OPEN, STRING, Answer, array, declare, or_null, record
+from edge.request_context import answer, caller, services
 from edge.v1.models import pricing
-from shared.catalog import CatalogModel
-from shared.clock import now_ms
-from shared.pricing import PriceList
+from shared.billing.pricing import PriceList
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import now_ms
 
 catalogue = Blueprint("catalogue", __name__)
 

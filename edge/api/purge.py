@@ -9,14 +9,24 @@ from typing import Any
 import orjson
 from quart import Blueprint, Response
 
-from edge.callers import visitor_limits
-from edge.current import VisitorCaller, account_caller, caller, count_request, private, read, require_manager, services, write
-from edge.declare import ANYBODY, ID, MOMENT, OPEN, STRING, WEB, Answer, declare, one_of, or_null, record
-from shared.certificates import public_pem, sign
-from shared.clock import new_id, now_ms
-from shared.errors import NotFound, RateLimited
+from edge.call.web_auth import visitor_limits
+from edge.http.api_spec import ANYBODY, ID, MOMENT, OPEN, STRING, WEB, Answer, declare, one_of, or_null, record
+from edge.request_context import (
+    VisitorCaller,
+    account_caller,
+    caller,
+    count_request,
+    private,
+    read,
+    require_manager,
+    services,
+    write,
+)
+from shared.core.clock import new_id, now_ms
+from shared.core.errors import NotFound, RateLimited
+from shared.core.timestamps import iso_moment
+from shared.files.certificates import public_pem, sign
 from shared.models import PURGE_STATUSES, PurgeJob
-from shared.moments import iso_moment
 from shared.operations.purges import ACTOR, begin_purge, find_purge, purge_visitor
 
 purging = Blueprint("purging", __name__)

@@ -9,21 +9,21 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.affordable import Fit, cheapest, fitting
-from edge.current import AccountCaller, account_caller, count_request, private, read, read_body, services
-from edge.declare import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
-from edge.errors import cheaper_document
-from edge.hot import Scope, cap_of, read_headers
-from edge.offers import dearest, offers_for
-from edge.requests import chat, heavy_tokens, text_of
+from edge.call.alternatives import Fit, cheapest, fitting
+from edge.call.candidates import dearest, offers_for
+from edge.call.requests import chat, heavy_tokens, text_of
+from edge.http.api_spec import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
+from edge.http.errors import cheaper_document
+from edge.http.headers import Scope, cap_of, read_headers
+from edge.request_context import AccountCaller, account_caller, count_request, private, read, read_body, services
 from edge.v1.chat import CHAT_REQUEST
 from edge.v1.models import pricing
-from shared.catalog import CatalogModel
-from shared.clock import now_ms
-from shared.errors import AccessDenied, InsufficientCredits
+from shared.billing.pricing import Quote, affordable_output, charge
+from shared.billing.token_usage import Usage
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import now_ms
+from shared.core.errors import AccessDenied, InsufficientCredits
 from shared.models import Account, UsageLedger
-from shared.pricing import Quote, affordable_output, charge
-from shared.usage import Usage
 
 USUAL_OUTPUT_TOKENS = 256  # where the account has no finished call of the model yet
 RECENT_MS = 7 * 24 * 3600 * 1000

@@ -8,16 +8,16 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.current import account_caller, private, read, services
-from edge.declare import OPEN, STRING, Answer, declare, record
-from edge.errors import request_id
+from edge.http.api_spec import OPEN, STRING, Answer, declare, record
+from edge.http.errors import request_id
+from edge.request_context import account_caller, private, read, services
 from edge.v1.models import pricing
-from shared.catalog import Catalog
-from shared.errors import NotFound
+from shared.billing.pricing import PriceList
+from shared.billing.receipts import Receipt, receipt_of
+from shared.catalog.snapshot import Catalog
+from shared.core.errors import NotFound
+from shared.core.timestamps import iso_moment
 from shared.models import MediaJob, Price, UsageLedger
-from shared.moments import iso_moment
-from shared.pricing import PriceList
-from shared.receipts import Receipt, receipt_of
 
 NO_SUCH_CALL = "There is no such call. The 'x-request-id' of an answer is the id of its call."
 _PREFIX = request_id(UUID(int=0))[:-32]

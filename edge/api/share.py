@@ -8,9 +8,7 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.api.paging import read_page
-from edge.current import account_caller, count_request, private, read, read_body, write
-from edge.declare import (
+from edge.http.api_spec import (
     ANY,
     BOOLEAN,
     ID,
@@ -28,11 +26,13 @@ from edge.declare import (
     text,
     wish,
 )
-from edge.public_url import edge_url
-from edge.requests import json_object, only_fields
-from shared.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
+from edge.http.fields import json_object, only_fields
+from edge.http.paging import read_page
+from edge.http.public_url import edge_url
+from edge.request_context import account_caller, count_request, private, read, read_body, write
+from shared.core.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
+from shared.core.timestamps import iso_moment
 from shared.models import Share
-from shared.moments import iso_moment
 from shared.operations.conversations import Turn
 from shared.operations.shares import MOST_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
 from shared.operations.validation import check_text

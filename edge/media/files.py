@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from quart import Response, request
 
-from edge.current import services
-from shared.errors import NotFound
+from edge.request_context import services
+from shared.core.errors import NotFound
 from shared.models import MediaJob, MediaOutput
 
 # What a type is called when it is saved.

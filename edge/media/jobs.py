@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from edge.current import read, services
-from edge.public_url import edge_url
-from shared.errors import NotFound
-from shared.media.document import job_document
-from shared.media.ends import NO_SUCH_JOB
-from shared.media.links import public_link
+from edge.http.public_url import edge_url
+from edge.request_context import read, services
+from shared.core.errors import NotFound
+from shared.media.finish_job import NO_SUCH_JOB
+from shared.media.job_json import job_document
+from shared.media.output_urls import public_link
 from shared.models import MEDIA_KINDS, MEDIA_STATES, MediaJob, MediaOutput
 
 __all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find", "job_id", "list_jobs"]

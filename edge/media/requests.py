@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edge.requests import LONGEST_MODEL, json_object, only_fields
-from shared.errors import InvalidRequest
-from shared.pricing import MediaUnits
-from shared.providers.media import MediaCall
+from edge.http.fields import LONGEST_MODEL, json_object, only_fields
+from shared.billing.pricing import MediaUnits
+from shared.core.errors import InvalidRequest
+from shared.dialects.media import MediaCall
 
 LONGEST_PROMPT = 32_000  # characters; the longest that OpenAI takes
 MOST_PICTURES = 10

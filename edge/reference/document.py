@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from quart import Quart
 from werkzeug.routing import Rule
 
-from edge.declare import JSON, Answer, Declaration, Refusals, Schema, declaration_of, or_null, record
-from edge.errors import CONFLICTS, FACES, Face
-from edge.surface import Surface
-from shared import errors
+from edge.call.endpoint_adapter import Surface
+from edge.http.api_spec import JSON, Answer, Declaration, Refusals, Schema, declaration_of, or_null, record
+from edge.http.errors import CONFLICTS, FACES, Face
+from shared.core import errors
 
 # Pages for people, and their style sheets: nothing that a program would call.
 NOT_THE_API = ("web", "assets")

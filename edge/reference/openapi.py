@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, current_app
 
-from edge.current import answer
-from edge.declare import ANYBODY, OPEN, Answer, declare
-from edge.public_url import edge_url
+from edge.http.api_spec import ANYBODY, OPEN, Answer, declare
+from edge.http.public_url import edge_url
 from edge.reference.document import openapi
+from edge.request_context import answer
 
 reference = Blueprint("reference", __name__)
 

@@ -7,8 +7,11 @@ from uuid import UUID
 
 import orjson
 
-from edge import requests
-from edge.declare import (
+from edge.call import requests
+from edge.call.endpoint_adapter import Asked, LikeChats, Surface, spent, usage_of
+from edge.call.exchange import Finished
+from edge.http import fields
+from edge.http.api_spec import (
     ANY,
     BOOLEAN,
     EVENTS,
@@ -27,8 +30,6 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.exchange import Finished
-from edge.surface import Asked, LikeChats, Surface, spent, usage_of
 
 DONE = b"data: [DONE]\n\n"
 
@@ -76,7 +77,7 @@ _TURN = open_wish({"role": one_of(*sorted(requests.ROLES)), "content": ANY}, req
 CHAT_REQUEST = example(
     open_wish(
         {
-            "model": text(requests.LONGEST_MODEL),
+            "model": text(fields.LONGEST_MODEL),
             "messages": array(_TURN, 1),
             "stream": BOOLEAN,
             "temperature": number(0, 2),

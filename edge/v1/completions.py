@@ -8,7 +8,10 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from edge.declare import (
+from edge.call.endpoint_adapter import Asked, LikeChats, Surface, spent, usage_of
+from edge.call.exchange import Finished
+from edge.call.requests import MOST_CHOICES, MOST_TOKENS, chat_call
+from edge.http.api_spec import (
     BOOLEAN,
     EVENTS,
     JSON,
@@ -27,14 +30,12 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.exchange import Finished
-from edge.requests import LONGEST_MODEL, MOST_CHOICES, MOST_TOKENS, chat_call, json_object
-from edge.surface import Asked, LikeChats, Surface, spent, usage_of
+from edge.http.fields import LONGEST_MODEL, json_object
 from edge.v1.chat import DONE
+from edge.v1.deltas import text_of
 from edge.v1.field_names import prompt_field
-from edge.v1.pieces import text_of
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
 
 OUTPUT_TOKENS = 16  # without a limit, as OpenAI documents for this API
 _CHAT_FIELDS = ("messages", "tools", "functions", "modalities", "response_format")

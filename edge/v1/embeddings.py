@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from edge.declare import (
+from edge.call.endpoint_adapter import Asked, Surface, Unstreamed, spent
+from edge.call.exchange import Finished
+from edge.http.api_spec import (
     ANY,
     INTEGER,
     OPEN,
@@ -21,11 +23,9 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.exchange import Finished
-from edge.requests import LONGEST_MODEL, json_object, model_of
-from edge.surface import Asked, Surface, Unstreamed, spent
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
+from edge.http.fields import LONGEST_MODEL, json_object, model_of
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
 
 MOST_INPUTS = 2_048
 MOST_DIMENSIONS = 65_536

@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 from quart import Blueprint, Response, stream_with_context
 
-from edge.current import read_body, services
-from edge.declare import CALL, INTEGER, KEY, OPEN, Answer, array, declare, example, one_of, open_wish, record, text, whole
-from edge.media import jobs, orders, requests
-from edge.media.waiting import balance_of, made
-from edge.requests import LONGEST_MODEL, json_object
-from edge.responses import rate_headers
-from shared.errors import InvalidRequest, Unavailable
+from edge.call.responses import rate_headers
+from edge.http.api_spec import CALL, INTEGER, KEY, OPEN, Answer, array, declare, example, one_of, open_wish, record, text, whole
+from edge.http.fields import LONGEST_MODEL, json_object
+from edge.media import jobs, requests, submission
+from edge.media.job_wait import balance_of, made
+from edge.request_context import read_body, services
+from shared.core.errors import InvalidRequest, Unavailable
 from shared.models import MediaOutput
 
 images = Blueprint("images", __name__)
@@ -46,7 +46,7 @@ FORMATS = ("b64_json", "url")
 )
 async def generate() -> Response:
     """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
-    terms = await orders.read_terms(key_only=True)
+    terms = await submission.read_terms(key_only=True)
     data = await read_body()
     body = json_object(data)
     wanted = body.get("response_format") or "b64_json"
@@ -54,7 +54,7 @@ async def generate() -> Response:
         raise InvalidRequest("'response_format' must be b64_json or url.", "response_format")
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported here: pictures are sent when they are whole.", "stream")
-    ordered = await orders.order(requests.media_call("image", body), terms.for_body(data))
+    ordered = await submission.order(requests.media_call("image", body), terms.for_body(data))
     found = await made(ordered.submitted)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,

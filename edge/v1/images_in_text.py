@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from shared.sniff import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, media_type
 
 _DATA_URL = r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+"
 _MARKDOWN = re.compile(rf"!\[image\]\(({_DATA_URL})\)", re.ASCII)

@@ -6,12 +6,12 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.current import answer, key_caller, services
-from edge.declare import BOOLEAN, INTEGER, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record
-from shared.catalog import CatalogModel
-from shared.clock import now_ms
-from shared.errors import ModelNotFound
-from shared.pricing import PriceList
+from edge.http.api_spec import BOOLEAN, INTEGER, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record
+from edge.request_context import answer, key_caller, services
+from shared.billing.pricing import PriceList
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import now_ms
+from shared.core.errors import ModelNotFound
 
 models = Blueprint("models", __name__)
 MODEL = record(

@@ -5,27 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from edge.admission import Caller
-from edge.declare import (
-    ANY,
-    OPEN,
-    SPENT,
-    STRING,
-    Answer,
-    array,
-    declare_call,
-    example,
-    open_wish,
-    record,
-    text,
-)
-from edge.exchange import Finished
-from edge.requests import IMAGE_TOKENS, LONGEST_MODEL, json_object, model_of
+from edge.call.admission import Caller
+from edge.call.endpoint_adapter import Asked, Events, Surface, Unstreamed, spent
+from edge.call.exchange import Finished
+from edge.call.requests import IMAGE_TOKENS
+from edge.http.api_spec import ANY, OPEN, SPENT, STRING, Answer, array, declare_call, example, open_wish, record, text
+from edge.http.fields import LONGEST_MODEL, json_object, model_of
 from edge.services import Services
-from edge.surface import Asked, Events, Surface, Unstreamed, spent
-from shared.clock import now_ms
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
 
 MOST_INPUTS = 2_048
 KIND = "moderation"

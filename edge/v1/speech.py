@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from edge.current import read_body
-from edge.declare import ANY, CALL, KEY, Answer, declare, example, number, one_of, open_wish, text
-from edge.media import orders, requests
+from edge.call.responses import rate_headers
+from edge.http.api_spec import ANY, CALL, KEY, Answer, declare, example, number, one_of, open_wish, text
+from edge.http.fields import LONGEST_MODEL, json_object
+from edge.media import requests, submission
 from edge.media.files import file_response
-from edge.media.waiting import balance_of, made
-from edge.requests import LONGEST_MODEL, json_object
-from edge.responses import rate_headers
-from shared.errors import Unavailable
+from edge.media.job_wait import balance_of, made
+from edge.request_context import read_body
+from shared.core.errors import Unavailable
 
 speech = Blueprint("speech", __name__)
 
@@ -38,9 +38,9 @@ speech = Blueprint("speech", __name__)
 )
 async def speak() -> Response:
     """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
-    terms = await orders.read_terms(key_only=True)
+    terms = await submission.read_terms(key_only=True)
     data = await read_body()
-    ordered = await orders.order(requests.media_call("speech", json_object(data)), terms.for_body(data))
+    ordered = await submission.order(requests.media_call("speech", json_object(data)), terms.for_body(data))
     found = await made(ordered.submitted)
     response = await file_response(found.job, found.outputs[0])
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})

@@ -9,29 +9,15 @@ from uuid import UUID
 
 import orjson
 
-from edge.declare import (
-    FILE,
-    FORM,
-    JSON,
-    PLAIN,
-    SPENT,
-    STRING,
-    Answer,
-    array,
-    declare_call,
-    number,
-    one_of,
-    record,
-    text,
-)
-from edge.exchange import Finished
-from edge.forms import File, Form, read_form
-from edge.requests import LONGEST_MODEL, model_of
-from edge.surface import Asked, Surface, Unstreamed, Written, spent
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
-from shared.providers.transcriptions import JSON_FORMATS, TEXT_FORMATS
-from shared.sniff import HEAD_BYTES, media_type
+from edge.call.endpoint_adapter import Asked, Surface, Unstreamed, Written, spent
+from edge.call.exchange import Finished
+from edge.http.api_spec import FILE, FORM, JSON, PLAIN, SPENT, STRING, Answer, array, declare_call, number, one_of, record, text
+from edge.http.fields import LONGEST_MODEL, model_of
+from edge.http.multipart import File, Form, read_form
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
+from shared.dialects.transcriptions import JSON_FORMATS, TEXT_FORMATS
+from shared.text.media_types import HEAD_BYTES, media_type
 
 FORMATS = (*JSON_FORMATS, *TEXT_FORMATS)
 GRANULARITIES = ("word", "segment")
@@ -48,7 +34,7 @@ _FILMS = ("video/mp4", "video/webm", "video/mpeg")  # a recorder's name for a co
 
 
 def read(form: Form) -> ChatCall:
-    """The call that a form asks for; its body is as `providers.transcriptions` has it. Raises `InvalidRequest`."""
+    """The call that a form asks for; its body is as `dialects.transcriptions` has it. Raises `InvalidRequest`."""
     fields = _single(form)
     model = model_of(fields)
     format = fields.get("response_format") or "json"

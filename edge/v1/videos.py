@@ -10,9 +10,8 @@ from uuid import UUID
 import orjson
 from quart import Blueprint, Response, request
 
-from edge.client_options import refuse_client_options
-from edge.current import private, read_body, services, write
-from edge.declare import (
+from edge.call.responses import rate_headers
+from edge.http.api_spec import (
     ANY,
     BOOLEAN,
     CALL,
@@ -31,19 +30,20 @@ from edge.declare import (
     text,
     whole,
 )
-from edge.forms import read_form
-from edge.media import jobs, orders, requests
+from edge.http.client_options import refuse_client_options
+from edge.http.fields import LONGEST_MODEL, json_object
+from edge.http.multipart import read_form
+from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
-from edge.requests import LONGEST_MODEL, json_object
-from edge.responses import rate_headers
+from edge.request_context import private, read_body, services, write
 from shared import media
-from shared.errors import InvalidRequest, NotFound, Unavailable
-from shared.media.ends import NO_SUCH_JOB
-from shared.media.reasons import reason
+from shared.core.errors import InvalidRequest, NotFound, Unavailable
+from shared.files.storage import Storage
+from shared.media.failure_messages import reason
+from shared.media.finish_job import NO_SUCH_JOB
 from shared.media.retention import delete_job
 from shared.models import MediaJob
-from shared.storage import Storage
 
 videos = Blueprint("videos", __name__)
 
@@ -86,10 +86,10 @@ _LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOO
 )
 async def create() -> Response:
     """Order a film; OpenAI's SDKs send a form."""
-    terms = await orders.read_terms(key_only=True)
+    terms = await submission.read_terms(key_only=True)
     body = await _body()
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary differs each time
-    ordered = await orders.order(requests.media_call("video", body), terms.for_body(canonical))
+    ordered = await submission.order(requests.media_call("video", body), terms.for_body(canonical))
     found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
     response = private(_document(found.job))
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
@@ -106,7 +106,7 @@ async def create() -> Response:
 )
 async def list_own() -> Response:
     """A page of the account's films."""
-    caller = await orders.key_account()
+    caller = await submission.key_account()
     sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
     if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MOST_LISTED):
         raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
@@ -174,7 +174,7 @@ async def _body() -> dict[str, Any]:
 
 
 async def _find(id: str) -> FoundJob:
-    caller = await orders.key_account()
+    caller = await submission.key_account()
     return await jobs.find(caller.account, _id(id), "video")
 
 

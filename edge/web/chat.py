@@ -7,11 +7,11 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.current import read, services
+from edge.request_context import read, services
 from edge.web.pages import page
-from edge.web.visit import visit
-from shared.catalog import CatalogModel
-from shared.clock import now_ms
+from edge.web.web_session import visit
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import now_ms
 from shared.models import Plan, Subscription
 
 chat = Blueprint("chat", __name__)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from quart import Blueprint, Response, current_app
 
-from edge.current import services
-from edge.declare import EVENTS, FORM
-from edge.public_url import edge_url
+from edge.http.api_spec import EVENTS, FORM
+from edge.http.public_url import edge_url
 from edge.reference.document import openapi
 from edge.reference.examples import Call, examples, fill
+from edge.request_context import services
 from edge.web.pages import page
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 
 docs = Blueprint("docs", __name__)
 SECTIONS = {

@@ -7,12 +7,12 @@ from contextlib import suppress
 from quart import Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from edge.callers import SAFE_METHODS
-from edge.errors import face
+from edge.http.errors import face
+from edge.http.web_headers import SAFE_METHODS
 from edge.web.page_request import API
 from edge.web.pages import add_headers, page
-from edge.web.visit import begin_visit, end_visit
-from shared.errors import InvalidKey, YoutError
+from edge.web.web_session import begin_visit, end_visit
+from shared.core.errors import InvalidKey, YoutError
 
 _HEADINGS = {
     400: "That did not work",

@@ -12,17 +12,17 @@ from werkzeug.datastructures import MultiDict
 
 from edge.api.key_request import NO_BOUNDS, KeyRequest, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
-from edge.callers import session_limits
-from edge.current import AccountCaller, count_request, read, services, write
-from edge.public_url import edge_url
-from edge.web.once import create_once, shown
+from edge.call.web_auth import session_limits
+from edge.http.public_url import edge_url
+from edge.request_context import AccountCaller, count_request, read, services, write
+from edge.web.form_idempotency import create_once, shown
 from edge.web.pages import page, read_after, read_slow
-from edge.web.visit import address, go, signed_in
-from shared.clock import now_ms
-from shared.errors import InvalidRequest, NotFound, RateLimited
+from edge.web.web_session import address, go, signed_in
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidRequest, NotFound, RateLimited
+from shared.core.timestamps import iso_moment
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
-from shared.moments import iso_moment
 from shared.operations.web_accounts import actor_of
 
 keys = Blueprint("account_keys", __name__)

@@ -10,22 +10,22 @@ import orjson
 from quart import Blueprint, Response, render_template, request
 from werkzeug.datastructures import MultiDict
 
-from edge.callers import session_limits
-from edge.current import AccountCaller, private, services, write
-from edge.errors import face
-from edge.hot import claim_of
-from edge.media import jobs, orders, requests
+from edge.call.web_auth import session_limits
+from edge.http.errors import face
+from edge.http.headers import claim_of
+from edge.media import jobs, requests, submission
+from edge.request_context import AccountCaller, private, services, write
 from edge.web.pages import page
-from edge.web.visit import address, csrf_token, go, signed_in
-from shared import formats
-from shared.catalog import CatalogModel
-from shared.clock import now_ms
-from shared.errors import AlreadySent, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
+from edge.web.web_session import address, csrf_token, go, signed_in
+from shared.billing.pricing import MediaUnits, media_quote
+from shared.catalog.snapshot import CatalogModel
+from shared.core import formats
+from shared.core.clock import now_ms
+from shared.core.errors import AlreadySent, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
 from shared.media import cancel
-from shared.media.links import public_link
+from shared.media.output_urls import public_link
 from shared.models import MediaJob
 from shared.operations.web_accounts import actor_of
-from shared.pricing import MediaUnits, media_quote
 
 media = Blueprint("account_media", __name__)
 JOBS_A_PAGE = 12
@@ -86,7 +86,7 @@ async def make() -> Response:
         body = orjson.dumps(_body(kind, form))
         call, _ = requests.native(kind, body)
         claim = claim_of(_form_token(form), body)  # submitting the form again finds the same job
-        await orders.order(call, orders.Terms(caller, session=session.digest, claim=claim))
+        await submission.order(call, submission.Terms(caller, session=session.digest, claim=claim))
     except InvalidRequest as problem:
         return await _page(kind, 422, form, {_field(problem.param): str(problem)})
     except IdempotencyConflict as conflict:

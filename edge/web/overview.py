@@ -8,15 +8,15 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import read
-from edge.public_url import edge_url
-from edge.web.once import create_once
+from edge.http.public_url import edge_url
+from edge.request_context import read
+from edge.web.form_idempotency import create_once
 from edge.web.pages import page
-from edge.web.proof import count_redemption
-from edge.web.visit import address, go, signed_in
-from shared.errors import InvalidRequest, TooManyAttempts
+from edge.web.password_auth import count_redemption
+from edge.web.web_session import address, go, signed_in
+from shared.core.errors import InvalidRequest, TooManyAttempts
 from shared.models import Account, ApiKey, LedgerEntry, Plan, Subscription
-from shared.operations.codes import redeem
+from shared.operations.redeem_codes import redeem
 from shared.operations.web_accounts import actor_of
 
 overview = Blueprint("overview", __name__)

@@ -9,13 +9,13 @@ from uuid import UUID
 from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
 
-from edge.current import services
+from edge.request_context import services
 from edge.web.assets import asset
-from edge.web.visit import csrf_token, visit
-from edge.web.words import DONE
-from shared import formats
-from shared.operations.once import new_token
-from shared.settings import Settings
+from edge.web.flash_messages import DONE
+from edge.web.web_session import csrf_token, visit
+from shared.core import formats
+from shared.core.settings import Settings
+from shared.operations.form_idempotency import new_token
 
 T = TypeVar("T")
 # Pages hold no inline script or style, so the policy allows none, without nonces.

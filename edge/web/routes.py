@@ -5,18 +5,18 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from edge.web.chat import chat
-from edge.web.data import data
+from edge.web.conversations import stored
 from edge.web.docs import docs
-from edge.web.front import front
 from edge.web.keys import keys
+from edge.web.landing import front
 from edge.web.media import media
 from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
-from edge.web.stored import stored
 from edge.web.usage import usage
-from edge.web.visit import SignInNeeded, begin_visit, end_visit, to_sign_in
+from edge.web.web_session import SignInNeeded, begin_visit, end_visit, to_sign_in
+from edge.web.your_data import data
 
 web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import read, write
-from edge.errors import face
+from edge.http.errors import face
+from edge.request_context import read, write
 from edge.web.pages import page
-from edge.web.proof import agent, confirm, hash_new
-from edge.web.visit import address, go, remember_browser, set_session, signed_in
-from shared.clock import now_ms
-from shared.emails import canonical_email
-from shared.errors import Busy, InvalidInput, InvalidRequest, TooManyAttempts
+from edge.web.password_auth import agent, confirm, hash_new
+from edge.web.web_session import address, go, remember_browser, set_session, signed_in
+from shared.core.clock import now_ms
+from shared.core.errors import Busy, InvalidInput, InvalidRequest, TooManyAttempts
+from shared.identity.emails import canonical_email
 from shared.models import WebSession
 from shared.operations.accounts import change_email
 from shared.operations.web_accounts import actor_of, change_password, end_own_session

@@ -14,17 +14,18 @@ from uuid import UUID
 from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
-from edge.callers import address_of, read_sent
-from edge.current import answer, count_request, read, services
-from edge.declare import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
-from edge.hot import Scope
+from edge.call.web_auth import address_of
+from edge.http.api_spec import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
+from edge.http.headers import Scope
+from edge.http.web_headers import read_sent
+from edge.request_context import answer, count_request, read, services
 from edge.web.share_renderer import ShareRenderer
-from shared.errors import NotFound, RateLimited
-from shared.limits import KeyLimits, Limits
+from shared.core.errors import NotFound, RateLimited
+from shared.core.timestamps import iso_moment
+from shared.core.token_bucket import KeyLimits, Limits
 from shared.models import Share
-from shared.moments import iso_moment
 from shared.operations.shares import find_share, shared_messages
-from shared.proxies import network_of
+from shared.text.client_address import network_of
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{22}")
 NAMES = {"user": "User", "assistant": "Assistant"}

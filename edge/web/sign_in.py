@@ -8,18 +8,18 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import read, services, write
-from edge.errors import face, own_headers
+from edge.http.errors import face, own_headers
+from edge.request_context import read, services, write
 from edge.web.pages import page
-from edge.web.proof import agent, count_sign_up, hash_new, prove
-from edge.web.visit import address, clear_session, go, remember_browser, safe_target, set_session, signed_in, visit
-from shared.clock import now_ms
-from shared.emails import MAX_LENGTH, canonical_email
-from shared.errors import Busy, InvalidInput, InvalidRequest, NotFound, TooManyAttempts
+from edge.web.password_auth import agent, count_sign_up, hash_new, prove
+from edge.web.web_session import address, clear_session, go, remember_browser, safe_target, set_session, signed_in, visit
+from shared.core.clock import now_ms
+from shared.core.errors import Busy, InvalidInput, InvalidRequest, NotFound, TooManyAttempts
+from shared.identity.emails import MAX_LENGTH, canonical_email
+from shared.identity.password_links import PasswordLink, proves, read_token
+from shared.identity.visitor_id import network_digest
 from shared.models import Account
 from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
-from shared.password_links import PasswordLink, proves, read_token
-from shared.visitors import network_digest
 
 sign_in = Blueprint("sign_in", __name__)
 

@@ -10,15 +10,15 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.current import services
-from edge.errors import request_id
+from edge.http.errors import request_id
+from edge.request_context import services
 from edge.services import Services
 from edge.web.pages import page, read_slow
-from edge.web.visit import signed_in
-from shared.clock import now_ms
-from shared.csv_rows import csv_head, csv_rows
-from shared.moments import iso_moment
-from shared.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
+from edge.web.web_session import signed_in
+from shared.billing.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
+from shared.core.clock import now_ms
+from shared.core.timestamps import iso_moment
+from shared.text.csv_rows import csv_head, csv_rows
 
 usage = Blueprint("usage", __name__)
 SPANS = (7, 30, 90)

@@ -6,27 +6,27 @@
     post(…)                   grant, purchase, refund, adjustment, expiry
     renew_subscriptions(now)  start due periods: grants and expiries
     renew_pool(…)             refill the visitors' pool for a new day
-    collapse.py               purge an account: merge its entries into one and delete its calls
+    compaction.py             purge an account: merge its entries into one and delete its calls
 
 `reserve` and `settle` take batches, so that an edge process can commit many calls at once. All functions are synchronous Peewee
-code inside the caller's `shared.database.transaction()`, with the same statements on SQLite and PostgreSQL. Locks are taken in
-one order, accounts by id and then holds, so concurrent batches never deadlock.
+code inside the caller's `shared.core.database.transaction()`, with the same statements on SQLite and PostgreSQL. Locks are taken
+in one order, accounts by id and then holds, so concurrent batches never deadlock.
 
-Invariants, checked by `audit.verify`: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`,
+Invariants, checked by `verify.verify`: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`,
 `plan_credits = sum(their movements)`, and each allowance and overage holds as much as open holds use of it.
 """
 
+from shared.identity.payer import OwnLimits
 from shared.ledger.allowances import month_spending
-from shared.ledger.claims import Claim
-from shared.ledger.payers import OwnLimits
-from shared.ledger.posting import post
+from shared.ledger.entries import post
+from shared.ledger.idempotency import Claim
 from shared.ledger.renewals import renew_subscriptions
 from shared.ledger.reserve import Reservation, Reserved, reserve
-from shared.ledger.rows import batch_transaction, lock_in_order
 from shared.ledger.settle import Rare, Settled, Settlement, release, settle
+from shared.ledger.sql import batch_transaction, lock_in_order
 from shared.ledger.sweep import sweep
-from shared.ledger.visitors import NO_VISITORS, VisitorTerms, renew_pool
-from shared.ledger.visitors import standing as visitor_standing
+from shared.ledger.visitor_pool import NO_VISITORS, VisitorTerms, renew_pool
+from shared.ledger.visitor_pool import standing as visitor_standing
 
 __all__ = [
     "NO_VISITORS",

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.ledger.rows import as_uuid, execute, insert
-from shared.periods import day_of, month_of, month_start
+from shared.core.billing_periods import day_of, month_of, month_start
+from shared.ledger.sql import as_uuid, execute, insert
 
 # The account, and the name of an allowance or the id of a subscription (for its overage).
 MeterId = tuple[UUID, str | UUID]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.database import database, transaction
+from shared.core.database import database, transaction
 
 # PostgreSQL checks privileges and read-only mode when a statement starts, so no row needs to match.
 _STATEMENTS = (

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.clock import new_id
-from shared.database import transaction
-from shared.ledger.posting import post
-from shared.ledger.rows import as_uuid, execute, lock_accounts
-from shared.ledger.visitors import POOL
-from shared.periods import moment_text, next_renewal
+from shared.core.billing_periods import moment_text, next_renewal
+from shared.core.clock import new_id
+from shared.core.database import transaction
+from shared.ledger.entries import post
+from shared.ledger.sql import as_uuid, execute, lock_accounts
+from shared.ledger.visitor_pool import POOL
 
 ACTOR = "system"
 

@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.errors import AccessDenied, DailyAllowanceExhausted, InsufficientCredits, InvalidKey, InvalidSession, RequestRefused
+from shared.billing.pricing import Quote, affordable_output
+from shared.core.billing_periods import day_end, day_of, moment_text, month_end
+from shared.core.errors import (
+    AccessDenied,
+    DailyAllowanceExhausted,
+    InsufficientCredits,
+    InvalidKey,
+    InvalidSession,
+    RequestRefused,
+)
+from shared.identity.payer import OwnLimits, Payer, check_access
 from shared.ledger.allowances import (
     Meter,
     MeterId,
@@ -21,12 +31,10 @@ from shared.ledger.allowances import (
     visitor_allowance,
     write_meters,
 )
-from shared.ledger.claims import CLAIM_MS, Claim, Claimed, Claims, check_claim, read_claims, write_claims
-from shared.ledger.payers import OwnLimits, Payer, Payers, Pools, check_access, lock_payers
-from shared.ledger.rows import AccountState, Change, change_accounts, execute, insert
-from shared.ledger.visitors import LEAST_CREDITS, NO_VISITORS, POOL, VisitorTerms, open_pool
-from shared.periods import day_end, day_of, moment_text, month_end
-from shared.pricing import Quote, affordable_output
+from shared.ledger.idempotency import CLAIM_MS, Claim, Claimed, Claims, check_claim, read_claims, write_claims
+from shared.ledger.payers import Payers, Pools, lock_payers
+from shared.ledger.sql import AccountState, Change, change_accounts, execute, insert
+from shared.ledger.visitor_pool import LEAST_CREDITS, NO_VISITORS, POOL, VisitorTerms, open_pool
 
 NO_METER = Meter(0)
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.clock import new_id
+from shared.billing.token_usage import Usage
+from shared.core.clock import new_id
 from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
-from shared.ledger.rows import AccountState, Change, add_change, as_uuid, change_accounts, execute, insert, lock_accounts
-from shared.ledger.visitors import LEAST_CREDITS, POOL
-from shared.usage import Usage
+from shared.ledger.sql import AccountState, Change, add_change, as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.ledger.visitor_pool import LEAST_CREDITS, POOL
 
 NO_USAGE = Usage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold

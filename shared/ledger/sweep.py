@@ -10,11 +10,11 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from shared.database import transaction
+from shared.core.billing_periods import day_of
+from shared.core.database import transaction
 from shared.ledger.allowances import MeterId, read_allowances, read_overages, write_meters
-from shared.ledger.rows import as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
 from shared.models import FORM_SECRET_MS
-from shared.periods import day_of
 
 HEARTBEAT_MS = 5_000  # interval of an edge process's heartbeats
 SILENT_MS = 30_000  # without a heartbeat for this long, an edge process is dead

@@ -8,8 +8,8 @@
 States change by compare-and-set only. Accounts are locked before jobs.
 """
 
-from shared.media.ends import CANCELLED, End, Output, cancel, finish
-from shared.media.hands import claim, note_progress, note_vendor, pause, renew, resend
+from shared.media.finish_job import CANCELLED, End, Output, cancel, finish
+from shared.media.leases import claim, note_progress, note_vendor, pause, renew, resend
 from shared.media.submission import Submitted, Wish, seal_body, submit, unseal_body, withdraw
 
 __all__ = [

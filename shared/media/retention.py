@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from uuid import UUID
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
+from shared.files.storage import Storage
 from shared.models import MediaJob, MediaOutput
-from shared.storage import Storage
 
 MOST_JOBS = 200  # per run
 ORPHAN_AGE_MS = 24 * 3_600_000  # longer than any job runs

@@ -6,12 +6,12 @@ import json
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.errors import IdempotencyConflict, RequestRefused
+from shared.core.errors import IdempotencyConflict, RequestRefused
+from shared.core.secrets import MEDIA_REQUEST, seal, unseal
+from shared.dialects.media import MediaCall
 from shared.ledger import Reservation, release, reserve
-from shared.media.hands import RESEND_MS
+from shared.media.leases import RESEND_MS
 from shared.models import MediaJob
-from shared.providers.media import MediaCall
-from shared.secrets import MEDIA_REQUEST, seal, unseal
 
 
 class Wish(NamedTuple):

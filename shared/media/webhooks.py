@@ -16,9 +16,9 @@ from uuid import UUID
 
 from peewee import Case
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
+from shared.core.secrets import WEBHOOK_SECRET, seal, unseal
 from shared.models import MediaJob, WebhookSecret
-from shared.secrets import WEBHOOK_SECRET, seal, unseal
 
 PREFIX = "whsec_"
 WAITS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …

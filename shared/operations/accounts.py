@@ -8,10 +8,10 @@ from uuid import UUID
 import peewee
 
 from shared import ledger
-from shared.database import transaction
-from shared.emails import canonical_email, lookup_email
-from shared.errors import InvalidInput, NotFound
-from shared.ledger.visitors import POOL
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.identity.emails import canonical_email, lookup_email
+from shared.ledger.visitor_pool import POOL
 from shared.models import Account, LedgerEntry
 from shared.operations.audit import Origin, record
 from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole

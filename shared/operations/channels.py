@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import orjson
 import peewee
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.core.secrets import seal
 from shared.models import DIALECTS, SWITCH, Channel
 from shared.operations.audit import Origin, record
+from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_choice, check_text
-from shared.operations.version import bump_catalog_version
-from shared.secrets import seal
 
 LONGEST_SECRET = 10_000
 LONGEST_SETTINGS = 10_000  # characters of JSON

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import orjson
 
-from shared.clock import new_id, now_ms
-from shared.database import transaction
-from shared.errors import AccessDenied, InvalidRequest, NotFound
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
+from shared.core.errors import AccessDenied, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
-from shared.text import as_line, cut
+from shared.text.plain_text import as_line, cut
 
 MOST_MESSAGES = 1_000  # per conversation
 LONGEST_TITLE = 80  # characters of a title taken from the first message

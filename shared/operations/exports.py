@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.database import transaction
+from shared.core.database import transaction
 from shared.operations.audit import Origin, record
 
 

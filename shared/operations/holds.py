@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared import ledger
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.billing.token_usage import Usage
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import Settlement
 from shared.models import Account, Hold
 from shared.operations.audit import Origin, record
 from shared.operations.validation import check_text, check_whole
-from shared.usage import Usage
 
 LONGEST_MS = 2**31 - 1
 UNKNOWN = Usage(0, 0, estimated=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.models import ApiKey
-from shared.proxies import canonical_network
+from shared.text.client_address import canonical_network
 
 BOUNDED = ("allowed_models", "allowed_ips", "expires_at")
 

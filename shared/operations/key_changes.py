@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput
 from shared.ledger.allowances import count_key
-from shared.ledger.rows import lock_accounts
+from shared.ledger.sql import lock_accounts
 from shared.models import ApiKey
 from shared.operations.audit import Origin, record
 from shared.operations.key_bounds import BOUNDED, narrowed

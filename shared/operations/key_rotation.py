@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput
-from shared.ledger.rows import lock_accounts
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput
+from shared.ledger.sql import lock_accounts
 from shared.models import ApiKey
 from shared.operations.audit import Origin, record
 from shared.operations.keys import LIMITS, CreatedKey, create_key, find_key, revoke_families

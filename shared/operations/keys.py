@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
-from shared.keys import new_key
-from shared.ledger.rows import lock_accounts
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.identity.api_key_format import new_key
+from shared.ledger.sql import lock_accounts
 from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
 from shared.operations.key_bounds import narrowed
 from shared.operations.validation import check_text, check_whole
-from shared.proxies import canonical_network
+from shared.text.client_address import canonical_network
 
 LARGEST_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import peewee
 
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.models import SWITCH, Plan
 from shared.operations.audit import Origin, record
 from shared.operations.keys import LARGEST_LIMIT, check_models

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import is_sqlite, transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import now_ms
+from shared.core.database import is_sqlite, transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price, PriceDraft
 from shared.operations.audit import Origin, record
 from shared.operations.prices import Rates, set_price

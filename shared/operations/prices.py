@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price
 from shared.operations.audit import Origin, record
+from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_whole
-from shared.operations.version import bump_catalog_version
 
 LARGEST_PRICE = 10**12
 

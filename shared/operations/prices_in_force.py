@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 from shared.models import Price
 
 

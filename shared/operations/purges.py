@@ -7,13 +7,13 @@ from uuid import UUID
 
 from peewee import fn
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import NotFound, PurgeRunning
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import NotFound, PurgeRunning
 from shared.ledger.allowances import visitor_allowance
-from shared.ledger.collapse import Collapsed, forget_visitor
-from shared.ledger.rows import lock_accounts
-from shared.ledger.visitors import POOL, Standing, VisitorTerms, standing
+from shared.ledger.compaction import Collapsed, forget_visitor
+from shared.ledger.sql import lock_accounts
+from shared.ledger.visitor_pool import POOL, Standing, VisitorTerms, standing
 from shared.models import Hold, PurgeJob
 from shared.operations.audit import Origin, record
 

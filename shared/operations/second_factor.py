@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pyotp
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.core.secrets import SECOND_FACTOR, seal, unseal
 from shared.models import StaffRecoveryCode, StaffUser
 from shared.operations.audit import Origin, record
-from shared.secrets import SECOND_FACTOR, seal, unseal
 
 ISSUER = "yout console"
 STEP_SECONDS = 30

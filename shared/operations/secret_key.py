@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from shared.database import transaction
-from shared.errors import InvalidInput
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput
+from shared.core.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.models import StaffRecoveryCode
 from shared.operations.audit import Origin, record
-from shared.operations.version import bump_catalog_version
-from shared.sealed_values import SEALED, SealedColumn, opens
-from shared.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
+from shared.operations.catalog_version import bump_catalog_version
+from shared.sealed_columns import SEALED, SealedColumn, opens
 
 
 class KeyChange(NamedTuple):

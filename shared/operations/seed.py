@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel
-from shared.operations.catalogue import create_channel, create_model, set_model_status, update_channel
-from shared.settings import Settings
+from shared.operations.catalog import create_channel, create_model, set_model_status, update_channel
 
 ACTOR = "seed"
 LOCAL_CHANNEL = "local"

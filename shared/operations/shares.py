@@ -12,8 +12,8 @@ from uuid import UUID
 
 import orjson
 
-from shared.database import transaction
-from shared.errors import InvalidRequest, NotFound
+from shared.core.database import transaction
+from shared.core.errors import InvalidRequest, NotFound
 from shared.models import Share
 from shared.operations.conversations import Turn, find_conversation, read_messages
 from shared.operations.purges import lock_account, refuse_while_purging

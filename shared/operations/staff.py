@@ -8,10 +8,10 @@ from uuid import UUID
 
 import peewee
 
-from shared import passwords
-from shared.database import is_sqlite, transaction
-from shared.emails import canonical_email, lookup_email
-from shared.errors import InvalidInput, NotFound
+from shared.core.database import is_sqlite, transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.identity import passwords
+from shared.identity.emails import canonical_email, lookup_email
 from shared.models import STAFF_ROLES, SWITCH, StaffUser
 from shared.operations.audit import Origin, record
 from shared.operations.staff_sessions import revoke_sessions
@@ -134,7 +134,8 @@ def _at_once(work: Callable[[], T]) -> T:
 def verify_password(email: str, password: str, *, run: Callable[[Callable[[], Any]], Any] = _at_once) -> StaffUser | None:
     """Return the active staff member with this e-mail and password, or None. The time taken does not reveal what is wrong.
 
-    Replaces an outdated hash. `run` executes the slow work and may refuse it (`shared.hash_queue`). The caller must record the
+    Replaces an outdated hash. `run` executes the slow work and may refuse it (`shared.identity.hash_queue`). The caller must
+    record the
     sign-in.
     """
     person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))

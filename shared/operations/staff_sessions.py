@@ -7,9 +7,9 @@ import secrets
 from typing import Any
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import NotFound
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import NotFound
 from shared.models import StaffSession, StaffUser
 from shared.operations.audit import Origin, record
 

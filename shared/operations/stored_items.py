@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from shared.errors import InvalidRequest
+from shared.core.errors import InvalidRequest
 from shared.models import StoredResponse
 
 Item = dict[str, Any]

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import orjson
 
-from shared.database import transaction
-from shared.errors import InvalidRequest, NotFound
+from shared.core.database import transaction
+from shared.core.errors import InvalidRequest, NotFound
 from shared.models import StoredResponse
 from shared.operations.conversations import plan_stores
 from shared.operations.purges import lock_account, purges_begun, refuse_while_purging

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.billing_periods import anchor_day
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import renewals
-from shared.ledger.rows import lock_accounts
+from shared.ledger.sql import lock_accounts
 from shared.models import Account, Plan, Subscription
 from shared.operations.accounts import find_account, refuse_pool
 from shared.operations.audit import Origin, record
 from shared.operations.plans import find_plan
 from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_whole
-from shared.periods import anchor_day
 
 WHEN = ("now", "next_period")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from shared.errors import InvalidInput
-from shared.text import one_line
+from shared.core.errors import InvalidInput
+from shared.text.plain_text import one_line
 
 LARGEST_AMOUNT = 10**15  # credits per entry; far below BIGINT, so that sums cannot overflow
 
 
 def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> str:
-    """Return `text` as one line (`shared.text.one_line`) of at most `longest` code points. It may be empty only if `empty`."""
+    """Return `text` as one line (`shared.text.plain_text.one_line`) of at most `longest` code points. It may be empty only if
+    `empty`."""
     line = one_line(text)
     if line is None:
         raise InvalidInput(f"The {what} contains a line break, a control character or an invisible character. Use one line.")

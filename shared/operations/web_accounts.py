@@ -1,7 +1,7 @@
 """Web accounts: sign up, create and end sessions, change the password.
 
-Callers check and hash passwords before they call these functions (`shared.passwords`): hashing takes tens of milliseconds, too
-long for a transaction. In the audit log the actor is `account:` and the account's id.
+Callers check and hash passwords before they call these functions (`shared.identity.passwords`): hashing takes tens of
+milliseconds, too long for a transaction. In the audit log the actor is `account:` and the account's id.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.clock import now_ms
-from shared.database import is_sqlite, transaction
-from shared.errors import InvalidInput, InvalidSession, NotFound
-from shared.ledger.rows import execute
+from shared.core.clock import now_ms
+from shared.core.database import is_sqlite, transaction
+from shared.core.errors import InvalidInput, InvalidSession, NotFound
+from shared.identity.password_links import LASTS_MS, make_token
+from shared.identity.web_sessions import NewSession, ends_at, new_session
+from shared.ledger.sql import execute
 from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record
-from shared.password_links import LASTS_MS, make_token
-from shared.web_sessions import NewSession, ends_at, new_session
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log

@@ -8,12 +8,12 @@ from uuid import UUID
 import peewee
 
 from shared import models
-from shared.clock import now_ms
-from shared.database import transaction
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import post
-from shared.ledger.rows import lock_accounts
-from shared.ledger.visitors import POOL
+from shared.ledger.sql import lock_accounts
+from shared.ledger.visitor_pool import POOL
 from shared.payments.base import Payment, Provider
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from shared.latency import BOUNDS_MS, columns
-from shared.ledger.rows import as_uuid, execute
+from shared.core.latency_histogram import BOUNDS_MS, columns
+from shared.ledger.sql import as_uuid, execute
 from shared.models import NO_CHANNEL
-from shared.rollup.statements import DAY_MS, FAILED, HOUR_MS, bucket_counts
+from shared.rollup.sql import DAY_MS, FAILED, HOUR_MS, bucket_counts
 from shared.rollup.tally import Tally
 from shared.rollup.write import kept_from
 

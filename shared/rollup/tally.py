@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.latency import quantile
+from shared.core.latency_histogram import quantile
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import time
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.database import is_sqlite, transaction
-from shared.ledger.rows import execute
+from shared.core.database import is_sqlite, transaction
+from shared.ledger.sql import execute
 from shared.models import NO_CHANNEL
-from shared.rollup import statements as sql
-from shared.rollup.statements import DAY_MS, HOUR_MS
+from shared.rollup import sql
+from shared.rollup.sql import DAY_MS, HOUR_MS
 
 GRACE_MS = 5 * 60_000  # delay after the end of an hour, so that most of its calls have ended
 CHECK_NEWEST = 3  # latest hours to compare with their calls in each run; older ones take turns

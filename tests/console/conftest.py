@@ -15,9 +15,9 @@ from playwright.async_api import Page
 from werkzeug.test import TestResponse
 
 from console.app import create_app
+from shared.core.settings import Settings
 from shared.models import StaffUser
 from shared.operations.staff import create_staff
-from shared.settings import Settings
 from tests.conftest import OpenPage, StartWeb
 
 Enter = Callable[..., Awaitable[Page]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from shared.clock import now_ms
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.core.secrets import unseal
+from shared.ledger.verify import verify
 from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price, PriceDraft
 from shared.operations.prices import set_price
 from shared.operations.prices_in_force import price_in_force
-from shared.secrets import unseal
-from tests import build
+from tests import factories
 from tests.servers.edge import SECRET_KEY
 
 THIN = "\u202f"
@@ -25,7 +25,7 @@ def last_entry(action: str) -> AuditEntry:
 
 
 def test_a_grant_is_one_ledger_entry_one_audit_entry_and_exact_words(signed_in):
-    account = build.account(credits=1_000)
+    account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
     answer = signed_in("owner").send(page, f"{page}/credits", amount=f" 50{THIN}000 ", reason="Goodwill")
     assert f"50{THIN}000 credits granted to {account.email}. The balance is now 51{THIN}000." in answer.text
@@ -38,7 +38,7 @@ def test_a_grant_is_one_ledger_entry_one_audit_entry_and_exact_words(signed_in):
 
 
 def test_a_negative_number_takes_credits(signed_in):
-    account = build.account(credits=1_000)
+    account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
     answer = signed_in("owner").send(page, f"{page}/credits", amount="\u2212200", reason="Granted by mistake")
     assert f"200 credits taken from {account.email}" in answer.text
@@ -47,7 +47,7 @@ def test_a_negative_number_takes_credits(signed_in):
 
 
 def test_a_form_sent_twice_moves_the_credits_once(signed_in):
-    account = build.account(credits=1_000)
+    account = factories.account(credits=1_000)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     filled = {**browser.form(page, f"{page}/credits"), "amount": "500", "reason": "Goodwill"}
     for _ in range(2):
@@ -61,7 +61,7 @@ def test_a_form_sent_twice_moves_the_credits_once(signed_in):
 
 
 def test_a_refused_grant_may_be_corrected_on_the_same_form(signed_in):
-    account = build.account(credits=100)
+    account = factories.account(credits=100)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     filled = {**browser.form(page, f"{page}/credits"), "amount": "-500", "reason": "Too much"}
     refused = browser.post(f"{page}/credits", filled)
@@ -72,7 +72,7 @@ def test_a_refused_grant_may_be_corrected_on_the_same_form(signed_in):
 
 @pytest.mark.parametrize("amount", ["", "0", "1,000", "1.5", "1e6", "ten", "9" * 17, "9" * 40])
 def test_an_amount_that_cannot_be_used_is_refused_in_words(signed_in, amount):
-    account = build.account(credits=100)
+    account = factories.account(credits=100)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     answer = browser.send(page, f"{page}/credits", amount=amount, reason="x")
     assert answer.status_code == 422
@@ -81,7 +81,7 @@ def test_an_amount_that_cannot_be_used_is_refused_in_words(signed_in, amount):
 
 
 def test_a_grant_needs_a_reason(signed_in):
-    account = build.account(credits=100)
+    account = factories.account(credits=100)
     page = f"/accounts/{account.id}"
     answer = signed_in("owner").send(page, f"{page}/credits", amount="5", reason="  ")
     assert answer.status_code == 422
@@ -89,7 +89,7 @@ def test_a_grant_needs_a_reason(signed_in):
 
 
 def test_an_account_is_suspended_and_activated(signed_in):
-    account = build.account()
+    account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     assert "is suspended" in browser.send(page, f"{page}/suspend").text
     assert Account.get_by_id(account.id).status == "suspended"
@@ -99,7 +99,7 @@ def test_an_account_is_suspended_and_activated(signed_in):
 
 
 def test_a_key_is_revoked_when_its_name_is_typed(signed_in):
-    row, _ = build.api_key(build.account(), name="production")
+    row, _ = factories.api_key(factories.account(), name="production")
     browser, page = signed_in("owner"), f"/keys/{row.id}"
     wrong = browser.send(page, f"{page}/revoke", confirmation="staging")
     assert (wrong.status_code, "not the key&#39;s name" in wrong.text) == (422, True)
@@ -114,7 +114,7 @@ RATES = {"input": "1", "output": "1", "cached_input": "", "cache_write": "", "pe
 
 
 def test_a_price_is_drafted_compared_and_published_and_the_old_one_stays(signed_in):
-    build.model("m/1", input=100, output=300)
+    factories.model("m/1", input=100, output=300)
     version = CatalogVersion.get().version
     browser = signed_in("billing")
     drafted = browser.send(
@@ -134,7 +134,7 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_one_stays(signed_
 
 
 def test_a_price_may_begin_later_and_never_earlier(signed_in):
-    build.model("m", input=100)
+    factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
     assert browser.send("/models/m", "/models/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
@@ -147,7 +147,7 @@ def test_a_price_may_begin_later_and_never_earlier(signed_in):
 
 
 def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
-    build.model("m", input=100)
+    factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
     filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
@@ -160,7 +160,7 @@ def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
 
 
 def test_a_draft_that_changed_meanwhile_is_not_published_and_can_be_thrown_away(signed_in):
-    build.model("m", input=100)
+    factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
     filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
@@ -173,14 +173,14 @@ def test_a_draft_that_changed_meanwhile_is_not_published_and_can_be_thrown_away(
 
 @pytest.mark.parametrize("missing", ["input", "output", "per_call", "minimum"])
 def test_a_price_needs_its_numbers(signed_in, missing):
-    build.model("m")
+    factories.model("m")
     filled = {name: value for name, value in RATES.items() if name != missing}
     assert signed_in("owner").send("/models/m", "/models/m/draft", **filled).status_code == 422
     assert not PriceDraft.select().exists()
 
 
 def test_a_model_is_disabled_and_enabled(signed_in):
-    build.model("m")
+    factories.model("m")
     browser = signed_in("owner")
     assert "out of the catalogue" in browser.send("/models/m", "/models/m/disable").text
     assert AIModel.get_by_id("m").status == "disabled"
@@ -190,7 +190,7 @@ def test_a_model_is_disabled_and_enabled(signed_in):
 
 
 def test_a_channel_is_disabled_enabled_and_given_a_new_secret_that_no_page_shows(signed_in):
-    channel = build.channel("https://up.example/v1", name="up")
+    channel = factories.channel("https://up.example/v1", name="up")
     browser, page = signed_in("owner"), f"/channels/{channel.id}"
     assert "gets no new calls" in browser.send(page, f"{page}/disable").text
     assert Channel.get_by_id(channel.id).status == "disabled"
@@ -207,7 +207,7 @@ def test_a_channel_is_disabled_enabled_and_given_a_new_secret_that_no_page_shows
 
 
 def test_an_entry_names_the_person_behind_a_trusted_proxy_and_nobody_elses_claim(app, signed_in, make_settings):
-    account = build.account()
+    account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     hidden = browser.form(page, f"{page}/suspend")
     forwarded = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}

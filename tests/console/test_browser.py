@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.async_api import Page
 
-from shared.clock import now_ms
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.ledger.verify import verify
 from shared.models import Account, ApiKey, UsageLedger
 from shared.operations.staff import create_staff
-from tests import build
-from tests.answers import Gate, stream
+from tests import factories
 from tests.conftest import OpenPage, StartWeb
 from tests.console.conftest import PASSWORD
-from tests.edge.calling import Answered, Stream, chat
+from tests.edge.http_calls import Answered, Stream, chat
+from tests.openai_payloads import chunk, finish, usage
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.wire import chunk, finish, usage
+from tests.upstream_responses import Gate, stream
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 
@@ -45,9 +45,9 @@ class Day(NamedTuple):
 def day(bound_database, any_database_url, redis_url, upstream, start_edge: StartWeb, start_console: StartWeb) -> Day:
     for role in ("owner", "readonly"):
         create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")
-    account = build.account(credits=100_000)
-    key, secret = build.api_key(account, name="laptop")
-    build.model("m-1", build.channel(upstream.url), input=1_000, output=2_000)
+    account = factories.account(credits=100_000)
+    key, secret = factories.api_key(account, name="laptop")
+    factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000)
     settings: dict[str, Any] = {"database_url": any_database_url, "redis_url": redis_url}
     edge = start_edge(**settings)
     console = start_console(**settings, edge_port=edge.port)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 from shared.models import AuditEntry
 from shared.rollup import roll
-from tests import build
+from tests import factories
 from tests.console.conftest import Enter
 from tests.console.test_pages import call
 from tests.servers.browser import PHONE
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirec
 @pytest.fixture
 def used(bound_database) -> None:
     """Three days of calls, summed up as far as they can be."""
-    owner, channel = build.account(email="mira@example.com"), build.channel("https://up.example/v1", name="east")
-    build.model("m-1", channel)
+    owner, channel = factories.account(email="mira@example.com"), factories.channel("https://up.example/v1", name="east")
+    factories.model("m-1", channel)
     for number in range(60):
         failed = number % 10 == 0
         call(

@@ -7,15 +7,15 @@ import re
 import pytest
 
 from console.paging import PAGE_SIZE
-from shared.clock import now_ms
-from shared.database import database
-from shared.ledger.audit import verify
+from shared.core.clock import now_ms
+from shared.core.database import database
+from shared.ledger.verify import verify
 from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, Plan, PurgeJob, Subscription
-from shared.operations.codes import create_codes, redeem
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
-from tests import build
+from shared.operations.redeem_codes import create_codes, redeem
+from tests import factories
 
 PLAN = {
     "monthly_credits": "5000",
@@ -29,7 +29,7 @@ PLAN = {
 
 
 def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
-    account = build.account(credits=100)
+    account = factories.account(credits=100)
     browser, page = signed_in("billing"), f"/accounts/{account.id}"
     assert "Plan Pro is made" in browser.send("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
     plan = Plan.get()
@@ -52,7 +52,7 @@ def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
 
 
 def test_a_plan_goes_on_or_ends_with_its_period_and_rests_while_suspended(signed_in):
-    account = build.account()
+    account = factories.account()
     create_plan("Basic", {"monthly_credits": 10}, actor="test")
     browser, page, care = signed_in("owner"), f"/accounts/{account.id}", f"/account/{account.id}"
     browser.send(page, f"{care}/plan", plan="Basic", when="now")
@@ -67,14 +67,14 @@ def test_a_plan_goes_on_or_ends_with_its_period_and_rests_while_suspended(signed
 
 
 def test_what_is_wrong_with_a_short_form_is_said_on_the_page(signed_in):
-    account = build.account()
+    account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     assert "Write the note." in browser.send(page, f"/account/{account.id}/notes", text="").text
     assert "Type the e-mail address." in browser.send(page, f"/account/{account.id}/purge", confirmation="").text
 
 
 def test_notes_are_kept_removed_and_shown_as_text(signed_in):
-    account = build.account()
+    account = factories.account()
     browser, page = signed_in("support"), f"/accounts/{account.id}"
     answer = browser.send(page, f"/account/{account.id}/notes", text="<b>Called</b> about invoices")
     assert "&lt;b&gt;Called&lt;/b&gt; about invoices" in answer.text
@@ -86,7 +86,7 @@ def test_notes_are_kept_removed_and_shown_as_text(signed_in):
 
 
 def test_a_purge_asks_for_the_email(signed_in):
-    account = build.account()
+    account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     assert "not the account&#39;s e-mail" in browser.send(page, f"/account/{account.id}/purge", confirmation="yes").text
     assert not PurgeJob.select().exists()
@@ -95,7 +95,7 @@ def test_a_purge_asks_for_the_email(signed_in):
 
 
 def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
-    account = build.account(credits=0)
+    account = factories.account(credits=0)
     browser = signed_in("billing")
     made = browser.send("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
     codes = re.search(r'<pre class="list">([^<]+)</pre>', made.text).group(1).split()
@@ -112,7 +112,7 @@ def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
 def test_many_batches_of_codes_come_in_pages(signed_in, monkeypatch):
     for number in range(PAGE_SIZE + 2):
         create_codes(100 + number, 2, actor="test")
-    redeem(build.account().id, create_codes(7, 3, note="newest", actor="test").codes[0], actor="test")
+    redeem(factories.account().id, create_codes(7, 3, note="newest", actor="test").codes[0], actor="test")
     browser = signed_in("billing")
     queries = []
     kind = type(database.obj)
@@ -126,8 +126,8 @@ def test_many_batches_of_codes_come_in_pages(signed_in, monkeypatch):
 
 
 def test_a_key_is_rotated_with_a_grace(signed_in):
-    owner = build.account()
-    old, _ = build.api_key(owner, name="laptop", rpm=7, monthly_credit_limit=500)
+    owner = factories.account()
+    old, _ = factories.api_key(owner, name="laptop", rpm=7, monthly_credit_limit=500)
     browser, page = signed_in("support"), f"/keys/{old.id}"
     made = browser.send(page, f"{page}/rotate", grace_hours="2")
     secret = re.search(r'<code class="secret">(yout-[0-9A-Za-z]+)</code>', made.text).group(1)
@@ -144,7 +144,7 @@ def test_a_key_is_rotated_with_a_grace(signed_in):
 
 
 def test_an_accounts_email_is_changed_when_the_present_one_is_typed(signed_in):
-    account, taken = build.account(email="ida@example.com"), build.account()
+    account, taken = factories.account(email="ida@example.com"), factories.account()
     browser, page, action = signed_in("support"), f"/accounts/{account.id}", f"/account/{account.id}/email"
     wrong = browser.send(page, action, email="ada@example.com", confirmation="ada@example.com")
     assert "Type ida@example.com exactly" in wrong.text
@@ -159,8 +159,8 @@ def test_an_accounts_email_is_changed_when_the_present_one_is_typed(signed_in):
 
 
 def test_a_key_is_edited(signed_in):
-    build.model("m-1", build.channel("http://127.0.0.1:9"))
-    row, _ = build.api_key(build.account(), name="laptop", rpm=7, expires_at=now_ms() + 3_600_000)
+    factories.model("m-1", factories.channel("http://127.0.0.1:9"))
+    row, _ = factories.api_key(factories.account(), name="laptop", rpm=7, expires_at=now_ms() + 3_600_000)
     browser, page = signed_in("support"), f"/keys/{row.id}"
     assert f'href="{page}/edit"' in browser.get(page).text
     shown = browser.get(f"{page}/edit").text
@@ -181,15 +181,15 @@ def test_a_key_is_edited(signed_in):
 
 def test_a_rotated_key_never_outlives_its_own_end(bound_database):
     ends = now_ms() + 60_000
-    old, _ = build.api_key(build.account(), expires_at=ends)
+    old, _ = factories.api_key(factories.account(), expires_at=ends)
     created = rotate_key(old.id, 3_600_000, actor="test")
     assert (ApiKey.get_by_id(old.id).expires_at, created.row.expires_at) == (ends, ends)
 
 
 def test_keys_that_a_search_finds_are_revoked_together_when_their_number_is_typed(signed_in):
-    ana, ben = build.account(email="ana@corp.example"), build.account(email="ben@other.example")
-    keys = [build.api_key(ana)[0] for _ in range(3)]
-    other, _ = build.api_key(ben)
+    ana, ben = factories.account(email="ana@corp.example"), factories.account(email="ben@other.example")
+    keys = [factories.api_key(ana)[0] for _ in range(3)]
+    other, _ = factories.api_key(ben)
     revoke_key(keys[0].id, actor="test")
     browser = signed_in("owner")
     assert "Search first" in browser.get("/keys/revoke").text
@@ -204,7 +204,7 @@ def test_keys_that_a_search_finds_are_revoked_together_when_their_number_is_type
 
 
 def test_revoking_twice_counts_once(bound_database):
-    key, _ = build.api_key(build.account())
+    key, _ = factories.api_key(factories.account())
     assert [revoke_keys([key.id], actor="test") for _ in range(2)] == [1, 0]
 
 

@@ -1,4 +1,5 @@
-"""Every page that can be reached from the first one, on a desk by day and on a phone by night, as `tests.looking` looks at it."""
+"""Every page that can be reached from the first one, on a desk by day and on a phone by night, as `tests.page_checks` looks at
+it."""
 
 from __future__ import annotations
 
@@ -10,18 +11,18 @@ import pytest
 from flask import Flask
 
 from shared.models import EdgeProcess
-from shared.operations.codes import create_codes
-from shared.operations.notes import add_note
+from shared.operations.account_notes import add_note
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
+from shared.operations.redeem_codes import create_codes
 from shared.operations.subscriptions import subscribe
-from tests import build
+from tests import factories
 from tests.console.conftest import Enter
 from tests.console.test_pages import call
-from tests.looking import look_at
+from tests.page_checks import look_at
 from tests.servers.browser import DESKTOP, PHONE
-from tests.shared.operations.test_jobs import ordered
+from tests.shared.operations.test_media_jobs import ordered
 from tests.workers.holds import HOUR_MS, Customer
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
@@ -35,14 +36,14 @@ LONG_MODEL = "laboratory/" + "x" * 48  # without a place where a browser would b
 @pytest.fixture
 def business(bound_database) -> None:
     """Something of everything that staff look at."""
-    channel = build.channel("https://up.example/v1", name="east")
-    build.model("m-1", channel)
-    build.model(LONG_MODEL, channel)
+    channel = factories.channel("https://up.example/v1", name="east")
+    factories.model("m-1", channel)
+    factories.model(LONG_MODEL, channel)
     save_draft("m-1", Rates(input=2_000, output=3_000), actor="test")
     create_plan("Keeper", {"monthly_credits": 100}, actor="test")
     create_codes(25, count=2, actor="test")
-    owner = build.account(email=f"{'n' * 63}@department.of-a-company.example")
-    build.api_key(owner, name="the billing service of that company")
+    owner = factories.account(email=f"{'n' * 63}@department.of-a-company.example")
+    factories.api_key(owner, name="the billing service of that company")
     subscribe(owner.id, "Keeper", actor="test")
     add_note(owner.id, "Asked for an invoice.", actor="test")
     call(owner, model="m-1", channel=channel.id, status="completed", credits=12)
@@ -58,7 +59,7 @@ def pages(app: Flask) -> set[str]:
     """The paths of all pages, from the table of routes; an id is ID, and a model's is the one above."""
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     files = {rule for rule in rules if rule.endswith((".csv", ":filename>"))}
-    once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_once.py
+    once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
     return {re.sub("<uuid:[a-z_]+>", "ID", rule).replace("<path:model_id>", "m-1") for rule in rules - files - once - APART}
 
 

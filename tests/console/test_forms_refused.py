@@ -8,11 +8,11 @@ from contextlib import ExitStack, closing
 import pytest
 
 from console.app import LARGEST_FORM_BYTES, create_app
-from console.proof import MAX_WAITING
-from shared.attempts import FAILURES_A_PERSON
+from console.security.password_auth import MAX_WAITING
+from shared.identity.attempt_limits import FAILURES_A_PERSON
 from shared.models import StaffSession
-from tests.answers import WAIT_SECONDS
 from tests.console.conftest import Browser
+from tests.upstream_responses import WAIT_SECONDS
 
 FOREIGN = [
     {"Origin": "https://evil.example"},

@@ -10,12 +10,12 @@ import pytest
 import redis
 
 from console.app import create_app
-from shared.clock import new_id, now_ms
-from shared.database import transaction
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
 from shared.ledger import post
 from shared.models import Channel, EdgeProcess, MediaJob, RollupState
 from shared.rollup import roll
-from tests import build
+from tests import factories
 from tests.console.conftest import Browser
 from tests.console.test_pages import call, hold
 
@@ -28,7 +28,7 @@ def figures_of(text: str) -> dict[str, str]:
 
 
 def test_home_counts_the_last_day_and_nothing_older(signed_in):
-    owner = build.account()
+    owner = factories.account()
     for credits, status in ((700, "completed"), (50, "cancelled"), (0, "failed")):
         call(owner, credits=credits, status=status, input_tokens=10, output_tokens=4, first_token_ms=420)
     call(owner, credits=9_000, created_at=now_ms() - 26 * HOUR)
@@ -60,7 +60,7 @@ def test_home_counts_the_last_day_and_nothing_older(signed_in):
 
 @pytest.mark.parametrize(("name", "calls"), [("1h", 1), ("24h", 2), ("7d", 3), ("30d", 4), ("nonsense", 2)])
 def test_each_range_counts_its_calls_summed_up_or_not(signed_in, name, calls):
-    owner, now = build.account(), now_ms()
+    owner, now = factories.account(), now_ms()
     for ago in (60_000, 20 * HOUR, 5 * DAY, 20 * DAY, 40 * DAY):
         call(owner, created_at=now - ago, credits=10)
     browser = signed_in("readonly")
@@ -72,10 +72,10 @@ def test_each_range_counts_its_calls_summed_up_or_not(signed_in, name, calls):
 
 
 def test_filters_narrow_every_figure_and_can_be_taken_off(signed_in):
-    first, second = build.account(), build.account()
-    channel = build.channel("https://up.example/v1")
-    build.model("m-1", channel)
-    build.model("m-2", channel)
+    first, second = factories.account(), factories.account()
+    channel = factories.channel("https://up.example/v1")
+    factories.model("m-1", channel)
+    factories.model("m-2", channel)
     call(first, model="m-1", channel=channel.id, credits=5)
     call(first, model="m-2", credits=7)
     call(second, model="m-1", credits=11)
@@ -96,12 +96,12 @@ def test_filters_narrow_every_figure_and_can_be_taken_off(signed_in):
 
 
 def test_a_channel_is_told_by_the_share_of_its_calls_that_failed(signed_in):
-    owner = build.account()
+    owner = factories.account()
     for failed, name in ((0, "good"), (1, "so-so"), (6, "bad")):
-        channel = build.channel("https://up.example/v1", name=name)
+        channel = factories.channel("https://up.example/v1", name=name)
         for number in range(12):
             call(owner, channel=channel.id, status="failed" if number < failed else "completed")
-    call(owner, channel=build.channel("https://up.example/v1", name="new").id, status="failed")
+    call(owner, channel=factories.channel("https://up.example/v1", name="new").id, status="failed")
     text = signed_in("owner").get("/").text
     upstreams = text[text.index("Upstreams") :]
     rows = dict(re.findall(r'class="row"[^>]*>([^<]+)</a>.*?<span class="state [a-z]+">([a-z]+)</span>', upstreams, re.DOTALL))
@@ -115,7 +115,7 @@ def test_messages_that_wait_and_jobs_are_counted(bound_database, make_settings, 
     client.rpush("dramatiq:default.DQ", "c")
     client.zadd("dramatiq:default.XQ", {"d": 1})
     client.close()
-    owner, now = build.account(), now_ms()
+    owner, now = factories.account(), now_ms()
     common = {
         "account": owner,
         "kind": "image",
@@ -135,7 +135,7 @@ def test_messages_that_wait_and_jobs_are_counted(bound_database, make_settings, 
 
 
 def test_sums_that_are_behind_are_said_so(signed_in):
-    call(build.account(), created_at=now_ms() - 10 * HOUR)
+    call(factories.account(), created_at=now_ms() - 10 * HOUR)
     roll(now_ms() - 5 * HOUR, 60)
     text = signed_in("owner").get("/").text
     assert "Usage is summed up until" in text

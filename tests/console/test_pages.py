@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 
 from console.app import SHARED_STATIC
-from shared.clock import new_id, now_ms
+from shared.core.clock import new_id, now_ms
 from shared.models import ApiKey, Channel, Hold, LedgerEntry, Price, StaffUser, UsageLedger
 from shared.operations.accounts import grant_credits
 from shared.operations.keys import revoke_key
-from tests import build
-from tests.build import UPSTREAM_SECRET
+from tests import factories
+from tests.factories import UPSTREAM_SECRET
 
 LISTS = ("/", "/accounts/", "/keys/", "/usage/", "/holds/", "/ledger/", "/models/", "/channels/", "/audit/")
 THIN = "\u202f"
@@ -34,11 +34,11 @@ def hold(account: Any, **values: Any) -> Hold:
 @pytest.fixture
 def filled() -> dict[str, str]:
     """A row of everything; gives the address of each detail page."""
-    owner = build.account(email="mira@example.com")
-    key, _ = build.api_key(owner, name="<script>alert(1)</script>")
-    revoke_key(build.api_key(owner, name="old")[0].id, actor="test")
-    channel = build.channel("https://up.example/v1", settings={"quirk": "<b>"})
-    build.model("m", channel, description="<i>bold</i>")
+    owner = factories.account(email="mira@example.com")
+    key, _ = factories.api_key(owner, name="<script>alert(1)</script>")
+    revoke_key(factories.api_key(owner, name="old")[0].id, actor="test")
+    channel = factories.channel("https://up.example/v1", settings={"quirk": "<b>"})
+    factories.model("m", channel, description="<i>bold</i>")
     grant_credits(owner.id, -10, "<script>x</script>", actor="test")
     price = Price.get(Price.model == "m")
     made = call(owner, api_key=key.id, channel=channel.id, price=price.id, input_tokens=10, output_tokens=5, credits=3)
@@ -120,7 +120,7 @@ def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
 
 
 def test_usage_pages_show_each_call_once_newest_first_also_within_one_millisecond(signed_in):
-    owner, moment = build.account(), now_ms()
+    owner, moment = factories.account(), now_ms()
     made = [call(owner, created_at=moment - number // 40) for number in range(120)]
     browser = signed_in("owner")
     expected = [str(row.id) for row in sorted(made, key=lambda row: (row.created_at, row.id.int), reverse=True)]
@@ -130,7 +130,7 @@ def test_usage_pages_show_each_call_once_newest_first_also_within_one_millisecon
 
 
 def test_ledger_pages_show_each_entry_once_for_all_and_for_one_account(signed_in):
-    first, second = build.account(credits=1), build.account(credits=2)
+    first, second = factories.account(credits=1), factories.account(credits=2)
     for number in range(60):
         grant_credits(first.id if number % 2 else second.id, 1_000 + number, "x", actor="test")
     LedgerEntry.update(created_at=now_ms()).execute()
@@ -148,8 +148,8 @@ def test_a_mangled_page_address_is_told_so(signed_in, cursor):
 
 
 def test_usage_filters_narrow_and_stay_in_the_address(signed_in):
-    owner, other = build.account(), build.account()
-    key, _ = build.api_key(owner)
+    owner, other = factories.account(), factories.account()
+    key, _ = factories.api_key(owner)
     wanted = call(owner, api_key=key.id, model="m-1", status="failed")
     call(owner, model="m-2", status="failed")
     call(other, model="m-1", status="failed")
@@ -162,8 +162,8 @@ def test_usage_filters_narrow_and_stay_in_the_address(signed_in):
 
 
 def test_a_receipt_multiplies_rounds_and_names_the_charge(signed_in):
-    owner = build.account()
-    build.model("m", input=1_250, output=10_000, cached_input=125, minimum=10)
+    owner = factories.account()
+    factories.model("m", input=1_250, output=10_000, cached_input=125, minimum=10)
     price = Price.get(Price.model == "m")
     made = call(owner, price=price.id, input_tokens=1_000, cached_tokens=301, output_tokens=50, credits=1_412)
     text = signed_in("owner").get(f"/usage/{made.id}").text
@@ -176,14 +176,14 @@ def test_a_receipt_multiplies_rounds_and_names_the_charge(signed_in):
 
 
 def test_a_receipt_stays_readable_when_price_key_and_channel_are_gone(signed_in):
-    made = call(build.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
+    made = call(factories.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
     answer = signed_in("owner").get(f"/usage/{made.id}")
     assert (answer.status_code, "price of this call was deleted" in answer.text) == (200, True)
 
 
 def test_accounts_are_found_by_the_beginning_of_an_email_and_by_id(signed_in):
-    wanted = build.account(email="mira@example.com")
-    build.account(email="tom_1@example.com")
+    wanted = factories.account(email="mira@example.com")
+    factories.account(email="tom_1@example.com")
     browser = signed_in("owner")
     text = browser.get("/accounts/?q=MIRA").text
     assert rows_of(text, r'class="row" href="/accounts/([0-9a-f-]+)"') == [str(wanted.id)]
@@ -193,9 +193,9 @@ def test_accounts_are_found_by_the_beginning_of_an_email_and_by_id(signed_in):
 
 
 def test_keys_are_found_by_prefix_by_owner_and_by_a_pasted_key_that_is_taken_off_the_page(signed_in):
-    owner = build.account(email="mira@example.com")
-    row, secret = build.api_key(owner)
-    build.api_key(build.account())
+    owner = factories.account(email="mira@example.com")
+    row, secret = factories.api_key(owner)
+    factories.api_key(factories.account())
     browser = signed_in("owner")
     link = r'class="row" href="/keys/([0-9a-f-]+)"'
     for query in (row.prefix.rstrip("…"), "mira@"):

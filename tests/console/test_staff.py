@@ -12,11 +12,11 @@ import pytest
 
 from console.app import create_app
 from console.paging import PAGE_SIZE
-from shared.attempts import FAILURES_A_PERSON
+from shared.core.settings import Settings
+from shared.identity.attempt_limits import FAILURES_A_PERSON
 from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations.second_factor import enrol, new_secret
 from shared.operations.staff import create_staff
-from shared.settings import Settings
 from tests.console.conftest import PASSWORD, Browser
 
 NEW_PASSWORD = "one more correct horse"

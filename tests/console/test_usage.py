@@ -14,16 +14,16 @@ from uuid import UUID
 import peewee
 import pytest
 
-from console import paging, patience
+from console import paging, query_timeout
 from console.views import usage_filters
-from shared.clock import now_ms
-from shared.database import database
+from shared.core.clock import now_ms
+from shared.core.database import database
 from shared.models import AuditEntry, Channel, MediaJob, Price, UsageLedger
 from shared.rollup import roll
-from tests import build
-from tests.answers import WAIT_SECONDS
+from tests import factories
 from tests.console.test_home import figures_of
 from tests.console.test_pages import call, leaf_through
+from tests.upstream_responses import WAIT_SECONDS
 
 HOUR = 3_600_000
 LINK = r'class="row" href="/usage/([0-9a-f-]+)"'
@@ -32,11 +32,11 @@ LINK = r'class="row" href="/usage/([0-9a-f-]+)"'
 @pytest.fixture
 def world(bound_database) -> dict[str, Any]:
     """Calls that differ in everything that can be filtered by."""
-    owners = [build.account(email=f"{name}@example.com") for name in ("mira", "tom")]
-    keys = [build.api_key(owner)[0] for owner in owners]
-    channels = [build.channel("https://up.example/v1", name=name) for name in ("east", "west")]
+    owners = [factories.account(email=f"{name}@example.com") for name in ("mira", "tom")]
+    keys = [factories.api_key(owner)[0] for owner in owners]
+    channels = [factories.channel("https://up.example/v1", name=name) for name in ("east", "west")]
     for name in ("m-1", "m-2"):
-        build.model(name, *channels)
+        factories.model(name, *channels)
     chosen, now = random.Random(7), now_ms()
     for number in range(70):
         owner = chosen.randrange(2)
@@ -138,7 +138,7 @@ def test_no_call_is_lost_or_shown_twice_while_calls_come_in(signed_in, monkeypat
     """New calls begin now; late ones began before, and may appear anywhere."""
     monkeypatch.setattr(paging, "BATCH_SIZE", 7)
     monkeypatch.setattr(paging.batches, "__defaults__", (7,))
-    owner, chosen, now = build.account(), random.Random(3), now_ms()
+    owner, chosen, now = factories.account(), random.Random(3), now_ms()
     before = {str(call(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
     original = paging._older_than
 
@@ -183,10 +183,10 @@ def test_sums_that_no_rollup_knows_are_of_the_newest_calls_and_say_so(signed_in,
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 def test_a_query_that_takes_too_long_is_stopped_and_said_so(bound_database, signed_in, monkeypatch):
-    call(build.account())
-    assert patience.within(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
+    call(factories.account())
+    assert query_timeout.within(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
     with pytest.raises(peewee.ProgrammingError):
-        patience.within(lambda: database.execute_sql("SELECT no_such_column"))
+        query_timeout.within(lambda: database.execute_sql("SELECT no_such_column"))
     monkeypatch.setattr("console.views.usage.within", lambda ask: None)
     text = signed_in("owner").get("/usage/?streamed=yes").text
     assert "This would take too long" in text
@@ -194,7 +194,7 @@ def test_a_query_that_takes_too_long_is_stopped_and_said_so(bound_database, sign
 
 
 def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
-    owner = build.account(credits=100)
+    owner = factories.account(credits=100)
     made = call(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
     text = signed_in("owner").get(f"/usage/{made.id}").text
     assert "asked for other" in text
@@ -210,8 +210,8 @@ def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
     ],
 )
 def test_a_receipt_of_media_counts_what_was_delivered(signed_in, kind, options, prices, credits, line):
-    owner = build.account(credits=10_000_000)
-    build.model("m-media", kind=kind, input=0, output=0, **prices)
+    owner = factories.account(credits=10_000_000)
+    factories.model("m-media", kind=kind, input=0, output=0, **prices)
     made = call(owner, model="m-media", price=Price.get(Price.model == "m-media").id, credits=credits)
     times = {"due_at": 1, "deadline_at": 1, "finished_at": 1}
     MediaJob.create(

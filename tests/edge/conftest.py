@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.books import Books, new_books
-from tests.edge.stack import Lane, Stack
+from tests.edge.ledger_fixture import Books, new_books
+from tests.edge.shared_edge import Lane, Stack
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 

@@ -14,20 +14,20 @@ import pytest
 import redis
 
 from shared.models import UsageLedger
-from tests import build, wire
-from tests.answers import HANG, Answer, reply, status, stream
-from tests.edge.stack import OpenStream, Reply, read
+from tests import factories, openai_payloads
+from tests.edge.shared_edge import OpenStream, Reply, read
+from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.wire import DONE, chunk, completion, finish, role, tokens, usage
+from tests.upstream_responses import HANG, Answer, reply, status, stream
 
 CANARY = "xqzcanary"
 SAID = f"{CANARY}-said"
 StartWeb = Callable[..., WebProcess]
 
 
-def asked(model: object, **fields: Any) -> wire.Json:
+def asked(model: object, **fields: Any) -> openai_payloads.Json:
     """A body that holds the canary wherever content can stand."""
     arguments = json.dumps({"q": SAID})
     call = {"id": f"call_{CANARY}", "type": "function", "function": {"name": f"f_{CANARY}", "arguments": arguments}}
@@ -51,7 +51,7 @@ def asked(model: object, **fields: Any) -> wire.Json:
 
 
 TOLD = {"error": {"message": f"You said {SAID}.", "type": CANARY, "param": f"messages {CANARY}", "code": f"{CANARY} {SAID}"}}
-ANSWERS: list[tuple[str, Answer, wire.Json]] = [
+ANSWERS: list[tuple[str, Answer, openai_payloads.Json]] = [
     ("completed", reply(completion(SAID, usage=tokens(7, 3))), {}),
     ("completed", reply({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted here
     ("completed", stream(role(), chunk(SAID), finish(), usage(7, 3), DONE), {"stream": True}),
@@ -80,9 +80,9 @@ def test_what_was_said_is_nowhere_afterwards(
     start_edge: StartWeb,
     tmp_path: Path,
 ) -> None:
-    _, secret = build.api_key(build.account())
+    _, secret = factories.api_key(factories.account())
     for number in range(len(ANSWERS) + 1):  # a model each: none suffers from another's broken vendor
-        build.model(f"m-{number}", build.channel(upstream.url))
+        factories.model(f"m-{number}", factories.channel(upstream.url))
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, log_level="debug")
     headers = {"idempotency-key": f"{CANARY}-key", "x-canary": CANARY, "user-agent": CANARY, "cookie": f"a={CANARY}"}
     seen = False
@@ -146,7 +146,7 @@ def redis_dump(url: str) -> str:
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 def test_the_dumps_would_find_what_is_there(bound_database: peewee.Database, any_database_url: str, redis_url: str) -> None:
-    build.account(email=f"{CANARY}@example.com")
+    factories.account(email=f"{CANARY}@example.com")
     with redis.Redis.from_url(redis_url) as client:
         client.zadd("leases", {CANARY: 1})
     assert CANARY in database_dump(bound_database)

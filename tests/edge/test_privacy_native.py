@@ -12,15 +12,15 @@ from typing import Any
 import peewee
 
 from shared.models import Account, Message, Plan, Share, StoredResponse, Subscription
-from tests import build
-from tests.answers import stream
-from tests.edge.media.studio import SETTINGS, pictures
-from tests.edge.stack import Reply, read
+from tests import factories
+from tests.edge.media.media_stack import SETTINGS, pictures
+from tests.edge.shared_edge import Reply, read
 from tests.edge.test_privacy import CANARY, SAID, TOLD, database_dump, redis_dump
+from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.edge import WebProcess
 from tests.servers.process import Process, eventually
 from tests.upstream import Upstream
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.upstream_responses import stream
 
 StartWeb = Callable[..., WebProcess]
 StartWorker = Callable[..., Process]
@@ -75,9 +75,9 @@ class Speaker:
 
 
 def keeper() -> tuple[Account, str]:
-    owner = build.account()
+    owner = factories.account()
     Subscription.create(account=owner, plan=Plan.create(name="Keeps", stores_content=True))
-    return owner, build.api_key(owner)[1]
+    return owner, factories.api_key(owner)[1]
 
 
 def files_with_canary(folder: Path) -> list[str]:
@@ -94,9 +94,9 @@ def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
     tmp_path: Path,
 ) -> None:
     owner, secret = keeper()
-    build.model("m-1", build.channel(upstream.url))
-    build.model("m-2", build.channel(upstream.url))
-    build.model("picture-1", build.channel(upstream.url), kind="image", per_call=10)
+    factories.model("m-1", factories.channel(upstream.url))
+    factories.model("m-2", factories.channel(upstream.url))
+    factories.model("picture-1", factories.channel(upstream.url), kind="image", per_call=10)
     settings = {"database_url": any_database_url, "redis_url": redis_url, "log_level": "debug", **SETTINGS}
     edge, worker = start_edge(**settings), start_worker(**settings)
     speaker = Speaker(edge, secret)

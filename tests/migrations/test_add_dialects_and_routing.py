@@ -6,12 +6,12 @@ import peewee
 import pytest
 from playhouse.migrations import Runner
 
-from shared.clock import new_id
+from shared.core.clock import new_id
+from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import MODELS, AIModel, Channel, ChannelModel, Price
-from shared.schema import MIGRATIONS, migrate
-from tests import build
+from tests import factories
 from tests.databases import opened
-from tests.shared.test_schema import schema_of
+from tests.shared.core.test_schema_version import schema_of
 
 NAME = "0007_add_dialects_and_routing"
 
@@ -23,8 +23,8 @@ def count(target: peewee.Database, table: str) -> int:
 
 def test_rows_survive_both_directions(any_database_url: str) -> None:
     with opened(any_database_url) as target, target.bind_ctx(MODELS):
-        channel = build.channel("http://127.0.0.1:9/v1")
-        build.model("m-1", channel)
+        channel = factories.channel("http://127.0.0.1:9/v1")
+        factories.model("m-1", channel)
         schema = schema_of(target)
         Runner(target, str(MIGRATIONS)).down(NAME)
         tables = ("channel", "model", "channel_model", "price")

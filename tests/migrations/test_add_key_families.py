@@ -5,16 +5,16 @@ from __future__ import annotations
 import peewee
 from playhouse.migrations import Runner
 
+from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import ApiKey
-from shared.schema import MIGRATIONS, migrate
-from tests import build
+from tests import factories
 
 NAME = "0015_add_key_families"
 
 
 def test_only_keys_without_limits_keep_the_right_to_manage(bound_database: peewee.Database) -> None:
-    owner = build.account()
-    plain, limited = build.api_key(owner)[0], build.api_key(owner, monthly_credit_limit=5, can_manage=True)[0]
+    owner = factories.account()
+    plain, limited = factories.api_key(owner)[0], factories.api_key(owner, monthly_credit_limit=5, can_manage=True)[0]
     Runner(bound_database, str(MIGRATIONS)).down(NAME)
     assert NAME in migrate(bound_database)
     assert [ApiKey.get_by_id(row.id).can_manage for row in (plain, limited)] == [True, False]

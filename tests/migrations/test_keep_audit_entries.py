@@ -6,10 +6,10 @@ import peewee
 import pytest
 from playhouse.migrations import Runner
 
-from shared.database import is_sqlite
+from shared.core.database import is_sqlite
+from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import AuditEntry
 from shared.operations.audit import Origin, record
-from shared.schema import MIGRATIONS, migrate
 
 NAME = "0012_keep_audit_entries"
 

@@ -7,8 +7,8 @@ import unicodedata
 import peewee
 from playhouse.migrations import Runner
 
+from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import Account, StaffUser
-from shared.schema import MIGRATIONS, migrate
 
 NAME = "0014_unify_emails"
 

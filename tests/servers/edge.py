@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from shared.settings import Settings
+from shared.core.settings import Settings
 from tests.servers.process import ROOT, Process, dies_with_parent, start_on_free_port
 
 SECRET_KEY = "test-secret-key-of-more-than-32-characters"

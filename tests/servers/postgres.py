@@ -21,7 +21,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from shared.schema import migrate
+from shared.core.schema_version import migrate
 from tests.databases import opened
 from tests.servers.process import START_SECONDS, Process, dies_with_parent, start_on_free_port
 

@@ -15,25 +15,25 @@ import psycopg
 import pytest
 from cryptography.x509 import IPAddress
 
-from console.queues import depths
-from edge.redis_connection import RedisScript
-from shared.database import open_database
-from shared.errors import SettingsError
-from shared.jobs import Jobs
+from console.queue_depth import depths
+from shared.core.database import open_database
+from shared.core.errors import SettingsError
+from shared.core.redis_url import read_redis_url, without_verification
+from shared.core.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
+from shared.core.settings import Settings
+from shared.job_queue import Jobs
 from shared.models import StaffUser, WebhookSecret
 from shared.operations.secret_key import KeyChange, change_secret_key
-from shared.redis_url import read_redis_url, without_verification
-from shared.sealed_values import require_secret_key
-from shared.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
-from shared.settings import Settings
+from shared.sealed_columns import require_secret_key
 from shared.startup import notices, require_port, require_redis, require_storage, require_usable
-from tests import build
+from tests import factories
 from tests.databases import opened
 from tests.servers.authority import Authority
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import ROOT, free_port
 from tests.servers.redis import RedisServer, binary
 from tests.servers.s3 import S3Server
+from transport.redis_script import RedisScript
 from workers.broker import make_broker
 
 MakeSettings = Callable[..., Settings]
@@ -144,7 +144,7 @@ def test_a_redis_that_is_away_prevents_no_start(make_settings: MakeSettings, cap
 def test_a_secret_key_that_opens_nothing_is_refused(any_database_url: str) -> None:
     with opened(any_database_url) as database:
         require_secret_key(database, OTHER_KEY)  # nothing is sealed yet
-        build.channel("http://127.0.0.1:9/v1")
+        factories.channel("http://127.0.0.1:9/v1")
         require_secret_key(database, SECRET_KEY)
         assert refusal(lambda: require_secret_key(database, OTHER_KEY)).startswith("SECRET_KEY is not the one")
 
@@ -152,8 +152,8 @@ def test_a_secret_key_that_opens_nothing_is_refused(any_database_url: str) -> No
 @pytest.mark.usefixtures("bound_database")
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    build.channel("http://127.0.0.1:9/v1")
-    WebhookSecret.create(account=build.account().id, sealed_secret=seal("whsec_", OTHER_KEY, WEBHOOK_SECRET))
+    factories.channel("http://127.0.0.1:9/v1")
+    WebhookSecret.create(account=factories.account().id, sealed_secret=seal("whsec_", OTHER_KEY, WEBHOOK_SECRET))
     with opened(any_database_url) as database:
         require_secret_key(database, SECRET_KEY)
     [record] = caplog.records
@@ -161,8 +161,8 @@ def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog
 
 
 def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
-    channel, account = build.channel("http://127.0.0.1:9/v1", secret="sk-1"), build.account()
-    keyless = build.channel("http://127.0.0.1:9/v1", secret="")
+    channel, account = factories.channel("http://127.0.0.1:9/v1", secret="sk-1"), factories.account()
+    keyless = factories.channel("http://127.0.0.1:9/v1", secret="")
     WebhookSecret.create(account=account.id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
@@ -176,8 +176,8 @@ def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
 
 
 def test_what_a_lost_key_sealed_is_erased(bound_database: Any) -> None:
-    channel = build.channel("http://127.0.0.1:9/v1", secret="sk-1")
-    WebhookSecret.create(account=build.account().id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
+    channel = factories.channel("http://127.0.0.1:9/v1", secret="sk-1")
+    WebhookSecret.create(account=factories.account().id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
     )
@@ -264,7 +264,7 @@ def test_what_an_operator_should_know(make_settings: MakeSettings, settings: dic
 @pytest.mark.usefixtures("bound_database")
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 def test_each_process_says_it_in_one_line(tmp_path: Path, any_database_url: str, module: str) -> None:
-    build.channel("http://127.0.0.1:9/v1")
+    factories.channel("http://127.0.0.1:9/v1")
     settings = {"SECRET_KEY": OTHER_KEY, "YOUT_DATA_DIR": str(tmp_path), "DATABASE_URL": any_database_url}
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
     argv = [sys.executable, "-m", module]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.workers.messages import Queue
+from tests.workers.queue_messages import Queue
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 import psycopg
 
 from shared import ledger
-from shared.clock import new_id, now_ms
-from shared.database import transaction
-from shared.keys import digest
+from shared.billing.pricing import PriceList, Quote
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
+from shared.identity.api_key_format import digest
 from shared.ledger import Claim, Reservation, Reserved, Settlement
-from shared.ledger.audit import verify
+from shared.ledger.verify import verify
 from shared.models import Account, Hold, UsageLedger
-from shared.pricing import PriceList, Quote
-from tests import build
+from tests import factories
 
 PRICE = PriceList(uuid4(), 0, 1_000, 1_000, None, 0, 0)
 AMOUNT = 100
@@ -29,8 +29,8 @@ class Customer:
     """An account with one key."""
 
     def __init__(self, credits: int = 1_000_000) -> None:
-        self.account = build.account(credits).id
-        self._digest = digest(build.api_key(self.account_row())[1])
+        self.account = factories.account(credits).id
+        self._digest = digest(factories.api_key(self.account_row())[1])
 
     def account_row(self) -> Account:
         row: Account = Account.get_by_id(self.account)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.clock import now_ms
-from shared.ledger.visitors import POOL
+from shared.core.clock import now_ms
+from shared.ledger.visitor_pool import POOL
 from shared.models import Account, LedgerEntry, Subscription, SubscriptionPeriod
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import subscribe
 from tests.servers.process import Process, eventually
 from tests.workers.holds import Customer, assert_books_are_right, locked
-from tests.workers.messages import Queue
+from tests.workers.queue_messages import Queue
 
 StartWorker = Callable[..., Process]
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 from dramatiq.errors import BrokerConnectionError
 
-from shared.database import database
+from shared.core.database import database
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from workers.broker import make_broker

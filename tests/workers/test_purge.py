@@ -9,12 +9,12 @@ from uuid import UUID
 
 import peewee
 
-from shared import certificates
-from shared.clock import new_id, now_ms
-from shared.database import is_sqlite
-from shared.jobs import Jobs
+from shared.core.clock import new_id, now_ms
+from shared.core.database import is_sqlite
+from shared.files import certificates
+from shared.job_queue import Jobs
 from shared.ledger import Claim
-from shared.ledger.audit import verify
+from shared.ledger.verify import verify
 from shared.models import (
     Account,
     Conversation,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 from shared.models import PlatformUsage, RollupState
-from tests import build
+from tests import factories
 from tests.servers.process import eventually
 from tests.shared.rollup.conftest import DAY, HOUR, call, sums_kept, sums_of_calls
 
 
 def test_a_worker_sums_up_what_a_killed_one_left(bound_database, any_database_url, redis_url, start_worker):
-    owner, now = build.account().id, now_ms()
+    owner, now = factories.account().id, now_ms()
     for number in range(60):
         call(owner, now - 2 * DAY + number * HOUR // 2, credits=number)
     for _ in range(2):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.clock import new_id, now_ms
+from shared.core.clock import new_id, now_ms
 from shared.ledger import Claim, sweep
 from shared.ledger.sweep import BATCH, GRACE_MS, KEEP_CLOSED_HOLDS_MS, SILENT_MS, HeartbeatGrace
 from shared.models import EdgeProcess, Hold, IdempotencyClaim, UsageLedger

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from shared.clock import now_ms
-from shared.database import drop_connection
+from shared.core.clock import now_ms
+from shared.core.database import drop_connection
 from shared.models import EdgeProcess
 from tests.servers.edge import environment_of
 from tests.servers.postgres import Postgres
 from tests.servers.process import ROOT, Process, eventually
 from tests.servers.redis import RedisServer
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, locked, state_of
-from tests.workers.messages import Queue
+from tests.workers.queue_messages import Queue
 
 NOWHERE = "redis://127.0.0.1:1/0"
 StartWorker = Callable[..., Process]

@@ -14,7 +14,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from shared.settings import Settings
+from shared.core.settings import Settings
 
 FOLDER = Path(os.environ["YOUT_DATA_DIR"])
 PORTS = {"web": "edge_port", "console": "console_port"}

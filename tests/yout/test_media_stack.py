@@ -19,12 +19,12 @@ from langchain_openai import OpenAIEmbeddings
 from playwright.async_api import Page, expect
 from pydantic import SecretStr
 
-from shared.sniff import HEAD_BYTES, media_type
-from shared.tokens import cl100k
+from shared.text.media_types import HEAD_BYTES, media_type
+from shared.tokenizer import cl100k
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 from tests.servers.process import Process, dies_with_parent, eventually
-from tests.yout.running import new_installation
+from tests.yout.up_process import new_installation
 
 PATIENCE_SECONDS = 120
 PATIENCE_MS = PATIENCE_SECONDS * 1000

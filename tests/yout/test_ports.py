@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.core.errors import SettingsError
+from shared.core.settings import Settings
 from yout.supervisor.ports import Listener, choose_ports, require_free
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import SettingsError
+from shared.core.errors import SettingsError
 from yout.supervisor.procfile import PROJECT_PROCFILE, read_procfile
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.settings import PORTS_FILE, Settings
+from shared.core.settings import PORTS_FILE, Settings
 from tests.yout.command import Installation
-from tests.yout.running import Up, alive, listening, listening_socket, new_installation, wait_until
-from yout.supervisor.greeting import curl_snippet, greeting
-from yout.supervisor.welcome import Welcome
+from tests.yout.up_process import Up, alive, listening, listening_socket, new_installation, wait_until
+from yout.supervisor.banner import curl_snippet, greeting
+from yout.supervisor.demo_account import Welcome
 
 StartUp = Callable[..., Up]
 

@@ -43,8 +43,8 @@ def _create(call: Invocation) -> Result:
 
 
 def _made(call: Invocation) -> Channel:
+    from shared.operations.channel_templates import create_channel_from_template
     from shared.operations.channels import create_channel
-    from shared.operations.templates import create_channel_from_template
 
     arguments = call.arguments
     secret = secret_value(arguments.secret)
@@ -76,7 +76,7 @@ def _made(call: Invocation) -> Channel:
 
 
 def _templates(_: Invocation) -> Result:
-    from shared.channel_templates import TEMPLATES
+    from shared.catalog.templates import TEMPLATES
 
     rows: list[dict[str, Any]] = [
         {
@@ -96,7 +96,7 @@ def _templates(_: Invocation) -> Result:
 
 
 def _drafts(call: Invocation) -> Result:
-    from shared.operations.templates import draft_models
+    from shared.operations.channel_templates import draft_models
 
     drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, actor=call.actor)
     lines = [f"Draft {id}; `yout model publish {id}` serves it." for id in drafts.made]

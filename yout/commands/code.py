@@ -24,8 +24,8 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _create(call: Invocation) -> Result:
-    from shared.clock import now_ms
-    from shared.operations.codes import create_codes
+    from shared.core.clock import now_ms
+    from shared.operations.redeem_codes import create_codes
 
     arguments = call.arguments
     expires_at = None if arguments.days is None else now_ms() + arguments.days * _DAY_MS
@@ -36,7 +36,7 @@ def _create(call: Invocation) -> Result:
 
 
 def _list(_call: Invocation) -> Result:
-    from shared.operations.codes import list_batches
+    from shared.operations.redeem_codes import list_batches
 
     batches = list_batches()
     data = [
@@ -63,7 +63,7 @@ def _list(_call: Invocation) -> Result:
 
 
 def _void(call: Invocation) -> Result:
-    from shared.operations.codes import void_codes
+    from shared.operations.redeem_codes import void_codes
 
     voided = void_codes(call.arguments.id, actor=call.actor)
     return Result({"id": call.arguments.id, "voided": voided}, f"{voided} codes were voided.")
@@ -71,7 +71,7 @@ def _void(call: Invocation) -> Result:
 
 def _redeem(call: Invocation) -> Result:
     from shared.operations.accounts import find_account
-    from shared.operations.codes import redeem
+    from shared.operations.redeem_codes import redeem
     from yout.arguments import secret_value
 
     account = find_account(call.arguments.email)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.errors import InvalidInput
+from shared.core.errors import InvalidInput
 from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
 from yout.result import Result, moment
 
@@ -49,7 +49,7 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _create(call: Invocation) -> Result:
-    from shared.clock import now_ms
+    from shared.core.clock import now_ms
     from shared.operations.keys import create_key
 
     arguments = call.arguments
@@ -93,7 +93,7 @@ def _update(call: Invocation) -> Result:
 
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
     """The options as changes for `update_key`."""
-    from shared.clock import now_ms
+    from shared.core.clock import now_ms
 
     changes: dict[str, Any] = {name: given[name] or None for name in _NUMBERS if given[name] is not None}
     for option, field in (("allow_model", "allowed_models"), ("allow_ip", "allowed_ips")):

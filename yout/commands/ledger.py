@@ -14,8 +14,8 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _verify(_call: Invocation) -> Result:
-    from shared.clock import now_ms
-    from shared.ledger.audit import verify
+    from shared.core.clock import now_ms
+    from shared.ledger.verify import verify
 
     report = verify(now_ms())
     clean = not report.problems
@@ -26,7 +26,7 @@ def _verify(_call: Invocation) -> Result:
 
 
 def _sweep(_call: Invocation) -> Result:
-    from shared.clock import now_ms
+    from shared.core.clock import now_ms
     from shared.ledger import sweep
 
     expired = sweep(now_ms())
@@ -34,7 +34,7 @@ def _sweep(_call: Invocation) -> Result:
 
 
 def _renew(_call: Invocation) -> Result:
-    from shared.clock import now_ms
+    from shared.core.clock import now_ms
     from shared.ledger import renew_subscriptions
 
     renewed = renew_subscriptions(now_ms())

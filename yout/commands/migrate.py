@@ -11,10 +11,10 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _migrate(call: Invocation) -> Result:
-    from shared.schema import MIGRATIONS, migrate, require_current
-    from shared.sealed_values import require_secret_key
+    from shared.core.schema_version import MIGRATIONS, migrate, require_current
+    from shared.sealed_columns import require_secret_key
+    from yout.command_database import database_session
     from yout.secret_key import ensure_secret_key
-    from yout.session import database_session
 
     settings = ensure_secret_key(call.settings)
     with database_session(settings, check_schema=False) as database:

@@ -49,15 +49,15 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _publish(call: Invocation) -> Result:
-    from shared.operations.templates import publish_model
+    from shared.operations.channel_templates import publish_model
 
     model = publish_model(call.arguments.id, actor=call.actor)
     return Result({"id": model.id, "status": model.status}, f"Model {model.id} is served.")
 
 
 def _create_from_template(call: Invocation) -> Result:
+    from shared.operations.channel_templates import create_known_model, known_model
     from shared.operations.channels import find_channel
-    from shared.operations.templates import create_known_model, known_model
 
     arguments = call.arguments
     known = known_model(find_channel(arguments.channel), arguments.id)
@@ -67,7 +67,7 @@ def _create_from_template(call: Invocation) -> Result:
 
 
 def _create(call: Invocation) -> Result:
-    from shared.operations.catalogue import create_model
+    from shared.operations.catalog import create_model
 
     arguments = call.arguments
     if arguments.from_template:

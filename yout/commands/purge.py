@@ -18,8 +18,8 @@ def register(commands: Commands[Parser]) -> None:
 def _verify(call: Invocation) -> Result:
     import json
 
-    from shared import certificates
-    from shared.errors import InvalidInput
+    from shared.core.errors import InvalidInput
+    from shared.files import certificates
 
     try:
         document = json.loads(call.arguments.file.read_text())

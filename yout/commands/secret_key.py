@@ -15,7 +15,7 @@ def register(commands: Commands[Parser]) -> None:
 
 def _change(call: Invocation) -> Result:
     from shared.operations.secret_key import change_secret_key
-    from yout.session import database_session
+    from yout.command_database import database_session
 
     arguments = call.arguments
     if (arguments.former is None) is not arguments.lost:

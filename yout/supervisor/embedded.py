@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from shared.errors import SettingsError
-from shared.settings import VALKEY_SOCKET
+from shared.core.errors import SettingsError
+from shared.core.settings import VALKEY_SOCKET
 
 _MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un
 
@@ -60,4 +60,4 @@ def valkey_arguments(data_dir: Path) -> list[str]:
 
 def local_model_arguments(port: int) -> list[str]:
     """Run the embedded model server on loopback."""
-    return [sys.executable, "-m", "workers.local", "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "embedded", "--host", "127.0.0.1", "--port", str(port)]

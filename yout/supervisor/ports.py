@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.core.errors import SettingsError
+from shared.core.settings import Settings
 
 CHOSEN_FIELDS = ("edge_port", "console_port", "local_port")
 _STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on, so that ports of one stack stay recognizable

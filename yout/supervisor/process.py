@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from shared.errors import SettingsError
+from shared.core.errors import SettingsError
 
 POLL_SECONDS = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)

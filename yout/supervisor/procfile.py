@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from shared.errors import SettingsError
+from shared.core.errors import SettingsError
 
 PROJECT_PROCFILE = Path(__file__).resolve().parent.parent.parent / "Procfile"
 NOT_STARTED = frozenset({"release"})  # a step that runs before the processes; `yout up` migrates by itself

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.errors import SettingsError
+from shared.core.errors import SettingsError
 
 Check = Callable[[], str | None]
 

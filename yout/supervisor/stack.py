@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from shared.settings import PORTS_FILE, Settings
+from shared.core.settings import PORTS_FILE, Settings
+from yout.data_folder import claimed, write_private
 from yout.secret_key import ensure_secret_key
-from yout.supervisor.data_folder import claimed, write_private
-from yout.supervisor.greeting import greeting
-from yout.supervisor.parts import Part, embedded_parts, in_stop_order, local_health_url, procfile_parts
+from yout.supervisor.banner import greeting
+from yout.supervisor.init_database import migrate_database, prepare_catalog
 from yout.supervisor.ports import CHOSEN_FIELDS, choose_ports, require_free
-from yout.supervisor.prepare import migrate_database, prepare_catalog
 from yout.supervisor.process import POLL_SECONDS, Child
+from yout.supervisor.process_specs import Part, embedded_parts, in_stop_order, local_health_url, procfile_parts
 from yout.supervisor.procfile import PROJECT_PROCFILE
 from yout.supervisor.ready import served_models
 from yout.supervisor.terminal import Terminal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from edge.surface import Asked, Surface
-from edge.v1.messages.answer import Message
-from edge.v1.messages.declared import DECLARATION
+from edge.call.endpoint_adapter import Asked, Surface
 from edge.v1.messages.errors import problem
 from edge.v1.messages.request import read
+from edge.v1.messages.response_renderer import Message
+from edge.v1.messages.schema import DECLARATION
 
 
 def _open(data: bytes, call_id: UUID) -> Asked:

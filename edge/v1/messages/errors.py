@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from edge.errors import Problem, document, face, own_headers
+from edge.http.errors import Problem, document, face, own_headers
 
 _TYPES = {
     400: "invalid_request_error",

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.requests import MOST_STOPS, MOST_TOKENS, chat_call, json_object
+from edge.call.requests import MOST_STOPS, MOST_TOKENS, chat_call
+from edge.http.fields import json_object
 from edge.v1.field_names import message_field
-from edge.v1.messages.turns import messages_of
-from edge.v1.natives import with_natives
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
-from shared.providers.json_schema import OPENAI, Unconvertible, convert
+from edge.v1.messages.message_conversion import messages_of
+from edge.v1.provider_fields import with_natives
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
+from shared.dialects.json_schema import OPENAI, Unconvertible, convert
 
 Json = dict[str, Any]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from edge.surface import Asked, Surface
-from edge.v1.responses.answer import KeptResponse, Response
-from edge.v1.responses.declared import DECLARATION
+from edge.call.endpoint_adapter import Asked, Surface
+from edge.v1.responses.item_references import references_of
 from edge.v1.responses.items import items_of
-from edge.v1.responses.memory import Memory
-from edge.v1.responses.references import references_of
 from edge.v1.responses.request import read
-from shared.clock import now_ms
+from edge.v1.responses.response_recorder import Memory
+from edge.v1.responses.response_renderer import KeptResponse, Response
+from edge.v1.responses.schema import DECLARATION
+from shared.core.clock import now_ms
 
 
 def _open(data: bytes, call_id: UUID) -> Asked:

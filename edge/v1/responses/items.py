@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge.v1.images_in_text import image_url
-from edge.v1.natives import open_thinking, plain_id, signed, thoughts_in, tool_call
-from shared.errors import InvalidRequest
+from edge.v1.provider_fields import open_thinking, plain_id, signed, thoughts_in, tool_call
+from shared.core.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
 REFERENCE = "item_reference"

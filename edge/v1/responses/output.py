@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from edge.v1.blocks import Block
-from edge.v1.natives import seal_thinking
-from edge.v1.pieces import Piece
+from edge.v1.content_blocks import Block
+from edge.v1.deltas import Piece
+from edge.v1.provider_fields import seal_thinking
 
 _PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc", "image": "ig"}
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.requests import MOST_TOKENS, chat_call, json_object
+from edge.call.requests import MOST_TOKENS, chat_call
+from edge.http.fields import json_object
 from edge.v1.field_names import response_field
-from edge.v1.natives import with_natives
+from edge.v1.provider_fields import with_natives
 from edge.v1.responses.items import messages_of
-from shared.errors import InvalidRequest
-from shared.providers.base import ChatCall
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
 
 Body = dict[str, Any]
 

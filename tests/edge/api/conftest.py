@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from shared.models import Account, UsageLedger
-from tests import build
-from tests.answers import WAIT_SECONDS
-from tests.edge.books import Books
+from tests import factories
 from tests.edge.conftest import OpenBooks
-from tests.edge.stack import Reply, read
+from tests.edge.ledger_fixture import Books
+from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
+from tests.upstream_responses import WAIT_SECONDS
 
 CREDITS = 1_000_000
 
@@ -32,8 +32,8 @@ class Shop:
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """Somebody with an account and a key."""
-        owner = build.account(credits)
-        return Customer(self, owner, build.api_key(owner, **key_options)[1])
+        owner = factories.account(credits)
+        return Customer(self, owner, factories.api_key(owner, **key_options)[1])
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
@@ -98,10 +98,10 @@ def opened_shop(
 ) -> Iterator[Shop]:
     upstream = Upstream()
     with open_books(request.param) as books:
-        channel = build.channel(upstream.url)
+        channel = factories.channel(upstream.url)
         for model in ("m-1", "m-2"):
-            build.model(model, channel, input=1_000, output=2_000, minimum=10)
-        build.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
+            factories.model(model, channel, input=1_000, output=2_000, minimum=10)
+        factories.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
         environ = environment_of({"database_url": books.url, "redis_url": redis_servers("valkey").url, "data_dir": books.folder})
         edge = start_edge(books.folder, environ)
         yield Shop(edge, upstream, books)

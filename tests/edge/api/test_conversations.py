@@ -11,11 +11,11 @@ import pytest
 
 from shared.models import Account, Conversation, Message, Plan, Subscription
 from shared.operations.purges import begin_purge
-from tests.answers import RESET, Gate, status, stream
 from tests.edge.api.conftest import Customer, Shop
-from tests.edge.stack import Reply
+from tests.edge.shared_edge import Reply
+from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.upstream_responses import RESET, Gate, status, stream
 
 PATH = "/api/chat/conversations/"
 HI = {"role": "user", "content": "Hi"}

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.api.key_request import KeyRequest, bounds_of, read_key_request
-from edge.auth import KeyRow
-from shared.clock import new_id
-from shared.errors import InvalidRequest
+from edge.identity.keys import KeyRow
+from shared.core.clock import new_id
+from shared.core.errors import InvalidRequest
+from shared.core.timestamps import iso_moment
 from shared.ledger import OwnLimits
-from shared.moments import iso_moment
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 MODELS = ("m-1", "m-2", "m-3")

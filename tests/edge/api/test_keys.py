@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from edge.api.keys import MOST_KEYS
-from shared.clock import new_id, now_ms
+from shared.core.clock import new_id, now_ms
+from shared.core.timestamps import iso_moment, read_moment
 from shared.models import ApiKey, AuditEntry, UsageLedger
-from shared.moments import iso_moment, read_moment
 from shared.operations.keys import create_key
-from tests import build
-from tests.answers import stream
+from tests import factories
 from tests.edge.api.conftest import Customer, Shop
+from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.upstream_responses import stream
 
 PATH = "/api/chat/keys/"
 
@@ -169,7 +169,7 @@ def test_a_key_without_the_right_manages_nothing_but_itself(shop: Shop) -> None:
 
 def test_a_limited_key_manages_the_keys_that_it_created_alone(shop: Shop) -> None:
     customer = shop.customer(rpm=50, can_manage=True)
-    stranger = str(build.api_key(customer.account, "of a person")[0].id)
+    stranger = str(factories.api_key(customer.account, "of a person")[0].id)
     child = made(customer, "child")
     assert list(listed(customer)) == ["test", "child"]
     assert customer.post(f"{PATH}{stranger}/revoke/").status == 404
@@ -257,7 +257,7 @@ def test_the_trail_says_which_key_did_it(customer: Customer) -> None:
 
 def test_there_is_a_most(customer: Customer) -> None:
     for number in range(MOST_KEYS - 1):
-        build.api_key(customer.account, f"key {number}")
+        factories.api_key(customer.account, f"key {number}")
     refused = customer.post(PATH, {"name": "one too many"})
     assert (refused.status, refused.error["code"]) == (400, "invalid_request")
     assert str(MOST_KEYS) in refused.error["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests import build
+from tests import factories
 from tests.edge.api.conftest import Shop
 from tests.servers.process import eventually
 
@@ -47,7 +47,7 @@ def test_anybody_sees_the_catalogue(shop: Shop, path: str) -> None:
 
 
 def test_a_new_model_appears(shop: Shop) -> None:
-    build.model("picture", kind="image", per_call=5, owned_by="painter", description="Paints.")
+    factories.model("picture", kind="image", per_call=5, owned_by="painter", description="Paints.")
 
     def shown() -> bool:
         found = {model["id"]: model for model in shop.request("GET", "/api/chat/models/").json["models"]}

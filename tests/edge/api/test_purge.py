@@ -10,14 +10,14 @@ from typing import Any
 
 import peewee
 
-from shared import certificates
-from shared.clock import now_ms
-from shared.ledger.audit import verify
-from shared.ledger.visitors import POOL
+from shared.core.clock import now_ms
+from shared.files import certificates
+from shared.ledger.verify import verify
+from shared.ledger.visitor_pool import POOL
 from shared.models import Allowance, AuditEntry, Hold, PurgeJob, UsageLedger
-from tests import build
+from tests import factories
 from tests.edge.api.conftest import Customer, Shop
-from tests.edge.stack import Reply, read
+from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import SECRET_KEY, WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
@@ -49,7 +49,7 @@ def test_its_key_is_public_and_a_wrong_key_purges_nothing(shop: Shop) -> None:
 def test_a_visitor_is_forgotten_but_for_what_was_used(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: StartWeb
 ) -> None:
-    build.model("free", build.channel(upstream.url), input=0, output=0, is_free=True)
+    factories.model("free", factories.channel(upstream.url), input=0, output=0, is_free=True)
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, visitor_pool_credits=1_000, visitor_daily_credits=100)
 
     def send(agent: str, method: str, path: str, body: Any = None) -> Reply:

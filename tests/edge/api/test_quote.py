@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests import build
-from tests.edge.stack import CREDITS, Lane, Stack
+from tests import factories
+from tests.edge.shared_edge import CREDITS, Lane, Stack
+from tests.openai_payloads import Json
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.wire import Json
 
 
 def quote(lane: Lane, headers: dict[str, str] | None = None, **fields: Any) -> Json:
@@ -25,9 +25,9 @@ def quote(lane: Lane, headers: dict[str, str] | None = None, **fields: Any) -> J
 def dear(lane: Lane, upstream: Upstream) -> str:
     """A model that costs more than an account of the tests has, and one that has eyes."""
     name = f"dear-{lane.model}"
-    channel = build.channel(upstream.url)
-    build.model(name, channel, input=100_000_000, output=100_000_000)
-    build.model(f"seeing-{lane.model}", channel, input=2_000, output=2_000, capabilities=["vision"])
+    channel = factories.channel(upstream.url)
+    factories.model(name, channel, input=100_000_000, output=100_000_000)
+    factories.model(f"seeing-{lane.model}", channel, input=2_000, output=2_000, capabilities=["vision"])
     eventually(lambda: lane.get(f"/v1/models/seeing-{lane.model}").status == 200, "the edge knows the models")
     return name
 

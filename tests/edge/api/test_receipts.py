@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.answers import HANG, reply, status, stream
-from tests.edge.stack import CREDITS, POLITE_COST, Lane, Stack
+from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane, Stack
+from tests.openai_payloads import Json, chunk, completion, role, tokens
 from tests.servers.process import eventually
-from tests.wire import Json, chunk, completion, role, tokens
+from tests.upstream_responses import HANG, reply, status, stream
 
 SECRET_WORDS = "a canary in the coal mine"
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from edge.api.share import read_share_request
-from shared.errors import InvalidRequest
+from shared.core.errors import InvalidRequest
 from shared.operations.purges import begin_purge
 from shared.operations.shares import MOST_CHARACTERS
 from tests.edge.api.conftest import Customer, Shop

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.edge.conftest import OpenBooks
-from tests.edge.media.studio import SETTINGS, Customer, Studio, stock
+from tests.edge.media.media_stack import SETTINGS, Customer, Studio, stock
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream

@@ -8,9 +8,9 @@ import pytest
 
 from shared.models import MediaJob, Subscription
 from shared.operations.plans import create_plan
-from tests.answers import status
-from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, film_job, pictures
+from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, Studio, film_job, pictures
 from tests.servers.process import eventually
+from tests.upstream_responses import status
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import pytest
 
 from shared.models import Account, Hold, MediaJob, MediaOutput
 from shared.operations.web_accounts import begin_session, sign_up
-from tests.answers import Gate, later
-from tests.edge.calling import together
-from tests.edge.media.studio import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.edge.http_calls import together
+from tests.edge.media.media_stack import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
 from tests.edge.web.conftest import COOKIE, Browser
+from tests.openai_payloads import Json
 from tests.servers.process import eventually
-from tests.wire import Json
+from tests.upstream_responses import Gate, later
 
 
 def test_a_cancelled_job_is_refunded_and_its_late_picture_discarded(customer: Customer, studio: Studio) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.media.requests import FIELDS, media_call, native
-from shared.errors import InvalidRequest
-from shared.pricing import MediaUnits
+from shared.billing.pricing import MediaUnits
+from shared.core.errors import InvalidRequest
 
 PROMPT = "a lighthouse"
 

@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from shared.models import MediaJob
-from tests.answers import Gate, html, later, status
-from tests.edge.media.studio import CANARY, CREDITS, IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.edge.media.media_stack import CANARY, CREDITS, IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
 from tests.servers.process import eventually
+from tests.upstream_responses import Gate, html, later, status
 
 
 @pytest.fixture

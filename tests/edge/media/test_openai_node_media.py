@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from tests.edge.media.studio import IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio
+from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio
 from tests.servers.node import NodeSdk
 from tests.servers.process import ROOT
 

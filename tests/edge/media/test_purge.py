@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from shared.models import MediaJob, MediaOutput
-from tests.answers import Gate, later
-from tests.edge.media.studio import IMAGE, PNG, Customer, Studio, pictures
+from tests.edge.media.media_stack import IMAGE, PNG, Customer, Studio, pictures
+from tests.openai_payloads import Json
 from tests.servers.process import eventually
-from tests.wire import Json
+from tests.upstream_responses import Gate, later
 
 
 def purged(customer: Customer) -> Json:

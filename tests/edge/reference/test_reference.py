@@ -18,15 +18,15 @@ import requests
 from quart import Blueprint
 
 from edge.app import SURFACES, create_app
-from edge.declare import or_null, whole
-from edge.errors import FACES
-from edge.errors import face as face_of
+from edge.call.endpoint_adapter import Surface
+from edge.http.api_spec import or_null, whole
+from edge.http.errors import FACES
+from edge.http.errors import face as face_of
 from edge.reference.document import NOT_THE_API, OWN_CODES, openapi, refused, routes_of
 from edge.reference.examples import Call, examples, fill
-from edge.surface import Surface
-from shared import errors
-from shared.settings import Settings
-from tests import build
+from shared.core import errors
+from shared.core.settings import Settings
+from tests import factories
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
@@ -103,8 +103,8 @@ SHELLS = {"curl": "curl", "Python": sys.executable, "Node": str(NODE)}
 def open_edge(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: StartWeb
 ) -> tuple[WebProcess, str]:
-    secret = build.api_key(build.account())[1]
-    build.model("m-1", build.channel(upstream.url))
+    secret = factories.api_key(factories.account())[1]
+    factories.model("m-1", factories.channel(upstream.url))
     return start_edge(database_url=any_database_url, redis_url=redis_url), secret
 
 

@@ -15,9 +15,9 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
-from shared.database import bind, database
+from shared.core.database import bind, database
 from shared.models import Plan, Subscription
-from tests import build
+from tests import factories
 from tests.databases import opened
 from tests.servers.edge import environment_of, start_edge
 from tests.upstream import Upstream
@@ -48,12 +48,12 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
     upstream = Upstream()
     with opened(f"sqlite:///{path}") as books:
         bind(books)
-        owner = build.account()
+        owner = factories.account()
         Subscription.create(account=owner, plan=Plan.create(name="All", stores_content=True))
-        channel = build.channel(upstream.url)
-        build.model("m-1", channel)
-        build.model("picture-1", channel, kind="image", per_call=10)
-        secret = build.api_key(owner)[1]
+        channel = factories.channel(upstream.url)
+        factories.model("m-1", channel)
+        factories.model("picture-1", channel, kind="image", per_call=10)
+        secret = factories.api_key(owner)[1]
         environ = environment_of(
             {"database_url": f"sqlite:///{path}", "redis_url": redis_servers("valkey").url, "data_dir": folder}
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.answers import Answer, Pause, reply, stream
+from tests.openai_payloads import DONE, Json, chunk, completion, failure, finish, role, tokens, usage
 from tests.upstream import Request
-from tests.wire import DONE, Json, chunk, completion, failure, finish, role, tokens, usage
+from tests.upstream_responses import Answer, Pause, reply, stream
 
 SCHEMA: Json = {
     "type": "object",

@@ -9,7 +9,7 @@ from openai import OpenAI
 from openai.types.responses import Response
 
 from shared.models import Account, Plan, StoredResponse, Subscription
-from tests.edge.stack import Lane
+from tests.edge.shared_edge import Lane
 
 WEATHER: Any = {
     "type": "function",

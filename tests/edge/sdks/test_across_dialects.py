@@ -10,15 +10,15 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from shared.channel_templates import TEMPLATES
-from tests import anthropic_wire as claude
-from tests import build
-from tests import gemini_wire as gemini
+from shared.catalog.templates import TEMPLATES
+from tests import anthropic_payloads as claude
+from tests import factories
+from tests import gemini_payloads as gemini
 from tests.edge.sdks.scripts import WEATHER_CALL, calls_weather, says
-from tests.edge.stack import Lane
+from tests.edge.shared_edge import Lane
+from tests.openai_payloads import Json
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.wire import Json
 
 SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: Any = {"name": "weather", "description": "d", "input_schema": SCHEMA}
@@ -45,7 +45,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect, which calls a tool and then says that it rains."""
     name = f"{dialect}-{lane.model}"
-    build.model(name, build.channel(upstream.url, **CHANNELS.get(dialect, {"dialect": dialect})), max_output_tokens=8_000)
+    factories.model(name, factories.channel(upstream.url, **CHANNELS.get(dialect, {"dialect": dialect})), max_output_tokens=8_000)
     eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     upstream.script(*SCRIPTS[dialect])
     return name

@@ -22,9 +22,9 @@ from pydantic_ai.output import NativeOutput
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from tests import build
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, calls_weather, says
-from tests.edge.stack import POLITE_COST, Lane
+from tests.edge.shared_edge import POLITE_COST, Lane
 
 KINDS = ("chat", "responses", "messages")
 
@@ -102,7 +102,7 @@ async def test_pydantic_ai_types_its_output(lane: Lane, clients: Clients, kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_pydantic_ai_errors(lane: Lane, clients: Clients, kind: str) -> None:
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     for secret, status in (("yout-wrong", 401), (poor, 402)):
         with pytest.raises(ModelHTTPError) as caught:
             await Agent(pydantic_model(kind, lane, clients, secret)).run("Hi")
@@ -142,7 +142,7 @@ async def test_openai_agents_use_tools_and_types(lane: Lane, clients: Clients, k
 
 @pytest.mark.parametrize("kind", AGENT_MODELS)
 async def test_openai_agents_errors(lane: Lane, clients: Clients, kind: str) -> None:
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     with pytest.raises(openai.AuthenticationError):
         await Runner.run(agent_of(kind, lane, clients, "yout-wrong"), "Hi")
     with pytest.raises(openai.APIStatusError) as caught:

@@ -12,12 +12,12 @@ from anthropic import Anthropic
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from tests import build
-from tests.answers import HANG, context_too_long, status, stream
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, SCHEMA, WEATHER_CALL, breaks_off, calls_weather, either, says
-from tests.edge.stack import CREDITS, POLITE_COST, Lane
+from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
 from tests.servers.process import eventually
-from tests.wire import DONE, chunk, completion, finish, role, tokens, usage
+from tests.upstream_responses import HANG, context_too_long, status, stream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
 YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
@@ -175,7 +175,7 @@ def test_what_only_anthropic_knows_does_not_reach_others(client: Anthropic, lane
 
 
 def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     with pytest.raises(anthropic.AuthenticationError) as unknown:
         ask(client.with_options(api_key="yout-wrong"), lane)
     assert unknown.value.request_id

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from anthropic import Anthropic
 
-from tests import anthropic_wire as claude
-from tests import build
-from tests import gemini_wire as gemini
+from tests import anthropic_payloads as claude
+from tests import factories
+from tests import gemini_payloads as gemini
 from tests.edge.sdks.scripts import calls_weather, says
-from tests.edge.stack import Lane
+from tests.edge.shared_edge import Lane
+from tests.openai_payloads import Json
 from tests.servers.process import eventually
-from tests.shared.providers.test_anthropic import valid as valid_claude
-from tests.shared.providers.test_gemini import valid as valid_gemini
+from tests.shared.dialects.test_anthropic import valid as valid_claude
+from tests.shared.dialects.test_gemini import valid as valid_gemini
 from tests.upstream import Upstream
-from tests.wire import Json
 
 BETAS = [
     *("claude-code-20250219", "interleaved-thinking-2025-05-14", "thinking-token-count-2026-05-13"),
@@ -81,7 +81,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect."""
     name = f"code-{dialect}-{lane.model}"
-    build.model(name, build.channel(upstream.url, dialect=dialect, settings=SETTINGS[dialect]), max_output_tokens=64_000)
+    factories.model(name, factories.channel(upstream.url, dialect=dialect, settings=SETTINGS[dialect]), max_output_tokens=64_000)
     eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     return name
 

@@ -10,9 +10,9 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.answers import Gate, later, stream
-from tests.edge.stack import POLITE_COST, Lane, Stack
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.edge.shared_edge import POLITE_COST, Lane, Stack
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.upstream_responses import Gate, later, stream
 
 COMMENT, PING = b": keepalive\n", b"event: ping\n"
 

@@ -14,12 +14,12 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from tests import build
-from tests.answers import Answer, reply
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, WEATHER_CALL, breaks_off, calls_weather, says
-from tests.edge.stack import POLITE_COST, Lane
+from tests.edge.shared_edge import POLITE_COST, Lane
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, reply
 
 KINDS = ("chat", "responses", "messages")
 
@@ -87,7 +87,7 @@ def test_structured_output(lane: Lane, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors(lane: Lane, kind: str) -> None:
     library: Any = anthropic if kind == "messages" else openai
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     with pytest.raises(library.AuthenticationError):
         model_of(kind, lane, "yout-wrong").invoke("Hi")
     with pytest.raises(library.APIStatusError) as broke:
@@ -106,7 +106,7 @@ def test_embeddings(lane: Lane, upstream: Upstream) -> None:
         return reply({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
 
     name = f"lc-{lane.model}"
-    build.model(name, build.channel(upstream.url), kind="embedding", minimum=10)
+    factories.model(name, factories.channel(upstream.url), kind="embedding", minimum=10)
     eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     upstream.default = embedded
     key: Any = SecretStr(lane.secret)

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests import build
-from tests.answers import Answer, reply
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, breaks_off, calls_weather, says
-from tests.edge.stack import CREDITS, POLITE_COST, Lane
+from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
 from tests.servers.node import NodeSdk
 from tests.servers.process import ROOT, eventually
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, reply
 
 SCRIPTS = ROOT / "tests" / "node"
 
 
 def run(sdk: NodeSdk, script: str, lane: Lane, **env: str) -> Any:
     """Run a script to its end and give what it found."""
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     given = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model, **env}
     done = sdk.run((SCRIPTS / script).read_text(), given)
     assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_langchain(node_sdk: NodeSdk, lane: Lane, upstream: Upstream, responses:
         return reply({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
 
     vectors = f"js-{lane.model}"
-    build.model(vectors, build.channel(upstream.url), kind="embedding", minimum=10)
+    factories.model(vectors, factories.channel(upstream.url), kind="embedding", minimum=10)
     upstream.default = embedded
     eventually(lambda: lane.get(f"/v1/models/{vectors}").status == 200, "the edge knows the model")
     lane.vendor.script(says("Hello there."), says("Hello there."), calls_weather(), says("Rain."), says(ARGUMENTS))

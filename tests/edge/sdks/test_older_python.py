@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests import build
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, calls_weather, says
-from tests.edge.stack import Lane
+from tests.edge.shared_edge import Lane
 from tests.servers.process import ROOT
 from tests.servers.sdks import PythonSdks
 
@@ -17,7 +17,7 @@ RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
 
 def run(sdks: PythonSdks, script: str, lane: Lane) -> Any:
     """Run a script to its end and give what it found."""
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     env = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model}
     done = sdks.run(SCRIPTS / script, env)
     assert done.returncode == 0, done.stderr

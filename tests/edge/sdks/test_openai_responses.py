@@ -11,11 +11,11 @@ from openai import OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from tests import build
-from tests.answers import context_too_long, status
+from tests import factories
 from tests.edge.sdks.scripts import ARGUMENTS, SCHEMA, WEATHER_CALL, breaks_off, calls_weather, either, says
-from tests.edge.stack import CREDITS, POLITE_COST, Lane
-from tests.wire import chunk, completion, finish, tokens
+from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.openai_payloads import chunk, completion, finish, tokens
+from tests.upstream_responses import context_too_long, status
 
 YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
 WEATHER: Any = {"type": "function", "name": "weather", "description": "d", "strict": True, "parameters": SCHEMA}
@@ -187,7 +187,7 @@ def test_a_stream_that_breaks_off_raises(client: OpenAI, lane: Lane) -> None:
 
 
 def test_errors_have_their_classes(client: OpenAI, lane: Lane) -> None:
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
 
     def ask(key: str = lane.secret, **fields: Any) -> Any:
         with OpenAI(base_url=lane.api, api_key=key, max_retries=0) as made:

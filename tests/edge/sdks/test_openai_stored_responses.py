@@ -16,12 +16,12 @@ from openai import OpenAI
 from shared.models import PurgeJob, StoredResponse
 from shared.operations import stored_responses
 from shared.operations.purges import begin_purge
-from tests import build
-from tests.answers import Gate, stream
+from tests import factories
 from tests.edge.sdks.scripts import WEATHER_CALL, breaks_off, calls_weather, says
 from tests.edge.sdks.storing import OUTPUT, WEATHER, ask, kept, subscribe
-from tests.edge.stack import POLITE_COST, Lane
-from tests.wire import DONE, chunk, finish, role, usage
+from tests.edge.shared_edge import POLITE_COST, Lane
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.upstream_responses import Gate, stream
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_a_chain_with_a_hole_is_not_continued(client: OpenAI, lane: Lane) -> Non
 def test_other_peoples_responses_are_unknown(client: OpenAI, lane: Lane) -> None:
     own = ask(client, lane, store=True).id
     unstored = ask(client, lane).id
-    stranger = build.account()
+    stranger = factories.account()
     subscribe(stranger)
-    key = {"authorization": f"Bearer {build.api_key(stranger)[1]}"}
+    key = {"authorization": f"Bearer {factories.api_key(stranger)[1]}"}
     ids = (own, unstored, f"resp_{uuid4().hex}", own.removeprefix("resp_"), "x")
     for method, under in (("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("GET", "/input_items?after=x")):
         answers = [lane.request(method, f"/v1/responses/{id}{under}", headers=key) for id in ids]
@@ -173,11 +173,11 @@ def test_a_chain_has_an_end(client: OpenAI, lane: Lane) -> None:
 
 def test_the_hold_covers_what_was_said_before(client: OpenAI, lane: Lane) -> None:
     ask(client, lane, store=True, input="word " * 2_000, max_output_tokens=1)
-    poor = build.account(credits=1_000)
+    poor = factories.account(credits=1_000)
     subscribe(poor)
     [row] = kept(lane)
     copy = StoredResponse.create(id=uuid4(), account=poor, model=row.model, input=row.input, response=row.response)
-    key = {"authorization": f"Bearer {build.api_key(poor)[1]}"}
+    key = {"authorization": f"Bearer {factories.api_key(poor)[1]}"}
     for fields, status in (({}, 200), ({"previous_response_id": f"resp_{copy.id.hex}"}, 402)):
         sent = {"model": lane.model, "input": "Hi", "max_output_tokens": 1, **fields}
         assert lane.post(json.dumps(sent).encode(), key, "/v1/responses").status == status

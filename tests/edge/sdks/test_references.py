@@ -12,11 +12,11 @@ import pytest
 from openai import OpenAI
 
 from shared.models import StoredResponse
-from tests import build
+from tests import factories
 from tests.edge.sdks.scripts import WEATHER_CALL, calls_weather, says
 from tests.edge.sdks.storing import OUTPUT, WEATHER, ask, kept, subscribe
 from tests.edge.sdks.test_node import run
-from tests.edge.stack import Lane
+from tests.edge.shared_edge import Lane
 from tests.servers.node import NodeSdk
 
 HI = {"role": "user", "content": "Hi"}
@@ -91,9 +91,9 @@ def test_references_are_whole_for_the_vendor_and_in_what_is_kept(client: OpenAI,
 
 def test_only_ones_own_stored_items_are_there(client: OpenAI, lane: Lane) -> None:
     own, unstored = (ask(client, lane, store=store).output[0].id for store in (True, False))
-    stranger = build.account()
+    stranger = factories.account()
     subscribe(stranger)
-    key = {"authorization": f"Bearer {build.api_key(stranger)[1]}"}
+    key = {"authorization": f"Bearer {factories.api_key(stranger)[1]}"}
     call = own.split("_")[1]
     random = [f"msg_{uuid4().hex}_0", f"msg_{call}_1", f"fc_{call}_0", f"msg_{call}_in9", f"msg_{call}", "x", ""]
     bodies = [
@@ -121,14 +121,14 @@ def test_a_reference_to_an_input_item(client: OpenAI, lane: Lane) -> None:
 def test_what_is_referred_to_is_input_like_any_other(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(says("word " * 2_000))
     made = ask(client, lane, store=True, max_output_tokens=5_000)
-    poor = build.account(credits=1_000)
+    poor = factories.account(credits=1_000)
     subscribe(poor)
     [row] = kept(lane)
     copy = StoredResponse.create(id=uuid4(), account=poor, model=row.model, input=row.input, response="")
     mine = made.output[0].id.replace(row.id.hex, copy.id.hex)
     copy.response = row.response.replace(row.id.hex, copy.id.hex)
     copy.save()
-    key = {"authorization": f"Bearer {build.api_key(poor)[1]}"}
+    key = {"authorization": f"Bearer {factories.api_key(poor)[1]}"}
     for items, status in (([HI], 200), ([reference(mine), HI], 402)):
         sent = {"model": lane.model, "input": items, "max_output_tokens": 1}
         assert lane.post(json.dumps(sent).encode(), key, "/v1/responses").status == status

@@ -11,10 +11,10 @@ import pytest
 from openai import OpenAI
 
 from edge.v1.completions import read
-from shared.errors import InvalidRequest
+from shared.core.errors import InvalidRequest
 from tests.edge.sdks.scripts import breaks_off, either, says
-from tests.edge.stack import CREDITS, POLITE_COST, Lane
-from tests.wire import completion, finish, tokens
+from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.openai_payloads import completion, finish, tokens
 
 YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
 

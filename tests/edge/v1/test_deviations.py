@@ -17,11 +17,11 @@ from pydantic import TypeAdapter
 
 from edge.v1.messages.request import read as read_message
 from edge.v1.responses.request import read as read_response
-from tests import anthropic_wire as claude
-from tests import gemini_wire as gemini
-from tests.edge.v1.surfaces import Answer, Json, calls_of_chat, calls_of_message, calls_of_response
-from tests.shared.providers.calls import cut, sent
-from tests.wire import DONE, chunk, completion, event, finish, frame, frames, role, usage
+from tests import anthropic_payloads as claude
+from tests import gemini_payloads as gemini
+from tests.edge.v1.endpoint_outputs import Answer, Json, calls_of_chat, calls_of_message, calls_of_response
+from tests.openai_payloads import DONE, chunk, completion, event, finish, frame, frames, role, usage
+from tests.shared.dialects.calls import cut, sent
 
 Calls = list[tuple[str, str, str]]
 TWO: Calls = [("c1", "f", '{"q":"x"}'), ("c2", "g", '{"q":"y"}')]

@@ -13,12 +13,12 @@ import pytest
 from openai import OpenAI
 
 from edge.v1.embeddings import MOST_INPUTS, read
-from shared.errors import InvalidRequest
-from tests import build
-from tests.answers import Answer, context_too_long, reply, status
-from tests.edge.stack import CREDITS, Lane
+from shared.core.errors import InvalidRequest
+from tests import factories
+from tests.edge.shared_edge import CREDITS, Lane
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, context_too_long, reply, status
 
 Json = dict[str, Any]
 VECTORS = [[0.5, -0.25, 1.0], [0.125, 0.0, -2.0]]
@@ -50,7 +50,7 @@ def packed_only(request: Request) -> Answer:
 def vectors(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
     """A client, a model of its own, and the vendor behind it."""
     model = f"vectors-{lane.model}"
-    build.model(model, build.channel(upstream.url), kind="embedding", input=1_000, output=0, minimum=10)
+    factories.model(model, factories.channel(upstream.url), kind="embedding", input=1_000, output=0, minimum=10)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
         eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
         yield client, model, upstream
@@ -120,7 +120,7 @@ def test_errors(vectors: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
         body = {"model": wrong, "input": "a", "messages": [{"role": "user", "content": "Hi"}]}
         reply = lane.post(json.dumps(body).encode(), path=path)
         assert (reply.status, reply.error["code"]) == (404, "model_not_found")
-    poor = build.api_key(build.account(credits=9))[1]
+    poor = factories.api_key(factories.account(credits=9))[1]
     with pytest.raises(openai.APIStatusError) as broke:
         client.with_options(api_key=poor).embeddings.create(model=model, input="a")
     assert broke.value.status_code == 402

@@ -11,9 +11,9 @@ import pytest
 from edge.v1.completions import read as read_completion
 from edge.v1.messages.request import read as read_message
 from edge.v1.responses.request import read as read_response
-from shared.providers import DIALECTS
-from shared.providers.base import ChatCall, UnsupportedField
-from tests.shared.providers.calls import Json, target_of
+from shared.dialects import DIALECTS
+from shared.dialects.base import ChatCall, UnsupportedField
+from tests.shared.dialects.calls import Json, target_of
 
 NUMBERS: Json = {"type": "object", "additionalProperties": {"type": "integer"}}
 NOWHERE: Json = {"$ref": "#/$defs/X"}

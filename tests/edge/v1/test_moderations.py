@@ -11,13 +11,13 @@ import pytest
 from openai import OpenAI
 
 from edge.v1.moderations import MOST_INPUTS, read
-from shared.errors import InvalidRequest
+from shared.core.errors import InvalidRequest
 from shared.models import AIModel
-from tests import build
-from tests.answers import Answer, html, reply, status
-from tests.edge.stack import CREDITS, Lane
+from tests import factories
+from tests.edge.shared_edge import CREDITS, Lane
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, html, reply, status
 
 Json = dict[str, Any]
 PRICE = 7
@@ -45,8 +45,8 @@ def judged(request: Request) -> Answer:
 def judge(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
     """A client, a model of its own, and the vendor behind it."""
     model = f"judge-{lane.model}"
-    channel = build.channel(upstream.url, settings={"body": {"store": False}, "headers": {"x-no-log": "1"}})
-    build.model(model, channel, kind="moderation", input=0, output=0, per_call=PRICE)
+    channel = factories.channel(upstream.url, settings={"body": {"store": False}, "headers": {"x-no-log": "1"}})
+    factories.model(model, channel, kind="moderation", input=0, output=0, per_call=PRICE)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
         eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
         yield client, model, upstream
@@ -64,7 +64,7 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> Non
     assert parts.yout == {"credits_charged": PRICE, "balance": CREDITS - 3 * PRICE}  # type: ignore[attr-defined]  # ours, beside their fields
     first, second, third = upstream.calls
     assert (first.path, first.json) == ("/v1/moderations", {"model": "vendor-model", "input": "a bad text", "store": False})
-    assert (first.headers["x-no-log"], first.headers["authorization"]) == ("1", f"Bearer {build.UPSTREAM_SECRET}")
+    assert (first.headers["x-no-log"], first.headers["authorization"]) == ("1", f"Bearer {factories.UPSTREAM_SECRET}")
     assert "http-referer" in first.headers
     user = second.json["user"]
     assert user not in (None, "ann")
@@ -79,18 +79,18 @@ def test_the_only_model_of_a_key_needs_no_name(judge: tuple[OpenAI, str, Upstrea
     client, model, upstream = judge
     upstream.default = judged
     second = f"second-{model}"
-    build.model(second, build.channel(upstream.url), kind="moderation", input=0, output=0, per_call=1)
+    factories.model(second, factories.channel(upstream.url), kind="moderation", input=0, output=0, per_call=1)
     eventually(lambda: lane.get(f"/v1/models/{second}").status == 200, "the edge knows the second model")
     for allowed in ([model], [model, lane.model]):
-        secret = build.api_key(lane.account, allowed_models=allowed)[1]
+        secret = factories.api_key(lane.account, allowed_models=allowed)[1]
         assert client.with_options(api_key=secret).moderations.create(input="good").model == model
     assert (lane.charged, lane.usage()[0].model) == (2 * PRICE, model)
-    both = build.api_key(lane.account, allowed_models=[second, model])[1]
+    both = factories.api_key(lane.account, allowed_models=[second, model])[1]
     with pytest.raises(openai.BadRequestError) as unclear:
         client.with_options(api_key=both).moderations.create(input="good")
     assert unclear.value.param == "model"
     assert f"{model}, {second}" in str(unclear.value)
-    none = build.api_key(lane.account, allowed_models=[lane.model])[1]
+    none = factories.api_key(lane.account, allowed_models=[lane.model])[1]
     with pytest.raises(openai.BadRequestError) as without:
         client.with_options(api_key=none).moderations.create(input="good")
     assert model not in str(without.value)
@@ -122,8 +122,8 @@ def test_a_broken_answer_costs_nothing(judge: tuple[OpenAI, str, Upstream], lane
 def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = judge
     model = f"pair-{model}"
-    channels = [build.channel(upstream.url) for _ in range(2)]
-    build.model(model, *channels, kind="moderation", input=0, output=0, per_call=PRICE)
+    channels = [factories.channel(upstream.url) for _ in range(2)]
+    factories.model(model, *channels, kind="moderation", input=0, output=0, per_call=PRICE)
     eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
     upstream.script(status(503), reply({"id": "x", "results": [verdict(False)]}))
     raw = client.moderations.with_raw_response.create(model=model, input="a")
@@ -135,17 +135,17 @@ def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], lane: L
 
 def test_errors(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = judge
-    refusal = {"message": f"No vendor-model for {build.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
+    refusal = {"message": f"No vendor-model for {factories.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
     upstream.script(status(400, {"error": refusal}))
     with pytest.raises(openai.BadRequestError) as refused:
         client.moderations.create(model=model, input="a")
     assert (refused.value.code, refused.value.param) == ("too_long", "input")
-    assert build.UPSTREAM_SECRET not in str(refused.value)
+    assert factories.UPSTREAM_SECRET not in str(refused.value)
     for path, wrong in (("/v1/moderations", lane.model), ("/v1/chat/completions", model), ("/v1/embeddings", model)):
         body = {"model": wrong, "input": "a", "messages": [{"role": "user", "content": "Hi"}]}
         answer = lane.post(json.dumps(body).encode(), path=path)
         assert (answer.status, answer.error["code"]) == (404, "model_not_found")
-    poor = build.api_key(build.account(credits=PRICE - 1))[1]
+    poor = factories.api_key(factories.account(credits=PRICE - 1))[1]
     with pytest.raises(openai.APIStatusError) as broke:
         client.with_options(api_key=poor).moderations.create(model=model, input="a")
     assert broke.value.status_code == 402
@@ -154,7 +154,7 @@ def test_errors(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="nothing").moderations.create(model=model, input="a")
     AIModel.update(status="disabled").where(AIModel.id == model).execute()
-    build.raise_catalog_version()
+    factories.raise_catalog_version()
     eventually(lambda: lane.get(f"/v1/models/{model}").status == 404, "the edge forgets the model")
     with pytest.raises(openai.NotFoundError):
         client.moderations.create(model=model, input="a")

@@ -9,14 +9,14 @@ import openai
 import pytest
 from openai import OpenAI
 
-from edge.forms import LARGEST_FIELD, MOST_PARTS, File, Form, read_form
+from edge.http.multipart import LARGEST_FIELD, MOST_PARTS, File, Form, read_form
 from edge.v1.transcriptions import read
-from shared.errors import InvalidRequest
-from tests import build
-from tests.answers import Answer, html, reply, status
-from tests.edge.stack import CREDITS, Lane, Reply
+from shared.core.errors import InvalidRequest
+from tests import factories
+from tests.edge.shared_edge import CREDITS, Lane, Reply
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
+from tests.upstream_responses import Answer, html, reply, status
 
 PRICE = 11
 SOUND = b"RIFF\x24\x00\x00\x00WAVEfmt \r\n--not-a-boundary\r\n\x00\xff"
@@ -55,8 +55,8 @@ def scribe(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstre
     """A client, a model of its own, and the vendor behind it."""
     model = f"scribe-{lane.model}"
     settings = {"body": {"store": False, "provider": {"data_collection": "deny"}}, "headers": {"x-no-log": "1"}}
-    channels = [build.channel(upstream.url, settings=settings) for _ in range(2)]
-    build.model(model, *channels, kind="transcription", input=0, output=0, per_call=PRICE)
+    channels = [factories.channel(upstream.url, settings=settings) for _ in range(2)]
+    factories.model(model, *channels, kind="transcription", input=0, output=0, per_call=PRICE)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
         eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
         yield client, model, upstream
@@ -100,7 +100,7 @@ def test_what_a_vendor_gets(scribe: tuple[OpenAI, str, Upstream], lane: Lane) ->
     assert (file.data, file.name) == (SOUND, "audio.wav")
     assert file.type.startswith("audio/")
     assert b"Ann" not in call.body
-    assert (call.path, call.headers["authorization"]) == (PATH, f"Bearer {build.UPSTREAM_SECRET}")
+    assert (call.path, call.headers["authorization"]) == (PATH, f"Bearer {factories.UPSTREAM_SECRET}")
     assert (call.headers["x-no-log"], call.headers["user-agent"]) == ("1", "yout")
     assert "http-referer" in call.headers
     row = lane.usage()[0]
@@ -197,12 +197,14 @@ def test_the_same_form_again_is_the_same_call(scribe: tuple[OpenAI, str, Upstrea
 
 def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = scribe
-    upstream.script(status(400, {"error": {"message": f"{build.UPSTREAM_SECRET} is bad.", "param": "file", "code": "bad_audio"}}))
+    upstream.script(
+        status(400, {"error": {"message": f"{factories.UPSTREAM_SECRET} is bad.", "param": "file", "code": "bad_audio"}})
+    )
     create = client.audio.transcriptions.create
     with pytest.raises(openai.BadRequestError) as refused:
         create(model=model, file=("a.mp3", SOUND))
     assert (refused.value.code, refused.value.param) == ("bad_audio", "file")
-    assert build.UPSTREAM_SECRET not in str(refused.value)
+    assert factories.UPSTREAM_SECRET not in str(refused.value)
     with pytest.raises(openai.BadRequestError) as streamed:
         create(model=model, file=("a.mp3", SOUND), stream=True)
     assert streamed.value.param == "stream"
@@ -210,13 +212,13 @@ def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
         create(model=lane.model, file=("a.mp3", SOUND))
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
-    poor = client.with_options(api_key=build.api_key(build.account(credits=PRICE - 1))[1])
+    poor = client.with_options(api_key=factories.api_key(factories.account(credits=PRICE - 1))[1])
     with pytest.raises(openai.APIStatusError) as broke:
         poor.audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
     assert broke.value.status_code == 402
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="nothing").audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
-    elsewhere = build.api_key(lane.account, allowed_models=[lane.model])[1]
+    elsewhere = factories.api_key(lane.account, allowed_models=[lane.model])[1]
     with pytest.raises(openai.PermissionDeniedError):
         client.with_options(api_key=elsewhere).audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
     with pytest.raises(openai.APIStatusError) as large:

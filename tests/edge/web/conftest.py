@@ -16,14 +16,14 @@ from playwright.async_api import Page
 
 from shared.models import Account
 from shared.operations.web_accounts import begin_session, sign_up
-from tests import build
-from tests.answers import WAIT_SECONDS
-from tests.edge.books import Books
+from tests import factories
 from tests.edge.conftest import OpenBooks
-from tests.edge.stack import Reply, read
+from tests.edge.ledger_fixture import Books
+from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
+from tests.upstream_responses import WAIT_SECONDS
 
 COOKIE = "yout_session"  # where browsers come by plain http
 PASSWORD = "correct horse battery"
@@ -157,9 +157,9 @@ def opened_site(
 ) -> Iterator[Site]:
     upstream = Upstream()
     with open_books(request.param) as books:
-        channel = build.channel(upstream.url)
-        build.model("m-1", channel, input=1_000, output=2_000, minimum=10)
-        build.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
+        channel = factories.channel(upstream.url)
+        factories.model("m-1", channel, input=1_000, output=2_000, minimum=10)
+        factories.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
         made = Site(redis_servers("valkey").url, upstream, books)
         yield made
         made.close()

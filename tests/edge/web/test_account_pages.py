@@ -12,15 +12,15 @@ import peewee
 import pytest
 
 from edge.web.keys import SHOWN
-from shared.account_export import LEFT_OUT, TABLES
-from shared.clock import new_id, now_ms
+from shared.core.clock import new_id, now_ms
 from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
-from shared.operations.codes import create_codes
+from shared.operations.account_export import LEFT_OUT, TABLES
 from shared.operations.conversations import Turn
+from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
-from tests import build
+from tests import factories
 from tests.edge.web.conftest import COOKIE, Browser, Site
-from tests.wire import Json
+from tests.openai_payloads import Json
 
 NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data")
 PAGES = [f"/account{name}" for name in NAMES]
@@ -103,7 +103,7 @@ def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser
 
 def test_many_keys_come_in_pages_working_ones_first(site: Site, member: Browser) -> None:
     account = owner(member)
-    rows = [build.api_key(account, f"key {number}")[0] for number in range(SHOWN + 3)]
+    rows = [factories.api_key(account, f"key {number}")[0] for number in range(SHOWN + 3)]
     revoked = [rows[-1], rows[-2], rows[0]]
     ApiKey.update(revoked_at=now_ms()).where(ApiKey.id.in_([row.id for row in revoked])).execute()
     expected = [row.prefix for row in (*reversed(rows[1:-2]), *revoked)]
@@ -117,14 +117,14 @@ def test_many_keys_come_in_pages_working_ones_first(site: Site, member: Browser)
         older = re.search(r'href="(/account/keys\?after=[\w-]+)"', body)
         path = older[1] if older else ""
     assert found == expected
-    other = build.api_key(build.account())[0]
+    other = factories.api_key(factories.account())[0]
     first = member.get("/account/keys").body
     for after in ("x", other.id):
         assert text(member.get(f"/account/keys?after={after}").body) == text(first)
 
 
 def test_a_key_is_edited(site: Site, member: Browser) -> None:
-    row, _ = build.api_key(owner(member), rpm=7, allowed_ips=["10.0.0.0/8"], expires_at=now_ms() + 3_600_000)
+    row, _ = factories.api_key(owner(member), rpm=7, allowed_ips=["10.0.0.0/8"], expires_at=now_ms() + 3_600_000)
     path = f"/account/keys/{row.id}/edit"
     page = member.get(path).body.decode()
     assert 'value="7"' in page
@@ -144,8 +144,8 @@ def test_a_key_is_edited(site: Site, member: Browser) -> None:
 
 
 def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Browser) -> None:
-    other = build.account()
-    key = build.api_key(other)[0]
+    other = factories.account()
+    key = factories.api_key(other)[0]
     conversation = Conversation.create(account=other, title="secret title")
     share = share_messages(other.id, "t", [Turn("user", "x")])
     paths = [
@@ -167,8 +167,8 @@ def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Br
 
 
 def test_the_same_of_the_native_api(site: Site, member: Browser) -> None:
-    other = build.account()
-    key = build.api_key(other)[0]
+    other = factories.account()
+    key = factories.api_key(other)[0]
     conversation = Conversation.create(account=other, title="t")
     for method, path, theirs in (
         ("POST", "/api/chat/keys/{}/revoke/", key.id),
@@ -183,7 +183,7 @@ def test_the_same_of_the_native_api(site: Site, member: Browser) -> None:
 def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None:
     call(owner(member))
     call(owner(member), "m-2", credits=1_000)
-    call(build.account(), "m-9")
+    call(factories.account(), "m-9")
     page = member.get("/account/usage?days=7").body.decode()
     assert "1\u202f013" in page
     assert page.index(">m-2<") < page.index(">m-1<")
@@ -193,10 +193,10 @@ def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None
 
 
 def test_every_call_comes_as_csv_that_no_spreadsheet_runs(site: Site, member: Browser) -> None:
-    key = build.api_key(owner(member), name="=HYPERLINK(1)")[0]
+    key = factories.api_key(owner(member), name="=HYPERLINK(1)")[0]
     made = call(owner(member), api_key=key.id)
     call(owner(member), created_at=now_ms() - 20 * 86_400_000)
-    call(build.account())
+    call(factories.account())
     answer = member.get("/account/usage.csv?days=7")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert re.fullmatch(r'attachment; filename="yout-usage-[\d-]+-7-days.csv"', answer.headers["content-disposition"])
@@ -220,11 +220,11 @@ def test_a_code_is_redeemed_once(site: Site, member: Browser) -> None:
 
 def test_the_export_holds_every_table_and_no_secret(site: Site, member: Browser) -> None:
     account = owner(member)
-    secret = build.api_key(account, name="exported")[1]
+    secret = factories.api_key(account, name="exported")[1]
     conversation = Conversation.create(account=account, title="kept", message_count=0)
     for number in range(3):
         call(account, f"exported-{number}")
-    call(build.account(), "not-mine")
+    call(factories.account(), "not-mine")
     answer = member.get("/account/export.json")
     assert answer.headers["content-disposition"] == 'attachment; filename="yout-account.json"'
     document: Json = answer.json
@@ -291,7 +291,7 @@ def test_text_of_a_customer_is_text_on_their_pages(site: Site, member: Browser) 
 
 
 def test_what_a_key_cost_this_month_stands_beside_its_limit(site: Site, member: Browser) -> None:
-    key = build.api_key(owner(member), name="limited", monthly_credit_limit=9_000)[0]
+    key = factories.api_key(owner(member), name="limited", monthly_credit_limit=9_000)[0]
     page = member.get("/account/keys").body.decode()
     assert "of 9\u202f000<" in page
     assert key.prefix in page

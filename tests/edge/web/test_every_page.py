@@ -1,4 +1,4 @@
-"""Every page with something on it, on a desk by day and on a phone by night, looked at as `tests.looking` does."""
+"""Every page with something on it, on a desk by day and on a phone by night, looked at as `tests.page_checks` does."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 from quart import Quart
 
 from edge.web.routes import web
-from shared.clock import new_id, now_ms
+from shared.core.clock import new_id, now_ms
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
 from shared.operations.conversations import Turn, begin_turn, keep_turn
-from shared.operations.once import once
+from shared.operations.form_idempotency import once
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
 from shared.operations.web_accounts import make_password_link
-from tests import build
+from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import COOKIE, Browser, Site
-from tests.looking import look_at
+from tests.page_checks import look_at
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
 
@@ -47,8 +47,8 @@ def furnish(member: Browser) -> dict[str, str]:
     plan = Plan.create(name=f"Keeper {account.email}", stores_content=True, monthly_credits=2_000_000, price_minor=900)
     Subscription.create(account=account, plan=plan)
     if not AIModel.select().where(AIModel.id == LONG_MODEL).exists():  # the site is that of all tests here
-        build.model(LONG_MODEL, Channel.get())
-    key, _ = build.api_key(account, name="A key with a rather long name, of the billing service")
+        factories.model(LONG_MODEL, Channel.get())
+    key, _ = factories.api_key(account, name="A key with a rather long name, of the billing service")
     keeping = begin_turn(account.id, None, stores=True, coming=1)
     assert keep_turn(keeping, SAID[:1], SAID[1].content, model="m-1", whole=True)
     share = share_messages(account.id, "Tides, and what the moon has to do with them", SAID)

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import expect
 
-from shared.clock import now_ms
+from shared.core.clock import now_ms
 from shared.models import Account, AIModel, Channel, MediaJob
-from tests import build
-from tests.answers import WAIT_SECONDS
+from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import Browser, Site
 from tests.servers.process import eventually
+from tests.upstream_responses import WAIT_SECONDS
 
 PICTURE, FILM, VOICE = 40_000, 120_000, 15_000
 ASKED = {"kind": "image", "model": "picture-1", "prompt": "a lighthouse <b>", "size": "auto", "n": "2"}
@@ -32,7 +32,7 @@ def studio(site: Site, member: Browser) -> Iterator[Browser]:
         "voice-1": {"kind": "speech", "per_1k_characters": VOICE},
     }.items():
         if AIModel.get_or_none(AIModel.id == id) is None:
-            build.model(id, Channel.get(), **options, **media)
+            factories.model(id, Channel.get(), **options, **media)
     eventually(lambda: b"voice-1" in member.get("/account/media?kind=speech").body, "the edge knows the new models")
     yield member
     for job in MediaJob.select().where(MediaJob.account == member.account, MediaJob.status == "queued"):

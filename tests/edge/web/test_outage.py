@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.books import new_books
+from tests.edge.ledger_fixture import new_books
 from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.servers.postgres import Postgres
 from tests.servers.process import eventually

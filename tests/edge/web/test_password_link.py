@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from shared.identity.password_links import LASTS_MS, make_token, proves, read_token
 from shared.models import Account, AuditEntry
 from shared.operations.web_accounts import make_password_link
-from shared.password_links import LASTS_MS, make_token, proves, read_token
-from tests import build
+from tests import factories
 from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.servers.edge import SECRET_KEY
 
@@ -17,7 +17,7 @@ NEW = "a brand new password"
 
 
 def test_an_account_that_staff_opened_gets_its_first_password(site: Site, browser: Browser) -> None:
-    account = build.account()
+    account = factories.account()
     link = make_password_link(account.email, SECRET_KEY, actor="operator:test")
     path = f"/password/{link.token}"
     assert account.email.encode() in browser.get(path).body
@@ -43,7 +43,7 @@ def test_a_lost_password_is_replaced_and_every_session_ended(site: Site, browser
 
 
 def test_a_short_password_leaves_the_link_good(site: Site, browser: Browser) -> None:
-    path = f"/password/{make_password_link(build.account().email, SECRET_KEY, actor='test').token}"
+    path = f"/password/{make_password_link(factories.account().email, SECRET_KEY, actor='test').token}"
     assert browser.send(path, {"password": "short"}).status == 422
     assert browser.send(path, {"password": NEW}).status == 303
 

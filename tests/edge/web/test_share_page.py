@@ -12,7 +12,7 @@ import pytest
 from edge.web.markdown import render
 from shared.operations.conversations import Turn
 from shared.operations.shares import share_messages
-from tests import build
+from tests import factories
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
@@ -68,7 +68,7 @@ CORPUS = [
 async def test_nothing_runs_and_nothing_leaves(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
-    owner = build.account()
+    owner = factories.account()
     turns = [Turn("assistant" if number % 2 else "user", text) for number, text in enumerate(CORPUS)]
     hostile = share_messages(owner.id, "</title><script>window.ran=1</script>", turns)
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
@@ -97,7 +97,7 @@ async def test_it_fits_a_phone_and_says_when_it_is_gone(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
     text = "# A table\n\n| a | b |\n|-|-|\n| " + "long " * 40 + "| 2 |\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
-    share = share_messages(build.account().id, "A talk", [Turn("user", "Show me."), Turn("assistant", text)])
+    share = share_messages(factories.account().id, "A talk", [Turn("user", "Show me."), Turn("assistant", text)])
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     page = await open_page(viewport=PHONE, scheme="dark")
     await page.goto(f"{edge.url}/c/{share.slug}")
@@ -140,7 +140,7 @@ def test_markdown_is_rendered() -> None:
 def test_one_network_reads_so_much_and_others_go_on(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb
 ) -> None:
-    share = share_messages(build.account().id, "A talk", [Turn("user", "Hello")])
+    share = share_messages(factories.account().id, "A talk", [Turn("user", "Hello")])
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, trusted_proxies=("127.0.0.1",))
 
     def read(address: str) -> tuple[int, str | None]:

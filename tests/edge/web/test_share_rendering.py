@@ -10,7 +10,7 @@ import pytest
 from edge.web import share_renderer
 from edge.web.markdown import plain, render
 from edge.web.share_renderer import ShareRenderer
-from shared.clock import new_id
+from shared.core.clock import new_id
 from tests.conftest import OpenPage
 from tests.servers.process import ROOT
 

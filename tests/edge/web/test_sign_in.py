@@ -7,21 +7,21 @@ import re
 import pytest
 
 from edge.web.sessions import SESSIONS_SHOWN
-from edge.web.visit import safe_target
-from shared.attempts import FAILURES_A_PERSON
-from shared.clock import now_ms
+from edge.web.web_session import safe_target
+from shared.core.clock import now_ms
+from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.visitor_id import network_digest
+from shared.identity.web_sessions import IDLE_MS, LONGEST_MS, agent_label, digest, ends_at
 from shared.models import AuditEntry, WebSession
 from shared.operations.accounts import set_account_status
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, end_sessions, sign_up
-from shared.visitors import network_digest
-from shared.web_sessions import IDLE_MS, LONGEST_MS, agent_label, digest, ends_at
-from tests import build
+from tests import factories
 from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
 from tests.servers.edge import SECRET_KEY
 
 
 def test_an_email_is_changed_with_the_password(site: Site) -> None:
-    browser, stranger = site.browser(), build.account()
+    browser, stranger = site.browser(), factories.account()
     browser.sign_up("before@example.com")
     account = site.account("before@example.com")
     fields = {"email": "After@Example.com", "again": "after@example.com", "password_now": PASSWORD}
@@ -91,7 +91,7 @@ def test_a_wrong_password_an_unknown_person_and_an_account_without_a_password_ar
     if email == "known@example.com":
         site.browser().sign_up("known@example.com")
     if email == "no-password@example.com":
-        build.account(email=email)
+        factories.account(email=email)
     answer = browser.sign_in(email, "wrong horse battery")
     assert answer.status == 403
     told = re.sub(rb'value="[^"]*"', b"", answer.body)

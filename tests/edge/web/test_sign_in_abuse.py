@@ -12,12 +12,12 @@ import pytest
 from argon2 import PasswordHasher
 
 from edge.web.page_request import MAX_FORM_BYTES
-from shared.attempts import BROWSER_COOKIE, FAILURES_A_PERSON
+from shared.identity.attempt_limits import BROWSER_COOKIE, FAILURES_A_PERSON
+from shared.identity.passwords import hash_password
 from shared.models import Account
-from shared.passwords import hash_password
-from tests import build
-from tests.answers import WAIT_SECONDS
+from tests import factories
 from tests.edge.web.conftest import PASSWORD, Browser, Site
+from tests.upstream_responses import WAIT_SECONDS
 
 WRONG = "wrong horse battery"
 
@@ -97,7 +97,7 @@ def test_a_password_and_an_address_are_the_same_from_every_keyboard(site: Site) 
 
 
 def test_a_hash_of_former_days_is_replaced_at_the_next_sign_in(site: Site, browser: Browser) -> None:
-    account = build.account()
+    account = factories.account()
     former = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     Account.update(password_hash=former).where(Account.id == account.id).execute()
     assert browser.sign_in(account.email).status == 303

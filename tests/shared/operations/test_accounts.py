@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import InvalidInput, NotFound
+from shared.core.errors import InvalidInput, NotFound
 from shared.models import Account, AuditEntry, LedgerEntry
 from shared.operations.accounts import create_account, find_account, grant_credits, set_account_status
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shared.clock import new_id, now_ms
-from shared.database import database
-from shared.errors import InvalidInput, NotFound
+from shared.core.clock import new_id, now_ms
+from shared.core.database import database
+from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import sweep
-from shared.ledger.audit import verify
+from shared.ledger.verify import verify
 from shared.models import AuditEntry, Hold, LedgerEntry, UsageLedger
 from shared.operations.holds import release_hold, settle_hold
 from tests.threads import at_once

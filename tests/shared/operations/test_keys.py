@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from shared.clock import now_ms
-from shared.errors import InvalidInput, NotFound
-from shared.keys import digest, well_formed
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, NotFound
+from shared.identity.api_key_format import digest, well_formed
 from shared.models import Account, ApiKey, AuditEntry
 from shared.operations.accounts import create_account
 from shared.operations.keys import create_key, revoke_key
-from tests import build
+from tests import factories
 
 ACTOR = "operator:test"
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -34,7 +34,7 @@ def test_the_secret_is_in_no_row(account: Account) -> None:
 
 
 def test_limits_models_and_networks_are_stored_as_they_are_used() -> None:
-    build.model("m-1")
+    factories.model("m-1")
     created = create_key(
         "ada@example.com",
         "limited",

@@ -7,8 +7,8 @@ from typing import Any
 import peewee
 import pytest
 
-from shared.errors import InvalidInput, NotFound
-from shared.ledger.visitors import POOL
+from shared.core.errors import InvalidInput, NotFound
+from shared.ledger.visitor_pool import POOL
 from shared.models import Account, AuditEntry, Plan
 from shared.operations.accounts import set_account_status
 from shared.operations.plans import TERMS, change_plan, create_plan, find_plan, set_plan_status
@@ -19,11 +19,11 @@ from shared.operations.subscriptions import (
     set_overage,
     subscribe,
 )
-from tests import build
+from tests import factories
 
 
 def test_a_plan_has_what_it_was_made_with(bound_database: peewee.Database) -> None:
-    build.model("m-1")
+    factories.model("m-1")
     terms = {
         "monthly_credits": 5,
         "rollover_cap": 7,
@@ -71,7 +71,7 @@ def test_names_are_taken_once(bound_database: peewee.Database) -> None:
 
 
 def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
-    owner, free = build.account(0), create_plan("Free", {"monthly_credits": 5}, actor="test")
+    owner, free = factories.account(0), create_plan("Free", {"monthly_credits": 5}, actor="test")
     with pytest.raises(NotFound, match="has no plan"):
         cancel_subscription(owner.id, actor="test")
     with pytest.raises(NotFound):
@@ -93,7 +93,7 @@ def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
 
 
 def test_overage_needs_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
-    owner = build.account(0)
+    owner = factories.account(0)
     create_plan("Free", {}, actor="test")
     subscribe(owner.id, "Free", actor="test")
     with pytest.raises(InvalidInput, match="does not allow overage"):
@@ -106,7 +106,7 @@ def test_overage_needs_a_plan_that_allows_it(bound_database: peewee.Database) ->
 
 
 def test_a_cancellation_can_be_withdrawn(bound_database: peewee.Database) -> None:
-    owner = build.account(0)
+    owner = factories.account(0)
     create_plan("Free", {}, actor="test")
     subscribe(owner.id, "Free", actor="test")
     assert cancel_subscription(owner.id, actor="test").cancelled_at is not None

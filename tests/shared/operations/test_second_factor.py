@@ -8,8 +8,8 @@ import time
 import pyotp
 import pytest
 
-from shared.database import database
-from shared.errors import InvalidInput
+from shared.core.database import database
+from shared.core.errors import InvalidInput
 from shared.models import AuditEntry, StaffRecoveryCode, StaffUser
 from shared.operations import second_factor
 from shared.operations.second_factor import enrol, new_secret, prove, recovery_codes_left, renew_recovery_codes, turn_off

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel, Price
-from shared.operations.catalogue import add_channel_to_model, create_channel, set_model_status, set_price, update_channel
+from shared.operations.catalog import add_channel_to_model, create_channel, set_model_status, set_price, update_channel
 from shared.operations.seed import CHAT_MODEL, LOCAL_MODELS, sync_local_models
-from shared.settings import Settings
 
 NAMES = {model.id for model in LOCAL_MODELS}
 pytestmark = pytest.mark.usefixtures("bound_database")

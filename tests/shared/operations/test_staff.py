@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from argon2 import PasswordHasher
 
-from shared.errors import InvalidInput, NotFound
+from shared.core.errors import InvalidInput, NotFound
 from shared.models import AuditEntry, StaffUser
 from shared.operations.staff import (
     change_own_password,

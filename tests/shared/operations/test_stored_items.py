@@ -7,12 +7,12 @@ from uuid import UUID
 import orjson
 import pytest
 
-from shared.clock import new_id
-from shared.errors import InvalidRequest
+from shared.core.clock import new_id
+from shared.core.errors import InvalidRequest
 from shared.models import Account, StoredResponse
 from shared.operations import stored_items
 from shared.operations.stored_items import find_items, input_items
-from tests import build
+from tests import factories
 
 MOST_BYTES = 10_000
 
@@ -31,7 +31,7 @@ def output_id(call: UUID) -> str:
 
 @pytest.mark.usefixtures("bound_database")
 def test_items_of_many_responses_are_found_and_no_others() -> None:
-    owner, other = build.account(), build.account()
+    owner, other = factories.account(), factories.account()
     own = [output_id(keep(owner).id) for _ in range(60)]  # more than one statement reads
     foreign = output_id(keep(other).id)
     found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MOST_BYTES)
@@ -41,7 +41,7 @@ def test_items_of_many_responses_are_found_and_no_others() -> None:
 
 @pytest.mark.usefixtures("bound_database")
 def test_what_is_read_is_bounded() -> None:
-    owner = build.account()
+    owner = factories.account()
     long = [output_id(keep(owner, text="a" * (MOST_BYTES // 2)).id) for _ in range(2)]
     assert set(find_items(owner.id, long[:1], MOST_BYTES)) == set(long[:1])
     for ids in (long, [output_id(new_id()) for _ in range(stored_items.MOST_RESPONSES + 1)]):
@@ -52,7 +52,7 @@ def test_what_is_read_is_bounded() -> None:
 
 @pytest.mark.usefixtures("bound_database")
 def test_listed_items_have_ids_by_which_they_are_found() -> None:
-    owner = build.account()
+    owner = factories.account()
     call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
     said = {"role": "assistant", "content": "Hi"}
     row = keep(owner, {"role": "user", "content": "Hi"}, call, call, said, {"type": "function_call_output", "output": "x"})

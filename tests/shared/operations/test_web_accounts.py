@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import peewee
 
+from shared.identity.visitor_id import DAY_MS, network_digest
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
-from shared.visitors import DAY_MS, network_digest
 
 TODAY = 20_000 * DAY_MS
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from shared.clock import new_id
+from shared.core.clock import new_id
 from shared.models import NO_CHANNEL, AccountTotal, AccountUsage, PlatformUsage, UsageLedger
 
 HOUR = 3_600_000

@@ -1,0 +1,191 @@
+"""What staff change in the catalogue, one function an action. See `console.actions`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import current_app
+
+from console import channel_test
+from console.actions.origin import by
+from console.channel_test import Tried
+from console.forms.catalog import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
+from shared.catalog.snapshot import Route
+from shared.core.clock import now_ms
+from shared.core.formats import THIN, exact
+from shared.core.settings import Settings
+from shared.operations import catalog, channel_templates, model_routes, price_drafts
+from shared.operations.keys import create_key, revoke_key
+from shared.operations.price_drafts import Seen
+
+TRY_KEY_MS = 5 * 60_000  # longer than the longest try
+
+
+def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
+    row = catalog.create_model(
+        form.model.data.strip(),
+        form.channel.data,
+        upstream_model=(form.upstream_model.data or "").strip() or None,
+        input=rates.input,
+        output=rates.output,
+        cached_input=rates.cached_input,
+        cache_write=rates.cache_write,
+        per_call=rates.per_call,
+        minimum=rates.minimum,
+        per_5_seconds=rates.per_5_seconds,
+        per_1k_characters=rates.per_1k_characters,
+        kind=form.kind.data,
+        context_window=form.context_window.data,
+        max_output_tokens=form.max_output_tokens.data,
+        free=form.free.data,
+        description=form.description.data or "",
+        owned_by=form.owned_by.data,
+        capabilities=form.tags(),
+        modality=(form.modality.data or "").strip() or None,
+        **by(),
+    )
+    return f"{row.id} is in the catalogue. Edges serve it within a second."
+
+
+def update_model(model_id: str, form: ModelForm) -> str:
+    catalog.update_model(
+        model_id,
+        description=form.description.data or "",
+        owned_by=form.owned_by.data,
+        context_window=form.context_window.data,
+        max_output_tokens=form.max_output_tokens.data,
+        capabilities=form.tags(),
+        modality=(form.modality.data or "").strip() or catalog.MODALITIES[catalog.find_model(model_id).kind],
+        free=form.free.data,
+        **by(),
+    )
+    return f"{model_id} is changed. Edges know within a second."
+
+
+def save_draft(model_id: str, rates: catalog.Rates) -> str:
+    price_drafts.save_draft(model_id, rates, **by())
+    return "Draft kept. It charges nobody: compare it with the price in force, then publish it."
+
+
+def publish_draft(model_id: str, seen: Seen, effective_at: int | None) -> str:
+    price_drafts.publish_draft(model_id, seen, effective_at, **by())
+    since = f"in force from {exact(effective_at)[:16]} UTC on" if effective_at else "in force"
+    return f"New price of {model_id} {since}. Calls that began before keep the price they began with."
+
+
+def discard_draft(model_id: str) -> str:
+    price_drafts.discard_draft(model_id, **by())
+    return "The draft is thrown away. The price in force stays."
+
+
+def enable_model(model_id: str) -> str:
+    catalog.set_model_status(model_id, "active", **by())
+    return f"{model_id} is offered again. Edges know within a second."
+
+
+def disable_model(model_id: str) -> str:
+    catalog.set_model_status(model_id, "disabled", **by())
+    return f"{model_id} is out of the catalogue. New calls of it are refused within a second; running ones finish."
+
+
+def add_route(model_id: str, form: NewRouteForm) -> str:
+    upstream = (form.upstream_model.data or "").strip() or model_id
+    row = catalog.add_channel_to_model(
+        model_id, form.channel.data, upstream, form.priority.number(), form.weight.number(), **by()
+    )
+    if form.cost_input.data is not None or form.cost_output.data is not None:
+        update_route(row.id, form, upstream)
+    return f"Channel {form.channel.data} serves {model_id} within a second."
+
+
+def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
+    model_routes.update_route(
+        route_id,
+        upstream_model=upstream_model,
+        priority=form.priority.number(),
+        weight=form.weight.number(),
+        cost_input=form.cost_input.data,
+        cost_output=form.cost_output.data,
+        **by(),
+    )
+    return "The route is changed. Edges know within a second."
+
+
+def remove_route(route_id: UUID) -> str:
+    model_id = model_routes.remove_route(route_id, **by())
+    return f"The channel serves {model_id} no longer. Running calls finish."
+
+
+def create_channel(form: NewChannelForm) -> str:
+    channel = catalog.create_channel(
+        form.name.data,
+        form.dialect.data,
+        form.base_url.data,
+        form.secret.data or "",
+        secret_key=_secret_key(),
+        settings=form.quirks(),
+        **by(),
+    )
+    return f"Channel {channel.name} is made. It serves nothing until a model is put on it."
+
+
+def draft_models(channel: str, markup_percent: int) -> str:
+    done = channel_templates.draft_models(channel, markup_percent=markup_percent, **by())
+    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
+    return f"{len(done.made)} new in the catalogue, not offered yet: look at each and enable it.{kept}"
+
+
+def import_models(route: Route) -> str:
+    """Ask the channel's vendor what it offers, and take that in as drafts without a price."""
+    done = channel_templates.draft_listed_models(route.channel_name, channel_test.list_models(route, _settings()), **by())
+    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
+    return f"{len(done.made)} new without a price: draft one for each that you want to offer.{kept}"
+
+
+def update_channel(name: str, form: ChannelForm) -> str:
+    catalog.update_channel(name, base_url=form.base_url.data, settings=form.quirks(), **by())
+    return f"Channel {name} is changed. New calls go there within a second."
+
+
+def rest_channel(name: str, minutes: int, reason: str) -> str:
+    model_routes.rest_channel(name, minutes * 60_000, reason, **by())
+    return f"Channel {name} rests for {minutes}{THIN}min. Running calls finish." if minutes else f"Channel {name} is back."
+
+
+def enable_channel(name: str) -> str:
+    catalog.set_channel_status(name, "active", **by())
+    return f"Channel {name} is in service again within a second."
+
+
+def disable_channel(name: str) -> str:
+    catalog.set_channel_status(name, "disabled", **by())
+    return f"Channel {name} gets no new calls within a second. Running ones finish."
+
+
+def replace_channel_secret(name: str, secret: str) -> str:
+    catalog.update_channel_secret(name, secret, secret_key=_secret_key(), **by())
+    return f"Secret of {name} replaced. New calls use it within 1{THIN}s."
+
+
+def _secret_key() -> str:
+    return _settings().secret_key
+
+
+def try_model(model_id: str, prompt: str, email: str) -> Tried:
+    """Call a model at our own edge with a key of the account, made for this one call and revoked after it."""
+    key = create_key(email, "console try-out", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **by())
+    try:
+        return channel_test.try_model(model_id, prompt, key.secret, _settings())
+    finally:
+        revoke_key(key.row.id, **by())
+
+
+def probe(routes: list[Route]) -> list[tuple[str, channel_test.Probe]]:
+    """Ask each channel for a word; the channel's name with what came of it."""
+    settings = _settings()
+    return [(route.channel_name, channel_test.probe(route, settings)) for route in routes]
+
+
+def _settings() -> Settings:
+    found: Settings = current_app.extensions["yout_settings"]
+    return found

@@ -1,0 +1,38 @@
+"""A bound on what a page asks of the database: filters can be combined so that no index helps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import peewee
+
+from shared.core.database import database, is_sqlite, snapshot
+from shared.core.database_errors import sqlstate
+
+SECONDS = 3.0
+QUERY_CANCELED = "57014"
+_T = TypeVar("_T")
+
+
+def within(ask: Callable[[], _T], seconds: float = SECONDS) -> _T | None:
+    """What `ask()` reads, or None when one of its statements took longer than `seconds` (on SQLite: all of them together)."""
+    try:
+        with _interrupted(seconds) if is_sqlite() else snapshot(seconds):
+            return ask()
+    except peewee.OperationalError as error:
+        if sqlstate(error) == QUERY_CANCELED or str(error) == "interrupted":
+            return None
+        raise
+
+
+@contextmanager
+def _interrupted(seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, database.connection().interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

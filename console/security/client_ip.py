@@ -1,0 +1,13 @@
+"""Where a request came from, for the audit trail and the throttle."""
+
+from __future__ import annotations
+
+from flask import current_app, request
+
+from shared.text.client_address import caller_address
+
+
+def client_address() -> str:
+    """The address of the person behind the current request, "" when there is none (a Unix socket)."""
+    trusted = current_app.extensions["yout_settings"].trusted_proxies
+    return caller_address(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), trusted)

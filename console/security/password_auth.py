@@ -1,0 +1,141 @@
+"""Checks passwords and codes of staff: in a bounded queue, and with a limit on attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flask import Flask, current_app, request
+from flask_login import current_user
+from werkzeug.wrappers import Response
+
+from console.security.client_ip import client_address
+from shared.core.clock import now_ms
+from shared.core.errors import Busy, InvalidInput, TooManyAttempts, YoutError
+from shared.core.settings import Settings
+from shared.identity import passwords
+from shared.identity.attempt_limits import (
+    BROWSER_COOKIE,
+    BROWSER_MS,
+    Limits,
+    Place,
+    browser_cookie,
+    code_limits,
+    confirmation_limits,
+    known_browser,
+    password_limits,
+)
+from shared.identity.emails import lookup_email
+from shared.identity.hash_queue import HashQueue
+from shared.identity.login_throttle import Throttle
+from shared.models import StaffUser
+from shared.operations import second_factor
+from shared.operations.staff import verify_password
+from shared.text.client_address import network_of
+
+T = TypeVar("T")
+
+KIND = "staff"
+# Each one blocks one of the server's eight threads; pages need some of them, too.
+MAX_WAITING, MAX_WAITING_KNOWN = 4, 2
+
+
+class Proofs:
+    """The throttle and the queue of one console process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.throttle = Throttle(settings.secret_key, settings.redis_url)
+        self.hashes = HashQueue(MAX_WAITING, MAX_WAITING_KNOWN)
+
+    def attempt(self, limits: Limits, place: Place, check: Callable[[], T | None]) -> T | None:
+        """Count an attempt and run `check`, which returns None for a wrong one. Raises `TooManyAttempts`, and `Busy`."""
+        with self.hashes.slot(place.network, known=place.known):
+            wait_ms = self.throttle.begin(limits.keys)
+            if wait_ms:
+                raise TooManyAttempts(wait_ms)
+            try:
+                found = check()
+            except YoutError:  # nothing was checked: the attempt does not count
+                self.throttle.succeed(limits.keys)
+                raise
+            if found is not None:
+                self.throttle.succeed(limits.keys, limits.clear)
+            return found
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Give `app` its throttle and its queue."""
+    app.extensions["yout_proofs"] = Proofs(settings)
+
+
+def prove_password(email: str, password: str) -> StaffUser | None:
+    """The staff member with this e-mail and password, or None. Raises like `Proofs.attempt`."""
+    proofs, place = _proofs(), _place(email)
+    limits = password_limits(KIND, lookup_email(email), place)
+    return proofs.attempt(limits, place, lambda: verify_password(email, password, run=proofs.hashes.run))
+
+
+def prove_code(person: StaffUser, code: str) -> bool:
+    """Whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
+    place = _place(person.email)
+    return bool(_proofs().attempt(code_limits(person.id.hex, place), place, lambda: _check_code(person, code)))
+
+
+def confirm_password(password: str) -> None:
+    """Check the signed-in person's password again: an open session must not be enough.
+
+    Raises `InvalidInput` for a wrong one, and like `Proofs.attempt`.
+    """
+    person: StaffUser = current_user.person
+    stored = person.password_hash
+    if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
+        raise InvalidInput("Incorrect password.")
+
+
+def confirm_code(code: str) -> None:
+    """The same for a code of the second factor, if the person has one."""
+    person: StaffUser = current_user.person
+    if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
+        raise InvalidInput("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")
+
+
+def status_of(problem: YoutError) -> tuple[int, dict[str, str]]:
+    """The status and headers of a form that was refused for `problem`."""
+    if isinstance(problem, TooManyAttempts):
+        return 429, {"Retry-After": str(-(-problem.wait_ms // 1000))}
+    return (503, {"Retry-After": "5"}) if isinstance(problem, Busy) else (422, {})
+
+
+def remember_browser(response: Response, person: StaffUser) -> Response:
+    """Mark the browser as known, so that its sign-ins for this person are counted separately."""
+    value = browser_cookie(_proofs().settings.secret_key, KIND, person.email, now_ms())
+    secure = _proofs().settings.production
+    response.set_cookie(_cookie(), value, max_age=BROWSER_MS // 1000, path="/", secure=secure, httponly=True, samesite="Lax")
+    return response
+
+
+def _confirm(person: StaffUser, check: Callable[[], bool | None]) -> bool:
+    session = current_user.session.digest
+    place = Place(network_of(client_address()), session)
+    return bool(_proofs().attempt(confirmation_limits(KIND, person.id.hex, session), place, check))
+
+
+def _check_code(person: StaffUser, code: str) -> bool | None:
+    return second_factor.prove(person, code, secret_key=_proofs().settings.secret_key) or None
+
+
+def _place(email: str) -> Place:
+    held = request.cookies.get(_cookie(), "")
+    browser = known_browser(held, _proofs().settings.secret_key, KIND, lookup_email(email), now_ms())
+    return Place(network_of(client_address()), browser)
+
+
+def _cookie() -> str:
+    # A different name than the edge's: on the same host the edge's cookie must not replace this one.
+    return f"{'__Host-' if _proofs().settings.production else ''}{BROWSER_COOKIE}_console"
+
+
+def _proofs() -> Proofs:
+    found: Proofs = current_app.extensions["yout_proofs"]
+    return found

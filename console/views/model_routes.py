@@ -1,0 +1,49 @@
+"""Routes: how one channel serves one model. Reached from the model and from the channel, so not in the menu."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import redirect, url_for
+from flask.typing import ResponseReturnValue
+
+from console.actions import catalog as actions
+from console.forms.catalog import RouteForm
+from console.views.form_handling import perform, submit
+from console.views.view import View, changes, shows
+from shared.models import ChannelModel
+from shared.operations.model_routes import find_route
+
+
+class RoutesView(View):
+    def is_visible(self) -> bool:
+        return False
+
+    @shows("/")
+    def index(self) -> ResponseReturnValue:
+        """Routes have no list of their own: each stands on the pages of its model and its channel."""
+        return redirect(url_for("models.index"), 303)
+
+    @shows("/<uuid:route_id>")
+    def detail(self, route_id: UUID) -> ResponseReturnValue:
+        return self._page(find_route(route_id))
+
+    @changes("/<uuid:route_id>", "model.route")
+    def update(self, route_id: UUID) -> ResponseReturnValue:
+        route, form = find_route(route_id), RouteForm()
+        upstream = (form.upstream_model.data or "").strip() or route.model.id
+        done = submit(form, lambda: actions.update_route(route_id, form, upstream), _model_address(route))
+        return done or (self._page(route, form), 422)
+
+    @changes("/<uuid:route_id>/remove", "model.route")
+    def remove(self, route_id: UUID) -> ResponseReturnValue:
+        target = _model_address(find_route(route_id))
+        return perform(lambda: actions.remove_route(route_id), target)
+
+    def _page(self, route: ChannelModel, form: RouteForm | None = None) -> str:
+        values = {"cost_input": route.cost_per_1k_input, "cost_output": route.cost_per_1k_output}
+        return self.page("routes/detail.html", route=route, form=form or RouteForm(formdata=None, obj=route, data=values))
+
+
+def _model_address(route: ChannelModel) -> str:
+    return url_for("models.detail", model_id=route.model.id)

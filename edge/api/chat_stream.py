@@ -1,0 +1,200 @@
+"""`POST /api/chat/stream/`: the native stream. Its body becomes a chat call, and an answer's chunks become small events.
+
+Everything between the two is that of `/v1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from edge.call.conversation_recorder import History
+from edge.call.endpoint_adapter import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.call.exchange import Finished
+from edge.call.requests import MOST_TOKENS, chat_call
+from edge.http.api_spec import (
+    ANY,
+    BOOLEAN,
+    CALL,
+    EVENTS,
+    ID,
+    IDENTITY,
+    TEXT,
+    WEB,
+    Answer,
+    Declaration,
+    array,
+    example,
+    number,
+    one_of,
+    text,
+    whole,
+    wish,
+)
+from edge.http.errors import render_event
+from edge.http.fields import LONGEST_MODEL, json_object, only_fields
+from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
+from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
+from shared.dialects.base import ChatCall
+from shared.operations.conversations import Turn
+
+FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
+MESSAGE_FIELDS = ("role", "content")
+ROLES = ("system", "developer", "user", "assistant")
+_ANSWER = ("text", "refusal")  # the kinds of pieces that are the answer itself
+
+
+def read(data: bytes) -> Asked:
+    """What a body asks for. Raises `InvalidRequest`."""
+    body = json_object(data)
+    only_fields("", body, FIELDS)
+    messages = _messages(body)
+    store, conversation = _kept(body)
+    chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
+    asked = {"model": body.get("model"), "stream": True, **chosen}
+    call = chat_call({**asked, "messages": messages}, len(data))
+    if not store and conversation is None:
+        return Asked(call, Events())
+    listener = KeptEvents()
+    said = [Turn(message["role"], message["content"]) for message in call.body["messages"]]
+
+    def build(turns: list[Turn]) -> ChatCall:
+        whole = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return chat_call({**asked, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
+
+    return Asked(call, listener, History(conversation, stores=store, said=said, build=build, listener=listener))
+
+
+def _messages(body: dict[str, Any]) -> object:
+    """The messages, also of a prompt. Those that are none at all are left to the check of every chat body."""
+    messages, prompt = body.get("messages"), body.get("prompt")
+    if prompt is None:
+        for index, message in enumerate(messages if isinstance(messages, list) else ()):
+            _check_message(message, f"messages[{index}]")
+        return messages
+    if messages is not None:
+        raise InvalidRequest("Send either 'messages' or 'prompt', not both.", "prompt")
+    if not isinstance(prompt, str) or not prompt:
+        raise InvalidRequest("'prompt' must be a string that is not empty.", "prompt")
+    return [{"role": "user", "content": prompt}]
+
+
+def _check_message(message: object, where: str) -> None:
+    if isinstance(message, dict):
+        only_fields(f"{where}.", message, MESSAGE_FIELDS)
+        if message.get("role") not in ROLES:
+            raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
+        if message.get("content") is None:
+            raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
+
+
+def _kept(body: dict[str, Any]) -> tuple[bool, str | None]:
+    """Whether the turn is to be kept, and of which conversation it is."""
+    store, conversation = body.get("store"), body.get("conversation_id")
+    if store is not None and not isinstance(store, bool):
+        raise InvalidRequest("'store' must be true or false.", "store")
+    if conversation is not None and not isinstance(conversation, str):
+        raise InvalidRequest("'conversation_id' must be a string.", "conversation_id")
+    return bool(store), conversation
+
+
+class Events:
+    """The native events of one answer, which is always a stream."""
+
+    __slots__ = ()
+    conversation: UUID | None = None
+
+    def relay(self, chunks: bytes) -> bytes:
+        """The native events of whole canonical events."""
+        return _told(pieces_of_events(chunks))
+
+    def ending(self, event: Finished) -> bytes:
+        """What the last chunk still says, and the event that closes the stream."""
+        pieces, reason = pieces_of_body(event.body)
+        return _told(pieces) + b"data: " + orjson.dumps(self._done(event, reason)) + b"\n\n"
+
+    def failure(self, error: BaseException) -> bytes:
+        """The error's code and message."""
+        return render_event(error)
+
+    def keepalive(self) -> bytes:
+        """A comment."""
+        return KEEPALIVE
+
+    def whole(self, event: Finished) -> dict[str, Any]:
+        """The closing event alone."""
+        return self._done(event, pieces_of_body(event.body)[1])
+
+    def _done(self, event: Finished, reason: str) -> dict[str, Any]:
+        conversation = self.conversation and str(self.conversation)
+        return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": conversation}
+
+
+class KeptEvents(Events):
+    """Those of a call that belongs to a conversation."""
+
+    __slots__ = ("_pieces", "conversation")
+
+    def __init__(self) -> None:
+        self.conversation: UUID | None = None
+        self._pieces: list[str] = []
+
+    def hear(self, event: bytes | Finished) -> None:
+        """Note what the caller is told, of the answer itself."""
+        pieces = pieces_of_body(event.body)[0] if isinstance(event, Finished) else pieces_of_events(event)
+        self._pieces += [piece.text for piece in pieces if piece.kind in _ANSWER]
+
+    def heard(self) -> str:
+        """All of it."""
+        return "".join(self._pieces)
+
+
+def _told(pieces: Iterable[Piece]) -> bytes:
+    """What pieces say, in events: calls of tools and what vendors sign have none."""
+    events = b""
+    for piece in pieces:
+        kind = "delta" if piece.kind in _ANSWER else piece.kind
+        if piece.text and kind != "tool":
+            events += b"data: " + orjson.dumps({kind: piece.text}) + b"\n\n"
+    return events
+
+
+def _open(data: bytes, _: UUID) -> Asked:
+    return read(data)
+
+
+_TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
+_EVENTS = 'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.'
+DECLARATION = Declaration(
+    "Stream a chat",
+    WEB,
+    {
+        200: Answer(
+            None,
+            'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.',
+            (EVENTS,),
+        )
+    },
+    (*CALL, NotFound, PurgeRunning, DailyAllowanceExhausted, *IDENTITY),
+    body=example(
+        wish(
+            {
+                "model": text(LONGEST_MODEL),
+                "prompt": TEXT,
+                "messages": array(_TURN, 1),
+                "temperature": number(0, 2),
+                "max_tokens": whole(1, MOST_TOKENS),
+                "conversation_id": ID,
+                "store": BOOLEAN,
+            },
+            required=("model",),
+        ),
+        {"model": "$model", "prompt": "Hello"},
+    ),
+    notes="Send `prompt` or `messages`. `store: true` keeps the conversation where the plan includes it; `conversation_id`"
+    " continues one. Visitors without an account may use free models.",
+)
+NATIVE = Surface(_open, for_web=True, declaration=DECLARATION)

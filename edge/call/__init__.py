@@ -1,0 +1,1 @@
+"""One model call, from its raw request to its settlement."""

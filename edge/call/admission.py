@@ -1,0 +1,224 @@
+"""Admission: take the rate limit and the hold on the way in, settle and give back on the way out, always, exactly once.
+
+    async with Admission(services, caller, call, quote) as hold:
+        …
+        settled = await admission.settle()     # before the caller is told what it cost
+
+Leaving the block without a settlement settles what was delivered so far: after an error as a failed call, after a cancellation
+(client gone, shutdown) as a cut one, in a task of its own that the cancellation does not reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from types import TracebackType
+from typing import NamedTuple
+from uuid import UUID
+
+from edge.call.alternatives import cheaper_models
+from edge.call.call_state import Hold
+from edge.call.requests import text_of
+from edge.http.errors import face, request_id
+from edge.services import Services
+from edge.store.limiter import Ticket
+from shared import tokenizer
+from shared.billing.pricing import Quote, charge
+from shared.billing.token_usage import Usage, settle_usage
+from shared.core.clock import now_ms
+from shared.core.errors import InsufficientCredits, InvalidKey, YoutError
+from shared.core.token_bucket import KeyLimits
+from shared.dialects.base import ChatCall
+from shared.dialects.translators import BY_THE_CALL
+from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
+
+SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
+LONGEST_FAILURES = 200  # characters
+TOKENS_OF_AN_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
+ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
+
+
+class Caller(NamedTuple):
+    """Who makes a call: one of a key, a web session and a visitor, by its digest; the other two are "".
+
+    `address` is the peer's, as far as proxies are trusted.
+    """
+
+    digest: str
+    limits: KeyLimits
+    address: str
+    claim: Claim | None = None
+    session: str = ""
+    visitor: str = ""
+
+
+class Admission:
+    """See the module."""
+
+    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settling", "ticket", "usage")
+
+    def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
+        self.services = services
+        self.call_id = call_id
+        self.created_at = now_ms()
+        self.settling = False  # a settlement is queued: it is the only one, whatever happens while it is awaited
+        self.hold: Hold | None = None
+        self.ticket: Ticket | None = None
+        self.usage = Usage(0, 0)  # what was charged for, once settled
+        self._caller = caller
+        self._call = call
+        self._quote = quote
+
+    async def __aenter__(self) -> Hold:
+        services, caller, call = self.services, self._caller, self._call
+        services.abandoned.check(caller.limits)
+        output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
+        self.ticket = await services.limiter.take(self.call_id, caller.limits, call.input_estimate + output)
+        try:
+            taken = await services.ledger.reserve(
+                Reservation(
+                    call=self.call_id,
+                    digest=caller.digest,
+                    session=caller.session,
+                    visitor=caller.visitor,
+                    model=call.model,
+                    quote=self._quote,
+                    expires_at=self.created_at + services.settings.hold_seconds * 1000,
+                    edge_process=services.process_id,
+                    address=caller.address,
+                    claim=caller.claim,
+                    account=caller.limits.account if not caller.visitor else None,
+                    fallbacks=call.fallbacks,
+                )
+            )
+        except BaseException as error:
+            services.limiter.give(self.ticket, 0)
+            if isinstance(error, InvalidKey):
+                services.keys.forget(caller.digest)
+            if isinstance(error, InsufficientCredits):
+                error.cheaper = await cheaper_models(services, call, error.free, digest=caller.digest, session=caller.session)
+            if isinstance(error, YoutError):
+                error.standing = self.ticket.standing
+            raise
+        if taken.api_key is not None:
+            services.keys.learn(caller.digest, taken.api_key, taken)
+            services.calls.admitted(taken.api_key)
+        elif caller.session:
+            services.calls.admitted(caller.session)
+        self.hold = Hold(self.call_id, call, self._quote, taken)
+        return self.hold
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self.settling or self.hold is None:
+            return
+        if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            cut_by = self.services.calls.cut_by()
+            code = "client_closed" if cut_by is None else face(cut_by).code
+            self.hold.abandoned = cut_by is None
+            if self.hold.owes_prompt:
+                self.services.spawn(self.services.abandoned.count(self._caller.limits))
+            self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
+            return
+        self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))
+        await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
+
+    async def settle(self) -> Settled:
+        """Settle a completed call and wait until the charge is durable. It is at most the cost.
+
+        If the database does not accept it within the call's time limit, `SettlementPending` ends the call, and the settlement
+        continues in the background.
+        """
+        self.services.calls.answered()
+        return await self._settle("completed", None)
+
+    async def _settle(self, status: str, error_code: str | None) -> Settled:
+        hold = self.hold
+        assert hold is not None  # noqa: S101  (entered)
+        usage = self.usage = await self._usage(hold)
+        cost = charge(hold.quote.price, usage) if hold.delivered or hold.owes_prompt else 0
+        first, now = hold.first_token_at, time.monotonic()
+        item = Settlement(
+            call=self.call_id,
+            account=hold.account,
+            cost=cost,
+            status=status,
+            api_key=hold.api_key,
+            model=hold.call.model,
+            price=hold.quote.price.id,
+            channel=hold.channel,
+            cap=self._quote.cap,
+            error_code=error_code,
+            streamed=self._call.stream,
+            usage=usage,
+            attempts=hold.attempts,
+            first_token_ms=int((first - hold.started) * 1000) if first is not None else None,
+            duration_ms=int((now - hold.started) * 1000),
+            created_at=self.created_at,
+            claimed=self._caller.claim is not None,
+            rare=self._rare(hold, status),
+        )
+        self.settling = True  # from here on without a pause: a cancellation finds it queued, or not begun
+        settlement = self.services.ledger.settle(item)
+        if self.ticket is not None:
+            self.services.limiter.give(self.ticket, usage.total_tokens)
+            self.ticket = None
+        settled = await settlement
+        self._report(item, settled)
+        return settled
+
+    def _rare(self, hold: Hold, status: str) -> Rare | None:
+        """What a plain call has nothing to tell of."""
+        asked = self._call.model if hold.call.model != self._call.model else None
+        cut = hold.cut(status)
+        if not (asked or cut or hold.failures):
+            return None
+        return Rare(asked, ",".join(hold.failures)[:LONGEST_FAILURES] or None, cut)
+
+    async def _usage(self, hold: Hold) -> Usage:
+        if self._call.kind in BY_THE_CALL or not (hold.delivered or hold.owes_prompt):
+            return Usage(0, 0)
+        if not hold.delivered:
+            return Usage(await self._count_input(), 0, estimated=True)
+        told = hold.told()
+        if hold.stopped:  # all paid output was delivered; the excess is not charged
+            told = told._replace(output_tokens=hold.paid_output)
+        decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.output_tokens)
+        usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
+        if not usage.estimated:
+            return usage._replace(estimated=hold.stopped)
+        if hold.stopped:
+            return decide(input_estimate=tokenizer.estimate(text_of(self._call.body)), output_estimate=0)
+        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(hold))
+
+    async def _count_input(self) -> int:
+        return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
+
+    async def _count_output(self, hold: Hold) -> int:
+        """The number of delivered tokens: counted for the kept text, in proportion for the rest, plus those of images."""
+        kept, size = hold.text()
+        counted = await self.services.count_tokens(kept)
+        kept_bytes = len(kept.encode(errors="replace"))
+        text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
+        return text_tokens + hold.images() * TOKENS_OF_AN_IMAGE
+
+    def _report(self, item: Settlement, settled: Settled) -> None:
+        usage = item.usage
+        self.services.metrics.record(
+            item.status or "", settled.credits, settled.overrun, usage.input_tokens, usage.output_tokens, item.first_token_ms
+        )
+        self.services.call_log.write(
+            {
+                "at": item.created_at,
+                "request_id": request_id(item.call),
+                "model": item.model,
+                "status": item.status,
+                "error": item.error_code,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "credits": settled.credits,
+                "attempts": item.attempts,
+                "first_token_ms": item.first_token_ms,
+                "duration_ms": item.duration_ms,
+            }
+        )

@@ -1,0 +1,97 @@
+"""The hot POSTs as raw ASGI handlers, mounted inside the Quart app: the same exchange without the framework's cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from edge.call.admission import Caller
+from edge.call.endpoint_adapter import Asked, Surface
+from edge.call.exchange import exchange
+from edge.call.responses import Send, open_line, respond, send_refusal
+from edge.call.web_auth import web_caller
+from edge.http.client_ip import peer_address
+from edge.http.content_coding import DecodedBody, codings_of
+from edge.http.errors import request_id
+from edge.http.headers import Scope, cap_of, claim_of, read_headers
+from edge.http.request_body import ClientGone, Receive
+from edge.services import Services
+from shared.core.clock import new_id
+from shared.core.errors import RequestRefused
+
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def call_handler(services: Services, surface: Surface) -> Handler:
+    """The handler of a POST that calls a model: `surface` reads its body and shapes its answer, the rest is alike."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        call_id = new_id()
+        line = open_line(send, surface, request_id(call_id))
+        try:
+            wanted = read_headers(scope)
+            if wanted.origin is not None:
+                line.headers.extend(services.cors.headers(wanted.origin))
+            if wanted.content_encoding is not None:
+                receive = DecodedBody(receive, codings_of(wanted.content_encoding), services.settings.max_body_bytes)
+            if surface.for_web and not wanted.key_sent:
+                caller = await web_caller(services, scope)
+                body = await services.bodies.read(receive, wanted.content_length, caller.address)
+            else:
+                address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
+                digest, limits = await services.keys.admit(wanted.authorization, wanted.x_api_key, address)
+                body = await services.bodies.read(receive, wanted.content_length, address)
+                caller = Caller(digest, limits, address)
+            try:
+                if surface.read_form is None:
+                    asked = surface.read(body, call_id)
+                else:
+                    asked = await _read_form(surface, scope, body, call_id)
+                if wanted.idempotency_key is not None:
+                    same_as = body if asked.same_as is None else asked.same_as
+                    caller = caller._replace(claim=claim_of(wanted.idempotency_key, same_as))
+                cap = cap_of(wanted.max_credits)
+            except RequestRefused as refusal:
+                raise await services.keys.first_refusal(caller.digest, refusal) from None
+            if asked.history is not None:
+                asked = asked._replace(call=await asked.history.open(services, caller))
+        except ClientGone:
+            return
+        except Exception as error:  # the outermost handler: every error becomes an answer in our format
+            await send_refusal(line, error)
+            return
+        events = exchange(services, call_id, caller, asked.call, cap)
+        if asked.history is not None:
+            events = asked.history.keep(services, asked.call.model, events)
+        await _until_gone(services, receive, respond(services, line, asked, events))
+
+    return handle
+
+
+async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
+    """Do `work`; cancel it as soon as the client is gone. In `services.calls` others find it who may have to cut it off."""
+    running = services.calls.begin()
+    watch = asyncio.get_running_loop().create_task(_watch(receive, running.task))
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not watch.done():  # not the client: the server is stopping
+            raise
+    finally:
+        services.calls.end(running)
+        watch.cancel()
+
+
+async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()
+
+
+async def _read_form(surface: Surface, scope: Scope, body: bytes, call_id: UUID) -> Asked:
+    sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
+    if surface.read_form is None or not sent.lower().startswith("multipart/form-data"):
+        return surface.read(body, call_id)
+    return await asyncio.to_thread(surface.read_form, body, sent, call_id)

@@ -1,0 +1,210 @@
+"""Events become HTTP: JSON, or server-sent events. The first event is awaited before a 200 is committed.
+
+A stream is silent at first when the upstream thinks: after `keepalive_first_seconds` the headers go out and comments keep proxies
+from cutting it. An error before that keeps its status; after it, it is the stream's last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import orjson
+
+from edge.call.endpoint_adapter import Asked, Events, Renderer, Surface, Written
+from edge.call.exchange import Admitted, Finished
+from edge.http.errors import is_internal
+from edge.services import Services
+from shared.core.errors import YoutError
+from shared.core.failure_report import describe_failure
+from shared.core.token_bucket import Standing, reset_ms
+
+log = logging.getLogger("yout.edge")
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Line(NamedTuple):
+    """The way back to one caller: how errors look there, the request's public id, and the headers that every answer has."""
+
+    send: Send
+    surface: Surface
+    request_id: str
+    headers: Headers
+
+
+def open_line(send: Send, surface: Surface, request_id: str) -> Line:
+    """The line of a request that has just come in."""
+    name = request_id.encode()
+    return Line(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
+
+
+_JSON = (b"content-type", b"application/json")
+_SSE: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> None:
+    """One whole answer; `headers` are its own."""
+    await line.send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*line.headers, *headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await line.send({"type": "http.response.body", "body": body})
+
+
+async def send_refusal(line: Line, error: Exception) -> None:
+    """`error` in the surface's format; logged if it is an internal error."""
+    await send_error(line, _reported(error, line))
+
+
+async def send_error(line: Line, error: BaseException) -> None:
+    """`error` as the surface gives it."""
+    problem = line.surface.problem(error, line.request_id)
+    standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
+    await send_whole(line, problem.status, [*standing, *problem.headers], problem.body)
+
+
+async def respond(services: Services, line: Line, asked: Asked, events: Events) -> None:
+    """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
+    async with aclosing(events):  # left to the garbage collector, its hold would outlive the answer
+        if asked.call.stream:
+            await _Stream(services, line, asked.renderer).run(events)
+        else:
+            await _respond_whole(services, line, asked.renderer, events)
+
+
+async def _respond_whole(services: Services, line: Line, renderer: Renderer, events: Events) -> None:
+    try:
+        async for event in events:
+            if isinstance(event, Admitted):
+                line.headers.extend(rate_headers(event.standing))
+                event.hold.headers = line.headers
+            elif isinstance(event, Finished):
+                whole = renderer.whole(event)
+                if isinstance(whole, Written):
+                    await send_whole(line, 200, whole.headers, whole.body)
+                else:
+                    await send_whole(line, 200, [_JSON], orjson.dumps(whole))
+    except asyncio.CancelledError:
+        cut_by = services.calls.cut_by()
+        if cut_by is None:
+            raise
+        await send_error(line, cut_by)
+    except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
+        await send_error(line, _reported(error, line))
+
+
+class _Stream:
+    """One answer as server-sent events."""
+
+    def __init__(self, services: Services, line: Line, renderer: Renderer) -> None:
+        self._services = services
+        self._line = line
+        self._renderer = renderer
+        self._loop = asyncio.get_running_loop()
+        self._begun = False
+        self._writing = False
+        self._keepalive: asyncio.Task[None] | None = None
+        self._last_write = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(services.settings.keepalive_first_seconds, self._tick)
+
+    async def run(self, events: Events) -> None:
+        relay = self._renderer.relay
+        try:
+            async for event in events:
+                if self._keepalive is not None:
+                    await self._finish_keepalive()
+                if isinstance(event, bytes):
+                    data = event if relay is None else relay(event)
+                    if data:
+                        await self._write(data)
+                elif isinstance(event, Admitted):
+                    self._line.headers.extend(rate_headers(event.standing))
+                    event.hold.headers = self._line.headers
+                else:
+                    await self._write(self._renderer.ending(event), more=False)
+        except asyncio.CancelledError:
+            cut_by = self._services.calls.cut_by()
+            if cut_by is None:
+                raise
+            await events.aclose()  # settles, also when the last words cannot be written because nobody reads
+            await self._fail(cut_by)
+        except Exception as error:  # the boundary: a stream never ends without a word
+            await self._fail(_reported(error, self._line))
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._keepalive is not None:
+                self._keepalive.cancel()
+
+    async def _finish_keepalive(self) -> None:
+        """Let a comment that is being written go first: two writers at once could tear an event, or the headers."""
+        if self._keepalive is not None:
+            await asyncio.wait([self._keepalive])
+            self._keepalive = None
+
+    async def _fail(self, error: Exception) -> None:
+        await self._finish_keepalive()
+        if self._begun:
+            await self._write(self._renderer.failure(error), more=False)
+        else:
+            await send_error(self._line, error)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._writing = True
+        if not self._begun:
+            await self._begin()
+        await self._line.send({"type": "http.response.body", "body": data, "more_body": more})
+        self._writing = False
+        self._last_write = self._loop.time()
+
+    async def _begin(self) -> None:
+        self._begun = True
+        await self._line.send({"type": "http.response.start", "status": 200, "headers": [*self._line.headers, *_SSE]})
+
+    def _tick(self) -> None:
+        """Fill a silence when nothing was written for long enough; one timer a stream, not one an event."""
+        settings = self._services.settings
+        patience = settings.keepalive_seconds if self._begun else settings.keepalive_first_seconds
+        silent = self._loop.time() - self._last_write
+        if silent >= patience - 0.01 and not self._writing:
+            self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
+            silent, patience = 0.0, settings.keepalive_seconds
+        self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
+
+
+def _reported(error: Exception, line: Line) -> Exception:
+    """Log an internal error; the caller gets a 500 without the reason."""
+    if is_internal(error):
+        log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
+    return error
+
+
+def rate_headers(standing: Standing) -> Headers:
+    """The `x-ratelimit-*` headers, as OpenAI names and formats them."""
+    limit, left, token_limit, tokens_left = standing
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % left),
+        (b"x-ratelimit-reset-requests", _duration(reset_ms(left, limit))),
+        (b"x-ratelimit-limit-tokens", b"%d" % token_limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % tokens_left),
+        (b"x-ratelimit-reset-tokens", _duration(reset_ms(tokens_left, token_limit))),
+    ]
+
+
+def _duration(ms: int) -> bytes:
+    return b"%dms" % ms if ms < 1000 else b"%.3gs" % (ms / 1000)

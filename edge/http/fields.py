@@ -1,0 +1,50 @@
+"""Fields of JSON bodies. Each function raises `InvalidRequest` that names the field."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+
+from edge.http.client_options import drop_client_options
+from shared.core.errors import InvalidRequest
+from shared.text.json_depth import too_deep
+
+LONGEST_MODEL = 200
+LONGEST_NAME = 100  # of a field, as far as an error repeats it
+
+
+def model_of(body: Mapping[str, Any]) -> str:
+    """The id of the model that a body names."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+    return model
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """The body as a JSON object, checked for depth and for options of client libraries."""
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if data.startswith(codecs.BOM_UTF8):  # RFC 8259, section 8.1: a parser may ignore it
+            return json_object(data[len(codecs.BOM_UTF8) :])
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+            raise InvalidRequest("The body is not UTF-8 but looks like UTF-16 or UTF-32. Send JSON as UTF-8.") from None
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if too_deep(data, body):
+        raise InvalidRequest("The body is nested too deeply.")
+    drop_client_options(body)
+    return body
+
+
+def only_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse an object with a field that is none of the `known`; `where` is the path to it, with its dot."""
+    unknown = next((name for name in found if name not in known), None)
+    if unknown is not None:
+        param = f"{where}{unknown[:LONGEST_NAME]}"
+        raise InvalidRequest(f"'{param}' is not supported here; the fields are {', '.join(known)}.", param)

@@ -1,0 +1,99 @@
+"""Reads the body of a hot POST, after the caller was authenticated and within the process's memory limit for bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from shared.core.errors import Overloaded, RequestTooLarge
+from shared.text.client_address import network_of
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+SMALL_BODY_BYTES = 16 * 1024  # not counted
+ADDRESS_SHARE = 2  # one address may use this fraction of the limit
+
+
+class ClientGone(Exception):
+    """The client disconnected before it had sent its request."""
+
+
+class BodyBudget:
+    """The bytes of request bodies being received: at most `limit` in total, and half of it from one address."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._by_address: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """What is in use now."""
+        return self._taken
+
+    def take(self, address: str, count: int) -> None:
+        """Raises `Overloaded`, and takes nothing, if that would exceed a limit."""
+        of_address = self._by_address.get(address, 0) + count
+        if self._taken + count > self._limit or of_address > self._limit // ADDRESS_SHARE:
+            raise Overloaded
+        self._taken += count
+        self._by_address[address] = of_address
+
+    def give(self, address: str, count: int) -> None:
+        """Give back what was taken."""
+        self._taken -= count
+        left = self._by_address[address] - count
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
+
+
+class BodyReader:
+    """How bodies are received in one process. `limit` is the largest body, in bytes."""
+
+    def __init__(self, budget: BodyBudget, limit: int) -> None:
+        self._budget = budget
+        self._limit = limit
+
+    async def read(self, receive: Receive, content_length: bytes | None, address: str) -> bytes:
+        """The whole body of a request from `address`. Raises `RequestTooLarge`, `Overloaded`, `ClientGone`."""
+        if content_length is not None and content_length.isdigit() and int(content_length) > self._limit:
+            raise RequestTooLarge(self._limit)
+        chunks: list[bytes] = []
+        size = 0
+        while size <= SMALL_BODY_BYTES:
+            chunk, more = await _next(receive)
+            size += len(chunk)
+            chunks.append(chunk)
+            if not more:
+                if size > self._limit:
+                    raise RequestTooLarge(self._limit)
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return await self._read_large(receive, chunks, size, address)
+
+    async def _read_large(self, receive: Receive, chunks: list[bytes], size: int, address: str) -> bytes:
+        taken, network = 0, network_of(address)
+        try:
+            more = True
+            while more:
+                if size > self._limit:
+                    raise RequestTooLarge(self._limit)
+                self._budget.take(network, size - taken)
+                taken = size
+                chunk, more = await _next(receive)
+                size += len(chunk)
+                chunks.append(chunk)
+            if size > self._limit:
+                raise RequestTooLarge(self._limit)
+            return b"".join(chunks)
+        finally:
+            if taken:
+                self._budget.give(network, taken)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)

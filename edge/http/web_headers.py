@@ -1,0 +1,42 @@
+"""Headers of browsers: cookies, origin and CSRF token. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_NAMES = (b"cookie", b"user-agent", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token", b"x-forwarded-for")
+_LISTS = {b"cookie": "; ", b"x-forwarded-for": ", "}
+
+
+class Sent(NamedTuple):
+    """The request headers that tell callers without a key apart; "" for one that is missing."""
+
+    cookie: str
+    user_agent: str
+    host: str
+    origin: str
+    fetch_site: str
+    csrf_token: str
+    forwarded_for: str
+
+
+def read_sent(scope: dict[str, Any]) -> Sent:
+    """The last value of each header, and all values of list headers: over HTTP/2 cookies may come in several headers (RFC 9113,
+    section 8.2.3), and each proxy may add to the chain of addresses."""
+    found = dict.fromkeys(_NAMES, "")
+    for name, value in scope["headers"]:
+        if name in found:
+            separator = _LISTS.get(name) if found[name] else None
+            text = value.decode("latin-1")
+            found[name] = text if separator is None else f"{found[name]}{separator}{text}"
+    return Sent(*found.values())
+
+
+def cookie_value(header: str, name: str) -> str:
+    """One cookie of a `Cookie` header (RFC 6265, section 4.2.1), "" when it is not there."""
+    for pair in header.split(";"):
+        found, _, value = pair.strip().partition("=")
+        if found == name:
+            return value
+    return ""

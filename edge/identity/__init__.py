@@ -1,0 +1,1 @@
+"""Who is calling: API keys, web sessions, and their revocation."""

@@ -1,0 +1,214 @@
+"""Who is calling: bearer keys, and the limits that go with them.
+
+What is remembered here of a key serves the rate limiter alone. Whether the key is good is decided by the reserve statement of
+each call (or by a look-up, on routes that reserve nothing), never by this memory.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from peewee import JOIN
+
+from edge.identity.refused_keys import GatheredReads, RefusedKeys
+from edge.store.database_reader import DatabaseReader, with_plan
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import now_ms
+from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidKey, InvalidRequest, RequestRefused
+from shared.core.settings import Settings
+from shared.core.token_bucket import KeyLimits, Limits, narrower
+from shared.identity import api_key_format
+from shared.identity.payer import Parent
+from shared.ledger import OwnLimits, Reserved
+from shared.models import Account, ApiKey, Plan
+
+MOST_REMEMBERED = 50_000
+
+
+class KeyRow(NamedTuple):
+    """A key that is good at this moment, as a look-up found it."""
+
+    key: UUID
+    account: UUID
+    prefix: str
+    expires_at: int | None
+    allowed_models: list[str] | None
+    allowed_ips: list[str] | None
+    plan_models: list[str] | None
+    own: OwnLimits
+    monthly_credit_limit: int | None = None
+    can_manage: bool = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether the key has any limit; then it manages only the keys that it created."""
+        own = self.own
+        limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
+        return any(limit is not None for limit in limits)
+
+    def may_use(self, model: CatalogModel, now: int) -> bool:
+        """Whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
+        return model.usable(now, self.allowed_models, self.plan_models)
+
+
+class Keys:
+    """The limits of recently seen keys, by digest, and the look-up of the others."""
+
+    def __init__(self, settings: Settings, reader: DatabaseReader, refused: RefusedKeys) -> None:
+        self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
+        self._reader = reader
+        self._refused = refused
+        self._gathered = GatheredReads(self._read_together)
+        self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
+
+    async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
+        """The digest and limits of the key in a request from `address`. A recently used key is cached.
+
+        Raises `InvalidKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
+        """
+        try:
+            digest = bearer(authorization, x_api_key)
+            known = self._known.get(digest)
+            if known is not None:
+                return digest, known[1]
+            row = await self.look_up(digest, address)
+        except InvalidKey:
+            await self._count_refusal(authorization, x_api_key, address)
+            raise
+        return digest, self._remember(digest, row.account, row.key, row.own)
+
+    async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
+        """The key in a request from `address`, read from the database. Raises like `admit`."""
+        try:
+            return await self.look_up(bearer(authorization, x_api_key), address)
+        except InvalidKey:
+            await self._count_refusal(authorization, x_api_key, address)
+            raise
+
+    def learn(self, digest: str, key: UUID, taken: Reserved) -> None:
+        """Refresh what is known from what the reserve statement has just read."""
+        known = self._known.get(digest)
+        if known is None or known[0] != taken.own_limits:
+            self._remember(digest, taken.account, key, taken.own_limits)
+
+    def forget(self, digest: str) -> None:
+        """The key was refused."""
+        self._known.pop(digest, None)
+
+    async def first_refusal(self, digest: str, error: RequestRefused) -> RequestRefused:
+        """`error`, which speaks against a request before its key was read; unless the key itself is no good.
+
+        A web session ("" is given for its digest) has been read by then, and a visitor has nothing to be read.
+        """
+        if not digest:
+            return error
+        try:
+            await self.look_up(digest)
+        except RequestRefused as refusal:
+            self.forget(digest)
+            return refusal
+        except DatabaseUnavailable:
+            pass
+        return error
+
+    async def look_up(self, digest: str, address: str = "") -> KeyRow:
+        """Read a key from the database. Raises `InvalidKey`, `AccessDenied` (account suspended), `DatabaseUnavailable`.
+
+        If the network of `address` has sent too many invalid keys, the read is delayed and batched with others.
+        """
+        if self._refused.knows(digest):
+            raise InvalidKey
+        try:
+            if self._refused.is_throttled(address):
+                return await self._gathered.get(digest)
+            return await self._reader.read(partial(_read_key, digest))
+        except InvalidKey:
+            self._refused.remember(digest)
+            raise
+
+    async def _read_together(self, digests: Collection[str]) -> Mapping[str, KeyRow | RequestRefused]:
+        return await self._reader.read(partial(_read_keys, digests))
+
+    async def _count_refusal(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> None:
+        if authorization is not None or x_api_key is not None:  # a request without a key is not a guess
+            await self._refused.count(address)
+
+    def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+        """The limits that rows with `own` limits come to, defaults filled in."""
+        whole = Limits(
+            own.plan_rpm or self._defaults.rpm,
+            own.plan_tpm or self._defaults.tpm,
+            own.plan_concurrency or self._defaults.concurrency,
+        )
+        limits = KeyLimits(account, own.meter or key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        if own.parent is None:
+            return limits
+        parent = narrower(whole, own.parent.rpm, own.parent.tpm, own.parent.concurrency)
+        if parent == whole:
+            return limits
+        return limits._replace(parent=own.parent.meter, parent_limits=parent)
+
+    def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+        limits = self.in_force(account, key, own)
+        self._known[digest] = (own, limits)
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
+        return limits
+
+
+def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
+    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` if it is malformed, and
+    `InvalidRequest` for two different keys."""
+    secret = b""
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        secret = authorization[7:].strip()
+        if x_api_key is not None and x_api_key.strip() != secret:
+            raise InvalidRequest("'Authorization' and 'x-api-key' hold different keys. Send only one of them.", "x-api-key")
+    elif x_api_key is not None:
+        secret = x_api_key.strip()
+    text = secret.decode("latin-1")
+    if not api_key_format.well_formed(text):
+        raise InvalidKey
+    return api_key_format.digest(text)
+
+
+def objection(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:
+    """What speaks against a key with these columns at `now` (milliseconds UTC); None when it is good."""
+    if revoked_at is not None or (expires_at is not None and expires_at <= now):
+        return InvalidKey()
+    if account_status != "active":
+        return AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    return None
+
+
+def _read_key(digest: str) -> KeyRow:
+    found = _read_keys((digest,))[digest]
+    if isinstance(found, RequestRefused):
+        raise found
+    return found
+
+
+def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
+    """The key for each digest, or the error that refuses it."""
+    creator = ApiKey.alias("creator")
+    query = ApiKey.select(
+        *(ApiKey.digest, ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
+        *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit, ApiKey.can_manage),
+        *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
+        *(ApiKey.meter, creator.id, creator.meter, creator.monthly_credit_limit, creator.rpm, creator.tpm, creator.concurrency),
+    )
+    query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
+    found: dict[str, KeyRow | RequestRefused] = {digest: InvalidKey() for digest in digests}
+    now = now_ms()
+    for row in query.where(ApiKey.digest.in_(list(digests))).tuples():
+        digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
+        *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
+        bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
+        own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
+        good = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+        found[digest] = objection(revoked_at, expires_at, status, now) or good
+    return found

@@ -1,0 +1,87 @@
+"""Cut off running calls that may not go on: the key or session was revoked or has expired, the account is no longer active, or
+the call has reached the longest life of a call. New calls need none of this: each is decided by its own reserve statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from edge.identity.keys import objection
+from edge.store.inflight import RunningCall, RunningCalls
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidKey, InvalidSession, RequestRefused, UpstreamTimeout
+from shared.models import Account, ApiKey, WebSession
+
+log = logging.getLogger("yout.edge")
+
+POLL_SECONDS = 2.0
+YOUNG_SECONDS = 2.0  # a younger call was decided a moment ago; most end before they are asked about
+LARGEST_QUERY = 500  # keys, and sessions
+
+Read = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+async def watch(calls: RunningCalls, read: Read, longest_seconds: float) -> None:
+    """Look after `calls` for ever. `read` runs a query in a thread of its own."""
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        _cut_overdue(calls, longest_seconds)
+        try:
+            await _cut_refused(calls, read)
+        except Exception as error:  # whatever it was, the next poll tries again
+            log.warning("the keys of running calls could not be read: %s", type(error).__name__)
+
+
+def _cut_overdue(calls: RunningCalls, longest_seconds: float) -> None:
+    now = time.monotonic()
+    for call in calls:
+        if now - call.since > longest_seconds:
+            call.cut(UpstreamTimeout(f"The call took longer than {longest_seconds:g} s, the longest that a call may take."))
+
+
+async def _cut_refused(calls: RunningCalls, read: Read) -> None:
+    by_payer = _older_calls(calls)
+    keys = sorted(payer for payer in by_payer if isinstance(payer, UUID))
+    sessions = sorted(payer for payer in by_payer if isinstance(payer, str))
+    for first in range(0, max(len(keys), len(sessions)), LARGEST_QUERY):
+        asked = slice(first, first + LARGEST_QUERY)
+        refusals: dict[UUID | str, RequestRefused] = await read(partial(_refusals, keys[asked], sessions[asked]))
+        for payer, refusal in refusals.items():
+            for call in by_payer[payer]:
+                call.cut(refusal)
+
+
+def _older_calls(calls: RunningCalls) -> dict[UUID | str, list[RunningCall]]:
+    born_before = time.monotonic() - YOUNG_SECONDS
+    found: dict[UUID | str, list[RunningCall]] = {}
+    for call in calls:
+        if call.payer is not None and call.since < born_before:
+            found.setdefault(call.payer, []).append(call)
+    return found
+
+
+def _refusals(keys: list[UUID], sessions: list[str]) -> dict[UUID | str, RequestRefused]:
+    """Those of `keys` and `sessions` that are no good any more, and what their callers should be told."""
+    found: dict[UUID | str, RequestRefused | None] = dict.fromkeys(keys, InvalidKey())  # also for a row that is gone
+    found |= dict.fromkeys(sessions, InvalidSession())
+    now = now_ms()
+    for payer, revoked_at, expires_at, status in (
+        *_rows(ApiKey, ApiKey.id, keys),
+        *_rows(WebSession, WebSession.digest, sessions),
+    ):
+        found[payer] = objection(revoked_at, expires_at, status, now)
+        if isinstance(payer, str) and isinstance(found[payer], InvalidKey):
+            found[payer] = InvalidSession()
+    return {payer: refusal for payer, refusal in found.items() if refusal is not None}
+
+
+def _rows(model: Any, id: Any, wanted: Sequence[UUID | str]) -> Any:
+    """What decides about keys or sessions of these ids."""
+    columns = (id, model.revoked_at, model.expires_at, Account.status)
+    return model.select(*columns).join(Account).where(id.in_(wanted)).tuples() if wanted else ()

@@ -1,0 +1,138 @@
+"""Orders: a validated call becomes a job. The hold and the row are one transaction; the message follows it, or undoes it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import NamedTuple, cast
+
+from quart import request
+
+from edge.http.headers import Scope, cap_of, claim_of, read_headers
+from edge.identity.keys import bearer
+from edge.request_context import AccountCaller, account_caller, key_caller, services, write
+from shared import media
+from shared.billing.pricing import Quote, media_quote
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import new_id, now_ms
+from shared.core.errors import InsufficientCredits, InvalidRequest, ModelNotFound, NoUpstream, OutboundRefused, QueueUnavailable
+from shared.core.settings import Settings
+from shared.core.token_bucket import Standing
+from shared.dialects.media import MediaCall
+from shared.job_queue import MEDIA_QUEUE
+from shared.ledger import Claim, Reservation
+from shared.media import Submitted, Wish, webhooks
+from shared.safe_http import check_url, policy_of
+
+HOLD_GRACE_SECONDS = 120  # the media sweep ends a job at its deadline, long before the hold sweep would take its credits back
+
+
+class Terms(NamedTuple):
+    """Who orders, and on which terms: read from the request's headers. One of `digest` (of a key) and `session` says who pays."""
+
+    caller: AccountCaller
+    digest: str = ""
+    session: str = ""
+    claim: Claim | None = None
+    cap: int | None = None
+    idempotency_key: bytes | None = None
+
+    def for_body(self, data: bytes) -> Terms:
+        """These terms with the claim of an `Idempotency-Key` for this body. Raises `InvalidRequest` for a key of the wrong
+        length."""
+        return self._replace(claim=claim_of(self.idempotency_key, data))
+
+
+class Order(NamedTuple):
+    """A job that was ordered, and where its orderer stands with the rate limits."""
+
+    submitted: Submitted
+    standing: Standing
+
+
+async def read_terms(*, key_only: bool = False) -> Terms:
+    """The terms of a request, before its body is received: only authenticated callers may send a body.
+
+    Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` is for OpenAI's paths, which do not
+    accept web sessions.
+    """
+    sent = read_headers(cast(Scope, request.scope))
+    caller = await (key_account() if key_only else account_caller())
+    session = caller.session.digest if caller.session is not None else ""
+    digest = "" if session else bearer(sent.authorization, sent.x_api_key)
+    return Terms(caller, digest, session, cap=cap_of(sent.max_credits), idempotency_key=sent.idempotency_key)
+
+
+async def key_account() -> AccountCaller:
+    """The account of the request's key. Raises as `key_caller`."""
+    key, address = await key_caller()
+    limits = services().keys.in_force(key.account, key.key, key.own)
+    return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
+
+
+async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) -> Order:
+    """Make `call` a job, or find the one that its `Idempotency-Key` has made before.
+
+    Raises `ModelNotFound`, `InsufficientCredits`, what the ledger decides, and `QueueUnavailable` when the workers can't be told:
+    then nothing is held and no row is left.
+    """
+    own = services()
+    model = own.catalog.models.get(call.model)
+    if model is None or model.kind != call.kind:
+        raise ModelNotFound(call.model)
+    quote = _quote(model, call, terms.cap)
+    if not model.routes:
+        raise NoUpstream
+    if callback_url is not None:
+        _check_callback(callback_url)
+    ticket = await own.limiter.take(new_id(), terms.caller.limits, 0)
+    own.limiter.give(ticket, 0)
+    if ticket.local:  # Redis is away: no worker would hear of the job
+        raise QueueUnavailable
+    submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
+    sent = not submitted.fresh or await asyncio.to_thread(own.jobs.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE)
+    if not sent and await write(partial(media.withdraw, submitted.job.id, now_ms())):
+        raise QueueUnavailable
+    return Order(submitted, ticket.standing)
+
+
+def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | None, settings: Settings) -> Submitted:
+    """In the ledger's thread, in a transaction."""
+    now = now_ms()
+    deadline_at = now + settings.media_job_seconds * 1000
+    ask = Reservation(
+        call=new_id(),
+        digest=terms.digest,
+        session=terms.session,
+        model=call.model,
+        quote=quote,
+        expires_at=deadline_at + HOLD_GRACE_SECONDS * 1000,
+        address=terms.caller.address,
+        claim=terms.claim,
+        account=terms.caller.account,
+    )
+    submitted = media.submit(ask, Wish(call, media.seal_body(call, settings.secret_key), deadline_at, callback_url), now)
+    if callback_url is not None:
+        webhooks.secret_of(terms.caller.account, settings.secret_key)  # so that it can be read from now on
+    return submitted
+
+
+def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
+    price = model.price_at(now_ms())
+    if price is None:
+        raise ModelNotFound(model.id)
+    quote = media_quote(price, call.units, cap)
+    if cap is not None and quote.bound > cap:
+        raise InsufficientCredits(
+            required=quote.bound,
+            balance=cap,
+            message=f"This job costs {quote.bound} credits, and its x-yout-max-credits allows {cap}.",
+        )
+    return quote
+
+
+def _check_callback(url: str) -> None:
+    try:
+        check_url(url, policy_of(services().settings))
+    except OutboundRefused as refusal:
+        raise InvalidRequest(f"'callback_url' can't be used. {refusal}", "callback_url") from None

@@ -1,0 +1,175 @@
+"""What the routes inside Quart share: the services, who is calling, a read of the database, an answer in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
+from uuid import UUID
+
+import orjson
+from quart import Response, current_app, request
+
+from edge.call.web_auth import address_of, require_own_origin, session_limits, session_of, visitor_of
+from edge.http.client_ip import peer_address
+from edge.http.entry import BODY_ERROR
+from edge.http.headers import Scope, read_headers
+from edge.http.web_headers import SAFE_METHODS, read_sent
+from edge.identity.keys import KeyRow
+from edge.identity.sessions import SessionRow
+from edge.services import Services
+from shared.core.clock import new_id
+from shared.core.database import transaction
+from shared.core.errors import AccessDenied, InvalidInput, InvalidKey, InvalidRequest, YoutError
+from shared.core.token_bucket import KeyLimits, Standing
+from shared.identity.payer import address_allowed
+from shared.operations.web_accounts import actor_of
+from shared.text.plain_text import cut, unstorable
+
+T = TypeVar("T")
+
+
+class KeyCaller(NamedTuple):
+    """A key that is good at this moment, and the address that it came from."""
+
+    key: KeyRow
+    address: str
+
+
+class AccountCaller(NamedTuple):
+    """Who acts for an account at this moment: a key of it, or somebody who is signed in.
+
+    `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
+    """
+
+    account: UUID
+    actor: str
+    address: str
+    limits: KeyLimits
+    key: KeyRow | None = None
+    session: SessionRow | None = None
+
+
+class VisitorCaller(NamedTuple):
+    """Somebody with neither key nor session, by the digest of today."""
+
+    visitor: str
+    address: str
+
+
+def services() -> Services:
+    """What this process has."""
+    found: Services = current_app.extensions["services"]
+    return found
+
+
+async def key_caller() -> KeyCaller:
+    """The key of the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
+    scope = cast(Scope, request.scope)  # Quart's is a TypedDict of the same
+    sent = read_headers(scope)
+    address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
+    key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
+    if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
+        raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
+    return KeyCaller(key, address)
+
+
+async def account_caller() -> AccountCaller:
+    """The account that the request is made for, by a key or a web session. Raises as `key_caller`, and as `session_of`."""
+    found = await caller()
+    if isinstance(found, VisitorCaller):
+        raise InvalidKey
+    return found
+
+
+async def managing_caller() -> AccountCaller:
+    """The account caller, for a route that manages keys or the account. Raises like `account_caller` and `require_manager`."""
+    found = await account_caller()
+    require_manager(found)
+    return found
+
+
+def require_manager(caller: AccountCaller) -> None:
+    """Raise `AccessDenied` for a key that cannot manage the account."""
+    if caller.key is not None and not caller.key.can_manage:
+        raise AccessDenied(
+            "This API key cannot manage keys or the account. Use a key with 'can_manage', or sign in.",
+            "insufficient_scope",
+        )
+
+
+async def caller() -> AccountCaller | VisitorCaller:
+    """Who sent the request. A key that is sent must be good, and so must a session; who brings neither is a visitor."""
+    scope = cast(Scope, request.scope)
+    if read_headers(scope).key_sent:
+        key, address = await key_caller()
+        limits = services().keys.in_force(key.account, key.key, key.own)
+        return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
+    sent = read_sent(scope)
+    address = address_of(services(), scope, sent)
+    row = await session_of(services(), sent, request.method)
+    if row is None:
+        if request.method not in SAFE_METHODS:
+            require_own_origin(sent, services().settings)
+        return VisitorCaller(visitor_of(services(), scope, sent), address)
+    return AccountCaller(row.account, actor_of(row.account), address, session_limits(services(), row), session=row)
+
+
+async def read_body() -> bytes:
+    """The request's body. Raises `RequestTooLarge`, and `InvalidRequest` for one that cannot be decompressed."""
+    data: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    error = cast(Scope, request.scope).get(BODY_ERROR)
+    if error is not None:
+        raise error
+    return data
+
+
+async def read(query: Callable[[], T]) -> T:
+    """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
+    return await services().reader.read(query)
+
+
+async def count_request(limits: KeyLimits) -> Standing:
+    """Take one request from the caller's rate limit, for what it writes stays. Raises `RateLimited`."""
+    ticket = await services().limiter.take(new_id(), limits, 0)
+    services().limiter.give(ticket, 0)
+    return ticket.standing
+
+
+async def write(job: Callable[[], T]) -> T:
+    """Run `job` in the thread that writes, in a transaction. Raises what it raised; what cannot be used is `InvalidRequest`."""
+    result = await services().ledger.run(partial(_attempt, job))
+    if isinstance(result, InvalidInput):
+        raise InvalidRequest(str(result))
+    if isinstance(result, Exception):
+        raise result
+    written: T = result
+    return written
+
+
+def _attempt(job: Callable[[], T]) -> T | YoutError:
+    """What `job` gives, or its refusal as a value: an exception would count as the database's."""
+    try:
+        with transaction():
+            return job()
+    except YoutError as refusal:
+        return refusal
+
+
+def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
+    """Raise `InvalidRequest` for a field with a character that the database cannot store."""
+    name = unstorable(fields)
+    if name is not None:
+        raise InvalidRequest(f"{cut(name, 100)!r} contains a NUL character, which is not allowed.", cut(name, 100))
+
+
+def answer(document: dict[str, Any], status: int = 200) -> Response:
+    """A whole answer in JSON."""
+    return Response(orjson.dumps(document), status=status, content_type="application/json")
+
+
+def private(document: dict[str, Any], status: int = 200) -> Response:
+    """One that no cache may keep."""
+    response = answer(document, status)
+    response.headers["cache-control"] = "no-store"
+    return response

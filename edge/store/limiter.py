@@ -1,0 +1,254 @@
+"""Rate limits: one Redis script a batch, and a bounded limiter of this process where Redis is slow or gone.
+
+All calls of one tick go as one script call, as their money goes as one transaction. Money never depends on Redis: without it chat
+goes on under local buckets, and `degraded` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.errors import RateLimited
+from shared.core.redis_url import read_redis_url
+from shared.core.token_bucket import Bucket, KeyLimits, Limits, Standing, refill, wait_ms
+from transport.redis_script import Argument, RedisFailed, RedisScript
+
+log = logging.getLogger("yout.limiter")
+
+SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
+SOCKET_SECONDS = 0.5
+GIVE_SECONDS = 0.02  # a call that is over waits so long for a take to go with
+PAUSE_SECONDS = 1.0  # after a failure Redis is left alone for so long
+LARGEST_BATCH = 128
+MOST_OWED = 10_000
+MOST_LOCAL = 20_000
+SHORT_OF = {1: "requests per minute", 2: "tokens per minute", 3: "calls at once"}
+CONCURRENCY_RETRY_MS = 1_000
+
+
+class Ticket(NamedTuple):
+    """A granted call: give it back with `Limiter.give`."""
+
+    call: UUID
+    limits: KeyLimits
+    tokens: int
+    standing: Standing
+    local: bool
+
+
+class _Scope(NamedTuple):
+    name: str
+    limits: Limits
+
+
+class _Take(NamedTuple):
+    call: UUID
+    scopes: list[_Scope]
+    tokens: int
+    future: asyncio.Future[list[int] | None]
+
+
+class _Give(NamedTuple):
+    call: UUID
+    scopes: list[_Scope]
+    tokens: int
+
+
+class Limiter:
+    """Requests, tokens and concurrency of keys and accounts. `lease_seconds` is the longest a call may hold its slot."""
+
+    def __init__(self, url: str, lease_seconds: int) -> None:
+        self._script = RedisScript(read_redis_url(url), SCRIPT, SOCKET_SECONDS)
+        self._lease_ms = lease_seconds * 1000
+        self._waiting: list[_Take | _Give] = []
+        self._owed: list[_Give] = []  # what Redis must hear when it is back
+        self._running: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused_until = 0.0
+        self._local = LocalLimiter()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether Redis is being left alone after a failure."""
+        return time.monotonic() < self._paused_until
+
+    async def take(self, call: UUID, limits: KeyLimits, tokens: int) -> Ticket:
+        """Take one request, `tokens` tokens and a slot, from all scopes or none. Raises `RateLimited`."""
+        scopes = _scopes(limits)
+        answer = None
+        if not self.degraded:
+            future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Take(call, scopes, tokens, future))
+            self._start()
+            try:
+                answer = await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():  # cancelled between the answer and this task's turn
+                    self._give_back(call, scopes, tokens, future.result())
+                raise
+        if answer is None:
+            return Ticket(call, limits, tokens, self._local.take(call, scopes, tokens), local=True)
+        if answer[0]:
+            raise RateLimited(SHORT_OF[answer[0]], answer[2], answer[1], Standing(*answer[3:]))
+        return Ticket(call, limits, tokens, Standing(*answer[1:]), local=False)
+
+    def give(self, ticket: Ticket, used_tokens: int) -> None:
+        """The call is over and used so many tokens: free its slot and put its estimate right."""
+        scopes = _scopes(ticket.limits)
+        if ticket.local:
+            self._local.give(ticket.call, scopes, ticket.tokens - used_tokens)
+        else:
+            self._return(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
+
+    async def ping(self) -> bool:
+        """Whether Redis answers."""
+        return await self._script.ping()
+
+    async def close(self) -> None:
+        """Send what waits, then close the connection."""
+        self._start()
+        if self._running is not None:
+            await self._running
+        self._script.close()
+
+    def _return(self, give: _Give) -> None:
+        if self.degraded:
+            self._owe(give)
+            return
+        self._waiting.append(give)
+        self._start_within(GIVE_SECONDS)  # it goes with the next take, or alone when none comes
+
+    def _give_back(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
+        """The caller of a take has left before it heard the answer."""
+        if answer is not None and answer[0] == 0:
+            self._return(_Give(call, scopes, tokens))
+
+    def _owe(self, give: _Give) -> None:
+        if len(self._owed) < MOST_OWED:
+            self._owed.append(give)
+
+    def _start_within(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.degraded:
+            self._waiting, self._owed = [*self._owed, *self._waiting] if self._owed else self._waiting, []
+        if self._running is None and self._waiting:
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
+            try:
+                answers = await self._script.run(*_arguments(batch, self._lease_ms))
+            except RedisFailed as error:
+                log.warning("Redis is away (%s): limits are kept by this process alone", error)
+                self._leave_alone(batch)
+                break
+            for operation, answer in zip(batch, answers, strict=True):
+                if isinstance(operation, _Give):
+                    continue
+                if operation.future.done():
+                    self._give_back(operation.call, operation.scopes, operation.tokens, answer)
+                else:
+                    operation.future.set_result(answer)
+        self._running = None
+
+    def _leave_alone(self, unanswered: list[_Take | _Give]) -> None:
+        """Decide here what waits for Redis, and remember which slots it must free, should it come back with its memory."""
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
+        for operation in (*unanswered, *self._waiting):
+            if isinstance(operation, _Give):
+                self._owe(operation)
+                continue
+            self._owe(_Give(operation.call, operation.scopes, 0))  # it may have been granted without our hearing of it
+            if not operation.future.done():
+                operation.future.set_result(None)
+        self._waiting = []
+        self._start_within(PAUSE_SECONDS + GIVE_SECONDS)
+
+
+def _scopes(limits: KeyLimits) -> list[_Scope]:
+    """The account, then the key and the key that created it, if they have limits below the account's."""
+    scopes = [_Scope(f"a:{limits.account.hex}", limits.account_limits)]
+    if limits.key_limits != limits.account_limits:
+        scopes.append(_Scope(f"k:{limits.key.hex}", limits.key_limits))
+    if limits.parent is not None and limits.parent_limits is not None:
+        scopes.append(_Scope(f"k:{limits.parent.hex}", limits.parent_limits))
+    return scopes
+
+
+def _arguments(batch: list[_Take | _Give], lease_ms: int) -> tuple[list[str], list[Argument]]:
+    names: list[str] = []
+    values: list[Argument] = []
+    for operation in batch:
+        for scope in operation.scopes:
+            names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
+        if isinstance(operation, _Take):
+            values += ("t", operation.call.hex, lease_ms, operation.tokens, len(operation.scopes))
+            for scope in operation.scopes:
+                values += scope.limits
+        else:
+            values += ("g", operation.call.hex, operation.tokens, len(operation.scopes))
+            values += [scope.limits.tpm for scope in operation.scopes]
+    return names, values
+
+
+class LocalLimiter:
+    """The same buckets in this process, for the time without Redis. Bounded: the longest unused scopes are forgotten."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, tuple[Bucket, Bucket]] = OrderedDict()
+        self._slots: dict[str, set[UUID]] = {}
+
+    def take(self, call: UUID, scopes: list[_Scope], tokens: int) -> Standing:
+        """As `Limiter.take`."""
+        now = now_ms()
+        levels = [self._levels(scope, now) for scope in scopes]
+        for scope, (requests, left) in zip(scopes, levels, strict=True):
+            limits = scope.limits
+            standing = Standing(limits.rpm, int(requests), limits.tpm, max(0, int(left)))
+            if requests < 1:
+                raise RateLimited(SHORT_OF[1], limits.rpm, wait_ms(requests, limits.rpm, 1), standing)
+            if left < min(tokens, limits.tpm):
+                raise RateLimited(SHORT_OF[2], limits.tpm, wait_ms(left, limits.tpm, tokens), standing)
+            if len(self._slots.get(scope.name, ())) >= limits.concurrency:
+                raise RateLimited(SHORT_OF[3], limits.concurrency, CONCURRENCY_RETRY_MS, standing)
+        for scope, (requests, left) in zip(scopes, levels, strict=True):
+            self._store(scope.name, Bucket(requests - 1, now), Bucket(left - tokens, now))
+            self._slots.setdefault(scope.name, set()).add(call)
+        (requests, left), limits = min(zip(levels, (scope.limits for scope in scopes), strict=True), key=lambda pair: pair[0][0])
+        return Standing(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
+
+    def give(self, call: UUID, scopes: list[_Scope], tokens: int) -> None:
+        """As `Limiter.give`; `tokens` is the estimate less the use."""
+        now = now_ms()
+        for scope in scopes:
+            slots = self._slots.get(scope.name)
+            if slots is not None:
+                slots.discard(call)
+                if not slots:
+                    del self._slots[scope.name]
+            requests, left = self._levels(scope, now)
+            self._store(scope.name, Bucket(requests, now), Bucket(min(scope.limits.tpm, left + tokens), now))
+
+    def _levels(self, scope: _Scope, now: int) -> tuple[float, float]:
+        requests, tokens = self._buckets.get(scope.name, (None, None))
+        return refill(requests, scope.limits.rpm, now), refill(tokens, scope.limits.tpm, now)
+
+    def _store(self, name: str, requests: Bucket, tokens: Bucket) -> None:
+        self._buckets[name] = (requests, tokens)
+        self._buckets.move_to_end(name)
+        if len(self._buckets) > MOST_LOCAL:
+            self._buckets.popitem(last=False)

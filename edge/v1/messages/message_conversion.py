@@ -1,0 +1,198 @@
+"""The turns of a Messages body become chat messages. Pure. Raises `InvalidRequest` that names the block's field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from edge.v1.images_in_text import without_images
+from edge.v1.provider_fields import plain_id, signed, thoughts_in, tool_call
+from shared.core.errors import InvalidRequest
+
+Json = dict[str, Any]
+ROLES = ("user", "assistant", "system")
+_FAILED = "Error: "  # before what a tool told of its failure: chats have no other mark for it
+
+
+def messages_of(system: object, turns: object) -> list[Json]:
+    """The messages of `system` and `messages`."""
+    if not isinstance(turns, list) or not turns:
+        raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
+    made: list[Json] = []
+    if system is not None:
+        made.append({"role": "system", "content": _text_content(system, "system")})
+    for index, turn in enumerate(turns):
+        where = f"messages[{index}]"
+        if not isinstance(turn, dict):
+            raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
+        role, content = turn.get("role"), turn.get("content")
+        if role not in ROLES:
+            raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
+        if not isinstance(content, str | list):
+            raise InvalidRequest(f"'{where}.content' must be a string or a list of blocks.", f"{where}.content")
+        if role == "system":
+            made.append({"role": role, "content": _text_content(content, f"{where}.content")})
+        elif isinstance(content, str) and (role == "user" or "](data:image/" not in content):
+            made.append({"role": role, "content": content})
+        elif isinstance(content, str):
+            made += _assistant([{"type": "text", "text": content}], f"{where}.content")
+        else:
+            made += (_user if role == "user" else _assistant)(content, f"{where}.content")
+    return made
+
+
+def _text_content(content: object, where: str) -> str | list[Json]:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise InvalidRequest(f"'{where}' must be a string or a list of text blocks.", where)
+    parts = []
+    for at, block in _blocks(content, where):
+        if block["type"] != "text":
+            raise _unknown_type(at, "text")
+        parts.append(_text(block, at))
+    return parts
+
+
+def _user(content: list[Any], where: str) -> list[Json]:
+    """Tool results come first, each a message; then everything else, pictures from the results included."""
+    results: list[Json] = []
+    parts: list[Json] = []
+    for at, block in _blocks(content, where):
+        if block["type"] == "tool_result":
+            message, shown = _tool_result(block, at)
+            results.append(message)
+            parts += shown
+        else:
+            parts += _parts(block, at)
+    return [*results, {"role": "user", "content": parts}] if parts or not results else results
+
+
+def _assistant(content: list[Any], where: str) -> list[Json]:
+    text = ""
+    calls: list[Json] = []
+    thoughts: list[Json] = []
+    images: list[str] = []
+    for at, block in _blocks(content, where):
+        match block["type"]:
+            case "text":
+                plain, shown = without_images(_string(block, "text", at))
+                text += plain
+                images += shown
+            case "tool_use":
+                if not isinstance(block.get("input"), dict):
+                    raise InvalidRequest(f"'{at}.input' must be an object.", f"{at}.input")
+                arguments = orjson.dumps(block["input"]).decode()
+                calls.append(tool_call(_string(block, "id", at), _string(block, "name", at), arguments))
+            case "thinking":
+                thoughts.append({name: block.get(name) for name in ("type", "thinking", "signature")})
+            case "redacted_thinking":
+                thoughts.append({"type": "redacted_thinking", "data": _string(block, "data", at)})
+            case _:
+                raise _unknown_type(at, "text", "tool_use", "thinking", "redacted_thinking")
+    message: Json = {"role": "assistant", "content": text or None}
+    if calls:
+        message["tool_calls"] = calls
+    elif not text:
+        message["content"] = ""
+    if images:
+        message["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
+    if thought := thoughts_in(thoughts):
+        message["reasoning_content"] = thought
+    if blocks := signed(thoughts):
+        message["thinking_blocks"] = blocks
+    return [message]
+
+
+def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:
+    """The message of a result, which is text, and what else it shows, as parts for the user's message."""
+    id = plain_id(_string(block, "tool_use_id", where))
+    content = block.get("content")
+    parts: list[Json] = []
+    if isinstance(content, str):
+        parts = [{"type": "text", "text": content}]
+    elif isinstance(content, list):
+        parts = [part for at, inner in _blocks(content, f"{where}.content") for part in _parts(inner, at)]
+    elif content is not None:
+        raise InvalidRequest(f"'{where}.content' must be a string or a list of blocks.", f"{where}.content")
+    text = "\n\n".join(part["text"] for part in parts if part["type"] == "text")
+    shown = [part for part in parts if part["type"] != "text"]
+    failed = _FAILED if block.get("is_error") is True else ""
+    message = {"role": "tool", "tool_call_id": id, "content": failed + text, **_cache_control(block)}
+    return message, [{"type": "text", "text": f"What the tool call {id} returned:"}, *shown] if shown else []
+
+
+def _parts(block: Json, where: str) -> list[Json]:
+    """A block that is no result of a tool, as parts of a chat message."""
+    match block["type"]:
+        case "text":
+            return [_text(block, where)]
+        case "image":
+            return [{"type": "image_url", "image_url": {"url": _source(block, where)}, **_cache_control(block)}]
+        case "document":
+            return _document(block, where)
+        case "search_result":
+            found = _text_content(block.get("content"), f"{where}.content")
+            text = found if isinstance(found, str) else "\n".join(part["text"] for part in found)
+            return [{"type": "text", "text": f"{block.get('title', '')}\n{block.get('source', '')}\n{text}"}]
+    raise _unknown_type(where, "text", "image", "document", "search_result", "tool_result")
+
+
+def _document(block: Json, where: str) -> list[Json]:
+    citations = block.get("citations")
+    if isinstance(citations, dict) and citations.get("enabled"):
+        raise InvalidRequest("Citations are not served here. Leave out 'citations'.", f"{where}.citations")
+    about = [str(block[name]) for name in ("title", "context") if block.get(name)]
+    source = block.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if isinstance(source, dict) and kind == "text":
+        text = "\n".join([*about, _string(source, "data", f"{where}.source")])
+        return [{"type": "text", "text": text, **_cache_control(block)}]
+    if isinstance(source, dict) and kind == "content":
+        inner, at = source.get("content"), f"{where}.source.content"
+        parts = [{"type": "text", "text": inner}] if isinstance(inner, str) else []
+        if isinstance(inner, list):
+            parts = [part for path, each in _blocks(inner, at) for part in _parts(each, path)]
+        return [*({"type": "text", "text": line} for line in about), *parts]
+    file = {"file_data": _source(block, where), "filename": str(block.get("title") or "document.pdf")}
+    described = [{"type": "text", "text": str(block["context"])}] if block.get("context") else []
+    return [*described, {"type": "file", "file": file, **_cache_control(block)}]
+
+
+def _source(block: Json, where: str) -> str:
+    """What a picture or a file is, as an address: `data:`, or where it lies."""
+    source, at = block.get("source"), f"{where}.source"
+    if isinstance(source, dict) and source.get("type") == "base64":
+        return f"data:{_string(source, 'media_type', at)};base64,{_string(source, 'data', at)}"
+    if isinstance(source, dict) and source.get("type") == "url":
+        return _string(source, "url", at)
+    raise InvalidRequest("Files are not stored here: the source must be of the type base64 or url.", f"{at}.type")
+
+
+def _text(block: Json, where: str) -> Json:
+    return {"type": "text", "text": _string(block, "text", where), **_cache_control(block)}
+
+
+def _cache_control(block: Mapping[str, Any]) -> Json:
+    return {"cache_control": block["cache_control"]} if block.get("cache_control") else {}
+
+
+def _blocks(blocks: list[Any], where: str) -> list[tuple[str, Json]]:
+    """Each block with the path to it."""
+    for position, block in enumerate(blocks):
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            raise InvalidRequest(f"'{where}[{position}]' must be an object with a 'type'.", f"{where}[{position}]")
+    return [(f"{where}[{position}]", block) for position, block in enumerate(blocks)]
+
+
+def _unknown_type(where: str, *known: str) -> InvalidRequest:
+    return InvalidRequest(f"'{where}.type' must be one of {', '.join(known)} here.", f"{where}.type")
+
+
+def _string(owner: Mapping[str, Any], name: str, where: str) -> str:
+    value = owner.get(name)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{where}.{name}' must be a string.", f"{where}.{name}")
+    return value

@@ -1,0 +1,155 @@
+"""A chat's answer as a message of the Messages API, whole or event by event: both are made by the same steps. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from edge.call.endpoint_adapter import spent
+from edge.call.exchange import Finished
+from edge.v1.content_blocks import Block, Blocks
+from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
+from edge.v1.images_in_text import as_markdown
+from edge.v1.messages.errors import error_object
+from shared.dialects.base import ChatCall
+
+Json = dict[str, Any]
+_STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
+
+
+class Message:
+    """The renderer of one message. It is the `Shape` of its own blocks, too."""
+
+    __slots__ = ("_begun", "_blocks", "_head", "_name")
+
+    def __init__(self, call_id: UUID, call: ChatCall) -> None:
+        self._name = call_id.hex
+        usage = {"input_tokens": call.input_estimate, "output_tokens": 0}  # the real counts come with the end
+        self._head: Json = {
+            "id": f"msg_{self._name}",
+            "type": "message",
+            "role": "assistant",
+            "model": call.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {**usage, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
+        }
+        self._blocks = Blocks(self)
+        self._begun = False
+
+    def relay(self, chunks: bytes) -> bytes:
+        """The events of whole canonical events."""
+        return self._begin() + self._blocks.add(pieces_of_events(chunks))
+
+    def ending(self, event: Finished) -> bytes:
+        """What the last chunk still says, why it ended, what it used."""
+        begun = self._begin()
+        pieces, reason = pieces_of_body(event.body)
+        told = begun + self._blocks.add(pieces) + self._blocks.close()
+        end = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
+        told += _event("message_delta", delta=end, usage=_usage(event), yout=spent(event))
+        return told + _event("message_stop")
+
+    def failure(self, error: BaseException) -> bytes:
+        """The error's event; nothing follows it."""
+        return _event("error", error=error_object(error))
+
+    def keepalive(self) -> bytes:
+        """A ping, in a message that has begun."""
+        return self._begin() + _event("ping")
+
+    def whole(self, event: Finished) -> Json:
+        """The whole message."""
+        pieces, reason = pieces_of_body(event.body)
+        self._blocks.add(pieces)
+        self._blocks.close()
+        content = [self._content(block) for block in self._blocks.all]
+        told = {
+            "content": content,
+            "stop_reason": _STOP_REASONS.get(reason, "end_turn"),
+            "usage": _usage(event),
+            "yout": spent(event),
+        }
+        return {**self._head, **told}
+
+    def _begin(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        return _event("message_start", message=self._head)
+
+    # The shape of blocks
+
+    def opened(self, block: Block) -> bytes:
+        """The block, empty."""
+        return _event("content_block_start", index=block.index, content_block=self._empty(block))
+
+    def grew(self, block: Block, piece: Piece) -> bytes:
+        """The delta of the block's kind."""
+        if block.kind == "reasoning":
+            delta = {"type": "thinking_delta", "thinking": piece.text}
+        elif block.kind == "tool":
+            delta = {"type": "input_json_delta", "partial_json": piece.text}
+        else:
+            delta = {"type": "text_delta", "text": _text(block) if block.kind == "image" else piece.text}
+        return _event("content_block_delta", index=block.index, delta=delta)
+
+    def closed(self, block: Block) -> bytes:
+        """The signature of thinking, and the end of the block."""
+        told = b""
+        if block.signed is not None and block.signed.get("type") == "thinking":
+            delta = {"type": "signature_delta", "signature": block.signed.get("signature", "")}
+            told = _event("content_block_delta", index=block.index, delta=delta)
+        return told + _event("content_block_stop", index=block.index)
+
+    def _empty(self, block: Block) -> Json:
+        if block.kind == "reasoning":
+            if block.signed is not None and block.signed.get("type") == "redacted_thinking":
+                return {"type": "redacted_thinking", "data": block.signed.get("data", "")}
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        if block.kind == "tool":
+            id = block.id or f"toolu_{self._name}_{block.index}"
+            return {"type": "tool_use", "id": id, "name": block.name, "input": {}}
+        return {"type": "text", "text": ""}
+
+    def _content(self, block: Block) -> Json:
+        made = self._empty(block)
+        if made["type"] == "thinking":
+            made["thinking"] = block.text
+            made["signature"] = (block.signed or {}).get("signature", "")
+        elif made["type"] == "tool_use":
+            made["input"] = _input(block.arguments)
+        elif made["type"] == "text":
+            made["text"] = _text(block)
+        return made
+
+
+def _text(block: Block) -> str:
+    """A block's text. The Messages format has no images in answers, so an image becomes Markdown with its data URL."""
+    return as_markdown(block.text) if block.kind == "image" else block.text
+
+
+def _input(arguments: str) -> Any:
+    """A tool's input; of arguments that are no JSON, as some models write them, the text itself under a name of ours."""
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return {"arguments": arguments}
+
+
+def _usage(event: Finished) -> Json:
+    """Anthropic counts what was read from a cache and written to it apart from the other input."""
+    used = event.usage
+    return {
+        "input_tokens": used.input_tokens - used.cached_tokens - used.cache_write_tokens,
+        "cache_creation_input_tokens": used.cache_write_tokens,
+        "cache_read_input_tokens": used.cached_tokens,
+        "output_tokens": used.output_tokens,
+    }
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps({"type": kind, **fields}) + b"\n\n"

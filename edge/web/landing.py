@@ -1,0 +1,24 @@
+"""The first page: what this is, for people who have not been here."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from edge.http.public_url import edge_url
+from edge.request_context import services
+from edge.web.pages import page
+from shared.core.clock import now_ms
+
+front = Blueprint("front", __name__)
+SHOWN_MODELS = 12
+
+
+@front.get("/")
+async def show_front() -> Response:
+    now = now_ms()
+    models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id))
+    priced = [(model, price) for model in models if (price := model.price_at(now)) is not None]
+    example = next((model.id for model, _ in priced if model.kind == "chat"), "a-model")
+    return await page(
+        "landing.html", edge=edge_url(), models=priced[:SHOWN_MODELS], more=len(priced) - SHOWN_MODELS, example=example
+    )

@@ -1,0 +1,121 @@
+"""Checks passwords: in a bounded queue, in the same time for known and unknown people, and with a limit on attempts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from quart import request
+
+from edge.identity.sessions import SessionRow
+from edge.request_context import read, services, write
+from edge.web.web_session import KIND, address, known_browser
+from shared.core.errors import Busy, InvalidInput, TooManyAttempts, YoutError
+from shared.identity import passwords
+from shared.identity.attempt_limits import Limits, Place, confirmation_limits, password_limits
+from shared.identity.emails import lookup_email
+from shared.identity.passwords import check_password
+from shared.identity.web_sessions import agent_label
+from shared.models import Account
+from shared.operations.web_accounts import renew_hash
+from shared.text.client_address import network_of
+
+T = TypeVar("T")
+SIGN_UPS_AN_ADDRESS = 10  # in a quarter of an hour
+REDEMPTIONS_AN_ACCOUNT = 10
+
+
+class Proven(NamedTuple):
+    """An account whose password was verified, its e-mail, and its current hash."""
+
+    account: UUID
+    email: str
+    password_hash: str
+
+
+async def prove(email: str, password: str) -> Proven | None:
+    """The account with this e-mail and password, or None. Does the same work whatever is wrong.
+
+    Raises `TooManyAttempts`, and `Busy` when too many passwords are being checked.
+    """
+    email = lookup_email(email)
+    place = Place(network_of(address()), known_browser(email))
+    return await _prove(email, password, password_limits(KIND, email, place), place)
+
+
+async def confirm(session: SessionRow, password: str) -> Proven | None:
+    """The same for a signed-in person who must enter the password again."""
+    limits = confirmation_limits(KIND, str(session.account), session.digest)
+    return await _prove(session.email, password, limits, Place(network_of(address()), session.digest))
+
+
+async def count_sign_up() -> None:
+    """Count a sign-up from this address. Raises `TooManyAttempts`."""
+    await _begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS})
+
+
+async def count_redemption(account: UUID) -> None:
+    """Count an account's attempt at a code. Raises `TooManyAttempts`."""
+    await _begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT})
+
+
+async def hash_new(password: str, email: str) -> str:
+    """The hash of a new password.
+
+    Raises `InvalidInput` for one that is too short, too long or the e-mail, and `Busy`.
+    """
+    password = check_password(password)
+    if lookup_email(password) == email:
+        raise InvalidInput("The password must not be your e-mail address.")
+    with services().hashes.slot(network_of(address())):
+        return await _hash(lambda: passwords.hash_password(password))
+
+
+def agent() -> str:
+    """What the browser of this request is called in the list of sessions."""
+    return agent_label(request.headers.get("user-agent", ""))
+
+
+async def _prove(email: str, password: str, limits: Limits, place: Place) -> Proven | None:
+    with services().hashes.slot(place.network, known=place.known):
+        await _begin(limits.keys)
+        try:
+            found = await read(lambda: _find(email))
+            verdict = await _hash(partial(passwords.check, found.password_hash if found else None, password))
+        except YoutError:  # the password was not checked: the attempt does not count
+            await asyncio.to_thread(services().throttle.succeed, limits.keys)
+            raise
+        if found is None or not verdict.right:
+            return None
+        await asyncio.to_thread(services().throttle.succeed, limits.keys, limits.clear)
+        return await _renew(found, password) if verdict.outdated else found
+
+
+async def _renew(found: Proven, password: str) -> Proven:
+    """Replace an outdated hash, unless the queue is full."""
+    try:
+        fresh = await _hash(lambda: passwords.hash_password(password))
+    except Busy:
+        return found
+    await write(partial(renew_hash, found.account, found.password_hash, fresh))
+    return found._replace(password_hash=fresh)
+
+
+async def _begin(limits: dict[str, int]) -> None:
+    wait_ms = await asyncio.to_thread(services().throttle.begin, limits)
+    if wait_ms:
+        raise TooManyAttempts(wait_ms)
+
+
+def _hash(work: Callable[[], T]) -> Awaitable[T]:
+    return asyncio.wrap_future(services().hashes.submit(work))
+
+
+def _find(email: str) -> Proven | None:
+    """The account with this e-mail, if it may sign in."""
+    open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
+    row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
+    return Proven(*row) if row is not None else None

@@ -1,0 +1,190 @@
+"""Who looks at a page, and the proof that a form was ours.
+
+A page's forms carry a token that is bound to a cookie: to the session's where somebody is signed in, else to one that is there
+for the forms alone. A stranger's page knows neither.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple, cast
+from urllib.parse import quote, urlsplit
+
+from quart import Response, g, request
+
+from edge.call.web_auth import address_of, require_own_origin
+from edge.http.headers import Scope
+from edge.http.web_headers import SAFE_METHODS, Sent, cookie_value, read_sent
+from edge.identity.sessions import SessionRow, check_active
+from edge.request_context import refuse_unstorable, services
+from edge.web.page_request import MAX_FORM_BYTES
+from shared.core.clock import now_ms
+from shared.core.errors import AccessDenied, InvalidSession, RequestTooLarge, YoutError
+from shared.identity.attempt_limits import BROWSER_COOKIE, BROWSER_MS, browser_cookie
+from shared.identity.attempt_limits import known_browser as read_browser
+from shared.identity.web_sessions import LONGEST_MS, NewSession
+from shared.text.plain_text import cut
+
+FORM_COOKIE = "yout_form"
+KIND = "member"  # the kind in throttle keys and browser cookies
+
+
+class SignInNeeded(YoutError):
+    """The page is for people who are signed in."""
+
+
+class Visit(NamedTuple):
+    """`secret` is what the forms' token is bound to; `ended` that the browser holds a session which is no good any more."""
+
+    session: SessionRow | None
+    secret: str
+    sent: Sent
+    ended: bool
+
+
+NOBODY = Visit(None, "", Sent(*[""] * len(Sent._fields)), False)  # until the cookies were read
+
+
+def visit() -> Visit:
+    """That of the current request."""
+    found: Visit = g.get("visit", NOBODY)
+    return found
+
+
+async def begin_visit() -> None:
+    """Before a page: read the cookies, and refuse a form that is not ours. Raises `AccessDenied`, `RequestTooLarge`,
+    `DatabaseUnavailable`."""
+    sent = read_sent(cast(Scope, request.scope))
+    secret = cookie_value(sent.cookie, services().sessions.cookie)
+    session = None
+    if secret:
+        try:
+            session = await services().sessions.look_up(secret)
+        except InvalidSession:
+            g.visit = Visit(None, _form_secret(sent), sent, True)
+    if not secret or session is not None:
+        g.visit = Visit(session, secret or _form_secret(sent), sent, False)
+    if request.method not in SAFE_METHODS:
+        await _check_form(sent)
+
+
+async def _check_form(sent: Sent) -> None:
+    """Raises `AccessDenied` for a form from another site or with an invalid token, `InvalidRequest` for text that cannot be
+    stored."""
+    if (request.content_length or 0) > MAX_FORM_BYTES:
+        raise RequestTooLarge(MAX_FORM_BYTES)
+    require_own_origin(sent, services().settings)
+    form = await request.form
+    refuse_unstorable(form.items(multi=True))
+    if not services().sessions.proves(visit().secret, form.get("csrf_token", "")):
+        raise AccessDenied(_why_refused(sent), "csrf_failed")
+
+
+def _why_refused(sent: Sent) -> str:
+    if services().sessions.secure and sent.origin.startswith("http://"):
+        return (
+            "This site needs HTTPS, because its cookies work only there, and this form came by plain HTTP to"
+            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, have"
+            " its proxy redirect HTTP to HTTPS."
+        )
+    return "The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies."
+
+
+async def end_visit(response: Response) -> Response:
+    """After a page: give a browser without a session the cookie that its forms need, and take one that is no good away."""
+    seen: Visit | None = g.get("visit")
+    if seen is None:
+        return response
+    if seen.ended and "set_session" not in g:
+        clear_session(response)
+    if seen.session is None and cookie_value(seen.sent.cookie, _form_cookie()) != seen.secret:
+        _set_cookie(response, _form_cookie(), seen.secret, None)
+    return response
+
+
+def csrf_token() -> str:
+    """The token of every form on the page, and of what its scripts send."""
+    return services().sessions.csrf_token(visit().secret)
+
+
+def signed_in() -> SessionRow:
+    """Whose page it is. Raises `SignInNeeded`, and `AccessDenied` for a suspended account."""
+    session = visit().session
+    if session is None:
+        raise SignInNeeded
+    check_active(session)
+    return session
+
+
+def address() -> str:
+    """Where the request came from."""
+    return address_of(services(), cast(Scope, request.scope), visit().sent)
+
+
+def set_session(response: Response, session: NewSession) -> Response:
+    """Sign the browser in. The secret is always a fresh one: what the browser held before gives nobody this session."""
+    g.set_session = True
+    _set_cookie(response, services().sessions.cookie, session.secret, LONGEST_MS // 1000)
+    return response
+
+
+def remember_browser(response: Response, email: str) -> Response:
+    """Mark the browser as known, so that its sign-ins for this account are counted separately."""
+    value = browser_cookie(services().settings.secret_key, KIND, email, now_ms())
+    _set_cookie(response, _prefixed(BROWSER_COOKIE), value, BROWSER_MS // 1000)
+    return response
+
+
+def known_browser(email: str) -> str:
+    """The token of a browser that has signed in to this account before, or ""."""
+    held = cookie_value(visit().sent.cookie, _prefixed(BROWSER_COOKIE))
+    return read_browser(held, services().settings.secret_key, KIND, email, now_ms())
+
+
+def clear_session(response: Response) -> Response:
+    """Sign the browser out."""
+    sessions = services().sessions
+    response.delete_cookie(sessions.cookie, path="/", secure=sessions.secure, httponly=True, samesite="Lax")
+    return response
+
+
+def go(path: str, done: str = "") -> Response:
+    """To another page of ours, which tells what was done (a name of `words.DONE`)."""
+    if done:
+        path += f"{'&' if '?' in path else '?'}done={done}"
+    return Response("", 303, {"location": path})
+
+
+def to_sign_in() -> Response:
+    """To the sign-in, and from there back to the page that was asked for."""
+    wanted = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
+    return go(f"/sign-in?next={quote(wanted, safe='/')}")
+
+
+def safe_target(text: str | None) -> str:
+    """Where to go after the sign-in: `text` if it is a path of ours, else the account.
+
+    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave.
+    """
+    if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
+        return "/account"
+    parts = urlsplit(text)
+    return "/account" if parts.scheme or parts.netloc else text
+
+
+def _form_secret(sent: Sent) -> str:
+    held = cookie_value(sent.cookie, _form_cookie())
+    return held if 20 <= len(held) <= 64 and held.isascii() else secrets.token_urlsafe(24)
+
+
+def _form_cookie() -> str:
+    return _prefixed(FORM_COOKIE)
+
+
+def _prefixed(name: str) -> str:
+    """The name of a cookie. With https it is bound to this host (RFC 6265bis, 4.1.3.2)."""
+    return f"__Host-{name}" if services().sessions.secure else name
+
+
+def _set_cookie(response: Response, name: str, value: str, seconds: int | None) -> None:
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=services().sessions.secure, httponly=True, samesite="Lax")

@@ -1,0 +1,82 @@
+"""Account → Your data: take all of it along, and have it removed for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from quart import Blueprint, Response, request
+
+from edge.request_context import read, services, write
+from edge.services import Services
+from edge.web.pages import page
+from edge.web.web_session import address, go, signed_in
+from shared.identity.emails import lookup_email
+from shared.models import Account
+from shared.operations.account_export import PAGE, TABLES, read_rows
+from shared.operations.purges import ACTOR, begin_purge, find_purge, latest_purge
+from shared.operations.web_accounts import actor_of
+
+data = Blueprint("data", __name__)
+
+
+@data.get("/account/data")
+async def show_data() -> Response:
+    return await _page()
+
+
+@data.get("/account/export.json")
+async def export() -> Response:
+    session = signed_in()
+    # The services are looked up here: while the file is sent, the request's context is gone.
+    response = Response(_export(services(), session.account), content_type="application/json")
+    response.headers["content-disposition"] = 'attachment; filename="yout-account.json"'
+    response.timeout = None
+    return response
+
+
+@data.post("/account/purge")
+async def purge() -> Response:
+    session = signed_in()
+    typed = (await request.form).get("confirmation", "")
+    if lookup_email(typed) != session.email:
+        return await _page(422, "Type the e-mail address of your account, exactly as it stands above.")
+    job = await write(partial(begin_purge, session.account, actor=actor_of(session.account), address=address()))
+    if job.status == "queued":
+        services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
+    return go("/account/data")
+
+
+@data.get("/account/purge/<purge_id>/certificate.json")
+async def certificate(purge_id: str) -> Response:
+    job = await read(partial(find_purge, signed_in().account, purge_id))
+    response = Response(job.certificate or "null", content_type="application/json")
+    response.headers["content-disposition"] = f'attachment; filename="yout-purge-{job.id}.json"'
+    return response
+
+
+async def _page(status: int = 200, wrong: str = "") -> Response:
+    session = signed_in()
+    job = await read(partial(latest_purge, session.account))
+    balance = await read(lambda: Account.get_by_id(session.account).balance)
+    return await page("account/data.html", status, job=job, wrong=wrong, email=session.email, balance=balance)
+
+
+async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
+    """One JSON object, a list of rows for each table, written as it is read."""
+    yield b"{"
+    for number, table in enumerate(TABLES):
+        yield b"%s\n%s: [" % (b"," if number else b"", orjson.dumps(table.name))
+        after: tuple[Any, ...] | None = None
+        while True:
+            rows, last = await services.slow_reader.read(partial(read_rows, table, account, after))
+            yield (b",\n" if after is not None and rows else b"") + b",\n".join(orjson.dumps(row, default=str) for row in rows)
+            if len(rows) < PAGE:
+                break
+            after = last
+        yield b"]"
+    yield b"\n}\n"

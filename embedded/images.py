@@ -1,0 +1,95 @@
+"""POST /v1/images/generations, and the addresses of its pictures."""
+
+import base64
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from embedded.catalog import DEMO_IMAGE
+from embedded.errors import ApiError, invalid
+from embedded.json_fields import boolean, integer
+from embedded.json_http import choice, json_reply, read_object, require_model, required_text
+from embedded.model_loader import Offer
+
+OUTPUTS = "/outputs/"
+SIZES = ("1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792", "512x512", "256x256")
+FORMATS = ("png", "jpeg", "webp")
+LONGEST_PROMPT = 32_000
+MOST_PICTURES = 10
+KEPT_BYTES = 64 * 2**20
+"""How much of the newest pictures stays at its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    prompt: str
+    n: int
+    width: int
+    height: int
+    format: str
+    as_url: bool
+
+
+class Images:
+    """The endpoint, and the pictures that were asked for as addresses."""
+
+    def __init__(self, offer: Offer) -> None:
+        self._offer = offer
+        self._kept: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        self._kept_bytes = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/v1/images/generations", self._create), web.get(OUTPUTS + "{name}", self._output)]
+
+    async def _create(self, http: web.Request) -> web.Response:
+        request = read_image_request(await read_object(http))
+        self._offer.require()
+        data = []
+        for index in range(request.n):
+            picture = await self._offer.run(_painted, request, index)
+            data.append(self._shown(picture, request, http))
+        size = f"{request.width}x{request.height}"
+        return json_reply({"created": int(time.time()), "data": data, "size": size, "output_format": request.format})
+
+    async def _output(self, http: web.Request) -> web.Response:
+        kept = self._kept.get(http.match_info["name"])
+        if kept is None:
+            raise ApiError(404, "This output does not exist, or no longer.")
+        return web.Response(body=kept[0], content_type=kept[1])
+
+    def _shown(self, picture: bytes, request: ImageRequest, http: web.Request) -> dict[str, str]:
+        if not request.as_url:
+            return {"b64_json": base64.b64encode(picture).decode()}
+        name = f"{secrets.token_hex(16)}.{request.format}"
+        self._kept[name] = (picture, f"image/{request.format}")
+        self._kept_bytes += len(picture)
+        while self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1][0])
+        return {"url": str(http.url.origin().with_path(OUTPUTS + name))}
+
+
+def _painted(request: ImageRequest, index: int) -> bytes:
+    from embedded.image_encoder import paint  # Pillow and NumPy are loaded by the first picture, in its thread
+
+    return paint(request.prompt, index, request.width, request.height, request.format)
+
+
+def read_image_request(body: dict[str, Any]) -> ImageRequest:
+    """Check the body. What would only change how a model draws (quality, style, background) is let pass. Raises ApiError 400."""
+    require_model(body, DEMO_IMAGE)
+    if boolean(body, "stream"):
+        raise invalid("stream", f"{DEMO_IMAGE.id} gives no partial pictures: leave out 'stream'.")
+    size = choice(body, "size", (*SIZES, "auto"), "auto")
+    width, height = (SIZES[0] if size == "auto" else size).split("x")
+    return ImageRequest(
+        prompt=required_text(body, "prompt", LONGEST_PROMPT),
+        n=integer(body, "n", 1, MOST_PICTURES) or 1,
+        width=int(width),
+        height=int(height),
+        format=choice(body, "output_format", FORMATS, "png"),
+        as_url=choice(body, "response_format", ("b64_json", "url"), "b64_json") == "url",
+    )

@@ -1,0 +1,55 @@
+"""Reading one field of a JSON object. An absent field and an explicit null are the same: SDKs send both."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from embedded.errors import invalid
+
+
+def boolean(body: dict[str, Any], name: str, param: str | None = None) -> bool:
+    """The field as a bool, False when not given. Raises ApiError 400."""
+    value = body.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise invalid(param or name, f"'{param or name}' must be true or false.")
+    return value
+
+
+def integer(body: dict[str, Any], name: str, least: int | None, most: int | None) -> int | None:
+    """The field as an int within the bounds, None when not given. Raises ApiError 400."""
+    value = body.get(name)
+    if value is None:
+        return None
+    # bool is an int to Python, but `true` is no number to the caller.
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid(name, f"'{name}' must be an integer.")
+    _check_bounds(name, value, least, most)
+    return value
+
+
+def number(body: dict[str, Any], name: str, least: float, most: float) -> float | None:
+    """The field as a finite number within the bounds, None when not given. Raises ApiError 400."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise invalid(name, f"'{name}' must be a number.")
+    _check_bounds(name, value, least, most)
+    return value
+
+
+def one_of(body: dict[str, Any], name: str, choices: Sequence[str], param: str) -> str:
+    """The field as one of the given words. Raises ApiError 400."""
+    value = body.get(name)
+    if not isinstance(value, str) or value not in choices:
+        raise invalid(param, f"'{param}' must be one of: {', '.join(choices)}.")
+    return value
+
+
+def _check_bounds(name: str, value: float, least: float | None, most: float | None) -> None:
+    if least is not None and value < least:
+        raise invalid(name, f"'{name}' must be at least {least}, but is {value}.")
+    if most is not None and value > most:
+        raise invalid(name, f"'{name}' must be at most {most}, but is {value}.")

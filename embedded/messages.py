@@ -1,0 +1,62 @@
+"""The conversation of a chat request, with its text brought into one form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from embedded.errors import invalid
+
+ROLES = ("developer", "system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One turn. `developer` has become `system`, text parts are joined, null content is ""."""
+
+    role: str
+    text: str
+    calls_tools: bool = False
+
+
+def read_messages(body: dict[str, Any]) -> tuple[ChatMessage, ...]:
+    """Check `messages`. Raises ApiError 400 with param "messages"."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise invalid("messages", "'messages' must be a list with at least one message.")
+    return tuple(_message(raw, place) for place, raw in enumerate(messages))
+
+
+def last_user_text(messages: tuple[ChatMessage, ...]) -> str:
+    """The text of the newest user message, "" when there is none."""
+    return next((message.text for message in reversed(messages) if message.role == "user"), "")
+
+
+def _message(raw: Any, place: int) -> ChatMessage:
+    where = f"messages[{place}]"
+    if not isinstance(raw, dict):
+        raise invalid("messages", f"'{where}' must be an object with a role and content.")
+    if raw.get("role") not in ROLES:
+        raise invalid("messages", f"'{where}.role' must be one of: {', '.join(ROLES)}.")
+    role = "system" if raw["role"] == "developer" else raw["role"]
+    if role == "tool" and not isinstance(raw.get("tool_call_id"), str):
+        raise invalid("messages", f"'{where}' has the role tool, so it needs a 'tool_call_id' string.")
+    return ChatMessage(role, _text(raw.get("content"), where), bool(raw.get("tool_calls")))
+
+
+def _text(content: Any, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise invalid("messages", f"'{where}.content' must be a string or a list of text parts.")
+    return "".join(_part(part, where) for part in content)
+
+
+def _part(part: Any, where: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in ("text", "refusal"):
+        raise invalid("messages", f"'{where}.content' has a part of type {kind!r}; the embedded models read text only.")
+    text = part.get(kind)
+    if not isinstance(text, str):
+        raise invalid("messages", f"'{where}.content' has a {kind} part whose '{kind}' is not a string.")
+    return text

@@ -1,0 +1,195 @@
+"""POST /v1/videos, and what became of it: GET and DELETE /v1/videos/{id}, GET /v1/videos/{id}/content."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from embedded.catalog import DEMO_VIDEO
+from embedded.errors import ApiError, invalid
+from embedded.json_http import choice, decoded, json_reply, require_model, required_text
+from embedded.model_loader import Offer
+
+log = logging.getLogger(__name__)
+
+SIZES = ("720x1280", "1280x720", "360x640", "640x360")
+LONGEST_PROMPT = 32_000
+DEFAULT_SECONDS, MOST_SECONDS = 4, 20
+MOST_WAITING = 20
+MOST_KEPT = 50
+KEPT_SECONDS = 3_600
+"""How long a finished video can be fetched."""
+
+
+class Unwanted(Exception):
+    """Nobody wants the video any more."""
+
+
+@dataclass(slots=True)
+class Video:
+    """One video. The thread that makes it sets `frames`; the event loop does all else."""
+
+    prompt: str
+    size: str
+    seconds: int
+    id: str = field(default_factory=lambda: f"video_{secrets.token_hex(16)}")
+    status: str = "queued"
+    created_at: int = field(default_factory=lambda: int(time.time()))
+    completed_at: int | None = None
+    frames: tuple[int, int] = (0, 1)
+    unwanted: bool = False
+    content: bytes | None = None
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "failed")
+
+    def told(self, done: int, of: int) -> None:
+        """Hear of a frame. Raises `Unwanted`, which ends the work."""
+        if self.unwanted:
+            raise Unwanted
+        self.frames = (done, of)
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's video object."""
+        return {
+            "id": self.id,
+            "object": "video",
+            "model": DEMO_VIDEO.id,
+            "status": self.status,
+            "progress": 100 if self.status == "completed" else self.frames[0] * 99 // self.frames[1],
+            "created_at": self.created_at,
+            "completed_at": self.completed_at,
+            "expires_at": None if self.completed_at is None else self.completed_at + KEPT_SECONDS,
+            "prompt": self.prompt,
+            "size": self.size,
+            "seconds": str(self.seconds),
+            "remixed_from_video_id": None,
+            "error": None if self.failure is None else {"code": "video_generation_failed", "message": self.failure},
+        }
+
+
+class Videos:
+    """The endpoints and their videos, which live in memory and are gone after an hour or a restart."""
+
+    def __init__(self, offer: Offer) -> None:
+        self._offer = offer
+        self._videos: OrderedDict[str, Video] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/videos", self._create),
+            web.get("/v1/videos/{id}", self._show),
+            web.delete("/v1/videos/{id}", self._delete),
+            web.get("/v1/videos/{id}/content", self._content),
+        ]
+
+    def stop(self) -> None:
+        """End the work on every video within a frame."""
+        for video in self._videos.values():
+            video.unwanted = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def _create(self, http: web.Request) -> web.Response:
+        video = read_video_request(await _fields(http))
+        self._offer.require()
+        self._forget_old()
+        if sum(not kept.ended for kept in self._videos.values()) >= MOST_WAITING:
+            message = f"{MOST_WAITING} videos are waiting already. Try again when some are done."
+            raise ApiError(429, message, type="rate_limit_error", code="rate_limit_exceeded", headers={"Retry-After": "5"})
+        self._videos[video.id] = video
+        task = asyncio.create_task(self._make(video))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return json_reply(video.body())
+
+    async def _show(self, http: web.Request) -> web.Response:
+        return json_reply(self._found(http).body())
+
+    async def _delete(self, http: web.Request) -> web.Response:
+        """Forget a video; one that is being made is given up."""
+        video = self._found(http)
+        video.unwanted = True
+        del self._videos[video.id]
+        return json_reply({"id": video.id, "object": "video.deleted", "deleted": True})
+
+    async def _content(self, http: web.Request) -> web.Response:
+        video = self._found(http)
+        if http.query.get("variant", "video") != "video":
+            raise invalid("variant", f"{DEMO_VIDEO.id} has the variant 'video' alone.")
+        if video.content is None:
+            raise invalid(None, f"The video is {video.status}; its content is there once it is completed.", "video_not_ready")
+        return web.Response(body=video.content, content_type="video/mp4")
+
+    async def _make(self, video: Video) -> None:
+        try:
+            video.content = await self._offer.run(_made, video)
+            video.status = "completed"
+        except (Unwanted, asyncio.CancelledError):
+            video.failure = "The video was given up."
+            video.status = "failed"
+        except Exception:  # whatever an encoder throws, the video has failed and the log has the reason
+            log.exception("a video could not be made")
+            video.failure = "The video could not be made. The log of the embedded provider says why."
+            video.status = "failed"
+        video.completed_at = int(time.time())
+
+    def _found(self, http: web.Request) -> Video:
+        self._forget_old()
+        video = self._videos.get(http.match_info["id"])
+        if video is None:
+            raise ApiError(404, "This video does not exist, or no longer.", param="id", code="video_not_found")
+        return video
+
+    def _forget_old(self) -> None:
+        ended = [video for video in self._videos.values() if video.ended]
+        surplus = max(0, len(ended) - MOST_KEPT)
+        for place, video in enumerate(ended):
+            if place < surplus or time.time() > (video.completed_at or 0) + KEPT_SECONDS:
+                del self._videos[video.id]
+
+
+def read_video_request(body: dict[str, Any]) -> Video:
+    """Check the fields. Raises ApiError 400."""
+    require_model(body, DEMO_VIDEO)
+    if body.get("input_reference") is not None:
+        raise invalid("input_reference", f"{DEMO_VIDEO.id} takes no reference picture: leave out 'input_reference'.")
+    prompt = required_text(body, "prompt", LONGEST_PROMPT)
+    return Video(prompt, choice(body, "size", SIZES, SIZES[0]), _seconds(body.get("seconds")))
+
+
+def _made(video: Video) -> bytes:
+    from embedded.video_encoder import shoot  # PyAV and NumPy are loaded by the first video
+
+    video.told(0, 1)
+    video.status = "in_progress"
+    width, height = map(int, video.size.split("x"))
+    return shoot(video.prompt, width, height, video.seconds, video.told)
+
+
+def _seconds(given: Any) -> int:
+    """OpenAI's are words ("4", "8", "12"); a number is as good."""
+    if given is None:
+        return DEFAULT_SECONDS
+    text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST_SECONDS):
+        raise invalid("seconds", f"'seconds' must be a whole number from 1 to {MOST_SECONDS}.")
+    return int(text)
+
+
+async def _fields(http: web.Request) -> dict[str, Any]:
+    """The body as JSON or as a form: SDKs send either."""
+    if http.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        return dict(await http.post())
+    body = decoded(await http.read())
+    if not isinstance(body, dict):
+        raise invalid(None, "The request body must be a JSON object or a form.")
+    return body

@@ -1,0 +1,104 @@
+"""The health of channels: circuit breakers, observed speed and backoff. Pure: time and chance are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from shared.catalog.snapshot import Route
+
+FAILURES_TO_OPEN = 5  # consecutive failures
+FIRST_COOLDOWN_MS = 5_000
+LONGEST_COOLDOWN_MS = 120_000
+PROBE_MS = 30_000  # after this time, an unfinished probe no longer blocks others
+NEWEST_SHARE = 0.2  # weight of the latest call in a moving average
+FIRST_BACKOFF_SECONDS = 0.25
+LONGEST_BACKOFF_SECONDS = 4.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Circuit breaker of one route, as observed by one process."""
+
+    failures: int = 0
+    openings: int = 0
+    open_until: int = 0
+    probe_until: int = 0
+
+    def admits(self, now: int) -> bool:
+        """Return whether a call may use the route: closed, or half open without a running probe."""
+        return self.openings == 0 or (now >= self.open_until and now >= self.probe_until)
+
+    def begin(self, now: int) -> None:
+        """Record the start of a call. In the half-open state it is the probe."""
+        if self.openings:
+            self.probe_until = now + PROBE_MS
+
+    def succeed(self) -> None:
+        """Record a successful call and close the breaker."""
+        self.failures = self.openings = self.open_until = self.probe_until = 0
+
+    def fail(self, now: int, retry_after_ms: int | None = None) -> None:
+        """Record a failed call. Opens after `FAILURES_TO_OPEN` in a row, after a failed probe, or if `retry_after_ms` is set."""
+        self.failures += 1
+        if self.openings or self.failures >= FAILURES_TO_OPEN or retry_after_ms:
+            cooldown = min(LONGEST_COOLDOWN_MS, FIRST_COOLDOWN_MS * 2 ** min(self.openings, 10))
+            self.openings += 1
+            self.open_until = now + max(cooldown if not retry_after_ms else 0, min(retry_after_ms or 0, LONGEST_COOLDOWN_MS))
+            self.probe_until = 0
+
+    def abandon(self) -> None:
+        """Record a call that ended without a result (the caller disconnected), so that another call can probe."""
+        self.probe_until = 0
+
+
+@dataclass(slots=True)
+class Pace:
+    """Speed of a route, as observed by one process: moving averages, None before the first call."""
+
+    first_token_ms: float | None = None
+    tokens_a_second: float | None = None
+
+    def saw_first_token(self, ms: float) -> None:
+        self.first_token_ms = _blend(self.first_token_ms, ms)
+
+    def saw_tokens(self, tokens: int, seconds: float) -> None:
+        if seconds > 0:
+            self.tokens_a_second = _blend(self.tokens_a_second, tokens / seconds)
+
+
+def _blend(average: float | None, newest: float) -> float:
+    return newest if average is None else average + NEWEST_SHARE * (newest - average)
+
+
+@dataclass(slots=True)
+class Health:
+    """Breakers and paces of one process, by route id."""
+
+    breakers: dict[UUID, Breaker] = field(default_factory=dict)
+    paces: dict[UUID, Pace] = field(default_factory=dict)
+
+    def of(self, route: Route) -> Breaker:
+        breaker = self.breakers.get(route.id)
+        if breaker is None:
+            breaker = self.breakers[route.id] = Breaker()
+        return breaker
+
+    def pace_of(self, route: Route) -> Pace:
+        pace = self.paces.get(route.id)
+        if pace is None:
+            pace = self.paces[route.id] = Pace()
+        return pace
+
+    def forget_all_but(self, routes: Iterable[UUID]) -> None:
+        """Delete the state of all other routes, because they were removed from the catalog."""
+        kept = set(routes)
+        self.paces = {id: pace for id, pace in self.paces.items() if id in kept}
+        self.breakers = {id: breaker for id, breaker in self.breakers.items() if id in kept}
+
+
+def backoff_seconds(retry: int, random: Callable[[], float]) -> float:
+    """Return the delay before the retry with this number (from 1): exponential, half of it random ("equal jitter")."""
+    longest: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (retry - 1))
+    return longest * (0.5 + random() / 2)

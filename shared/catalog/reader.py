@@ -1,0 +1,111 @@
+"""Loads the catalog from the database into one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from peewee import fn
+
+from shared.billing.pricing import PriceList
+from shared.catalog.snapshot import Catalog, CatalogModel, Route
+from shared.catalog.templates.known_models import longest_answer
+from shared.core.clock import now_ms
+from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
+
+
+def read_version() -> int:
+    """Return the catalog's version in the database. Cheap: processes poll it every second."""
+    row = CatalogVersion.get_or_none(CatalogVersion.id == 1)
+    return row.version if row else 0
+
+
+def load() -> Catalog:
+    """Load the whole catalog. The version is read first, so a change made meanwhile causes another load."""
+    version, now = read_version(), now_ms()
+    prices = _prices()
+    routes = _routes(now)
+    models = {
+        row.id: CatalogModel(
+            id=row.id,
+            kind=row.kind,
+            owned_by=row.owned_by,
+            description=row.description,
+            context_window=row.context_window,
+            max_output_tokens=row.max_output_tokens,
+            modality=row.modality,
+            capabilities=tuple(row.capabilities or ()),
+            is_free=row.is_free,
+            created_at=row.created_at,
+            prices=tuple(prices.get(row.id, ())),
+            routes=_with_output_limits(routes.get(row.id, ()))
+            if row.max_output_tokens is None
+            else tuple(routes.get(row.id, ())),
+        )
+        for row in AIModel.select().where(AIModel.status == "active")
+    }
+    return Catalog(version, models, _next_resume_at(now))
+
+
+def _prices() -> dict[str, list[PriceList]]:
+    found: dict[str, list[PriceList]] = {}
+    for row in Price.select().order_by(Price.effective_at.desc()):
+        values = row.__data__  # the raw foreign key, without a query for the model
+        found.setdefault(values["model"], []).append(PriceList(**{name: values[name] for name in PriceList._fields}))
+    return found
+
+
+def _next_resume_at(now: int) -> int | None:
+    """Return when the next paused channel returns to service, or None if none is paused."""
+    paused = (Channel.status == "active") & (Channel.out_until > now)
+    first: int | None = Channel.select(fn.MIN(Channel.out_until)).where(paused).scalar()
+    return first
+
+
+def _routes(now: int) -> dict[str, list[Route]]:
+    found: dict[str, list[Route]] = {}
+    serving = (Channel.status == "active") & (Channel.out_until.is_null() | (Channel.out_until <= now))
+    links = ChannelModel.select(ChannelModel, Channel).join(Channel).where((ChannelModel.status == "active") & serving)
+    for link in links:
+        found.setdefault(link.__data__["model"], []).append(route_of(link))
+    return found
+
+
+def _with_output_limits(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Set an output limit on Anthropic routes, for a model without one: the API requires `max_tokens` and caps it by model."""
+    return tuple(
+        route._replace(demanded=longest_answer(route.upstream_model)) if route.dialect == "anthropic" else route
+        for route in routes
+    )
+
+
+def route_of(link: ChannelModel) -> Route:
+    """Return a row, read together with its channel, as a route."""
+    channel = link.channel
+    settings = channel.settings or {}
+    provider = _header_text(settings.get("provider")) or channel.dialect
+    return Route(
+        id=link.id,
+        channel=channel.id,
+        channel_name=channel.name,
+        dialect=channel.dialect,
+        base_url=channel.base_url,
+        sealed_secret=channel.sealed_secret,
+        settings=settings,
+        upstream_model=link.upstream_model,
+        priority=link.priority,
+        weight=link.weight,
+        public_name=_header_text(settings.get("public_name")) or provider,
+        provider=provider,
+        keeps_nothing=settings.get("data_collection") == "deny",
+    )
+
+
+def channel_route(channel: Channel) -> Route:
+    """Return a channel as a route without a model, for calls to the provider that concern no model."""
+    return route_of(ChannelModel(channel=channel, upstream_model=""))
+
+
+def _header_text(value: object) -> str:
+    """Return a setting that is sent to callers in a header, or "" if it is not usable there."""
+    usable = isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= 100
+    return str(value).strip() if usable else ""

@@ -1,0 +1,79 @@
+"""The catalog as one immutable snapshot: models with their prices and routes. Pure.
+
+API keys and balances are not part of it; each call reads them when it reserves credits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from shared.billing.pricing import PriceList
+
+
+class Route(NamedTuple):
+    """One way to serve a model: a channel, and the provider's name for the model. `sealed_secret` is still encrypted.
+
+    public_name    the channel's name that callers see and can select
+    provider       the provider's slug, shared by all of its channels
+    keeps_nothing  the provider neither stores requests nor trains on them
+    demanded       output limit sent for calls without one: set if the provider requires a limit and the catalog has none
+    """
+
+    id: UUID
+    channel: UUID
+    channel_name: str
+    dialect: str
+    base_url: str
+    sealed_secret: str
+    settings: Mapping[str, Any]
+    upstream_model: str
+    priority: int
+    weight: int
+    public_name: str = ""
+    provider: str = ""
+    keeps_nothing: bool = False
+    demanded: int | None = None
+
+
+class CatalogModel(NamedTuple):
+    """A public model with its routes and all of its prices, the latest effective date first."""
+
+    id: str
+    kind: str
+    owned_by: str
+    description: str
+    context_window: int | None
+    max_output_tokens: int | None
+    modality: str
+    capabilities: tuple[str, ...]
+    is_free: bool
+    created_at: int
+    prices: tuple[PriceList, ...]
+    routes: tuple[Route, ...]
+
+    @property
+    def unasked_output(self) -> int | None:
+        """The output limit that the providers get for a call without one; None if any route sends no limit."""
+        demanded = [route.demanded for route in self.routes if route.demanded is not None]
+        return max(demanded) if demanded and len(demanded) == len(self.routes) else None
+
+    def price_at(self, now: int) -> PriceList | None:
+        """Return the price in force at `now` (milliseconds UTC), or None if none is yet."""
+        return next((price for price in self.prices if price.effective_at <= now), None)
+
+    def usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
+        """Whether the model has a price at `now` and is in every one of the `allowed` lists (None allows all models)."""
+        return all(models is None or self.id in models for models in allowed) and self.price_at(now) is not None
+
+
+class Catalog(NamedTuple):
+    """All active models by id, as of one catalog version. At `stale_at` (ms UTC) a paused channel returns to service."""
+
+    version: int
+    models: Mapping[str, CatalogModel]
+    stale_at: int | None = None
+
+
+EMPTY = Catalog(0, {})

@@ -1,0 +1,1 @@
+"""What everything stands on: settings, time, errors, secrets, and connections to the database."""

@@ -1,0 +1,178 @@
+"""Parses `REDIS_URL`: server, credentials and TLS, for the edge's own client and for redis-py. Pure."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from shared.core.setting_values import is_host_name, split_address
+
+DEFAULT_PORT = 6379
+SCHEMES = ("redis", "rediss", "unix")
+# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that have no effect, because the code sets them.
+IGNORED = frozenset(
+    {
+        *("client_name", "decode_responses", "family", "health_check_interval", "max_connections", "protocol"),
+        *("retry_on_error", "retry_on_timeout", "socket_connect_timeout", "socket_keepalive", "socket_timeout", "timeout"),
+    }
+)
+_UNREADABLE = "cannot be parsed; percent-encode special characters in its password (%XX)"
+NO_VERIFICATION = "ssl_cert_reqs=none"
+
+
+class RedisAddress(NamedTuple):
+    """A server and its credentials. `path` is a Unix socket and replaces host and port; "" if the URL has none.
+
+    `verify` and `check_hostname` control the check of the TLS certificate; `ca_file` is trusted in addition to system CAs.
+    """
+
+    host: str = ""
+    port: int = DEFAULT_PORT
+    path: str = ""
+    username: str = ""
+    password: str = ""
+    db: int = 0
+    tls: bool = False
+    verify: bool = True
+    check_hostname: bool = True
+    ca_file: str = ""
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a context for a `tls` connection without redis-py."""
+        context = ssl.create_default_context()
+        context.check_hostname = self.check_hostname and self.verify
+        context.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        return context
+
+    def client_options(self) -> dict[str, Any]:
+        """Return keyword arguments for `redis.Redis`."""
+        options: dict[str, Any] = {"db": self.db, "username": self.username or None, "password": self.password or None}
+        if self.path:
+            return {**options, "unix_socket_path": self.path}
+        options |= {"host": self.host, "port": self.port}
+        if self.tls:
+            options |= {
+                "ssl": True,
+                "ssl_cert_reqs": "required" if self.verify else "none",
+                "ssl_check_hostname": self.check_hostname and self.verify,
+                "ssl_ca_certs": self.ca_file or None,
+            }
+        return options
+
+
+def read_redis_url(url: str) -> RedisAddress:
+    """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises `ValueError`; the message never quotes a password."""
+    parts = split_address(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if parts.fragment:
+        raise ValueError(_UNREADABLE)
+    host, port = _server(parts)
+    address = RedisAddress(
+        host=host,
+        port=port,
+        path=unquote(parts.path) if parts.scheme == "unix" else "",
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        db=0 if parts.scheme == "unix" else _database(parts.path),
+        tls=parts.scheme == "rediss",
+    )
+    if address.username and not address.password:
+        raise ValueError("has a user but no password; for a password without a user use redis://:password@host")
+    return address._replace(**_options(parts))
+
+
+def ignored_options(url: str) -> list[str]:
+    """Return the names of options in `url` that are ignored."""
+    return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True) if name in IGNORED]
+
+
+def without_verification(url: str) -> str:
+    """Return `url` with certificate verification turned off, unless it sets `ssl_cert_reqs` itself."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in dict(parse_qsl(parts.query)):
+        return url
+    return f"{url}{'&' if parts.query else '?'}{NO_VERIFICATION}"
+
+
+def _server(parts: SplitResult) -> tuple[str, int]:
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
+    if parts.scheme == "unix":
+        if not parts.path or host:
+            raise ValueError("must have the absolute path of a socket after unix://, such as unix:///run/redis.sock")
+        return "", DEFAULT_PORT
+    if not host:
+        raise ValueError("has no host")
+    if port == 0 or not is_host_name(unquote(host)):
+        raise ValueError("has no valid host and port")
+    return unquote(host), DEFAULT_PORT if port is None else port
+
+
+def _database(path: str) -> int:
+    number = unquote(path).strip("/")
+    return _number(number, "path") if number else 0
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"must have a database number as its {name}, such as /0")
+    return int(text)
+
+
+def _requirement(value: str) -> bool:
+    word = value.lower().removeprefix("cert_")  # Celery writes CERT_NONE
+    if word not in ("none", "optional", "required"):
+        raise ValueError("must have 'required' or 'none' as ssl_cert_reqs")
+    return word != "none"
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise ValueError("must have 'true' or 'false' as ssl_check_hostname")
+    return value.lower() in ("true", "yes", "1")
+
+
+def _file(value: str) -> str:
+    if not Path(value).is_file():
+        raise ValueError(f"has a certificate file that does not exist: {value}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError:  # including ssl.SSLError
+        raise ValueError(f"has a certificate file that is not valid PEM: {value}") from None
+    return value
+
+
+_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
+    {
+        "db": ("db", lambda value: _number(value, "option db")),
+        "ssl_cert_reqs": ("verify", _requirement),
+        "ssl_check_hostname": ("check_hostname", _boolean),
+        "ssl_ca_certs": ("ca_file", _file),
+    }
+)
+
+
+def _options(parts: SplitResult) -> dict[str, Any]:
+    """Return the fields of `RedisAddress` that the query sets."""
+    found = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in IGNORED:
+            continue
+        if not name.isidentifier():  # an unescaped question mark in the password
+            raise ValueError(_UNREADABLE)
+        if name not in _READERS:
+            raise ValueError(f"has an unknown option {name!r}; remove it")
+        if name.startswith("ssl_") and parts.scheme != "rediss":
+            raise ValueError(f"has the option {name!r}, which requires rediss://")
+        field, read = _READERS[name]
+        found[field] = read(value)
+    return found

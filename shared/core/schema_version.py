@@ -1,0 +1,69 @@
+"""Database schema version: applies the numbered migrations, and rejects a schema that does not match the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peewee
+from playhouse.migrations import Runner
+
+from shared.core.database import is_sqlite
+from shared.core.errors import SchemaMismatch
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
+
+
+def migrate(database: peewee.Database) -> list[str]:
+    """Apply every pending migration and return their names. Safe to repeat, and on PostgreSQL to run concurrently.
+
+    On SQLite a concurrent run fails without changing the schema: run it again.
+    """
+    runner = Runner(database, str(MIGRATIONS))
+    if is_sqlite(database):
+        _renumber(runner)
+        return list(runner.up())
+    done: list[str] = []
+    with database.connection_context():
+        _renumber(runner)
+        for name in [row.name for row in runner.status() if row.path and not row.applied]:
+            done += _migrate_to(runner, name)
+    return done
+
+
+def _migrate_to(runner: Runner, name: str) -> list[str]:
+    """Apply `name` unless another release has done so.
+
+    The lock ends with the transaction. A session lock would stay on a pooler's connection.
+    """
+    with runner.database.atomic():
+        runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
+        return list(runner.up(name))
+
+
+def _renumber(runner: Runner) -> None:
+    """Record applied migrations under the current numbers of their files.
+
+    The number is only for ordering; the rest of the name identifies the migration.
+    """
+    names = {_title(row.name): row.name for row in runner.status() if row.path}
+    for applied in runner.applied():
+        name = names.get(_title(applied), applied)
+        if name != applied:
+            runner.History.update(name=name).where(runner.History.name == applied).execute()
+
+
+def _title(name: str) -> str:
+    return name.partition("_")[2]
+
+
+def require_current(database: peewee.Database) -> None:
+    """Raise `SchemaMismatch` unless exactly the migrations of this code have been applied."""
+    rows = Runner(database, str(MIGRATIONS)).status()
+    pending = [row.name for row in rows if row.path and not row.applied]
+    titles = {_title(row.name) for row in rows if row.path}
+    unknown = [row.name for row in rows if not row.path and _title(row.name) not in titles]
+    if unknown:
+        raise SchemaMismatch(f"The database is newer than this code (it has {unknown[-1]}). Deploy the matching release.")
+    if pending:
+        raise SchemaMismatch(f"The database is missing the migration {pending[0]}. Run `yout migrate` first.")

@@ -1,0 +1,80 @@
+"""Token bucket arithmetic for rate limits. Pure.
+
+A bucket of capacity `limit` refills evenly over a minute. A call takes one request and its estimated tokens. The difference to
+its real usage is settled afterwards, so a bucket may be negative for a while. `edge/store/limiter.lua` does the same inside
+Redis.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+from uuid import UUID
+
+WINDOW_MS = 60_000
+LONGEST_RETRY_MS = 60_000  # maximum retry-after: some clients obey even if it is weeks
+
+
+class Limits(NamedTuple):
+    """Limits of a key or account: requests per minute, tokens per minute, concurrent requests."""
+
+    rpm: int
+    tpm: int
+    concurrency: int
+
+
+class KeyLimits(NamedTuple):
+    """Limits that apply to a key's call. A key's limits never exceed its account's.
+
+    Calls are counted by `key` (the first key in its chain of rotations) and `parent` (the key that created it, if it has limits).
+    """
+
+    account: UUID
+    key: UUID
+    account_limits: Limits
+    key_limits: Limits
+    parent: UUID | None = None
+    parent_limits: Limits | None = None
+
+
+class Bucket(NamedTuple):
+    """A bucket that had `level` tokens at time `at` (milliseconds)."""
+
+    level: float
+    at: int
+
+
+class Standing(NamedTuple):
+    """Values of the `x-ratelimit-*` headers: the scope with the least remaining, for requests and for tokens."""
+
+    limit_requests: int
+    remaining_requests: int
+    limit_tokens: int
+    remaining_tokens: int
+
+
+def refill(bucket: Bucket | None, limit: int, now: int) -> float:
+    """Return the level of a bucket at `now`. A new bucket is full."""
+    if bucket is None:
+        return float(limit)
+    return min(float(limit), bucket.level + max(0, now - bucket.at) * limit / WINDOW_MS)
+
+
+def wait_ms(level: float, limit: int, needed: float) -> int:
+    """Return the time until `needed` tokens fit into a bucket, at most `LONGEST_RETRY_MS`."""
+    missing = min(needed, limit) - level
+    return max(1, min(LONGEST_RETRY_MS, math.ceil(missing * WINDOW_MS / limit)))
+
+
+def reset_ms(remaining: int, limit: int) -> int:
+    """Return the time until a bucket is full again."""
+    return max(0, -(-(limit - remaining) * WINDOW_MS // limit))
+
+
+def narrower(account: Limits, rpm: int | None, tpm: int | None, concurrency: int | None) -> Limits:
+    """Return a key's own limits where set, at most the account's."""
+    return Limits(
+        min(account.rpm, rpm or account.rpm),
+        min(account.tpm, tpm or account.tpm),
+        min(account.concurrency, concurrency or account.concurrency),
+    )

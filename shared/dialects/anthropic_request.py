@@ -1,0 +1,138 @@
+"""A chat call as Anthropic's Messages API wants it: `anthropic.types.MessageCreateParams`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.dialects import content_parts
+from shared.dialects.anthropic_fields import FIELDS
+from shared.dialects.anthropic_messages import messages_of
+from shared.dialects.anthropic_response import JSON_TOOL
+from shared.dialects.anthropic_thinking import MIN_BUDGET, fit, takes_forced_tools, think, thinks
+from shared.dialects.base import ChatCall, Target
+from shared.dialects.field_support import check_fields, passed_on, refuse
+from shared.dialects.json_schema import ANTHROPIC, Unconvertible, Work, convert, object_at_root
+
+LEAST_OUTPUT = 1
+TIERS = {"auto": "auto", "default": "standard_only"}
+Json = dict[str, Any]
+
+
+def body_of(call: ChatCall, target: Target) -> Json:
+    """The request's body. Raises `UnsupportedField`."""
+    asked = call.body
+    check_fields(asked, FIELDS)
+    content_parts.check_options(asked)
+    body: Json = {"model": target.route.upstream_model, **passed_on(asked, FIELDS)}
+    system, body["messages"] = messages_of(asked, target)
+    if system:
+        body["system"] = system
+    body["max_tokens"] = _output_limit(asked, target)
+    _limits(body, asked)
+    _tools(body, asked)
+    think(body, asked, target)
+    _format(body, asked, target)
+    fit(body, asked, target)
+    _identity(body, asked, target)
+    _caching(body, asked)
+    if target.route.settings.get("body"):
+        body.update(target.route.settings["body"])
+    return body
+
+
+def _output_limit(asked: Mapping[str, Any], target: Target) -> int:
+    """What the caller asked for, or what the model may give; never more than the credits pay for."""
+    limit = content_parts.output_limit(asked, None) or target.route.demanded or target.output_limit or MIN_BUDGET
+    return max(LEAST_OUTPUT, limit if target.clamp is None else min(limit, target.clamp))
+
+
+def _limits(body: Json, asked: Mapping[str, Any]) -> None:
+    if stops := content_parts.stops(asked):
+        if not all(stop.strip() for stop in stops):
+            refuse("stop", "not white space alone")
+        body["stop_sequences"] = stops
+    if (tier := asked.get("service_tier")) is not None:
+        if tier not in TIERS:
+            refuse("service_tier", "auto or default")
+        body["service_tier"] = TIERS[tier]
+
+
+def _tools(body: Json, asked: Mapping[str, Any]) -> None:
+    work = Work()
+    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.functions_of(asked)]
+    name = content_parts.chosen_function(asked)
+    if not tools:
+        return
+    body["tools"] = tools
+    modes = {"required": {"type": "any"}, "none": {"type": "none"}, "auto": {"type": "auto"}}
+    choice: Json | None = {"type": "tool", "name": name} if name else modes.get(asked.get("tool_choice") or "")
+    if asked.get("parallel_tool_calls") is False and (choice is None or choice["type"] != "none"):
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    if choice is not None:
+        body["tool_choice"] = choice
+
+
+def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work: Work) -> Json:
+    strict = bool(function.get("strict"))
+    schema = _input_schema(f"{where}.function.parameters", function.get("parameters") or {}, work, strict=strict)
+    made: Json = {"name": function["name"], "input_schema": schema}
+    if function.get("description"):
+        made["description"] = function["description"]
+    if strict:
+        made["strict"] = True
+    marks = {name: owner[name] for owner in (tool, function) for name in ("cache_control",) if owner.get(name)}
+    return {**made, **marks}
+
+
+def _input_schema(where: str, schema: Mapping[str, Any], work: Work, *, strict: bool) -> Mapping[str, Any]:
+    """What a tool takes: any JSON Schema with an object at its root, or of a strict tool, one of the provider's subset."""
+    if strict:
+        return content_parts.converted(where, schema, ANTHROPIC, object_root=True, work=work)
+    if not schema:
+        return {"type": "object", "properties": {}}
+    try:
+        return object_at_root(schema, work)
+    except Unconvertible as problem:
+        refuse(".".join(filter(None, (where, problem.where))), problem.why)
+
+
+def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+    """The provider's own format for a schema; a tool that must be called for `json_object`, and for what it cannot say."""
+    kind, schema = content_parts.json_format(asked)
+    if kind == "text":
+        return
+    where = "response_format.json_schema.schema"
+    if schema is not None and target.route.settings.get("structured_output") is not False:
+        try:
+            made = convert(schema, ANTHROPIC)
+        except Unconvertible as problem:
+            strict = asked["response_format"]["json_schema"].get("strict")
+            if strict or "tools" in body or thinks(body) or not takes_forced_tools(target):
+                refuse(".".join(filter(None, (where, problem.where))), problem.why)
+        else:
+            body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": made}}
+            return
+    if "tools" in body:
+        refuse("response_format", "together with tools only with a json_schema that the model knows itself")
+    if thinks(body):
+        refuse("response_format", "together with reasoning only with a json_schema that the model knows itself")
+    input_schema = (
+        _input_schema(where, schema, Work(), strict=False) if schema else {"type": "object", "additionalProperties": True}
+    )
+    body["tools"] = [{"name": JSON_TOOL, "description": "Give the answer as a JSON object.", "input_schema": input_schema}]
+    body["tool_choice"] = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}
+
+
+def _identity(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+    metadata = asked.get("metadata") or {}
+    for value in (asked.get("safety_identifier"), metadata.get("user_id"), asked.get("user")):
+        if value is not None:
+            body["metadata"] = {"user_id": target.pseudonym(str(value))}
+            return
+
+
+def _caching(body: Json, asked: Mapping[str, Any]) -> None:
+    if "cache_control" not in body and (asked.get("prompt_cache_key") or asked.get("prompt_cache_retention")):
+        hour = {"ttl": "1h"} if asked.get("prompt_cache_retention") == "24h" else {}
+        body["cache_control"] = {"type": "ephemeral", **hour}

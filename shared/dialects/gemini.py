@@ -1,0 +1,91 @@
+"""The `gemini` dialect: Google's generateContent and streamGenerateContent, version v1beta.
+
+A channel's `settings` may hold:
+
+    body      object merged into every request body, e.g. {"safetySettings": […]}
+    headers   object of extra request headers
+    thinking  how models take an effort: "level" (the default), "budget" or "none", or an object of the vendor's names to these
+
+The key goes into a header, never into the URL, where logs would keep it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from shared.dialects.base import Answer, BrokenStream, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
+from shared.dialects.gemini_request import body_of
+from shared.dialects.gemini_response import GeminiTranslator
+from shared.dialects.openai import answer_of, error_object, request_headers, scrub
+from shared.dialects.translated_stream import TranslatedStream, decoded, whole
+
+_ACCOUNT_REASONS = ("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID")
+_ACCOUNT_WORDS = re.compile(r"api key|billing|location is not supported", re.IGNORECASE)
+_PATH = re.compile(r"\b(generation_config|contents|tools|tool_config|system_instruction)\b", re.IGNORECASE)
+_PARAMS = {"contents": "messages", "system_instruction": "messages", "tools": "tools", "tool_config": "tool_choice"}
+_DELAY = re.compile(r"(\d{1,6})(?:\.\d+)?s")
+
+
+class GeminiDialect:
+    """See the module."""
+
+    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+        """The vendor's request for `call`. Raises `UnsupportedField`."""
+        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        url = f"{target.route.base_url}/models/{target.route.upstream_model}:{method}"
+        headers = request_headers(target, {"x-goog-api-key": target.secret})
+        return VendorRequest("POST", url, headers, orjson.dumps(body_of(call, target)))
+
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
+        """Read a whole answer, by the same translation that reads a stream."""
+        answer = decoded(data)
+        if not isinstance(answer.get("candidates"), list) and not answer.get("promptFeedback"):
+            raise MalformedStream("no candidates")
+        try:
+            chunks = [chunk for chunk in _translator(call, call_id).read(answer) if chunk is not None]
+            body: dict[str, Any] = whole(chunks)
+        except BrokenStream as problem:
+            raise MalformedStream(str(problem)) from None
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise MalformedStream("an answer of another shape than the vendor publishes") from None
+        if not body["choices"]:
+            raise MalformedStream("no candidates")
+        return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
+
+    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
+        """A reader for one stream."""
+        return TranslatedStream(call.model, call_id, began, _translator(call, call_id))
+
+    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+        """Read an error answer. A 400 is about the request, unless it is about our key, our project or where we are."""
+        error = error_object(data)
+        message = error.get("message")
+        message = message if isinstance(message, str) else ""
+        found = error.get("details")
+        details = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        ours = any(str(one.get("reason")) in _ACCOUNT_REASONS for one in details) or error.get("status") == "FAILED_PRECONDITION"
+        if status not in (400, 413, 422) or ours or _ACCOUNT_WORDS.search(message):
+            return VendorError(False, None, None, None, _retry_after_ms(details))
+        if "token count" in message and "exceeds" in message:
+            return VendorError(True, scrub(message, call.model, target) or None, "messages", "context_length_exceeded")
+        path = _PATH.search(message)
+        return VendorError(True, scrub(message, call.model, target) or None, _PARAMS.get(path[1].lower()) if path else None, None)
+
+
+def _translator(call: ChatCall, call_id: str) -> GeminiTranslator:
+    return GeminiTranslator(call_id, call.body.get("parallel_tool_calls") is False)
+
+
+def _retry_after_ms(details: list[dict[str, Any]]) -> int | None:
+    """`google.rpc.RetryInfo`: `{"retryDelay": "34s"}`."""
+    for one in details:
+        delay = _DELAY.fullmatch(str(one.get("retryDelay", "")))
+        if delay:
+            return int(delay[1]) * 1000
+    return None
+
+
+GEMINI = GeminiDialect()

@@ -1,0 +1,233 @@
+"""A chat call as Gemini's generateContent wants it. Field names in the REST API's own camel case."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from shared.dialects import content_parts
+from shared.dialects.base import ChatCall, Target
+from shared.dialects.content_parts import SYSTEM_ROLES, Message
+from shared.dialects.field_support import check_fields, refuse
+from shared.dialects.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
+from shared.dialects.json_schema import GEMINI, Work
+from shared.dialects.model_settings import nearest_effort, of_model
+
+BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
+LEVELS = {
+    "none": "MINIMAL",
+    "minimal": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "xhigh": "HIGH",
+    "max": "HIGH",
+}
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "n": "candidateCount",
+    "seed": "seed",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+}
+# "Thought Signatures", FAQ: for calls that another model or the caller made, where the model demands a signature.
+PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
+MAX_STOPS = 5  # reference of GenerationConfig
+Json = dict[str, Any]
+
+
+def body_of(call: ChatCall, target: Target) -> Json:
+    """The request's body. Raises `UnsupportedField`."""
+    asked = call.body
+    check_fields(asked, FIELDS)
+    content_parts.check_options(asked)
+    # Gemini 3 and later, which think by level, demand the signature of the first call of each step.
+    demands_signatures = _style(target) == "level"
+    system, contents = _contents(asked, demands_signatures=demands_signatures)
+    if not contents:
+        refuse("messages", "at least one must have content")
+    body: Json = {"contents": contents}
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    _tools(body, asked)
+    config = _generation(asked, target)
+    if config:
+        body["generationConfig"] = config
+    if target.route.settings.get("body"):
+        body.update(target.route.settings["body"])
+    return body
+
+
+def _contents(asked: Mapping[str, Any], *, demands_signatures: bool) -> tuple[list[Json], list[Json]]:
+    """The system's parts, and the turns: messages of one side in a row are one turn."""
+    system: list[Json] = []
+    turns: list[Json] = []
+    names: dict[str, str] = {}  # function of each call id
+    for message in content_parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
+        if message.role in SYSTEM_ROLES:
+            if text := content_parts.plain_text(message):
+                system.append({"text": text})
+            continue
+        role = "model" if message.role == "assistant" else "user"
+        found = _parts(message, names, demands_signatures=demands_signatures)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["parts"] += found
+        elif found:
+            turns.append({"role": role, "parts": found})
+    return system, turns
+
+
+def _parts(message: Message, names: dict[str, str], *, demands_signatures: bool) -> list[Json]:
+    if message.role == "tool":
+        return [_function_response(message, names)]
+    found = [made for where, part in message.parts if (made := _part(where, part)) is not None]
+    if message.role == "assistant":
+        if isinstance(message.fields.get("refusal"), str) and message.fields["refusal"]:
+            found.append({"text": message.fields["refusal"]})
+        found += _images(message)
+        for index, call in enumerate(message.fields.get("tool_calls") or ()):
+            id, name, arguments = content_parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
+            names[id] = name
+            google = (call.get("extra_content") or {}).get("google") or {}
+            signature = google.get("thought_signature")
+            if not isinstance(signature, str) or not signature:
+                signature = PLACEHOLDER_SIGNATURE if demands_signatures and index == 0 else None
+            made = {"functionCall": {"name": name, "args": arguments}}
+            found.append({**made, "thoughtSignature": signature} if signature else made)
+    return found
+
+
+def _images(message: Message) -> list[Json]:
+    """Images of an earlier answer, to go on with: models that edit images want them back, and newer ones signed."""
+    found: list[Json] = []
+    images = message.fields.get("images")
+    for index, image in enumerate(images if isinstance(images, list) else ()):
+        where = f"{message.where}.images[{index}]"
+        if not isinstance(image, dict):
+            refuse(where, "it must be an object with 'image_url'")
+        made = _media(f"{where}.image_url.url", content_parts.url_of(where, image, "image_url"))
+        extra = image.get("extra_content")
+        google = extra.get("google") if isinstance(extra, dict) else None
+        signature = google.get("thought_signature") if isinstance(google, dict) else None
+        found.append({**made, "thoughtSignature": signature} if isinstance(signature, str) else made)
+    return found
+
+
+def _function_response(message: Message, names: Mapping[str, str]) -> Json:
+    name = names.get(str(message.fields.get("tool_call_id") or "")) or message.fields.get("name")
+    if not isinstance(name, str):
+        refuse(f"{message.where}.tool_call_id", "it names no call of a message before it")
+    text = content_parts.plain_text(message)
+    try:
+        response = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        response = None
+    return {"functionResponse": {"name": name, "response": response if isinstance(response, dict) else {"result": text}}}
+
+
+def _part(where: str, part: Mapping[str, Any]) -> Json | None:
+    match part["type"]:
+        case "image_url" | "video_url" as kind:
+            return _media(f"{where}.{kind}.url", content_parts.url_of(where, part, kind))
+        case "file":
+            url, _ = content_parts.file_of(where, part)
+            return _media(f"{where}.file.file_data", url)
+        case "input_audio":
+            sound = part.get("input_audio")
+            if not isinstance(sound, dict) or not isinstance(sound.get("data"), str) or not isinstance(sound.get("format"), str):
+                refuse(f"{where}.input_audio", "an object with base64 'data' and a 'format'")
+            return {"inlineData": {"mimeType": f"audio/{sound['format']}", "data": sound["data"]}}
+        case "thinking":
+            return None
+        case _:
+            text = content_parts.text_of_part(part)
+            if text is None:
+                refuse(where, "it must hold text")
+            return {"text": text} if text else None  # empty parts are refused
+
+
+def _media(where: str, url: str) -> Json:
+    found = content_parts.inline(url)
+    if found is not None:
+        return {"inlineData": {"mimeType": found.media_type, "data": found.data}}
+    kind, _ = mimetypes.guess_type(urlsplit(content_parts.require_https(where, url)).path)
+    return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
+
+
+def _tools(body: Json, asked: Mapping[str, Any]) -> None:
+    functions = content_parts.functions_of(asked)
+    name = content_parts.chosen_function(asked)
+    if not functions:
+        return
+    work = Work()
+    body["tools"] = [{"functionDeclarations": [_declaration(where, function, work) for where, _, function in functions]}]
+    choice = "named" if name else asked.get("tool_choice") or "auto"
+    mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
+    if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
+        mode = "VALIDATED"  # arguments that fit the schema, or plain text
+    body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
+
+
+def _declaration(where: str, function: Mapping[str, Any], work: Work) -> Json:
+    made: Json = {"name": function["name"]}
+    if function.get("description"):
+        made["description"] = function["description"]
+    parameters = function.get("parameters")
+    if isinstance(parameters, dict):
+        schema = content_parts.converted(f"{where}.function.parameters", parameters, GEMINI, object_root=True, work=work)
+        if schema.get("properties") or schema.get("additionalProperties"):
+            made["parametersJsonSchema"] = schema
+    return made
+
+
+def _generation(asked: Mapping[str, Any], target: Target) -> Json:
+    config: Json = {theirs: asked[ours] for ours, theirs in _SAMPLING.items() if asked.get(ours) is not None}
+    limit = content_parts.output_limit(asked, target.clamp)
+    if limit is not None:
+        config["maxOutputTokens"] = limit
+    if stops := content_parts.stops(asked):
+        if len(stops) > MAX_STOPS:
+            refuse("stop", f"at most {MAX_STOPS}")
+        config["stopSequences"] = stops
+    if asked.get("logprobs"):
+        config["responseLogprobs"] = True
+        if asked.get("top_logprobs"):
+            config["logprobs"] = asked["top_logprobs"]
+    kind, schema = content_parts.json_format(asked)
+    if kind != "text":
+        config["responseMimeType"] = "application/json"
+        if schema is not None:
+            config["responseJsonSchema"] = content_parts.converted("response_format.json_schema.schema", schema, GEMINI)
+    modalities = asked.get("modalities")
+    if modalities:
+        if not set(modalities) <= {"text", "image"}:
+            refuse("modalities", "text and image")
+        config["responseModalities"] = [modality.upper() for modality in dict.fromkeys(modalities)]
+    effort = asked.get("reasoning_effort")
+    if effort is not None and (thinking := _thinking(effort, target)):
+        config["thinkingConfig"] = thinking
+    return config
+
+
+def _style(target: Target) -> str:
+    style = of_model(target.route.settings, "thinking", target.route.upstream_model, "level")
+    return style if isinstance(style, str) else "level"
+
+
+def _thinking(asked: str, target: Target) -> Json:
+    if asked not in LEVELS:
+        refuse("reasoning_effort", f"one of {', '.join(LEVELS)}")
+    effort = nearest_effort(target.route.settings, target.route.upstream_model, asked)
+    style = _style(target)
+    if style == "none" or effort not in LEVELS:
+        return {}
+    told = {"includeThoughts": asked != "none"}
+    if style == "budget":
+        return {**told, "thinkingBudget": BUDGETS[effort]}
+    return {**told, "thinkingLevel": LEVELS[effort]}

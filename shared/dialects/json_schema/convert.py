@@ -1,0 +1,297 @@
+"""The converter: a JSON Schema becomes one of a provider's subset. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from shared.dialects.json_schema import definitions
+from shared.dialects.json_schema.flatten import Flattener, Open
+from shared.dialects.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, Work, below, fail, resolve, text_of
+from shared.dialects.json_schema.profiles import Profile
+
+MAX_SCHEMAS = 5_000  # that one schema may hold once references are followed
+MAX_DEPTH = 60
+# Keywords that name keys, or say what unnamed ones hold, in a way that objects without unnamed keys cannot.
+_ABOUT_KEYS = ("patternProperties", "then", "else", "dependentSchemas", "dependencies", "unevaluatedProperties")
+_SPOKEN = frozenset({"type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems", NOTES})
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+_PLAIN = frozenset({"type", "description", "title"})
+_NOT_AT_ROOT = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
+_ROOT: Open = ("#",)
+
+
+def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: Work | None = None) -> Json:
+    """`schema` in the subset of `profile`; the schema that came is not changed. Raises `Unconvertible`.
+
+    `object_root` makes its root an object without alternatives, as tools want it. `work` is shared by all schemas of a call.
+    """
+    try:
+        return _Converter(schema, profile, work or Work()).root(object_root)
+    except RecursionError:  # references that lead from one to the next
+        fail("", "it is nested too deeply")
+
+
+def object_at_root(schema: Mapping[str, Any], work: Work | None = None) -> Mapping[str, Any]:
+    """`schema` with a plain object at its root, everything below as it came. Raises `Unconvertible`."""
+    if schema.get("type") == "object" and _NOT_AT_ROOT.isdisjoint(schema):
+        return schema
+    try:
+        flat, _ = Flattener(schema, work or Work()).object_of(schema, "", _ROOT)
+    except RecursionError:
+        fail("", "it is nested too deeply")
+    notes = flat.pop(NOTES, [])
+    carried = {name: schema[name] for name in ("$schema", "$defs", "definitions") if name in schema}
+    return {**carried, **_described(flat, notes)}
+
+
+def _described(made: Json, notes: list[str]) -> Json:
+    if not notes:
+        return made
+    own = made.get("description")
+    return {**made, "description": " ".join(filter(None, [own if isinstance(own, str) else None, f"({', '.join(notes)})"]))}
+
+
+class _Converter:
+    """One conversion: what it has made of the definitions so far, and how much."""
+
+    def __init__(self, schema: Mapping[str, Any], profile: Profile, work: Work) -> None:
+        self._work = work
+        self._root = schema
+        self._profile = profile
+        self._flattener = Flattener(schema, work)
+        self._names: dict[str, str] = {}  # of definitions, by reference
+        self._defs: dict[str, Json] = {}
+        self._unfinished: set[str] = set()
+        self._count = 0
+
+    def root(self, object_root: bool) -> Json:
+        """The whole schema, with the definitions that it still refers to."""
+        if object_root:
+            flat, following = self._flattener.object_of(self._root, "", _ROOT)
+        else:
+            flat, following = self._flattener.flat(self._root, "", _ROOT, inline=True)
+        made = self._level(flat, "", following, 0)
+        if self._profile.all_required and made.get("type") != "object":
+            fail("", "the root must be an object")
+        defs = definitions.needed(self._defs, made) if self._defs else {}
+        if defs and self._profile.recursion == "optional":
+            definitions.make_optional(defs)
+        return {"$defs": defs, **made} if defs else made
+
+    def _schema(self, schema: Any, where: str, following: Open, depth: int) -> Json:
+        if depth > MAX_DEPTH:
+            fail(where, "it is nested too deeply")
+        if isinstance(schema, dict) and _PLAIN.issuperset(schema) and _is_plain(schema):
+            return {**schema}  # as most schemas are
+        flat, following = self._flattener.flat(schema, where, following)
+        return self._level(flat, where, following, depth)
+
+    def _level(self, flat: Json, where: str, following: Open, depth: int) -> Json:
+        """What a flat schema becomes, and everything below it."""
+        self._count += 1
+        if self._count > MAX_SCHEMAS:
+            fail(where, "it is too large once its references are followed")
+        if "$ref" in flat:
+            return {"$ref": f"#/$defs/{self._definition(flat['$ref'], where)}"}
+        if "anyOf" in flat:
+            return self._alternatives(flat, where, following, depth)
+        if "enum" in flat:
+            made, notes = self._values(flat, where)
+        else:
+            made, notes = self._plain(flat, where, following, depth)
+        return self._finished(made, flat, notes, where)
+
+    def _definition(self, ref: Any, where: str) -> str:
+        if ref not in self._names:
+            target = resolve(self._root, ref, where)
+            seen = {ref}
+            while isinstance(target, dict) and target.keys() == {"$ref"}:
+                if target["$ref"] in seen:
+                    fail(where, "it refers to nothing but itself")
+                seen.add(target["$ref"])
+                target = resolve(self._root, target["$ref"], where)
+            name = str(ref).rsplit("/", 1)[-1].replace("~", "_").replace("%", "_") if ref != "#" else "root"
+            while name in self._defs:
+                name += "_"
+            self._names[ref] = name
+            self._defs[name] = {}
+            self._unfinished.add(ref)
+            try:
+                self._defs[name] = self._schema(target, below("$defs", name), (ref,), 1)
+            except Impossible:
+                del self._names[ref], self._defs[name]
+                raise
+            finally:
+                self._unfinished.discard(ref)
+        elif ref in self._unfinished and self._profile.recursion == "no":
+            fail(where, "a schema that refers to itself")
+        return self._names[ref]
+
+    def _alternatives(self, flat: Json, where: str, following: Open, depth: int) -> Json:
+        """`anyOf`, with all that stands beside it moved into each of its members."""
+        base = {name: value for name, value in flat.items() if name not in ANNOTATIONS and name not in ("anyOf", NOTES)}
+        made: dict[str, Json] = {}  # by their text, so that equal ones count once
+        size = len(text_of(base))
+        for position, variant in enumerate(flat["anyOf"]):
+            self._work.spend(size, where)
+            both = {"allOf": [base, variant]} if base else variant
+            with suppress(Impossible):
+                found = self._schema(both, below(where, "anyOf", position), following, depth + 1)
+                made.setdefault(text_of(found), found)
+        if not made:
+            raise Impossible(where, "no alternative is possible")
+        about = {name: value for name, value in flat.items() if name in ANNOTATIONS or name == NOTES}
+        return self._finished({"anyOf": [*made.values()]}, about, [], where)
+
+    def _values(self, flat: Json, where: str) -> tuple[Json, list[str]]:
+        """A list of values: those that `enum` may hold, and the types of the others."""
+        types = _listed(flat.get("type"))
+        values = [value for value in flat["enum"] if not types or _is_of(value, types)]
+        if not values:
+            raise Impossible(where, "no value of 'enum' has the type")
+        literal = [value for value in values if _type_of(value) in self._profile.literals]
+        others = [value for value in values if _type_of(value) not in self._profile.literals]
+        if self._profile.typed and others:
+            fail(below(where, "enum"), "only plain values")
+        made: list[Json] = []
+        if literal:
+            names = list(dict.fromkeys(_type_of(value) for value in literal))
+            made.append({"type": names[0] if len(names) == 1 else names, "enum": literal})
+        made += [{"type": name} for name in dict.fromkeys(_type_of(value) for value in others)]
+        notes = [f"enum: {text_of(values)}"] if any(value is not None for value in others) else []
+        return made[0] if len(made) == 1 else {"anyOf": made}, notes
+
+    def _plain(self, flat: Json, where: str, following: Open, depth: int) -> tuple[Json, list[str]]:
+        profile = self._profile
+        types = _listed(flat.get("type"))
+        has_keys = any(name in flat for name in ("properties", "required", "additionalProperties", *_ABOUT_KEYS))
+        has_items = "items" in flat or "prefixItems" in flat
+        if not types and profile.typed:
+            types = ["object"] if has_keys else ["array"] if has_items else fail(where, "it must say its type")
+        made: Json = {"type": types[0] if len(types) == 1 else types} if types else {}
+        notes: list[str] = []
+        if "object" in types or (not types and has_keys):
+            self._object(made, notes, flat, where, following, depth)
+        if "array" in types or (not types and has_items):
+            self._array(made, notes, flat, where, following, depth)
+        return made, notes
+
+    def _object(self, made: Json, notes: list[str], flat: Json, where: str, following: Open, depth: int) -> None:
+        properties = flat.get("properties")
+        unnamed = flat.get("additionalProperties")
+        if self._profile.closed:
+            self._close(flat, where)
+        if properties is not None or self._profile.closed:
+            made["properties"] = {}
+        for name, value in (properties or {}).items():
+            try:
+                made["properties"][name] = self._schema(value, below(where, "properties", name), following, depth + 1)
+            except Impossible:
+                if name in _listed(flat.get("required")):
+                    raise
+        required = [name for name in _listed(flat.get("required")) if name in made.get("properties", ())]
+        if missing := [name for name in _listed(flat.get("required")) if name not in required]:
+            if self._profile.closed:
+                fail(below(where, "required"), f"'{str(missing[0])[:100]}' is no property")
+            notes.append(f"required: {text_of(missing)}")
+        if self._profile.all_required and len(required) < len(made["properties"]):
+            optional = next(name for name in made["properties"] if name not in required)
+            fail(below(where, "properties", optional), "every property must be required")
+        if required:
+            made["required"] = required
+        if self._profile.closed:
+            made["additionalProperties"] = False
+        elif isinstance(unnamed, dict):
+            made["additionalProperties"] = self._schema(unnamed, below(where, "additionalProperties"), following, depth + 1)
+        elif unnamed is not None:
+            made["additionalProperties"] = unnamed
+
+    def _close(self, flat: Json, where: str) -> None:
+        """Refuse an object that is about keys without a name: closed, it could hold nothing."""
+        for name in _ABOUT_KEYS:
+            if flat.get(name) not in (None, False):
+                fail(below(where, name), "only keys that 'properties' names")
+        unnamed = flat.get("additionalProperties")
+        if isinstance(unnamed, dict) and unnamed:
+            fail(below(where, "additionalProperties"), "only keys that 'properties' names")
+        is_root = not where
+        if "properties" not in flat and unnamed is not False and not is_root:
+            fail(where, "an object must name its 'properties'")
+
+    def _array(self, made: Json, notes: list[str], flat: Json, where: str, following: Open, depth: int) -> None:
+        first, rest = flat.get("prefixItems"), flat.get("items")
+        places = [] if not isinstance(first, list) else first
+        if places and not self._profile.tuples:
+            notes.append(f"prefixItems: {text_of(places)}")
+            most = flat.get("maxItems")
+            ends = rest is False or (type(most) is int and most <= len(places))
+            places, rest = [], None if rest in (None, True, {}) and not ends else {"anyOf": [*places, *([] if ends else [rest])]}
+        if places:
+            made["prefixItems"] = [
+                self._schema(each, below(where, "prefixItems", position), following, depth + 1)
+                for position, each in enumerate(places)
+            ]
+        if isinstance(rest, dict) and rest:
+            made["items"] = self._schema(rest, below(where, "items"), following, depth + 1)
+        elif self._profile.all_required:
+            fail(below(where, "items"), "an array must say what it holds")
+        elif rest is False:
+            notes.append("items: false")
+
+    def _finished(self, made: Json, flat: Json, notes: list[str], where: str) -> Json:
+        """`made` with the plain keywords of `flat` that the provider takes; the others in the description."""
+        profile = self._profile
+        notes = [*flat.get(NOTES, ()), *notes]
+        for name, value in flat.items():
+            if name in _SPOKEN:
+                continue
+            is_known = name in profile.keywords or (name == "format" and value in profile.formats)
+            if is_known and _is_usable(name, value):
+                made[name] = value
+                if name == "minItems" and profile.min_items is not None and value > profile.min_items:
+                    made[name] = profile.min_items
+                    notes.append(f"minItems: {value}")
+            elif name not in ("title", "description"):
+                notes.append(f"{name}: {text_of(value)}")
+        if notes:
+            self._work.spend(sum(map(len, notes)), where)
+        return _described(made, notes)
+
+
+def _is_plain(schema: Json) -> bool:
+    """Whether a schema, which has no other keywords, is one that every provider takes."""
+    return isinstance(schema.get("type"), str) and schema["type"] in _SCALARS and isinstance(schema.get("description", ""), str)
+
+
+def _is_usable(name: str, value: Any) -> bool:
+    """Whether a keyword has a value of its kind: what is no text here was never read by any provider."""
+    if name in ("title", "description", "format", "pattern"):
+        return isinstance(value, str)
+    return name == "propertyOrdering" or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _type_of(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _is_of(value: Any, types: list[Any]) -> bool:
+    name = _type_of(value)
+    whole = name == "integer" or (name == "number" and float(value).is_integer())
+    return name in types or (whole and ("integer" in types or "number" in types))

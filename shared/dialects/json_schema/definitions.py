@@ -1,0 +1,77 @@
+"""The definitions of a converted schema: which of them it needs, and which refer to themselves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.dialects.json_schema.merge import Json, below, fail
+
+_PREFIX = "#/$defs/"
+
+
+def needed(defs: dict[str, Json], schema: Json) -> dict[str, Json]:
+    """The definitions that `schema` leads to: what was left out of it may have been the only one to need another."""
+    reached = _reached({**defs, "": schema})[""]
+    return {name: made for name, made in defs.items() if name in reached}
+
+
+def make_optional(defs: dict[str, Json]) -> None:
+    """Take the properties that lead a definition back to itself out of `required`.
+
+    Raises `Unconvertible` where something else than a property does.
+    """
+    reached = _reached(defs)
+    for name, schema in defs.items():
+        around = frozenset(other for other in reached[name] if name in reached[other])
+        if around:
+            _visit(schema, below("$defs", name), around)
+
+
+def _reached(defs: dict[str, Json]) -> dict[str, set[str]]:
+    """For each definition, all that it leads to."""
+    direct = {name: set(_references(schema)) for name, schema in defs.items()}
+    reached: dict[str, set[str]] = {}
+    for name in defs:
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            new = direct[waiting.pop()] - found
+            found |= new
+            waiting += new
+        reached[name] = found
+    return reached
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"].removeprefix(_PREFIX)
+        for each in value.values():
+            yield from _references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+
+
+def _visit(schema: Any, where: str, around: frozenset[str]) -> None:
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("$ref"), str) and schema["$ref"].removeprefix(_PREFIX) in around:
+        fail(where, "a schema that refers to itself, but not in a property")
+    for name in ("items", "additionalProperties"):
+        _visit(schema.get(name), below(where, name), around)
+    for name in ("anyOf", "prefixItems"):
+        for position, each in enumerate(schema.get(name) or ()):
+            _visit(each, below(where, name, position), around)
+    back = [name for name, each in (schema.get("properties") or {}).items() if around.intersection(_references(each))]
+    for name, each in (schema.get("properties") or {}).items():
+        if name not in back:
+            _visit(each, below(where, "properties", name), around)
+    dropped = [name for name in schema.get("required", ()) if name in back]
+    if dropped:
+        schema["required"] = [name for name in schema["required"] if name not in dropped]
+        if not schema["required"]:
+            del schema["required"]
+        note = f"(required: {', '.join(dropped)})"
+        schema["description"] = f"{schema['description']} {note}" if schema.get("description") else note

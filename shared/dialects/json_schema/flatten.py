@@ -1,0 +1,239 @@
+"""A JSON Schema's own level made flat: references beside other keywords, `allOf`, `oneOf` and older spellings resolved. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from shared.dialects.json_schema.merge import (
+    ANNOTATIONS,
+    NOTES,
+    Impossible,
+    Json,
+    Work,
+    below,
+    fail,
+    merge,
+    resolve,
+    same,
+    text_of,
+)
+
+# About the document, not about the value.
+_ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary", NOTES})
+_COMBINED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"})
+_ANYTHING: tuple[Any, ...] = (True, {})
+MAX_FOLLOWED = 4  # how often one reference is followed inside itself, where something beside it must be merged
+_STEP_BYTES = 250  # of work, beside the JSON, that a step is
+Open = tuple[str, ...]
+"""The references that have been followed on the way to a schema."""
+
+
+class Flattener:
+    """Reads the schemas of one document. Raises `Unconvertible`."""
+
+    def __init__(self, root: Mapping[str, Any], work: Work) -> None:
+        self.root = root
+        self._work = work
+        self._sizes: dict[str, int] = {}  # of what references point to, bytes of JSON
+
+    def flat(self, schema: Any, where: str, following: Open, *, inline: bool = False, alone: bool = True) -> tuple[Json, Open]:
+        """A schema without `allOf`, `oneOf`, `const`, `nullable` and anything beside `$ref`; and the references followed so far.
+
+        `inline` also follows a `$ref` that stands alone. A reference inside the schema that it refers to stays one, inside of
+        `anyOf`, unless something must be merged with it: then the caller says that it is not `alone`.
+        """
+        if schema is True:
+            return {}, following
+        if schema is False:
+            raise Impossible(where, "no value fits 'false'")
+        if not isinstance(schema, dict):
+            fail(where, "it must be a schema")
+        own = {name: value for name, value in schema.items() if name not in _ABOUT_THE_DOCUMENT}
+        if _COMBINED.isdisjoint(own):
+            _modernize(own, where)
+            return own, following
+        if "$dynamicRef" in own or "$recursiveRef" in own:
+            fail(where, "only '$ref' is supported for references")
+        members = _list(own.pop("allOf", None), below(where, "allOf"), empty=True)
+        ref = own.pop("$ref", None)
+        if ref is not None:
+            if not own and not members and not inline:
+                return {"$ref": ref}, following
+            alone = alone and not members and not own.keys() - ANNOTATIONS
+            if alone and ref in following:
+                return {"anyOf": [{"$ref": ref}], **own}, following
+            if following.count(ref) >= MAX_FOLLOWED:
+                fail(where, "a reference of a schema to itself must stand alone")
+            members.insert(0, self._resolve(ref, where))
+            following = (*following, ref)
+        _modernize(own, where)
+        if len(own.get("anyOf", ())) == 1:
+            members.append(own.pop("anyOf")[0])
+        alone = alone and len(members) == 1 and not own.keys() - ANNOTATIONS
+        followed = following
+        for member in members:
+            found, all_followed = self.flat(member, where, following, inline=True, alone=alone)
+            own = merge(own, found, where)
+            followed += all_followed[len(following) :]
+        return own, followed
+
+    def object_of(self, schema: Any, where: str, following: Open) -> tuple[Json, Open]:
+        """A schema as one object without alternatives: properties of all of them, and what all of them say of the object.
+
+        An alternative is taken to have no other keys than it names, unless it says what fits them.
+        """
+        flat, following = self.flat(schema, where, following, inline=True)
+        if "anyOf" not in flat:
+            return _as_object(flat, where), following
+        base = {name: value for name, value in flat.items() if name not in ("anyOf", NOTES)}
+        size = len(text_of(base))
+        objects = []
+        all_followed = following
+        for position, variant in enumerate(flat["anyOf"]):
+            self._work.spend(size + _STEP_BYTES, where)
+            both = {"allOf": [{name: base[name] for name in base.keys() - ANNOTATIONS}, variant]}
+            with suppress(Impossible):
+                found, followed = self.object_of(both, below(where, "anyOf", position), following)
+                objects.append(found)
+                all_followed += followed[len(following) :]
+        if not objects:
+            raise Impossible(where, "no alternative is possible")
+        about = {name: value for name, value in base.items() if name in ANNOTATIONS}
+        united = {**_united(objects), **about}
+        if notes := [*flat.get(NOTES, ()), *united.get(NOTES, ())]:
+            united[NOTES] = notes
+        return united, all_followed
+
+    def _resolve(self, ref: Any, where: str) -> Any:
+        found = resolve(self.root, ref, where)
+        if ref not in self._sizes:
+            self._sizes[ref] = len(text_of(found))
+        self._work.spend(self._sizes[ref] + _STEP_BYTES, where)
+        return found
+
+
+def _as_object(flat: Json, where: str) -> Json:
+    types = flat.get("type", "object")
+    if types != "object" and not (isinstance(types, list) and "object" in types):
+        fail(where, "it must describe an object")
+    return {**flat, "type": "object"}
+
+
+def _united(objects: list[Json]) -> Json:
+    properties: dict[str, dict[str, Any]] = {}  # by their text, so that equal ones count once
+    names = {name: None for each in objects for name in each.get("properties") or {}}  # in order
+    for each in objects:
+        named, unnamed = each.get("properties") or {}, each.get("additionalProperties")
+        for name in names:
+            value = named.get(name, unnamed if isinstance(unnamed, dict) else None)
+            if value is not None:
+                properties.setdefault(name, {}).setdefault(text_of(value), value)
+    required = [list(each.get("required") or ()) for each in objects]
+    made: Json = {
+        **_said_by_all(objects),
+        "type": "object",
+        "properties": {name: _any_of([*properties[name].values()]) for name in names},
+    }
+    if always := [name for name in required[0] if all(name in names for names in required)]:
+        made["required"] = always
+    if any(names != required[0] for names in required):
+        made[NOTES] = [f"anyOf: {text_of([{'required': names} for names in required])}"]
+    return made
+
+
+def _said_by_all(objects: list[Json]) -> Json:
+    """The keywords, apart from properties and annotations, that every one of the `objects` keeps to."""
+    first = objects[0]
+    apart = {"type", "properties", "required", "additionalProperties", NOTES, *ANNOTATIONS}
+    made = {
+        name: value
+        for name, value in first.items()
+        if name not in apart and all(name in each and same(each[name], value) for each in objects)
+    }
+    for name, choose in (("minProperties", min), ("maxProperties", max)):
+        bounds = [each[name] for each in objects if type(each.get(name)) is int]
+        if len(bounds) == len(objects):
+            made[name] = choose(bounds)
+    others = [each.get("additionalProperties", True) for each in objects]
+    patterns = {text_of(each.get("patternProperties", {})) for each in objects}
+    if not any(other in _ANYTHING for other in others) and len(patterns) == 1:
+        found = {text_of(other): other for other in others if other is not False}
+        made["additionalProperties"] = _any_of([*found.values()]) if found else False
+    return made
+
+
+def _any_of(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else {"anyOf": found}
+
+
+def _modernize(own: Json, where: str) -> None:
+    """Older and second spellings become one: `const`, `nullable`, `oneOf`, lists of `items`, types in capitals."""
+    if not isinstance(own.get("properties", {}), dict):
+        fail(below(where, "properties"), "it must be an object")
+    if "required" in own:
+        _check_required(own, where)
+    if "type" in own:
+        own["type"] = _types(own["type"], where)
+    if not _OTHER_SPELLINGS.isdisjoint(own):
+        _respell(own, where)
+
+
+def _check_required(own: Json, where: str) -> None:
+    if isinstance(own["required"], bool):  # of a property itself, as before draft 4
+        del own["required"]
+    elif not isinstance(own["required"], list) or not all(isinstance(name, str) for name in own["required"]):
+        fail(below(where, "required"), "it must be a list of names")
+
+
+_OTHER_SPELLINGS = frozenset({"const", "enum", "items", "anyOf", "oneOf", "nullable"})
+
+
+def _respell(own: Json, where: str) -> None:
+    if "const" in own:
+        const = [own.pop("const")]
+        own["enum"] = const if "enum" not in own else merge({"enum": own["enum"]}, {"enum": const}, where)["enum"]
+    if "enum" in own:
+        _list(own["enum"], below(where, "enum"))
+    if isinstance(own.get("items"), list):
+        own["prefixItems"] = own.pop("items")
+        if "additionalItems" in own:
+            own["items"] = own.pop("additionalItems")
+    alternatives = [_list(own.pop(name), below(where, name)) for name in ("anyOf", "oneOf") if name in own]
+    for found in alternatives:
+        if not any(each in _ANYTHING for each in found):
+            own.update(merge({"anyOf": own["anyOf"]} if "anyOf" in own else {}, {"anyOf": found}, where))
+    if own.pop("nullable", None) is True:
+        _allow_null(own)
+
+
+def _allow_null(own: Json) -> None:
+    if "anyOf" in own:
+        own["anyOf"] = [*own["anyOf"], {"type": "null"}]
+    if "enum" in own and None not in own["enum"]:
+        own["enum"] = [*own["enum"], None]
+    if "type" in own:
+        types = own["type"] if isinstance(own["type"], list) else [own["type"]]
+        own["type"] = types if "null" in types else [*types, "null"]
+
+
+TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", "null"})
+
+
+def _types(value: Any, where: str) -> Any:
+    if isinstance(value, str) and value in TYPES:
+        return value
+    names = value if isinstance(value, list) else [value]
+    found = [name.lower() if isinstance(name, str) else name for name in names]
+    if not found or any(not isinstance(name, str) or name not in TYPES for name in found):
+        fail(below(where, "type"), f"it must be one of {', '.join(sorted(TYPES))}, or a list of them")
+    return found if isinstance(value, list) else found[0]
+
+
+def _list(value: Any, where: str, *, empty: bool = False) -> list[Any]:
+    if value is None and empty:
+        return []
+    if not isinstance(value, list) or not (value or empty):
+        fail(where, "it must be a list that is not empty")
+    return [*value]

@@ -1,0 +1,50 @@
+"""Moderations as OpenAI and those who copy it speak them. Pure.
+
+A channel's `settings` are those of the `openai` dialect (`body`, `headers`, `key_header`).
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from shared.billing.token_usage import read_openai_usage
+from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
+from shared.dialects.nonstreaming import AnsweredWhole
+from shared.dialects.openai import request_headers
+from shared.text.json_depth import too_deep
+
+IDENTITY_FIELDS = ("user", "safety_identifier")
+
+
+class Moderations(AnsweredWhole):
+    """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs that are judged each by itself."""
+
+    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+        """The vendor's request for `call`: model named as the vendor does, identity replaced."""
+        body = {**call.body, "model": target.route.upstream_model}
+        for name in IDENTITY_FIELDS:
+            if body.get(name) is not None:
+                body[name] = target.pseudonym(str(body[name]))
+        body.update(target.route.settings.get("body") or {})
+        return VendorRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
+
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (it tells no time)
+        """Read a verdict for each input. An id that is not `modr-…` is replaced. Raises `MalformedStream` when it is none."""
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise MalformedStream("not JSON") from None
+        results = body.get("results") if isinstance(body, dict) else None
+        if not isinstance(results, list) or len(results) != call.choices or not all(isinstance(item, dict) for item in results):
+            raise MalformedStream("not a verdict for each input")
+        if not all(isinstance(item.get("categories"), dict) for item in results):
+            raise MalformedStream("a verdict without categories")
+        if too_deep(data, body):
+            raise MalformedStream("nested too deeply to be passed on")
+        if not (isinstance(body.get("id"), str) and body["id"].startswith("modr-")):
+            body["id"] = f"modr-{call_id.removeprefix('chatcmpl-')}"
+        body["model"] = call.model
+        return Answer(body, read_openai_usage(body.get("usage")), "", delivered=True)
+
+
+MODERATIONS = Moderations()

@@ -1,0 +1,242 @@
+"""The `openai` dialect: chat completions as OpenAI and all who copy it speak them.
+
+A channel's `settings` may hold these quirks of its vendor:
+
+    body            object merged into every request body, e.g. {"store": false, "provider": {"data_collection": "deny"}}
+    headers         object of extra request headers, e.g. {"x-no-log": "1"}
+    max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
+    efforts         list of the values of `reasoning_effort` that models take, or an object of names to such lists: another
+                    value becomes the nearest of them, and a model with an empty list gets none
+    sampling        for all models or by name, when temperature, top_p and penalties are sent: "all" (the default: always),
+                    "none" (never), "without_reasoning" (beside the effort "none"), or "by_default_without_reasoning" (also
+                    without an effort)
+    effort_with_tools  for all models or by name: the only effort that goes together with tools, or false: no tools
+    no_thinking     object of fields that keep a model from thinking: sent instead of the effort "none", and where a tool is
+                    forced, e.g. {"thinking": {"type": "disabled"}}
+    strict_schemas  true: strict schemas are rewritten in the subset that OpenAI documents
+    roles           list of the roles that the provider knows; `developer` and `system` stand for each other
+    named_roles     list of the roles whose messages may have a `name`; otherwise it goes before the text
+    tool_ids        a regular expression for ids of tool calls; others are rewritten, for the request alone
+    required_history  object of the fields that messages of the assistant must have in a conversation with tools, each with what
+                    is sent where the history has nothing, e.g. {"reasoning_content": " "}
+    history         list of what the vendor takes of the fields that answers leave in a history (`strip_foreign_fields.py`);
+                    without it, all
+    stream_usage    false where the vendor refuses `stream_options`
+    path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
+    query           object of query parameters, e.g. {"api-version": "2024-10-21"}
+    key_header      the header that carries the secret, where it is no bearer, e.g. "api-key"
+    identity        the field that takes the caller's pseudonym, instead of the one that the caller used, e.g. "user_id"
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8 as BOM
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from shared.billing.token_usage import read_openai_usage
+from shared.catalog.snapshot import Route
+from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
+from shared.dialects.finish_reasons import GAVE_UP, meaning
+from shared.dialects.model_settings import nearest_effort
+from shared.dialects.openai_quirks import fit
+from shared.dialects.openai_response import end_of, mend_choices
+from shared.dialects.openai_stream import OpenAIStream
+from shared.dialects.strip_foreign_fields import is_plain, without_foreign
+from shared.text.json_depth import too_deep
+
+LONGEST_MESSAGE = 600
+_IDENTITY_FIELDS = ("user", "safety_identifier")
+# What must never reach a caller: keys, hosts, addresses, organisation, project and request ids.
+_SECRETS = re.compile(
+    r"https?://\S+"
+    r"|\bbearer\s+\S+"
+    r"|\b(?:sk|pk|org|proj|key|req|acct|yout)[-_][\w\-*.]{4,}"
+    r"|\b(?=[\w-]*\d)[\w-]{24,}"
+    r"|\[[\da-f]*:[\da-f:]*:[\da-f:.]*\](?::\d+)?"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"
+    r"|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|\b(?:localhost|(?:[a-z\d-]+\.)+(?:com|net|org|ai|io|dev|app|cloud|chat|co|cn|eu|us|tech|internal|local|example))\b(?::\d+)?",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_PARAM = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
+
+
+class OpenAIDialect:
+    """See the module."""
+
+    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+        """The vendor's request for `call`: model renamed, usage asked for, identity replaced, output clamped."""
+        route = target.route
+        body = {**call.body, "model": route.upstream_model}
+        settings = route.settings
+        if call.stream and settings.get("stream_usage", True):
+            body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+        elif "stream_options" in body:
+            del body["stream_options"]
+        _pseudonymise(body, target)
+        if body.get("store"):
+            body["store"] = False  # content is not kept, here or there
+        _limit_output(body, target.clamp, settings.get("max_tokens"))
+        if "reasoning_effort" in body:
+            _fit_effort(body, route)
+        if settings:
+            fit(body, settings, route.upstream_model)
+        if settings.get("body"):
+            body.update(settings["body"])
+        data = orjson.dumps(body)
+        taken = settings.get("history")
+        if isinstance(taken, list) and not is_plain(data):
+            data = orjson.dumps(without_foreign(body, taken))
+        return VendorRequest("POST", _url(route), request_headers(target), data)
+
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
+        """Read a whole chat completion. Raises `MalformedStream` when it is none."""
+        try:
+            body = orjson.loads(data.removeprefix(BOM))
+        except orjson.JSONDecodeError:
+            raise MalformedStream("not JSON") from None
+        if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
+            raise MalformedStream("no choices")
+        if too_deep(data, body):
+            raise MalformedStream("nested too deeply to be passed on")
+        if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
+            body["id"] = call_id
+        if type(body.get("created")) is not int:
+            body["created"] = began
+        body.update(object="chat.completion", model=call.model)
+        return answer_of(body)
+
+    def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
+        """A reader for one stream; `call_id` replaces an id that is not `chatcmpl-…`."""
+        return OpenAIStream(call.model, call_id, began)
+
+    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+        """Read an error answer. Only 400, 413 and 422 are about the request."""
+        return read_openai_error(status, data, call.model, target)
+
+
+OPENAI = OpenAIDialect()
+
+
+def read_openai_error(status: int, data: bytes, model: str, target: Target) -> VendorError:
+    """Read an error answer to a call of `model`. Only 400, 413 and 422 are about the request."""
+    if status not in (400, 413, 422):
+        return VendorError(False, None, None, None)
+    error = error_object(data)
+    message = error.get("message")
+    shown = scrub(message, model, target) if isinstance(message, str) else None
+    return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
+
+
+def scrub(message: str, model: str, target: Target) -> str:
+    """A vendor's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
+
+    The vendor's name of the model becomes the caller's.
+    """
+    text = message[: 4 * LONGEST_MESSAGE].replace("\0", "")  # so that a huge message costs nothing
+    text = re.sub(rf"(?<![\w.-]){re.escape(target.route.upstream_model)}(?![\w-])", "\0", text)
+    for secret in (target.secret, urlsplit(target.route.base_url).netloc):
+        if secret:
+            text = text.replace(secret, "[removed]")
+    return _SECRETS.sub("[removed]", text).replace("\0", model)[:LONGEST_MESSAGE]
+
+
+def request_headers(target: Target, own: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Content type, referer, a dialect's `own` headers and the channel's; nothing of the caller.
+
+    Without `own`, the credential is sent as this dialect does: as a bearer, or under the channel's `key_header`.
+    """
+    headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "yout", "http-referer": target.referer}
+    if own is None:
+        key_header = target.route.settings.get("key_header")
+        own = {str(key_header).lower(): target.secret} if key_header else {"authorization": _bearer(target.secret)}
+    headers.update({name: value for name, value in own.items() if value})
+    extra: Mapping[str, str] = target.route.settings.get("headers") or {}
+    headers.update({name.lower(): value for name, value in extra.items()})
+    return tuple(headers.items())
+
+
+def _bearer(secret: str) -> str:
+    return f"Bearer {secret}" if secret else ""
+
+
+def _url(route: Route) -> str:
+    path = str(route.settings.get("path") or "/chat/completions").replace("{model}", quote(route.upstream_model, safe=""))
+    query = route.settings.get("query")
+    return route.base_url + path + (f"?{urlencode(query)}" if isinstance(query, dict) and query else "")
+
+
+def _pseudonymise(body: dict[str, Any], target: Target) -> None:
+    own = target.route.settings.get("identity")
+    for name in _IDENTITY_FIELDS:
+        if body.get(name) is not None:
+            body[own or name] = target.pseudonym(str(body.pop(name)))
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and "user_id" in metadata:
+        body["metadata"] = {**metadata, "user_id": target.pseudonym(str(metadata["user_id"]))}
+
+
+def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:
+    """One output limit, the smallest of the caller's and `clamp`, under the field they used or the vendor's only one."""
+    asked = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
+    limits = [limit for limit in (*asked.values(), clamp) if limit is not None]
+    if limits:
+        used = next((name for name, limit in asked.items() if limit is not None), "max_tokens")
+        body[only or used] = min(limits)
+
+
+def _fit_effort(body: dict[str, Any], route: Route) -> None:
+    """The nearest effort that the model takes; none where it takes none, for then it answers alike."""
+    asked = body["reasoning_effort"]
+    effort = nearest_effort(route.settings, route.upstream_model, asked) if isinstance(asked, str) else asked
+    if effort is None and asked is not None:
+        del body["reasoning_effort"]
+    else:
+        body["reasoning_effort"] = effort
+
+
+def error_object(data: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(body, list) and body:  # some vendors wrap the object in a list
+        body = body[0]
+    error = body.get("error", body) if isinstance(body, dict) else {}
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    """`value` when it looks as it should. What a vendor writes here is stored, so it must not hold anything else."""
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _choices_are_whole(choices: object) -> bool:
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)
+    )
+
+
+def answer_of(body: dict[str, Any]) -> Answer:
+    """A chat completion of a provider, put in order in place, as an answer. Raises `MalformedStream` if it gave up."""
+    choices = body["choices"]
+    delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
+    if body.get("error") and not delivered.anything:
+        raise MalformedStream("the provider reported an error")
+    for choice in choices:
+        reason = choice.get("finish_reason")
+        end = meaning(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"
+        if end == GAVE_UP:
+            raise MalformedStream("the provider gave up on its answer")
+        choice["finish_reason"] = end_of(end, choice["message"])
+    return Answer(body, read_openai_usage(body.get("usage")), *delivered)

@@ -1,0 +1,51 @@
+"""What becomes of each field of a chat request on its way to a vendor of OpenAI's format: the words are the same."""
+
+from __future__ import annotations
+
+from shared.dialects.field_support import Fields, mapped, passed
+from shared.dialects.strip_foreign_fields import LEFT_BY_ANSWERS
+
+_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+_IF_TAKEN = "sent to providers that accept it, left out for the others"
+
+FIELDS: Fields = {
+    "model": mapped("the vendor's name of it"),
+    "messages": passed(),
+    "stream": passed(),
+    "stream_options": mapped("usage is always asked of the vendor; `include_usage` decides whether you see it"),
+    "max_tokens": mapped("one limit, the smaller of both, under the name you used or the vendor's only one"),
+    "max_completion_tokens": mapped("as `max_tokens`"),
+    "user": mapped("as a pseudonym"),
+    "safety_identifier": mapped("as a pseudonym"),
+    "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
+    "store": mapped("always false"),
+    "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
+    **{name: passed("left out for models that do not accept it") for name in _SAMPLING},
+    "tools": passed("strict schemas are rewritten to OpenAI's subset; refused for models without tools in chat completions"),
+    "response_format": passed("strict schemas are rewritten to OpenAI's subset"),
+    "cache_control": passed("also on messages, parts and tools; " + _IF_TAKEN),
+    **{
+        name: passed()
+        for name in (
+            *("stop", "n", "seed", "logit_bias"),
+            *("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"),
+            *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"),
+            *("modalities", "audio", "prediction", "verbosity", "moderation", "web_search_options", "functions", "function_call"),
+        )
+    },
+}
+
+MESSAGE_FIELDS: Fields = {
+    "role": passed("`developer` and `system` become the one that the provider accepts"),
+    "content": passed(),
+    "name": passed("put before the text if the provider accepts no names"),
+    "tool_calls": passed("`extra_content` in them like `reasoning_content`; ids are rewritten to the provider's format"),
+    "tool_call_id": passed("rewritten like its call's id"),
+    **{name: passed() for name in ("refusal", "audio", "function_call")},
+    **{name: passed(_IF_TAKEN) for name in LEFT_BY_ANSWERS if name != "thinking"},
+}
+
+PART_FIELDS: Fields = {
+    **{name: passed() for name in ("text", "image_url", "input_audio", "file", "refusal", "video_url")},
+    "thinking": passed(_IF_TAKEN),
+}

@@ -1,0 +1,232 @@
+"""OpenAI-shaped answers as OpenAI's types promise them, whatever a provider sends: messages whole, deltas of streams. Pure.
+
+The one place for it: every surface reads what comes out of here. Fields that OpenAI does not have are left as they are
+(`reasoning_content`, `images`, …). Content as a list of parts (Mistral, some gateways) becomes text, and what is no text in it
+goes into fields of its own: `reasoning_content`, `refusal`, `images`; other parts into `content_parts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from shared.dialects.finish_reasons import meaning
+from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, whole_calls
+
+Json = dict[str, Any]
+CALLED = ("tool_calls", "function_call")  # finish reasons of an answer that calls a tool
+CUT = ("length", "content_filter")  # finish reasons of an answer that was to go on
+LISTS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
+TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+class Delivered(NamedTuple):
+    """What an answer delivered: its text, as tokens are counted, whether there was anything at all, and how many images.
+
+    Counted are content, reasoning, refusals, and the names and arguments of calls; not the JSON around them.
+    """
+
+    text: str
+    anything: bool
+    images: int
+
+
+class Deltas:
+    """The deltas of one choice of a stream. `name` makes the ids of calls that come without one."""
+
+    __slots__ = ("_calls", "_function", "_numbers")
+
+    def __init__(self, name: str) -> None:
+        self._calls = ToolCalls(name)
+        self._function = ""  # of the older `function_call`: the name that was relayed
+        self._numbers = dict.fromkeys(LISTS, 0)
+
+    def number(self, owner: Mapping[str, Any], changes: Json) -> None:
+        """Give entries of `LISTS` an `index`: OpenAI's SDKs put the lists of all deltas together by it, and raise without one."""
+        for name in LISTS:
+            entries = changes.get(name, owner.get(name))
+            if not isinstance(entries, list):
+                continue
+            if not all(isinstance(entry, dict) and type(entry.get("index")) is int for entry in entries):
+                dicts = [entry for entry in entries if isinstance(entry, dict)]
+                changes[name] = [{**entry, "index": number} for number, entry in enumerate(dicts, self._numbers[name])]
+            self._numbers[name] += len(entries)
+
+    def calls(self, sent: Any, changes: Json) -> str:
+        """Take `tool_calls`: the text to count; what must change of the delta goes into `changes`."""
+        relay, text = self._calls.add(sent)
+        if relay is not None:
+            changes["tool_calls"] = relay or None
+        return text
+
+    def function_call(self, sent: Any, changes: Json) -> str:
+        """Take a `function_call`: as `calls`."""
+        function = sent if isinstance(sent, dict) else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        told = {key: value for key, value in function.items() if key not in ("name", "arguments")}
+        text = ""
+        if isinstance(name, str) and name and not self._function:
+            text = self._function = told["name"] = name
+        if arguments is not None or "name" in told:
+            told["arguments"] = arguments_text(arguments)
+            text += told["arguments"]
+        if told != sent or not told:
+            changes["function_call"] = told or None
+        return text
+
+    @property
+    def called(self) -> bool:
+        """Whether `tool_calls` had a call."""
+        return bool(self._calls)
+
+    def rest(self, reason: str) -> list[Json]:
+        """Fragments of tool calls that are still owed at the end of the choice."""
+        return self._calls.rest(cut=reason in CUT)
+
+
+def mended_texts(owner: Mapping[str, Any]) -> Json:
+    """What must change of a delta or a message so that its text fields hold text, and `images` a list of images."""
+    changes: Json = {
+        name: text_of(owner[name]) for name in TEXTS[1:] if owner.get(name) is not None and not isinstance(owner[name], str)
+    }
+    images = owner.get("images")
+    if images and not (isinstance(images, list) and all(map(_is_image, images))):
+        changes["images"] = [image_of(image) for image in (images if isinstance(images, list) else [images])]
+    content = owner.get("content")
+    if content is None or isinstance(content, str):
+        return changes
+    for name, more in _split(content).items():
+        before = None if name == "content" else changes.get(name, owner.get(name))
+        changes[name] = before + more if isinstance(before, type(more)) else more
+    return changes
+
+
+def mended_chunk(value: Any) -> Json | None:
+    """A decoded chunk whose fields are not of OpenAI's types, as far as they can be; None for an empty value.
+
+    PHP writes an empty object as `[]`; others write indexes as text, `false` or 0 for no finish reason, one call without a list
+    around it, and `message` for `delta`.
+    """
+    if not value or not isinstance(value, dict):
+        return {"choices": value} if value else None
+    choices = value.get("choices")
+    if not isinstance(choices, list):
+        return {**value, "choices": choices or []}
+    return {**value, "choices": [_mended_choice(choice) for choice in choices if choice is not None]}
+
+
+def _mended_choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    index = choice.get("index")
+    if (isinstance(index, str) and index.isdecimal() and len(index) < 4) or (isinstance(index, float) and index.is_integer()):
+        choice = {**choice, "index": int(index)}
+    message = choice.get("message")
+    delta = choice.get("delta") or (message if isinstance(message, dict) else {})
+    if isinstance(delta, dict):
+        delta = {name: value for name, value in delta.items() if name not in CALLED or _is_call(name, value)}
+        if isinstance(delta.get("tool_calls"), dict):
+            delta["tool_calls"] = [delta["tool_calls"]]
+    mended = {name: value for name, value in choice.items() if name != "message"}
+    return {**mended, "delta": delta, "finish_reason": choice.get("finish_reason") or None}
+
+
+def _is_call(name: str, value: Any) -> bool:
+    return bool(value) and isinstance(value, (list, dict) if name == "tool_calls" else dict)
+
+
+def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
+    """The text of a delta or message to count, without that of its calls, and how many images it has."""
+    thought = owner.get("reasoning_content") or owner.get("reasoning") or ""  # providers who send both send the same twice
+    images = owner.get("images")
+    return (owner.get("content") or "") + thought + (owner.get("refusal") or ""), len(images) if isinstance(images, list) else 0
+
+
+def mend_choices(choices: list[Json], call_id: str) -> Delivered:
+    """Put the choices of a whole answer in order, in place; returns what they deliver."""
+    texts: list[str] = []
+    images = 0
+    other = False
+    for position, choice in enumerate(choices):
+        if type(choice.get("index")) is not int:
+            choice["index"] = position
+        message: Json = choice["message"]
+        message["role"] = "assistant"
+        message.setdefault("content", None)
+        message.update(mended_texts(message))
+        text, more = counted(message)
+        texts.append(text)
+        images += more
+        calls = message.pop("tool_calls", None)
+        if calls:
+            cut = meaning(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT
+            calls, text = whole_calls(calls, f"{call_id}_{choice['index']}", cut=cut)
+            texts.append(text)
+        if calls:
+            message["tool_calls"] = calls
+        if not isinstance(message.get("function_call"), dict) or not message["function_call"]:
+            message.pop("function_call", None)
+        else:
+            texts.append(_mend_function_call(message))
+        other = other or any(message.get(name) for name in ("tool_calls", "function_call", "audio", "content_parts"))
+    text = "".join(texts)
+    return Delivered(text, bool(text) or bool(images) or other, images)
+
+
+def end_of(reason: str, message: Mapping[str, Any]) -> str:
+    """Why a choice ended: some providers say `stop` also when a tool was called, others `tool_calls` when none was."""
+    if reason == "stop" and (message.get("tool_calls") or message.get("function_call")):
+        return "tool_calls" if message.get("tool_calls") else "function_call"
+    called = message.get("tool_calls") or message.get("function_call")
+    return "stop" if reason in CALLED and not called else reason
+
+
+def image_of(value: Any) -> Json:
+    """An image as OpenRouter and others answer it; `value` is one already, its `image_url`, or the URL itself."""
+    if isinstance(value, dict) and "image_url" in value:
+        value = value["image_url"]
+    return {"type": "image_url", "image_url": value if isinstance(value, dict) else {"url": text_of(value)}}
+
+
+def text_of(value: Any) -> str:
+    """Text as it is; of parts the text in them."""
+    if isinstance(value, list):
+        return "".join(map(text_of, value))
+    if isinstance(value, dict):
+        return text_of(value.get("text"))
+    return value if isinstance(value, str) else ""
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("image_url"), dict)
+
+
+def _split(content: Any) -> Json:
+    """Content that is no text, by the fields that its parts belong to."""
+    found: Json = {"content": ""}
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(part, str):
+            found["content"] += part
+        elif kind == "thinking":
+            found["reasoning_content"] = found.get("reasoning_content", "") + text_of(part.get("thinking"))
+        elif kind == "refusal":
+            found["refusal"] = found.get("refusal", "") + text_of(part.get("refusal"))
+        elif kind == "image_url":
+            found.setdefault("images", []).append(image_of(part))
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            found["content"] += part["text"]
+        elif isinstance(part, dict):
+            found.setdefault("content_parts", []).append(part)
+        elif part is not None:
+            found["content"] += json_text(part)
+    return found
+
+
+def _mend_function_call(message: Json) -> str:
+    """The older form of one call: its text to count."""
+    function = message["function_call"]
+    name, arguments = function.get("name"), arguments_text(function.get("arguments"))
+    name = name if isinstance(name, str) else ""
+    message["function_call"] = {**function, "name": name, "arguments": arguments if arguments.strip() else "{}"}
+    return name + arguments

@@ -1,0 +1,417 @@
+"""Reading an OpenAI-shaped stream: whole events are passed on as they are, and only what must change is touched.
+
+Every payload is decoded into a view of the few fields that matter (msgspec checks the JSON and skips the rest, about 0.5 us an
+event); a payload whose id and model need no change is relayed byte for byte.
+"""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8 as BOM
+from typing import Any
+
+import msgspec
+import orjson
+
+from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
+from shared.billing.token_usage import PartialUsage, read_openai_usage
+from shared.dialects.base import BrokenStream, MalformedStream
+from shared.dialects.finish_reasons import GAVE_UP, meaning
+from shared.dialects.openai_response import CALLED, LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
+from shared.dialects.tool_calls import json_bytes
+
+LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
+Changes = dict[int, dict[str, Any]]
+_OBJECT = "chat.completion.chunk"
+
+
+class _Delta(msgspec.Struct):
+    role: Any = None
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: list[Any] | None = None
+    function_call: dict[str, Any] | None = None
+    audio: Any = None
+    images: Any = None
+    content_parts: Any = None
+    thinking_blocks: Any = None
+    reasoning_details: Any = None
+    annotations: Any = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+    message: None = None
+    index: int | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    id: Any = None
+    object: Any = None
+    created: Any = None
+    model: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class OpenAIStream:
+    """One stream. See `shared.dialects.base.StreamReader`."""
+
+    __slots__ = (
+        *(
+            "broken",
+            "delivered",
+            "done",
+            "_begun",
+            "_called",
+            "_carry",
+            "_counted",
+            "_created",
+            "_deltas",
+            "_dropped",
+            "_ended",
+            "_half_line_end",
+            "_id",
+            "_images",
+            "_is_odd",
+        ),
+        *("_model", "_reasons", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
+    )
+
+    def __init__(self, model: str, call_id: str, began: int) -> None:
+        self.delivered = False  # anything of the answer came: text, a tool call, audio
+        self.done = False  # [DONE] came
+        self.broken: Exception | None = None  # what went wrong after the events that `feed` gave last
+        self._model = model
+        self._id = call_id
+        self._created = began
+        self._vendor_id: Any = None
+        self._vendor_model: Any = None
+        self._swaps: list[tuple[bytes, bytes]] | None = None
+        self._carry = b""
+        self._half_line_end = False
+        self._counted = bytearray()  # the delivered text as UTF-8: compact, for a count that is seldom needed
+        self._dropped = 0  # bytes of it that were too many to keep
+        self._told = PartialUsage()
+        self._tail = b""  # the newest chunk with a finish reason, kept back
+        self._begun: set[int] = set()
+        self._called: dict[int, str] = {}  # the choices that called a tool, and the finish reason of that
+        self._deltas: dict[int, Deltas] = {}  # of the choices that are more than texts
+        self._images = 0
+        self._is_odd = False  # the delta that was counted last is more than texts
+        self._ended: set[int] = set()
+        self._reasons: dict[int, str] = {}  # why each choice ended, as told last
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has its finish reason."""
+        return bool(self._ended) and self._begun == self._ended
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer is here, and is one: whatever goes wrong from now on costs nothing but the usage."""
+        return self.delivered and self.finished
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they came; give whole events to relay (maybe none)."""
+        if self._half_line_end or b"\r" in data:
+            data = self._plain_line_ends(data)
+        if self._carry:
+            data = self._carry + data
+        cut = data.rfind(b"\n\n")
+        self._carry = data[cut + 2 :] if cut >= 0 else data
+        if len(self._carry) > LARGEST_EVENT:
+            raise MalformedStream("an event without an end")
+        if cut < 0:
+            return b""
+        relay: list[bytes] = []
+        try:
+            for event in data[:cut].split(b"\n\n"):
+                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else payload_of(event)
+                if payload and not self.done:
+                    self._read(payload, relay)
+        except (MalformedStream, BrokenStream) as error:
+            if not relay and not self.answered:
+                raise
+            self.broken = error  # what came before it is delivered first
+        if len(self._counted) > MAX_KEPT_TEXT_BYTES:
+            self._dropped += len(self._counted) - MAX_KEPT_TEXT_BYTES
+            del self._counted[MAX_KEPT_TEXT_BYTES:]
+        return b"".join(relay)
+
+    def end(self) -> bytes:
+        """The connection ended: give what is left to relay. Raises `BrokenStream` when that was too early."""
+        relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without its blank line
+        if not (self.done or self.finished):
+            raise BrokenStream("the stream ended before its finish reason")
+        return relay
+
+    def tail(self) -> dict[str, Any]:
+        """The chunk that ends the answer: the one kept back, with a plain end for every choice that the vendor left open."""
+        chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
+        self._close(chunk["choices"])
+        for index in sorted((self._begun or {0}) - self._ended):
+            delta = {} if index in self._begun else {"role": "assistant", "content": ""}
+            chunk["choices"].append({"index": index, "delta": delta, "finish_reason": self._reasons.get(index, "stop")})
+            self._close(chunk["choices"][-1:])
+        return chunk
+
+    def frame(self) -> dict[str, Any]:
+        """The fields that every chunk of this stream carries, without choices."""
+        return {"id": self._id, "object": _OBJECT, "created": self._created, "model": self._model}
+
+    def usage(self) -> PartialUsage:
+        """Usage as told so far."""
+        return self._told
+
+    def stop(self) -> None:
+        """No more of the stream is read: choices that have not ended end as cut at their limit."""
+        for index in (self._begun or {0}) - self._ended:
+            self._reasons[index] = "length"
+
+    def text(self) -> str:
+        """The text delivered so far, for counting: at most its first `MAX_KEPT_TEXT_BYTES`."""
+        return self._counted.decode(errors="replace")
+
+    @property
+    def text_bytes(self) -> int:
+        """The size of all text delivered so far, in UTF-8."""
+        return len(self._counted) + self._dropped
+
+    def images(self) -> int:
+        """How many images were delivered so far."""
+        return self._images
+
+    def _plain_line_ends(self, data: bytes) -> bytes:
+        """CRLF and lone CR become LF, also where a read ended between the two."""
+        if self._half_line_end:
+            data = b"\r" + data
+        self._half_line_end = data[-1:] == b"\r"
+        if self._half_line_end:
+            data = data[:-1]
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _read(self, payload: bytes, relay: list[bytes]) -> None:
+        if payload.startswith(b"[DONE]"):
+            self.done = True
+            return
+        try:
+            if not payload.isascii():
+                payload.decode()  # the decoder does not look into fields that it skips
+            try:
+                chunk = _decode(payload)
+            except msgspec.ValidationError:
+                mended = mended_chunk(orjson.loads(payload))
+                if mended is None:
+                    return
+                payload = json_bytes(mended)
+                chunk = _decode(payload)
+        except (msgspec.DecodeError, orjson.JSONDecodeError, TypeError, ValueError, RecursionError):
+            raise MalformedStream("a chunk that is not JSON of a chat completion") from None
+        if chunk.error:
+            raise BrokenStream("the vendor reported an error")
+        if chunk.usage is not None:
+            self._told = self._told.merge(read_openai_usage(chunk.usage))
+        if self._swaps is None:
+            self._learn(chunk)
+        if chunk.choices:
+            self._read_choices(chunk, chunk.choices, payload, relay)
+
+    def _read_choices(self, chunk: _Chunk, choices: list[_Choice], payload: bytes, relay: list[bytes]) -> None:
+        odd = carries = after_end = False
+        changes: Changes | None = None
+        new: list[int] = []
+        ends: list[int] = []
+        reopened: list[int] = []
+        for choice in choices:
+            index, delta = choice.index or 0, choice.delta
+            odd = odd or choice.index is None or choice.finish_reason == ""
+            if self._count(delta):
+                carries = True
+                if index in self._ended:
+                    reopened.append(index)
+            if self._is_odd:
+                changes = _with(changes, choices, choice, self._mend(index, delta))
+            if index not in self._begun:
+                self._begun.add(index)
+                if delta.role != "assistant":
+                    new.append(index)
+            elif delta.role is not None:
+                # SDKs put the strings of all deltas together: a role on each would become "assistantassistant".
+                changes = _with(changes, choices, choice, {"role": None})
+            after_end = after_end or index in self._ended
+            if choice.finish_reason and (index not in self._ended or index in reopened):
+                ends.append(index)
+                self._reasons[index] = end = meaning(choice.finish_reason, delivered=self.delivered)
+                if end == GAVE_UP:
+                    raise BrokenStream("the provider gave up on its answer")
+        if after_end and not (ends or carries):
+            return  # nothing may follow a choice's finish reason
+        self._release_tail(reopened, relay)
+        if ends:
+            self._ended.update(ends)
+            self._tail = self._rewrite(payload, new, changes)
+        elif changes:
+            relay.append(b"data: " + self._rewrite(payload, new, changes) + b"\n\n")
+        else:
+            relay.append(b"data: " + self._adapt(chunk, payload, new, odd) + b"\n\n")
+
+    def _release_tail(self, reopened: list[int], relay: list[bytes]) -> None:
+        """More follows: what was kept back was not the end. A choice that goes on loses the reason that it gave too early."""
+        if reopened:
+            self._ended.difference_update(reopened)
+        if not self._tail:
+            return
+        if reopened or self._called:
+            chunk = orjson.loads(self._tail)
+            self._close([choice for choice in chunk["choices"] if choice["index"] not in reopened])
+            for choice in chunk["choices"]:
+                if choice["index"] in reopened:
+                    choice["finish_reason"] = None
+            self._tail = orjson.dumps(chunk)
+        relay.append(b"data: " + self._tail + b"\n\n")
+        self._tail = b""
+
+    def _close(self, choices: list[dict[str, Any]]) -> None:
+        """Say of choices that end what is still owed of their tool calls, and that these are why they end."""
+        for choice in choices:
+            index = choice["index"]
+            if index not in self._called and choice["finish_reason"] in CALLED:
+                choice["finish_reason"] = "stop"  # SDKs look for the calls, and raise
+            if not choice["finish_reason"] or index not in self._called:
+                continue
+            if choice["finish_reason"] == "stop":
+                choice["finish_reason"] = self._called[index]
+            owed = self._deltas[index].rest(choice["finish_reason"])
+            if owed:
+                choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *owed]
+
+    def _learn(self, chunk: _Chunk) -> None:
+        """Take id, model and time from the first chunk, and how to swap them for ours in the chunks that follow."""
+        if type(chunk.created) is int and chunk.created > 0:
+            self._created = chunk.created
+        self._vendor_id, self._vendor_model = chunk.id, chunk.model
+        if isinstance(chunk.id, str) and chunk.id.startswith("chatcmpl-"):
+            self._id = chunk.id
+        fields = ((b"id", chunk.id, self._id), (b"model", chunk.model, self._model))
+        self._swaps = [(_field(name, theirs), _field(name, ours)) for name, theirs, ours in fields if theirs != ours]
+
+    def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int], odd: bool) -> bytes:
+        """The payload with our id and model; byte for byte the vendor's where nothing must change."""
+        if odd or new or chunk.usage is not None or chunk.id != self._vendor_id or chunk.model != self._vendor_model:
+            return self._rewrite(payload, new)
+        if chunk.object != _OBJECT or type(chunk.created) is not int:
+            return self._rewrite(payload, new)
+        for theirs, ours in self._swaps or ():
+            # An unescaped quote cannot stand inside a JSON string, so the first hit is the field itself.
+            if payload.count(theirs) != 1:
+                return self._rewrite(payload, new)
+            payload = payload.replace(theirs, ours)
+        return payload
+
+    def _rewrite(self, payload: bytes, new: list[int], changes: Changes | None = None) -> bytes:
+        """The chunk with our id and model, the role in the first delta of `new` choices, and without usage.
+
+        `changes` are fields of the deltas, by the position of their choice; None takes one away.
+        """
+        try:
+            body: dict[str, Any] = orjson.loads(payload)
+            body.update(id=self._id, model=self._model, object=_OBJECT)
+            if type(body.get("created")) is not int:
+                body["created"] = self._created
+            body.pop("usage", None)
+            for position, choice in enumerate(body["choices"]):
+                if choice.get("index") is None:
+                    choice["index"] = 0
+                if changes and position in changes:
+                    changed = {**choice["delta"], **changes[position]}
+                    choice["delta"] = {name: value for name, value in changed.items() if value is not None}
+                if choice["index"] in new:
+                    choice["delta"]["role"] = "assistant"
+                choice["finish_reason"] = self._reasons.get(choice["index"]) if choice.get("finish_reason") else None
+            return json_bytes(body)
+        except (orjson.JSONDecodeError, TypeError, ValueError):
+            raise MalformedStream("a chunk that cannot be passed on") from None
+
+    def _count(self, delta: _Delta) -> bool:
+        """Add what a delta delivers to the count; tell whether that is anything. `_mend` does the rest of an odd one."""
+        carries = odd = False
+        content = delta.content
+        if isinstance(content, str):
+            if content:
+                carries = True
+                self._counted += content.encode(errors="replace")
+        elif content is not None:
+            carries, odd = bool(content), True
+        for piece in (delta.reasoning_content or delta.reasoning, delta.refusal):
+            if piece:
+                carries = True
+                if isinstance(piece, str):
+                    self._counted += piece.encode(errors="replace")
+                else:
+                    odd = True
+        if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.content_parts:
+            carries = odd = True
+        elif delta.thinking_blocks or delta.reasoning_details or delta.annotations or delta.function_call is not None:
+            odd = True
+        self._is_odd = odd
+        if carries:
+            self.delivered = True
+        return carries
+
+    def _mend(self, index: int, delta: _Delta) -> dict[str, Any]:
+        """Give what must change of a delta that is more than texts, and count what `_count` could not."""
+        fields = {name: getattr(delta, name) for name in (*TEXTS, *LISTS)}
+        changed = mended_texts(fields)
+        if changed or delta.images:
+            known = counted({name: text for name, text in fields.items() if isinstance(text, str)})[0]
+            del self._counted[len(self._counted) - len(known.encode(errors="replace")) :]
+            text, images = counted({**fields, **changed})
+            self._counted += text.encode(errors="replace")
+            self._images += images
+        deltas = self._deltas.get(index)
+        if deltas is None:
+            deltas = self._deltas[index] = Deltas(f"{self._id.removeprefix('chatcmpl-')}_{index}")
+        deltas.number(fields, changed)
+        if delta.tool_calls:
+            self._counted += deltas.calls(delta.tool_calls, changed).encode(errors="replace")
+            if deltas.called:
+                self._called[index] = "tool_calls"
+        if delta.function_call is not None:
+            if delta.function_call:
+                self._called.setdefault(index, "function_call")
+            self._counted += deltas.function_call(delta.function_call, changed).encode(errors="replace")
+        return changed
+
+
+def _with(changes: Changes | None, choices: list[_Choice], choice: _Choice, more: dict[str, Any]) -> Changes | None:
+    """`changes` and `more` for `choice`."""
+    if not more:
+        return changes
+    changes = changes if changes is not None else {}
+    position = next(position for position, one in enumerate(choices) if one is choice)
+    changes.setdefault(position, {}).update(more)
+    return changes
+
+
+def _field(name: bytes, value: object) -> bytes:
+    """A JSON field as most vendors write it, without spaces."""
+    return b'"%s":%s' % (name, orjson.dumps(value, default=repr))
+
+
+def payload_of(event: bytes) -> bytes:
+    """The data of an SSE event: its `data` lines as one. Other fields, comments and a byte order mark are dropped (HTML 9.2.6).
+
+    The standard allows one mark, at the beginning of a stream. Streams that a proxy has put together may have others.
+    """
+    lines = []
+    for line in event.removeprefix(BOM).split(b"\n"):
+        if line.startswith(b"data:"):
+            lines.append(line[6:] if line[5:6] == b" " else line[5:])
+    return b" ".join(lines).strip()  # in JSON, a line's end can only stand between two tokens

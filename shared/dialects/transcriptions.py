@@ -1,0 +1,127 @@
+"""Transcriptions as OpenAI and those who copy it speak them: a form goes out, JSON or plain text comes back.
+
+Pure, but for the boundary between the parts of the form, which is random: nothing that a caller sends can hold it.
+
+A channel's `settings` are those of the `openai` media formats: `headers`, `key_header`, and `media_body`, else `body`, whose
+fields become fields of the form (`{"store": false}` is `store=false`, `{"a": {"b": 1}}` is `a[b]=1`, as OpenAI's SDKs do).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from shared.billing.token_usage import PartialUsage, read_openai_usage
+from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
+from shared.dialects.moderations import IDENTITY_FIELDS
+from shared.dialects.nonstreaming import AnsweredWhole
+from shared.dialects.openai import request_headers
+from shared.text.json_depth import too_deep
+
+JSON_FORMATS = ("json", "verbose_json")
+TEXT_FORMATS = ("text", "srt", "vtt")
+
+
+class Transcriptions(AnsweredWhole):
+    """A `Dialect` for calls of the kind `transcription`. Their `body` is no JSON object of the caller, but holds
+
+    fields           what else the form has, as pairs of texts; names are those of plain identifiers, maybe with `[]`
+    response_format  what the vendor is to answer with: one of the formats above
+    file             the sound, as bytes
+    file_name        what the vendor is told of its name: a format, and nothing of the caller
+    file_type        its media type
+    """
+
+    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+        """The vendor's request for `call`, built anew: model renamed, identity replaced, the channel's own fields added."""
+        settings = target.route.settings
+        own = list(_form_fields(settings.get("media_body", settings.get("body")) or {}))
+        replaced = {"model", *(name for name, _ in own)}
+        fields = [("model", target.route.upstream_model)]
+        for name, value in call.body["fields"]:
+            if name not in replaced:
+                fields.append((name, target.pseudonym(value) if name in IDENTITY_FIELDS else value))
+        boundary = secrets.token_hex(16)
+        headers = {**dict(request_headers(target)), "content-type": f"multipart/form-data; boundary={boundary}"}
+        body = _form(boundary, [*fields, *own], call.body)
+        return VendorRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
+
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (it has neither)
+        """Read what was said; a text is `{"text": …}`. Nothing said is nothing delivered. Raises `MalformedStream`."""
+        format = call.body["response_format"]
+        if format in TEXT_FORMATS:
+            text = _text(data)
+            return Answer({"text": text}, PartialUsage(), "", delivered=_anything_said(text, format))
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise MalformedStream("not JSON") from None
+        if not isinstance(body, dict) or not isinstance(body.get("text"), str):
+            raise MalformedStream("no text")
+        if too_deep(data, body):
+            raise MalformedStream("nested too deeply to be passed on")
+        if "model" in body:
+            body["model"] = call.model
+        return Answer(body, read_openai_usage(body.get("usage")), "", delivered=bool(body["text"].strip()))
+
+
+TRANSCRIPTIONS = Transcriptions()
+
+
+def _form_fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A JSON object as the fields of a form."""
+    for name, value in values.items():
+        path = f"{prefix}[{name}]" if prefix else name
+        if isinstance(value, Mapping):
+            yield from _form_fields(value, path)
+        elif isinstance(value, list):
+            yield from ((f"{path}[]", _written(item)) for item in value)
+        elif value is not None:
+            yield path, _written(value)
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _form(boundary: str, fields: list[tuple[str, str]], sound: Mapping[str, Any]) -> bytes:
+    """`fields` and then the sound as `multipart/form-data` (RFC 7578)."""
+    pieces: list[bytes] = []
+    for name, value in fields:
+        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'.encode())
+        pieces += (value.encode(), b"\r\n")
+    head = f'content-disposition: form-data; name="file"; filename="{sound["file_name"]}"\r\ncontent-type: {sound["file_type"]}'
+    pieces += (f"--{boundary}\r\n{head}\r\n\r\n".encode(), sound["file"], f"\r\n--{boundary}--\r\n".encode())
+    return b"".join(pieces)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise MalformedStream("not UTF-8") from None
+
+
+def _anything_said(text: str, format: str) -> bool:
+    """Whether a text holds what somebody said. Raises `MalformedStream` for what is not of the format, such as a proxy's page."""
+    start = text.lstrip("\ufeff \t\r\n")
+    if not start:
+        return False
+    if start[:9].lower().startswith(("<!doctype", "<html")):
+        raise MalformedStream("a page, no text")
+    if format == "text":
+        return True
+    if not start.startswith("WEBVTT") if format == "vtt" else "-->" not in start:
+        raise MalformedStream("no captions")
+    cue = False
+    for line in start.splitlines():
+        if "-->" in line:
+            cue = True
+        elif not line.strip():
+            cue = False
+        elif cue:
+            return True
+    return False

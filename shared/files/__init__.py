@@ -1,0 +1,1 @@
+"""Stored files, signed URLs and signed certificates."""

@@ -1,0 +1,1 @@
+"""Keys, passwords, sessions and visitors: their formats and the limits on guessing them."""

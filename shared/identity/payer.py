@@ -1,0 +1,78 @@
+"""The payer behind a key or session, its limits and what it may use. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.core.errors import AccessDenied
+from shared.text.client_address import canonical_address, canonical_network
+
+
+class Parent(NamedTuple):
+    """The key that created another one, with its limits. Calls of both count under its `meter`."""
+
+    meter: UUID
+    monthly_limit: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
+class OwnLimits(NamedTuple):
+    """Rate limits from the database, for the edge's limiter; None if the key or plan sets none.
+
+    `meter` is the id under which a key's calls are counted: its own, or that of the first key in its chain of rotations.
+    """
+
+    key_rpm: int | None = None
+    key_tpm: int | None = None
+    key_concurrency: int | None = None
+    plan_rpm: int | None = None
+    plan_tpm: int | None = None
+    plan_concurrency: int | None = None
+    meter: UUID | None = None
+    parent: Parent | None = None
+
+
+class Payer(NamedTuple):
+    """The payer behind a key's or session's digest. `overage` is the subscription's id if its overage is enabled."""
+
+    account: UUID
+    account_status: str
+    expires_at: int | None
+    revoked_at: int | None
+    plan_models: list[str] | None
+    overage: UUID | None
+    limits: OwnLimits
+    api_key: UUID | None = None
+    allowed_models: list[str] | None = None
+    allowed_ips: list[str] | None = None
+    monthly_limit: int | None = None
+
+    def usable(self, now: int) -> bool:
+        """Return whether the key or session is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+def check_access(payer: Payer, model: str, address: str) -> None:
+    """Raise `AccessDenied` unless the account is active, and its key and plan allow `model` from this IP address."""
+    if payer.account_status != "active":
+        raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    if payer.allowed_ips is not None and not address_allowed(address, payer.allowed_ips):
+        raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
+    if payer.allowed_models is not None and model not in payer.allowed_models:
+        raise AccessDenied(f"Your API key does not have access to the model '{model}'.", "model_not_allowed")
+    if payer.plan_models is not None and model not in payer.plan_models:
+        raise AccessDenied(f"Your plan does not include the model '{model}'.", "plan_required")
+
+
+def address_allowed(address: str, allowed: Sequence[str]) -> bool:
+    """Return whether `address` is in one of the `allowed` addresses and networks. Spellings do not matter."""
+    canonical = canonical_address(address)
+    if not canonical:
+        return False
+    caller = ip_address(canonical)
+    return any(caller in canonical_network(network) for network in allowed)

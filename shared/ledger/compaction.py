@@ -1,0 +1,180 @@
+"""Collapses a purged account's ledger into one opening entry and deletes every row about a single call.
+
+    forget_overage(…)    merge overage charges into one entry and delete the usage rows of their calls
+    forget_calls(…)      delete free calls, closed holds and used idempotency keys
+    fold(…)              merge the oldest entries into one and delete the usage rows of their calls
+    collapse(…)          under the account's lock, merge what is left into entry number 1
+
+The first three are repeated, each in a short transaction, until they remove nothing.
+
+`fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
+meanwhile. Between any two of these transactions the ledger is consistent and passes `audit.verify`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.core.clock import new_id
+from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
+
+OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `audit.verify`)
+OPENING_REASON = "opening balance"
+BATCH = 1_000
+UNLIMITED = 1_000_000  # no limit: little is left for the last step
+
+
+class Collapsed(NamedTuple):
+    """Counts of removed rows: ledger entries (without opening entries of earlier steps), and rows about calls."""
+
+    entries: int = 0
+    overage: int = 0
+    usage: int = 0
+    holds: int = 0
+    claims: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class Remains(NamedTuple):
+    """An account after its collapse, in credits. `entries` is 1, or 0 if the balance is 0."""
+
+    balance: int
+    plan_credits: int  # part of the balance
+    held: int
+    entries: int
+
+
+def fold(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
+    """Merge up to `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
+
+    Run inside a transaction, after `forget_overage`.
+    """
+    rows = execute(f"{_ENTRIES} ORDER BY seq LIMIT ?", [account, batch]).fetchall()
+    if rows and rows[-1][1] == 0:  # an opening entry of 0 is not allowed: stop one entry earlier
+        rows.pop()
+    if len(rows) < 2:
+        return Collapsed()
+    seq, balance = rows[-1][:2]
+    usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
+    execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
+    _insert_opening(account, seq, balance, sum(row[4] for row in rows), now)
+    return Collapsed(entries=_count_entries(rows), usage=usage)
+
+
+def forget_overage(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
+    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`."""
+    rows = execute(
+        "SELECT id, subscription, amount, call FROM overage_entry WHERE account_id = ? AND call IS NOT NULL LIMIT ?",
+        [account, batch],
+    ).fetchall()
+    if not rows:
+        return Collapsed()
+    calls = [call for _, _, _, call in rows]
+    execute("DELETE FROM overage_entry WHERE account_id = ? AND id IN ?", [account, [id for id, *_ in rows]])
+    execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, calls])
+    totals: dict[UUID, int] = {}
+    for _, subscription, amount, _ in rows:
+        totals[as_uuid(subscription)] = totals.get(as_uuid(subscription), 0) + amount
+    for subscription, total in sorted(totals.items()):
+        merged = execute(
+            "DELETE FROM overage_entry WHERE account_id = ? AND subscription = ? AND kind = 'charge' AND call IS NULL"
+            " RETURNING amount",
+            [account, subscription],
+        ).fetchall()
+        amount = total + sum(row[0] for row in merged)
+        insert("overage_entry", _OVERAGE_COLUMNS, [(new_id(), account, subscription, "charge", amount, now)])
+    return Collapsed(overage=len(rows), usage=_delete_usage(account, calls))
+
+
+def forget_calls(account: UUID, batch: int = BATCH) -> Collapsed:
+    """Delete up to `batch` free calls, closed holds and used idempotency keys each. Run inside a transaction."""
+    usage = _delete("usage_ledger", "id", account, "credits = 0", batch)
+    holds = _delete("hold", "id", account, "state <> 'held'", batch)
+    claims = _delete("idempotency_claim", "key_digest", account, _FINISHED, batch)
+    return Collapsed(usage=usage, holds=holds, claims=claims)
+
+
+def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
+    """Replace what is left of an account's ledger by entry number 1, and delete every call that is not running.
+
+    Run inside a transaction, after `fold` and `forget_calls` have left little to do.
+    """
+    pool = lock_accounts([account])()[account]
+    overage = forget_overage(account, now, UNLIMITED)
+    rows = execute(_ENTRIES, [account]).fetchall()
+    execute("DELETE FROM ledger_entry WHERE account_id = ?", [account])
+    removed = Collapsed(
+        entries=_count_entries(rows),
+        overage=overage.overage,
+        usage=overage.usage + execute("DELETE FROM usage_ledger WHERE account_id = ?", [account]).rowcount,
+        holds=execute("DELETE FROM hold WHERE account_id = ? AND state <> 'held'", [account]).rowcount,
+        claims=execute(f"DELETE FROM idempotency_claim WHERE account_id = ? AND {_FINISHED}", [account]).rowcount,
+    )
+    entries = 1 if pool.balance else 0
+    if entries:
+        _insert_opening(account, 1, pool.balance, pool.plan_credits, now)
+    change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)})
+    return removed, Remains(pool.balance, pool.plan_credits, pool.held, entries)
+
+
+def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
+    """Delete a visitor's ended calls from the pool that paid for them. Run inside a transaction.
+
+    The pool's charges stay, without references to calls. The allowance stays used until its day ends.
+    """
+    lock_accounts([pool])()
+    ended = "account_id = ? AND allowance = ? AND state <> 'held'"
+    calls = [row[0] for row in execute(f"SELECT id FROM hold WHERE {ended}", [pool, allowance]).fetchall()]
+    if not calls:
+        return Collapsed()
+    execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [pool, calls])
+    return Collapsed(
+        usage=_delete_usage(pool, calls),
+        holds=execute("DELETE FROM hold WHERE account_id = ? AND id IN ?", [pool, calls]).rowcount,
+        claims=execute("DELETE FROM idempotency_claim WHERE account_id = ? AND call IN ?", [pool, calls]).rowcount,
+    )
+
+
+def running_calls(account: UUID, until: int) -> int:
+    """Return the number of open holds that were created up to `until` (milliseconds UTC)."""
+    row = execute("SELECT count(*) FROM hold WHERE account_id = ? AND state = 'held' AND created_at <= ?", [account, until])
+    return int(row.fetchone()[0])
+
+
+# Keys of running calls are kept, because they still prevent a second execution of the call.
+_FINISHED = (
+    "NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = idempotency_claim.call AND h.account_id = idempotency_claim.account_id"
+    " AND h.state = 'held')"
+)
+_ENTRIES = "SELECT seq, balance_after, call, actor, plan_amount FROM ledger_entry WHERE account_id = ?"
+_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at")
+_OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "created_at")
+
+
+def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int) -> None:
+    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now)
+    insert("ledger_entry", _COLUMNS, [entry])
+
+
+def _count_entries(rows: list[tuple[object, ...]]) -> int:
+    return sum(1 for row in rows if row[3] != OPENING_ACTOR)
+
+
+def _delete_usage(account: UUID, calls: list[object]) -> int:
+    if not calls:
+        return 0
+    return int(execute("DELETE FROM usage_ledger WHERE account_id = ? AND id IN ?", [account, calls]).rowcount)
+
+
+def _delete(table: str, key: str, account: UUID, condition: str, batch: int) -> int:
+    return int(
+        execute(
+            f"DELETE FROM {table} WHERE account_id = ? AND {key} IN"
+            f" (SELECT {key} FROM {table} WHERE account_id = ? AND {condition} LIMIT ?)",
+            [account, account, batch],
+        ).rowcount
+    )

@@ -1,0 +1,66 @@
+"""Posts ledger entries other than the charges of calls: grants, purchases, refunds, expiries and adjustments."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, NotFound
+from shared.ledger.sql import AccountState, change_accounts, execute, lock_accounts
+from shared.models import LedgerEntry
+
+MOST_CREDITS = 10**15  # per entry; far below BIGINT, so that a typo cannot overflow a sum
+SIGNS = {"grant": 1, "purchase": 1, "refund": 1, "expiry": -1, "adjustment": 0}
+
+
+def post(
+    account: UUID, kind: str, amount: int, *, actor: str, reason: str, call: UUID | None = None, plan: bool = False
+) -> LedgerEntry:
+    """Add `amount` credits (signed) to an account and return the entry. Run inside a transaction.
+
+    kind    grant, purchase or refund (positive), expiry (negative), or adjustment (either)
+    plan    a grant of plan credits, which may expire; all other grants never expire
+    call    for a refund: plan credits in the call's charge are refunded as plan credits
+
+    A negative amount uses plan credits first; an expiry uses nothing else. Raises `NotFound` for an unknown account. Raises
+    `InvalidInput` for an amount of zero, with the wrong sign, beyond `MOST_CREDITS` or beyond the available credits, and for an
+    expiry beyond the plan credits.
+    """
+    if amount == 0 or amount * SIGNS[kind] < 0 or abs(amount) > MOST_CREDITS:
+        sign = {1: "positive", -1: "negative", 0: "other than zero"}[SIGNS[kind]]
+        raise InvalidInput(f"The amount of a {kind} must be a whole number of credits, {sign}, and at most {MOST_CREDITS}.")
+    pool = lock_accounts([account])().get(account)
+    if pool is None:
+        raise NotFound("No such account.")
+    if pool.free + amount < 0:
+        raise InvalidInput(f"Only {pool.free} of the account's {pool.balance} credits are available; {pool.held} are held.")
+    if kind == "expiry" and pool.plan_credits + amount < 0:
+        raise InvalidInput(f"Only {pool.plan_credits} of the account's {pool.balance} credits are plan credits, which expire.")
+    plan_amount = _plan_part(pool, kind, amount, account, call, plan)
+    change_accounts({account: (amount, 0, 1, plan_amount)})
+    return LedgerEntry.create(
+        account=account,
+        seq=pool.ledger_seq + 1,
+        kind=kind,
+        amount=amount,
+        balance_after=pool.balance + amount,
+        call=call,
+        actor=actor,
+        reason=reason,
+        created_at=now_ms(),
+        plan_amount=plan_amount,
+    )
+
+
+def _plan_part(pool: AccountState, kind: str, amount: int, account: UUID, call: UUID | None, plan: bool) -> int:
+    """Return the plan credits in an entry's `amount`."""
+    if amount < 0:
+        return max(amount, -pool.plan_credits)
+    if kind == "grant":
+        return amount if plan else 0
+    if kind == "refund" and call is not None:
+        charged = execute(
+            "SELECT -plan_amount FROM ledger_entry WHERE account_id = ? AND call = ? AND kind = 'charge'", [account, call]
+        ).fetchone()
+        return min(amount, charged[0]) if charged else 0
+    return 0

@@ -1,0 +1,216 @@
+"""SQL for the ledger: set-based statements with the same text on SQLite and PostgreSQL, except for placeholders.
+
+The statements are written by hand because they run for every call: building a 64-row INSERT with Peewee takes longer than
+running it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import peewee
+import psycopg
+
+from shared.core.database import BATCH_MS, IDLE_MS, LOCK_MS, STATEMENT_MS, database, drop_connection, is_sqlite, transaction
+
+
+class AccountState(NamedTuple):
+    """A locked account's amounts in credits, as a batch reads and changes them."""
+
+    balance: int
+    held: int
+    ledger_seq: int
+    plan_credits: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.balance - self.held
+
+
+def execute(sql: str, parameters: Sequence[Any]) -> Any:
+    """Run one statement with `?` placeholders and return the cursor.
+
+    `IN ?` takes a list. On PostgreSQL it becomes one array, so batches of all sizes share one prepared statement.
+    """
+    if is_sqlite():
+        sizes = tuple(len(value) if isinstance(value, list) else 0 for value in parameters)
+        return database.execute_sql(_sqlite_text(sql, sizes), _flattened(parameters))
+    return database.execute_sql(_postgres_text(sql), parameters)
+
+
+@lru_cache(maxsize=4096)
+def _sqlite_text(sql: str, sizes: tuple[int, ...]) -> str:
+    pieces = sql.split("?")
+    placeholders = [f"({_placeholders(size)})" if size else "?" for size in sizes]
+    return "".join(text for pair in zip(pieces, [*placeholders, ""], strict=True) for text in pair)
+
+
+@lru_cache(maxsize=256)
+def _postgres_text(sql: str) -> str:
+    return sql.replace("IN ?", "= ANY(%s)").replace("?", "%s")
+
+
+def _flattened(parameters: Sequence[Any]) -> list[Any]:
+    flat: list[Any] = []
+    for value in parameters:
+        if isinstance(value, list):
+            flat += value
+        else:
+            flat.append(value)
+    return flat
+
+
+def _placeholders(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+@contextmanager
+def batch_transaction() -> Iterator[None]:
+    """A write transaction that sends its statements without waiting for each result. Must not be nested.
+
+    On PostgreSQL a batch takes two round trips: BEGIN is sent with the first query, COMMIT with the writes. Errors of writes
+    appear at the end. The connection is then closed, because a failed pipeline cannot be rolled back. Raises Peewee's errors,
+    including those found while reading rows.
+    """
+    if is_sqlite():
+        with transaction():
+            yield
+        return
+    try:
+        with database.connection().pipeline():
+            database.execute_sql("BEGIN")
+            database.execute_sql(_limits(database.server_version))
+            yield
+            database.execute_sql("COMMIT")
+    except BaseException as error:
+        drop_connection(error)
+        if isinstance(error, psycopg.Error):
+            kind = next(kind for base, kind in _ERRORS if isinstance(error, base))
+            raise kind(*error.args) from error
+        raise
+
+
+@lru_cache(maxsize=4)
+def _limits(server_version: int) -> str:
+    """Return SQL that sets timeouts for this transaction. Otherwise a lost client would keep its accounts locked for hours."""
+    limits = {"lock_timeout": LOCK_MS, "statement_timeout": STATEMENT_MS, "idle_in_transaction_session_timeout": IDLE_MS}
+    if server_version >= 170_000:
+        limits["transaction_timeout"] = BATCH_MS  # also covers a client that is lost while sending
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
+
+
+_ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = (
+    (psycopg.OperationalError, peewee.OperationalError),
+    (psycopg.InterfaceError, peewee.InterfaceError),
+    (psycopg.IntegrityError, peewee.IntegrityError),
+    (psycopg.Error, peewee.DatabaseError),
+)
+
+
+def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
+    """Insert `rows` in one statement, if there are any. Columns that are not in `_TYPES` must be integers.
+
+    `conflict` is an `ON CONFLICT …` clause for rows whose key exists.
+    """
+    if not rows:
+        return
+    names = ", ".join(f'"{column}"' for column in columns)
+    source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+    database.execute_sql(f"INSERT INTO {table} ({names}) {source} {conflict}", values)
+
+
+def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Return SQL that selects `rows` as columns `column1`, `column2`, …, and its parameters. `types` are for PostgreSQL."""
+    if is_sqlite():
+        return _sqlite_values(len(types), len(rows)), [value for row in rows for value in row]
+    return _postgres_values(types), [list(column) for column in zip(*rows, strict=True)]
+
+
+@lru_cache(maxsize=4096)
+def _sqlite_values(columns: int, rows: int) -> str:
+    return "VALUES " + ", ".join([f"({_placeholders(columns)})"] * rows)
+
+
+@lru_cache(maxsize=256)
+def _postgres_values(types: tuple[str, ...]) -> str:
+    names = ", ".join(f"column{number + 1}" for number in range(len(types)))
+    return f"SELECT {names} FROM unnest({', '.join(f'%s::{type}[]' for type in types)}) AS u ({names})"
+
+
+# PostgreSQL's types of the inserted columns that are not integers.
+_TYPES = {
+    **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
+    **dict.fromkeys(("subscription", "plan"), "uuid"),
+    **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
+    **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
+    **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
+    **dict.fromkeys(("streamed", "estimated"), "bool"),
+}
+
+
+def as_uuid(value: Any) -> UUID:
+    """Convert an id from the database: a `UUID` on PostgreSQL, 32 hex characters on SQLite."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def as_list(value: Any) -> list[str] | None:
+    """Convert a JSON list from the database: decoded on PostgreSQL, text on SQLite."""
+    decoded: list[str] | None = json.loads(value) if isinstance(value, str) else value
+    return decoded
+
+
+def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:
+    """Lock accounts in the order of their ids. The returned function reads them; unknown ids are left out."""
+    lock = "" if is_sqlite() else " FOR UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
+    cursor = execute(
+        f"SELECT id, balance, held, ledger_seq, plan_credits FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))]
+    )
+    return lambda: {as_uuid(id): AccountState(*numbers) for id, *numbers in cursor}
+
+
+def lock_in_order(ids: Iterable[UUID]) -> None:
+    """Lock all accounts of a transaction that settles some calls and then reserves others.
+
+    Settling and reserving each lock in order, but the second could lock a lower id than the first, and two processes could
+    deadlock. A single account needs no order, and SQLite has only one lock.
+    """
+    accounts = set(ids)
+    if len(accounts) > 1 and not is_sqlite():
+        lock_accounts(accounts)
+
+
+Change = tuple[int, int, int, int]  # differences of balance, held, ledger_seq and plan_credits
+
+
+def change_accounts(changes: dict[UUID, Change]) -> None:
+    """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts in one statement.
+
+    The table's CHECK constraints are the last safeguard: a wrong difference fails the batch and never overdraws an account.
+    """
+    if not changes:
+        return
+    source, values = _source(_CHANGE_TYPES, [(id, *difference) for id, difference in sorted(changes.items())])
+    database.execute_sql(
+        "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4,"
+        f" plan_credits = plan_credits + v.column5 FROM ({source}) AS v WHERE account.id = v.column1",
+        values,
+    )
+
+
+_CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint", "bigint")
+
+
+def add_change(changes: dict[UUID, Change], account: UUID, before: AccountState, after: AccountState) -> None:
+    """Add the difference between two states of an account to `changes`."""
+    balance, held, seq, plan = changes.get(account, (0, 0, 0, 0))
+    changes[account] = (
+        balance + after.balance - before.balance,
+        held + after.held - before.held,
+        seq + after.ledger_seq - before.ledger_seq,
+        plan + after.plan_credits - before.plan_credits,
+    )

@@ -1,0 +1,147 @@
+"""Verifies the ledger: every balance is the sum of its entries, and no hold is stale."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shared.core.database import snapshot
+from shared.ledger.compaction import OPENING_ACTOR
+from shared.ledger.sql import as_uuid, execute
+from shared.ledger.sweep import ABANDONED, SILENT_MS
+
+STALE_GRACE_MS = 60_000  # time for the sweeper: a hold is stale if it could have been swept this long ago
+SHOWN = 20  # maximum number of problems of a kind to report
+
+
+class Report(NamedTuple):
+    """Numbers of rows checked, and one line for each problem found."""
+
+    accounts: int
+    entries: int
+    open_holds: int
+    problems: tuple[str, ...]
+
+
+def verify(now: int) -> Report:
+    """Check all accounts in one snapshot of the database. Changes nothing."""
+    with snapshot():
+        problems = [*_balances(), *_balance_chains(), *_held_sums(), *_stale(now), *_charges(), *_plan_credits(), *_meters()]
+        counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
+        open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
+    return Report(counts[0], counts[1], open_holds, tuple(problems))
+
+
+def _balances() -> list[str]:
+    rows = execute(
+        "SELECT a.id, a.balance, coalesce(l.total, 0) FROM account a LEFT JOIN"
+        " (SELECT account_id, sum(amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
+        " WHERE a.balance <> coalesce(l.total, 0) LIMIT ?",
+        [SHOWN],
+    )
+    return [f"account {as_uuid(id)}: balance {balance}, but its ledger sums to {total}" for id, balance, total in rows]
+
+
+def _balance_chains() -> list[str]:
+    """Check that each balance follows from the previous entry and that no entry number is missing.
+
+    During a purge, an account's first entry may be an opening entry with a higher number.
+    """
+    rows = execute(
+        "SELECT account_id, seq, balance_after, running, number FROM (SELECT account_id, seq, balance_after,"
+        " sum(amount) OVER w AS running, row_number() OVER w AS number, first_value(seq) OVER w AS first,"
+        " first_value(actor) OVER w AS opener FROM ledger_entry WINDOW w AS (PARTITION BY account_id ORDER BY seq)) t"
+        " WHERE balance_after <> running OR seq <> number + CASE WHEN opener = ? THEN first - 1 ELSE 0 END LIMIT ?",
+        [OPENING_ACTOR, SHOWN],
+    ).fetchall()
+    gaps = execute(
+        "SELECT a.id, a.ledger_seq, coalesce(l.newest, 0) FROM account a LEFT JOIN"
+        " (SELECT account_id, max(seq) AS newest FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
+        " WHERE a.ledger_seq <> coalesce(l.newest, 0) LIMIT ?",
+        [SHOWN],
+    )
+    return [
+        *(f"account {as_uuid(id)}: entry {seq} says {after} after it, the chain says {run} at number {number}"
+          for id, seq, after, run, number in rows),
+        *(f"account {as_uuid(id)}: should have {seq} entries, the newest is {newest}" for id, seq, newest in gaps),
+    ]  # fmt: skip
+
+
+def _held_sums() -> list[str]:
+    rows = execute(
+        "SELECT a.id, a.held, coalesce(h.total, 0) FROM account a LEFT JOIN"
+        " (SELECT account_id, sum(amount) AS total FROM hold WHERE state = 'held' GROUP BY account_id) h ON h.account_id = a.id"
+        " WHERE a.held <> coalesce(h.total, 0) LIMIT ?",
+        [SHOWN],
+    )
+    return [f"account {as_uuid(id)}: {held} credits held, but its open holds sum to {total}" for id, held, total in rows]
+
+
+def _stale(now: int) -> list[str]:
+    rows = execute(
+        f"SELECT h.id, h.amount FROM {ABANDONED} LIMIT ?",
+        [now - STALE_GRACE_MS, now - SILENT_MS - STALE_GRACE_MS, SHOWN],
+    )
+    return [
+        f"hold {as_uuid(id)}: {amount} credits are held by a call that has ended; run `yout ledger sweep`" for id, amount in rows
+    ]
+
+
+def _charges() -> list[str]:
+    """Check that every charge has a usage row with the same credits. A purge deletes both."""
+    rows = execute(
+        "SELECT t.call, t.charged, u.credits FROM (SELECT call, account_id, sum(credits) AS charged, sum(beyond) AS beyond FROM"
+        " (SELECT call, account_id, -amount AS credits, 0 AS beyond FROM ledger_entry WHERE kind = 'charge'"
+        " UNION ALL SELECT call, account_id, amount, amount FROM overage_entry WHERE kind = 'charge') c"
+        " WHERE call IS NOT NULL GROUP BY call, account_id) t LEFT JOIN usage_ledger u"
+        " ON u.id = t.call AND u.account_id = t.account_id"
+        " WHERE u.credits IS NULL OR u.credits <> t.charged OR u.overage_credits <> t.beyond LIMIT ?",
+        [SHOWN],
+    )
+    return [f"call {as_uuid(call)}: charged {charged}, its usage row says {credits}" for call, charged, credits in rows]
+
+
+def _plan_credits() -> list[str]:
+    """Check that plan credits are the sum of their movements, and that charges use plan credits first."""
+    sums = execute(
+        "SELECT a.id, a.plan_credits, coalesce(l.total, 0) FROM account a LEFT JOIN"
+        " (SELECT account_id, sum(plan_amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
+        " WHERE a.plan_credits <> coalesce(l.total, 0) LIMIT ?",
+        [SHOWN],
+    ).fetchall()
+    order = execute(
+        "SELECT account_id, seq, before FROM (SELECT account_id, seq, kind, amount, plan_amount,"
+        " sum(plan_amount) OVER (PARTITION BY account_id ORDER BY seq) - plan_amount AS before FROM ledger_entry) t"
+        " WHERE kind = 'charge' AND -plan_amount <> CASE WHEN before < -amount THEN before ELSE -amount END LIMIT ?",
+        [SHOWN],
+    )
+    return [
+        *(f"account {as_uuid(id)}: {plan} plan credits, but their movements sum to {total}" for id, plan, total in sums),
+        *(f"account {as_uuid(id)}: charge {seq} should have taken the {before} plan credits first" for id, seq, before in order),
+    ]
+
+
+def _meters() -> list[str]:
+    """Check that allowances and overage hold as much as open holds use of them, and that overage used matches its entries."""
+    allowances = execute(
+        "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
+        " (SELECT account_id, name, sum(credits) AS total FROM"
+        " (SELECT account_id, allowance AS name, amount + overage AS credits FROM hold WHERE state = 'held'"
+        " UNION ALL SELECT account_id, parent_allowance, amount + overage FROM hold WHERE state = 'held') taken"
+        " WHERE name IS NOT NULL GROUP BY account_id, name) h ON h.account_id = w.account_id AND h.name = w.name"
+        " WHERE w.held <> coalesce(h.total, 0) LIMIT ?",
+        [SHOWN],
+    ).fetchall()
+    overages = execute(
+        "SELECT s.id, s.overage_held, coalesce(h.total, 0), s.overage_used, coalesce(e.total, 0) FROM subscription s"
+        " LEFT JOIN (SELECT subscription, sum(overage) AS total FROM hold WHERE state = 'held' AND subscription IS NOT NULL"
+        " GROUP BY subscription) h ON h.subscription = s.id"
+        " LEFT JOIN (SELECT subscription, sum(amount) AS total FROM overage_entry GROUP BY subscription) e"
+        " ON e.subscription = s.id"
+        " WHERE s.overage_held <> coalesce(h.total, 0) OR s.overage_used <> coalesce(e.total, 0) LIMIT ?",
+        [SHOWN],
+    )
+    return [
+        *(f"allowance {name}: {held} credits held, but its open holds sum to {total}" for name, held, total in allowances),
+        *(f"subscription {as_uuid(id)}: overage of {used} used and {held} held, but its entries sum to {spent} and its open holds"
+          f" to {open}" for id, held, open, used, spent in overages),
+    ]  # fmt: skip

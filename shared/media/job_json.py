@@ -1,0 +1,28 @@
+"""JSON representation of a media job, the same in the API, its event stream and webhooks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shared.core.timestamps import iso_moment
+from shared.media.failure_messages import reason
+from shared.models import MediaJob, MediaOutput
+
+
+def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[MediaOutput], str]) -> dict[str, Any]:
+    """Return the job as JSON. `link` returns the URL of an output."""
+    files = [{"url": link(output), "content_type": output.media_type, "size_bytes": output.size_bytes} for output in outputs]
+    return {
+        "job_uuid": str(job.id),
+        "kind": job.kind,
+        "model": job.model,
+        "status": job.status,
+        "progress": job.progress,
+        "output_url": files[0]["url"] if files else None,
+        "outputs": files,
+        "error": {"code": job.error_code, "message": reason(job.error_code)} if job.error_code else None,
+        "credits_cost": job.credits_held if job.credits_charged is None else job.credits_charged,
+        "created": iso_moment(job.created_at),
+        "finished": iso_moment(job.finished_at),
+    }

@@ -1,0 +1,16 @@
+"""Signed URLs of media outputs. They expire with the file at the latest."""
+
+from __future__ import annotations
+
+from shared.core.clock import now_ms
+from shared.core.settings import Settings
+from shared.files.signed_urls import sign
+from shared.models import MediaJob, MediaOutput
+
+
+def public_link(base: str, job: MediaJob, output: MediaOutput, settings: Settings) -> str:
+    """Return the signed URL of an output. `base` is the edge's base URL."""
+    expires_at = now_ms() + settings.media_link_seconds * 1000
+    if job.files_expire_at is not None:
+        expires_at = min(expires_at, job.files_expire_at)
+    return base.rstrip("/") + sign(f"/api/media/files/{output.id}", expires_at, settings.secret_key)

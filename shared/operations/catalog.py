@@ -1,0 +1,229 @@
+"""The catalog: models, and which channels serve them.
+
+Functions for channels and prices, defined in `channels.py` and `prices.py`, can also be imported from here. Each change
+increments `CatalogVersion`, so edge processes reload their snapshot within a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import peewee
+
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.models import MEDIA_KINDS, MODEL_KINDS, SWITCH, AIModel, ChannelModel
+from shared.operations.audit import Origin, record
+from shared.operations.catalog_version import bump_catalog_version
+from shared.operations.channels import (
+    create_channel,
+    find_channel,
+    set_channel_status,
+    update_channel,
+    update_channel_secret,
+)
+from shared.operations.prices import LARGEST_PRICE, Rates, insert_price, set_price
+from shared.operations.validation import check_choice, check_text, check_whole
+
+__all__ = [
+    "LARGEST_PRICE",
+    "Rates",
+    "add_channel_to_model",
+    "bump_catalog_version",
+    "create_channel",
+    "create_model",
+    "find_channel",
+    "find_model",
+    "set_channel_status",
+    "set_model_status",
+    "set_price",
+    "update_channel",
+    "update_channel_secret",
+    "update_model",
+]
+
+LONGEST_WINDOW = 100_000_000  # tokens
+MODALITIES = {
+    "chat": "text->text",
+    "embedding": "text->embedding",
+    "image": "text->image",
+    "video": "text->video",
+    "speech": "text->speech",
+    "moderation": "text->scores",
+    "transcription": "audio->text",
+}
+
+
+def find_model(model_id: str) -> AIModel:
+    """Return the model with this id. Raises `NotFound`."""
+    model = AIModel.get_or_none(AIModel.id == model_id)
+    if model is None:
+        raise NotFound(f"No model {model_id!r} in the catalog. Create it with `yout model create`.")
+    return model
+
+
+def create_model(
+    id: str,
+    channel_name: str,
+    *,
+    upstream_model: str | None = None,
+    input: int = 0,
+    output: int = 0,
+    cached_input: int | None = None,
+    per_call: int = 0,
+    minimum: int = 10,
+    per_5_seconds: int | None = None,
+    per_1k_characters: int | None = None,
+    cache_write: int | None = None,
+    kind: str = "chat",
+    context_window: int | None = None,
+    max_output_tokens: int | None = None,
+    free: bool = False,
+    description: str = "",
+    owned_by: str = "yout",
+    capabilities: Sequence[str] = (),
+    modality: str | None = None,
+    status: str = "active",
+    actor: str,
+    address: str = "",
+) -> AIModel:
+    """Create a model with a price from now on and one channel. With the status `disabled` it is a draft.
+
+    Prices are whole credits per 1,000 tokens, per call, per 5 seconds or per 1,000 characters. Only a `free` model may have no
+    price. `upstream_model` is the provider's name, by default `id`. `modality` (such as `text+image->text`) depends on the kind
+    by default.
+    """
+    check_model_id(id)
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
+    rates.check(free)
+    _check_media_rates(kind, rates)
+    values = {
+        "id": id,
+        "kind": check_choice("kind", kind, MODEL_KINDS),
+        "description": check_text("description", description, 2_000, empty=True),
+        "owned_by": check_text("owner", owned_by, 100),
+        "context_window": _check_tokens("context window", context_window),
+        "max_output_tokens": _check_tokens("output limit", max_output_tokens),
+        "is_free": free,
+        "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
+        "modality": check_text("modality", modality or MODALITIES[kind], 64),
+        "status": check_choice("status", status, SWITCH),
+    }
+    with transaction():
+        channel = find_channel(channel_name)
+        try:
+            model = AIModel.create(**values)
+        except peewee.IntegrityError:
+            raise InvalidInput(f"A model {id!r} already exists. Change its price or channels in the console.") from None
+        insert_price(id, rates, now_ms())
+        ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
+        prices = {name: value for name, value in asdict(rates).items() if value}
+        after = {"channel": channel.name, "kind": kind, "free": free, "status": status, **prices}
+        record(Origin(actor, address), "model.create", id, after=after)
+        bump_catalog_version()
+        return model
+
+
+def update_model(
+    model_id: str,
+    *,
+    description: str,
+    owned_by: str,
+    context_window: int | None,
+    max_output_tokens: int | None,
+    capabilities: Sequence[str],
+    modality: str,
+    free: bool,
+    actor: str,
+    address: str = "",
+) -> AIModel:
+    """Change a model's catalog entry, except its id, kind and price."""
+    values = {
+        "description": check_text("description", description, 2_000, empty=True),
+        "owned_by": check_text("owner", owned_by, 100),
+        "context_window": _check_tokens("context window", context_window),
+        "max_output_tokens": _check_tokens("output limit", max_output_tokens),
+        "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
+        "modality": check_text("modality", modality, 64),
+        "is_free": free,
+    }
+    with transaction():
+        model = find_model(model_id)
+        before = {name: getattr(model, name) for name in values}
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        if changed:
+            AIModel.update({**changed, "updated_at": now_ms()}).where(AIModel.id == model_id).execute()
+            record(
+                Origin(actor, address), "model.update", model_id, before={name: before[name] for name in changed}, after=changed
+            )
+            bump_catalog_version()
+        return AIModel.get_by_id(model_id)
+
+
+def add_channel_to_model(
+    model_id: str,
+    channel_name: str,
+    upstream_model: str | None = None,
+    priority: int = 0,
+    weight: int = 1,
+    *,
+    actor: str,
+    address: str = "",
+) -> ChannelModel:
+    """Add a channel to a model. Routes with lower `priority` are tried first; `weight` splits calls among equal ones."""
+    upstream_model = check_model_id(upstream_model or model_id)
+    check_whole("priority", priority, -1_000, 1_000)
+    check_whole("weight", weight, 1, 1_000_000)
+    with transaction():
+        model, channel = find_model(model_id), find_channel(channel_name)
+        values = {"upstream_model": upstream_model, "priority": priority, "weight": weight}
+        try:
+            row = ChannelModel.create(channel=channel, model=model, **values)
+        except peewee.IntegrityError:
+            raise InvalidInput(f"The channel {channel.name!r} already serves {model_id!r}. Change it in the console.") from None
+        record(Origin(actor, address), "model.channel", model_id, after={"channel": channel.name, **values})
+        bump_catalog_version()
+        return row
+
+
+def set_model_status(model_id: str, status: str, *, actor: str, address: str = "") -> AIModel:
+    """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays."""
+    check_choice("status", status, SWITCH)
+    with transaction():
+        model = find_model(model_id)
+        if model.status != status:
+            record(Origin(actor, address), "model.status", model_id, before={"status": model.status}, after={"status": status})
+            model.status, model.updated_at = status, now_ms()
+            model.save(only=[AIModel.status, AIModel.updated_at])
+            bump_catalog_version()
+        return model
+
+
+def check_model_id(text: str) -> str:
+    """Validate a model name, ours or a provider's: 1 to 200 printable ASCII characters without spaces."""
+    if not usable_model_id(text):
+        raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
+    return text
+
+
+def usable_model_id(text: str) -> bool:
+    """Return whether `text` is a valid model name."""
+    return 0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text
+
+
+def _check_media_rates(kind: str, rates: Rates) -> None:
+    """Raise `InvalidInput` for a price that does not apply to the kind: the model would be free by mistake."""
+    if rates.per_5_seconds is not None and kind != "video":
+        raise InvalidInput("A price per 5 seconds is only for video models. Set a different price.")
+    if rates.per_1k_characters is not None and kind != "speech":
+        raise InvalidInput("A price per 1,000 characters is only for speech models. Set a different price.")
+    if kind in MEDIA_KINDS and (rates.input or rates.output):
+        raise InvalidInput(
+            f"A model of kind {kind} is not billed by tokens. Set a price per call, per 5 seconds or per 1,000 characters."
+        )
+
+
+def _check_tokens(what: str, tokens: int | None) -> int | None:
+    return None if tokens is None else check_whole(f"{what} (tokens)", tokens, 1, LONGEST_WINDOW)

@@ -1,0 +1,162 @@
+"""Creates channels from templates, and adds a provider's models to the catalog as drafts, not served until published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shared.catalog.templates import TEMPLATES, KnownModel, Template
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.models import AIModel, Channel, ChannelModel
+from shared.operations.audit import Origin, record
+from shared.operations.catalog import create_model, set_model_status, usable_model_id
+from shared.operations.catalog_version import bump_catalog_version
+from shared.operations.channels import create_channel, find_channel
+from shared.operations.validation import check_whole
+
+MOST_MARKUP = 10_000  # percent
+
+
+class Drafts(NamedTuple):
+    """Result of adding drafts: ids that were added, and ids that the catalog already had."""
+
+    made: list[str]
+    kept: list[str]
+
+
+def find_template(id: str) -> Template:
+    """Return the template with this id. Raises `NotFound`."""
+    template = TEMPLATES.get(id)
+    if template is None:
+        raise NotFound(f"No template {id!r}. Choose one of {', '.join(TEMPLATES)}.")
+    return template
+
+
+def create_channel_from_template(
+    name: str,
+    template_id: str,
+    secret: str,
+    *,
+    base_url: str | None = None,
+    settings: dict[str, Any] | None = None,
+    secret_key: str,
+    actor: str,
+    address: str = "",
+) -> Channel:
+    """Create a channel from a provider's template. `base_url` and `settings` override the template."""
+    template = find_template(template_id)
+    if template.needs_base_url and base_url is None:
+        raise InvalidInput(f"{template.name} needs your own base URL, such as {template.base_url}.")
+    if template.needs_secret and not secret:
+        raise InvalidInput(f"{template.name} needs a secret: your API key from this provider.")
+    return create_channel(
+        name,
+        template.dialect,
+        base_url or template.base_url,
+        secret,
+        secret_key=secret_key,
+        settings={**template.channel_settings, **(settings or {})},
+        actor=actor,
+        address=address,
+    )
+
+
+def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> Drafts:
+    """Add the known models of a channel's provider to the catalog as drafts, at list price plus a markup.
+
+    A draft is a disabled model, which is not served until it is published. Models that are in the catalog do not change.
+    """
+    check_whole("markup (percent)", markup_percent, 0, MOST_MARKUP)
+    channel = find_channel(channel_name)
+    made, kept = [], []
+    for model in known_models(channel):
+        if AIModel.get_or_none(AIModel.id == model.id) is not None:
+            kept.append(model.id)
+            continue
+        create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", actor=actor, address=address)
+        made.append(model.id)
+    return Drafts(made, kept)
+
+
+def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> Drafts:
+    """Add models from a provider's model list to the catalog as drafts, under the provider's names and without a price.
+
+    Drafts are not served until staff set a price and enable them. Names that are not valid ids are skipped; models that are in
+    the catalog do not change.
+    """
+    with transaction():
+        channel = find_channel(channel_name)
+        usable = [name for name in names if usable_model_id(name)]
+        known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(usable))}
+        made = [name for name in usable if name not in known]
+        owner = str((channel.settings or {}).get("provider") or "yout")
+        for name in made:
+            AIModel.create(id=name, status="disabled", owned_by=owner)
+            ChannelModel.create(channel=channel, model=name, upstream_model=name)
+        if made:
+            record(Origin(actor, address), "model.import", channel.name, after={"models": made})
+            bump_catalog_version()
+        return Drafts(made, [name for name in usable if name in known])
+
+
+def create_known_model(
+    channel_name: str,
+    model: KnownModel,
+    *,
+    markup_percent: int = 0,
+    status: str = "active",
+    actor: str,
+    address: str = "",
+) -> AIModel:
+    """Add a known model to the catalog, at list price plus a markup (rounded up). The list price is stored as our cost."""
+    image = "+image" if "vision" in model.tags else ""
+    audio = "+audio" if "audio" in model.tags else ""
+    with transaction():
+        made = create_model(
+            model.id,
+            channel_name,
+            owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
+            upstream_model=model.upstream or model.id,
+            input=_marked_up(model.input, markup_percent),
+            output=_marked_up(model.output, markup_percent),
+            cached_input=None if model.cached is None else _marked_up(model.cached, markup_percent),
+            cache_write=None if model.written is None else _marked_up(model.written, markup_percent),
+            context_window=model.window,
+            max_output_tokens=model.most_output,
+            capabilities=model.tags,
+            modality=f"text{image}{audio}->text",
+            status=status,
+            actor=actor,
+            address=address,
+        )
+        route = (ChannelModel.model == made) & (ChannelModel.channel == find_channel(channel_name))
+        ChannelModel.update(cost_per_1k_input=model.input, cost_per_1k_output=model.output).where(route).execute()
+        return made
+
+
+def publish_model(model_id: str, *, actor: str, address: str = "") -> AIModel:
+    """Publish a draft at its current price."""
+    return set_model_status(model_id, "active", actor=actor, address=address)
+
+
+def known_models(channel: Channel) -> tuple[KnownModel, ...]:
+    """Return the known models of a channel's provider. Raises `InvalidInput` if no template, or one without models, matches."""
+    template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
+    if template is None:
+        raise InvalidInput(f"The channel {channel.name!r} matches no template; its setting `provider` does not name one.")
+    if not template.models:
+        raise InvalidInput(f"No models of {template.name} are known. Add yours with `yout model create`.")
+    return template.models
+
+
+def known_model(channel: Channel, model_id: str) -> KnownModel:
+    """Return a known model by its id or the provider's name. Raises `NotFound`."""
+    for model in known_models(channel):
+        if model_id in (model.id, model.upstream):
+            return model
+    raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
+
+
+def _marked_up(rate: int, percent: int) -> int:
+    return -(-rate * (100 + percent) // 100)

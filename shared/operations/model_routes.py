@@ -1,0 +1,96 @@
+"""Routes between models and channels: change or remove a route, pause a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import NotFound
+from shared.models import AIModel, Channel, ChannelModel
+from shared.operations.audit import Origin, record
+from shared.operations.catalog import check_model_id
+from shared.operations.catalog_version import bump_catalog_version
+from shared.operations.channels import find_channel
+from shared.operations.prices import LARGEST_PRICE
+from shared.operations.validation import check_text, check_whole
+
+LONGEST_REST_MS = 7 * 24 * 3600 * 1000
+
+
+def update_route(
+    route_id: UUID,
+    *,
+    upstream_model: str,
+    priority: int,
+    weight: int,
+    cost_input: int | None = None,
+    cost_output: int | None = None,
+    actor: str,
+    address: str = "",
+) -> ChannelModel:
+    """Change a route's provider model name, priority, weight and cost to us (credits per 1,000 tokens; None: unknown)."""
+    values: dict[str, Any] = {
+        "upstream_model": check_model_id(upstream_model),
+        "priority": check_whole("priority", priority, -1_000, 1_000),
+        "weight": check_whole("weight", weight, 1, 1_000_000),
+        "cost_per_1k_input": None if cost_input is None else check_whole("cost of input", cost_input, 0, LARGEST_PRICE),
+        "cost_per_1k_output": None if cost_output is None else check_whole("cost of output", cost_output, 0, LARGEST_PRICE),
+    }
+    with transaction():
+        route = find_route(route_id)
+        before = {name: getattr(route, name) for name in values}
+        if before != values:
+            ChannelModel.update(values).where(ChannelModel.id == route_id).execute()
+            target = f"{route.model.id} on {route.channel.name}"
+            record(Origin(actor, address), "model.channel", target, before=before, after=values)
+            bump_catalog_version()
+        return find_route(route_id)
+
+
+def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
+    """Remove a channel from a model and return the model's id. Running calls finish."""
+    with transaction():
+        route = find_route(route_id)
+        ChannelModel.delete().where(ChannelModel.id == route_id).execute()
+        record(
+            Origin(actor, address),
+            "model.channel",
+            route.model.id,
+            before={"channel": route.channel.name},
+            after={"channel": None},
+        )
+        bump_catalog_version()
+        model_id: str = route.model.id
+        return model_id
+
+
+def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
+    """Pause a channel for `ms` milliseconds (0 resumes it): it gets no new calls. Raises `InvalidInput` for more than a week."""
+    check_whole("pause (ms)", ms, 0, LONGEST_REST_MS)
+    reason = check_text("reason", reason, 200, empty=ms == 0)
+    with transaction():
+        channel = find_channel(name)
+        values = {"out_until": now_ms() + ms if ms else None, "out_reason": reason if ms else None, "updated_at": now_ms()}
+        before = {"out_until": channel.out_until, "out_reason": channel.out_reason}
+        Channel.update(values).where(Channel.id == channel.id).execute()
+        after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
+        record(Origin(actor, address), "channel.rest", channel.name, before=before, after=after)
+        bump_catalog_version()
+        return Channel.get_by_id(channel.id)
+
+
+def find_route(route_id: UUID) -> ChannelModel:
+    """Return the route with its model and channel. Raises `NotFound`."""
+    route: ChannelModel | None = (
+        ChannelModel.select(ChannelModel, AIModel, Channel)
+        .join(AIModel)
+        .switch(ChannelModel)
+        .join(Channel)
+        .where(ChannelModel.id == route_id)
+        .first()
+    )
+    if route is None:
+        raise NotFound(f"No route {route_id}. The channel no longer serves the model.")
+    return route

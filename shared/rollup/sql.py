@@ -1,0 +1,110 @@
+"""SQL of the usage sums, the same text on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from shared.core.latency_histogram import BOUNDS_MS, columns
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+KEY = ("model", "channel", "status")
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+COUNTERS = ("calls", "estimated", *TOKENS, "credits", "overrun_credits", "duration_ms", "overage_credits")
+LATENCIES = ("first_token", "duration")
+MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in columns(measure)))
+
+
+def bucket_counts(measure: str) -> list[str]:
+    """Return SQL expressions that count calls by bucket of `measure`, in the order of `shared.core.latency_histogram.columns`;
+    NULL for 0."""
+    value = f"{measure}_ms"
+    ends = [f" AND {value} < {high}" for high in BOUNDS_MS[1:]] + [""]
+    return [f"SUM(CASE WHEN {value} >= {low}{end} THEN 1 END)" for low, end in zip(BOUNDS_MS, ends, strict=True)]
+
+
+# Expressions over calls for `MEASURES`. COUNT is never NULL; all others are NULL instead of 0.
+OF_CALLS = (
+    "COUNT(*)",
+    "SUM(CASE WHEN estimated THEN 1 END)",
+    *(f"NULLIF(SUM({column}), 0)" for column in COUNTERS[2:]),
+    *(expression for measure in LATENCIES for expression in bucket_counts(measure)),
+)
+_PURGING = "(SELECT account_id FROM purge_job WHERE status <> 'done')"
+
+# Parameters: NO_CHANNEL, start of the hour, start of the next hour.
+SUM_CALLS = (
+    f"INSERT INTO account_usage (grain_hours, at, account, {', '.join((*KEY, *MEASURES))})"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, model, COALESCE(channel, ?), status, {', '.join(OF_CALLS)}"
+    f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
+    " GROUP BY 2, 3, 4, 5, 6"
+)
+# Parameter: start of the hour.
+DROP_SUMS = f"DELETE FROM account_usage WHERE grain_hours = 1 AND at = ? AND account NOT IN {_PURGING}"
+
+
+_PLATFORM_SUMS = (
+    f"SELECT 1 AS grain_hours, at, {', '.join(KEY)}, {', '.join(f'SUM({column}) AS {column}' for column in MEASURES)}"
+    f" FROM account_usage WHERE grain_hours = 1 AND at = ? AND account NOT IN {_PURGING} GROUP BY at, {', '.join(KEY)}"
+)
+
+
+def _changed(sign: str, other: str) -> str:
+    return ", ".join(
+        f"{column} = NULLIF(COALESCE(platform_usage.{column}, 0) {sign} COALESCE({other}.{column}, 0), 0)"
+        for column in MEASURES[1:]
+    )
+
+
+# Add an hour's account sums to the platform's sums, or subtract them. Parameter: start of the hour.
+ADD_TO_PLATFORM = (
+    f"INSERT INTO platform_usage (grain_hours, at, {', '.join((*KEY, *MEASURES))}) {_PLATFORM_SUMS}"
+    f" ON CONFLICT (grain_hours, at, {', '.join(KEY)})"
+    f" DO UPDATE SET calls = platform_usage.calls + excluded.calls, {_changed('+', 'excluded')}"
+)
+TAKE_FROM_PLATFORM = (
+    f"UPDATE platform_usage SET calls = platform_usage.calls - old.calls, {_changed('-', 'old')} FROM ({_PLATFORM_SUMS}) AS old"
+    " WHERE platform_usage.grain_hours = 1 AND platform_usage.at = old.at"
+    + "".join(f" AND platform_usage.{column} = old.{column}" for column in KEY)
+)
+DROP_EMPTY = "DELETE FROM platform_usage WHERE grain_hours = 1 AND at = ? AND calls = 0"
+
+
+def sum_day(table: str) -> tuple[str, str]:
+    """Return two statements that rebuild a day of `table` from its hours.
+
+    Parameters of the first: start of the day; of the second: start of the day, start of the next day.
+    """
+    key = (*(("account",) if table == "account_usage" else ()), *KEY)
+    return (
+        f"DELETE FROM {table} WHERE grain_hours = 24 AND at = ?",
+        f"INSERT INTO {table} (grain_hours, at, {', '.join((*key, *MEASURES))})"
+        f" SELECT 24, at / {DAY_MS} * {DAY_MS}, {', '.join(key)}, {', '.join(f'SUM({column})' for column in MEASURES)}"
+        f" FROM {table} WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, {', '.join(key)}",
+    )
+
+
+FAILED = "status IN ('failed', 'expired')"
+# Account totals of an hour from its sums (parameter: start of the hour), and of a day from its hours (parameters as `sum_day`).
+DROP_TOTALS = DROP_SUMS.replace("account_usage", "account_total")
+ADD_TOTALS = (
+    "INSERT INTO account_total (grain_hours, at, account, calls, failed, credits)"
+    f" SELECT 1, at, account, SUM(calls), SUM(CASE WHEN {FAILED} THEN calls ELSE 0 END), COALESCE(SUM(credits), 0)"
+    f" FROM account_usage WHERE grain_hours = 1 AND at = ? AND account NOT IN {_PURGING} GROUP BY at, account"
+)
+TOTAL_DAY = (
+    "DELETE FROM account_total WHERE grain_hours = 24 AND at = ?",
+    "INSERT INTO account_total (grain_hours, at, account, calls, failed, credits)"
+    f" SELECT 24, at / {DAY_MS} * {DAY_MS}, account, SUM(calls), SUM(failed), SUM(credits)"
+    " FROM account_total WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, account",
+)
+
+# Compared to detect late or newly settled calls. Parameters: start of the hour, start of the next hour.
+_FINGERPRINT = ("credits", "input_tokens", "output_tokens", "duration_ms")
+COUNT_CALLS = (
+    f"SELECT COUNT(*), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
+    f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
+)
+COUNT_SUMS = (
+    f"SELECT COALESCE(SUM(calls), 0), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
+    f" FROM account_usage WHERE grain_hours = 1 AND at >= ? AND at < ? AND account NOT IN {_PURGING}"
+)

@@ -1,0 +1,108 @@
+"""The JSON that Anthropic's Messages API sends, in builders, by `anthropic.types`; `tests/upstream.py` sends it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.upstream import Request
+from tests.upstream_responses import Answer, Piece, reply, stream
+
+Json = dict[str, Any]
+MODEL = "claude-test-1"
+
+
+def usage(input: int = 7, output: int = 3, *, read: int = 0, written: int = 0, thought: int | None = None) -> Json:
+    """`Usage`: what was read from the cache and written to it is not in `input_tokens`."""
+    told: Json = {"input_tokens": input, "output_tokens": output, "cache_read_input_tokens": read}
+    told |= {"cache_creation_input_tokens": written, "service_tier": "standard"}
+    return told if thought is None else {**told, "output_tokens_details": {"thinking_tokens": thought}}
+
+
+def text(words: str) -> Json:
+    return {"type": "text", "text": words, "citations": None}
+
+
+def thinking(words: str, signature: str = "c2lnbmVk") -> Json:
+    return {"type": "thinking", "thinking": words, "signature": signature}
+
+
+def tool_use(id: str, name: str, **input: Any) -> Json:
+    return {"type": "tool_use", "id": id, "name": name, "input": input}
+
+
+def message(*content: Json, stop: str = "end_turn", told: Json | None = None) -> Json:
+    """A whole `Message`."""
+    return {
+        "id": "msg_01AbCdEfGhIjKlMnOpQrStUv",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": list(content),
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": told or usage(),
+    }
+
+
+def event(data: Json) -> bytes:
+    """One event as the API writes it, with its name."""
+    return f"event: {data['type']}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def events(whole: Json, *, piece: int = 4) -> list[Json]:
+    """The `RawMessageStreamEvent`s that would have streamed a whole message, text in pieces of so many characters."""
+    told = whole["usage"]
+    start = {**whole, "content": [], "stop_reason": None, "usage": {**told, "output_tokens": 1}}
+    start["usage"].pop("output_tokens_details", None)
+    found: list[Json] = [{"type": "message_start", "message": start}, {"type": "ping"}]
+    for index, block in enumerate(whole["content"]):
+        opened, deltas = _pieces(block, piece)
+        found.append({"type": "content_block_start", "index": index, "content_block": opened})
+        found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        found.append({"type": "content_block_stop", "index": index})
+    ending = {name: told[name] for name in ("output_tokens", "output_tokens_details") if name in told}
+    delta = {"stop_reason": whole["stop_reason"], "stop_sequence": whole["stop_sequence"]}
+    return [*found, {"type": "message_delta", "delta": delta, "usage": ending}, {"type": "message_stop"}]
+
+
+def _pieces(block: Json, size: int) -> tuple[Json, list[Json]]:
+    match block["type"]:
+        case "text":
+            return {**block, "text": ""}, [{"type": "text_delta", "text": part} for part in _cut(block["text"], size)]
+        case "thinking":
+            deltas = [{"type": "thinking_delta", "thinking": part} for part in _cut(block["thinking"], size)]
+            return {**block, "thinking": "", "signature": ""}, [
+                *deltas,
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+        case "tool_use":
+            written = json.dumps(block["input"], ensure_ascii=False) if block["input"] else ""
+            return {**block, "input": {}}, [
+                {"type": "input_json_delta", "partial_json": part} for part in ["", *_cut(written, size)]
+            ]
+        case _:
+            return block, []
+
+
+def _cut(words: str, size: int) -> list[str]:
+    return [words[start : start + size] for start in range(0, len(words), size)]
+
+
+def wire(whole: Json) -> bytes:
+    """A message as the bytes of its stream."""
+    return b"".join(map(event, events(whole)))
+
+
+def failure(kind: str = "api_error", words: str = "Internal server error") -> Json:
+    """`ErrorResponse`; as an event of a stream it looks alike."""
+    return {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
+
+
+def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
+    """A script: `whole`, streamed when it is asked to be."""
+
+    def answer(request: Request) -> Answer:
+        return stream(*map(event, events(whole)), *also) if request.json.get("stream") else reply(whole)
+
+    return answer

@@ -1,0 +1,110 @@
+"""The gate: every route against every kind of visitor, straight from the table of routes."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from console.security.access_control import PUBLIC, SAFE_METHODS
+from console.security.roles import ACTIONS, action_of, allowed, of_oneself
+from shared.models import STAFF_ROLES, AuditEntry, LedgerEntry
+from tests import factories
+from tests.console.conftest import Browser
+
+NOBODY = UUID(int=7)
+SAMPLES = {"UUIDConverter": str(NOBODY), "PathConverter": "no-such", "UnicodeConverter": "no-such", "IntegerConverter": 7}
+
+
+def address(app: Flask, rule: Rule) -> str:
+    values = {name: SAMPLES[type(converter).__name__] for name, converter in rule._converters.items()}
+    built = rule.build(values, append_unknown=False)
+    assert built is not None
+    return built[1]
+
+
+def changing(app: Flask) -> list[Rule]:
+    return [rule for rule in posts(app) if not of_oneself(app.view_functions[rule.endpoint])]
+
+
+def posts(app: Flask) -> list[Rule]:
+    return [rule for rule in app.url_map.iter_rules() if rule.methods - SAFE_METHODS and rule.endpoint not in PUBLIC]
+
+
+def test_every_page_asks_a_stranger_to_sign_in(app, browser):
+    checked = 0
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in PUBLIC or not rule.methods & {"GET"}:
+            continue
+        answer = browser.get(address(app, rule))
+        assert (answer.status_code, answer.location.startswith("/login")) == (303, True), rule
+        checked += 1
+    assert checked > 12
+
+
+def test_an_unknown_address_asks_a_stranger_to_sign_in_too(browser):
+    assert browser.get("/no/such/page").location == "/login?next=/no/such/page"
+
+
+def test_a_stranger_changes_nothing_even_with_a_valid_form_token(app, browser):
+    token = browser.form("/login")
+    for rule in posts(app):
+        assert browser.post(address(app, rule), token).location == "/login"
+    assert not AuditEntry.select().exists()
+
+
+def test_every_form_without_its_token_is_refused(app, signed_in):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    browser = signed_in("owner")
+    entries = AuditEntry.select().count()
+    for rule in posts(app):
+        answer = browser.post(address(app, rule), {"csrf_token": "made up"})
+        assert (answer.status_code, "Form refused" in answer.text) == (400, True), rule
+    assert AuditEntry.select().count() == entries
+
+
+def test_every_changing_route_names_an_action_of_the_matrix(app):
+    actions = {action_of(app.view_functions[rule.endpoint]) for rule in changing(app)}
+    assert actions == set(ACTIONS)
+
+
+@pytest.mark.parametrize("role", STAFF_ROLES)
+def test_each_role_may_do_what_the_matrix_says_and_nothing_else(app, signed_in, role):
+    browser = signed_in(role)
+    token = {"csrf_token": browser.form("/", "/logout")["csrf_token"]}
+    for rule in changing(app):
+        action = action_of(app.view_functions[rule.endpoint])
+        answer = browser.post(address(app, rule), token)
+        # The sample rows do not exist, forms that make a new one are empty, and there is nothing to test: whoever is let through
+        # is told so.
+        assert answer.status_code in ((200, 404, 422) if allowed(role, action) else (403,)), (role, rule)
+
+
+def test_readonly_may_do_nothing_and_an_unknown_action_is_nobodys():
+    assert not any(allowed("readonly", action) for action in ACTIONS)
+    assert not any(allowed(role, "staff.create") for role in STAFF_ROLES)
+
+
+def test_a_changing_route_that_names_no_action_is_closed_even_to_owners(app, signed_in):
+    app.add_url_rule("/careless", "careless", lambda: "done", methods=["POST"])
+    browser = signed_in("owner")
+    answer = browser.post("/careless", browser.form("/", "/logout"))
+    assert answer.status_code == 403
+
+
+def test_readonly_sees_a_page_without_its_buttons_and_is_refused_behind_them(signed_in):
+    account = factories.account(credits=500)
+    browser = signed_in("readonly")
+    page = f"/accounts/{account.id}"
+    assert f"{page}/credits" not in browser.get(page).text
+    answer = browser.post(f"{page}/credits", {**browser.form("/", "/logout"), "amount": "5", "reason": "x", "token": "t" * 20})
+    assert answer.status_code == 403
+    assert "readonly" in answer.text
+    assert LedgerEntry.select().count() == 1
+
+
+def test_health_needs_no_sign_in(browser: Browser):
+    answer = browser.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})

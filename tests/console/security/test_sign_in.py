@@ -1,0 +1,146 @@
+"""Signing in: who gets in, who is slowed down, where they land, and how a session ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from console.app import create_app
+from console.security.auth import safe_target
+from shared.core.clock import now_ms
+from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.login_throttle import WINDOW_MS
+from shared.models import AuditEntry, StaffSession, StaffUser
+from shared.operations import staff_sessions
+from shared.operations.staff import set_staff_password
+from shared.operations.staff_sessions import IDLE_MS, SESSION_MS
+from tests.console.conftest import PASSWORD, Browser
+
+
+def test_the_right_password_opens_the_console_and_is_on_record(browser, staff):
+    person = staff("support")
+    answer = browser.sign_in(" Support@Yout.example ", follow_redirects=True)
+    assert answer.status_code == 200
+    assert "The last 24 hours" in answer.text
+    assert person.email in answer.text
+    entry = AuditEntry.get(AuditEntry.action == "staff.sign_in")
+    assert (entry.actor, entry.address) == (person.email, "127.0.0.1")
+    assert StaffUser.get_by_id(person.id).last_sign_in_at is not None
+
+
+@pytest.mark.parametrize(
+    ("email", "password"), [("owner@yout.example", "wrong horse battery"), ("nobody@yout.example", PASSWORD)]
+)
+def test_a_wrong_password_and_an_unknown_person_are_told_the_same(browser, staff, email, password):
+    staff("owner")
+    answer = browser.sign_in(email, password)
+    assert answer.status_code == 403
+    assert "E-mail or password is wrong." in answer.text
+    assert browser.get("/").status_code == 303
+
+
+def test_a_disabled_person_gets_no_session_and_loses_the_one_they_have(signed_in):
+    browser = signed_in("owner")
+    StaffUser.update(status="disabled").execute()
+    assert browser.get("/").location.startswith("/login")
+    assert browser.sign_in("owner@yout.example").status_code == 403
+
+
+def test_empty_fields_are_named(browser):
+    answer = browser.sign_in("", "")
+    assert answer.status_code == 422
+    assert "Enter your e-mail address." in answer.text
+    assert "Enter your password." in answer.text
+
+
+def test_too_many_failures_of_a_person_close_the_door_to_the_right_password_too(browser, staff):
+    person = staff("owner")
+    for _ in range(FAILURES_A_PERSON):
+        assert browser.sign_in(person.email, "wrong horse battery").status_code == 403
+    answer = browser.sign_in(person.email)
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= WINDOW_MS // 1000
+    assert "Try again in" in answer.text
+
+
+def test_after_signing_in_one_lands_where_one_wanted_to_go(browser, staff):
+    staff("owner")
+    door = browser.get("/usage/?status=failed").location
+    assert door.startswith("/login?next=")
+    assert browser.sign_in("owner@yout.example", path=door).location == "/usage/?status=failed"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "javascript:alert(1)",
+        "usage",
+        "",
+        None,
+    ],
+)
+def test_nobody_is_sent_elsewhere_after_signing_in(target):
+    assert safe_target(target) == "/"
+
+
+def test_a_new_password_ends_every_session(signed_in):
+    browser = signed_in("owner")
+    assert browser.get("/").status_code == 200
+    set_staff_password("owner@yout.example", actor="test")
+    assert browser.get("/").location.startswith("/login")
+
+
+def test_a_session_ends_twelve_hours_after_the_sign_in(signed_in, monkeypatch):
+    browser = signed_in("owner")
+    start = now_ms()
+    for passed in range(0, SESSION_MS, IDLE_MS // 2):
+        monkeypatch.setattr(staff_sessions, "now_ms", lambda passed=passed: start + passed)
+        assert browser.get("/me/").status_code == 200
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + SESSION_MS + 60_000)
+    assert browser.get("/me/").location.startswith("/login")
+
+
+def test_a_session_that_nobody_uses_ends_after_two_hours(signed_in, monkeypatch):
+    browser = signed_in("owner")
+    start = now_ms()
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + IDLE_MS - 60_000)
+    assert browser.get("/me/").status_code == 200  # which counts as a use
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 2 * IDLE_MS - 90_000)
+    assert browser.get("/me/").status_code == 200
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 3 * IDLE_MS)
+    assert browser.get("/me/").location.startswith("/login")
+
+
+def test_the_server_ends_sessions_and_a_copied_cookie_is_worth_nothing_after_the_sign_out(app, signed_in):
+    browser = signed_in("owner")
+    stolen = browser._client.get_cookie("yout_console").value
+    browser.send("/", "/logout")
+    thief = app.test_client()
+    thief.set_cookie("yout_console", stolen)
+    assert thief.get("/").location.startswith("/login")
+    assert StaffSession.get().revoked_at is not None
+
+
+def test_signing_out_ends_the_session_and_takes_a_form(signed_in):
+    browser = signed_in("owner")
+    assert browser.get("/logout").status_code == 405
+    assert "You are signed out." in browser.send("/", "/logout").text
+    assert browser.get("/").location.startswith("/login")
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_the_session_cookie_is_out_of_reach_and_secure_in_production(bound_database, make_settings, browser, staff):
+    staff("owner")
+    cookies = browser.sign_in("owner@yout.example").headers.getlist("Set-Cookie")
+    assert sorted(cookie.split("=")[0] for cookie in cookies) == ["yout_browser_console", "yout_console"]
+    for cookie in cookies:
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+    production = Browser(create_app(make_settings(environment="production")).test_client())
+    cookie = production.get("/login").headers["Set-Cookie"]
+    assert cookie.startswith("__Host-yout_console=")
+    assert "Secure" in cookie

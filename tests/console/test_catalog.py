@@ -1,0 +1,297 @@
+"""The catalogue made and changed in the console: channels, models, routes and their cost, a channel that rests."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from console.views.margins import Margin, margins
+from shared.core.clock import now_ms
+from shared.core.secrets import unseal
+from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price, UsageLedger
+from tests import factories
+from tests.servers.edge import SECRET_KEY
+from tests.upstream import polite
+from tests.upstream_responses import html, reply, status
+
+CHANNEL = {
+    "name": "vendor",
+    "dialect": "openai",
+    "base_url": "https://api.example.com/v1/",
+    "secret": "sk-secret",
+    "settings": "{}",
+}
+MODEL = {
+    **{
+        "model": "gpt-test",
+        "kind": "chat",
+        "channel": "vendor",
+        "upstream_model": "",
+        "description": "A test.",
+        "owned_by": "Acme",
+    },
+    **{"modality": "", "context_window": "128 000", "max_output_tokens": "", "capabilities": "tools, vision"},
+    **{"input": "150", "output": "600", "per_call": "0", "minimum": "10"},
+}
+
+
+def test_a_channel_and_a_model_are_added_and_served(signed_in):
+    browser = signed_in("owner")
+    answer = browser.send("/channels/new", "/channels/new", **CHANNEL)
+    assert "Channel vendor is made" in answer.text
+    channel = Channel.get()
+    assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
+    assert "sk-secret" not in answer.text + browser.get("/audit/").text
+    before = CatalogVersion.get().version
+    answer = browser.send("/models/new", "/models/new", **MODEL)
+    assert "gpt-test is in the catalogue" in answer.text
+    model = AIModel.get()
+    assert (model.context_window, model.capabilities, model.owned_by) == (128_000, ["tools", "vision"], "Acme")
+    assert Price.get().credits_per_1k_output == 600
+    assert ChannelModel.get().upstream_model == "gpt-test"
+    assert CatalogVersion.get().version > before
+
+
+def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_taken_in_unoffered(signed_in):
+    browser = signed_in("owner")
+    page = browser.get("/channels/new?template=anthropic").text
+    address = re.search(r'name="base_url"[^>]*value="([^"]+)"', page).group(1)
+    settings = unescape(re.search(r'name="settings"[^>]*>([^<]*)<', page).group(1))
+    filled = {"name": "claude", "dialect": "anthropic", "base_url": address, "settings": settings, "secret": "sk-ant-1"}
+    assert "Channel claude is made" in browser.send("/channels/new", "/channels/new", **filled).text
+    channel = Channel.get()
+    assert (channel.dialect, channel.settings["provider"]) == ("anthropic", "anthropic")
+    page = f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/drafts", markup="25")
+    assert "not offered yet" in answer.text
+    rows = list(ChannelModel.select())
+    assert rows
+    assert {model.status for model in AIModel.select()} == {"disabled"}
+    for row in rows:
+        price = Price.get(Price.model == row.model)
+        assert price.credits_per_1k_output == -(-row.cost_per_1k_output * 125 // 100)
+    assert f"as before: {len(rows)}." in browser.send(page, f"{page}/drafts", markup="25").text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("base_url", "ftp://host", "must look like https://host/v1"),
+        ("base_url", "https://user:pass@host/v1", "must not contain a user"),
+        ("settings", "{", "That is not valid JSON"),
+        ("settings", "[]", "JSON object"),
+        ("settings", '{"a": [NaN]}', "are not valid JSON"),
+        ("settings", '{"a": -Infinity}', "are not valid JSON"),
+        ("settings", '{"a": 1e999}', "are not valid JSON"),
+        ("settings", '{"a": 123456789012345678901234567890}', "are not valid JSON"),
+        ("settings", '{"a": "\\ud800"}', "are not valid JSON"),
+        ("settings", '{"a":' * 1_900, "That is not valid JSON"),
+        ("name", "", "Name the channel"),
+    ],
+)
+def test_a_wrong_channel_is_told_what_is_wrong(signed_in, field, value, words):
+    answer = signed_in("owner").send("/channels/new", "/channels/new", **{**CHANNEL, field: value})
+    assert (answer.status_code, words in answer.text) == (422, True)
+    assert "sk-secret" not in answer.text
+    assert not Channel.select().exists()
+
+
+def test_a_model_needs_a_channel_a_price_and_an_id_of_its_own(signed_in):
+    browser = signed_in("owner")
+    assert browser.get("/models/new").location == "/channels/new"
+    factories.channel("https://api.example.com/v1", name="vendor")
+    unpriced = browser.send("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
+    assert (unpriced.status_code, "must be marked as free" in unpriced.text) == (422, True)
+    browser.send("/models/new", "/models/new", **MODEL)
+    again = browser.send("/models/new", "/models/new", **MODEL)
+    assert (again.status_code, "already exists" in again.text) == (422, True)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-inf", "1e9", "1.5", "0x10", "1" * 30])
+def test_a_price_is_a_whole_number(signed_in, value):
+    factories.channel("https://api.example.com/v1", name="vendor")
+    answer = signed_in("owner").send("/models/new", "/models/new", **{**MODEL, "input": value})
+    assert (answer.status_code, "Write a whole number" in answer.text) == (422, True)
+
+
+def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):
+    factories.model("m", factories.channel("https://api.example.com/v1"))
+    browser = signed_in("owner")
+    values = {
+        "description": "Better.",
+        "owned_by": "Acme",
+        "capabilities": "tools",
+        "context_window": "",
+        "max_output_tokens": "500",
+    }
+    assert "m is changed" in browser.send("/models/m", "/models/m/edit", **values, free="y").text
+    model = AIModel.get()
+    assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
+    assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
+
+
+def test_a_model_gets_a_second_channel_whose_share_and_cost_are_changed_and_loses_it(signed_in):
+    factories.model("m", factories.channel("https://a.example.com/v1", name="a"), input=100, output=300)
+    factories.channel("https://b.example.com/v1", name="b")
+    browser = signed_in("support")
+    values = {"channel": "b", "upstream_model": "", "priority": "1", "weight": "3", "cost_input": "80", "cost_output": ""}
+    assert "Channel b serves m" in browser.send("/models/m", "/models/m/routes", **values).text
+    route = ChannelModel.get(ChannelModel.priority == 1)
+    assert (route.upstream_model, route.weight, route.cost_per_1k_input) == ("m", 3, 80)
+    assert "Margin on b" in browser.get("/models/m").text
+    page = f"/routes/{route.id}"
+    browser.send(page, page, upstream_model="vendor-m", priority="0", weight="5", cost_input="120", cost_output="250")
+    route = ChannelModel.get_by_id(route.id)
+    assert (route.upstream_model, route.priority, route.weight, route.cost_per_1k_output) == ("vendor-m", 0, 5, 250)
+    assert AuditEntry.select().where(AuditEntry.action == "model.channel").count() == 3
+    browser.send(page, f"{page}/remove")
+    assert [row.channel.name for row in ChannelModel.select()] == ["a"]
+    assert browser.get(page).status_code == 404
+
+
+def test_a_channel_rests_and_comes_back(signed_in):
+    channel = factories.channel("https://a.example.com/v1", name="a")
+    browser, page = signed_in("support"), f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/rest", minutes="30", reason="Their status page is red")
+    assert "Their status page is red" in answer.text
+    assert 29 * 60_000 < Channel.get().out_until - now_ms() <= 30 * 60_000
+    assert "rests" in browser.get("/channels/").text
+    assert browser.send(page, f"{page}/rest/end").status_code == 200
+    assert (Channel.get().out_until, Channel.get().out_reason) == (None, None)
+    assert browser.send(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
+
+
+def test_the_address_of_a_channel_is_for_owners(signed_in):
+    channel = factories.channel("https://a.example.com/v1", name="a")
+    page = f"/channels/{channel.id}"
+    owner = signed_in("owner")
+    assert owner.send(page, f"{page}/edit", base_url="https://c.example.com/v1", settings='{"a": 1}').status_code == 200
+    assert (Channel.get().base_url, Channel.get().settings) == ("https://c.example.com/v1", {"a": 1})
+    support = signed_in("support")
+    assert f"{page}/edit" not in support.get(page).text
+    answer = support.post(
+        f"{page}/edit", {**support.form("/", "/logout"), "base_url": "https://evil.example.com", "settings": "{}"}
+    )
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (polite, "It works."),
+        (status(401), "the secret is wrong"),
+        (status(404), "nothing at this address"),
+        (status(503), "It answered 503"),
+        (html(), "something else than the dialect says"),
+    ],
+)
+def test_a_channel_is_tested_by_a_tiny_call(signed_in, upstream, answer, words):
+    channel = factories.channel(upstream.url, name="vendor")
+    factories.model("m", channel, upstream_model="vendor-m")
+    upstream.script(answer)
+    page = f"/channels/{channel.id}"
+    assert words in signed_in("support").send(page, f"{page}/test").text
+    (call,) = upstream.calls
+    assert (call.json["model"], call.json["max_tokens"]) == ("vendor-m", 16)
+    assert call.headers["authorization"] == f"Bearer {factories.UPSTREAM_SECRET}"
+
+
+def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_so(signed_in, upstream):
+    factories.model("m", factories.channel(upstream.url, name="good"), factories.channel("http://127.0.0.1:9", name="gone"))
+    factories.channel(upstream.url, name="idle")
+    page = signed_in("owner").send("/channels/", "/channels/test").text
+    assert page.count("It works.") == page.count("It cannot be reached.") == 1
+    assert len(upstream.calls) == 1
+
+
+def test_a_vendors_own_list_comes_in_unpriced_and_unoffered(signed_in, upstream):
+    channel = factories.channel(upstream.url, name="vendor")
+    factories.model("model-2", channel)
+    rows = [{"id": "model-1"}, {"id": "model-2"}, {"id": "no good"}, {"id": "model-1"}]
+    upstream.default = lambda _: reply({"object": "list", "data": rows})
+    browser, page = signed_in("owner"), f"/channels/{channel.id}"
+    answer = browser.send(page, f"{page}/import")
+    assert "1 new without a price" in answer.text
+    assert "In the catalogue already, and as before: 1." in answer.text
+    made = AIModel.get_by_id("model-1")
+    assert (made.status, made.prices.count(), made.channels.get().upstream_model) == ("disabled", 0, "model-1")
+    asked = upstream.requests[-1]
+    assert (asked.method, asked.path, asked.headers["authorization"]) == (
+        "GET",
+        "/v1/models",
+        f"Bearer {factories.UPSTREAM_SECRET}",
+    )
+    assert AuditEntry.get(AuditEntry.action == "model.import").after == {"models": ["model-1"]}
+
+
+@pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is wrong"), (html(), "no list of models")])
+def test_a_vendor_without_a_usable_list_changes_nothing(signed_in, upstream, answer, words):
+    channel = factories.channel(upstream.url, name="vendor")
+    upstream.default = lambda _: answer
+    page = f"/channels/{channel.id}"
+    assert words in signed_in("owner").send(page, f"{page}/import").text
+    assert not AIModel.select().exists()
+
+
+def test_a_channel_shows_how_its_calls_went_and_a_model_that_nobody_calls_is_found(signed_in):
+    channel = factories.channel("https://a.example.com/v1", name="busy")
+    factories.model("called", channel)
+    factories.model("forgotten", channel)
+    account, now = factories.account(), now_ms()
+    for number in range(10):
+        UsageLedger.create(
+            account=account,
+            model="called",
+            channel=channel.id,
+            price=Price.get().id,
+            status="failed" if number < 3 else "completed",
+            streamed=False,
+            created_at=now - 60_000,
+            first_token_ms=120,
+        )
+    browser = signed_in("readonly")
+    assert "30.0 %" in browser.get("/channels/").text
+    page = browser.get(f"/channels/{channel.id}").text
+    assert page.count('data-value="10"') == page.count('data-value="3"') == 1
+    unused = browser.get("/models/?show=unused").text
+    assert ("forgotten" in unused, ">called<" in unused) == (True, False)
+
+
+def test_a_try_out_needs_an_account_and_an_edge(signed_in):
+    account = factories.account()
+    factories.model("m", factories.channel("https://a.example.com/v1"))
+    browser = signed_in("support")
+    unknown = browser.send("/models/m", "/models/m/try", prompt="Hi", account="nobody@example.com")
+    assert (unknown.status_code, "No account" in unknown.text) == (422, True)
+    away = browser.send("/models/m", "/models/m/try", prompt="Hi", account=account.email)
+    assert (away.status_code, "edge does not answer" in away.text) == (422, True)
+    assert ApiKey.get().revoked_at is not None
+
+
+def test_a_try_out_that_is_sent_twice_is_one_call(signed_in):
+    account = factories.account()
+    factories.model("m", factories.channel("https://a.example.com/v1"))
+    browser = signed_in("support")
+    values = {**browser.form("/models/m", "/models/m/try"), "prompt": "Hi", "account": account.email}
+    assert "edge does not answer" in browser.post("/models/m/try", values).text
+    again = browser.post("/models/m/try", values)
+    assert (again.status_code, "submitted twice" in again.text) == (422, True)
+    assert ApiKey.select().count() == 1  # a call has a key of its own
+    token = re.search(r'name="token"[^>]*value="([^"]+)"', again.text[again.text.index("/models/m/try") :])
+    assert token is not None
+    assert "edge does not answer" in browser.post("/models/m/try", {**values, "token": token[1]}).text
+
+
+def test_margins_say_what_is_left_of_a_price():
+    class Row:
+        def __init__(self, **values):
+            self.__dict__.update(values)
+
+    price = Row(credits_per_1k_input=100, credits_per_1k_output=0)
+    known = Row(channel=Row(name="a"), cost_per_1k_input=120, cost_per_1k_output=5)
+    half = Row(channel=Row(name="b"), cost_per_1k_input=None, cost_per_1k_output=0)
+    unknown = Row(channel=Row(name="c"), cost_per_1k_input=None, cost_per_1k_output=None)
+    assert margins(price, [known, half, unknown]) == [Margin("a", -20, -5, -20, None), Margin("b", None, 0, None, None)]
+    assert margins(None, [known]) == []

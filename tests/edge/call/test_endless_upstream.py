@@ -1,0 +1,186 @@
+"""An upstream that does not stop: what is relayed and charged of it stays near what the call held."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from edge.call.requests import chat
+from edge.call.upstream import AFTER_FINISH_SECONDS, Patience
+from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES, RelayLimit
+from shared.dialects import DIALECTS
+from tests import openai_payloads
+from tests.edge.shared_edge import CREDITS, Lane
+from tests.openai_payloads import chunk, completion, finish, role, tokens
+from tests.servers.process import eventually
+from tests.upstream_responses import HANG, Gate, reply, stream
+
+LIMIT = 60
+# More words than any margin allows, then a silence in which an edge that reads on would stay.
+FLOOD = (role(), *[openai_payloads.frames(*[chunk(f" word{number}") for number in range(100)])] * 20, HANG)
+PROMPT = [{"role": "user", "content": "Hi"}]
+MOST = 64 * 2 + 2 * LIMIT  # credits: the body's bytes in tokens, and all the output that was asked for
+
+
+def assert_ended_and_paid(lane: Lane, output_tokens: int = LIMIT) -> None:
+    assert lane.vendor.calls[-1].wait_outcome() == "disconnected"
+    eventually(lambda: lane.held == 0, "the hold is closed")
+    [row] = lane.usage()
+    assert (row.status, row.output_tokens, row.estimated, row.cut) == ("completed", output_tokens, True, "cancelled_upstream")
+    assert row.overrun_credits == 0
+    assert 2 * LIMIT < lane.charged == row.credits < MOST
+
+
+def test_a_chat_ends_by_its_length(lane: Lane) -> None:
+    lane.vendor.script(stream(*FLOOD))
+    answer = lane.chat(stream=True, max_tokens=LIMIT)
+    assert answer.lines[-1] == "data: [DONE]"
+    assert answer.chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert LIMIT < len(answer.text.split()) < 2_000
+    assert_ended_and_paid(lane)
+    assert answer.chunks[-1]["yout"]["credits_charged"] == lane.charged
+
+
+def test_each_choice_that_is_open_ends_by_its_length(lane: Lane) -> None:
+    words = [openai_payloads.frames(*[chunk(f" word{number}", index=number % 2) for number in range(100)])] * 30
+    lane.vendor.script(
+        stream(openai_payloads.event([{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}]), *words, HANG)
+    )
+    answer = lane.chat(stream=True, max_tokens=LIMIT // 2, n=2)
+    reasons = {choice["index"]: choice["finish_reason"] for choice in answer.chunks[-1]["choices"]}
+    assert reasons == {0: "length", 1: "length"}
+    assert_ended_and_paid(lane)
+
+
+def test_a_text_completion_ends_by_its_length(lane: Lane) -> None:
+    lane.vendor.script(stream(*FLOOD))
+    body = {"model": lane.model, "prompt": "Hi", "max_tokens": LIMIT, "stream": True}
+    answer = lane.post(json.dumps(body).encode(), path="/v1/completions")
+    assert answer.chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert_ended_and_paid(lane)
+
+
+def test_a_message_ends_by_its_length(lane: Lane) -> None:
+    lane.vendor.script(stream(*FLOOD))
+    body = {"model": lane.model, "messages": PROMPT, "max_tokens": LIMIT, "stream": True}
+    answer = lane.post(json.dumps(body).encode(), path="/v1/messages")
+    *_, delta, stop = answer.chunks
+    assert (delta["type"], delta["delta"]["stop_reason"], stop["type"]) == ("message_delta", "max_tokens", "message_stop")
+    assert_ended_and_paid(lane)
+
+
+def test_a_response_ends_by_its_length(lane: Lane) -> None:
+    lane.vendor.script(stream(*FLOOD))
+    body = {"model": lane.model, "input": "Hi", "max_output_tokens": LIMIT, "stream": True}
+    last = lane.post(json.dumps(body).encode(), path="/v1/responses").chunks[-1]
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert_ended_and_paid(lane)
+
+
+def test_a_native_stream_ends_by_its_length(lane: Lane) -> None:
+    lane.vendor.script(stream(*FLOOD))
+    body = {"model": lane.model, "prompt": "Hi", "max_tokens": LIMIT}
+    answer = lane.post(json.dumps(body).encode(), path="/api/chat/stream/")
+    assert (answer.chunks[-1]["done"], answer.chunks[-1]["finish_reason"]) == (True, "length")
+    assert_ended_and_paid(lane)
+
+
+@pytest.mark.parametrize(
+    "delta", [{"reasoning_content": " word" * 50}, {"tool_calls": [{"index": 0, "function": {"arguments": " 1" * 50}}]}]
+)
+def test_reasoning_and_arguments_are_bounded_too(lane: Lane, delta: dict[str, Any]) -> None:
+    lane.vendor.script(stream(role(), *[chunk(None, **delta)] * 200, HANG))
+    answer = lane.chat(stream=True, max_tokens=LIMIT)
+    assert answer.chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert_ended_and_paid(lane)
+
+
+def _anthropic() -> bytes:
+    usage = {"input_tokens": 7, "output_tokens": 1}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "role": "assistant", "content": [], "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *[{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " word" * 50}}] * 20,
+    ]
+    return openai_payloads.frames(*events)
+
+
+def _gemini() -> bytes:
+    return openai_payloads.frames(
+        *[{"candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": " word" * 50}]}}]}] * 20
+    )
+
+
+@pytest.mark.parametrize(("dialect", "flood"), [("anthropic", _anthropic()), ("gemini", _gemini())], ids=["anthropic", "gemini"])
+def test_streams_of_other_dialects_are_measured_and_stopped_too(dialect: str, flood: bytes) -> None:
+    call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
+    reader = DIALECTS[dialect].read_stream(call, "chatcmpl-1", 1)
+    reader.feed(flood)
+    assert reader.text_bytes == 20 * 50 * len(" word")
+    assert RelayLimit(LIMIT).exceeded(reader.text().encode(), reader.text_bytes)
+    reader.stop()
+    assert reader.tail()["choices"][0]["finish_reason"] == "length"
+
+
+def test_an_answer_with_a_finish_reason_in_every_chunk_is_read_to_its_end() -> None:
+    call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
+    reader = DIALECTS["openai"].read_stream(call, "chatcmpl-1", 1)
+    patience = Patience(60)
+    piece = openai_payloads.frames(openai_payloads.event([{"index": 0, "delta": {"content": " word"}, "finish_reason": "stop"}]))
+    for now in (0, 9, 18, 27):
+        reader.feed(piece)
+        assert patience.seconds(reader, now) == AFTER_FINISH_SECONDS
+    reader.feed(openai_payloads.frames(chunk("")))
+    assert patience.seconds(reader, 30) == AFTER_FINISH_SECONDS - 3
+    reader.feed(openai_payloads.frames(chunk(" word")))
+    assert patience.seconds(reader, 40) == 60
+
+
+def test_no_more_of_a_text_is_kept_than_counting_needs() -> None:
+    call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
+    reader = DIALECTS["openai"].read_stream(call, "chatcmpl-1", 1)
+    for _ in range(10):
+        reader.feed(openai_payloads.frames(chunk("word " * 10_000)))
+    assert reader.text_bytes == 500_000
+    assert len(reader.text()) == MAX_KEPT_TEXT_BYTES
+
+
+def test_an_upstream_that_goes_on_after_its_end_is_left(lane: Lane) -> None:
+    gate = Gate()
+    lane.vendor.script(stream(role(), chunk("Hello"), finish(), *[openai_payloads.event([], pad="x" * 80_000)] * 250, gate))
+    answer = lane.chat(stream=True, max_tokens=LIMIT)
+    assert answer.text == "Hello"
+    assert lane.vendor.calls[-1].wait_outcome() == "disconnected"
+    assert not gate.is_open
+    assert lane.usage()[0].status == "completed"
+
+
+def test_megabytes_that_deliver_nothing_are_a_failure(lane: Lane) -> None:
+    lane.vendor.default = stream(*[b": " + b"x" * 80_000 + b"\n\n"] * 250, HANG)
+    answer = lane.chat(stream=True)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert lane.charged == 0
+
+
+def test_a_whole_answer_costs_about_what_was_held(lane: Lane) -> None:
+    """With usage that is too much for the call but not absurd, with absurd usage, and with none."""
+    held = 2 * LIMIT + len(json.dumps(lane.body(max_tokens=LIMIT)))
+    margin = 100
+    for usage in (tokens(7, 9 * LIMIT), tokens(7, 10**9), None):
+        before = lane.charged
+        lane.vendor.script(reply(completion("word " * 100_000, usage=usage)))
+        answer = lane.chat(max_tokens=LIMIT)
+        assert answer.json["choices"][0]["message"]["content"] == "word " * 100_000
+        assert lane.charged - before <= held + margin + 8
+    assert lane.held == 0
+    assert lane.charged < CREDITS // 100
+
+
+def test_a_whole_answer_of_any_size_is_not_taken(lane: Lane) -> None:
+    lane.vendor.default = reply(completion("x" * 9_000_000))
+    answer = lane.chat(max_tokens=LIMIT)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert lane.charged == 0

@@ -1,0 +1,607 @@
+"""The money of calls through real edges: nobody gets more than is paid for, nobody pays more than was delivered."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import peewee
+import pytest
+
+from shared import tokenizer
+from shared.core.clock import now_ms
+from shared.core.database import bind, database
+from shared.ledger import sweep
+from shared.ledger.sweep import SILENT_MS
+from shared.ledger.verify import verify
+from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
+from shared.operations.accounts import set_account_status
+from shared.operations.keys import revoke_key
+from shared.operations.prices import set_price
+from tests import factories
+from tests.databases import opened
+from tests.edge.http_calls import Answered, Stream, body_of, chat, together
+from tests.openai_payloads import DONE, chunk, completion, finish, role, usage
+from tests.servers.edge import WebProcess, environment_of, start_edge
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream, polite
+from tests.upstream_responses import HANG, RESET, Answer, Gate, context_too_long, later, reply, status, stream
+
+TEXT = "Hello there, I am a model."
+PROMPT_TOKENS = tokenizer.count(body_of()["messages"][0]["content"])
+TEXT_TOKENS = tokenizer.count(TEXT)
+HELLO = (role(), chunk(TEXT))
+PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # a credit a token of input, two a token of output
+POLITE_COST = 13  # 7 tokens of input and 3 of output
+
+
+class Shop:
+    """Two edges on one PostgreSQL, with a scripted vendor behind `m-1`, `dear` (1,000 credits a call) and `free`."""
+
+    def __init__(self, edges: list[WebProcess], upstream: Upstream, books: peewee.Database) -> None:
+        self.edges, self.upstream, self.books = edges, upstream, books
+
+    @property
+    def edge(self) -> WebProcess:
+        return self.edges[0]
+
+
+def stock(upstream: Upstream) -> None:
+    """The models of every test here."""
+    channel = factories.channel(upstream.url)
+    factories.model("m-1", channel, **PRICES)
+    factories.model("dear", channel, input=0, output=0, per_call=1_000)
+    factories.model("free", channel, input=0, output=0, is_free=True)
+
+
+@pytest.fixture(scope="module")
+def opened_shop(
+    postgres: Postgres, redis_servers: Callable[[str], RedisServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    url, upstream, folder = postgres.create_migrated(), Upstream(), tmp_path_factory.mktemp("shop")
+    with opened(url) as target:
+        bind(target)
+        stock(upstream)
+        environ = environment_of({"database_url": url, "redis_url": redis_servers("valkey").url})
+        edges: list[WebProcess] = []
+        try:
+            for _ in range(2):
+                edges.append(start_edge(folder, environ))
+            yield Shop(edges, upstream, target)
+        finally:
+            for edge in edges:
+                edge.kill()
+            upstream.close()
+    postgres.drop(url)
+
+
+@pytest.fixture
+def shop(opened_shop: Shop) -> Iterator[Shop]:
+    """The shop as a test finds it; after the test the books must agree, and nothing may be held."""
+    bind(opened_shop.books)
+    yield opened_shop
+    opened_shop.upstream.default = polite
+    assert_books_agree()
+    database.initialize(None)
+
+
+def assert_books_agree() -> None:
+    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+    assert verify(now_ms()).problems == ()
+
+
+def balance(owner: Account) -> int:
+    return int(Account.get_by_id(owner.id).balance)
+
+
+def usage_of(owner: Account) -> UsageLedger:
+    """The account's only usage row, awaited."""
+    rows = UsageLedger.select().where(UsageLedger.account == owner.id)
+    eventually(lambda: rows.clone().count() == 1, "the call is settled")
+    return rows.get()
+
+
+def customer(credits: int = 1_000_000) -> tuple[Account, str]:
+    owner = factories.account(credits)
+    return owner, factories.api_key(owner)[1]
+
+
+# Exactly what is paid for
+
+
+@pytest.mark.parametrize(
+    ("any_database_url", "edges", "workers"),
+    [("sqlite", 1, 1), ("postgresql", 2, 1), ("postgresql", 1, 2)],
+    indirect=["any_database_url"],
+    ids=["sqlite", "two edges", "two workers"],
+)
+def test_of_200_calls_at_once_exactly_those_succeed_that_are_paid_for(
+    bound_database: Any,
+    any_database_url: str,
+    redis_url: str,
+    upstream: Upstream,
+    start_edge: Any,
+    edges: int,
+    workers: int,
+) -> None:
+    stock(upstream)
+    owner, secret = customer(37_000)
+    running = [start_edge(database_url=any_database_url, redis_url=redis_url, edge_workers=workers) for _ in range(edges)]
+
+    answers = together(200, lambda number: chat(running[number % edges], secret, model="dear"))
+
+    paid = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 402]
+    assert (len(paid), len(refused)) == (37, 163)
+    assert all(answer.body["yout"]["credits_charged"] == 1_000 for answer in paid)
+    assert sorted(answer.body["yout"]["balance"] for answer in paid) == list(range(0, 37_000, 1_000))
+    for answer in refused:
+        assert answer.code == "insufficient_credits"
+        assert answer.headers["x-should-retry"] == "false"
+        assert answer.headers["x-ratelimit-limit-requests"]
+        told = answer.body["yout"]
+        assert (told["required"], told["max_tokens_affordable"]) == (1_000, 0)
+        assert 0 <= told["balance"] <= 37_000
+    assert len(upstream.calls) == 37
+    charged = -sum(entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge"))
+    assert (balance(owner), charged) == (0, 37_000)
+    assert_books_agree()
+    assert [edge.terminate() for edge in running] == [0] * edges
+
+
+def test_a_pool_below_the_bound_pays_for_a_shorter_answer(shop: Shop) -> None:
+    owner, secret = customer(90)
+    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    answer = chat(shop.edge, secret, max_tokens=5_000)
+    assert 16 <= shop.upstream.calls[-1].json["max_tokens"] <= 45
+    assert answer.body["yout"] == {"credits_charged": 90, "balance": 0}
+    assert usage_of(owner).overrun_credits == 20 + 2_000 - 90
+
+
+def test_a_pool_without_a_sensible_answer_is_refused(shop: Shop) -> None:
+    _, secret = customer(40)
+    before = len(shop.upstream.calls)
+    answer = chat(shop.edge, secret)
+    assert (answer.status, answer.code) == (402, "insufficient_credits")
+    told = answer.body["yout"]
+    assert told["balance"] == 40
+    assert told["required"] > 40
+    assert 0 < told["max_tokens_affordable"] < 16
+    assert len(shop.upstream.calls) == before
+
+
+def test_a_cap_below_the_minimum_refuses_the_call(shop: Shop) -> None:
+    _, secret = customer()
+    before = len(shop.upstream.calls)
+    answer = chat(shop.edge, secret, {"x-yout-max-credits": "9"})
+    assert (answer.status, answer.code) == (402, "insufficient_credits")
+    assert answer.headers["x-should-retry"] == "false"
+    assert len(shop.upstream.calls) == before
+
+
+def test_a_call_never_costs_more_than_its_cap(shop: Shop) -> None:
+    _, secret = customer()
+    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    answer = chat(shop.edge, secret, {"x-yout-max-credits": "100"}, max_tokens=3_000)
+    assert answer.body["yout"] == {"credits_charged": 100, "balance": 999_900}
+    assert shop.upstream.calls[-1].json["max_tokens"] <= 50
+
+
+# What is charged
+
+
+IMPOSSIBLE: list[dict[str, Any] | None] = [
+    None,
+    {"prompt_tokens": 0, "completion_tokens": 0},
+    {"prompt_tokens": -7, "completion_tokens": -3},
+    {"prompt_tokens": 7.5, "completion_tokens": 3.0},
+    {"prompt_tokens": True, "completion_tokens": False},
+    {"prompt_tokens": "7", "completion_tokens": "3"},
+    {"prompt_tokens": 10**12, "completion_tokens": 2**63},
+]
+
+
+@pytest.mark.parametrize("told", IMPOSSIBLE)
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
+def test_usage_that_cannot_be_is_counted_here(shop: Shop, streaming: bool, told: dict[str, Any] | None) -> None:
+    owner, secret = customer()
+    ending = [finish("stop", usage=told)] if told else [finish()]
+    shop.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=told)))
+    with Stream(shop.edge, secret, stream=streaming, max_tokens=500) as call:
+        call.open()
+        if streaming:
+            call.rest()
+        else:
+            call.response.read()
+    row = usage_of(owner)
+    assert (row.estimated, row.input_tokens, row.output_tokens) == (True, PROMPT_TOKENS, TEXT_TOKENS)
+    assert row.credits == PROMPT_TOKENS + 2 * TEXT_TOKENS == 1_000_000 - balance(owner)
+
+
+def test_one_impossible_count_leaves_the_other_as_told(shop: Shop) -> None:
+    owner, secret = customer()
+    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 9, "completion_tokens": 10**12})))
+    chat(shop.edge, secret)
+    row = usage_of(owner)
+    assert (row.estimated, row.input_tokens, row.output_tokens) == (True, 9, TEXT_TOKENS)
+
+
+@pytest.mark.parametrize("told", [None, {"prompt_tokens": 7, "completion_tokens": 0}])
+def test_an_empty_completion_costs_nothing(shop: Shop, told: dict[str, Any] | None) -> None:
+    owner, secret = customer()
+    shop.upstream.script(reply(completion("", usage=told)))
+    assert chat(shop.edge, secret).body["yout"] == {"credits_charged": 0, "balance": 1_000_000}
+    assert usage_of(owner).status == "completed"
+
+
+def test_what_cannot_be_counted_is_not_free(shop: Shop) -> None:
+    owner, secret = customer()
+    shop.upstream.script(reply(completion(None, audio={"id": "a", "data": "UklGRg=="})))
+    chat(shop.edge, secret)
+    assert usage_of(owner).credits >= 10
+
+
+def test_a_free_model_needs_no_credits(shop: Shop) -> None:
+    _, secret = customer(0)
+    assert chat(shop.edge, secret, model="free").body["yout"] == {"credits_charged": 0, "balance": 0}
+
+
+def test_cached_tokens_have_their_own_price(shop: Shop) -> None:
+    factories.model("cached", factories.channel(shop.upstream.url), **PRICES, cached_input=100)
+    _, secret = customer()
+    told = {"prompt_tokens": 1_000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 800}}
+    eventually(
+        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="cached").status == 200, "the new model serves"
+    )
+    shop.upstream.script(reply(completion(TEXT, usage=told)))
+    assert chat(shop.edge, secret, model="cached").body["yout"]["credits_charged"] == 200 + 80 + 20
+
+
+# A caller who leaves
+
+
+def test_a_caller_who_leaves_pays_for_what_was_delivered(shop: Shop) -> None:
+    owner, secret = customer()
+    shop.upstream.script(stream(*HELLO, HANG))
+    with Stream(shop.edge, secret, max_tokens=500) as call:
+        call.open()
+        call.read_text(TEXT)
+        upstream_call = shop.upstream.calls[-1]
+    assert upstream_call.wait_outcome() == "disconnected"
+    row = usage_of(owner)
+    assert (row.status, row.error_code, row.estimated) == ("cancelled", "client_closed", True)
+    assert row.credits == PROMPT_TOKENS + 2 * TEXT_TOKENS == 1_000_000 - balance(owner)
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
+def test_a_caller_who_leaves_before_the_first_token_pays_for_the_prompt(shop: Shop, streaming: bool) -> None:
+    """Each time: to leave just before the answer comes is no way to have providers work for nothing."""
+    owner, secret = customer()
+    prompt = [{"role": "user", "content": "Say something long about " + "everything " * 100}]
+    cost = tokenizer.count(prompt[0]["content"])
+    for times in (1, 2):
+        gate = Gate()
+        shop.upstream.script(later(gate, stream(role(), HANG)))
+        with Stream(shop.edge, secret, stream=streaming, messages=prompt):
+            gate.wait_reached()
+        assert shop.upstream.calls[-1].wait_outcome() == "disconnected"
+        eventually(lambda: balance(owner) == 1_000_000 - times * cost, "the prompt is paid")  # noqa: B023  (called at once)
+        gate.open()
+    for row in UsageLedger.select().where(UsageLedger.account == owner.id):
+        assert (row.status, row.error_code, row.credits, row.estimated) == ("cancelled", "client_closed", cost, True)
+        assert (row.input_tokens, row.output_tokens, row.cut) == (cost, 0, "cancelled_upstream")
+
+
+def test_a_caller_pays_nothing_where_a_provider_takes_nothing_for_what_is_cancelled(shop: Shop) -> None:
+    factories.model("own", factories.channel(shop.upstream.url, settings={"cancel": "free"}), **PRICES)
+    owner, secret = customer()
+    eventually(
+        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="own").status == 200, "the new model serves"
+    )
+    gate = Gate()
+    shop.upstream.script(later(gate, stream(*HELLO, HANG)))
+    with Stream(shop.edge, secret, model="own"):
+        gate.wait_reached()
+    assert (usage_of(owner).status, usage_of(owner).credits) == ("cancelled", 0)
+    gate.open()
+
+
+def test_an_upstream_that_breaks_off_is_billed_as_far_as_it_came(shop: Shop) -> None:
+    owner, secret = customer()
+    shop.upstream.script(stream(*HELLO, RESET))
+    with Stream(shop.edge, secret) as call:
+        call.open()
+        assert call.rest()[-1]["error"]["code"] == "upstream_error"
+    row = usage_of(owner)
+    assert (row.status, row.credits) == ("failed", PROMPT_TOKENS + 2 * TEXT_TOKENS)
+
+
+def test_callers_who_leave_at_any_moment_leave_nothing_behind(shop: Shop) -> None:
+    owner = factories.account()
+    _, secret = factories.api_key(owner, concurrency=100)
+
+    def call_and_leave(number: int) -> None:
+        with Stream(shop.edges[number % 2], secret, stream=number % 3 > 0):
+            time.sleep(number % 25 * 0.001)  # when they leave is the input of this test, nothing is measured
+
+    for _ in range(2):
+        together(50, call_and_leave)
+    assert_books_agree()
+    # All slots are free again: as many calls as the key may make at once get through.
+    answers = together(100, lambda number: chat(shop.edges[number % 2], secret))
+    assert {answer.status for answer in answers} == {200}
+
+
+# Keys that are no good any more
+
+
+def test_a_revoked_key_is_refused_on_the_very_next_request_of_every_edge(shop: Shop) -> None:
+    row, secret = factories.api_key(factories.account())
+    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    revoke_key(row.id, actor="test")
+    for edge in shop.edges:
+        answer = chat(edge, secret)
+        assert (answer.status, answer.code) == (401, "invalid_api_key")
+        assert answer.body["error"]["type"] == "authentication_error"
+
+
+@pytest.mark.parametrize("fields", [{"model": "no-such-model"}, {"messages": []}, {"max_tokens": -1}])
+def test_a_revoked_key_learns_nothing_else(shop: Shop, fields: dict[str, Any]) -> None:
+    row, secret = factories.api_key(factories.account())
+    assert chat(shop.edge, secret).status == 200
+    assert chat(shop.edge, secret, **fields).status in (400, 404)
+    revoke_key(row.id, actor="test")
+    for edge in shop.edges:
+        assert chat(edge, secret, **fields).status == 401
+
+
+def test_an_expired_key_is_refused(shop: Shop) -> None:
+    row, secret = factories.api_key(factories.account())
+    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    ApiKey.update(expires_at=now_ms()).where(ApiKey.id == row.id).execute()
+    assert [chat(edge, secret).code for edge in shop.edges] == ["invalid_api_key"] * 2
+
+
+def test_a_suspended_account_is_refused_until_it_is_active_again(shop: Shop) -> None:
+    owner, secret = customer()
+    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    set_account_status(owner.id, "suspended", actor="test")
+    answers = [chat(edge, secret) for edge in shop.edges]
+    assert [(answer.status, answer.code) for answer in answers] == [(403, "account_suspended")] * 2
+    set_account_status(owner.id, "active", actor="test")
+    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+
+
+def expire(key: UUID) -> None:
+    ApiKey.update(expires_at=now_ms()).where(ApiKey.id == key).execute()
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda owner, key: revoke_key(key, actor="test"), "invalid_api_key"),
+        (lambda owner, key: expire(key), "invalid_api_key"),
+        (lambda owner, key: set_account_status(owner, "suspended", actor="test"), "account_suspended"),
+    ],
+    ids=["revoked", "expired", "suspended"],
+)
+def test_a_running_stream_is_cut_off_and_billed_for_what_it_delivered(
+    shop: Shop, stop: Callable[[UUID, UUID], Any], code: str
+) -> None:
+    owner = factories.account()
+    key, secret = factories.api_key(owner)
+    _, other_secret = customer()
+    gate = Gate()
+    shop.upstream.script(stream(*HELLO, HANG), stream(*HELLO, gate, finish(), usage(7, 3), DONE))
+    with Stream(shop.edge, secret) as cut:
+        cut.open()
+        cut.read_text(TEXT)
+        upstream_call = shop.upstream.calls[-1]
+        with Stream(shop.edge, other_secret) as other:  # sent only now: the script is played in the order of arrival
+            other.open()
+            other.read_text(TEXT)
+            stop(owner.id, key.id)
+            ending = cut.rest()
+            assert [event["error"]["code"] for event in ending] == [code]
+            assert upstream_call.wait_outcome() == "disconnected"
+            gate.open()
+            assert other.rest()[-1] == {"done": True}
+    row = usage_of(owner)
+    assert (row.status, row.error_code, row.credits) == ("cancelled", code, PROMPT_TOKENS + 2 * TEXT_TOKENS)
+
+
+def test_a_call_without_an_answer_yet_gets_the_real_status_when_its_key_is_revoked(shop: Shop) -> None:
+    owner = factories.account()
+    key, secret = factories.api_key(owner)
+    gate = Gate()
+    shop.upstream.script(later(gate, reply(completion(TEXT))))
+    with Stream(shop.edge, secret, stream=False) as call:
+        gate.wait_reached()
+        revoke_key(key.id, actor="test")
+        answer = call.whole()
+    assert (answer.status, answer.code) == (401, "invalid_api_key")
+    assert usage_of(owner).credits == 0
+    gate.open()
+
+
+# Idempotency-Key
+
+
+def test_an_idempotency_key_makes_one_call(shop: Shop) -> None:
+    owner, secret = customer()
+    _, other_secret = customer()
+    headers = {"idempotency-key": "order-1"}
+    gate = Gate()
+    shop.upstream.script(later(gate, polite_answer()))
+    with Stream(shop.edge, secret, headers, stream=False) as first:
+        gate.wait_reached()
+        for edge in shop.edges:
+            answer = chat(edge, secret, headers)
+            assert (answer.status, answer.code) == (409, "idempotency_in_progress")
+            assert answer.headers["x-should-retry"] == "false"
+            assert answer.headers["x-ratelimit-limit-requests"]
+        assert chat(shop.edges[1], secret, headers, temperature=1).code == "idempotency_key_reused"
+        assert chat(shop.edge, other_secret, headers).status == 200
+        gate.open()
+        done = first.whole()
+    assert done.body["yout"]["credits_charged"] == POLITE_COST
+    for edge in shop.edges:
+        answer = chat(edge, secret, headers)
+        assert (answer.status, answer.code) == (409, "idempotency_key_used")
+        assert answer.body["yout"] == {"request_id": done.headers["x-request-id"], "credits_charged": POLITE_COST}
+    reused = chat(shop.edge, secret, headers, temperature=1)
+    assert (reused.status, reused.code) == (400, "idempotency_key_reused")
+    assert balance(owner) == 1_000_000 - POLITE_COST
+
+
+def polite_answer() -> Answer:
+    return reply(completion(TEXT, usage={"prompt_tokens": 7, "completion_tokens": 3}))
+
+
+def test_of_many_calls_at_once_with_one_idempotency_key_one_is_made(shop: Shop) -> None:
+    owner, secret = customer()
+    answers = together(30, lambda number: chat(shop.edges[number % 2], secret, {"idempotency-key": "same"}))
+    assert sorted(answer.status for answer in answers) == [200] + [409] * 29
+    assert balance(owner) == 1_000_000 - POLITE_COST
+
+
+@pytest.mark.parametrize("failure", [context_too_long(), status(401)], ids=["refused", "failed"])
+def test_a_call_that_failed_for_nothing_gives_its_idempotency_key_back(shop: Shop, failure: Answer) -> None:
+    _, secret = customer()
+    headers = {"idempotency-key": "again"}
+    shop.upstream.script(failure)
+    assert chat(shop.edge, secret, headers).status in (400, 502)
+    assert chat(shop.edges[1], secret, headers).status == 200
+
+
+def test_a_caller_who_leaves_early_gets_the_idempotency_key_back(shop: Shop) -> None:
+    owner, secret = customer()
+    headers = {"idempotency-key": "left"}
+    gate = Gate()
+    shop.upstream.script(later(gate, polite_answer()))
+    with Stream(shop.edge, secret, headers):
+        gate.wait_reached()
+    assert usage_of(owner).status == "cancelled"
+    assert chat(shop.edge, secret, headers).status == 200
+    gate.open()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_an_idempotency_key_has_a_length(shop: Shop, key: str) -> None:
+    _, secret = customer()
+    answer = chat(shop.edge, secret, {"idempotency-key": key})
+    assert (answer.status, answer.body["error"]["param"]) == (400, "Idempotency-Key")
+
+
+# Prices that change
+
+
+def test_a_running_call_keeps_the_price_it_began_with(shop: Shop) -> None:
+    factories.model("changing", factories.channel(shop.upstream.url), **PRICES)
+    owner, secret = customer()
+    gate = Gate()
+    eventually(lambda: chat(shop.edge, customer()[1], model="changing").status == 200, "the new model serves")
+    shop.upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE))
+    with Stream(shop.edge, secret, model="changing") as call:
+        call.open()
+        call.read_text(TEXT)
+        set_price("changing", input=1_000_000, output=0, actor="test")
+
+        def charged() -> Any:
+            return chat(shop.edge, customer()[1], model="changing").body["yout"]["credits_charged"]
+
+        eventually(lambda: charged() == 7_000, "the new price is in force")
+        gate.open()
+        call.rest()
+    assert usage_of(owner).credits == POLITE_COST
+
+
+# The end of an edge
+
+
+def streams_in_the_middle(edge: WebProcess, secret: str, number: int) -> list[Stream]:
+    """Streams that have delivered `TEXT`."""
+    calls = [Stream(edge, secret) for _ in range(number)]
+    for call in calls:
+        call.open()
+        call.read_text(TEXT)
+    return calls
+
+
+def test_a_killed_edge_leaves_nothing_held_or_charged_twice(
+    bound_database: Any, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    stock(upstream)
+    owner, secret = customer()
+    edge = start_edge(database_url=any_database_url, redis_url=redis_url)
+    assert chat(edge, secret).body["yout"]["credits_charged"] == POLITE_COST
+    upstream.default = stream(*HELLO, HANG)
+    calls = streams_in_the_middle(edge, secret, 6)
+
+    edge.kill()
+
+    for call in calls:
+        assert {"done": True} not in call.rest()
+        call.leave()
+    assert Account.get_by_id(owner.id).held > 0
+    assert sweep(now_ms()) == 0
+    later_on = now_ms() + SILENT_MS + 1_000
+    assert [sweep(later_on), sweep(later_on)] == [6, 0]
+    row = Account.get_by_id(owner.id)
+    assert (row.balance, row.held) == (1_000_000 - POLITE_COST, 0)
+    assert UsageLedger.select().where(UsageLedger.status == "expired").count() == 6
+    assert verify(later_on).problems == ()
+
+    upstream.default = polite
+    edge = start_edge(database_url=any_database_url, redis_url=redis_url)
+    assert chat(edge, secret).body["yout"]["balance"] == 1_000_000 - 2 * POLITE_COST
+
+
+def test_a_stopped_edge_lets_streams_end_and_settles_those_that_do_not(
+    bound_database: Any, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    stock(upstream)
+    (ending, ending_secret), (endless, endless_secret) = customer(), customer()
+    edge = start_edge(database_url=any_database_url, redis_url=redis_url, drain_seconds=2)
+    gate = Gate()
+    upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE), stream(*HELLO, HANG))
+    (first,) = streams_in_the_middle(edge, ending_secret, 1)
+    (second,) = streams_in_the_middle(edge, endless_secret, 1)
+
+    edge.process.send_signal(signal.SIGTERM)
+    threading.Timer(0.5, gate.open).start()
+
+    assert first.rest()[-1] == {"done": True}
+    assert [event["error"]["code"] for event in second.rest()] == ["service_unavailable"]
+    assert edge.process.wait() == 0
+    assert usage_of(ending).credits == POLITE_COST
+    row = usage_of(endless)
+    assert (row.status, row.credits) == ("cancelled", PROMPT_TOKENS + 2 * TEXT_TOKENS)
+    assert_books_agree()
+    for call in (first, second):
+        call.leave()
+
+
+def test_a_call_has_a_longest_life(
+    bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    stock(upstream)
+    owner, secret = customer()
+    edge = start_edge(database_url=postgres_url, redis_url=redis_url, call_seconds=5)
+    upstream.script(stream(*HELLO, HANG))
+    (call,) = streams_in_the_middle(edge, secret, 1)
+    assert [event["error"]["code"] for event in call.rest()] == ["upstream_timeout"]
+    assert usage_of(owner).credits == PROMPT_TOKENS + 2 * TEXT_TOKENS
+    call.leave()
+
+
+def test_answers_name_the_call_that_the_books_know(shop: Shop) -> None:
+    owner, secret = customer()
+    answer: Answered = chat(shop.edge, secret)
+    assert answer.headers["x-request-id"] == f"req_{usage_of(owner).id.hex}"

@@ -1,0 +1,381 @@
+"""Vendors that speak the dialect in their own way: what the caller gets is in order all the same, and paid for exactly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.tokenizer import count
+from tests import openai_payloads
+from tests.edge.assertions import WHOLE_STREAM, assert_clean, assert_nothing_taken, both
+from tests.edge.shared_edge import POLITE_COST, Lane
+from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
+from tests.upstream_responses import reply, stream
+
+
+def said(text: str, reason: str | None = None, **delta: object) -> openai_payloads.Json:
+    """A chunk with text and a finish reason at once."""
+    return openai_payloads.event([{"index": 0, "delta": {"content": text, **delta}, "finish_reason": reason}])
+
+
+def without(piece: openai_payloads.Json, *names: str) -> openai_payloads.Json:
+    return {name: value for name, value in piece.items() if name not in names}
+
+
+def relayed(lane: Lane, *pieces: object, **options: object) -> list[openai_payloads.Json]:
+    """The chunks of a complete stream."""
+    lane.vendor.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
+    answer = lane.chat(stream=True, stream_options={"include_usage": True})
+    assert answer.status == 200
+    assert_clean(answer.body)
+    return answer.chunks
+
+
+def text_of(chunks: list[openai_payloads.Json]) -> str:
+    return "".join(choice["delta"].get("content") or "" for found in chunks for choice in found["choices"])
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_any_line_end_will_do(lane: Lane, line_end: str) -> None:
+    pieces = [*WHOLE_STREAM[:-1], f"data: [DONE]{line_end}{line_end}".encode()]
+    assert text_of(relayed(lane, *pieces, line_end=line_end)) == "Hello"
+
+
+def test_text_split_inside_a_character_arrives_whole(lane: Lane) -> None:
+    first, second = openai_payloads.split_utf8(openai_payloads.frame(chunk("naïve 🙂 Größe")))
+    assert text_of(relayed(lane, role(), first, second, finish(), usage(), DONE)) == "naïve 🙂 Größe"
+
+
+def test_what_official_sdks_choke_on_is_dropped(lane: Lane) -> None:
+    hello = b"event: message\nid: 7\nretry: 3\n" + openai_payloads.frame(chunk("Hello"))
+    noise = (
+        b": comment\n\n",
+        b"data:\n\n",
+        b"data: \n\n",
+        b"event: ping\ndata:\n\n",
+        b"\n\n\n",
+        b"id: 3\n\n",
+        b": OPENROUTER\n\n",
+    )
+    chunks = relayed(lane, *noise, role(), *noise, hello, *noise, finish(), *noise, usage(), *noise, DONE, *noise)
+    assert text_of(chunks) == "Hello"
+
+
+def test_a_byte_order_mark_and_unknown_fields_are_ignored(lane: Lane) -> None:
+    first = "\ufeff".encode() + b"data: " + json.dumps(role()).encode() + b"\n\n"
+    marked = b"x-unknown: 1\nstray\ndata\nfoo:bar\n" + openai_payloads.frame(chunk("Hello"))
+    chunks = relayed(lane, first[:2], first[2:], b"<!-- proxy -->\n\n", marked, b"\xff\xfe: x\n\n", finish(), usage(), DONE)
+    assert text_of(chunks) == "Hello"
+
+
+def test_json_over_several_data_lines_becomes_one(lane: Lane) -> None:
+    lines = json.dumps(chunk("Hello"), indent=1).split("\n")
+    pretty = "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
+    assert text_of(relayed(lane, role(), pretty, finish(), usage(), DONE)) == "Hello"
+
+
+def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
+    frames = [openai_payloads.frame(piece).replace(b"data: ", b"data:") for piece in WHOLE_STREAM[:-1]]  # type: ignore[arg-type]  # pieces of several types
+    assert text_of(relayed(lane, *frames, b"data:[DONE]\n\n")) == "Hello"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (role(), chunk("Hello"), finish(), usage()),  # no [DONE]
+        (role(), chunk("Hello"), usage(), DONE),  # no finish reason
+        (chunk("Hello"), finish(), usage(), DONE),  # no role
+        (role(), chunk("Hello"), finish(), finish(), usage(), DONE),  # two finish reasons
+        (role(), chunk("Hello"), finish(), chunk(""), usage(), DONE),  # something after it
+        (role(), chunk("Hello"), finish(), usage(), DONE, chunk("late"), DONE),
+        (role(), openai_payloads.frames(chunk("Hel"), chunk("lo"), finish(), usage()) + DONE),
+        (
+            role(),
+            chunk("Hello"),
+            openai_payloads.event([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+            openai_payloads.frame(usage())[:-2],
+        ),
+        (openai_payloads.event([]), role(), chunk("Hello"), openai_payloads.event([]), finish(), usage(), DONE),
+        (role(), chunk("Hel"), finish(), chunk("lo"), usage(), DONE),
+        (
+            role(),
+            *(
+                openai_payloads.event([{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}])
+                for text in ("Hel", "lo")
+            ),
+            usage(),
+            DONE,
+        ),
+        (
+            openai_payloads.event([{"index": 0, "delta": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]),
+            usage(),
+            DONE,
+        ),
+        (
+            role(),
+            {name: value for name, value in chunk("Hello").items() if name not in ("object", "created")},
+            finish(),
+            usage(),
+            DONE,
+        ),
+        (
+            role(),
+            openai_payloads.event([{"index": 0, "delta": {"content": "Hello"}, "finish_reason": ""}]),
+            finish(),
+            usage(),
+            DONE,
+        ),
+        (role(), chunk("Hello"), openai_payloads.event([{"delta": {}, "finish_reason": "stop"}]), usage(), DONE),
+        (
+            role(),
+            openai_payloads.event([{"index": None, "delta": {"content": "Hello"}, "finish_reason": None}]),
+            finish(),
+            usage(),
+            DONE,
+        ),
+        (
+            role(),
+            openai_payloads.event([{"index": 0, "delta": None, "finish_reason": None}]),
+            chunk("Hello"),
+            finish(),
+            usage(),
+            DONE,
+        ),
+        (role(), chunk("Hello"), {**finish(), "error": None}, usage(), DONE),
+        ({**role(), "usage": None}, {**chunk("Hello"), "usage": None}, {**finish(), "usage": None}, usage(), DONE),
+    ],
+)
+def test_an_odd_stream_is_put_in_order(lane: Lane, pieces: tuple[object, ...]) -> None:
+    chunks = relayed(lane, *pieces)
+    assert text_of(chunks) == "Hello"
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["total_tokens"] == 10
+    assert chunks[-1]["yout"] == {"credits_charged": POLITE_COST, "balance": 1_000_000 - POLITE_COST}
+    assert [found for found in chunks[:-1] if found.get("usage") is not None] == []
+
+
+@pytest.mark.parametrize("id", [None, "", "gen-123", 7, 'a"b', "chatcmpl-ok"])
+def test_id_and_model_are_ours_in_every_chunk(lane: Lane, id: object) -> None:
+    pieces = [
+        {**piece, "id": id, "model": "accounts/vendor/models/x-1"} for piece in WHOLE_STREAM[:-1] if isinstance(piece, dict)
+    ]
+    chunks = relayed(lane, *pieces, DONE)
+    assert {found["model"] for found in chunks} == {lane.model}
+    assert (chunks[0]["id"] == "chatcmpl-ok") == (id == "chatcmpl-ok")
+
+
+def test_changing_ids_and_missing_fields_become_one_id(lane: Lane) -> None:
+    pieces = [{**role(), "id": "x-1"}, {**chunk("Hello"), "id": "x-2"}, {"choices": finish()["choices"]}, usage(), DONE]
+    assert len({found["model"] for found in relayed(lane, *pieces)}) == 1
+
+
+def test_the_vendors_model_name_in_the_text_is_left_alone(lane: Lane) -> None:
+    quoted = 'I am {"model":"vendor-model","id":"chatcmpl-upstream-1"}'
+    assert text_of(relayed(lane, role(), chunk(quoted), finish(), usage(), DONE)) == quoted
+
+
+def test_two_choices_each_have_a_role_and_an_end(lane: Lane) -> None:
+    pieces = (chunk("A", index=0), chunk("B", index=1), finish(index=0), chunk("C", index=1), finish(index=1), usage(), DONE)
+    chunks = relayed(lane, *pieces)
+    assert sorted(choice["index"] for found in chunks for choice in found["choices"] if choice["finish_reason"]) == [0, 1]
+    assert text_of(chunks) == "ABC"
+
+
+def test_tool_calls_come_through_as_they_were(lane: Lane) -> None:
+    first = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}]
+    more = [{"index": 0, "function": {"arguments": '{"n": 12345678901234567890123}'}}]
+    big = [{"index": 0, "function": {"arguments": ""}, "n": 10**30}]
+    deltas = [chunk(tool_calls=calls) for calls in (first, more, big)]
+    chunks = relayed(lane, role(), *deltas, finish("tool_calls"), usage(), DONE)
+    calls = [choice["delta"]["tool_calls"] for found in chunks for choice in found["choices"] if "tool_calls" in choice["delta"]]
+    assert calls == [first, more, big]
+
+
+@both
+def test_compressed_answers_are_read(lane: Lane, streaming: bool) -> None:
+    packed = (
+        stream(*WHOLE_STREAM, compressed=True) if streaming else reply(completion("Hello", usage=tokens(7, 3)), compressed=True)
+    )
+    lane.vendor.script(packed)
+    answer = lane.chat(stream=streaming)
+    assert answer.status == 200
+    assert "content-encoding" not in answer.headers
+    assert lane.charged == POLITE_COST
+
+
+@both
+def test_a_huge_answer_comes_through(lane: Lane, streaming: bool) -> None:
+    text = "Hello there! " * 300_000
+    whole = stream(role(), chunk(text), finish(), usage(7, 3), DONE) if streaming else reply(completion(text, usage=tokens(7, 3)))
+    lane.vendor.script(whole)
+    answer = lane.chat(stream=streaming)
+    assert (answer.text if streaming else answer.json["choices"][0]["message"]["content"]) == text
+    assert lane.charged == POLITE_COST
+
+
+def test_a_long_stream_of_small_chunks_comes_through(lane: Lane) -> None:
+    words = [f"w{number} " for number in range(2_000)]
+    assert text_of(relayed(lane, role(), *map(chunk, words), finish(), usage(), DONE)) == "".join(words)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "gen-1"},
+        {"id": None},
+        {"object": None},
+        {"created": None},
+        {"model": "x"},
+        {"service_tier": "default"},
+    ],
+)
+def test_a_whole_answer_has_our_id_and_model(lane: Lane, change: openai_payloads.Json) -> None:
+    body = {**completion("Hello", usage=tokens(7, 3)), **change}
+    lane.vendor.script(reply({name: value for name, value in body.items() if value is not None}))
+    answer = lane.chat().json
+    assert answer["id"].startswith("chatcmpl-")
+    assert (answer["model"], answer["object"]) == (lane.model, "chat.completion")
+    assert isinstance(answer["created"], int)
+    assert answer["choices"] == body["choices"]
+    assert answer["yout"] == {"credits_charged": POLITE_COST, "balance": 1_000_000 - POLITE_COST}
+
+
+def test_a_whole_answer_nested_too_deeply_to_pass_on_is_a_failure_of_the_vendor(lane: Lane) -> None:
+    deep = json.dumps(completion("Hello", usage=tokens(7, 3))).encode()[:-1] + b',"x":' + b"[" * 400 + b"]" * 400 + b"}"
+    lane.vendor.default = reply(deep)
+    assert (lane.chat().status, lane.charged, lane.held) == (502, 0, 0)
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {},
+        {"prompt_tokens": -1, "completion_tokens": -1},
+        {"prompt_tokens": 7.0, "completion_tokens": 3.0},
+        {"prompt_tokens": True, "completion_tokens": True},
+        {"prompt_tokens": "7", "completion_tokens": "3"},
+        {"prompt_tokens": 10**12, "completion_tokens": 10**12},
+        {"prompt_tokens": 10**30, "completion_tokens": 10**30},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        [7, 3],
+        "7",
+    ],
+)
+@both
+def test_missing_or_impossible_usage_is_counted_here(lane: Lane, told: object, streaming: bool) -> None:
+    text = "one two three four five six seven eight"
+    if streaming:
+        lane.vendor.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=told), DONE))
+    else:
+        lane.vendor.script(reply({**completion(text), "usage": told}))
+    answer = lane.chat(stream=streaming, **({"stream_options": {"include_usage": True}} if streaming else {}))
+    [row] = lane.usage()
+    assert (row.estimated, row.output_tokens) == (True, 8)
+    assert 1 <= row.input_tokens < 40
+    assert row.credits == lane.charged == max(10, row.input_tokens + 16)
+    shown = answer.chunks[-1]["usage"] if streaming else answer.json["usage"]
+    assert (shown["prompt_tokens"], shown["completion_tokens"]) == (row.input_tokens, 8)
+    assert shown["total_tokens"] == row.input_tokens + 8
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (role(), chunk("Hello"), finish(usage=tokens(7, 3)), DONE),
+        (role(), chunk("Hello", usage=tokens(7, 1)), finish(usage=tokens(7, 3)), DONE),
+        (role(), chunk("Hello"), finish(), usage(7, 3), usage(7, 3), DONE),
+        (role(), chunk("Hello"), usage(7, 3), finish(), DONE),
+        (
+            openai_payloads.event([], usage={"prompt_tokens": 7}),
+            chunk("Hello"),
+            finish(),
+            openai_payloads.event([], usage={"completion_tokens": 3}),
+            DONE,
+        ),
+        (role(), chunk("Hello"), finish(), openai_payloads.event([], usage={"input_tokens": 7, "output_tokens": 3}), DONE),
+        (role(), chunk("Hello"), finish(), {"usage": tokens(7, 3)}, DONE),
+        (role(), chunk("Hello"), finish(), {"choices": None, "usage": tokens(7, 3)}, DONE),
+    ],
+)
+def test_usage_is_found_wherever_it_is_told(lane: Lane, pieces: tuple[object, ...]) -> None:
+    chunks = relayed(lane, *pieces)
+    assert text_of(chunks) == "Hello"
+    assert (chunks[-1]["usage"]["prompt_tokens"], chunks[-1]["usage"]["completion_tokens"]) == (7, 3)
+    [row] = lane.usage()
+    assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (7, 3, False, POLITE_COST)
+
+
+CALL = {"name": "look_up", "arguments": '{"city":"Bonn","days":[1,2,3]}'}
+
+
+@both
+@pytest.mark.parametrize(
+    ("message", "counted"),
+    [
+        ({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": CALL}]}, "".join(CALL.values())),
+        ({"function_call": CALL}, "".join(CALL.values())),
+        ({"reasoning_content": "one two three", "reasoning": "one two three"}, "one two three"),
+        ({"refusal": "one two three"}, "one two three"),
+        ({"content": [{"type": "thinking", "thinking": "one two"}, {"type": "text", "text": " three"}]}, "one two three"),
+    ],
+)
+def test_what_is_counted_is_the_same_streamed_and_whole(
+    lane: Lane, message: openai_payloads.Json, counted: str, streaming: bool
+) -> None:
+    pieces = [chunk(**message)]
+    if "tool_calls" in message:  # in fragments, whose envelopes are no tokens
+        edges = range(len(CALL["arguments"]) + 1)
+        calls = [{"index": 0, "function": {"arguments": CALL["arguments"][edge : edge + 1]}} for edge in edges]
+        first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": CALL["name"], "arguments": ""}}
+        pieces = [chunk(tool_calls=[each]) for each in (first, *calls)]
+    content = {**message, "text": message.get("content")}
+    content.pop("content", None)
+    body = completion(**content)
+    if "content" in message:
+        body["choices"][0]["message"]["content"] = message["content"]
+    lane.vendor.script(stream(role(), *pieces, finish(), DONE) if streaming else reply(body))
+    assert lane.chat(stream=streaming).status == 200
+    [row] = lane.usage()
+    assert (row.estimated, row.output_tokens) == (True, count(counted))
+
+
+@both
+def test_an_image_is_delivered_and_charged_without_usage_too(lane: Lane, streaming: bool) -> None:
+    images = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
+    body = completion("", images=images)
+    lane.vendor.script(stream(role(), chunk(images=images), finish(), DONE) if streaming else reply(body))
+    answer = lane.chat(stream=streaming, max_tokens=2_000)
+    owner = answer.chunks[1]["choices"][0]["delta"] if streaming else answer.json["choices"][0]["message"]
+    assert owner["images"] == ([{**images[0], "index": 0}] if streaming else images)
+    assert [(row.estimated, row.output_tokens) for row in lane.usage()] == [(True, 1_290)]
+
+
+def test_usage_has_the_fields_that_openai_promises(lane: Lane) -> None:
+    told = {"input_tokens": 7, "output_tokens": 3, "prompt_tokens_details": {"audio_tokens": 1}, "own": 5}
+    lane.vendor.script(reply(completion("Hello", usage=told)))
+    shown = lane.chat().json["usage"]
+    assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"], shown["own"]) == (7, 3, 10, 5)
+    assert shown["prompt_tokens_details"] == {"audio_tokens": 1, "cached_tokens": 0}
+
+
+@both
+@pytest.mark.parametrize("told", [tokens(7, 0), tokens(0, 0), None])
+def test_an_empty_completion_costs_nothing(lane: Lane, told: openai_payloads.Json | None, streaming: bool) -> None:
+    if streaming:
+        lane.vendor.script(stream(role(), finish(), openai_payloads.event([], usage=told), DONE))
+    else:
+        lane.vendor.script(reply(completion("", usage=told)))
+    assert lane.chat(stream=streaming).status == 200
+    assert_nothing_taken(lane)
+
+
+def test_a_stream_of_nothing_but_its_end_is_an_empty_answer(lane: Lane) -> None:
+    lane.vendor.script(stream(DONE))
+    answer = lane.chat(stream=True)
+    assert_clean(answer.body)
+    assert_nothing_taken(lane)

@@ -1,0 +1,508 @@
+"""What the edge says to requests that cannot be served as they are: always a clear 4xx, never a 500."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.call import requests
+from edge.http import fields
+from edge.http.client_options import CLIENT_OPTIONS
+from edge.http.multipart import read_form
+from shared.core.errors import InvalidRequest
+from shared.dialects import DIALECTS
+from shared.models import DIALECTS as CHANNEL_DIALECTS
+from shared.text.json_depth import too_deep
+from tests.edge.shared_edge import Lane, Reply, read
+from tests.upstream_responses import WAIT_SECONDS
+
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": HI, **fields}
+
+
+# Field by field
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"messages": HI}, "model"),
+    *((chat(model=value), "model") for value in (None, "", 1, [], {}, "x" * 201)),
+    ({"model": "m"}, "messages"),
+    *((chat(messages=value), "messages") for value in (None, [], {}, "Hi", 1)),
+    *((chat(messages=[value]), "messages[0]") for value in (None, "Hi", [], 1)),
+    *((chat(messages=[{"role": value, "content": "x"}]), "messages[0].role") for value in (None, "boss", 1, [], {})),
+    (chat(messages=[{"content": "x"}]), "messages[0].role"),
+    (chat(messages=[*HI, {"role": "user"}]), "messages[1].content"),
+    *((chat(messages=[{"role": "user", "content": value}]), "messages[0].content") for value in (None, 1, {}, True)),
+    *(
+        (chat(messages=[{"role": "user", "content": [value]}]), "messages[0].content[0]")
+        for value in (None, "x", 1, {}, {"type": 1})
+    ),
+    (chat(messages=[{"role": "user", "content": [{"type": "text", "text": 1}]}]), "messages[0].content[0].text"),
+    (chat(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0].text"),
+    *((chat(messages=[{"role": "assistant", "tool_calls": value}]), "messages[0].tool_calls") for value in (1, "x", {}, [1])),
+    *((chat(temperature=value), "temperature") for value in ("1", -0.1, 2.1, True, [], 10**30)),
+    *((chat(top_p=value), "top_p") for value in ("1", -1, 1.5, False)),
+    *((chat(presence_penalty=value), "presence_penalty") for value in (-3, 3, "x")),
+    *((chat(frequency_penalty=value), "frequency_penalty") for value in (-3, 3, {})),
+    *((chat(n=value), "n") for value in (0, -1, 129, 1.0, "2", True, 10**30)),
+    *((chat(max_tokens=value), "max_tokens") for value in (0, -5, 1.5, "9", True, 10**9, 10**30)),
+    *((chat(max_completion_tokens=value), "max_completion_tokens") for value in (0, -5, 1.5, [], 10**30)),
+    *((chat(seed=value), "seed") for value in (1.5, "x", 10**30)),
+    *((chat(top_logprobs=value), "top_logprobs") for value in (-1, 21, "x")),
+    *((chat(logprobs=value), "logprobs") for value in (1, "true", [])),
+    *((chat(stream=value), "stream") for value in (1, "true", [], {})),
+    *((chat(store=value), "store") for value in (1, "true")),
+    *((chat(parallel_tool_calls=value), "parallel_tool_calls") for value in (1, "true", {})),
+    *((chat(stop=value), "stop") for value in (1, {}, [1], ["x"] * 17, [None])),
+    *((chat(tools=value), "tools") for value in (1, {}, "x", [1], [None])),
+    *((chat(functions=value), "functions") for value in (1, {}, ["x"])),
+    *((chat(tool_choice=value), "tool_choice") for value in (1, [], True)),
+    *((chat(response_format=value), "response_format") for value in (1, "json", [])),
+    *((chat(logit_bias=value), "logit_bias") for value in (1, "x", [])),
+    *((chat(metadata=value), "metadata") for value in (1, "x", [])),
+    *((chat(user=value), "user") for value in (1, {}, [])),
+    *((chat(safety_identifier=value), "safety_identifier") for value in (1, {}, [])),
+    *((chat(modalities=value), "modalities") for value in (1, "text", [1])),
+    *((chat(reasoning_effort=value), "reasoning_effort") for value in (1, {}, [])),
+    *((chat(stream=True, stream_options=value), "stream_options") for value in (1, "x", [])),
+    (chat(stream_options={"include_usage": True}), "stream_options"),
+    (chat(stream=False, stream_options={"include_usage": True}), "stream_options"),
+    (chat(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
+]
+
+
+OPTIONS = sorted({*CLIENT_OPTIONS, "aws_secret_access_key", "vertex_credentials", "azure_ad_token", "mock_response", "litellm_x"})
+FORM = "multipart/form-data; boundary=b"
+
+
+def form_of(name: str) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nx\r\n--b--\r\n'.encode()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_a_client_is_refused_and_a_null_dropped(name: str) -> None:
+    for value in ("x", 1, {"a": 1}, False):
+        with pytest.raises(InvalidRequest, match="client library") as refused:
+            fields.json_object(json.dumps(chat(**{name: value})).encode())
+        assert refused.value.param == name
+    for field in (name, f"{name}[a]"):
+        with pytest.raises(InvalidRequest) as refused:
+            read_form(form_of(field), FORM)
+        assert refused.value.param == name
+    assert fields.json_object(json.dumps(chat(**{name: None})).encode()) == chat()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", chat()),
+        ("completions", {"model": "m", "prompt": "Hi"}),
+        ("responses", {"model": "m", "input": "Hi"}),
+        ("messages", chat(max_tokens=9)),
+        ("messages/count_tokens", chat()),
+        ("embeddings", {"model": "m", "input": "Hi"}),
+        ("moderations", {"input": "Hi"}),
+        ("images/generations", {"model": "m", "prompt": "Hi"}),
+        ("audio/speech", {"model": "m", "input": "Hi", "voice": "alloy"}),
+        ("videos", {"model": "m", "prompt": "Hi"}),
+    ],
+)
+def test_no_surface_passes_a_clients_option_on(lane: Lane, path: str, body: dict[str, Any]) -> None:
+    data = json.dumps({**body, "model": lane.model, "api_base": "http://127.0.0.1:1/"}).encode()
+    answer = lane.post(data, {"content-type": "application/json"}, f"/v1/{path}")
+    assert (answer.status, "'api_base' is an option" in answer.json["error"]["message"]) == (400, True)
+    assert lane.vendor.calls == []
+
+
+@pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
+def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        requests.chat(json.dumps(body).encode())
+    assert caught.value.param == param
+    assert str(caught.value).startswith(f"'{param.split('[')[0]}")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": None}, *HI]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}, *HI]},
+        {"messages": [{"role": "user", "content": ""}]},
+        {"messages": [{"role": "user", "content": []}]},
+        {"messages": [{"role": "user", "content": [{"type": "new_kind", "new_kind": {"a": 1}}]}]},
+        {"temperature": 0, "top_p": 1, "n": 128, "seed": -(2**63), "max_tokens": 1},
+        {"stop": "x"},
+        {"stop": []},
+        {"tools": []},
+        {"tool_choice": "required"},
+        {"stream": True, "stream_options": None},
+        {"stream": False, "stream_options": None},
+        {"stream": True, "stream_options": {}},
+        {"top_k": -1, "unheard_of": [None]},
+    ],
+)
+def test_what_is_usual_is_taken(fields: dict[str, Any]) -> None:
+    body = chat(**fields)
+    assert requests.chat(json.dumps(body).encode()).body == body
+
+
+def test_the_smaller_output_limit_counts() -> None:
+    assert requests.chat(json.dumps(chat(max_tokens=9, max_completion_tokens=5)).encode()).output_limit == 5
+
+
+def test_text_is_bounded_by_its_bytes_and_pictures_by_a_price_of_their_own() -> None:
+    text = requests.chat(json.dumps(chat(messages=[{"role": "user", "content": "x" * 1_000}])).encode())
+    assert 1_000 <= text.input_bound < 1_200
+    assert 250 <= text.input_estimate < 300
+    url = {"url": "data:image/png;base64," + "A" * 1_000_000}
+    picture = requests.chat(
+        json.dumps(chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": url}]}])).encode()
+    )
+    assert 3_000 <= picture.input_bound < 3_300
+
+
+# Any body at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = sorted({name for body, _ in WRONG for name in body} | {"unheard_of"})
+PARTS = st.fixed_dictionaries(
+    {}, optional={"type": st.sampled_from(["text", "image_url", "file", "x"]) | JSON, "text": JSON, "image_url": JSON}
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={"role": st.sampled_from(sorted(requests.ROLES)) | JSON, "content": JSON | st.lists(PARTS), "tool_calls": JSON},
+    )
+    | JSON,
+    max_size=3,
+)
+BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4).flatmap(
+    lambda rest: st.fixed_dictionaries({"model": st.just("m") | JSON, "messages": MESSAGES | JSON}).map(
+        lambda body: {**rest, **body}
+    )
+)
+
+
+@given(BODIES)
+@settings(max_examples=150, deadline=None)
+def test_any_json_is_a_call_or_a_named_mistake(body: dict[str, Any]) -> None:
+    try:
+        call = requests.chat(json.dumps(body).encode("utf-8", "surrogatepass"))
+    except InvalidRequest as error:
+        assert error.code == "invalid_request"  # noqa: PT017
+        return
+    assert isinstance(requests.text_of(call.body), str)
+    assert call.input_bound >= 0
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_are_refused_politely(data: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        requests.chat(data)
+
+
+@given(BODIES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_json_gets_an_answer_that_is_no_500(lane: Lane, body: dict[str, Any]) -> None:
+    answer = lane.post(json.dumps({**body, "model": lane.model} if body.get("model") == "m" else body).encode())
+    assert answer.status in (200, 400)
+
+
+@pytest.mark.parametrize("depth", [10, 200, 260, 1_000, 1_100, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_nesting_is_passed_on_or_refused(lane: Lane, depth: int, opening: str) -> None:
+    closing_bracket = "]" if opening == "[" else "}"
+    deep = f"{opening * depth}1{closing_bracket * depth}"
+    answer = lane.post(json.dumps(lane.body())[:-1].encode() + f', "x": {deep}}}'.encode())
+    if depth <= 200:
+        assert answer.status == 200
+    else:
+        assert_error(answer, 400, "invalid_request")
+
+
+def test_only_what_orjson_cannot_write_is_too_deep() -> None:
+    wide = json.dumps([[]] * 5_000).encode()
+    assert not too_deep(wide, json.loads(wide))
+    deep = b"[" * 254 + b"]" * 254
+    assert too_deep(deep, json.loads(deep))
+
+
+# Bodies that are no JSON object
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"{'model': 'm'}",
+        b'{"model": "m",}',
+        b'{"model": NaN}',
+        b'{"model": "m", "temperature": Infinity}',
+        b"\xff\xfe{}",
+        b'{"model": "\xff"}',
+        b'{"model": "\\ud800"}',
+        b"[]",
+        b"null",
+        b"3",
+        b'"text"',
+        b"model=m&messages=",
+        b"\x00" * 100,
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_a_body_that_is_no_object(lane: Lane, data: bytes) -> None:
+    answer = lane.post(data)
+    assert_error(answer, 400, "invalid_request")
+
+
+def test_a_byte_order_mark_is_ignored(lane: Lane) -> None:
+    body = json.dumps(lane.body())
+    assert lane.post(b"\xef\xbb\xbf" + body.encode()).status == 200
+    twice = lane.post(b"\xef\xbb\xbf\xef\xbb\xbf")
+    assert_error(twice, 400, "invalid_request")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_body_in_another_encoding_is_refused_by_name(lane: Lane, encoding: str) -> None:
+    answer = lane.post(json.dumps(lane.body()).encode(encoding))
+    assert_error(answer, 400, "invalid_request")
+    assert "Send JSON as UTF-8" in answer.error["message"]
+
+
+def assert_error(answer: Reply, status: int, code: str) -> None:
+    """The one shape of errors, and the id that support asks for."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert set(answer.error) == {"message", "type", "param", "code"}
+    assert answer.error["code"] == code
+    assert answer.error["message"]
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Basic eW91dA==", "yout-x", "Bearer yout-\xf6\xdf", "Bearer a b", "Bearer " + "x" * 5_000],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
+def test_a_header_that_holds_no_key(lane: Lane, authorization: str, path: str) -> None:
+    method, data = ("POST", json.dumps(lane.body()).encode()) if "chat" in path else ("GET", None)
+    assert_error(lane.request(method, path, data, {"authorization": authorization}), 401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_the_scheme_may_be_written_in_any_case(lane: Lane, scheme: str) -> None:
+    assert lane.chat({"authorization": f"{scheme} {lane.secret}"}).status == 200
+    assert lane.get("/v1/models", {"authorization": f"{scheme} {lane.secret}"}).status == 200
+
+
+def test_a_key_may_come_as_x_api_key(lane: Lane) -> None:
+    headers = {"authorization": "", "x-api-key": lane.secret}
+    assert lane.chat(headers).status == 200
+    assert lane.get("/v1/models", headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/models", "/api/chat/models/", "/api/chat/keys/"])
+def test_two_keys_in_one_request_are_refused(lane: Lane, path: str) -> None:
+    """A proxy and this server might each read another one of them."""
+    method = "POST" if path in ("/v1/chat/completions", "/v1/messages") else "GET"
+    bearer = f"authorization: Bearer {lane.secret}"
+    for lines in ((bearer, bearer), (bearer, "authorization: Bearer yout-other"), (bearer, "x-api-key: yout-other")):
+        start = (f"{method} {path} HTTP/1.1", "host: x", "connection: close", "content-length: 0", *lines)
+        answer = raw(lane, ("\r\n".join(start) + "\r\n\r\n").encode())
+        assert answer.status == 400, (lines, answer)
+        assert "Send" in answer.json["error"]["message"]
+
+
+def test_one_key_in_two_headers_is_one_key(lane: Lane) -> None:
+    assert lane.chat({"x-api-key": lane.secret}).status == 200
+    assert lane.get("/v1/models", {"x-api-key": lane.secret}).status == 200
+
+
+@pytest.mark.parametrize("name", ["idempotency-key", "x-yout-max-credits"])
+def test_a_header_that_may_come_once_is_refused_twice(lane: Lane, name: str) -> None:
+    answer = raw(lane, head(lane, f"{name}: 5", f"{name}: 500", "content-length: 0"))
+    assert_error(answer, 400, "invalid_request")
+    assert answer.error["param"] == name
+
+
+@pytest.mark.parametrize("cap", ["", "-1", "1.5", "all", "9" * 16])
+def test_a_cap_that_is_no_number(lane: Lane, cap: str) -> None:
+    answer = lane.chat({"x-yout-max-credits": cap})
+    assert_error(answer, 400, "invalid_request")
+    assert answer.error["param"] == "x-yout-max-credits"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_an_idempotency_key_of_the_wrong_length(lane: Lane, key: str) -> None:
+    answer = lane.chat({"idempotency-key": key})
+    assert_error(answer, 400, "invalid_request")
+    assert answer.error["param"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/json; charset=x"]
+)
+def test_the_content_type_is_not_looked_at(lane: Lane, content_type: str) -> None:
+    assert lane.chat({"content-type": content_type}).status == 200
+
+
+# The HTTP around it
+
+
+def raw(lane: Lane, data: bytes) -> Reply:
+    """Send bytes and read one answer."""
+    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
+        connection.sendall(data)
+        response = http.client.HTTPResponse(connection)
+        with closing(response):
+            response.begin()
+            return read(response)
+
+
+def head(lane: Lane, *lines: str) -> bytes:
+    start = ("POST /v1/chat/completions HTTP/1.1", "host: x", f"authorization: Bearer {lane.secret}", "connection: close", *lines)
+    return ("\r\n".join(start) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "+5", "99999999999999999999"])
+def test_a_content_length_that_is_no_length(lane: Lane, length: str) -> None:
+    answer = raw(lane, head(lane, f"content-length: {length}") + json.dumps(lane.body()).encode())
+    assert answer.status in (400, 413)
+    assert answer.error["message"]
+    assert "x-request-id" in answer.headers
+
+
+def test_a_body_shorter_than_announced_costs_nothing(lane: Lane) -> None:
+    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
+        connection.sendall(head(lane, "content-length: 5000") + json.dumps(lane.body()).encode())
+    assert lane.chat().status == 200
+    assert len(lane.vendor.calls) == 1
+
+
+def test_a_body_longer_than_announced_is_cut_where_it_was_announced(lane: Lane) -> None:
+    data = json.dumps(lane.body()).encode()
+    answer = raw(lane, head(lane, f"content-length: {len(data)}") + data + b"GET /x")
+    assert answer.status == 200
+
+
+def test_a_chunked_body(lane: Lane) -> None:
+    data = json.dumps(lane.body()).encode()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (data[:7], data[7:])) + b"0\r\n\r\n"
+    assert raw(lane, head(lane, "transfer-encoding: chunked") + chunks).status == 200
+
+
+def test_a_body_that_is_announced_too_large_is_refused_unread(lane: Lane) -> None:
+    assert_error(raw(lane, head(lane, "content-length: 20000001")), 413, "request_too_large")
+
+
+def test_a_chunked_body_that_grows_too_large(lane: Lane) -> None:
+    from_client = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
+    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
+        connection.sendall(head(lane, "transfer-encoding: chunked"))
+        try:
+            for _ in range(220):
+                connection.sendall(from_client)
+        except ConnectionError:
+            return  # cut off in the middle: nothing was kept of it either
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 413
+        response.close()
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "//v1", "/v1/chat/completions/x"]
+)
+def test_an_unknown_path(lane: Lane, path: str) -> None:
+    assert_error(lane.get(path), 404, "not_found")
+    assert_error(lane.post(b"{}", path=path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/chat/completions/", "POST"),
+        ("POST", "/v1/models", "GET"),
+        ("DELETE", "/v1/models/m", "GET"),
+        ("POST", "/healthz", "GET"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take(lane: Lane, method: str, path: str, allowed: str) -> None:
+    answer = lane.request(method, path)
+    assert_error(answer, 405, "method_not_allowed")
+    assert allowed in answer.headers["allow"]
+
+
+def test_a_slash_at_the_end_changes_nothing(lane: Lane) -> None:
+    assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions/").status == 200
+    assert lane.get("/v1/models/").json == lane.get("/v1/models").json
+    assert lane.get(f"/v1/models/{lane.model}/").json == lane.get(f"/v1/models/{lane.model}").json
+
+
+@pytest.mark.parametrize("prefix", ["//v1", "/v1//", "///v1/", "/v1/v1", "/v1//v1/"])
+def test_what_a_base_url_has_twice_is_read_once(lane: Lane, prefix: str) -> None:
+    assert lane.post(json.dumps(lane.body()).encode(), path=f"{prefix}/chat/completions").status == 200
+    assert lane.get(f"{prefix}/models").json == lane.get("/v1/models").json
+    assert_error(lane.get(f"{prefix}/chat/completions"), 405, "method_not_allowed")
+
+
+def test_a_path_under_another_prefix_says_which_base_url_is_right(lane: Lane) -> None:
+    told = lane.post(b"{}", path="/chat/completions").error["message"]
+    assert told.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
+    told = lane.post(b"{}", path="/messages").error["message"]
+    assert f"base URL to {lane.edge.url}, or" in told
+
+
+def test_a_query_string_changes_nothing(lane: Lane) -> None:
+    assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions?api-version=1").status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_needs_no_key(lane: Lane, path: str) -> None:
+    answer = lane.get(path, {"authorization": ""})
+    assert (answer.status, answer.json["status"]) == (200, "ok")
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_every_answer_has_an_id_of_its_own(lane: Lane) -> None:
+    answers = [lane.chat(), lane.chat(), lane.chat(stream=True), lane.chat(n=0), lane.get("/v1/models"), lane.get("/nothing")]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+
+
+def test_a_model_that_is_not_there(lane: Lane) -> None:
+    answer = lane.chat(model="x" * 150)
+    assert_error(answer, 404, "model_not_found")
+    assert answer.error["param"] == "model"
+    assert_error(lane.get("/v1/models/a%2Fb%F0"), 404, "model_not_found")
+
+
+def test_the_dialects_are_the_ones_that_channels_may_name() -> None:
+    assert set(DIALECTS) == set(CHANNEL_DIALECTS)

@@ -1,0 +1,77 @@
+"""`models` and `provider` of a body: what is read of them, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from edge.call.requests import chat
+from shared.catalog.routing import Preferences
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
+
+
+def read(**fields: Any) -> ChatCall:
+    return chat(orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "fallbacks"),
+    [
+        ({"model": "a"}, "a", ()),
+        ({"model": "a", "models": ["b", "c"]}, "a", ("b", "c")),
+        ({"model": "a", "models": ["a", "b", "b"]}, "a", ("b",)),
+        ({"models": ["b", "c"]}, "b", ("c",)),
+        ({"model": "a", "models": None}, "a", ()),
+    ],
+)
+def test_models(fields: dict[str, Any], model: str, fallbacks: tuple[str, ...]) -> None:
+    call = read(**fields)
+    assert (call.model, call.fallbacks, call.body["model"]) == (model, fallbacks, model)
+    assert "models" not in call.body
+
+
+def test_a_preference_is_never_part_of_what_a_vendor_gets() -> None:
+    call = read(model="a", provider={"only": ["acme"]})
+    assert call.preferences == Preferences(only=("acme",))
+    assert "provider" not in call.body
+
+
+def test_all_preferences() -> None:
+    provider = {
+        "order": ["x"],
+        "ignore": ["y"],
+        "allow_fallbacks": False,
+        "sort": "price",
+        "data_collection": "deny",
+        "max_price": {"prompt": 5, "completion": 7},
+    }
+    expected = Preferences(("x",), None, ("y",), False, "price", True, 5, 7)
+    assert read(model="a", provider=provider).preferences == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"models": []}, "models"),
+        ({"models": "a"}, "models"),
+        ({"models": ["a", 5]}, "models"),
+        ({"models": ["m"] * 9}, "models"),
+        ({"provider": "acme"}, "provider"),
+        ({"provider": {"quantizations": ["int8"]}}, "provider.quantizations"),
+        ({"provider": {"order": "acme"}}, "provider.order"),
+        ({"provider": {"only": [1]}}, "provider.only"),
+        ({"provider": {"sort": "beauty"}}, "provider.sort"),
+        ({"provider": {"data_collection": "maybe"}}, "provider.data_collection"),
+        ({"provider": {"allow_fallbacks": "no"}}, "provider.allow_fallbacks"),
+        ({"provider": {"max_price": 5}}, "provider.max_price"),
+        ({"provider": {"max_price": {"prompt": 0.5}}}, "provider.max_price.prompt"),
+        ({"provider": {"max_price": {"image": 5}}}, "provider.max_price.image"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(**{"model": "a", **fields})
+    assert refused.value.param == param

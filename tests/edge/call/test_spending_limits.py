@@ -1,0 +1,107 @@
+"""Bounds beside the pool, through two edges at once: a key's month, a plan's overage, a visitor's day and all visitors' pool."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from shared.core.clock import now_ms
+from shared.ledger import month_spending
+from shared.ledger.verify import verify
+from shared.ledger.visitor_pool import POOL
+from shared.models import Account, Allowance, LedgerEntry, Subscription, UsageLedger
+from shared.operations.plans import create_plan
+from shared.operations.subscriptions import set_overage, subscribe
+from tests import factories
+from tests.edge.http_calls import WAIT_SECONDS, chat, together
+from tests.servers.edge import WebProcess
+from tests.upstream import Upstream
+
+Edges = list[WebProcess]
+POSTGRES = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+PER_CALL = 1_000
+
+
+def open_shop(upstream: Upstream, start_edge: Any, **settings: Any) -> Edges:
+    """Two edges; `dear` costs 1,000 credits a call, and so does `gift`, which visitors may call."""
+    channel = factories.channel(upstream.url)
+    for model, free in (("dear", False), ("gift", True)):
+        factories.model(model, channel, input=0, output=0, per_call=PER_CALL, is_free=free)
+    return [start_edge(**settings) for _ in range(2)]
+
+
+def visit(edge: WebProcess, agent: str) -> tuple[int, dict[str, str], str]:
+    """One native stream without a key: status, headers in lower case, the whole body."""
+    with closing(http.client.HTTPConnection("127.0.0.1", edge.port, timeout=WAIT_SECONDS)) as connection:
+        body = json.dumps({"model": "gift", "prompt": "Hi"})
+        connection.request("POST", "/api/chat/stream/", body, {"user-agent": agent, "content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read().decode()
+
+
+def assert_books_agree() -> None:
+    assert verify(now_ms()).problems == ()
+
+
+@POSTGRES
+@pytest.mark.usefixtures("bound_database")
+def test_calls_at_once_stop_at_the_keys_month(any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any) -> None:
+    edges = open_shop(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
+    owner = factories.account(1_000_000)
+    key, secret = factories.api_key(owner, monthly_credit_limit=7_500)
+    answers = together(40, lambda number: chat(edges[number % 2], secret, model="dear"))
+    assert Counter(answer.status for answer in answers) == {200: 7, 402: 33}
+    assert all("own limit is 7500 a month" in answer.body["error"]["message"] for answer in answers if answer.status == 402)
+    assert month_spending(owner.id, now_ms()) == {key.id: 7_000}
+    assert Account.get_by_id(owner.id).balance == 993_000
+    assert_books_agree()
+
+
+@POSTGRES
+@pytest.mark.usefixtures("bound_database")
+def test_calls_at_once_stop_at_the_overage_cap(
+    any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    edges = open_shop(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
+    owner = factories.account(1_500)
+    _, secret = factories.api_key(owner)
+    subscribe(owner.id, create_plan("pro", {"monthly_credits": 3_000, "overage_allowed": True}, actor="test").id, actor="test")
+    set_overage(owner.id, 5_200, actor="test")
+    answers = together(40, lambda number: chat(edges[number % 2], secret, model="dear"))
+    assert Counter(answer.status for answer in answers) == {200: 9, 402: 31}
+    assert all(answer.body["yout"]["credits_charged"] == PER_CALL for answer in answers if answer.status == 200)
+    row = Subscription.get()
+    assert (Account.get_by_id(owner.id).balance, row.overage_used, row.overage_held) == (0, 4_500, 0)
+    assert sum(usage.overage_credits for usage in UsageLedger.select()) == 4_500
+    assert_books_agree()
+
+
+@POSTGRES
+@pytest.mark.usefixtures("bound_database")
+def test_visitors_at_once_stop_at_their_day_and_at_the_pool(
+    any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    edges = open_shop(
+        *(upstream, start_edge),
+        database_url=any_database_url,
+        redis_url=redis_url,
+        visitor_pool_credits=9_000,
+        visitor_daily_credits=4_000,
+        visitor_rpm=1_000,
+        visitor_concurrency=1_000,
+    )
+    answers = together(40, lambda number: visit(edges[number % 2], f"browser {number % 4}"))
+    assert Counter(status for status, _, _ in answers) == {200: 9, 429: 31}
+    for status, headers, body in answers:
+        if status == 429:
+            assert json.loads(body)["error"]["code"] == "daily_allowance_exhausted"
+            assert 1 <= int(headers["retry-after"]) <= 60
+    assert Account.get_by_id(POOL).balance == 0
+    assert all(row.used <= 4_000 and row.held == 0 for row in Allowance.select())
+    assert Counter(row.kind for row in LedgerEntry.select().where(LedgerEntry.account == POOL)) == {"grant": 1, "charge": 9}
+    assert_books_agree()

@@ -1,0 +1,72 @@
+"""One client is one client however its address is written: allow-lists, /metrics and links, on an edge that listens on `::`."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from contextlib import closing
+
+import pytest
+
+from shared.models import ApiKey
+from tests.edge.shared_edge import Lane, Reply, Stack, read
+from tests.upstream_responses import WAIT_SECONDS
+
+TRUSTED = {"bind_host": "::", "trusted_proxies": ("127.0.0.1",)}
+SPELLINGS = ["203.0.113.7", "203.0.113.7:51008", "::ffff:203.0.113.7", '"203.0.113.7:1"', "[::ffff:203.0.113.7]:443"]
+
+
+@pytest.fixture
+def dual(stack: Stack, lane: Lane) -> Lane:
+    """A lane on an edge that listens on `::`, where IPv4 comes inside IPv6."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    lane.edge = stack.edge(**TRUSTED)
+    return lane
+
+
+def call(lane: Lane, path: str, address: str = "127.0.0.1", **headers: str) -> Reply:
+    with closing(http.client.HTTPConnection(address, lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+        connection.request("GET", path, headers=headers)
+        return read(connection.getresponse())
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("stored", ["203.0.113.0/24", "::ffff:203.0.113.7"])
+def test_an_allow_list_knows_an_address_in_each_spelling(stack: Stack, dual: Lane, spelling: str, stored: str) -> None:
+    lane = stack.take_lane(allowed_ips=["203.0.113.7"])
+    ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == lane.account).execute()  # as an older release stored it
+    lane.edge = dual.edge
+    allowed = {"x-forwarded-for": spelling}
+    assert lane.chat(allowed).status == 200
+    assert lane.get("/v1/models", allowed).status == 200
+    for other in ("203.0.114.7", "unknown", f"{spelling}, 198.51.100.1"):
+        assert lane.chat({"x-forwarded-for": other}).status == 403
+
+
+def test_a_list_of_addresses_in_several_headers_is_one_list(stack: Stack, dual: Lane) -> None:
+    lane = stack.take_lane(allowed_ips=["203.0.113.7"])
+    lane.edge = dual.edge
+    with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+        connection.putrequest("GET", "/v1/models")
+        connection.putheader("authorization", f"Bearer {lane.secret}")
+        connection.putheader("x-forwarded-for", "203.0.113.7")
+        connection.putheader("x-forwarded-for", "127.0.0.1")  # the inner proxy's own peer
+        connection.endheaders()
+        assert read(connection.getresponse()).status == 200
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_metrics_are_for_this_machine_in_either_family(dual: Lane, address: str) -> None:
+    assert call(dual, "/metrics", address).status == 200
+    for header in ("x-forwarded-for", "forwarded", "x-real-ip"):
+        assert call(dual, "/metrics", address, **{header: "127.0.0.1"}).status == 404
+
+
+def test_links_do_not_lead_where_a_caller_says(dual: Lane) -> None:
+    foreign = {"host": "evil.example", "x-forwarded-host": "evil.example"}
+    document = call(dual, "/openapi.json", "::1", **foreign)
+    assert document.json["servers"][0]["url"] == f"http://[::1]:{dual.edge.port}"
+    shared = dual.request("POST", "/api/chat/share/", b'{"title": "t", "messages": [{"role": "user", "content": "x"}]}', foreign)
+    assert shared.json["url"].startswith("http://evil.example/c/")  # 127.0.0.1 is a trusted proxy here, and says so
+    assert b"evil.example" not in call(dual, "/", "::1", accept="text/html", **foreign).body

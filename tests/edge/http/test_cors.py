@@ -1,0 +1,147 @@
+"""Pages of other origins: which may call the API with a key, and that a real browser lets them."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.http.cors import Cors
+from tests.conftest import OpenPage
+from tests.edge.shared_edge import Lane, Reply, Stack
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.servers.node import NodeSdk
+from tests.upstream_responses import stream
+
+PAGE = "https://app.example.com"
+ASKED = "authorization, content-type, x-stainless-lang, x-api-key, anthropic-version, idempotency-key, x-yout-max-credits"
+
+
+def preflight(lane: Lane, path: str, origin: str = PAGE, **more: str) -> Reply:
+    headers = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": ASKED, **more}
+    return lane.request("OPTIONS", path, headers=headers)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/nothing", "//v1/models", "/api/chat/keys/"])
+def test_a_preflight_is_answered(lane: Lane, path: str) -> None:
+    answer = preflight(lane, path)
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-headers"] == ASKED
+    assert {"POST", "GET", "DELETE"} <= set(answer.headers["access-control-allow-methods"].split(", "))
+    assert int(answer.headers["access-control-max-age"]) > 0
+    assert "access-control-allow-private-network" not in answer.headers
+    public = preflight(lane, path, **{"access-control-request-private-network": "true"})
+    assert public.headers["access-control-allow-private-network"] == "true"
+
+
+def test_every_answer_may_be_read_errors_too(lane: Lane) -> None:
+    page = {"origin": PAGE}
+    wrong = {**page, "authorization": "Bearer yout-wrong"}
+    answers = [
+        lane.chat(page),
+        lane.chat(page, stream=True),
+        lane.chat(page, n=0),
+        lane.chat(wrong),
+        lane.get("/v1/models", page),
+    ]
+    answers += [lane.get("/v1/models", wrong), lane.get("/v1/nothing", page), lane.get("/api/chat/limit/", page)]
+    answers += [lane.post(b"{}", {**page, "content-encoding": "x"}), lane.post(b"{}", page, "/v1/messages")]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == "*", answer
+        exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+        ours = {name for name in answer.headers if name.startswith(("x-request", "x-ratelimit", "x-yout", "x-should", "retry"))}
+        assert ours <= exposed
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/account", "/healthz", "/c/AAAAAAAAAAAAAAAAAAAAAA"])
+def test_pages_are_for_their_own_origin(lane: Lane, path: str) -> None:
+    for answer in (lane.get(path, {"origin": PAGE}), preflight(lane, path)):
+        assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_origins_may_be_listed(stack: Stack, lane: Lane) -> None:
+    lane.edge = stack.edge(cors_origins=(PAGE,))
+    assert preflight(lane, "/v1/models").headers["access-control-allow-origin"] == PAGE
+    answer = lane.chat({"origin": PAGE})
+    assert (answer.headers["access-control-allow-origin"], answer.headers["vary"]) == (PAGE, "origin")
+    for other in ("https://evil.example", "http://app.example.com", "null"):
+        assert preflight(lane, "/v1/chat/completions", other).status == 405
+        refused = lane.chat({"origin": other})
+        assert refused.status == 200  # it is for the browser to keep the page from it
+        assert "access-control-allow-origin" not in refused.headers
+
+
+def test_none_may_call_where_it_is_turned_off() -> None:
+    cors = Cors(())
+    assert cors.headers(PAGE.encode()) == [(b"vary", b"origin")]
+    assert cors.preflight([(b"origin", PAGE.encode()), (b"access-control-request-method", b"GET")]) is None
+
+
+def test_what_is_no_preflight_is_none() -> None:
+    cors = Cors(("*",))
+    assert cors.headers(None) == []
+    assert cors.preflight([(b"origin", PAGE.encode())]) is None
+    assert cors.preflight([(b"access-control-request-method", b"GET")]) is None
+    long = (b"access-control-request-headers", b"x" * 10_000)
+    answer = cors.preflight([(b"origin", PAGE.encode()), (b"access-control-request-method", b"GET"), long])
+    assert answer is not None
+    assert b"access-control-allow-headers" not in dict(answer)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    extensions_map = {".mjs": "text/javascript", ".html": "text/html"}
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def other_origin(node_sdk: NodeSdk, tmp_path: Path) -> Iterator[str]:
+    """A server of pages that has the Node SDK's modules beside an empty page."""
+    (tmp_path / "openai").symlink_to(node_sdk.folder / "node_modules" / "openai")
+    (tmp_path / "index.html").write_text("<!doctype html><title>Elsewhere</title><link rel=icon href=data:,>")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+SDK = """async ([url, key, model]) => {
+    const { default: OpenAI } = await import('/openai/index.mjs')
+    const client = new OpenAI({ baseURL: url, apiKey: key, dangerouslyAllowBrowser: true })
+    const messages = [{ role: 'user', content: 'Hi' }]
+    const { data, response } = await client.chat.completions
+        .create({ model, messages, stream: true }, { idempotencyKey: 'browser' }).withResponse()
+    let text = ''
+    for await (const chunk of data) text += chunk.choices[0]?.delta?.content ?? ''
+    return [text, response.headers.get('x-request-id'), response.headers.get('x-ratelimit-limit-requests')]
+}"""
+FETCH = """async ([url, key]) => {
+    const answer = await fetch(url + '/models', { headers: { authorization: 'Bearer ' + key } })
+    return [answer.status, (await answer.json()).error.code, answer.headers.get('x-should-retry')]
+}"""
+COOKIES = """async ([url]) => {
+    try { return (await fetch(url + '/models', { credentials: 'include' })).status } catch (error) { return error.name }
+}"""
+
+
+async def test_a_page_calls_it_with_the_sdk(lane: Lane, other_origin: str, open_page: OpenPage) -> None:
+    lane.vendor.default = stream(role(), chunk("Hel"), chunk("lo"), finish("stop"), usage(7, 3), DONE)
+    page = await open_page()
+    await page.goto(other_origin)
+    text, request_id, limit = await page.evaluate(SDK, [lane.api, lane.secret, lane.model])
+    assert (text, request_id[:4], int(limit) > 0) == ("Hello", "req_", True)
+    assert await page.evaluate(FETCH, [lane.api, "yout-wrong"]) == [401, "invalid_api_key", "false"]
+    assert await page.evaluate(COOKIES, [lane.api]) == "TypeError"  # no page reads an answer to its visitor's cookies
+    problems: list[str] = page.problems  # type: ignore[attr-defined]  # put there by `open_page`
+    assert all("401" in problem or "credentials" in problem or "ERR_FAILED" in problem for problem in problems), problems
+    problems.clear()

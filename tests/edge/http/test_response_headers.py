@@ -1,0 +1,114 @@
+"""Headers that every answer of the API has, whichever part of the edge made it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from shared.models import ApiKey
+from shared.operations.keys import revoke_key
+from tests.edge.shared_edge import Lane, Reply, read
+from tests.upstream_responses import WAIT_SECONDS, status
+
+
+def call(lane: Lane, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    return lane.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
+
+
+def keyless(lane: Lane, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+    with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+        connection.request(method, path, data, headers or {})
+        return read(connection.getresponse())
+
+
+def chat_body(lane: Lane) -> dict[str, Any]:
+    return lane.body(max_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/messages"),
+        ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/v1/responses"),
+        ("POST", "/api/chat/stream/"),
+        ("POST", "/v1/images/generations"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/none"),
+        ("GET", "/api/chat/models/"),
+        ("GET", "/api/chat/limit/"),
+        ("GET", "/api/chat/keys/"),
+        ("GET", "/v1/nothing"),
+        ("DELETE", "/v1/models"),
+    ],
+)
+@pytest.mark.parametrize("key", ["good", "wrong"])
+def test_no_cache_keeps_what_a_key_was_sent_for(lane: Lane, method: str, path: str, key: str) -> None:
+    headers = {"authorization": f"Bearer {lane.secret if key == 'good' else 'yout-wrong'}"}
+    answer = call(lane, method, path, chat_body(lane) if method == "POST" else None, **headers)
+    assert answer.headers["cache-control"] == "no-store", answer
+
+
+def test_no_cache_keeps_an_answer(lane: Lane) -> None:
+    for answer in (lane.chat(), lane.chat(stream=True), lane.chat(n=0)):
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def refusals(lane: Lane) -> list[tuple[int, Reply]]:
+    """Answers that no retry will change, on hot and other routes."""
+    wrong, other = {"authorization": "Bearer yout-wrong"}, lane.body(model="none")
+    anthropic = {"model": "none", "max_tokens": 5, "messages": lane.body()["messages"]}
+    once = {"idempotency-key": "once"}
+    lane.chat(once)
+    return [
+        (401, lane.chat(wrong)),
+        (401, call(lane, "POST", "/v1/messages", anthropic, **wrong)),
+        (401, call(lane, "GET", "/v1/models", **wrong)),
+        (401, call(lane, "GET", "/api/chat/keys/", **wrong)),
+        (402, lane.chat({"x-yout-max-credits": "1"})),
+        (402, call(lane, "POST", "/v1/messages", {**anthropic, "model": lane.model}, **{"x-yout-max-credits": "1"})),
+        (404, lane.chat(model="none")),
+        (404, call(lane, "POST", "/v1/messages", anthropic)),
+        (404, call(lane, "POST", "/v1/responses", {"model": "none", "input": "x"})),
+        (404, call(lane, "GET", "/v1/models/none")),
+        (404, call(lane, "GET", "/api/media/jobs/00000000-0000-7000-8000-000000000000/")),
+        (404, call(lane, "POST", "/v1/nothing", other)),
+        (404, call(lane, "GET", "/v1/responses/resp_none")),
+        (409, lane.chat(once)),
+        (403, keyless(lane, "POST", "/api/chat/stream/", b'{"model": "x", "prompt": "x"}', {"origin": "http://evil.example"})),
+    ]
+
+
+def test_what_no_retry_changes_says_so(lane: Lane) -> None:
+    for expected, answer in refusals(lane):
+        assert answer.status == expected, answer
+        assert answer.headers["x-should-retry"] == "false", answer
+
+
+def test_a_key_of_other_addresses_is_not_tried_again(stack: Any, lane: Lane) -> None:
+    limited = stack.take_lane(allowed_ips=["192.0.2.0/24"])
+    for answer in (limited.chat(), limited.get("/v1/models")):
+        assert (answer.status, answer.headers["x-should-retry"]) == (403, "false")
+
+
+def test_what_may_pass_is_left_to_the_client(lane: Lane) -> None:
+    lane.vendor.default = status(500)
+    assert "x-should-retry" not in lane.chat().headers
+
+
+def test_a_key_that_is_sent_must_be_good(lane: Lane) -> None:
+    """Also where none is needed."""
+    assert keyless(lane, "GET", "/api/chat/models/").status == 200
+    assert lane.get("/api/chat/models/").status == 200
+    revoke_key(ApiKey.get(ApiKey.account == lane.account).id, actor="test")
+    revoked = {"authorization": f"Bearer {lane.secret}"}
+    unknown = {"x-api-key": "yout-unknown"}
+    ended = {"cookie": "yout_session=" + "x" * 43}
+    for headers in (revoked, unknown, ended):
+        answer = keyless(lane, "GET", "/api/chat/models/", headers=headers)
+        assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")

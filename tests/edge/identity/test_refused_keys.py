@@ -1,0 +1,133 @@
+"""Invalid keys from one network: counted together, cheap for the database, and no harm to valid keys from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from edge.identity import refused_keys
+from edge.identity.refused_keys import GatheredReads, RefusedKeys
+from edge.store.limiter import Limiter
+from shared.core.errors import DatabaseUnavailable, InvalidKey, TooManyRefusedKeys
+from shared.identity.api_key_format import new_key
+from tests import factories
+from tests.edge.http_calls import Answered, chat
+from tests.servers.edge import WebProcess
+
+NOBODY = "redis://127.0.0.1:1/0"  # nothing listens there
+
+
+def unknown() -> str:
+    """A key of the right form that nobody was given."""
+    return new_key().secret
+
+
+def from_network(edge: WebProcess, secret: str, address: str) -> Answered:
+    return chat(edge, secret, {"x-forwarded-for": address})
+
+
+def test_a_network_that_sends_invalid_keys_is_told_to_wait(
+    bound_database: Any, any_database_url: str, redis_url: str, upstream: Any, start_edge: Any
+) -> None:
+    """On every process; others, and valid keys from there, go on."""
+    owner = factories.account(credits=1_000_000)
+    _, secret = factories.api_key(owner)
+    factories.model("m-1", factories.channel(upstream.url))
+    settings = {"database_url": any_database_url, "redis_url": redis_url, "trusted_proxies": ("127.0.0.1",)}
+    first, second = (start_edge(**settings, refused_keys_rpm=3) for _ in range(2))
+    assert [from_network(first, unknown(), f"2001:db8::{number}").status for number in range(4)] == [401, 401, 401, 429]
+    limited = from_network(second, unknown(), "[2001:db8::99]:51008")
+    assert (limited.status, limited.code) == (429, "rate_limit_exceeded")
+    assert 1 <= int(limited.headers["retry-after"]) <= 60
+    assert "valid keys still work" in limited.body["error"]["message"]
+    for edge in (first, second):  # the second process has never seen this key
+        assert from_network(edge, secret, "2001:db8::7").status == 200
+    assert from_network(first, unknown(), "2001:db8:0:1::1").status == 401
+    assert from_network(first, unknown(), "203.0.113.7:51008").status == 401
+    repeated = unknown()
+    assert [from_network(first, repeated, "203.0.113.8").status for _ in range(4)] == [401, 401, 401, 429]
+    assert from_network(first, "yout-malformed", "203.0.113.8").status == 429
+
+
+@pytest.fixture
+def refused(make_settings: Any) -> RefusedKeys:
+    """Of a process whose Redis is away."""
+    return RefusedKeys(make_settings(refused_keys_rpm=2, secret_key="s" * 40), Limiter(NOBODY, 60))
+
+
+async def test_without_redis_each_process_counts_by_itself(refused: RefusedKeys) -> None:
+    for _ in range(2):
+        await refused.count("203.0.113.7")
+    assert not refused.is_throttled("203.0.113.7")
+    for _ in range(2):
+        with pytest.raises(TooManyRefusedKeys):
+            await refused.count("::ffff:203.0.113.7")
+    assert refused.is_throttled("203.0.113.7:80")
+    assert not refused.is_throttled("203.0.113.8")
+
+
+def test_what_is_remembered_is_bounded(refused: RefusedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_keys, "MAX_REMEMBERED", 3)
+    for digest in "abcd":
+        refused.remember(digest)
+    assert [refused.knows(digest) for digest in "abcd"] == [False, True, True, True]
+    monkeypatch.setattr(refused_keys, "now_ms", lambda: 10**15)
+    assert not refused.knows("d")
+
+
+class Database:
+    """Reads that are counted, and wait until they are let go on."""
+
+    def __init__(self) -> None:
+        self.reads: list[list[str]] = []
+        self.reading, self.open = asyncio.Event(), asyncio.Event()
+
+    async def read(self, digests: Collection[str]) -> dict[str, str | InvalidKey]:
+        self.reads.append(sorted(digests))
+        self.reading.set()
+        await self.open.wait()
+        return {digest: f"row of {digest}" if digest.startswith("good") else InvalidKey() for digest in digests}
+
+
+async def test_reads_of_many_keys_go_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+    database = Database()
+    gathered = GatheredReads(database.read)
+    first = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-1", "bad", "good-1")]
+    await database.reading.wait()
+    later = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-2", "good-3")]
+    first[0].cancel()  # somebody else waits for the same key
+    database.open.set()
+    found = await asyncio.gather(*first, *later, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert isinstance(found[1], InvalidKey)
+    assert found[2:] == ["row of good-1", "row of good-2", "row of good-3"]
+    assert database.reads == [["bad", "good-1"], ["good-2", "good-3"]]
+    assert await gathered.get("good-4") == "row of good-4"
+
+
+async def test_no_more_wait_than_one_read_can_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_keys, "MAX_GATHERED", 2)
+    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+    database = Database()
+    gathered = GatheredReads(database.read)
+    waiting = [asyncio.ensure_future(gathered.get(f"good-{number}")) for number in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRefusedKeys):
+        await gathered.get("good-2")
+    database.open.set()
+    assert await asyncio.gather(*waiting) == ["row of good-0", "row of good-1"]
+
+
+async def test_a_database_that_is_away_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+
+    async def read(_: Collection[str]) -> dict[str, str]:
+        raise DatabaseUnavailable
+
+    gathered = GatheredReads(read)
+    found = await asyncio.gather(gathered.get("a"), gathered.get("b"), return_exceptions=True)
+    assert [type(error) for error in found] == [DatabaseUnavailable] * 2

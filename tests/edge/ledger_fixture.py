@@ -1,0 +1,54 @@
+"""The books of a whole package of tests: a database of each kind in turn, which must agree after every single test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import peewee
+
+from shared.core.clock import now_ms
+from shared.core.database import bind, database
+from shared.ledger.verify import verify
+from shared.models import Account, MediaJob
+from tests.databases import opened
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+
+
+@dataclass(frozen=True)
+class Books:
+    """A migrated database, and a folder for the processes that work on it."""
+
+    url: str
+    folder: Path
+    database: peewee.Database
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Bound while a test runs. After it every media job has ended, nothing is held, and the books agree."""
+        bind(self.database)
+        yield
+        eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends")
+        eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+        assert verify(now_ms()).problems == ()
+        database.initialize(None)
+
+
+@contextmanager
+def new_books(folder: Path, source: Path | Postgres) -> Iterator[Books]:
+    """Books on a copy of a migrated SQLite file, or in a database of their own of a server. They are bound."""
+    if isinstance(source, Postgres):
+        url = source.create_migrated()
+    else:
+        shutil.copy(source, folder / "yout.db")
+        url = f"sqlite:///{folder / 'yout.db'}"
+    with opened(url) as target:
+        bind(target)
+        yield Books(url, folder, target)
+        database.initialize(None)
+    if isinstance(source, Postgres):
+        source.drop(url)

@@ -1,0 +1,174 @@
+"""The studio's parts: what is for sale, who buys, and what the vendor's files look like."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import zlib
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+from obstore.store import LocalStore
+
+from shared.core.database import transaction
+from shared.files.storage import Storage
+from shared.media.retention import delete_expired
+from shared.models import Account, MediaJob, UsageLedger
+from tests import factories
+from tests.edge.ledger_fixture import Books
+from tests.edge.shared_edge import Reply, read
+from tests.openai_payloads import Json
+from tests.servers.edge import WebProcess
+from tests.servers.process import Process, eventually
+from tests.upstream import Request, Upstream
+from tests.upstream_responses import WAIT_SECONDS, Answer, reply
+
+LANES = 300
+CREDITS = 10_000_000
+IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # a picture, five seconds, a thousand characters
+SETTINGS = {"media_answer_seconds": 3, "media_job_seconds": 60, "media_max_bytes": 100_000, "outbound_networks": "127.0.0.1/32"}
+CANARY = "a lighthouse that nobody has painted yet"
+
+
+def _png() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    head = chunk(b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0")
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
+
+
+PNG = _png()
+MP3 = b"ID3\x04\0\0\0\0\0\0" + bytes(200)
+MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
+
+
+def stock(vendor_url: str) -> None:
+    """Put the models on sale: one of each kind in every lane, so that no test finds the breaker that another has opened."""
+    media = {"input": 0, "output": 0}
+    with transaction():
+        for lane in range(LANES):
+            channel = factories.channel(vendor_url, name=f"lane-{lane}")
+            factories.model(f"picture-{lane}", channel, kind="image", per_call=IMAGE, **media)
+            factories.model(f"film-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
+            factories.model(f"voice-{lane}", channel, kind="speech", per_1k_characters=SPEECH, **media)
+
+
+def pictures(*files: bytes | str) -> Answer:
+    """An answer with these pictures: bytes as base64, text as a link."""
+    items = [{"b64_json": base64.b64encode(file).decode()} if isinstance(file, bytes) else {"url": file} for file in files]
+    return reply({"created": 1, "data": items})
+
+
+def sound(data: bytes = MP3, content_type: str = "audio/mpeg") -> Answer:
+    return reply(data, headers={"content-type": content_type})
+
+
+def film_job(status: str, progress: int = 0, **fields: Any) -> Answer:
+    return reply({"id": "video_1", "object": "video", "status": status, "progress": progress, **fields})
+
+
+def vendor(request: Request) -> Answer:
+    """A vendor in good health."""
+    if request.path.endswith("/images/generations"):
+        return pictures(*[PNG] * request.json["n"])
+    if request.path.endswith("/audio/speech"):
+        return sound()
+    if request.path.endswith("/content"):
+        return reply(MP4, headers={"content-type": "video/mp4"})
+    return film_job("queued" if request.method == "POST" else "completed")
+
+
+class Studio:
+    """What is running. Each test scripts the vendor anew."""
+
+    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: Books) -> None:
+        self.edge, self.worker, self.upstream, self.books = edge, worker, upstream, books
+        self._lanes = iter(range(LANES))
+
+    def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
+        """Somebody with an account and a key; the vendor is well again."""
+        self.upstream.default = vendor
+        owner = factories.account(credits)
+        return Customer(self, owner, factories.api_key(owner, **key_options)[1], next(self._lanes))
+
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=WAIT_SECONDS * 2)) as connection:
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            connection.request(method, path, data, headers or {})
+            return read(connection.getresponse())
+
+    def follow(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
+        """Fetch a link that an answer holds."""
+        parts = urlsplit(url)
+        return self.request(method, f"{parts.path}?{parts.query}", None, headers)
+
+    def expire_files(self) -> None:
+        """Do at once what a worker does each minute."""
+        delete_expired(Storage(LocalStore(self.books.folder / "media")))
+
+    def files(self) -> int:
+        """How many files are stored."""
+        return sum(1 for path in (self.books.folder / "media").rglob("*") if path.is_file())
+
+
+class Customer:
+    """An account, the key that calls, and the lane whose models it orders."""
+
+    def __init__(self, studio: Studio, account: Account, secret: str, lane: int) -> None:
+        self.studio, self.account, self.secret, self.lane = studio, account, secret, lane
+        self.picture, self.film, self.voice = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
+
+    def asked(self, kind: str, **fields: Any) -> Json:
+        """A small order of this kind."""
+        models = {"image": self.picture, "video": self.film, "speech": self.voice}
+        return {"model": models[kind], "input" if kind == "speech" else "prompt": CANARY, **fields}
+
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        return self.studio.request(method, path, body, {"authorization": f"Bearer {self.secret}", **(headers or {})})
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("GET", path, None, headers)
+
+    def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("POST", path, body, headers)
+
+    def order(self, kind: str = "image", headers: dict[str, str] | None = None, **fields: Any) -> str:
+        """Order a job that must be taken; give its id."""
+        reply = self.post(f"/api/media/{kind}/", self.asked(kind, **fields), headers)
+        assert reply.status == 202, reply.body
+        return str(reply.json["job_uuid"])
+
+    def job(self, id: str) -> Json:
+        """The job as it is now."""
+        reply = self.get(f"/api/media/jobs/{id}/")
+        assert reply.status == 200, reply.body
+        document: Json = reply.json
+        return document
+
+    def ended(self, id: str) -> Json:
+        """The job at its end, awaited."""
+        eventually(lambda: self.job(id)["status"] not in ("queued", "running"), "the job ends")
+        return self.job(id)
+
+    def make(self, kind: str = "image", **fields: Any) -> Json:
+        """Order a job and wait for its end."""
+        return self.ended(self.order(kind, **fields))
+
+    def row(self, id: str) -> MediaJob:
+        found: MediaJob = MediaJob.get_by_id(id)
+        return found
+
+    @property
+    def balance(self) -> int:
+        return int(Account.get_by_id(self.account.id).balance)
+
+    @property
+    def spent(self) -> int:
+        return CREDITS - self.balance
+
+    def usage(self) -> list[UsageLedger]:
+        return list(UsageLedger.select().where(UsageLedger.account == self.account.id).order_by(UsageLedger.id))

@@ -1,0 +1,164 @@
+"""Vendors that misbehave, and what they learn: a job ends once, is charged for what was delivered, and leaves no file behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.models import Channel, ChannelModel, MediaJob
+from tests import factories
+from tests.edge.media.media_stack import CANARY, IMAGE, MP4, PNG, Customer, Studio, film_job, pictures, sound
+from tests.openai_payloads import Json
+from tests.servers.process import eventually
+from tests.upstream import Request
+from tests.upstream_responses import RESET, Answer, html, reply, silence, status, stream
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+PAGE = b"<html><body>Welcome to nginx!</body></html>"
+
+
+def made_by(customer: Customer, kind: str, answer: Answer, **fields: Any) -> Json:
+    """A job whose every request is answered like this."""
+    customer.studio.upstream.default = answer
+    return customer.make(kind, **fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "code", "error_class"),
+    [
+        ("image", silence(), "upstream_timeout", "timeout"),
+        ("image", stream(RESET), "upstream_error", "connection"),
+        ("image", html(), "upstream_error", "malformed_answer"),
+        ("image", reply({"data": "none"}), "upstream_error", "malformed_answer"),
+        ("image", reply({"data": [{"b64_json": "*"}, {}, None, {"url": 5}]}), "nothing_delivered", "not_media"),
+        ("image", pictures(PAGE), "nothing_delivered", "not_media"),
+        ("image", pictures(SVG), "nothing_delivered", "not_media"),
+        ("image", pictures(MP4), "nothing_delivered", "not_media"),
+        ("image", pictures(PNG + bytes(200_000)), "output_too_large", "too_large"),
+        ("image", status(302, headers={"location": "http://127.0.0.2/"}), "upstream_error", "status_302"),
+        ("image", pictures("http://127.0.0.2:1/x"), "upstream_error", "address_refused"),
+        ("image", pictures("http://169.254.169.254/latest/meta-data"), "upstream_error", "address_refused"),
+        ("image", pictures("file:///etc/passwd"), "upstream_error", "address_refused"),
+        ("speech", html(), "upstream_error", "text_for_media"),
+        ("speech", reply({"error": {"message": CANARY}}), "upstream_error", "text_for_media"),
+        ("speech", sound(b""), "nothing_delivered", "not_media"),
+        ("speech", sound(PAGE, "audio/mpeg"), "nothing_delivered", "not_media"),
+        ("video", film_job("failed", error={"code": f"odd {CANARY}"}), "upstream_error", "vendor_gave_up"),
+        ("video", reply({"id": "../../x", "status": "queued"}), "upstream_error", "malformed_answer"),
+    ],
+)
+def test_a_vendor_that_fails_costs_nothing(
+    customer: Customer, studio: Studio, kind: str, answer: Answer, code: str, error_class: str
+) -> None:
+    files = studio.files()
+    job = made_by(customer, kind, answer)
+    assert (job["status"], job["error"]["code"], job["outputs"]) == ("failed", code, [])
+    row = customer.row(job["job_uuid"])
+    assert (row.error_class, row.sealed_params, customer.spent) == (error_class, None, 0)
+    assert [use.status for use in customer.usage()] == ["failed"]
+    eventually(lambda: studio.files() == files, "nothing of it is kept")
+
+
+def test_a_link_at_the_vendors_own_address_is_fetched(customer: Customer, studio: Studio) -> None:
+    well = studio.upstream.default
+    studio.upstream.script(pictures(f"{studio.upstream.url}/made.png"))
+    studio.upstream.default = lambda request: reply(PNG) if request.path == "/v1/made.png" else well(request)
+    job = customer.make()
+    assert studio.follow(job["output_url"]).body == PNG
+    assert "authorization" not in studio.upstream.requests[-1].headers  # the link is no place for the credential
+
+
+def test_a_link_that_redirects_to_an_inner_address_is_as_a_picture_that_never_came(customer: Customer, studio: Studio) -> None:
+    well = studio.upstream.default
+    inner = reply(b"", 302, {"location": "http://127.0.0.2:1/latest"})
+    studio.upstream.script(pictures(PNG, f"{studio.upstream.url}/moved.png"))
+    studio.upstream.default = lambda request: inner if request.path == "/v1/moved.png" else well(request)
+    job = customer.make(n=2)
+    assert (job["status"], len(job["outputs"]), customer.spent) == ("succeeded", 1, IMAGE)
+
+
+def test_bare_samples_are_taken_where_they_were_asked_for(customer: Customer, studio: Studio) -> None:
+    samples = bytes(range(256)) * 4
+    studio.upstream.default = sound(samples, "audio/pcm")
+    job = customer.make("speech", response_format="pcm")
+    file = studio.follow(job["output_url"])
+    assert (file.body, file.headers["content-type"]) == (samples, "audio/pcm")
+    assert customer.make("speech")["status"] == "failed"  # as mp3 they are nothing
+
+
+def test_the_second_channel_takes_over(customer: Customer, studio: Studio, start_upstream: Any) -> None:
+    spare = start_upstream()
+    spare.default = lambda request: pictures(PNG)
+    factories.model(
+        "pair",
+        Channel.get(name=f"lane-{customer.lane}"),
+        factories.channel(spare.url),
+        kind="image",
+        input=0,
+        output=0,
+        per_call=IMAGE,
+    )
+    eventually(lambda: _known(customer, "pair"), "the edge knows the model")
+    job = made_by(customer, "image", status(500), model="pair")
+    assert (job["status"], customer.spent) == ("succeeded", IMAGE)
+    [use] = customer.usage()
+    assert use.channel == ChannelModel.get(ChannelModel.model == "pair", ChannelModel.priority == 1).channel_id
+
+
+def _known(customer: Customer, model: str) -> bool:
+    return any(found["id"] == model for found in customer.get("/v1/models").json["data"])
+
+
+def test_a_busy_vendor_is_waited_for(customer: Customer, studio: Studio) -> None:
+    studio.upstream.script(status(429, headers={"retry-after": "1"}))
+    job = customer.make()
+    assert (job["status"], customer.spent, customer.row(job["job_uuid"]).attempts) == ("succeeded", IMAGE, 2)
+
+
+def test_a_vendor_that_stays_busy_is_given_up(customer: Customer, studio: Studio) -> None:
+    studio.upstream.default = status(429)
+    id = customer.order()
+
+    def ended() -> bool:
+        MediaJob.update(due_at=1).where((MediaJob.id == id) & MediaJob.claimed_by.is_null()).execute()  # its pause is over
+        return customer.job(id)["status"] == "failed"
+
+    eventually(ended, "the job is given up")
+    assert (customer.job(id)["error"]["code"], customer.row(id).attempts, customer.spent) == ("no_upstream_available", 4, 0)
+
+
+def test_a_vendor_learns_nothing_of_the_caller(customer: Customer, studio: Studio) -> None:
+    customer.make("image", user="ada@example.com", quality="high")
+    request: Request = studio.upstream.calls[-1]
+    assert (request.json["prompt"], request.json["model"], request.json["quality"]) == (CANARY, "vendor-model", "high")
+    assert request.json["user"] not in ("ada@example.com", None)
+    assert request.headers["http-referer"] == "https://yout.chat"
+    told = repr((request.headers, request.json))
+    for secret in (customer.secret, str(customer.account.id), customer.account.id.hex, customer.account.email, "ada@example.com"):
+        assert secret not in told
+
+
+def test_the_channels_signals_against_keeping_are_sent(customer: Customer, studio: Studio) -> None:
+    quiet = factories.channel(studio.upstream.url, settings={"body": {"store": False}, "headers": {"X-No-Log": "1"}})
+    factories.model("quiet", quiet, kind="speech", input=0, output=0, per_1k_characters=1)
+    eventually(lambda: _known(customer, "quiet"), "the edge knows the model")
+    assert customer.make("speech", model="quiet")["status"] == "succeeded"
+    request = studio.upstream.calls[-1]
+    assert (request.json["store"], request.headers["x-no-log"]) == (False, "1")
+    assert request.json["input"] == CANARY
+
+
+def test_a_film_whose_vendor_falls_silent_is_asked_for_again(customer: Customer, studio: Studio) -> None:
+    well = studio.upstream.default
+    polls = iter([status(500), film_job("completed")])
+    studio.upstream.script(film_job("queued"))
+    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    made, asked = len(studio.upstream.calls), len(studio.upstream.requests)
+    id = customer.order("video")
+    eventually(lambda: customer.row(id).vendor_job == "video_1" and customer.row(id).due_at > 0, "the film is ordered")
+    eventually(lambda: any("/videos/video_1" in one.path for one in studio.upstream.requests[asked:]), "the vendor was asked")
+    eventually(lambda: customer.row(id).claimed_by is None, "the job is let go of")
+    MediaJob.update(due_at=1).where(MediaJob.id == id).execute()
+    assert customer.ended(id)["status"] == "succeeded"
+    assert [call.path.endswith("/videos") for call in studio.upstream.calls[made:]] == [True]

@@ -1,0 +1,254 @@
+"""One edge, one database and one scripted upstream for many tests: a test takes a `Lane` of its own on them.
+
+A lane is an account with a key, a model that nobody else calls, and the vendor behind it; so neither money nor breakers nor
+scripts are shared, and only the processes are.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shared.core.database import bind, database, transaction
+from shared.models import Account, UsageLedger
+from shared.operations.accounts import create_account
+from tests import factories
+from tests.databases import opened
+from tests.openai_payloads import Json
+from tests.servers.edge import WebProcess, environment_of, start_edge
+from tests.upstream import Request, Script, Upstream, polite
+from tests.upstream_responses import WAIT_SECONDS, Answer
+
+LANES = 1_000  # more than all tests take: one of two test processes may be given most of them
+CREDITS = 1_000_000
+PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # a credit a token of input, two a token of output
+POLITE_COST = 13  # of the 7 and 3 tokens that a polite vendor reports
+
+
+class Vendor:
+    """One channel's share of the scripted upstream, told apart by its path."""
+
+    def __init__(self, upstream: Upstream, name: str) -> None:
+        self.url = f"{upstream.url}/{name}"
+        self.port = upstream.port
+        self.default: Script = polite
+        self._upstream = upstream
+        self._path = f"/v1/{name}/chat/completions"
+        self._script: deque[Script] = deque()
+
+    @property
+    def calls(self) -> list[Request]:
+        """What was POSTed to this channel."""
+        return [call for call in self._upstream.calls if call.path == self._path]
+
+    def script(self, *answers: Script) -> None:
+        """As `Upstream.script`, for this channel alone."""
+        self._script.extend(answers)
+
+    def answer(self, request: Request) -> Answer:
+        chosen = self._script.popleft() if self._script else self.default
+        return chosen if isinstance(chosen, Answer) else chosen(request)
+
+
+class Reply(NamedTuple):
+    """A whole HTTP answer. `headers` in lower case; `cut` when the connection ended before the body did."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut: bool = False
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> Json:
+        error: Json = self.json["error"]
+        return error
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of a stream that are not empty."""
+        return [line for line in self.body.decode().split("\n") if line]
+
+    @property
+    def chunks(self) -> list[Json]:
+        """The JSON of every `data:` line but `[DONE]`."""
+        return [json.loads(line[6:]) for line in self.lines if line.startswith("data: ") and line != "data: [DONE]"]
+
+    @property
+    def text(self) -> str:
+        """The content of all chunks, joined."""
+        deltas = [choice["delta"] for chunk in self.chunks for choice in chunk.get("choices", ())]
+        return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def read(response: http.client.HTTPResponse) -> Reply:
+    """Read all of an answer, however it ends."""
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    try:
+        return Reply(response.status, headers, response.read())
+    except http.client.IncompleteRead as error:
+        return Reply(response.status, headers, error.partial, cut=True)
+
+
+class Lane:
+    """What one test has: `model` on the channel `vendor`, `pair` on `vendor` and then `second`."""
+
+    def __init__(self, stack: Stack, number: int, account: Account, secret: str) -> None:
+        self.model, self.pair = f"solo-{number}", f"duo-{number}"
+        self.vendor, self.second = stack.vendors[f"a{number}"], stack.vendors[f"b{number}"]
+        self.account, self.secret = account, secret
+        self._open: list[OpenStream] = []
+        self.edge = stack.edge()
+
+    @property
+    def api(self) -> str:
+        """The base URL that an SDK takes."""
+        return f"{self.edge.url}/v1"
+
+    def body(self, **fields: Any) -> Json:
+        """A small chat body."""
+        return {"model": self.model, "messages": [{"role": "user", "content": "Hi"}], **fields}
+
+    def chat(self, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
+        """Call the edge with `body(**fields)` and read the whole answer."""
+        return self.post(json.dumps(self.body(**fields)).encode(), headers)
+
+    def post(self, data: bytes, headers: dict[str, str] | None = None, path: str = "/v1/chat/completions") -> Reply:
+        """POST any bytes, with the lane's key unless `headers` bring another."""
+        return self.request("POST", path, data, headers)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        return self.request("GET", path, None, headers)
+
+    def request(self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=WAIT_SECONDS * 2)) as connection:
+            sent = {"authorization": f"Bearer {self.secret}", **(headers or {})}
+            connection.request(method, path, data, sent)
+            return read(connection.getresponse())
+
+    def open(self, **fields: Any) -> OpenStream:
+        """Begin a stream, and read it piece by piece."""
+        data = json.dumps(self.body(**{"stream": True, **fields})).encode()
+        self._open.append(OpenStream(self.edge.port, self.secret, data))
+        return self._open[-1]
+
+    def close(self) -> None:
+        """Leave every stream that the test has left open."""
+        for stream in self._open:
+            stream.leave()
+
+    def usage(self) -> list[UsageLedger]:
+        """The account's usage rows, oldest first."""
+        return list(UsageLedger.select().where(UsageLedger.account == self.account).order_by(UsageLedger.id))
+
+    @property
+    def charged(self) -> int:
+        """Credits that have left the account."""
+        return CREDITS - int(self._account().balance)
+
+    @property
+    def held(self) -> int:
+        return int(self._account().held)
+
+    def _account(self) -> Account:
+        found: Account = Account.get_by_id(self.account.id)
+        return found
+
+
+class OpenStream:
+    """A stream that the test reads byte by byte, and may leave."""
+
+    def __init__(self, port: int, secret: str, data: bytes) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        )
+        self._socket.sendall(head.encode() + data)
+        self.received = b""
+
+    def read_until(self, text: bytes) -> None:
+        """Return when `text` has come."""
+        while text not in self.received:
+            data = self._socket.recv(65_536)
+            assert data, f"the stream ended before {text!r}: {self.received!r}"
+            self.received += data
+
+    def leave(self) -> None:
+        self._socket.close()
+
+
+class Stack:
+    """Made once for a test process; `close` ends it."""
+
+    def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
+        self.folder, self.database_url, self._redis_url = folder, database_url, redis_url
+        self.upstream = Upstream()
+        self.vendors: dict[str, Vendor] = {}
+        self._edges: dict[str, WebProcess] = {}
+        self._lanes: list[Lane] = []
+        self._numbers = iter(range(LANES))
+        self.upstream.default = lambda request: self.vendors[request.path.split("/")[2]].answer(request)
+        with self.bound(), transaction():
+            for number in range(LANES):
+                self._build(number)
+
+    def bound(self) -> Any:
+        """A context in which all models are bound to the stack's database."""
+        return _Bound(self.database_url)
+
+    def edge(self, **settings: Any) -> WebProcess:
+        """An edge with these settings, started when first asked for."""
+        key = repr(sorted(settings.items()))
+        if key not in self._edges:
+            values = {"database_url": self.database_url, "redis_url": self._redis_url, "data_dir": self.folder, **settings}
+            self._edges[key] = start_edge(self.folder, environment_of(values))
+        return self._edges[key]
+
+    def take_lane(self, **key_options: Any) -> Lane:
+        """The next unused lane, with a fresh account. The database must be bound."""
+        number = next(self._numbers)
+        owner = create_account(f"lane-{number}@example.com", CREDITS, actor="test")
+        self._lanes.append(Lane(self, number, owner, factories.api_key(owner, **key_options)[1]))
+        return self._lanes[-1]
+
+    def close_lanes(self) -> None:
+        """Called after each test."""
+        for lane in self._lanes:
+            lane.close()
+        self._lanes.clear()
+
+    def logs(self) -> str:
+        """All that the edges have printed."""
+        return "".join(path.read_text(errors="replace") for path in self.folder.glob("edge-*.log"))
+
+    def close(self) -> None:
+        for edge in self._edges.values():
+            edge.kill()
+        self.upstream.close()
+
+    def _build(self, number: int) -> None:
+        first, second = (self.vendors.setdefault(name, Vendor(self.upstream, name)) for name in (f"a{number}", f"b{number}"))
+        channels = [factories.channel(vendor.url, secret=f"sk-vendor-{number}-secret") for vendor in (first, second)]
+        factories.model(f"solo-{number}", channels[0], **PRICES)
+        factories.model(f"duo-{number}", *channels, **PRICES)
+
+
+class _Bound:
+    def __init__(self, url: str) -> None:
+        self._opened = opened(url)
+
+    def __enter__(self) -> None:
+        bind(self._opened.__enter__())
+
+    def __exit__(self, *problem: Any) -> None:
+        self._opened.__exit__(*problem)
+        database.initialize(None)

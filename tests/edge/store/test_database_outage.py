@@ -1,0 +1,263 @@
+"""PostgreSQL goes away and comes back: callers hear 503, running calls are settled late, and the books agree."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import peewee
+import psycopg
+import pytest
+
+from edge.store.ledger_batcher import LedgerQueue
+from shared.billing.pricing import PriceList, Quote
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
+from shared.core.errors import DatabaseUnavailable, InsufficientCredits
+from shared.ledger import Claim, Reservation, Reserved, Settlement, sweep
+from shared.ledger.verify import verify
+from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
+from tests import factories
+from tests.edge.http_calls import Stream, chat, together
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.servers.edge import WebProcess
+from tests.servers.postgres import Postgres
+from tests.servers.process import eventually
+from tests.upstream import Upstream
+from tests.upstream_responses import Gate, stream
+
+COST = 13  # 7 tokens of input at one credit, 3 of output at two
+PRICE = PriceList(uuid4(), 0, 1_000, 1_000, None, 0, 0)
+
+
+def readiness(edge: WebProcess) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_an_outage_is_503_and_what_ran_is_settled_after_it(
+    postgres: Postgres, bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
+    owner = factories.account()
+    poor, (_, secret) = factories.account(0), factories.api_key(owner)
+    _, poor_secret = factories.api_key(poor)
+    _, unseen_secret = factories.api_key(owner)
+    edge = start_edge(database_url=postgres_url, redis_url=redis_url)
+    assert [chat(edge, secret).status, chat(edge, poor_secret).status] == [200, 402]
+    gate = Gate()
+    upstream.script(stream(role(), chunk("Hello"), gate, finish(), usage(7, 3), DONE))
+    made_before = len(upstream.calls) + 1
+    with Stream(edge, secret) as running:
+        running.open()
+        running.read_text("Hello")
+        bound_postgres.close_all()
+        postgres.cut_off(postgres_url)
+        try:
+            # Known keys, a poor one among them, and one that this edge has never seen.
+            answers = together(12, lambda number: chat(edge, (secret, poor_secret, unseen_secret)[number % 3]))
+            assert {(answer.status, answer.code) for answer in answers} == {(503, "service_unavailable")}
+            assert len(upstream.calls) == made_before
+            gate.open()
+            eventually(lambda: readiness(edge)[0] == 503, "the edge is not ready")
+            parts = readiness(edge)[1]
+            assert (parts["database"], parts["database_writes"], parts["redis"]) == (False, False, True)
+        finally:
+            postgres.let_in(postgres_url)
+        ending = running.rest()
+    assert ending[-1] == {"done": True}
+    assert ending[-2]["yout"] == {"credits_charged": COST, "balance": 1_000_000 - 2 * COST}
+    eventually(lambda: readiness(edge)[0] == 200, "the edge is ready again")
+    answers = [chat(edge, one) for one in (secret, poor_secret, unseen_secret)]
+    assert [answer.status for answer in answers] == [200, 402, 200]
+    account = Account.get_by_id(owner.id)
+    assert (account.balance, account.held) == (1_000_000 - 4 * COST, 0)
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_caller_who_leaves_during_an_outage_pays_for_what_was_delivered_once(
+    postgres: Postgres, bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
+    owner = factories.account()
+    _, secret = factories.api_key(owner)
+    edge = start_edge(database_url=postgres_url, redis_url=redis_url)
+    gate = Gate()
+    upstream.script(stream(role(), chunk("Hello"), gate))
+    with Stream(edge, secret) as leaving:
+        leaving.open()
+        leaving.read_text("Hello")
+        bound_postgres.close_all()
+        postgres.cut_off(postgres_url)
+    assert upstream.calls[-1].wait_outcome() == "disconnected"
+    gate.open()
+    eventually(lambda: readiness(edge)[0] == 503, "the edge is not ready")
+    postgres.let_in(postgres_url)
+    eventually(lambda: UsageLedger.select().count() == 1, "the call is settled after the outage")
+    charged = UsageLedger.get().credits
+    assert charged >= 10
+    account = Account.get_by_id(owner.id)
+    assert (account.balance, account.held) == (1_000_000 - charged, 0)
+    assert verify(now_ms()).problems == ()
+
+
+# The queue between calls and ledger
+
+
+def asking(digest: str, bound: int, claim: Claim | None = None) -> Reservation:
+    return Reservation(new_id(), "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, digest, claim=claim)
+
+
+def settling(taken: Reservation, owner: Account, cost: int) -> Settlement:
+    return Settlement(taken.call, owner.id, cost, status="completed", model="m-1", price=PRICE.id)
+
+
+@pytest.fixture
+def owner(bound_database: peewee.Database) -> Account:
+    return factories.account(100)
+
+
+@pytest.fixture
+def digest(owner: Account) -> str:
+    return str(factories.api_key(owner)[0].digest)
+
+
+def lose_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next transaction is committed, and then its connection is lost before that is told."""
+
+    @contextmanager
+    def committed_and_lost() -> Iterator[Any]:
+        monkeypatch.undo()
+        with transaction() as inner:
+            yield inner
+        raise peewee.OperationalError("the connection was lost")
+
+    monkeypatch.setattr("edge.store.ledger_batcher.batch_transaction", committed_and_lost)
+
+
+def held(owner: Account) -> int:
+    return int(Account.get_by_id(owner.id).held)
+
+
+async def test_a_caller_who_leaves_between_commit_and_turn_leaves_no_hold(owner: Account, digest: str) -> None:
+    ledger = LedgerQueue()
+    claim = Claim("a" * 64, "b" * 64)
+    running = asyncio.create_task(ledger.reserve(asking(digest, 60, claim)))
+    real = ledger._finish
+
+    def cancel_first(results: Any) -> None:
+        running.cancel()  # as the client's disconnection does, in the very turn in which the commit is told
+        real(results)
+
+    ledger._finish = cancel_first  # type: ignore[method-assign]  # of this one object
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    ledger._finish = real  # type: ignore[method-assign]  # of this one object
+    assert isinstance(await ledger.reserve(asking(digest, 100, claim)), Reserved)
+    await ledger.close(5)
+    assert held(owner) == 100
+
+
+async def test_a_caller_who_leaves_after_the_answer_came_leaves_no_hold(owner: Account, digest: str) -> None:
+    ledger = LedgerQueue()
+    running = asyncio.create_task(ledger.reserve(asking(digest, 60)))
+    real = ledger._finish
+
+    def cancel_last(results: Any) -> None:
+        real(results)
+        running.cancel()
+
+    ledger._finish = cancel_last  # type: ignore[method-assign]  # of this one object
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    ledger._finish = real  # type: ignore[method-assign]  # of this one object
+    assert isinstance(await ledger.reserve(asking(digest, 100)), Reserved)
+    await ledger.close(5)
+
+
+async def test_one_refused_settlement_leaves_its_neighbours_alone(owner: Account, digest: str) -> None:
+    ledger = LedgerQueue()
+    good, bad = asking(digest, 20), asking(digest, 20)
+    await asyncio.gather(ledger.reserve(good), ledger.reserve(bad))
+    futures = [ledger.settle(settling(good, owner, 5)), ledger.settle(settling(bad, owner, -5))]
+    reservation = asyncio.create_task(ledger.reserve(asking(digest, 30)))
+    results = await asyncio.gather(*futures, reservation, return_exceptions=True)
+    assert results[0].credits == 5
+    assert isinstance(results[1], DatabaseUnavailable)
+    assert isinstance(results[2], Reserved)
+    await ledger.close(5)
+    assert held(owner) == 50  # the refused one waits for the sweeper
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+async def test_an_account_that_another_transaction_has_locked_keeps_only_its_own_calls_waiting(
+    owner: Account, digest: str, any_database_url: str
+) -> None:
+    ledger = LedgerQueue()
+    other = factories.account(100)
+    others_key = str(factories.api_key(other)[0].digest)
+    taken = asking(digest, 20)._replace(account=owner.id)
+    await ledger.reserve(taken)
+    with psycopg.connect(any_database_url) as locking:
+        locking.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (owner.id,))
+        settlement = ledger.settle(settling(taken, owner, 5))
+        refused = asyncio.ensure_future(ledger.reserve(asking(digest, 30)._replace(account=owner.id)))
+        passing = asyncio.ensure_future(ledger.reserve(asking(others_key, 30)._replace(account=other.id)))
+        assert isinstance(await passing, Reserved)
+        with pytest.raises(DatabaseUnavailable):
+            await refused
+        assert not settlement.done()
+    assert (await settlement).credits == 5
+    await ledger.close(5)
+    assert (held(owner), held(other)) == (0, 30)
+
+
+async def test_a_failing_job_does_not_end_the_queue(owner: Account, digest: str) -> None:
+    ledger = LedgerQueue()
+
+    def fail() -> None:
+        raise ValueError("a mistake")
+
+    assert isinstance(await ledger.run(fail), DatabaseUnavailable)
+    with pytest.raises(InsufficientCredits):
+        await ledger.reserve(asking(digest, 101))
+    await ledger.close(5)
+
+
+async def test_a_reservation_whose_commit_got_no_answer_is_released(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerQueue()
+    claim = Claim("a" * 64, "b" * 64)
+    lose_the_next_answer(monkeypatch)
+    with pytest.raises(DatabaseUnavailable):
+        await ledger.reserve(asking(digest, 60, claim))
+    assert held(owner) == 60
+    assert isinstance(await ledger.reserve(asking(digest, 100, claim)), Reserved)
+    await ledger.close(5)
+    assert [hold.amount for hold in Hold.select().where(Hold.state == "held")] == [100]
+    assert IdempotencyClaim.select().count() == 1
+
+
+async def test_a_settlement_whose_commit_got_no_answer_is_charged_once(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerQueue()
+    taken = asking(digest, 60)
+    await ledger.reserve(taken)
+    lose_the_next_answer(monkeypatch)
+    settled = await ledger.settle(settling(taken, owner, 25))
+    assert (settled.credits, settled.balance, settled.fresh) == (25, 75, False)
+    await ledger.close(5)
+    assert verify(now_ms()).problems == ()
+    assert sweep(now_ms()) == 0

@@ -1,0 +1,120 @@
+"""One answer of an OpenAI-shaped provider as each surface gives it, streamed and whole, by the code that serves it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from edge.api.chat_stream import Events
+from edge.call.exchange import Finished
+from edge.v1.completions import Texts
+from edge.v1.messages.response_renderer import Message
+from edge.v1.responses.response_renderer import Response
+from shared.billing.token_usage import Usage
+from shared.dialects import DIALECTS
+from shared.ledger import Settled
+from tests.shared.dialects.calls import BEGAN, CALL_ID, call_of
+
+Json = dict[str, Any]
+CALL = UUID(int=7)
+USAGE = Usage(7, 3)
+
+
+class Answer:
+    """What the reader of `dialect` gives the surfaces of one stream, and of one whole answer."""
+
+    def __init__(self, dialect: str, stream: list[bytes], whole: Json | None = None) -> None:
+        reader = DIALECTS[dialect].read_stream(call_of(stream=True), CALL_ID, BEGAN)
+        self.relays = [relay for piece in stream if (relay := reader.feed(piece))]
+        if reader.broken is not None:
+            raise reader.broken
+        if not reader.done and (rest := reader.end()):
+            self.relays.append(rest)
+        self.streamed = Finished(reader.tail(), reader.frame(), USAGE, Settled(1, 2))
+        self.streamed_text, self.streamed_images, self.delivered = reader.text(), reader.images(), reader.delivered
+        if whole is not None:
+            answer = DIALECTS[dialect].read_answer(orjson.dumps(whole), call_of(), CALL_ID, BEGAN)
+            self.whole = Finished(answer.body, {}, USAGE, Settled(1, 2))
+            self.whole_text, self.whole_images = answer.text, answer.images
+
+    def chat(self) -> Json:
+        """The message and finish reason that OpenAI's SDK puts together of the stream, in strict types."""
+        state = ChatCompletionStreamState()
+        for chunk in [*self.chunks(), self.streamed.body]:
+            state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
+        return _chat(state.current_completion_snapshot.to_dict())
+
+    def chunks(self) -> list[Json]:
+        """The relayed chunks."""
+        return [orjson.loads(event[6:]) for relay in self.relays for event in relay.split(b"\n\n") if event]
+
+    def whole_chat(self) -> Json:
+        """The same of the whole answer."""
+        return _chat(ChatCompletion.model_validate(self.whole.body).to_dict())
+
+    def message(self) -> Json:
+        """The Messages API's message of the stream: the renderer gathers what it writes."""
+        renderer = Message(CALL, call_of())
+        self._render(renderer)
+        end = {"index": 0, "message": {}, "finish_reason": self.streamed.body["choices"][0]["finish_reason"]}
+        return renderer.whole(Finished({"choices": [end]}, {}, USAGE, Settled(1, 2)))
+
+    def whole_message(self) -> Json:
+        return Message(CALL, call_of()).whole(self.whole)
+
+    def message_events(self) -> list[Json]:
+        return _events(self._render(Message(CALL, call_of())))
+
+    def response_events(self) -> list[Json]:
+        return _events(self._render(Response(CALL, BEGAN, {}, call_of())))
+
+    def response(self) -> Json:
+        """The final response of the stream."""
+        last: Json = self.response_events()[-1]["response"]
+        return last
+
+    def whole_response(self) -> Json:
+        return Response(CALL, BEGAN, {}, call_of()).whole(self.whole)
+
+    def native_events(self) -> list[Json]:
+        return _events(self._render(Events()))
+
+    def completion_text(self) -> str:
+        """The text of the older completions."""
+        chunks = _events(self._render(Texts(CALL, call_of(), "")))
+        return "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
+
+    def _render(self, renderer: Any) -> bytes:
+        return b"".join(renderer.relay(relay) for relay in self.relays) + renderer.ending(self.streamed)
+
+
+def calls_of_chat(message: Json) -> list[tuple[str, str, str]]:
+    """Id, name and arguments of each call."""
+    found = message.get("tool_calls") or []
+    assert [call.get("index", place) for place, call in enumerate(found)] == list(range(len(found)))
+    assert {call["type"] for call in found} <= {"function"}
+    return [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in found]
+
+
+def calls_of_message(message: Json) -> list[tuple[str, str, str]]:
+    uses = [block for block in message["content"] if block["type"] == "tool_use"]
+    return [(use["id"], use["name"], orjson.dumps(use["input"]).decode()) for use in uses]
+
+
+def calls_of_response(response: Json) -> list[tuple[str, str, str]]:
+    items = [item for item in response["output"] if item["type"] == "function_call"]
+    return [(item["call_id"], item["name"], item["arguments"]) for item in items]
+
+
+def _chat(completion: Json) -> Json:
+    [choice] = completion["choices"]
+    return {**choice["message"], "finish_reason": choice["finish_reason"]}
+
+
+def _events(data: bytes) -> list[Json]:
+    lines = [line for line in data.split(b"\n") if line.startswith(b"data: {")]
+    return [orjson.loads(line[6:]) for line in lines]

@@ -1,0 +1,218 @@
+"""A Messages body as a chat: what is translated, what only some vendors see, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from edge.v1.messages.request import read
+from edge.v1.provider_fields import signed_id
+from shared.core.errors import InvalidRequest
+from shared.dialects.base import ChatCall
+
+Json = dict[str, Any]
+HI = [{"role": "user", "content": "Hi"}]
+MARK = {"cache_control": {"type": "ephemeral"}}
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
+SHOWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
+CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "description": "d"}}
+
+
+def call_of(**fields: Any) -> ChatCall:
+    return read(json.dumps({"model": "m", "max_tokens": 9, "messages": HI, **fields}).encode())
+
+
+def messages_of(*messages: Json, **fields: Any) -> Any:
+    return call_of(messages=list(messages), **fields).body["messages"]
+
+
+def user(*blocks: Json) -> Json:
+    return {"role": "user", "content": list(blocks)}
+
+
+def test_the_plainest_body() -> None:
+    assert call_of().body == {"model": "m", "max_tokens": 9, "messages": HI}
+    assert call_of().natives is None
+
+
+CLOSED: Json = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+TRANSLATED: list[tuple[Json, Json]] = [
+    ({"stop_sequences": ["a"]}, {"stop": ["a"]}),
+    ({"stop_sequences": []}, {}),
+    ({"metadata": {"user_id": "u"}}, {"user": "u"}),
+    ({"tools": [TOOL]}, {"tools": [CHAT_TOOL]}),
+    ({"tools": [{**TOOL, "type": "custom"}], "tool_choice": {"type": "auto"}}, {"tools": [CHAT_TOOL], "tool_choice": "auto"}),
+    ({"tools": [TOOL], "tool_choice": {"type": "none"}}, {"tools": [CHAT_TOOL], "tool_choice": "none"}),
+    ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}},
+     {"tools": [CHAT_TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+    ({"tool_choice": {"type": "auto"}, "tools": []}, {}),
+    ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
+    ({"output_config": {"format": {"type": "json_schema", "schema": {}}}},
+     {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}, "strict": False}}}),
+    ({"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}},
+     {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": CLOSED, "strict": True}}}),
+    ({"service_tier": "auto", "speed": "standard", "context_management": {"edits": []}, "container": None}, {}),
+    *(({name: value}, {name: value}) for name, value in {
+        "temperature": 0.5, "top_p": 0.9, "stream": True, "unheard_of": 1}.items()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "made"), TRANSLATED)
+def test_fields_are_translated_or_passed_on(asked: Json, made: Json) -> None:
+    assert call_of(**asked).body == {"model": "m", "max_tokens": 9, "messages": HI, **made}
+
+
+def test_results_of_tools_come_first_and_their_pictures_are_shown_by_the_user() -> None:
+    made = messages_of(
+        user(
+            {"type": "text", "text": "Well?"},
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "See:"}, PICTURE]},
+            {"type": "tool_result", "tool_use_id": "t2", "content": "no", "is_error": True},
+            {"type": "tool_result", "tool_use_id": "t3"},
+        )
+    )
+    assert made == [
+        {"role": "tool", "tool_call_id": "t1", "content": "See:"},
+        {"role": "tool", "tool_call_id": "t2", "content": "Error: no"},
+        {"role": "tool", "tool_call_id": "t3", "content": ""},
+        user(
+            {"type": "text", "text": "Well?"},
+            {"type": "text", "text": "What the tool call t1 returned:"},
+            SHOWN,
+        ),
+    ]
+
+
+def test_documents_and_search_results() -> None:
+    def document(source: Json, **fields: Any) -> Json:
+        return {"type": "document", "source": source, **fields}
+
+    made = messages_of(
+        user(
+            document({"type": "base64", "media_type": "application/pdf", "data": "AA=="}, title="a.pdf", context="Old."),
+            document({"type": "text", "media_type": "text/plain", "data": "Words."}, title="b"),
+            document({"type": "content", "content": [{"type": "text", "text": "In."}, PICTURE]}),
+            document({"type": "url", "url": "https://example.com/c.pdf"}),
+            {"type": "search_result", "title": "T", "source": "S", "content": [{"type": "text", "text": "found"}]},
+        )
+    )
+    assert made == [
+        user(
+            {"type": "text", "text": "Old."},
+            {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"}},
+            {"type": "text", "text": "b\nWords."},
+            {"type": "text", "text": "In."},
+            SHOWN,
+            {"type": "file", "file": {"file_data": "https://example.com/c.pdf", "filename": "document.pdf"}},
+            {"type": "text", "text": "T\nS\nfound"},
+        )
+    ]
+
+
+def test_a_turn_of_the_model() -> None:
+    turn = {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": "sig"},
+        {"type": "thinking", "thinking": "another vendor's", "signature": ""},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": signed_id("c1", "gem"), "name": "f", "input": {"a": 1}},
+    ]}  # fmt: skip
+    call = call_of(messages=[*HI, turn])
+    said = {"role": "assistant", "content": "I look."}
+    made = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    assert call.body["messages"][1] == {**said, "tool_calls": [made]}
+    assert call.told_to("openai").body == call.body
+    thoughts = [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"}]
+    assert call.told_to("anthropic").body["messages"][1] == {**said, "tool_calls": [made], "thinking_blocks": thoughts}
+    signed = {**made, "extra_content": {"google": {"thought_signature": "gem"}}}
+    assert call.told_to("gemini").body["messages"][1] == {**said, "tool_calls": [signed]}
+
+
+def test_what_only_some_vendors_know() -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    block = {"type": "text", "text": "Hi", **MARK}
+    call = call_of(messages=[user(block)], system=[block], tools=[{**TOOL, **MARK}], top_k=5, thinking=thinking)
+    assert call.body == {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "system", "content": "Hi"}, *HI],
+        "tools": [CHAT_TOOL],
+    }
+    assert call.told_to("anthropic").body == {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "system", "content": [block]}, user(block)],
+        "tools": [{**CHAT_TOOL, **MARK}],
+        "top_k": 5,
+        "thinking": thinking,
+    }
+    assert call.told_to("gemini").body == {**call.body, "top_k": 5}
+
+
+def test_what_the_platform_takes_out_reaches_no_dialect() -> None:
+    call = call_of(top_k=5, provider={"order": ["a"]}, models=["m", "n"])
+    assert call.preferences is not None
+    assert call.fallbacks == ("n",)
+    for dialect in ("openai", "anthropic", "gemini"):
+        assert not {"provider", "models"} & call.told_to(dialect).body.keys()
+
+
+def test_a_mark_on_a_result() -> None:
+    call = call_of(messages=[*HI, user({"type": "tool_result", "tool_use_id": "t1", "content": "x", **MARK})])
+    assert call.told_to("anthropic").body["messages"][1] == {"role": "tool", "tool_call_id": "t1", "content": "x", **MARK}
+
+
+def block(**fields: Any) -> Json:
+    return {"messages": [user(fields)]}
+
+
+REFUSED: list[tuple[Json, str]] = [
+    *(({"max_tokens": value}, "max_tokens") for value in (None, 0, "5", True)),
+    *(({"messages": value}, "messages") for value in (None, [], {}, "Hi")),
+    ({"stop_sequences": ["x"] * 17}, "stop_sequences"),
+    ({"model": None}, "model"),
+    ({"messages": ["x"]}, "messages[0]"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
+    (block(type="container_upload"), "messages[0].content[0].type"),
+    (block(type="text"), "messages[0].content[0].text"),
+    (block(type="image", source={"type": "file", "file_id": "f"}), "messages[0].content[0].source.type"),
+    (block(type="image", source={"type": "base64", "data": "x"}), "messages[0].content[0].source.media_type"),
+    (block(type="document", source={}, citations={"enabled": True}), "messages[0].content[0].citations"),
+    (block(type="tool_result", content="x"), "messages[0].content[0].tool_use_id"),
+    (block(type="tool_result", tool_use_id="t", content=1), "messages[0].content[0].content"),
+    ({"messages": [{"role": "assistant", "content": [{"type": "image"}]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": 1}]}]}, "messages[0].content[0].input"),
+    ({"system": 1}, "system"),
+    ({"system": [{"type": "image"}]}, "system[0].type"),
+    ({"tools": {}}, "tools"),
+    ({"tools": [1]}, "tools[0]"),
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+    ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
+    ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
+    ({"tools": [TOOL], "tool_choice": {"type": "x"}}, "tool_choice.type"),
+    ({"tools": [TOOL], "tool_choice": "auto"}, "tool_choice"),
+    ({"stop_sequences": "x"}, "stop_sequences"),
+    ({"metadata": {"user_id": 1}}, "metadata.user_id"),
+    ({"output_config": {"format": {"type": "text"}}}, "output_config.format"),
+    ({"output_config": {"effort": 1}}, "output_config.effort"),
+    ({"thinking": {"type": 1}}, "thinking.type"),
+    ({"temperature": 9}, "temperature"),
+    ({"service_tier": "fast"}, "service_tier"),
+    ({"speed": "fast"}, "speed"),
+    ({"container": {"id": "c"}}, "container"),
+    ({"mcp_servers": [{}]}, "mcp_servers"),
+    ({"inference_geo": "us"}, "inference_geo"),
+    ({"n": 2}, "n"),
+]
+
+
+@pytest.mark.parametrize(("asked", "param"), REFUSED)
+def test_what_cannot_be_served_is_refused_by_name(asked: Json, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        call_of(**asked)
+    assert caught.value.param == param

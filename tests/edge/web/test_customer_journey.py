@@ -1,0 +1,186 @@
+"""The whole story of a customer, in a real browser: from the front page to the certificate of a purge, with the pages looked at
+by axe on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+from playwright.async_api import expect
+
+from shared.models import Account, Plan, Subscription
+from shared.operations.accounts import grant_credits
+from tests import factories
+from tests.conftest import OpenPage
+from tests.edge.web.conftest import PASSWORD, Site
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.page_checks import look_at
+from tests.servers.browser import PHONE
+from tests.servers.process import Process
+from tests.upstream_responses import Gate, stream
+
+pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+EMAIL = "story@example.com"
+ANSWER = "Here is **bold** and <img src=x onerror=alert(1)> and [a link](javascript:alert(1))."
+
+
+async def test_from_the_front_page_to_the_certificate(
+    site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process]
+) -> None:
+    edge = site.edge()
+    site.upstream.script(*[stream(role(), chunk(ANSWER), finish(), usage(7, 3), DONE)] * 2)
+    page = await open_page()
+    await page.goto(edge.url)
+    await look_at(page, axe)
+    await page.click("text=Sign up >> nth=-1")
+    await page.fill("#email", EMAIL)
+    await page.fill("#password", PASSWORD)
+    await look_at(page, axe)
+    await page.click("text=Open the account")
+    await expect(page.locator("h1")).to_have_text("Overview")
+
+    await page.click("text=API keys >> nth=0")
+    await page.fill("#name", "story")
+    await page.click("text=Make the key")
+    secret = await page.inner_text("#secret")
+    await page.click("#secret + button")
+    assert await page.evaluate("navigator.clipboard.readText()") == secret
+    await look_at(page, axe)
+    client = openai.AsyncOpenAI(base_url=f"{edge.url}/v1", api_key=secret, max_retries=0)
+    messages: Any = [{"role": "user", "content": "Hi"}]
+    told = [part async for part in await client.chat.completions.create(model="m-1", messages=messages, stream=True)]
+    assert "".join(part.choices[0].delta.content or "" for part in told if part.choices) == ANSWER
+
+    account = Account.get(Account.email == EMAIL)
+    plan = Plan.create(name="Keeper", stores_content=True)
+    Subscription.create(account=account, plan=plan)
+    await page.goto(f"{edge.url}/chat")
+    await page.select_option("#model", "m-1")
+    await page.check("#keep")
+    await page.fill("#prompt", "Hello *there*")
+    await page.click("#send")
+    await expect(page.locator(".cost")).to_have_text("13 credits")
+    await expect(page.locator("#standing")).to_have_text(re.compile("499.974 credits"))
+    await expect(page.locator(".said strong")).to_have_text("bold")
+    assert await page.locator(".said img, .said a").count() == 0  # neither the picture nor the link was one
+    assert await page.inner_text(".mine") == "Hello *there*"
+    await look_at(page, axe)
+
+    await page.click("#share")
+    address = await page.locator("#shared a").last.get_attribute("href")
+    assert address is not None
+    visitor = await open_page()
+    await visitor.goto(edge.url + "/c/" + address.rpartition("/")[2])
+    assert "Hello" in await visitor.inner_text("body")
+    assert EMAIL not in await visitor.content()
+    await page.goto(f"{edge.url}/account/shares")
+    await look_at(page, axe)
+    await page.click("td >> text=Revoke")
+    await page.click("text=Revoke the share")
+    await expect(page.locator(".flash")).to_contain_text("Share revoked.")
+    await visitor.reload()
+    visitor.problems.clear()  # type: ignore[attr-defined]  # a 404 is reported on the console
+    assert "Hello" not in await visitor.inner_text("body")
+
+    for path in ("/account", "/account/usage", "/account/conversations", "/account/sessions"):
+        await page.goto(edge.url + path)
+        await look_at(page, axe)
+    await page.goto(f"{edge.url}/account/keys")
+    await page.click("td >> text=Revoke")
+    await look_at(page, axe)
+    await page.click("text=Revoke the key")
+    await expect(page.locator(".flash")).to_contain_text("Key revoked.")
+    with pytest.raises(openai.AuthenticationError):
+        await client.chat.completions.create(model="m-1", messages=messages)
+
+    start_worker(**site.settings)
+    await page.goto(f"{edge.url}/account/data")
+    await page.fill("#confirmation", EMAIL)
+    await page.click("text=Purge the account's data")
+    await expect(page.locator("text=Download the certificate")).to_be_visible(timeout=60_000)
+    await look_at(page, axe)
+    await page.goto(f"{edge.url}/account/conversations")
+    await expect(page.locator(".empty b")).to_have_text("Nothing is kept")
+    await page.click("text=Sign out")
+    await expect(page.locator(".flash")).to_have_text("You are signed out.")
+    await page.goto(f"{edge.url}/account")
+    assert page.url.endswith("/sign-in?next=/account")
+    await client.close()
+
+
+async def test_stopping_an_answer_keeps_what_came_and_pays_for_it(site: Site, open_page: OpenPage) -> None:
+    gate = Gate()
+    site.upstream.script(stream(role(), chunk("Half an "), gate, chunk("answer"), finish(), usage(7, 3), DONE))
+    member = site.member()
+    page = await open_page()
+    await member.lend_session(page)
+    await page.goto(f"{site.edge().url}/chat")
+    await page.select_option("#model", "m-1")
+    await page.fill("#prompt", "Hi")
+    await page.click("#send")
+    await expect(page.locator(".said")).to_have_text("Half an")
+    await page.click("#stop")
+    await expect(page.locator(".cost")).to_contain_text("Stopped.")
+    gate.open()
+    await expect(page.locator("#send")).to_be_visible()
+
+
+async def test_an_answer_that_cannot_be_paid_says_so_and_keeps_the_question(site: Site, open_page: OpenPage) -> None:
+    member = site.member()
+    assert member.account is not None
+    grant_credits(member.account.id, -500_000, "spent", actor="test")
+    page = await open_page()
+    await member.lend_session(page)
+    await page.goto(f"{site.edge().url}/chat")
+    await page.select_option("#model", "m-1")
+    await page.fill("#prompt", "Expensive?")
+    await page.click("#send")
+    await expect(page.locator(".failed")).to_contain_text("credits")
+    await expect(page.locator(".failed a")).to_have_attribute("href", "/account")
+    await expect(page.locator("#prompt")).to_have_value("Expensive?")
+    page.problems.clear()  # type: ignore[attr-defined]  # a 402 is reported on the console
+
+
+async def test_a_visitor_chats_within_the_allowance(site: Site, open_page: OpenPage, axe: str) -> None:
+    edge = site.edge(visitor_pool_credits=50_000, visitor_daily_credits=1_000)
+    page = await open_page(viewport=PHONE, scheme="dark")
+    await page.goto(f"{edge.url}/chat")
+    assert await page.locator("#model option").all_inner_texts() == ["free"]
+    await expect(page.locator("#standing")).to_contain_text("Left today:")
+    await page.fill("#prompt", "Hi")
+    await page.click("#send")
+    await expect(page.locator(".cost")).to_contain_text("credits")
+    await look_at(page, axe)
+    assert await page.locator("#share").is_hidden()
+
+
+async def test_pages_on_a_phone_in_the_dark(site: Site, open_page: OpenPage, axe: str) -> None:
+    member = site.member()
+    assert member.account is not None
+    factories.api_key(member.account, name="a key with a rather long name for a small screen")
+    page = await open_page(viewport=PHONE, scheme="dark")
+    await member.lend_session(page)
+    for path in ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data"):
+        await page.goto(f"{site.edge().url}/account{path}")
+        await look_at(page, axe)
+
+
+async def test_the_account_works_without_javascript(site: Site, open_page: OpenPage) -> None:
+    page = await open_page(javascript=False)
+    url = site.edge().url
+    await page.goto(f"{url}/sign-up")
+    await page.fill("#email", "no-script@example.com")
+    await page.fill("#password", PASSWORD)
+    await page.click("text=Open the account")
+    await page.goto(f"{url}/account/keys")
+    await page.fill("#name", "plain")
+    await page.click("text=Make the key")
+    assert (await page.inner_text("#secret")).startswith("yout-")
+    await page.goto(f"{url}/account/keys")
+    await page.click("td >> text=Revoke")
+    await page.click("text=Revoke the key")
+    await page.click("text=Sign out")
+    await expect(page.locator("h1")).to_have_text("Sign in")

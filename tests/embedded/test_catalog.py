@@ -1,0 +1,12 @@
+"""What the embedded provider serves and what the seed offers of it are the same models."""
+
+from __future__ import annotations
+
+from embedded.catalog import ENTRIES
+from shared.operations.seed import LOCAL_MODELS
+
+
+def test_the_seed_offers_what_is_served() -> None:
+    assert [model.id for model in LOCAL_MODELS] == [entry.id for entry in ENTRIES]
+    windows = {entry.id: (entry.context_window or None, entry.max_output_tokens or None) for entry in ENTRIES}
+    assert {model.id: (model.context_window, model.max_output_tokens) for model in LOCAL_MODELS} == windows

@@ -1,0 +1,87 @@
+"""Rows for tests, in the bound database, made as an operator makes them.
+
+    owner = build.account(credits=1_000)
+    row, secret = build.api_key(owner)
+    build.model("m-1", build.channel(upstream.url), input=200, output=800)
+
+Whoever runs the edge on these rows must give it the same SECRET_KEY: channel secrets are sealed with it.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from shared.core.secrets import seal
+from shared.models import Account, AIModel, ApiKey, CatalogVersion, Channel, ChannelModel, Price
+from shared.operations.accounts import create_account
+from shared.operations.keys import create_key
+from tests.servers.edge import SECRET_KEY
+
+ACTOR = "test"
+UPSTREAM_SECRET = "sk-upstream-secret"
+_numbers = count(1)
+
+
+def account(credits: int = 1_000_000, *, email: str | None = None) -> Account:
+    """An account whose whole balance is one grant."""
+    return create_account(email or f"account-{next(_numbers)}@example.com", credits, actor=ACTOR)
+
+
+def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey, str]:
+    """A key and its secret; `options` are those of `shared.operations.keys.create_key`."""
+    created = create_key(owner.id, name, actor=ACTOR, **options)
+    return created.row, created.secret
+
+
+def channel(
+    base_url: str, *, name: str | None = None, secret: str = UPSTREAM_SECRET, dialect: str = "openai", **columns: Any
+) -> Channel:
+    """A channel."""
+    made: Channel = Channel.create(
+        name=name or f"channel-{next(_numbers)}",
+        dialect=dialect,
+        base_url=base_url,
+        sealed_secret=seal(secret, SECRET_KEY),
+        **columns,
+    )
+    raise_catalog_version()
+    return made
+
+
+def model(
+    id: str,
+    *channels: Channel,
+    input: int = 100,
+    output: int = 300,
+    cached_input: int | None = None,
+    cache_write: int | None = None,
+    per_call: int = 0,
+    minimum: int = 0,
+    per_5_seconds: int | None = None,
+    per_1k_characters: int | None = None,
+    upstream_model: str = "vendor-model",
+    **columns: Any,
+) -> AIModel:
+    """A model with one price (credits per 1,000 tokens, or a call), served by `channels`, the first one tried first."""
+    made: AIModel = AIModel.create(id=id, **columns)
+    for priority, serving in enumerate(channels):
+        ChannelModel.create(channel=serving, model=made, upstream_model=upstream_model, priority=priority)
+    Price.create(
+        model=made,
+        credits_per_1k_input=input,
+        credits_per_1k_output=output,
+        credits_per_1k_cached_input=cached_input,
+        credits_per_1k_cache_write=cache_write,
+        credits_per_call=per_call,
+        minimum_credits=minimum,
+        credits_per_5_seconds=per_5_seconds,
+        credits_per_1k_characters=per_1k_characters,
+    )
+    raise_catalog_version()
+    return made
+
+
+def raise_catalog_version() -> None:
+    """Let running edges see what changed."""
+    CatalogVersion.update(version=CatalogVersion.version + 1).execute()

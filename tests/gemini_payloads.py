@@ -1,0 +1,94 @@
+"""The JSON that Gemini's generateContent sends, in builders, by `google.genai.types`; `tests/upstream.py` sends it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.upstream import Request
+from tests.upstream_responses import Answer, Piece, reply, stream
+
+Json = dict[str, Any]
+MODEL = "gemini-test-1"
+
+
+def usage(input: int = 7, output: int = 3, *, cached: int = 0, thoughts: int = 0) -> Json:
+    """`UsageMetadata`: thoughts are not in `candidatesTokenCount`, cached tokens are in the prompt."""
+    told: Json = {"promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input + output + thoughts}
+    if cached:
+        told["cachedContentTokenCount"] = cached
+    if thoughts:
+        told["thoughtsTokenCount"] = thoughts
+    return told
+
+
+def text(words: str) -> Json:
+    return {"text": words}
+
+
+def thought(words: str) -> Json:
+    return {"text": words, "thought": True}
+
+
+def call(name: str, *, signature: str | None = None, **args: Any) -> Json:
+    part: Json = {"functionCall": {"name": name, "args": args}}
+    return part if signature is None else {**part, "thoughtSignature": signature}
+
+
+def answer(*parts: Json, finish: str | None = "STOP", told: Json | None = None, index: int = 0) -> Json:
+    """A `GenerateContentResponse` with one candidate."""
+    candidate: Json = {"content": {"parts": list(parts), "role": "model"}, "index": index}
+    if finish:
+        candidate["finishReason"] = finish
+    body: Json = {"candidates": [candidate], "modelVersion": MODEL, "responseId": "mAitaLmkHPPlz7IPvtfUqQ4"}
+    return {**body, "usageMetadata": told or usage()}
+
+
+def blocked(reason: str = "PROHIBITED_CONTENT") -> Json:
+    return {"promptFeedback": {"blockReason": reason}, "usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}}
+
+
+def events(whole: Json, *, piece: int = 4) -> list[Json]:
+    """The responses that would have streamed a whole one: text in pieces, counts that grow, the reason at the end."""
+    (candidate,) = whole["candidates"]
+    head = {name: value for name, value in whole.items() if name not in ("candidates", "usageMetadata")}
+    found: list[Json] = []
+    for part in candidate["content"]["parts"]:
+        for cut in _pieces(part, piece):
+            content = {"parts": [cut], "role": "model"}
+            counted = {"promptTokenCount": whole["usageMetadata"]["promptTokenCount"], "totalTokenCount": 1}
+            found.append({**head, "candidates": [{"content": content, "index": candidate["index"]}], "usageMetadata": counted})
+    last = {"content": {"parts": [{"text": ""}], "role": "model"}, "index": candidate["index"]}
+    last["finishReason"] = candidate["finishReason"]
+    if "logprobsResult" in candidate:
+        last["logprobsResult"] = candidate["logprobsResult"]
+    return [*found, {**head, "candidates": [last], "usageMetadata": whole["usageMetadata"]}]
+
+
+def _pieces(part: Json, size: int) -> list[Json]:
+    if "text" not in part:
+        return [part]
+    words = part["text"]
+    return [{**part, "text": words[start : start + size]} for start in range(0, len(words), size)]
+
+
+def event(data: Json) -> bytes:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\r\n\r\n".encode()
+
+
+def wire(whole: Json) -> bytes:
+    """An answer as the bytes of its stream."""
+    return b"".join(map(event, events(whole)))
+
+
+def failure(code: int, status: str, words: str, *details: Json) -> Json:
+    return {"error": {"code": code, "message": words, "status": status, "details": list(details)}}
+
+
+def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
+    """A script: `whole`, streamed when the path asks for it."""
+
+    def script(request: Request) -> Answer:
+        return stream(*map(event, events(whole)), *also) if ":streamGenerateContent" in request.path else reply(whole)
+
+    return script

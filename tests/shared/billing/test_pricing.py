@@ -1,0 +1,144 @@
+"""Prices: exact against fractions, never below the minimum, and a bound that no charge within it exceeds."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.billing.pricing import SENSIBLE_OUTPUT_TOKENS, PriceList, Quote, affordable_output, charge, quote
+from shared.billing.token_usage import Usage
+
+
+def price(
+    input: int = 0, output: int = 0, cached: int | None = None, per_call: int = 0, minimum: int = 10, written: int | None = None
+) -> PriceList:
+    return PriceList(uuid4(), 0, input, output, cached, per_call, minimum, credits_per_1k_cache_write=written)
+
+
+@pytest.mark.parametrize(
+    ("rates", "used", "credits"),
+    [
+        (price(100, 300), Usage(15, 2), 10),  # the contract's example: the minimum
+        (price(1_000, 2_000), Usage(7, 3), 13),
+        (price(1_000, 2_000, minimum=0), Usage(0, 0), 0),
+        (price(1, 0, minimum=0), Usage(1, 0), 1),  # a thousandth of a credit rounds up
+        (price(1, 0, minimum=0), Usage(1_000, 0), 1),
+        (price(1, 0, minimum=0), Usage(1_001, 0), 2),
+        (price(1, 1, minimum=0), Usage(500, 500), 1),  # rounded once, at the end
+        (price(1_000, 0, cached=100, minimum=0), Usage(1_000, 0, cached_tokens=800), 280),
+        (price(1_000, 0, cached=None, minimum=0), Usage(1_000, 0, cached_tokens=800), 1_000),
+        (price(1_000, 0, cached=0, minimum=0), Usage(1_000, 0, cached_tokens=1_000), 0),
+        (price(1_000, 0, cached=100, minimum=0, written=1_250), Usage(1_000, 0, cached_tokens=500, cache_write_tokens=400), 650),
+        (price(1_000, 0, minimum=0), Usage(1_000, 0, cache_write_tokens=400), 1_000),
+        (price(1_000, 0, minimum=0, written=0), Usage(1_000, 0, cache_write_tokens=400), 600),
+        (price(0, 1_000, minimum=0), Usage(5, 9, reasoning_tokens=7), 9),  # reasoning is output
+        (price(per_call=1_000), Usage(10**6, 10**6), 1_000),
+        (price(1_000, per_call=500), Usage(20, 0), 520),
+        (price(), Usage(10**6, 10**6), 0),  # a free model, whatever its minimum
+        (price(cached=1_000), Usage(10, 0, cached_tokens=10), 10),  # not free: only uncached tokens are
+        (price(10**12, 10**12), Usage(10**9, 10**9), 2 * 10**18),
+    ],
+)
+def test_what_a_call_costs(rates: PriceList, used: Usage, credits: int) -> None:
+    assert charge(rates, used) == credits
+
+
+rates = st.integers(0, 10**12) | st.integers(0, 5)
+prices = st.builds(price, rates, rates, st.none() | rates, rates, st.integers(0, 10**6), st.none() | rates)
+counts = st.integers(0, 10**7)
+
+
+@st.composite
+def usages(draw: st.DrawFn, most_input: int = 10**7, most_output: int = 10**7) -> Usage:
+    input_tokens = draw(st.integers(0, most_input))
+    cached = draw(st.integers(0, input_tokens))
+    written = draw(st.integers(0, input_tokens - cached))
+    return Usage(input_tokens, draw(st.integers(0, most_output)), cached, cache_write_tokens=written)
+
+
+@given(prices, usages())
+def test_charges_are_exact(rates: PriceList, used: Usage) -> None:
+    cached = rates.credits_per_1k_input if rates.credits_per_1k_cached_input is None else rates.credits_per_1k_cached_input
+    written = rates.credits_per_1k_input if rates.credits_per_1k_cache_write is None else rates.credits_per_1k_cache_write
+    exact = (
+        Fraction(used.input_tokens - used.cached_tokens - used.cache_write_tokens) * rates.credits_per_1k_input
+        + Fraction(used.cached_tokens) * cached
+        + Fraction(used.cache_write_tokens) * written
+        + Fraction(used.output_tokens) * rates.credits_per_1k_output
+    ) / 1000
+    free = not any((rates.credits_per_1k_input, rates.credits_per_1k_output, cached, written, rates.credits_per_call))
+    expected = 0 if free else max(rates.minimum_credits, rates.credits_per_call + ceil(exact))
+    assert charge(rates, used) == expected
+
+
+@given(prices, usages(), counts, counts)
+def test_more_use_never_costs_less(rates: PriceList, used: Usage, more_input: int, more_output: int) -> None:
+    more = used._replace(input_tokens=used.input_tokens + more_input, output_tokens=used.output_tokens + more_output)
+    assert charge(rates, more) >= charge(rates, used) >= 0
+
+
+@given(prices, usages())
+def test_a_model_with_a_price_never_costs_less_than_its_minimum(rates: PriceList, used: Usage) -> None:
+    assert rates.is_zero or charge(rates, used) >= rates.minimum_credits
+
+
+calls = st.fixed_dictionaries(
+    {
+        "input_bound": counts,
+        "input_estimate": counts,
+        "output_limit": st.integers(1, 10**6),
+        "choices": st.integers(1, 128),
+    }
+)
+
+
+@given(prices, calls, st.data())
+def test_no_charge_within_the_bounds_exceeds_the_bound(rates: PriceList, call: dict[str, int], data: st.DataObject) -> None:
+    quoted = quote(rates, **call)
+    used = data.draw(usages(call["input_bound"], call["output_limit"] * call["choices"]))
+    assert charge(rates, used) <= quoted.bound
+
+
+@given(prices, calls)
+def test_the_minimum_is_within_the_bound(rates: PriceList, call: dict[str, int]) -> None:
+    quoted = quote(rates, **call)
+    assert 0 <= quoted.minimum <= quoted.bound
+
+
+@given(prices, calls, st.integers(0, 10**12))
+def test_a_cap_bounds_the_hold(rates: PriceList, call: dict[str, int], cap: int) -> None:
+    capped, free = quote(rates, **call, cap=cap), quote(rates, **call)
+    assert capped.bound == min(free.bound, cap)
+    assert capped.minimum == free.minimum
+
+
+@given(prices, calls, st.integers(0, 10**18))
+def test_what_is_affordable_can_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
+    quoted = quote(rates, **call)
+    output = affordable_output(quoted, credits)
+    assert 0 <= output <= quoted.output_tokens
+    assert output == 0 or charge(rates, Usage(quoted.input_tokens, output)) <= credits
+
+
+@given(prices, calls, st.integers(0, 10**18))
+def test_one_token_more_than_affordable_cannot_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
+    quoted = quote(rates, **call)
+    output = affordable_output(quoted, credits)
+    assert output == quoted.output_tokens or charge(rates, Usage(quoted.input_tokens, output + 1)) > credits
+
+
+@given(prices, calls)
+def test_the_minimum_buys_a_sensible_answer(rates: PriceList, call: dict[str, int]) -> None:
+    quoted = quote(rates, **call)
+    sensible = min(quoted.output_tokens, SENSIBLE_OUTPUT_TOKENS * call["choices"])
+    assert affordable_output(quoted, quoted.minimum) >= sensible
+
+
+def test_an_output_that_costs_nothing_is_affordable_once_the_rest_is_paid() -> None:
+    quoted: Quote = quote(price(per_call=1_000), input_bound=10, input_estimate=5, output_limit=100)
+    assert [affordable_output(quoted, credits) for credits in (999, 1_000)] == [0, 100]

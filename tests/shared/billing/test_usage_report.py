@@ -1,0 +1,52 @@
+"""What an account used: the sums of whole days and the calls after them are one report."""
+
+from __future__ import annotations
+
+import peewee
+
+from shared.billing.usage_report import DAY_MS, PAGE, Used, used_by_day, used_calls
+from shared.core.clock import new_id
+from shared.models import Account, UsageLedger
+from shared.rollup import roll
+from tests import factories
+
+DAY = 20_000 * DAY_MS  # a UTC day
+HOUR_MS = 3_600_000
+
+
+def call(account: Account, at: int, model: str = "m-1", credits: int = 5) -> None:
+    UsageLedger.create(
+        account=account,
+        model=model,
+        price=new_id(),
+        status="completed",
+        streamed=False,
+        input_tokens=7,
+        output_tokens=3,
+        credits=credits,
+        created_at=at,
+    )
+
+
+def test_days_that_are_summed_up_and_newer_calls_are_each_counted_once(bound_database: peewee.Database) -> None:
+    account, other = factories.account(), factories.account()
+    call(account, DAY + 1)
+    call(account, DAY + DAY_MS - 1, credits=6)
+    call(account, DAY + DAY_MS + 1, "m-2")
+    call(other, DAY + 2)
+    expected = [Used(DAY, "m-1", 2, 14, 6, 11), Used(DAY + DAY_MS, "m-2", 1, 7, 3, 5)]
+    assert used_by_day(account.id, DAY, DAY + 2 * DAY_MS) == expected
+    assert roll(DAY + DAY_MS + 2 * HOUR_MS, 60).up_to_date
+    UsageLedger.delete().where(UsageLedger.created_at < DAY + DAY_MS).execute()  # only the sums know the first day now
+    assert used_by_day(account.id, DAY, DAY + 2 * DAY_MS) == expected
+    assert used_by_day(account.id, DAY + DAY_MS, DAY + 2 * DAY_MS) == expected[1:]
+
+
+def test_every_call_is_on_one_page(bound_database: peewee.Database) -> None:
+    account = factories.account()
+    for number in range(PAGE + 3):
+        call(account, DAY + number // 7)  # many in the same millisecond
+    first = used_calls(account.id, DAY, DAY + DAY_MS)
+    rest = used_calls(account.id, DAY, DAY + DAY_MS, (first[-1].at, first[-1].id))
+    assert (len(first), len(rest)) == (PAGE, 3)
+    assert len({found.id for found in (*first, *rest)}) == PAGE + 3

@@ -1,0 +1,60 @@
+"""The snapshot that edges serve by: who is in it, and when it must be read again without anybody having changed a row."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.catalog.reader import load
+from shared.core.clock import now_ms
+from shared.models import Channel
+from shared.operations.model_routes import rest_channel
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("bound_database")
+
+
+def served_by(model: str) -> list[str]:
+    return sorted(route.channel_name for route in load().models[model].routes)
+
+
+def test_a_resting_channel_is_left_out_until_its_rest_is_over() -> None:
+    factories.model(
+        "m", factories.channel("https://a.example.com", name="a"), factories.channel("https://b.example.com", name="b")
+    )
+    before = load()
+    assert (served_by("m"), before.stale_at) == (["a", "b"], None)
+    rest_channel("a", 60_000, "maintenance", actor="test")
+    resting = load()
+    assert resting.version > before.version
+    assert served_by("m") == ["b"]
+    assert resting.stale_at is not None
+    assert 0 < resting.stale_at - now_ms() <= 60_000
+    Channel.update(out_until=now_ms() - 1).where(Channel.name == "a").execute()
+    assert (served_by("m"), load().stale_at) == (["a", "b"], None)
+
+
+def test_a_disabled_channel_that_rested_makes_nobody_read_again() -> None:
+    factories.model("m", factories.channel("https://a.example.com", name="a"))
+    rest_channel("a", 60_000, "maintenance", actor="test")
+    Channel.update(status="disabled").execute()
+    assert (served_by("m"), load().stale_at) == ([], None)
+
+
+def test_a_limit_is_known_for_models_of_a_vendor_that_demands_one() -> None:
+    claude = factories.channel("https://a.example.com", name="a", dialect="anthropic")
+    other = factories.channel("https://b.example.com", name="b")
+    factories.model("known", claude, upstream_model="claude-opus-4-8")
+    factories.model("unknown", claude, upstream_model="claude-of-tomorrow")
+    factories.model("told", claude, upstream_model="claude-opus-4-8", max_output_tokens=5_000)
+    factories.model("mixed", claude, other)
+    factories.model("other", other)
+    models = load().models
+    limits = {name: ([route.demanded for route in model.routes], model.unasked_output) for name, model in models.items()}
+    limits["mixed"] = (sorted(limits["mixed"][0], key=str), limits["mixed"][1])
+    assert limits == {
+        "known": ([64_000], 64_000),
+        "unknown": ([8_192], 8_192),
+        "told": ([None], None),
+        "mixed": ([8_192, None], None),
+        "other": ([None], None),
+    }

@@ -1,0 +1,215 @@
+"""Routing: which channels are tried in which order, and a breaker that opens, probes and closes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from shared.catalog.failover import (
+    FAILURES_TO_OPEN,
+    FIRST_COOLDOWN_MS,
+    LONGEST_COOLDOWN_MS,
+    PROBE_MS,
+    Breaker,
+    Health,
+    Pace,
+    backoff_seconds,
+)
+from shared.catalog.routing import Preferences, allowed, order, prefer
+from shared.catalog.snapshot import Route
+
+
+def route(name: str = "r", priority: int = 0, weight: int = 1, id: UUID | None = None) -> Route:
+    return Route(id or uuid4(), uuid4(), name, "openai", "http://localhost", "", {}, "m", priority, weight)
+
+
+def names(routes: list[Route]) -> list[str]:
+    return [one.channel_name for one in routes]
+
+
+def test_lower_priority_comes_first_whatever_the_weights() -> None:
+    routes = [route("last", 9, 1_000), route("first", -1), route("middle", 0, 50)]
+    for seed in range(50):
+        assert names(order(routes, Health(), 0, random.Random(seed).random)) == ["first", "middle", "last"]
+
+
+def test_equals_share_the_calls_by_weight() -> None:
+    routes = [route("heavy", 0, 3), route("light", 0, 1)]
+    draw = random.Random(1).random
+    firsts = Counter(order(routes, Health(), 0, draw)[0].channel_name for _ in range(4_000))
+    assert 2_850 < firsts["heavy"] < 3_150
+
+
+def test_an_open_breaker_leaves_its_route_out_and_no_route_may_be_left() -> None:
+    bad, good, health = route("bad"), route("good", 1), Health()
+    for _ in range(FAILURES_TO_OPEN):
+        health.of(bad).fail(0)
+    assert names(order([bad, good], health, 0, random.random)) == ["good"]
+    assert order([bad], health, 0, random.random) == []
+    assert names(order([bad, good], health, FIRST_COOLDOWN_MS, random.random)) == ["bad", "good"]
+
+
+def test_only_routes_of_the_catalogue_are_remembered() -> None:
+    kept, gone, health = route(), route(), Health()
+    breaker = health.of(kept)
+    health.of(gone)
+    health.forget_all_but([kept.id])
+    assert health.breakers == {kept.id: breaker}
+
+
+@pytest.mark.parametrize("failures", range(1, FAILURES_TO_OPEN))
+def test_a_success_forgives_what_was_before(failures: int) -> None:
+    breaker = Breaker()
+    for _ in range(failures):
+        breaker.fail(0)
+    breaker.succeed()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.fail(0)
+    assert breaker.admits(0)
+
+
+def test_a_vendor_that_says_how_long_is_left_alone_for_so_long() -> None:
+    breaker = Breaker()
+    breaker.fail(0, retry_after_ms=2_000)
+    assert [breaker.admits(now) for now in (0, 1_999, 2_000)] == [False, False, True]
+    greedy = Breaker()
+    greedy.fail(0, retry_after_ms=10**9)
+    assert greedy.admits(LONGEST_COOLDOWN_MS)
+
+
+def test_each_failed_probe_doubles_the_cooldown_up_to_the_longest() -> None:
+    breaker, now, cooldowns = Breaker(), 0, []
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.fail(now)
+    for _ in range(8):
+        breaker.fail(now)
+        cooldowns.append(breaker.open_until - now)
+        now = breaker.open_until
+        breaker.begin(now)
+    assert cooldowns[:4] == [FIRST_COOLDOWN_MS * 2**step for step in range(4)]
+    assert cooldowns[-1] == LONGEST_COOLDOWN_MS
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Calls that begin, end well, end badly or are left, at moments of their own choosing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaker = Breaker()
+        self.now = 0
+        self.in_a_row = 0
+        self.half_open = False
+        self.probing_until: int | None = None
+
+    @rule(ahead=st.sampled_from([1, 100, FIRST_COOLDOWN_MS, PROBE_MS, LONGEST_COOLDOWN_MS]))
+    def let_time_pass(self, ahead: int) -> None:
+        self.now += ahead
+
+    @precondition(lambda self: self.breaker.admits(self.now))
+    @rule()
+    def begin(self) -> None:
+        if self.breaker.openings:
+            self.probing_until = self.now + PROBE_MS
+        self.breaker.begin(self.now)
+
+    @rule()
+    def succeed(self) -> None:
+        self.breaker.succeed()
+        self.in_a_row, self.probing_until = 0, None
+        assert self.breaker.admits(self.now)
+        assert self.breaker == Breaker()
+
+    @rule(retry_after=st.none() | st.integers(1, 10**6))
+    def fail(self, retry_after: int | None) -> None:
+        was_open = self.breaker.openings > 0
+        self.breaker.fail(self.now, retry_after)
+        self.in_a_row, self.probing_until = self.in_a_row + 1, None
+        opens = was_open or self.in_a_row >= FAILURES_TO_OPEN or retry_after is not None
+        assert self.breaker.admits(self.now) is not opens
+
+    @rule()
+    def abandon(self) -> None:
+        self.breaker.abandon()
+        self.probing_until = None
+
+    @invariant()
+    def one_probe_at_a_time(self) -> None:
+        if self.probing_until is not None and self.now < self.probing_until:
+            assert not self.breaker.admits(self.now)
+
+    @invariant()
+    def nothing_is_shut_out_for_ever(self) -> None:
+        assert self.breaker.admits(self.now + LONGEST_COOLDOWN_MS + PROBE_MS)
+
+    @invariant()
+    def closed_until_enough_failures(self) -> None:
+        assert self.in_a_row > 0 or self.breaker.admits(self.now)
+
+
+TestBreaker: Any = BreakerMachine.TestCase
+
+
+def shown(name: str, provider: str = "acme", *, private: bool = False) -> Route:
+    return route(name)._replace(public_name=name, provider=provider, keeps_nothing=private)
+
+
+A, B, C = shown("a"), shown("b", "best", private=True), shown("c", "best")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (Preferences(), "abc"),
+        (Preferences(only=("b",)), "b"),
+        (Preferences(only=("best",)), "bc"),
+        (Preferences(only=("nobody",)), ""),
+        (Preferences(only=()), ""),
+        (Preferences(ignore=("acme", "c")), "b"),
+        (Preferences(only=("best",), ignore=("c",)), "b"),
+        (Preferences(order=("c",)), "abc"),
+        (Preferences(order=("c",), fall_back=False), "c"),
+        (Preferences(keeps_nothing=True), "b"),
+    ],
+)
+def test_preferences_leave_out_channels(wanted: Preferences, left: str) -> None:
+    assert "".join(names(allowed([A, B, C], wanted))) == left
+
+
+def test_preferences_put_channels_first() -> None:
+    assert names(prefer([A, B, C], Preferences(order=("c", "best")), Health())) == ["c", "b", "a"]
+    assert names(prefer([A, B, C], Preferences(), Health())) == ["a", "b", "c"]
+
+
+def test_faster_channels_first_and_unknown_ones_before_them() -> None:
+    health = Health()
+    health.pace_of(A).saw_first_token(300)
+    health.pace_of(B).saw_first_token(100)
+    assert names(prefer([A, B], Preferences(sort="latency"), health)) == ["b", "a"]
+    assert names(prefer([A, B, C], Preferences(sort="latency"), health)) == ["c", "b", "a"]
+    health.pace_of(A).saw_tokens(100, 1.0)
+    health.pace_of(B).saw_tokens(100, 2.0)
+    assert names(prefer([A, B, C], Preferences(sort="throughput"), health)) == ["c", "a", "b"]
+    assert names(prefer([A, B], Preferences(sort="throughput", order=("b",)), health)) == ["b", "a"]
+
+
+def test_a_pace_follows_the_newest_calls() -> None:
+    pace = Pace()
+    pace.saw_first_token(100)
+    for _ in range(30):
+        pace.saw_first_token(500)
+    assert 490 < (pace.first_token_ms or 0) < 500
+    pace.saw_tokens(5, 0.0)
+    assert pace.tokens_a_second is None
+
+
+@pytest.mark.parametrize(("retry", "low", "high"), [(1, 0.125, 0.25), (2, 0.25, 0.5), (5, 2.0, 4.0), (50, 2.0, 4.0)])
+def test_a_retry_waits_longer_each_time_and_by_chance(retry: int, low: float, high: float) -> None:
+    waits = [backoff_seconds(retry, random.Random(seed).random) for seed in range(200)]
+    assert low <= min(waits) < low * 1.1
+    assert high * 0.9 < max(waits) <= high

@@ -1,0 +1,128 @@
+"""Templates are whole: a channel of each can be made, and its dialect understands its settings."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from shared.catalog.snapshot import Route
+from shared.catalog.templates import TEMPLATES, Template
+from shared.dialects import DIALECTS
+from shared.dialects.base import Target, VendorRequest
+from shared.models import DIALECTS as KNOWN_DIALECTS
+from shared.operations.channels import check_base_url
+from tests.shared.dialects.calls import call_of
+
+VENDORS = {
+    *("openai", "anthropic", "google", "openrouter", "groq", "mistral", "deepseek", "xai", "together", "fireworks"),
+    *("azure-openai", "vllm", "ollama", "llama.cpp"),
+}
+DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
+UNDERSTOOD = {
+    *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
+    *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place", "history"),
+    *("sampling", "effort_with_tools", "no_thinking", "strict_schemas", "roles", "named_roles", "tool_ids", "required_history"),
+    *("thinking_off", "forced_tools", "prefill", "image_format", "media_body", "cancel"),
+}
+each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+
+
+def test_every_vendor_has_a_template() -> None:
+    assert set(TEMPLATES) == VENDORS
+
+
+def base_url_of(template: Template) -> str:
+    return template.base_url.format(resource="ours", host="10.0.0.1")
+
+
+def request_of(template: Template, upstream: str = "vendor-model", **fields: object) -> VendorRequest:
+    id = UUID(int=1)
+    route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, upstream, 0, 1)
+    return DIALECTS[template.dialect].request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
+
+
+@each
+def test_a_template_makes_a_request(template: Template) -> None:
+    assert template.dialect in KNOWN_DIALECTS
+    assert check_base_url(base_url_of(template))
+    assert set(template.channel_settings) <= UNDERSTOOD
+    json.dumps(template.channel_settings)
+    request = request_of(template, max_tokens=50, stream=True)
+    assert request.url.startswith(base_url_of(template))
+    assert [value for value in dict(request.headers).values() if "sk-1" in value]
+    assert "sk-1" not in request.url
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    table = DOCUMENT.read_text().split("## Settings of a channel")[1].split("\n## ")[0]
+    listed = {
+        name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert listed == UNDERSTOOD
+
+
+def test_azure() -> None:
+    request = request_of(TEMPLATES["azure-openai"], max_tokens=50)
+    assert request.url == (
+        "https://ours.openai.azure.com/openai/deployments/vendor-model/chat/completions?api-version=2024-10-21"
+    )
+    headers = dict(request.headers)
+    assert headers["api-key"] == "sk-1"
+    assert "authorization" not in headers
+    assert json.loads(request.body)["max_completion_tokens"] == 50
+
+
+def test_openrouter_is_told_to_keep_nothing() -> None:
+    assert json.loads(request_of(TEMPLATES["openrouter"]).body)["provider"] == {"data_collection": "deny", "zdr": True}
+
+
+def test_groq_is_told_the_efforts_that_its_models_take() -> None:
+    template = TEMPLATES["groq"]
+    assert set(template.settings["efforts"]) == {model.upstream or model.id for model in template.models}
+    for upstream, expected in (("llama-3.1-8b-instant", None), ("openai/gpt-oss-20b", "high"), ("qwen/qwen3-32b", "default")):
+        request = request_of(template, upstream, reasoning_effort="max")
+        assert json.loads(request.body).get("reasoning_effort") == expected
+
+
+@pytest.mark.parametrize("vendor", ["openai", "azure-openai", "groq", "mistral", "fireworks"])
+def test_strict_vendors_get_no_field_of_anothers_answer(vendor: str) -> None:
+    signed = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
+    answer = {
+        "role": "assistant",
+        "content": "Hi",
+        "thinking_blocks": signed,
+        "reasoning_details": [{}],
+        "cache_control": {"type": "ephemeral"},
+    }
+    request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+    assert json.loads(request.body)["messages"][0] == {"role": "assistant", "content": "Hi"}
+
+
+def test_vendors_get_their_own_reasoning_back() -> None:
+    answer = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "reasoning": "hm"}
+    for vendor, own in (
+        ("deepseek", {"reasoning_content"}),
+        ("groq", {"reasoning"}),
+        ("openrouter", {"reasoning", "reasoning_content"}),
+    ):
+        request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+        assert json.loads(request.body)["messages"][0].keys() - {"role", "content"} == own
+
+
+def test_mistral_is_not_asked_for_usage() -> None:
+    assert "stream_options" not in json.loads(request_of(TEMPLATES["mistral"], stream=True).body)
+
+
+@each
+def test_known_models_are_plausible(template: Template) -> None:
+    assert len({model.id for model in template.models}) == len(template.models)
+    for model in template.models:
+        assert 0 < model.most_output <= model.window
+        assert 0 < model.input <= model.output
+        assert model.cached is None or 0 < model.cached < model.input
+        assert model.written is None or model.input < model.written <= 2 * model.input
+        assert "tools" in model.tags

@@ -1,0 +1,205 @@
+"""What may pass: the table of SQLSTATEs, on errors as the drivers and Peewee raise them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import peewee
+import psycopg
+import pytest
+from playhouse.pool import MaxConnectionsExceeded
+
+from shared.core.database import bind, database, drop_connection, generation, open_database, snapshot, transaction
+from shared.core.database_errors import Fault, describe, fault_of, may_pass, sqlstate
+from shared.core.errors import InvalidKey
+from shared.ledger import batch_transaction
+from shared.models import Account
+from tests import factories
+from tests.servers.postgres import Postgres
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        *((code, Fault.TEMPORARY) for code in ("08000", "08003", "08006", "08P01", "25006", "25P03", "26000", "28P01", "3D000")),
+        *(
+            (code, Fault.TEMPORARY)
+            for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "0A000", "XX000")
+        ),
+        *((code, Fault.CONFLICT) for code in ("40001", "40P01", "55006", "55P03", "57014")),
+        *((code, Fault.CONSTRAINT) for code in ("23502", "23503", "23505", "23514", "40002")),
+        *((code, Fault.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
+    ],
+)
+def test_a_code_decides_before_its_class(code: str, fault: Fault) -> None:
+    driver = type("Refused", (psycopg.Error,), {"sqlstate": code})("refused")
+    assert fault_of(driver) is fault
+    assert fault_of(peewee.InternalError(driver, "refused")) is fault
+    assert may_pass(driver) is (fault in (Fault.TEMPORARY, Fault.CONFLICT))
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (peewee.OperationalError("the connection is lost"), Fault.TEMPORARY),
+        (peewee.InterfaceError("connection already closed"), Fault.TEMPORARY),
+        (psycopg.OperationalError("connection timeout expired"), Fault.TEMPORARY),
+        (MaxConnectionsExceeded(), Fault.TEMPORARY),
+        (psycopg.errors.PipelineAborted("the statement before it failed"), Fault.BUG),
+        (peewee.ProgrammingError("cannot adapt type"), Fault.BUG),
+        (ValueError("a mistake"), Fault.BUG),
+        (InvalidKey(), Fault.BUG),
+    ],
+)
+def test_errors_without_a_code(error: Exception, fault: Fault) -> None:
+    assert fault_of(error) is fault
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_sqlite_is_sorted_by_its_result_codes(bound_database: peewee.Database, any_database_url: str) -> None:
+    with pytest.raises(peewee.OperationalError) as wrong:
+        database.execute_sql("SELECT nothing FROM nowhere")
+    assert fault_of(wrong.value) is Fault.BUG
+    with sqlite3.connect(any_database_url.removeprefix("sqlite:///"), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        database.execute_sql("PRAGMA busy_timeout = 1")
+        with pytest.raises(peewee.OperationalError) as busy, transaction():
+            raise AssertionError("two writers at once")
+        other.execute("ROLLBACK")
+    other.close()
+    assert (fault_of(busy.value), describe(busy.value)) == (Fault.TEMPORARY, "OperationalError (SQLITE_BUSY)")
+
+
+@contextmanager
+def locked(url: str, account: Account) -> Iterator[None]:
+    """Another transaction has the account."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (account.id,))
+        yield
+
+
+@pytest.mark.parametrize("begin", [transaction, batch_transaction])
+def test_refusals_of_a_real_server(begin: Any, bound_postgres: Any, postgres: Postgres, postgres_url: str) -> None:
+    owner = factories.account(100)
+
+    def change(begin: Any) -> None:
+        with begin():
+            database.execute_sql("SET LOCAL lock_timeout = 50")
+            database.execute_sql("UPDATE account SET held = held")
+
+    bound_postgres.close()
+    with ExitStack() as stack:
+        target = stack.enter_context(opened_as(postgres.application(postgres_url)))
+        cases = {
+            "25006": postgres.read_only(),
+            "42501": postgres.without_right(postgres_url, "UPDATE", "account"),
+            "55P03": locked(postgres_url, owner),
+        }
+        for code, fault in cases.items():
+            target.close_all()
+            with fault, pytest.raises(peewee.PeeweeException) as refused:
+                change(begin)
+            assert (sqlstate(refused.value), may_pass(refused.value)) == (code, True)
+        change(begin)
+
+
+@contextmanager
+def opened_as(url: str) -> Iterator[Any]:
+    target: Any = open_database(url)
+    before = database.obj
+    bind(target)
+    yield target
+    target.close_all()
+    bind(before)
+
+
+def test_an_answer_that_does_not_come_ends_the_connection(postgres_url: str) -> None:
+    target: Any = open_database(postgres_url, answer_seconds=0.2)
+    with pytest.raises(peewee.OperationalError, match=r"did not respond within 0\.2 s") as late:
+        target.execute_sql("SELECT pg_sleep(60)")
+    assert fault_of(late.value) is Fault.TEMPORARY
+    assert target.connection().closed
+    target.manual_close()
+    assert target.execute_sql("SELECT 1").fetchone() == (1,)
+    target.close_all()
+
+
+def test_prepared_statements_are_used_on_a_direct_connection_only(postgres_url: str, start_pgbouncer: Any) -> None:
+    for url, threshold in ((postgres_url, 5), (start_pgbouncer().url(postgres_url), None)):
+        target: Any = open_database(url)
+        assert target.connection().prepare_threshold == threshold
+        target.close_all()
+
+
+def test_a_lost_prepared_statement_ends_their_use(bound_postgres: Any) -> None:
+    assert database.connection().prepare_threshold is not None
+    drop_connection(peewee.OperationalError(psycopg.errors.InvalidSqlStatementName("does not exist")))
+    assert database.connection().prepare_threshold is None
+
+
+def test_a_standby_makes_every_thread_renew_its_connection(bound_postgres: Any) -> None:
+    before = generation()
+    drop_connection(peewee.InternalError(psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")))
+    assert generation() == before + 1
+    drop_connection(peewee.OperationalError("lost"))
+    assert generation() == before + 1
+
+
+def test_limits_end_with_their_transaction(bound_postgres: Any) -> None:
+    for begin in (transaction, batch_transaction, lambda: snapshot(3)):
+        with begin():
+            database.execute_sql("SELECT 1")
+        left = {name: database.execute_sql(f"SHOW {name}").fetchone()[0] for name in ("statement_timeout", "lock_timeout")}
+        assert left == {"statement_timeout": "0", "lock_timeout": "0"}
+        assert database.execute_sql("SHOW idle_in_transaction_session_timeout").fetchone() == ("0",)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_locks_of_a_client_that_vanishes_in_a_batch_are_released(
+    pooled: bool, bound_postgres: Any, postgres_url: str, request: pytest.FixtureRequest
+) -> None:
+    """The server counts the time after a read as idle, and ends the transaction when it was too long."""
+    owner = factories.account(100)
+    url = request.getfixturevalue("start_pgbouncer")().url(postgres_url) if pooled else postgres_url
+    with (
+        opened_as(url),
+        psycopg.connect(postgres_url, autocommit=True) as watcher,
+        pytest.raises(peewee.PeeweeException) as ended,
+    ):
+        vanish_in_a_batch(owner, watcher)
+    assert may_pass(ended.value)
+    assert Account.get_by_id(owner.id).held == 0
+
+
+def vanish_in_a_batch(owner: Account, watcher: psycopg.Connection[Any]) -> None:
+    with batch_transaction():
+        database.execute_sql("SELECT set_config('idle_in_transaction_session_timeout', '1', true)")
+        database.execute_sql(
+            "SELECT set_config('transaction_timeout', '0', true)"
+        )  # of PostgreSQL 17; older ones have the first alone
+        assert list(database.execute_sql("SELECT id FROM account FOR UPDATE")) == [(owner.id,)]
+        watcher.execute("SET lock_timeout = '20s'")
+        try:
+            watcher.execute("SELECT 1 FROM account FOR UPDATE")
+        except psycopg.errors.LockNotAvailable as error:
+            raise AssertionError("the lock is still there") from error
+        database.execute_sql("UPDATE account SET held = 1")
+
+
+def test_a_snapshot_shows_one_moment(bound_postgres: Any, postgres_url: str) -> None:
+    def add() -> None:
+        factories.account(100)
+        database.close()
+
+    with snapshot():
+        assert Account.select().count() == 0
+        other = threading.Thread(target=add)
+        other.start()
+        other.join()
+        with snapshot():  # that of the block around it
+            assert Account.select().count() == 0
+    assert Account.select().count() == 1

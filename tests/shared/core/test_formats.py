@@ -1,0 +1,44 @@
+"""How figures and times are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.core import formats
+
+NOW = 1_795_390_000_123
+
+
+@pytest.mark.parametrize(
+    ("amount", "plain", "signed"),
+    [(0, "0", "0"), (999, "999", "+999"), (14_999_990, "14 999 990", "+14 999 990"), (-1_200, "−1 200", "−1 200")],
+)
+def test_credits_are_grouped_by_thin_spaces(amount, plain, signed):
+    assert formats.credits(amount) == plain.replace(" ", formats.THIN)
+    assert formats.signed(amount) == signed.replace(" ", formats.THIN)
+
+
+@pytest.mark.parametrize(("ms", "text"), [(None, "–"), (0, "0 ms"), (999, "999 ms"), (1_420, "1.42 s"), (185_400, "3 min 5 s")])
+def test_durations(ms, text):
+    assert formats.duration(ms).replace("\u202f", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "text"),
+    [
+        (0, "just now"),
+        (12_000, "12 s ago"),
+        (59 * 60_000, "59 min ago"),
+        (3_600_000, "1 h ago"),
+        (2 * 86_400_000, "2 d ago"),
+        (-180_000, "in 3 min"),
+        (40 * 86_400_000, "2026-10-13"),
+    ],
+)
+def test_times_are_relative_for_a_month(ago_ms, text):
+    assert formats.relative(NOW - ago_ms, NOW).replace("\u202f", " ") == text
+
+
+def test_a_time_carries_the_exact_moment():
+    assert 'title="2026-11-22' in formats.when(NOW)
+    assert ".123 UTC" in formats.when(NOW)

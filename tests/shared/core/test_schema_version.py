@@ -1,0 +1,171 @@
+"""Models and migrations describe the same schema, and a schema that the code doesn't know is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import peewee
+import pytest
+from playhouse.migrations import Runner
+
+from shared.core.database import is_sqlite
+from shared.core.errors import SchemaMismatch
+from shared.core.schema_version import MIGRATIONS, migrate, require_current
+from shared.models import MODELS
+from tests.databases import opened
+from tests.threads import at_once
+
+HISTORY = "schema_migration"  # the runner's own table, which no model describes
+
+# The order of columns and the names of constraints are left out: a column that a later migration added stands last in its table.
+_POSTGRES_SCHEMA = {
+    "columns": """
+        SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'""",
+    "constraints": """
+        SELECT conrelid::regclass::text, contype, pg_get_constraintdef(oid)
+        FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'schema_migration'""",
+    "indexes": """
+        SELECT tablename, indexname, indexdef
+        FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'schema_migration'""",
+}
+
+Schema = dict[str, list[tuple[Any, ...]]]
+
+
+def schema_of(target: peewee.Database) -> Schema:
+    """Everything but rows that the database knows of its tables."""
+    if is_sqlite(target):
+        return sqlite_schema_of(target)
+    return {what: sorted(target.execute_sql(query).fetchall(), key=repr) for what, query in _POSTGRES_SCHEMA.items()}
+
+
+def sqlite_schema_of(target: peewee.Database) -> Schema:
+    """The same from SQLite, which keeps the text of its definitions: a column added later is written otherwise, and last."""
+    found = target.execute_sql(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'schema_migration'"
+    ).fetchall()
+    tables = {name: sql for kind, name, _, sql in found if kind == "table"}
+    schema: Schema = {"indexes": [(table, name, sql) for kind, name, table, sql in found if kind == "index"]}
+    for what, pragma, skip in (("columns", "table_info", 1), ("foreign keys", "foreign_key_list", 2)):
+        rows = [(table, *row[skip:]) for table in tables for row in target.execute_sql(f"PRAGMA {pragma}({table})").fetchall()]
+        schema[what] = rows
+    schema["checks"] = [(table, check) for table, sql in tables.items() for check in checks_of(sql)]
+    return {what: sorted(rows, key=repr) for what, rows in schema.items()}
+
+
+def checks_of(sql: str) -> list[str]:
+    """The expressions of all CHECK constraints in a definition."""
+    found = []
+    for match in re.finditer(r"CHECK \(", sql):
+        depth, position = 1, match.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[position], 0)
+            position += 1
+        found.append(sql[match.end() : position - 1])
+    return found
+
+
+def names_of(schema: Schema) -> set[str]:
+    """Tables and indexes by name, to see that a comparison compared something."""
+    return {str(value) for rows in schema.values() for row in rows for value in row[:3]}
+
+
+def applied(target: peewee.Database) -> list[str]:
+    return sorted(name for (name,) in target.execute_sql(f"SELECT name FROM {HISTORY}").fetchall())
+
+
+FILES = sorted(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
+
+
+@pytest.mark.parametrize(
+    ("any_database_url", "empty_database_url"), [("sqlite", "sqlite"), ("postgresql", "postgresql")], indirect=True
+)
+def test_migrations_make_what_the_models_describe(any_database_url: str, empty_database_url: str) -> None:
+    with opened(any_database_url) as migrated, opened(empty_database_url) as created:
+        with created.bind_ctx(MODELS):
+            created.create_tables(MODELS)
+        from_models = schema_of(created)
+        assert schema_of(migrated) == from_models
+        assert names_of(from_models) >= {model._meta.table_name for model in MODELS}
+
+
+def test_a_second_migration_changes_nothing(empty_database_url: str) -> None:
+    with opened(empty_database_url) as target:
+        assert migrate(target) == FILES
+        schema = schema_of(target)
+        assert migrate(target) == []
+        assert schema_of(target) == schema
+        assert applied(target) == FILES
+
+
+def test_migrations_can_be_undone_and_done_again(any_database_url: str) -> None:
+    with opened(any_database_url) as target:
+        schema = schema_of(target)
+        Runner(target, str(MIGRATIONS)).down(FILES[0])
+        assert not any(schema_of(target).values())
+        assert migrate(target) == FILES
+        assert schema_of(target) == schema
+
+
+def test_the_current_schema_is_accepted(any_database_url: str) -> None:
+    with opened(any_database_url) as target:
+        require_current(target)
+
+
+def test_a_pending_migration_is_refused_with_the_command_that_helps(empty_database_url: str) -> None:
+    with opened(empty_database_url) as target, pytest.raises(SchemaMismatch, match=f"{FILES[0]}.*yout migrate"):
+        require_current(target)
+
+
+def test_a_migration_that_this_code_lacks_is_refused(any_database_url: str) -> None:
+    with opened(any_database_url) as target:
+        target.execute_sql(f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_invent_future', CURRENT_TIMESTAMP)")
+        with pytest.raises(SchemaMismatch, match="9999_invent_future"):
+            require_current(target)
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [int(name[:4]) for name in FILES] == list(range(1, len(FILES) + 1))
+
+
+def test_migrations_with_other_numbers_are_renumbered_and_not_applied_again(any_database_url: str) -> None:
+    """A release may close gaps in the numbers; what follows the number identifies a migration."""
+    with opened(any_database_url) as target:
+        schema = schema_of(target)
+        target.execute_sql(f"UPDATE {HISTORY} SET name = '0099' || substr(name, 5) WHERE name >= '0008'")
+        with pytest.raises(SchemaMismatch, match="yout migrate"):
+            require_current(target)
+        assert migrate(target) == []
+        require_current(target)
+        assert applied(target) == FILES
+        assert schema_of(target) == schema
+
+
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_releases_that_migrate_at_once_migrate_once(
+    pooled: bool, empty_database_url: str, request: pytest.FixtureRequest
+) -> None:
+    url = empty_database_url
+    if pooled:  # in transaction mode: a lock of the session would be left on one of its connections
+        url = request.getfixturevalue("start_pgbouncer")(pool_size=2).url(empty_database_url)
+    results = run_at_once(4, lambda: migrate_alone(url))
+    assert sorted(name for names in results for name in names) == FILES
+    with opened(empty_database_url) as target:
+        require_current(target)
+        assert applied(target) == FILES
+        assert target.execute_sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def migrate_alone(url: str) -> list[str]:
+    with opened(url) as target:
+        return migrate(target)
+
+
+def run_at_once(number: int, act: Callable[[], list[str]]) -> list[list[str]]:
+    """The results of `act` in `number` threads that start together."""
+    return at_once(lambda _: act(), number)

@@ -1,0 +1,65 @@
+"""The arithmetic of rate limits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.core.token_bucket import LONGEST_RETRY_MS, WINDOW_MS, Bucket, Limits, narrower, refill, reset_ms, wait_ms
+
+
+@pytest.mark.parametrize(
+    ("bucket", "now", "level"),
+    [
+        (None, 5, 60.0),
+        (Bucket(0, 0), 0, 0.0),
+        (Bucket(0, 0), 1_000, 1.0),
+        (Bucket(0, 0), WINDOW_MS, 60.0),
+        (Bucket(0, 0), 10 * WINDOW_MS, 60.0),  # never above its capacity
+        (Bucket(-30, 0), WINDOW_MS, 30.0),  # a debt is worked off first
+        (Bucket(10, 1_000), 0, 10.0),  # a clock that went back takes nothing away
+        (Bucket(100, 0), 0, 60.0),  # the limit was lowered meanwhile
+    ],
+)
+def test_a_bucket_fills_evenly_over_a_minute(bucket: Bucket | None, now: int, level: float) -> None:
+    assert refill(bucket, 60, now) == level
+
+
+limits = st.integers(1, 10**9)
+levels = st.floats(-1e9, 1e9)
+
+
+@given(levels, limits, st.integers(0, 10**9))
+def test_after_the_wait_the_call_fits(level: float, limit: int, needed: int) -> None:
+    wait = wait_ms(level, limit, needed)
+    assert 1 <= wait <= LONGEST_RETRY_MS
+    if wait < LONGEST_RETRY_MS:
+        assert refill(Bucket(level, 0), limit, wait) >= min(needed, limit) - 1e-6 * (1 + abs(level))
+
+
+@given(levels, limits, st.integers(1, 10**9))
+def test_before_the_wait_it_does_not_fit(level: float, limit: int, needed: int) -> None:
+    wait = wait_ms(level, limit, needed)
+    if level < min(needed, limit) and wait > 1:
+        assert refill(Bucket(level, 0), limit, wait - 2) < min(needed, limit)
+
+
+@given(limits, st.data())
+def test_a_bucket_is_full_after_its_reset(limit: int, data: st.DataObject) -> None:
+    remaining = data.draw(st.integers(0, limit))
+    assert 0 <= reset_ms(remaining, limit) <= WINDOW_MS
+    assert refill(Bucket(remaining, 0), limit, reset_ms(remaining, limit)) == pytest.approx(limit)
+    assert reset_ms(limit, limit) == 0
+
+
+own = st.none() | st.integers(1, 10**6)
+
+
+@given(st.builds(Limits, *(st.integers(1, 10**6) for _ in range(3))), own, own, own)
+def test_a_key_is_never_wider_than_its_account(
+    account: Limits, rpm: int | None, tpm: int | None, concurrency: int | None
+) -> None:
+    narrow = narrower(account, rpm, tpm, concurrency)
+    for whole, wanted, limit in zip(account, (rpm, tpm, concurrency), narrow, strict=True):
+        assert limit == (whole if wanted is None else min(whole, wanted))

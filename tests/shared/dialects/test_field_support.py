@@ -1,0 +1,61 @@
+"""Every field that OpenAI's SDK knows of a chat request has a place in every dialect's table, and the tables tell the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types.chat import completion_create_params as openai
+
+from shared.dialects import compatibility
+from shared.dialects.base import UnsupportedField
+from shared.dialects.compatibility import TABLES
+from shared.dialects.field_support import Fields
+from tests.shared.dialects.calls import sent
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "compatibility.md"
+KNOWN = {*openai.CompletionCreateParamsBase.__annotations__, *openai.CompletionCreateParamsStreaming.__annotations__}
+TRANSLATED = ("anthropic", "gemini")
+each = pytest.mark.parametrize("dialect", TRANSLATED)
+
+
+@pytest.mark.parametrize("dialect", TABLES)
+def test_every_field_of_the_sdk_has_its_place(dialect: str) -> None:
+    assert set(TABLES[dialect].fields) >= KNOWN
+
+
+@each
+def test_refused_fields_are_refused_by_name(dialect: str) -> None:
+    values = {"modalities": ["audio"], "functions": [{}], "logit_bias": {"1": 1}, "logprobs": True, "n": 3, "top_logprobs": 4}
+    refused: Fields = {name: field for name, field in TABLES[dialect].fields.items() if field.how == "refused"}
+    assert refused
+    for name, field in refused.items():
+        with pytest.raises(UnsupportedField) as problem:
+            sent(dialect, **{name: values.get(name, {"odd": 1} if name not in ("seed",) and "penalty" not in name else 1)})
+        assert problem.value.param == name
+        for neutral in field.neutral:
+            sent(dialect, **{name: neutral})
+
+
+@each
+def test_passed_fields_reach_the_vendor_as_they_are(dialect: str) -> None:
+    values: dict[str, Any] = {"stream": True, "top_p": 0.5, "top_k": 4, "thinking": {"type": "disabled"}}
+    values["cache_control"] = {"type": "ephemeral"}
+    for name, field in TABLES[dialect].fields.items():
+        if field.how == "passed":
+            assert sent(dialect, **{name: values[name]})[name] == values[name]
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN - {"stream_options", "model", "messages"}))
+def test_openai_passes_what_it_does_not_map(name: str) -> None:
+    value = {"stream": True, "logprobs": True, "n": 2}.get(name)
+    if value is None or TABLES["openai"].fields[name].how != "passed":
+        return
+    assert sent("openai", **{name: value})[name] == value
+
+
+def test_the_document_is_what_the_tables_say() -> None:
+    assert DOCUMENT.read_text() == compatibility.document(), (
+        "run `python -m shared.dialects.compatibility > docs/compatibility.md`"
+    )

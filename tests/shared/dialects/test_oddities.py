@@ -1,0 +1,282 @@
+"""What vendors are known to say that no other does: what the caller gets of it, streamed and whole."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from anthropic.types import StopReason
+from google.genai.types import FinishReason
+
+from shared.billing.token_usage import PartialUsage
+from shared.dialects.base import BlockedPrompt, BrokenStream, MalformedStream
+from tests import anthropic_payloads as claude
+from tests import gemini_payloads as gemini
+from tests.openai_payloads import DONE, chunk, completion, event, finish, frame, frames, role, tokens, usage
+from tests.shared.dialects.calls import Json, message_of, read_stream, read_whole, sent
+
+CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+
+
+def streamed(*pieces: Json | bytes) -> Any:
+    return read_stream("openai", [piece if isinstance(piece, bytes) else frame(piece) for piece in pieces])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("stop", "stop"),
+        ("eos", "stop"),
+        ("model_length", "length"),
+        ("MAX_TOKENS", "length"),
+        ("sensitive", "content_filter"),
+        ("of tomorrow", "stop"),
+    ],
+)
+def test_finish_reasons_are_openais(theirs: str, ours: str) -> None:
+    assert read_whole("openai", completion("Hi", finish=theirs)).body["choices"][0]["finish_reason"] == ours
+    for pieces in ((chunk("Hi"), finish(theirs)), (event([{"index": 0, "delta": {"content": "Hi"}, "finish_reason": theirs}]),)):
+        told = streamed(role(), *pieces, usage(), DONE)
+        assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": ours}
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
+def test_a_vendor_that_gave_up_has_not_answered(reason: str) -> None:
+    with pytest.raises(MalformedStream):
+        read_whole("openai", completion("Hel", finish=reason))
+    told = streamed(role(), chunk("Hel"), finish(reason), usage(), DONE)
+    assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
+
+
+def test_a_call_without_a_finish_reason_ends_as_one() -> None:
+    whole = completion(None, tool_calls=[CALL])
+    whole["choices"][0]["finish_reason"] = None
+    assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "tool_calls"
+    told = streamed(role(), chunk(tool_calls=[{"index": 0, **CALL}]), usage(), DONE)
+    assert message_of(told.chunks)["finish_reason"] == "tool_calls"
+    empty = completion("Hi")
+    del empty["choices"][0]["finish_reason"]
+    assert read_whole("openai", empty).body["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"index": 0, "delta": [], "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": "", "finish_reason": False}]},
+        {"choices": [{"index": "0", "delta": {"content": ""}, "finish_reason": 0}]},
+        {"choices": [{"index": 0.0, "delta": {}, "finish_reason": []}]},
+        {"choices": {}},
+        {"choices": [None]},
+        b"data: null\n\n",
+        b"data: []\n\n",
+    ],
+    ids=repr,
+)
+def test_empty_values_of_another_type_cost_no_answer(odd: Json | bytes) -> None:
+    told = streamed(role(), chunk("H"), odd, chunk("i"), finish(), odd, usage(), b"data: [DONE] \n\n")
+    assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
+    assert (told.error, told.usage) == (None, PartialUsage(7, 3))
+    for found in told.chunks:
+        assert all(type(choice["index"]) is int and isinstance(choice["delta"], dict) for choice in found["choices"])
+
+
+@pytest.mark.parametrize("odd", [b'data: "x"\n\n', {"choices": [{"index": "x", "delta": {}}]}, {"choices": [{"delta": "x"}]}])
+def test_a_chunk_of_no_known_shape_is_refused(odd: Json | bytes) -> None:
+    assert streamed(role(), odd, chunk("Hi"), finish(), DONE).error == MalformedStream.__name__
+
+
+def test_fragments_of_calls_that_share_an_index_go_by_their_ids() -> None:
+    def piece(id: str, arguments: str, **more: str) -> Json:
+        return chunk(tool_calls=[{"index": 0, "id": id, "type": "function", "function": {**more, "arguments": arguments}}])
+
+    pieces = (piece("a", '{"x"', name="f"), piece("b", '{"y"', name="g"), piece("a", ":1"), piece("b", ":2}"), piece("a", "}"))
+    calls = message_of(streamed(role(), *pieces, finish("tool_calls"), DONE).chunks)["tool_calls"]
+    found = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    assert found == [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}')]
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use"])
+@pytest.mark.parametrize("calls", [None, []])
+def test_only_an_answer_with_calls_ends_by_them(reason: str, calls: Any) -> None:
+    whole = completion("Hi", finish=reason, tool_calls=calls)
+    assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "stop"
+    told = streamed(role(), chunk("Hi", **({} if calls is None else {"tool_calls": calls})), finish(reason), usage(), DONE)
+    message = message_of(told.chunks)
+    assert (message["content"], message["finish_reason"]) == ("Hi", "stop")
+    called = completion(None, finish="tool_use", tool_calls=[CALL])
+    assert read_whole("openai", called).body["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_an_error_beside_an_empty_answer_is_a_failure() -> None:
+    with pytest.raises(MalformedStream):
+        read_whole("openai", {**completion(""), "error": {"code": 502, "message": "Boom."}})
+    assert read_whole("openai", {**completion("Hi"), "error": {"code": 502, "message": "Boom."}}).delivered
+
+
+def test_azure_tells_of_its_filters_before_and_after() -> None:
+    results = {"hate": {"filtered": False, "severity": "safe"}}
+    first = {**event([], prompt_filter_results=[{"prompt_index": 0, "content_filter_results": results}]), "id": "", "model": ""}
+    late = event([{"index": 0, "delta": {}, "finish_reason": None, "content_filter_offsets": {"check_offset": 2}}])
+    told = streamed(first, role(), chunk("Hi"), finish(), late, usage(), DONE)
+    assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
+    assert {found["id"] for found in told.chunks} == {"chatcmpl-ours"}
+    assert {found["model"] for found in told.chunks} == {"our-model"}
+    assert told.usage == PartialUsage(7, 3)
+
+
+def test_mistral_thinks_in_parts_of_the_content() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    told = streamed(role(), chunk(content=[thought]), chunk("42"), finish(usage=tokens(7, 3)), DONE)
+    expected = {"role": "assistant", "content": "42", "reasoning_content": "Hm.", "finish_reason": "stop"}
+    assert message_of(told.chunks) == expected
+    assert (told.delivered, told.usage) == (True, PartialUsage(7, 3))
+    answer = read_whole("openai", completion(content=[thought, {"type": "text", "text": "42"}], text=None, usage=tokens(7, 3)))
+    [choice] = answer.body["choices"]
+    assert {**choice["message"], "finish_reason": choice["finish_reason"]} == expected
+    assert (answer.delivered, answer.usage, answer.text) == (True, PartialUsage(7, 3), "42Hm.")
+
+
+def test_mistral_gets_its_thoughts_back_in_parts() -> None:
+    said = {"role": "assistant", "content": "42", "reasoning_content": "Hm."}
+    messages = [{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    told = sent("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
+    assert told == {"role": "assistant", "content": [thought, {"type": "text", "text": "42"}]}
+    assert sent("openai", settings={"history": []}, messages=messages)["messages"][1] == {"role": "assistant", "content": "42"}
+    kept = sent("openai", settings={"history": ["thinking", "reasoning_content"]}, messages=messages)["messages"][1]
+    assert kept == said
+
+
+def test_openrouter_tells_an_error_beside_its_choices() -> None:
+    last = {**finish("error"), "error": {"code": 502, "message": "Provider disconnected"}}
+    told = streamed(b": OPENROUTER PROCESSING\n\n", role(), chunk("Hel"), last, usage(), DONE)
+    assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
+
+
+def test_what_comes_with_a_failure_in_one_piece_is_delivered_before_it() -> None:
+    told = read_stream("openai", [frames(role(), chunk("Hel"), finish("error"))])
+    assert (message_of(told.chunks), told.error) == ({"role": "assistant", "content": "Hel"}, BrokenStream.__name__)
+
+
+def test_claude_thinks_without_showing_it() -> None:
+    whole = claude.message(claude.thinking(""), claude.text("42"))
+    expected = [{"type": "thinking", "thinking": "", "signature": "c2lnbmVk"}]
+    message = read_whole("anthropic", whole).body["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "42", "thinking_blocks": expected}
+    numbered = [{**expected[0], "index": 0}]
+    assert message_of(read_stream("anthropic", [claude.wire(whole)]).chunks)["thinking_blocks"] == numbered
+
+
+def test_claude_is_overloaded_before_it_says_anything() -> None:
+    told = read_stream("anthropic", [claude.event(claude.failure("overloaded_error", "Overloaded"))])
+    assert (told.error, told.delivered) == (BrokenStream.__name__, False)
+
+
+def test_claude_tells_its_whole_usage_at_the_end() -> None:
+    events = claude.events(claude.message(claude.text("Hi"), told=claude.usage(input=0, output=5)))
+    events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]  # of mixed values
+    told = read_stream("anthropic", [b"".join(map(claude.event, events))])
+    assert told.usage == PartialUsage(120, 5, 100, 0, 0)
+
+
+def test_gemini_spends_its_limit_on_thoughts() -> None:
+    told = {"promptTokenCount": 7, "thoughtsTokenCount": 90, "totalTokenCount": 97}
+    whole: Json = {"candidates": [{"finishReason": "MAX_TOKENS", "index": 0}], "usageMetadata": told}
+    answer = read_whole("gemini", whole)
+    assert answer.body["choices"][0] == {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
+    assert (answer.usage, answer.delivered) == (PartialUsage(7, 90, 0, 90), False)
+    stream = read_stream("gemini", [gemini.event(whole)])
+    assert (stream.usage, stream.delivered, message_of(stream.chunks)["finish_reason"]) == (answer.usage, False, "length")
+
+
+def test_gemini_blocks_in_the_middle_of_its_answer() -> None:
+    begun = gemini.answer(gemini.text("Hello"), finish=None)
+    told = read_stream("gemini", [gemini.event(begun), gemini.event(gemini.blocked())])
+    assert message_of(told.chunks) == {"role": "assistant", "content": "Hello", "finish_reason": "content_filter"}
+    with pytest.raises(BlockedPrompt):
+        read_stream("gemini", [gemini.event({"usageMetadata": gemini.usage()}), gemini.event(gemini.blocked())])
+
+
+# What each documented reason means with an answer and without one. `error`: nothing that a caller could use.
+GEMINI_ENDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("STOP",), ("stop", "stop")),
+    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), ("length", "length")),
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"),
+            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        ),
+        ("content_filter", "content_filter"),
+    ),
+    **dict.fromkeys(
+        (
+            *("MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"),
+            *("MISSING_THOUGHT_SIGNATURE", "PUP_LIMITED_DISABLED"),
+        ),
+        ("error", "error"),
+    ),
+    **dict.fromkeys(("OTHER", "IMAGE_OTHER", "NO_IMAGE", "OF_TOMORROW"), ("stop", "error")),
+}
+CLAUDE_ENDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("end_turn", "stop_sequence", "tool_use"), ("stop", "stop")),  # "tool_use" without one: the JSON answer
+    **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), ("length", "length")),
+    "refusal": ("content_filter", "content_filter"),
+    **dict.fromkeys(("pause_turn", "of_tomorrow"), ("stop", "error")),
+}
+
+
+def test_no_documented_reason_is_forgotten() -> None:
+    assert {reason.value for reason in FinishReason} - set(GEMINI_ENDS) == {"FINISH_REASON_UNSPECIFIED"}
+    assert set(get_args(StopReason)) - set(CLAUDE_ENDS) == set()
+
+
+@pytest.mark.parametrize("reason", GEMINI_ENDS)
+@pytest.mark.parametrize("parts", [(gemini.text("Hi"),), (), (gemini.text(""),)])
+def test_why_gemini_ends(reason: str, parts: tuple[Json, ...]) -> None:
+    whole = gemini.answer(*parts, finish=reason)
+    assert_ends("gemini", whole, [gemini.event(whole)], GEMINI_ENDS[reason][0 if parts and parts[0]["text"] else 1])
+
+
+@pytest.mark.parametrize("reason", CLAUDE_ENDS)
+@pytest.mark.parametrize("content", [(claude.text("Hi"),), ()])
+def test_why_claude_ends(reason: str, content: tuple[Json, ...]) -> None:
+    whole = claude.message(*content, stop=reason)
+    assert_ends("anthropic", whole, [claude.wire(whole)], CLAUDE_ENDS[reason][0 if content else 1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "empty"),
+    [
+        ("ERROR", "error", "error"),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", "error", "error"),
+        ("content_filter: RECITATION", "content_filter", "content_filter"),
+        ("OTHER", "stop", "error"),
+        ("of tomorrow", "stop", "error"),
+        ("eos", "stop", "stop"),
+    ],
+)
+@pytest.mark.parametrize("text", ["Hi", ""])
+def test_why_others_end(reason: str, expected: str, empty: str, text: str) -> None:
+    stream = frames(role(), *([chunk(text)] if text else []), finish(reason), usage()) + DONE
+    assert_ends("openai", completion(text, finish=reason), [stream], expected if text else empty)
+
+
+def assert_ends(dialect: str, whole: Json, stream: list[bytes], expected: str) -> None:
+    told = read_stream(dialect, stream)
+    if expected == "error":
+        with pytest.raises(MalformedStream):
+            read_whole(dialect, whole)
+        assert told.error == BrokenStream.__name__
+    else:
+        assert read_whole(dialect, whole).body["choices"][0]["finish_reason"] == expected
+        assert message_of(told.chunks)["finish_reason"] == expected
+
+
+def test_gemini_gives_up_a_call_after_some_text() -> None:
+    whole = gemini.answer(gemini.text("I look."), finish="MALFORMED_FUNCTION_CALL")
+    whole["candidates"][0]["finishMessage"] = "Malformed function call: print(weather('Bonn'))"
+    told = read_stream("gemini", [gemini.wire(whole)])
+    assert (told.error, told.text) == (BrokenStream.__name__, "I look.")
+    with pytest.raises(MalformedStream):
+        read_whole("gemini", whole)

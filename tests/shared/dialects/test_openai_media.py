@@ -1,0 +1,124 @@
+"""The wire formats of media, without a wire: what a vendor is asked, and what is read from whatever it answers."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.billing.pricing import MediaUnits
+from shared.catalog.snapshot import Route
+from shared.dialects.base import Target
+from shared.dialects.media import Download, Link, MalformedAnswer, MediaAnswer, MediaCall
+from shared.dialects.openai_media import MEDIA_DIALECTS
+
+IMAGES, SPEECH, VIDEOS = (MEDIA_DIALECTS["openai", kind] for kind in ("image", "speech", "video"))
+
+
+def target(**settings: Any) -> Target:
+    id = UUID(int=1)
+    route = Route(id, id, "c", "openai", "http://vendor/v1", "", settings, "vendor-model", 0, 1)
+    return Target(route, "sk-1", "https://yout.chat", lambda user: f"pseudonym of {len(user)}")
+
+
+def call(kind: str, **body: Any) -> MediaCall:
+    return MediaCall(kind, "m", {"model": "m", **body}, MediaUnits(), {})
+
+
+def begun(kind: str, settings: dict[str, Any], **body: Any) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(MEDIA_DIALECTS["openai", kind].begin(call(kind, **body), target(**settings)).body)
+    return found
+
+
+def test_the_vendor_is_asked_in_its_own_names() -> None:
+    request = IMAGES.begin(call("image", prompt="x", user="ada"), target(headers={"X-No-Log": "1"}))
+    headers = dict(request.headers)
+    assert (request.method, request.url) == ("POST", "http://vendor/v1/images/generations")
+    assert orjson.loads(request.body) == {"model": "vendor-model", "prompt": "x", "user": "pseudonym of 3"}
+    assert (headers["authorization"], headers["http-referer"], headers["x-no-log"]) == ("Bearer sk-1", "https://yout.chat", "1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra"),
+    [
+        ({}, {}),
+        ({"body": {"store": False}}, {"store": False}),
+        ({"body": {"store": False}, "media_body": {}}, {}),
+        ({"body": {"store": False}, "media_body": {"no_log": True}}, {"no_log": True}),
+        ({"image_format": "b64_json"}, {"response_format": "b64_json"}),
+    ],
+)
+def test_a_channel_adds_its_own(settings: dict[str, Any], extra: dict[str, Any]) -> None:
+    assert begun("image", settings, prompt="x") == {"model": "vendor-model", "prompt": "x", **extra}
+
+
+def test_speech_is_the_body_itself() -> None:
+    assert SPEECH.raw
+    assert SPEECH.begin(call("speech", input="x"), target()).url.endswith("/audio/speech")
+
+
+@pytest.mark.parametrize(
+    ("item", "piece"),
+    [
+        ({"b64_json": base64.b64encode(b"abc").decode()}, b"abc"),
+        ({"b64_json": "data:image/png;base64," + base64.b64encode(b"abc").decode()}, b"abc"),
+        ({"url": "https://files.example/x.png"}, Link("https://files.example/x.png")),
+        ({"b64_json": None, "url": "https://files.example/x.png"}, Link("https://files.example/x.png")),
+    ],
+)
+def test_a_picture_in_any_form(item: dict[str, Any], piece: object) -> None:
+    assert IMAGES.read(orjson.dumps({"data": [{}, item]}), target()).pieces == (piece,)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"id": "v_1", "status": "queued"}, MediaAnswer((), "v_1")),
+        ({"id": "v_1", "status": "in_progress", "progress": 40.7}, MediaAnswer((), "v_1", 40)),
+        ({"id": "v_1", "status": "in_progress", "progress": 400}, MediaAnswer((), "v_1")),
+        (
+            {"id": "v_1", "status": "failed", "error": {"code": "moderation_blocked"}},
+            MediaAnswer((), "v_1", None, "moderation_blocked"),
+        ),
+        ({"id": "v_1", "status": "failed", "error": {"code": "free text of it"}}, MediaAnswer((), "v_1", None, "upstream_error")),
+        ({"id": "v_1", "status": "cancelled"}, MediaAnswer((), "v_1", None, "upstream_error")),
+    ],
+)
+def test_how_a_film_is(body: dict[str, Any], expected: MediaAnswer) -> None:
+    assert VIDEOS.read(orjson.dumps(body), target()) == expected
+
+
+def test_a_finished_film_is_downloaded_with_the_credential() -> None:
+    answer = VIDEOS.read(b'{"id": "v_1", "status": "completed"}', target())
+    [piece] = answer.pieces
+    assert isinstance(piece, Download)
+    assert (piece.request.method, piece.request.url) == ("GET", "http://vendor/v1/videos/v_1/content")
+    assert dict(piece.request.headers)["authorization"] == "Bearer sk-1"
+    assert VIDEOS.poll("v_1", target()).url == "http://vendor/v1/videos/v_1"
+
+
+names = st.sampled_from(["data", "b64_json", "url", "id", "status", "progress", "error", "code"])
+plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text("a-*9/=", max_size=8)
+junk = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4))
+
+
+@given(st.binary(max_size=30) | junk.map(orjson.dumps))
+def test_whatever_comes_is_read_or_refused(data: bytes) -> None:
+    for dialect in (IMAGES, VIDEOS):
+        try:
+            answer = dialect.read(data, target())
+        except MalformedAnswer:
+            continue
+        assert isinstance(answer, MediaAnswer)
+
+
+def test_only_a_refusal_of_the_request_is_about_it() -> None:
+    told = orjson.dumps({"error": {"message": "blocked", "code": "moderation_blocked", "param": None}})
+    refused = IMAGES.read_error(400, told, call("image"), target())
+    assert (refused.about_request, refused.code) == (True, "moderation_blocked")
+    assert not IMAGES.read_error(401, told, call("image"), target()).about_request

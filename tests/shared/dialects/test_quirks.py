@@ -1,0 +1,315 @@
+"""What a provider of OpenAI's format does not take of a request is fitted by its channel's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.v1.messages.request import read as read_message
+from edge.v1.responses.request import read as read_response
+from shared.catalog.templates import TEMPLATES
+from shared.dialects import DIALECTS
+from shared.dialects.base import ChatCall, UnsupportedField
+from shared.dialects.tool_ids import rewritten
+from tests.shared.dialects.calls import Json, call_of, sent, target_of
+
+MISTRAL_IDS = "[a-zA-Z0-9]{9}"
+FOUR = ["system", "user", "assistant", "tool"]
+HI: Json = {"role": "user", "content": "Hi"}
+
+
+def call(id: str, name: str = "weather") -> Json:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+
+def turn(*ids: str, **fields: Any) -> list[Json]:
+    """A turn of the model that calls tools, and their results, in the other order."""
+    results = [{"role": "tool", "tool_call_id": id, "content": id} for id in reversed(ids)]
+    return [{"role": "assistant", "content": None, "tool_calls": [call(id) for id in ids], **fields}, *results]
+
+
+# Roles and names
+
+
+@pytest.mark.parametrize(
+    ("roles", "role", "told"),
+    [
+        (FOUR, "developer", "system"),
+        (FOUR, "system", "system"),
+        (["developer", "user"], "system", "developer"),
+        (None, "developer", "developer"),
+        ([*FOUR, "developer"], "developer", "developer"),
+    ],
+)
+def test_a_role_becomes_one_that_the_provider_knows(roles: Any, role: str, told: str) -> None:
+    settings = {} if roles is None else {"roles": roles}
+    body = sent("openai", settings=settings, messages=[{"role": role, "content": "Be brief."}, HI])
+    assert [message["role"] for message in body["messages"]] == [told, "user"]
+
+
+def test_a_role_without_another_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedField) as refused:
+        sent("openai", settings={"roles": FOUR}, messages=[HI, {"role": "function", "name": "f", "content": "x"}])
+    assert refused.value.param == "messages[1].role"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("Hi", "Ada: Hi"),
+        ([{"type": "text", "text": "Hi"}], [{"type": "text", "text": "Ada: Hi"}]),
+        (
+            [{"type": "image_url", "image_url": {"url": "https://x/a"}}],
+            [{"type": "text", "text": "Ada:"}, {"type": "image_url", "image_url": {"url": "https://x/a"}}],
+        ),
+    ],
+)
+def test_a_name_goes_before_the_text_where_it_has_no_place(content: Any, told: Any) -> None:
+    messages = [
+        {"role": "user", "name": "Ada", "content": content},
+        {"role": "tool", "name": "f", "tool_call_id": "a", "content": "x"},
+    ]
+    body = sent("openai", settings={"named_roles": ["tool"]}, messages=messages)
+    assert body["messages"] == [{"role": "user", "content": told}, messages[1]]
+    assert sent("openai", messages=messages)["messages"] == messages
+
+
+# Ids of tool calls
+
+
+def test_ids_fit_calls_and_results_alike() -> None:
+    messages = [HI, *turn("call_Zq81/öß", "Abc123xyz"), *turn("call_2")]
+    body = sent("openai", settings={"tool_ids": MISTRAL_IDS}, messages=messages)
+    calls = [each["id"] for message in body["messages"] for each in message.get("tool_calls", ())]
+    results = [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+    assert calls[1] == "Abc123xyz", "what fits stays"
+    assert results == [calls[1], calls[0], calls[2]]
+    assert all(re.fullmatch(MISTRAL_IDS, id) for id in calls)
+    assert [m["content"] for m in body["messages"] if m["role"] == "tool"] == ["Abc123xyz", "call_Zq81/öß", "call_2"]
+
+
+IDS = st.lists(st.text(alphabet="aA1_-./ö", max_size=12) | st.from_regex(f"{MISTRAL_IDS}\\Z"), max_size=8)
+
+
+@given(IDS, st.sampled_from([(MISTRAL_IDS, None), ("[A-Za-z0-9_-]+", "[^A-Za-z0-9_-]"), (".{1,40}", None)]))
+def test_different_calls_keep_different_ids(ids: list[str], rule: tuple[str, str | None]) -> None:
+    pattern, unwanted = rule
+    messages = [message for id in ids for message in turn(id)]
+    made = rewritten(messages, pattern, unwanted=unwanted)
+    told = {id: made.get(id, id) for id in ids if id}
+    assert all(re.fullmatch(pattern, id) for id in told.values())
+    assert len(set(told.values())) == len(told)
+    assert not {id for id in made if re.fullmatch(pattern, id)}, "what fits stays"
+    assert rewritten(messages, pattern, unwanted=unwanted) == made
+
+
+def test_ids_that_differ_only_in_odd_letters_do_not_meet() -> None:
+    body = sent("anthropic", messages=[HI, *turn("call.1", "call_1", "call/1")])
+    calls = [block["id"] for block in body["messages"][1]["content"]]
+    results = [block["tool_use_id"] for block in body["messages"][2]["content"]]
+    assert len(set(calls)) == 3
+    assert results == calls[::-1]
+    assert calls[1] == "call_1"
+
+
+# Sampling, tools and thinking
+
+
+@pytest.mark.parametrize(
+    ("takes", "effort", "kept"),
+    [
+        ("all", "high", True),
+        ("none", None, False),
+        ("none", "none", False),
+        ("without_reasoning", None, False),
+        ("without_reasoning", "none", True),
+        ("by_default_without_reasoning", None, True),
+        ("by_default_without_reasoning", "low", False),
+        ({"vendor-model": "none"}, None, False),
+        ({"another-model": "none"}, None, True),
+    ],
+)
+def test_sampling_only_where_the_model_takes_it(takes: Any, effort: str | None, kept: bool) -> None:
+    fields = {"temperature": 0.7, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
+    body = sent("openai", settings={"sampling": takes}, reasoning_effort=effort, seed=1, **fields)
+    assert {name: body[name] for name in fields if name in body} == (fields if kept else {})
+    assert body["seed"] == 1
+
+
+TOOL: Json = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+NAMED: Json = {"type": "function", "function": {"name": "weather"}}
+OFF: Json = {"thinking": {"type": "disabled"}}
+
+
+def test_the_effort_that_goes_with_tools() -> None:
+    settings = {"effort_with_tools": {"vendor-model": "none"}}
+    assert sent("openai", settings=settings, tools=[TOOL], reasoning_effort="high")["reasoning_effort"] == "none"
+    assert sent("openai", settings=settings, reasoning_effort="high")["reasoning_effort"] == "high"
+    with pytest.raises(UnsupportedField) as refused:
+        sent("openai", settings={"effort_with_tools": False}, tools=[TOOL])
+    assert refused.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("fields", "off"),
+    [
+        ({"reasoning_effort": "none"}, True),
+        ({"tools": [TOOL], "tool_choice": "required", "reasoning_effort": "high"}, True),
+        ({"tools": [TOOL], "tool_choice": NAMED}, True),
+        ({"tools": [TOOL], "tool_choice": "auto", "reasoning_effort": "high"}, False),
+        ({"reasoning_effort": "high"}, False),
+    ],
+)
+def test_a_forced_tool_goes_without_thinking(fields: Json, off: bool) -> None:
+    body = sent("openai", settings={"no_thinking": OFF}, **fields)
+    assert (body.get("thinking"), body.get("reasoning_effort")) == (
+        (OFF["thinking"], None) if off else (None, fields.get("reasoning_effort"))
+    )
+
+
+# Strict schemas
+
+
+def test_strict_schemas_are_those_of_openai() -> None:
+    loose = {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}, "required": ["a"]}
+    strict = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "description": "(minLength: 1)"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    tools = [
+        {"type": "function", "function": {"name": "f", "strict": True, "parameters": loose}},
+        {"type": "function", "function": {"name": "g", "parameters": loose}},
+    ]
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": loose}}
+    body = sent("openai", settings={"strict_schemas": True}, tools=tools, response_format=wanted)
+    assert [tool["function"]["parameters"] for tool in body["tools"]] == [strict, loose]
+    assert body["response_format"]["json_schema"] == {"name": "x", "strict": True, "schema": strict}
+    assert sent("openai", tools=tools, response_format=wanted)["tools"] == tools
+    optional = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {**loose, "required": []}}}
+    with pytest.raises(UnsupportedField) as refused:
+        sent("openai", settings={"strict_schemas": True}, response_format=optional)
+    assert refused.value.param == "response_format.json_schema.schema.properties.a"
+
+
+# Thoughts go back where they are demanded
+
+SETTINGS = {**TEMPLATES["deepseek"].settings}
+THOUGHT = "I need the weather."
+FUNCTION: Json = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+
+
+def by_chat(**thought: Any) -> ChatCall:
+    return call_of(messages=[HI, *turn("call_1", **thought)], tools=[TOOL])
+
+
+def by_messages(signature: str = "") -> ChatCall:
+    blocks = [
+        {"type": "thinking", "thinking": THOUGHT, "signature": signature},
+        {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}},
+    ]
+    result = [{"type": "tool_result", "tool_use_id": "call_1", "content": "Rain"}]
+    messages = [HI, {"role": "assistant", "content": blocks}, {"role": "user", "content": result}]
+    tool = {"name": "weather", "input_schema": FUNCTION["parameters"]}
+    return read_message(orjson.dumps({"model": "m", "max_tokens": 9, "messages": messages, "tools": [tool]}))
+
+
+def by_responses() -> ChatCall:
+    items = [
+        HI,
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": THOUGHT}]},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "Rain"},
+    ]
+    _, made = read_response(orjson.dumps({"model": "m", "input": items, "tools": [{"type": "function", **FUNCTION}]}))
+    return made
+
+
+def told(call: ChatCall, settings: Json) -> list[Json]:
+    request = DIALECTS["openai"].request(call.told_to("openai", settings), target_of("openai", settings=settings))
+    messages: list[Json] = orjson.loads(request.body)["messages"]
+    return messages
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: by_chat(reasoning_content=THOUGHT),
+        lambda: by_chat(reasoning=THOUGHT),
+        lambda: by_chat(thinking_blocks=[{"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"}]),
+        by_messages,
+        lambda: by_messages("c2ln"),
+        by_responses,
+    ],
+    ids=["chat", "chat of another provider", "chat of Claude", "messages", "messages of Claude", "responses"],
+)
+def test_the_thought_goes_back(call: Callable[[], ChatCall]) -> None:
+    answered = told(call(), SETTINGS)[1]
+    assert answered["tool_calls"][0]["id"] == "call_1"
+    assert answered["reasoning_content"] == THOUGHT
+    assert not answered.keys() & {"reasoning", "thinking_blocks"}
+
+
+@pytest.mark.parametrize("call", [by_messages, by_responses])
+def test_nobody_else_is_sent_a_thought_of_another_surface(call: Callable[[], ChatCall]) -> None:
+    for settings in ({}, {"history": ["reasoning_content"]}):
+        assert set(told(call(), settings)[1]) == {"role", "content", "tool_calls"}
+    for dialect in ("anthropic", "gemini"):
+        body = orjson.loads(DIALECTS[dialect].request(call().told_to(dialect), target_of(dialect)).body)
+        assert THOUGHT not in orjson.dumps(body).decode()
+
+
+def test_without_a_thought_the_stand_in_goes() -> None:
+    messages = [HI, {"role": "assistant", "content": "Hello"}, HI, *turn("call_1")]
+    body = sent("openai", settings=SETTINGS, messages=messages, tools=[TOOL])
+    assert [message.get("reasoning_content") for message in body["messages"]] == [None, " ", None, " ", None]
+    plain = sent("openai", settings=SETTINGS, messages=messages[:3])
+    assert plain["messages"] == messages[:3], "only conversations with tools"
+
+
+def test_a_thought_between_a_text_and_a_call_splits_no_message() -> None:
+    items = [
+        HI,
+        {"role": "assistant", "content": "I look."},
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": THOUGHT}], "summary": []},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "Rain"},
+    ]
+    _, call = read_response(orjson.dumps({"model": "m", "input": items}))
+    assert [message["role"] for message in told(call, {})] == ["user", "assistant", "tool"]
+    assert told(call, SETTINGS)[1]["reasoning_content"] == THOUGHT
+
+
+# Templates
+
+
+@pytest.mark.parametrize("name", ["mistral", "deepseek", "groq", "together", "fireworks", "vllm", "ollama", "llama.cpp"])
+def test_providers_of_four_roles(name: str) -> None:
+    settings = {**TEMPLATES[name].settings}
+    body = sent("openai", settings=settings, messages=[{"role": "developer", "content": "Be brief."}, HI])
+    assert body["messages"][0]["role"] == "system"
+
+
+def test_mistral_takes_a_history_of_another_model() -> None:
+    settings = {**TEMPLATES["mistral"].settings}
+    body = sent("openai", settings=settings, messages=[{**HI, "name": "Ada"}, *turn("call_Zq81abcdefgh")])
+    asked, answered, result = body["messages"]
+    assert asked == {"role": "user", "content": "Ada: Hi"}
+    assert re.fullmatch(MISTRAL_IDS, answered["tool_calls"][0]["id"])
+    assert result["tool_call_id"] == answered["tool_calls"][0]["id"]
+
+
+def test_openai_takes_no_long_ids() -> None:
+    settings = {**TEMPLATES["openai"].settings}
+    long = "call_0123456789abcdef0123456789abcdef_0_0"
+    body = sent("openai", settings=settings, messages=[HI, *turn(long, "call_1")])
+    ids = [each["id"] for each in body["messages"][1]["tool_calls"]]
+    assert len(ids[0]) <= 40
+    assert ids[1] == "call_1"

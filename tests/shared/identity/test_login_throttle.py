@@ -1,0 +1,68 @@
+"""The throttle of attempts: alone in a process, shared through Redis, and while Redis is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.identity.login_throttle import WINDOW_MS, LocalThrottle, Throttle
+
+KEY = "a secret key of thirty-two characters"
+
+
+def test_a_burst_is_allowed_and_then_one_attempt_at_a_time():
+    throttle = LocalThrottle()
+    assert [throttle.run("begin", {"a": 3}, now) for now in (0, 0, 0)] == [0, 0, 0]
+    assert throttle.run("begin", {"a": 3}, 0) == WINDOW_MS // 3
+    assert throttle.run("begin", {"a": 3}, WINDOW_MS // 3) == 0
+    assert throttle.run("begin", {"a": 3}, WINDOW_MS // 3) == WINDOW_MS // 3
+
+
+def test_it_remembers_a_bounded_number_of_keys_and_none_that_says_nothing():
+    throttle = LocalThrottle(max_keys=2)
+    for key in ("a", "b", "c"):
+        throttle.run("begin", {key: 1}, 0)
+    assert (len(throttle), throttle.run("begin", {"a": 1}, 1)) == (2, 0)
+    throttle.run("return", {"a": 1}, 1)
+    assert len(throttle) == 1
+
+
+@pytest.fixture(params=["redis", "alone"])
+def throttle(request: pytest.FixtureRequest) -> Throttle:
+    return Throttle(KEY, request.getfixturevalue("redis_url") if request.param == "redis" else "")
+
+
+def test_a_refused_attempt_counts_nowhere(throttle):
+    assert throttle.begin({"ann": 1, "net": 2}) == 0
+    wait = throttle.begin({"ann": 1, "net": 2})
+    assert WINDOW_MS - 60_000 < wait <= WINDOW_MS
+    assert throttle.begin({"net": 2}) == 0
+    assert throttle.begin({"net": 2}) > 0
+
+
+def test_a_success_clears_the_person_and_takes_its_own_attempt_back_elsewhere(throttle):
+    limits = {"ann from here": 2, "net": 2}
+    assert [throttle.begin(limits), throttle.begin(limits)] == [0, 0]
+    throttle.succeed(limits, ("ann from here",))
+    assert throttle.begin({"ann from here": 2}) == 0
+    assert throttle.begin({"net": 2}) == 0
+    assert throttle.begin({"net": 2}) > 0
+
+
+def test_processes_share_what_they_count_and_redis_keeps_only_digests_that_expire(redis_url):
+    import redis
+
+    one, other = Throttle(KEY, redis_url), Throttle(KEY, redis_url)
+    assert [one.begin({"ann@example.com": 2}), other.begin({"ann@example.com": 2})] == [0, 0]
+    assert one.begin({"ann@example.com": 2}) > 0
+    with redis.Redis.from_url(redis_url) as client:
+        (name,) = client.keys("*")
+        assert (len(name), b"ann" in name) == (len("yout:throttle:") + 32, False)
+        assert 0 < client.pttl(name) <= WINDOW_MS
+
+
+def test_a_process_counts_alone_while_redis_is_away(own_redis):
+    throttle = Throttle(KEY, own_redis.url)
+    assert throttle.begin({"ann": 1}) == 0
+    own_redis.kill()
+    assert throttle.begin({"ann": 1}) == 0, "the counts were in Redis"
+    assert throttle.begin({"ann": 1}) > 0

@@ -1,0 +1,233 @@
+"""All payers at once, in random order: keys (one with a limit of its own), sessions, visitors, plans with overage, codes.
+
+Nothing here knows how the ledger decides. It only adds up what it was told, and asks whether the books say the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import peewee
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from shared import ledger
+from shared.billing.token_usage import Usage
+from shared.core.billing_periods import DAY_MS, day_of, month_of
+from shared.core.clock import new_id, now_ms
+from shared.core.errors import InvalidInput
+from shared.ledger import Reservation, Reserved, Settlement, VisitorTerms, renew_pool, renew_subscriptions
+from shared.ledger.verify import verify
+from shared.ledger.visitor_pool import POOL
+from shared.models import (
+    Account,
+    Allowance,
+    ApiKey,
+    Hold,
+    LedgerEntry,
+    OverageEntry,
+    Subscription,
+    UsageLedger,
+    VisitorPoolDay,
+    WebSession,
+)
+from shared.operations.plans import create_plan
+from shared.operations.redeem_codes import create_codes, redeem
+from shared.operations.subscriptions import cancel_subscription, change_subscription, set_overage, subscribe
+from tests import factories
+from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, quote
+
+TERMS = VisitorTerms(200, 90)
+KEY_LIMIT = 120
+CAP = 60
+
+
+@dataclass
+class Call:
+    """A call that was admitted, and what it was charged."""
+
+    ask: Reservation
+    account: UUID
+    amount: int
+    api_key: UUID | None
+    began_at: int
+    charged: int | None = None
+
+
+amounts = st.integers(0, 130)
+places = st.integers(0, 7)
+
+
+class Books(RuleBasedStateMachine):
+    """Each example is rolled back."""
+
+    database: peewee.Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = now_ms()
+        self.calls: list[Call] = []
+        self.codes: list[str] = []
+        self.bought: dict[UUID, int] = defaultdict(int)
+        self.example = self.database.transaction()
+        self.example.__enter__()
+
+    def teardown(self) -> None:
+        self.example.__exit__(Exception, None, None)  # leaving with an error rolls back
+
+    @initialize()
+    def open(self) -> None:
+        factories.model("free", is_free=True)
+        create_plan("small", {"monthly_credits": 50, "overage_allowed": True}, actor="test")
+        create_plan("large", {"monthly_credits": 120, "rollover_cap": 150, "overage_allowed": True}, actor="test")
+        self.owners = [factories.account(100) for _ in range(2)]
+        self.payers: list[dict[str, str]] = []
+        for owner in self.owners:
+            self.bought[owner.id] = 100
+            self.payers.append({"digest": str(factories.api_key(owner)[0].digest)})
+            session = WebSession.create(digest=new_id().hex * 2, account=owner, expires_at=self.now + 400 * DAY_MS)
+            self.payers.append({"session": str(session.digest)})
+        self.limited = factories.api_key(self.owners[0], monthly_credit_limit=KEY_LIMIT)[0]
+        self.payers += [{"digest": str(self.limited.digest)}, {"visitor": "a" * 64}, {"visitor": "b" * 64}, {"visitor": "c" * 64}]
+
+    @rule(asks=st.lists(st.tuples(places, amounts, amounts), min_size=1, max_size=6))
+    def reserve(self, asks: list[tuple[int, int, int]]) -> None:
+        batch = [
+            Reservation(new_id(), "free", quote(bound, min(least, bound)), self.now + HOLD_MS, **self.payers[place])
+            for place, bound, least in asks
+        ]
+        for asked, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
+            if isinstance(result, Reserved):
+                self.calls.append(Call(asked, result.account, result.amount, result.api_key, self.now))
+
+    @precondition(lambda self: self.calls)
+    @rule(items=st.lists(st.tuples(st.integers(0, 30), amounts), min_size=1, max_size=6))
+    def settle(self, items: list[tuple[int, int]]) -> None:
+        chosen = [(self.calls[-1 - place % len(self.calls)], cost) for place, cost in items]
+        batch = [
+            Settlement(
+                *(call.ask.call, call.account, cost, "completed" if cost else "failed"),
+                price=PRICE.id,
+                model="free",
+                usage=Usage(1, cost) if cost else Usage(0, 0),
+                api_key=call.api_key,
+                created_at=call.began_at,
+            )
+            for call, cost in chosen
+        ]
+        remembered = {hold.id for hold in Hold.select(Hold.id)}
+        for (call, _), settled in zip(chosen, ledger.settle(batch, self.now), strict=True):
+            if call.ask.call not in remembered:  # closed so long ago that the sweeper dropped it
+                assert (settled.credits, settled.fresh) == (0, False)
+                continue
+            assert settled.fresh == (call.charged is None)
+            assert call.charged in (None, settled.credits)  # a second time tells what the first one charged
+            call.charged = settled.credits
+            assert settled.credits >= settled.overage >= 0
+
+    @rule()
+    def sweep(self) -> None:
+        ledger.sweep(self.now)
+
+    @rule(ahead=st.sampled_from([1, HOLD_MS + 1, DAY_MS // 2, DAY_MS, 16 * DAY_MS, 32 * DAY_MS]))
+    def let_time_pass(self, ahead: int) -> None:
+        self.now += ahead
+
+    @rule(times=st.integers(1, 2))
+    def work(self, times: int) -> None:
+        for _ in range(times):
+            renew_subscriptions(self.now)
+            renew_pool(TERMS, self.now)
+
+    @rule(place=st.integers(0, 1), plan=st.sampled_from(["small", "large"]), when=st.sampled_from(["now", "next_period"]))
+    def take_a_plan(self, place: int, plan: str, when: str) -> None:
+        owner = self.owners[place].id
+        if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is None:
+            subscribe(owner, plan, actor="test")
+        else:
+            change_subscription(owner, plan, when, actor="test")
+        set_overage(owner, CAP, actor="test")
+
+    @rule(place=st.integers(0, 1), when=st.sampled_from(["now", "next_period"]))
+    def leave_the_plan(self, place: int, when: str) -> None:
+        owner = self.owners[place].id
+        if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is not None:
+            cancel_subscription(owner, when, actor="test")
+
+    @rule(credits=st.integers(1, 80))
+    def make_a_code(self, credits: int) -> None:
+        self.codes += create_codes(credits, actor="test").codes
+
+    @precondition(lambda self: self.codes)
+    @rule(place=st.integers(0, 1), picked=st.integers(0, 9))
+    def redeem(self, place: int, picked: int) -> None:
+        owner = self.owners[place].id
+        try:
+            collected = redeem(owner, self.codes[picked % len(self.codes)], actor="test")
+        except InvalidInput:
+            return
+        self.bought[owner] += collected.payment.credits
+
+    @rule(place=st.integers(0, 1), revoked=st.booleans())
+    def revoke(self, place: int, revoked: bool) -> None:
+        at = self.now if revoked else None
+        ApiKey.update(revoked_at=at).where(ApiKey.digest == self.payers[2 * place]["digest"]).execute()
+        WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * place + 1]["session"]).execute()
+
+    @invariant()
+    def the_books_are_clean(self) -> None:
+        assert verify(0).problems == ()  # 0: what is stale is the sweeper's business
+
+    @invariant()
+    def every_credit_came_in_and_went_out_once(self) -> None:
+        for owner in self.owners:
+            row = Account.get_by_id(owner.id)
+            sums = self.sums_of(owner.id)
+            charged = sum(call.charged or 0 for call in self.calls if call.account == owner.id)
+            beyond = self.total(OverageEntry, OverageEntry.account == owner.id, OverageEntry.kind == "charge")
+            assert row.balance == self.bought[owner.id] + sums["grant"] - 100 + sums["expiry"] - (charged - beyond)
+            assert 0 <= row.plan_credits <= row.balance
+            # Bought credits never expire: what expired, and what is left of the plan's, was granted by a plan.
+            assert -sums["expiry"] + row.plan_credits <= sums["grant"] - 100
+
+    @invariant()
+    def nobody_exceeds_a_bound(self) -> None:
+        for row in Subscription.select():
+            assert row.overage_used + row.overage_held <= CAP
+        by_month: dict[int, int] = defaultdict(int)
+        for call in self.calls:
+            if call.api_key == self.limited.id:
+                by_month[month_of(call.began_at)] += call.charged or 0
+        assert all(used <= KEY_LIMIT for used in by_month.values())
+        by_visitor: dict[tuple[str, int], int] = defaultdict(int)
+        for call in self.calls:
+            if call.account == POOL:
+                by_visitor[call.ask.visitor, day_of(call.began_at)] += call.charged or 0
+        assert all(used <= TERMS.daily_credits for used in by_visitor.values())
+        days = VisitorPoolDay.select().count()
+        assert sum(by_visitor.values()) <= days * TERMS.pool_credits
+        for row in Allowance.select():
+            assert row.used + row.held <= row.allowed
+
+    def sums_of(self, account: UUID) -> dict[str, int]:
+        query = LedgerEntry.select(LedgerEntry.kind, peewee.fn.SUM(LedgerEntry.amount)).where(LedgerEntry.account == account)
+        sums = {kind: int(total) for kind, total in query.group_by(LedgerEntry.kind).tuples()}
+        return defaultdict(int, sums)
+
+    def total(self, model: Any, *conditions: Any) -> int:
+        return int(model.select(peewee.fn.SUM(model.amount)).where(*conditions).scalar() or 0)
+
+
+def test_random_business_leaves_clean_books(bound_database: peewee.Database) -> None:
+    class Machine(Books):
+        database = bound_database
+
+    examples = settings(
+        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    )
+    run_state_machine_as_test(Machine, settings=examples)
+    assert not UsageLedger.select().exists()  # all of it was rolled back

@@ -1,0 +1,135 @@
+"""Collapse: the ledger becomes one entry, plan credits and overage survive, and the books agree after every single step."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared import ledger
+from shared.billing.pricing import Quote
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
+from shared.identity.api_key_format import digest
+from shared.ledger import Reservation, Settlement
+from shared.ledger.compaction import Collapsed, collapse, fold, forget_calls, forget_overage
+from shared.ledger.verify import verify
+from shared.models import Account, LedgerEntry, OverageEntry, Plan, Subscription, UsageLedger
+from tests import factories
+from tests.workers.holds import HOUR_MS, PRICE, Customer
+
+pytestmark = pytest.mark.usefixtures("bound_database")
+
+
+def pool(account: UUID) -> tuple[int, int, int]:
+    row = Account.get_by_id(account)
+    return row.balance, row.held, row.plan_credits
+
+
+def run_all(account: UUID, batch: int) -> list[Collapsed]:
+    """Every step of a purge of the ledger, the books looked at after each."""
+    before, done = pool(account), []
+    for step in (
+        lambda: forget_calls(account, batch),
+        lambda: forget_overage(account, now_ms(), batch),
+        lambda: fold(account, now_ms(), batch),
+    ):
+        while True:
+            with transaction():
+                removed = step()
+            assert verify(now_ms()).problems == ()
+            assert pool(account) == before
+            if not removed.total:
+                break
+            done.append(removed)
+    with transaction():
+        removed, remains = collapse(account, now_ms())
+    assert verify(now_ms()).problems == ()
+    assert (remains.balance, remains.held, remains.plan_credits) == before == pool(account)
+    return [*done, removed]
+
+
+def total(steps: list[Collapsed], name: str) -> int:
+    return sum(getattr(step, name) for step in steps)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    moves=st.lists(st.one_of(st.integers(-60, -1), st.integers(1, 200)), max_size=12),
+    plan=st.integers(0, 100),
+    batch=st.integers(2, 5),
+)
+def test_any_history_becomes_one_entry(moves: list[int], plan: int, batch: int) -> None:
+    customer = Customer(50)
+    account = customer.account
+    if plan:
+        with transaction():
+            ledger.post(account, "grant", plan, actor="test", reason="plan", plan=True)
+    for amount in moves:
+        balance = pool(account)[0]
+        if amount > 0:
+            with transaction():
+                ledger.post(account, "purchase", amount, actor="test", reason="more")
+        elif balance + amount >= 0 and balance >= 100:
+            [call] = customer.hold(lasts_ms=HOUR_MS)
+            customer.settle(call, -amount)
+        elif balance:
+            with transaction():
+                ledger.post(account, "adjustment", -balance, actor="test", reason="all of it")
+    entries = LedgerEntry.select().where(LedgerEntry.account == account).count()
+    steps = run_all(account, batch)
+    balance, _, plan_credits = pool(account)
+    left = list(LedgerEntry.select().where(LedgerEntry.account == account))
+    assert total(steps, "entries") == entries
+    assert [(row.seq, row.amount, row.balance_after, row.plan_amount) for row in left] == (
+        [(1, balance, balance, plan_credits)] if balance else []
+    )
+    assert not UsageLedger.select().where(UsageLedger.account == account).exists()
+
+
+def test_what_runs_is_left_and_settles_afterwards() -> None:
+    customer = Customer(1_000)
+    [running] = customer.hold(lasts_ms=HOUR_MS)
+    [ended] = customer.hold(lasts_ms=HOUR_MS)
+    customer.settle(ended, 10)
+    run_all(customer.account, 100)
+    assert customer.held == 100
+    assert customer.settle(running, 40).credits == 40
+    assert customer.settle(running, 40).fresh is False
+    assert pool(customer.account)[:2] == (950, 0)
+    assert verify(now_ms()).problems == ()
+
+
+def test_overage_keeps_its_sum_and_forgets_its_calls() -> None:
+    owner = factories.account(100)
+    plan = Plan.create(name="Over", overage_allowed=True)
+    subscription = Subscription.create(account=owner, plan=plan, overage_cap=10_000)
+    key = digest(factories.api_key(owner)[1])
+    for _ in range(3):  # the first takes the pool, the others go beyond it
+        call = new_id()
+        with transaction():
+            ledger.reserve([Reservation(call, "m-1", Quote(PRICE, 100, 100, 10, 90), now_ms() + HOUR_MS, digest=key)], now_ms())
+        with transaction():
+            [settled] = ledger.settle([Settlement(call, owner.id, 90, "completed", price=PRICE.id, model="m-1")], now_ms())
+        assert settled.credits == 90
+    used = Subscription.get_by_id(subscription.id).overage_used
+    assert used > 0
+    calls = OverageEntry.select().where(OverageEntry.account == owner.id).count()
+    steps = run_all(owner.id, 1_000)
+    assert total(steps, "overage") == calls
+    [entry] = OverageEntry.select().where(OverageEntry.account == owner.id)
+    assert (entry.call, entry.amount, entry.kind) == (None, used, "charge")
+    assert Subscription.get_by_id(subscription.id).overage_used == used
+    assert total(run_all(owner.id, 1_000), "overage") == 0
+
+
+def test_a_gap_is_still_found(bound_database: peewee.Database) -> None:
+    customer = Customer(1_000)
+    with transaction():
+        ledger.post(customer.account, "purchase", 5, actor="test", reason="more")
+    LedgerEntry.update(seq=3).where((LedgerEntry.account == customer.account) & (LedgerEntry.seq == 2)).execute()
+    Account.update(ledger_seq=3).where(Account.id == customer.account).execute()
+    assert any("entry 3" in problem for problem in verify(now_ms()).problems)

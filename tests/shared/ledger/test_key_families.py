@@ -1,0 +1,250 @@
+"""Keys that keys create, and keys that replace others: one limit for all of them, whoever of them spends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+import pytest
+
+from shared import ledger
+from shared.core.clock import new_id, now_ms
+from shared.core.database import drop_connection
+from shared.core.errors import InsufficientCredits, InvalidInput, InvalidKey, NotFound
+from shared.ledger import Reservation, Reserved
+from shared.models import Account, ApiKey, AuditEntry, Hold
+from shared.operations.key_changes import update_key
+from shared.operations.key_rotation import rotate_key
+from shared.operations.keys import create_key, revoke_key
+from tests import factories
+from tests.shared.ledger.test_ledger import HOLD_MS, in_threads, quote
+from tests.shared.ledger.test_payers import amounts, assert_books_are_right, keyed, reserve, settle
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def child_of(parent: ApiKey, **options: Any) -> ApiKey:
+    return factories.api_key(parent.account, parent=parent.id, **options)[0]
+
+
+def ask(row: ApiKey, bound: int, minimum: int | None = None) -> Reservation:
+    """A reservation of this moment: usage rows are counted by the calendar month."""
+    return keyed(row, bound, minimum)._replace(expires_at=now_ms() + HOLD_MS)
+
+
+def spend(row: ApiKey, credits: int) -> None:
+    """A call that costs so much."""
+    now, asked = now_ms(), ask(row, credits)
+    (taken,) = reserve(asked, now=now)
+    assert isinstance(taken, Reserved)
+    assert settle(asked, row.account_id, credits, now, api_key=row.id, created_at=now).credits == credits
+
+
+def test_keys_draw_on_the_limit_of_the_key_that_created_them(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    parent, _ = factories.api_key(owner, monthly_credit_limit=30, can_manage=True)
+    children = [child_of(parent, monthly_credit_limit=30) for _ in range(4)]
+    assert amounts(*reserve(*(keyed(child, 12, 6) for child in children))) == [12, 12, 6, InsufficientCredits]
+    (refused,) = reserve(keyed(parent, 1))
+    assert "The key's limit is 30 credits a month, of which 0 remain" in str(refused)
+    (refused,) = reserve(keyed(children[0], 1))
+    assert "The limit of the key that created this one is 30 credits a month" in str(refused)
+    assert_books_are_right()
+
+
+def test_a_child_has_its_own_limit_too(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    parent, _ = factories.api_key(owner, monthly_credit_limit=100, can_manage=True)
+    child = child_of(parent, monthly_credit_limit=40)
+    spend(child, 25)
+    assert amounts(*reserve(keyed(child, 50, 5), now=now_ms())) == [15]
+    assert amounts(*reserve(keyed(parent, 90, 5), now=now_ms())) == [60]
+    assert ledger.month_spending(owner.id, now_ms()) == {parent.id: 25, child.id: 25}
+    assert_books_are_right(now_ms())
+
+
+def test_what_a_call_costs_above_its_hold_stays_within_both_limits(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    parent, _ = factories.api_key(owner, monthly_credit_limit=50, can_manage=True)
+    child = child_of(parent, monthly_credit_limit=50)
+    spend(parent, 20)
+    running, now = ask(child, 10), now_ms()
+    reserve(running, now=now)
+    settled = settle(running, owner.id, 45, now, api_key=child.id)
+    assert (settled.credits, settled.overrun) == (30, 15)
+    assert_books_are_right(now)
+
+
+def test_a_lost_call_gives_back_what_it_took_of_both_limits(bound_database: peewee.Database) -> None:
+    parent, _ = factories.api_key(factories.account(1_000), monthly_credit_limit=30, can_manage=True)
+    child = child_of(parent, monthly_credit_limit=20)
+    now = now_ms()
+    reserve(ask(child, 20), now=now)
+    assert ledger.sweep(now + 2 * HOLD_MS) == 1
+    assert amounts(*reserve(keyed(child, 20), keyed(parent, 10), now=now)) == [20, 10]
+    assert_books_are_right(now)
+
+
+def test_a_parents_limit_that_comes_later_counts_its_children(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    parent, _ = factories.api_key(owner)
+    child = child_of(parent)
+    spend(child, 30)
+    spend(parent, 5)
+    running = ask(child, 20)
+    reserve(running, now=now_ms())
+    update_key(parent.id, {"monthly_credit_limit": 60}, actor="test")
+    assert amounts(*reserve(keyed(child, 50, 1), now=now_ms())) == [5]
+    assert settle(running, owner.id, 20, now_ms(), api_key=child.id).credits == 20
+    assert_books_are_right(now_ms())
+
+
+def test_a_key_that_replaces_another_goes_on_with_its_month(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    first, _ = factories.api_key(owner, monthly_credit_limit=200, can_manage=True)
+    child = child_of(first, monthly_credit_limit=200)
+    spend(first, 150)
+    second = rotate_key(first.id, DAY_MS, actor="test").row
+    spend(child, 20)
+    third = rotate_key(second.id, 0, actor="test").row
+    assert amounts(*reserve(keyed(third, 100, 1), now=now_ms())) == [30]
+    assert amounts(*reserve(keyed(first, 10, 1), keyed(child, 10, 1), now=now_ms())) == [InsufficientCredits] * 2
+    assert ledger.month_spending(owner.id, now_ms())[third.id] == 170
+    assert ApiKey.get_by_id(child.id).parent == third.id
+    assert third.can_manage
+    assert_books_are_right(now_ms())
+
+
+def test_a_replaced_key_whose_limit_comes_later_is_counted_with_its_successor(bound_database: peewee.Database) -> None:
+    first, _ = factories.api_key(factories.account(1_000))
+    spend(first, 40)
+    second = rotate_key(first.id, DAY_MS, actor="test").row
+    spend(second, 10)
+    update_key(second.id, {"monthly_credit_limit": 60}, actor="test")
+    assert amounts(*reserve(keyed(second, 50, 1), now=now_ms())) == [10]
+
+
+def test_a_limit_that_changes_binds_a_replaced_key_that_still_works(bound_database: peewee.Database) -> None:
+    first, _ = factories.api_key(factories.account(1_000))
+    second = rotate_key(first.id, DAY_MS, actor="test").row
+    update_key(second.id, {"monthly_credit_limit": 60, "rpm": 5, "name": "new"}, actor="test")
+    assert amounts(*reserve(keyed(first, 50), keyed(second, 20, 1), now=now_ms())) == [50, 10]
+    replaced = ApiKey.get_by_id(first.id)
+    assert (replaced.rpm, replaced.name) == (5, "test")
+
+
+@pytest.mark.parametrize("wider", [{"allowed_models": None}, {"allowed_ips": ["10.0.0.0/7"]}, {"expires_at": None}])
+def test_a_key_that_is_wider_than_its_creator_is_not_created(bound_database: peewee.Database, wider: Any) -> None:
+    factories.model("m-1", factories.channel("http://127.0.0.1:9"))
+    bounds = {"allowed_models": ["m-1"], "allowed_ips": ["10.0.0.0/8"], "expires_at": now_ms() + DAY_MS}
+    parent, _ = factories.api_key(factories.account(), **bounds)
+    child_of(parent, **bounds)
+    with pytest.raises(InvalidInput, match="key that creates this one"):
+        child_of(parent, **{**bounds, **wider})
+    assert ApiKey.select().count() == 2
+
+
+def test_a_revoked_key_takes_the_keys_that_it_created_along(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    parent, _ = factories.api_key(owner)
+    child, sibling, other = child_of(parent), child_of(parent), factories.api_key(owner)[0]
+    revoke_key(child.id, actor="test")
+    assert amounts(*reserve(keyed(child, 1), keyed(sibling, 1), keyed(parent, 1))) == [InvalidKey, 1, 1]
+    revoke_key(parent.id, actor="test")
+    assert amounts(*reserve(*(keyed(row, 1) for row in (parent, child, sibling, other)))) == [InvalidKey] * 3 + [1]
+    revocations = AuditEntry.select(AuditEntry.target).where(AuditEntry.action == "key.revoke").order_by(AuditEntry.id)
+    assert {row.target for row in revocations} == {str(row.id) for row in (parent, child, sibling)}
+    assert revocations.count() == 3
+    with pytest.raises(NotFound):
+        child_of(parent)
+
+
+def test_narrowing_a_key_narrows_the_keys_that_it_created(bound_database: peewee.Database) -> None:
+    for model in ("m-1", "m-2"):
+        factories.model(model, factories.channel("http://127.0.0.1:9"))
+    parent, _ = factories.api_key(factories.account())
+    end = now_ms() + DAY_MS
+    open_child, bound = child_of(parent), child_of(parent, allowed_models=["m-1"], allowed_ips=["10.0.0.0/8", "::1"])
+    lost = child_of(parent, allowed_models=["m-2"])
+    update_key(
+        parent.id, {"allowed_models": ["m-1"], "allowed_ips": ["10.1.0.0/16", "192.0.2.7"], "expires_at": end}, actor="test"
+    )
+    found = {row.id: row for row in ApiKey.select()}
+    assert found[open_child.id].allowed_models == ["m-1"]
+    assert found[open_child.id].allowed_ips == ["10.1.0.0/16", "192.0.2.7/32"]
+    assert found[bound.id].allowed_ips == ["10.1.0.0/16"]
+    assert [found[row.id].expires_at for row in (open_child, bound)] == [end, end]
+    assert found[lost.id].revoked_at is not None
+    with pytest.raises(InvalidInput, match="key that created this one"):
+        update_key(bound.id, {"allowed_models": None}, actor="test")
+
+
+@pytest.mark.parametrize(
+    ("widest", "own", "kept"),
+    [
+        (["10.0.0.0/8", "10.1.0.0/16"], ["10.0.0.0/8"], ["10.0.0.0/8"]),
+        (["10.0.0.0/8"], ["10.1.0.1/32", "10.1.0.1/32"], ["10.1.0.1/32", "10.1.0.1/32"]),
+        (["10.1.0.0/16", "10.1.2.0/24"], ["10.0.0.0/8", "::1/128"], ["10.1.0.0/16", "10.1.2.0/24"]),
+    ],
+)
+def test_addresses_that_lie_within_the_parents_stay_as_they_are(
+    bound_database: peewee.Database, widest: list[str], own: list[str], kept: list[str]
+) -> None:
+    parent, _ = factories.api_key(factories.account())
+    child = child_of(parent, allowed_ips=own)
+    update_key(parent.id, {"allowed_ips": widest}, actor="test")
+    assert ApiKey.get_by_id(child.id).allowed_ips == kept
+    assert update_key(child.id, {"name": "renamed"}, actor="test").name == "renamed"
+
+
+def test_what_a_key_without_its_limit_spends_is_told(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    row, _ = factories.api_key(owner, monthly_credit_limit=50)
+    spend(row, 20)
+    update_key(row.id, {"monthly_credit_limit": None}, actor="test")
+    spend(row, 300)
+    assert ledger.month_spending(owner.id, now_ms()) == {row.id: 320}
+
+
+def test_a_change_is_in_the_audit_log_with_what_was_before(bound_database: peewee.Database) -> None:
+    row, _ = factories.api_key(factories.account(), rpm=5)
+    changed = update_key(row.id, {"name": "renamed", "rpm": None, "tpm": 900}, actor="test", address="192.0.2.7")
+    assert (changed.name, changed.rpm, changed.tpm) == ("renamed", None, 900)
+    entry = AuditEntry.get(AuditEntry.action == "key.update")
+    assert entry.before == {"name": "test", "rpm": 5, "tpm": None}
+    assert entry.after == {"name": "renamed", "rpm": None, "tpm": 900}
+    update_key(row.id, {"name": "renamed"}, actor="test")  # nothing changes, so nothing is recorded
+    assert AuditEntry.select().where(AuditEntry.action == "key.update").count() == 1
+    revoke_key(row.id, actor="test")
+    with pytest.raises(InvalidInput, match="revoked"):
+        update_key(row.id, {"name": "again"}, actor="test")
+
+
+@pytest.mark.parametrize(
+    ("options", "manages"),
+    [({}, True), ({"rpm": 5}, False), ({"monthly_credit_limit": 30}, False), ({"allowed_models": ["m-1"]}, False)],
+)
+def test_a_key_with_limits_does_not_manage_by_default(bound_database: peewee.Database, options: Any, manages: bool) -> None:
+    factories.model("m-1", factories.channel("http://127.0.0.1:9"))
+    owner = factories.account()
+    assert create_key(owner.id, "x", actor="test", **options).row.can_manage is manages
+    assert create_key(owner.id, "x", actor="test", can_manage=True, **options).row.can_manage
+
+
+def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> None:
+    owner: Account = factories.account(100_000)
+    parent, _ = factories.api_key(owner, monthly_credit_limit=300, can_manage=True)
+    family = [parent, *(child_of(parent, monthly_credit_limit=200) for _ in range(3))]
+    charged: list[int] = []
+
+    def work(index: int) -> None:
+        for turn in range(20):
+            asked = Reservation(new_id(), "m-1", quote(20, 5), now_ms() + HOLD_MS, str(family[index].digest))
+            if isinstance(reserve(asked, now=now_ms())[0], Reserved):
+                charged.append(settle(asked, owner.id, 3 + (index + turn) % 30, now_ms()).credits)
+        drop_connection()
+
+    in_threads(work, 4)
+    assert 295 < sum(charged) <= 300  # a rest below the minimum of 5 buys nothing
+    assert Hold.select().where(Hold.state == "held").count() == 0
+    assert_books_are_right(now_ms())

@@ -1,0 +1,535 @@
+"""The ledger on both databases, in random batches, against a model of it that is written for clarity alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from shared import ledger
+from shared.billing.pricing import PriceList, Quote
+from shared.billing.token_usage import Usage
+from shared.core.clock import new_id
+from shared.core.database import drop_connection, transaction
+from shared.core.errors import (
+    AccessDenied,
+    IdempotencyConflict,
+    InsufficientCredits,
+    InvalidInput,
+    InvalidKey,
+    NotFound,
+    RequestRefused,
+)
+from shared.ledger import Claim, Reservation, Reserved, Settled, Settlement
+from shared.ledger.idempotency import CLAIM_MS
+from shared.ledger.sql import Change, change_accounts
+from shared.ledger.sweep import SILENT_MS
+from shared.ledger.verify import verify
+from shared.models import Account, ApiKey, EdgeProcess, Hold, IdempotencyClaim, LedgerEntry, UsageLedger
+from tests import factories
+from tests.threads import at_once
+
+PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit an output token: what is affordable is what is free
+START = 1_800_000_000_000
+HOLD_MS = 60_000
+
+
+def quote(bound: int, minimum: int) -> Quote:
+    return Quote(PRICE, bound, minimum, 0, bound)
+
+
+def ask(digest: str, bound: int, minimum: int = 0, *, now: int = START, **columns: Any) -> Reservation:
+    return Reservation(new_id(), "m-1", quote(bound, min(minimum, bound)), now + HOLD_MS, digest, **columns)
+
+
+def settlement(taken: Reservation, account: UUID, cost: int, status: str = "completed", **columns: Any) -> Settlement:
+    return Settlement(
+        taken.call, account, cost, status=status, price=PRICE.id, model="m-1", usage=Usage(1, cost), claimed=True, **columns
+    )
+
+
+def reserve(*asks: Reservation, now: int = START) -> list[Reserved | RequestRefused]:
+    with transaction():
+        return ledger.reserve(asks, now)
+
+
+def settle(*items: Settlement, now: int = START) -> list[Settled]:
+    with transaction():
+        return ledger.settle(items, now)
+
+
+def pool_of(account: UUID) -> tuple[int, int]:
+    row = Account.get_by_id(account)
+    return row.balance, row.held
+
+
+# The model
+
+
+@dataclass
+class Pool:
+    balance: int
+    held: int = 0
+    entries: int = 1
+    status: str = "active"
+
+    @property
+    def free(self) -> int:
+        return self.balance - self.held
+
+
+@dataclass
+class Call:
+    ask: Reservation
+    account: UUID
+    amount: int
+    state: str = "held"  # held, expired, closed
+    charged: int = 0
+
+
+@dataclass
+class Oracle:
+    """What the ledger should say, one call at a time, with dictionaries for tables."""
+
+    pools: dict[UUID, Pool] = field(default_factory=dict)
+    keys: dict[str, UUID] = field(default_factory=dict)
+    refused_keys: set[str] = field(default_factory=set)
+    calls: dict[UUID, Call] = field(default_factory=dict)
+    claims: dict[tuple[UUID, str], tuple[Call, bool, int]] = field(default_factory=dict)
+
+    def reserve(self, ask: Reservation, now: int) -> tuple[Any, ...]:
+        account = self.keys.get(ask.digest)
+        if account is None or ask.digest in self.refused_keys:
+            return (InvalidKey,)
+        pool = self.pools[account]
+        if pool.status != "active":
+            return (AccessDenied, "account_suspended")
+        conflict = self._conflict(ask, account, now)
+        if conflict is not None:
+            return conflict
+        amount = min(ask.quote.bound, pool.free)
+        if pool.free < ask.quote.minimum:
+            return (InsufficientCredits, ask.quote.minimum, pool.balance, min(pool.free, ask.quote.bound))
+        pool.held += amount
+        call = self.calls[ask.call] = Call(ask, account, amount)
+        if ask.claim:
+            self.claims[account, ask.claim.key_digest] = (call, False, now + CLAIM_MS)
+        return (Reserved, account, amount)
+
+    def _conflict(self, ask: Reservation, account: UUID, now: int) -> tuple[Any, ...] | None:
+        claimed = self.claims.get((account, ask.claim.key_digest)) if ask.claim else None
+        if claimed is None or claimed[2] <= now:
+            return None
+        call, done, _ = claimed
+        assert ask.claim is not None
+        assert call.ask.claim is not None
+        if call.ask.claim.body_digest != ask.claim.body_digest:
+            return (IdempotencyConflict, "key_reused", None, None)
+        if not done:
+            return (IdempotencyConflict, "in_progress", call.ask.call, None)
+        return (IdempotencyConflict, "key_used", call.ask.call, call.charged)
+
+    def settle(self, item: Settlement) -> Settled:
+        pool = self.pools.get(item.account, Pool(0))
+        call = self.calls.get(item.call)
+        if call is None or call.account != item.account:
+            return Settled(0, pool.balance, fresh=False)
+        if call.state == "closed":
+            return Settled(call.charged, pool.balance, fresh=False)
+        if call.state == "held":
+            pool.held -= call.amount
+        call.charged = min(item.cost, pool.free, item.cost if item.cap is None else item.cap)
+        call.state = "closed"
+        pool.balance -= call.charged
+        pool.entries += 1 if call.charged else 0
+        self._close_claim(call, kept=item.status == "completed" or call.charged > 0)
+        return Settled(call.charged, pool.balance, item.cost - call.charged)
+
+    def _close_claim(self, call: Call, *, kept: bool) -> None:
+        for key, (claimed, _, expires) in list(self.claims.items()):
+            if claimed is call and kept:
+                self.claims[key] = (call, True, expires)
+            elif claimed is call:
+                del self.claims[key]
+
+    def sweep(self, now: int) -> int:
+        stale = [call for call in self.calls.values() if call.state == "held" and call.ask.expires_at < now]
+        for call in stale:
+            call.state = "expired"
+            self.pools[call.account].held -= call.amount
+            self._close_claim(call, kept=False)
+        self.claims = {key: claim for key, claim in self.claims.items() if claim[2] >= now}
+        return len(stale)
+
+
+def told(result: Reserved | RequestRefused) -> tuple[Any, ...]:
+    """What the oracle would say of a result."""
+    if isinstance(result, Reserved):
+        return (Reserved, result.account, result.amount)
+    if isinstance(result, InsufficientCredits):
+        return (InsufficientCredits, result.required, result.balance, result.max_tokens_affordable)
+    if isinstance(result, IdempotencyConflict):
+        return (IdempotencyConflict, result.kind, result.call_id, result.credits_charged)
+    return (type(result), result.code) if isinstance(result, AccessDenied) else (type(result),)
+
+
+amounts = st.integers(0, 120)
+places = st.integers(0, 5)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Two accounts with two keys each, an expired key and one that nobody has; each example is rolled back."""
+
+    database: peewee.Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.oracle = Oracle()
+        self.now = START
+        self.example = self.database.transaction()
+        self.example.__enter__()
+
+    def teardown(self) -> None:
+        self.example.__exit__(Exception, None, None)  # leaving with an error rolls back
+
+    @initialize(first=st.integers(1, 300), second=st.integers(1, 300))
+    def open_accounts(self, first: int, second: int) -> None:
+        self.digests = ["f" * 64]  # of no key
+        for credits in (first, second):
+            owner = factories.account(credits)
+            self.oracle.pools[owner.id] = Pool(credits)
+            for _ in range(2):
+                row, _ = factories.api_key(owner)
+                self.digests.append(row.digest)
+                self.oracle.keys[row.digest] = owner.id
+        self.accounts = list(self.oracle.pools)
+        expired, _ = factories.api_key(owner)
+        ApiKey.update(expires_at=START).where(ApiKey.id == expired.id).execute()
+        self.digests.append(expired.digest)
+        self.oracle.refused_keys.add(expired.digest)
+
+    asks = st.lists(st.tuples(places, amounts, amounts, st.none() | st.tuples(st.integers(0, 2), st.integers(0, 1))), max_size=6)
+
+    @rule(asks=asks)
+    def reserve(self, asks: Sequence[tuple[int, int, int, tuple[int, int] | None]]) -> None:
+        batch = [
+            ask(
+                self.digests[place],
+                bound,
+                minimum,
+                now=self.now,
+                claim=None if claim is None else Claim(str(claim[0]) * 64, str(claim[1]) * 64),
+            )
+            for place, bound, minimum, claim in asks
+        ]
+        if batch:
+            expected = [self.oracle.reserve(one, self.now) for one in batch]
+            assert [told(result) for result in ledger.reserve(batch, self.now)] == expected
+
+    items = st.lists(st.tuples(st.integers(0, 40), amounts, st.none() | amounts, st.booleans(), st.booleans()), max_size=6)
+
+    @precondition(lambda self: self.oracle.calls)
+    @rule(items=items)
+    def settle(self, items: Sequence[tuple[int, int, int | None, bool, bool]]) -> None:
+        calls = list(self.oracle.calls.values())
+        batch = []
+        for place, cost, cap, completed, own in items:
+            call = calls[-1 - place % len(calls)]
+            account = call.account if own or place % 7 else self.accounts[place % 2]
+            status = "completed" if completed else "failed"
+            batch.append(settlement(call.ask, account, cost, status, cap=cap))
+        if batch:
+            assert ledger.settle(batch, self.now) == [self.oracle.settle(item) for item in batch]
+
+    @rule(cost=amounts, place=st.integers(0, 1))
+    def settle_what_never_was(self, cost: int, place: int) -> None:
+        item = settlement(ask(self.digests[1], 1), self.accounts[place], cost)
+        assert ledger.settle([item], self.now) == [self.oracle.settle(item)]
+
+    @precondition(lambda self: self.oracle.calls)
+    @rule(picked=st.lists(st.integers(0, 40), min_size=1, max_size=3))
+    def release(self, picked: Sequence[int]) -> None:
+        calls = list(self.oracle.calls.values())
+        chosen = [calls[place % len(calls)] for place in picked]
+        ledger.release([call.ask.call for call in chosen], self.now)
+        for call in chosen:
+            if call.state == "held":
+                self.oracle.settle(Settlement(call.ask.call, call.account, 0))
+
+    @rule(
+        kind=st.sampled_from(["grant", "purchase", "adjustment", "expiry"]),
+        amount=st.integers(-150, 150),
+        place=st.integers(0, 1),
+    )
+    def post(self, kind: str, amount: int, place: int) -> None:
+        account = self.accounts[place]
+        pool = self.oracle.pools[account]
+        wrong_sign = amount == 0 or (kind in ("grant", "purchase") and amount < 0) or kind == "expiry"  # nothing here expires
+        if wrong_sign or pool.free + amount < 0:
+            with pytest.raises(InvalidInput):
+                ledger.post(account, kind, amount, actor="test", reason="")
+            return
+        pool.balance += amount
+        pool.entries += 1
+        entry = ledger.post(account, kind, amount, actor="test", reason="")
+        assert (entry.seq, entry.balance_after) == (pool.entries, pool.balance)
+
+    @rule(ahead=st.sampled_from([1, HOLD_MS // 2, HOLD_MS + 1, CLAIM_MS]))
+    def let_time_pass(self, ahead: int) -> None:
+        self.now += ahead
+
+    @rule()
+    def sweep(self) -> None:
+        assert ledger.sweep(self.now) == self.oracle.sweep(self.now)
+
+    @rule(place=places)
+    def revoke(self, place: int) -> None:
+        ApiKey.update(revoked_at=self.now).where(ApiKey.digest == self.digests[place]).execute()
+        self.oracle.refused_keys.add(self.digests[place])
+
+    @rule(place=st.integers(0, 1), status=st.sampled_from(["active", "suspended"]))
+    def set_status(self, place: int, status: str) -> None:
+        Account.update(status=status).where(Account.id == self.accounts[place]).execute()
+        self.oracle.pools[self.accounts[place]].status = status
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        for account, pool in self.oracle.pools.items():
+            row = Account.get_by_id(account)
+            assert (row.balance, row.held, row.ledger_seq) == (pool.balance, pool.held, pool.entries)
+            assert 0 <= row.held <= row.balance
+        assert verify(START).problems == ()
+
+
+def test_random_batches_agree_with_the_model(bound_database: peewee.Database) -> None:
+
+    class Machine(LedgerMachine):
+        database = bound_database
+
+    examples = settings(
+        max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    )
+    run_state_machine_as_test(Machine, settings=examples)
+
+
+# Cases worth naming
+
+
+@pytest.fixture
+def owner(bound_database: peewee.Database) -> Account:
+    return factories.account(100)
+
+
+@pytest.fixture
+def digest(owner: Account) -> str:
+    row, _ = factories.api_key(owner)
+    return str(row.digest)
+
+
+def test_exactly_what_is_affordable_is_reserved_in_one_batch(owner: Account, digest: str) -> None:
+    results = reserve(*(ask(digest, 30, 30) for _ in range(5)))
+    assert [type(result) for result in results] == [Reserved] * 3 + [InsufficientCredits] * 2
+    assert pool_of(owner.id) == (100, 90)
+
+
+def test_a_pool_below_the_bound_is_held_whole(owner: Account, digest: str) -> None:
+    (taken,) = reserve(ask(digest, 500, 40))
+    assert isinstance(taken, Reserved)
+    assert taken.amount == 100
+
+
+def test_a_late_settlement_replaces_the_row_of_the_expiry(owner: Account, digest: str) -> None:
+    asked = ask(digest, 60, claim=Claim("a" * 64, "b" * 64))
+    reserve(asked)
+    assert ledger.sweep(START + HOLD_MS + 1) == 1
+    assert UsageLedger.get().status == "expired"
+    assert settle(settlement(asked, owner.id, 30)) == [Settled(30, 70)]
+    row = UsageLedger.get()
+    assert (row.status, row.credits, pool_of(owner.id)) == ("completed", 30, (70, 0))
+    assert verify(START).problems == ()
+
+
+def test_a_late_settlement_takes_no_credits_that_others_hold(owner: Account, digest: str) -> None:
+    late, other = ask(digest, 60), ask(digest, 90)
+    reserve(late)
+    ledger.sweep(START + HOLD_MS + 1)
+    reserve(other, now=START + HOLD_MS + 1)
+    assert settle(settlement(late, owner.id, 60)) == [Settled(10, 90, overrun=50)]
+    assert settle(settlement(other, owner.id, 90)) == [Settled(90, 0)]
+
+
+def test_a_second_settlement_tells_the_first_charge(owner: Account, digest: str) -> None:
+    asked = ask(digest, 60)
+    reserve(asked)
+    settle(settlement(asked, owner.id, 25))
+    assert settle(settlement(asked, owner.id, 60)) == [Settled(25, 75, fresh=False)]
+    assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
+
+
+def test_a_released_reservation_gives_its_idempotency_key_back(owner: Account, digest: str) -> None:
+    first, second = (ask(digest, 60, claim=Claim("a" * 64, "b" * 64)) for _ in range(2))
+    reserve(first)
+    with transaction():
+        ledger.release([first.call], START)
+    assert isinstance(reserve(second)[0], Reserved)
+
+
+def test_another_account_cannot_settle_a_call(owner: Account, digest: str) -> None:
+    thief = factories.account(100)
+    asked = ask(digest, 60)
+    reserve(asked)
+    mixed = [settlement(asked, thief.id, 60), settlement(asked, owner.id, 10), settlement(asked, thief.id, 60)]
+    nothing = Settled(0, 100, fresh=False)
+    assert settle(*mixed) == [nothing, Settled(10, 90), nothing]
+    assert pool_of(thief.id) == (100, 0)
+
+
+def test_holds_of_a_silent_process_are_swept_before_their_deadline(owner: Account, digest: str) -> None:
+    alive, dead = new_id(), new_id()
+    EdgeProcess.create(id=alive, host="a", pid=1, seen_at=START)
+    EdgeProcess.create(id=dead, host="a", pid=2, seen_at=START - SILENT_MS - 1)
+    reserve(*(ask(digest, 10, edge_process=process) for process in (alive, dead, new_id())))
+    assert ledger.sweep(START) == 2
+    assert Hold.get(Hold.state == "held").edge_process == alive
+
+
+def test_an_idempotency_key_is_forgotten_after_a_day(owner: Account, digest: str) -> None:
+    claim = Claim("a" * 64, "b" * 64)
+    first = ask(digest, 10, claim=claim)
+    reserve(first)
+    settle(settlement(first, owner.id, 1))
+    (conflict,) = reserve(ask(digest, 10, claim=claim), now=START + CLAIM_MS - 1)
+    assert isinstance(conflict, IdempotencyConflict)
+    assert isinstance(reserve(ask(digest, 10, claim=claim), now=START + CLAIM_MS)[0], Reserved)
+    assert IdempotencyClaim.select().count() == 1
+
+
+@pytest.mark.parametrize(
+    "difference", [(-101, 0, 0, 0), (0, 101, 0, 0), (0, -1, 0, 0), (-1, 100, 0, 0), (0, 0, 0, -1), (0, 0, 0, 101)]
+)
+def test_the_table_itself_refuses_an_overdraft(owner: Account, difference: Change) -> None:
+    with pytest.raises(peewee.IntegrityError), transaction():
+        change_accounts({owner.id: difference})
+    assert pool_of(owner.id) == (100, 0)
+
+
+@pytest.mark.parametrize("cost", [-1, -(10**12)])
+def test_a_negative_cost_mints_nothing(owner: Account, digest: str, cost: int) -> None:
+    asked = ask(digest, 60)
+    reserve(asked)
+    with pytest.raises(peewee.IntegrityError):
+        settle(settlement(asked, owner.id, cost))
+    assert pool_of(owner.id) == (100, 60)
+
+
+def test_a_call_is_reserved_once(owner: Account, digest: str) -> None:
+    asked = ask(digest, 10)
+    reserve(asked)
+    with pytest.raises(peewee.IntegrityError):
+        reserve(asked)
+    assert pool_of(owner.id) == (100, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"), [("grant", 0), ("grant", -1), ("expiry", 1), ("adjustment", -101), ("grant", 2 * 10**15)]
+)
+def test_a_wrong_amount_is_not_posted(owner: Account, kind: str, amount: int) -> None:
+    with pytest.raises(InvalidInput), transaction():
+        ledger.post(owner.id, kind, amount, actor="test", reason="")
+    assert pool_of(owner.id) == (100, 0)
+
+
+def test_posting_to_nobody(bound_database: peewee.Database) -> None:
+    with pytest.raises(NotFound), transaction():
+        ledger.post(new_id(), "grant", 1, actor="test", reason="")
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("UPDATE account SET balance = balance + 1", "its ledger sums to"),
+        ("UPDATE account SET held = held + 1", "its open holds sum to"),
+        ("UPDATE account SET ledger_seq = 9", "should have 9 entries"),
+        ("UPDATE ledger_entry SET balance_after = 7 WHERE seq = 1", "the chain says 100"),
+        ("UPDATE usage_ledger SET credits = 999", "its usage row says 999"),
+        ("UPDATE hold SET expires_at = 1 WHERE state = 'held'", "yout ledger sweep"),
+    ],
+)
+def test_verify_sees_damage(bound_database: peewee.Database, owner: Account, digest: str, damage: str, complaint: str) -> None:
+    charged, running = ask(digest, 20), ask(digest, 20)
+    reserve(charged, running)
+    settle(settlement(charged, owner.id, 5))
+    assert verify(START).problems == ()
+    bound_database.execute_sql(damage)
+    assert any(complaint in problem for problem in verify(START).problems)
+
+
+# Several writers
+
+
+def in_threads(work: Callable[[int], None], number: int) -> None:
+    """Run `work(0)`, `work(1)`, … at once, each on a connection of its own; raise what the first failing one raised."""
+
+    def run(index: int) -> None:
+        try:
+            work(index)
+        finally:
+            drop_connection()
+
+    at_once(run, number)
+
+
+def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee.Database) -> None:
+    owners = [factories.account(500) for _ in range(6)]
+    digests = {owner.id: [factories.api_key(owner)[0].digest for _ in range(2)] for owner in owners}
+    granted = count()
+
+    def work(index: int) -> None:
+        running: list[tuple[Reservation, UUID]] = []
+        for turn in range(25):
+            chosen = [owners[(index * 5 + turn * (index + 1) + step) % 6].id for step in range(4)]
+            asks = [ask(digests[account][turn % 2], 40, 40, account=account) for account in chosen]
+            items = [settlement(asked, account, 7) for asked, account in running]
+            with transaction():
+                ledger.lock_in_order([*(item.account for item in items), *chosen])
+                ledger.settle(items, START) if items else None
+                results = ledger.reserve(asks, START)
+            running = [(a, r.account) for a, r in zip(asks, results, strict=True) if isinstance(r, Reserved)]
+            for _ in running:
+                next(granted)
+        settle(*(settlement(asked, account, 7) for asked, account in running)) if running else None
+
+    in_threads(work, 4)
+    charged = next(granted) * 7
+    assert charged
+    assert sum(row.balance for row in Account.select()) == 6 * 500 - charged
+    assert all(row.held == 0 for row in Account.select())
+    assert verify(START).problems == ()
+
+
+def test_sweepers_and_late_settlements_give_nothing_back_twice(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    digest = str(factories.api_key(owner)[0].digest)
+    asks = [ask(digest, 10) for _ in range(60)]
+    reserve(*asks)
+    swept: list[int] = []
+
+    def work(index: int) -> None:
+        if index < 2:
+            swept.append(ledger.sweep(START + HOLD_MS + 1))
+        else:
+            for asked in asks[index - 2 :: 2]:
+                settle(settlement(asked, owner.id, 3))
+
+    in_threads(work, 4)
+    assert sum(swept) <= 60
+    assert pool_of(owner.id) == (1_000 - 60 * 3, 0)
+    assert verify(START).problems == ()

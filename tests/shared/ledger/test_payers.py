@@ -1,0 +1,463 @@
+"""Who pays for a call beside the plain key: web sessions, visitors, and keys with a limit of their own a month."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import peewee
+import pytest
+
+from shared import ledger
+from shared.billing.token_usage import Usage
+from shared.core.billing_periods import DAY_MS, day_end, day_of
+from shared.core.clock import new_id, now_ms
+from shared.core.database import drop_connection, transaction
+from shared.core.errors import (
+    AccessDenied,
+    DailyAllowanceExhausted,
+    IdempotencyConflict,
+    InsufficientCredits,
+    InvalidInput,
+    InvalidSession,
+    NotFound,
+    RequestRefused,
+)
+from shared.ledger import (
+    NO_VISITORS,
+    Claim,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    VisitorTerms,
+    renew_pool,
+    visitor_standing,
+)
+from shared.ledger.verify import verify
+from shared.ledger.visitor_pool import LEAST_CREDITS, POOL
+from shared.models import Account, Allowance, ApiKey, Hold, LedgerEntry, UsageLedger, VisitorPoolDay, WebSession
+from shared.operations.accounts import grant_credits
+from shared.operations.key_changes import update_key
+from shared.operations.keys import create_key
+from tests import factories
+from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, pool_of, quote
+
+NOON = 20_900 * DAY_MS + DAY_MS // 2
+TERMS = VisitorTerms(1_000, 300)
+VISITOR, ANOTHER = "a" * 64, "b" * 64
+
+
+def visit(visitor: str = VISITOR, bound: int = 100, minimum: int = 0, *, now: int = NOON, **columns: Any) -> Reservation:
+    return Reservation(new_id(), "free", quote(bound, min(minimum, bound)), now + HOLD_MS, visitor=visitor, **columns)
+
+
+def reserve(*asks: Reservation, now: int = NOON, terms: VisitorTerms = TERMS) -> list[Reserved | RequestRefused]:
+    with transaction():
+        return ledger.reserve(asks, now, terms)
+
+
+def settle(asked: Reservation, account: Any, cost: int, now: int = NOON, **columns: Any) -> Settled:
+    item = Settlement(
+        asked.call, account, cost, "completed", price=PRICE.id, model=asked.model, usage=Usage(1, cost), claimed=True, **columns
+    )
+    with transaction():
+        return ledger.settle([item], now)[0]
+
+
+def amounts(*results: Reserved | RequestRefused) -> list[int | type]:
+    return [result.amount if isinstance(result, Reserved) else type(result) for result in results]
+
+
+def allowance(visitor: str = VISITOR, day: int = day_of(NOON)) -> tuple[int, int]:
+    row = Allowance.get(Allowance.name == f"visitor/{day}/{visitor}")
+    return row.used, row.held
+
+
+def assert_books_are_right(now: int = NOON) -> None:
+    assert verify(now).problems == ()
+
+
+# Sessions
+
+
+def session(owner: Account, **columns: Any) -> str:
+    row = WebSession.create(digest=new_id().hex * 2, account=owner, **{"expires_at": NOON + DAY_MS, **columns})
+    return str(row.digest)
+
+
+def signed_in(digest: str, bound: int = 40) -> Reservation:
+    return Reservation(new_id(), "m-1", quote(bound, bound), NOON + HOLD_MS, session=digest)
+
+
+def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) -> None:
+    owner = factories.account(100)
+    asked = signed_in(session(owner))
+    (taken,) = reserve(asked)
+    assert taken == Reserved(owner.id, None, 40, ledger.OwnLimits())
+    assert settle(asked, owner.id, 25) == Settled(25, 75)
+    assert Hold.get().api_key_id is None
+    assert_books_are_right()
+
+
+def test_a_session_that_has_ended_is_refused_by_the_next_call(bound_database: peewee.Database) -> None:
+    owner = factories.account(100)
+    expired, revoked = session(owner, expires_at=NOON), session(owner, revoked_at=NOON - 1)
+    assert amounts(*reserve(signed_in(expired), signed_in(revoked), signed_in("f" * 64))) == [InvalidSession] * 3
+    good = session(owner)
+    assert amounts(*reserve(signed_in(good))) == [40]
+    WebSession.update(revoked_at=NOON).where(WebSession.digest == good).execute()
+    assert amounts(*reserve(signed_in(good))) == [InvalidSession]
+
+
+def test_a_session_of_a_suspended_account_is_refused(bound_database: peewee.Database) -> None:
+    owner = factories.account(100)
+    digest = session(owner)
+    Account.update(status="suspended").where(Account.id == owner.id).execute()
+    (refusal,) = reserve(signed_in(digest))
+    assert isinstance(refusal, AccessDenied)
+    assert refusal.code == "account_suspended"
+
+
+def test_keys_sessions_and_visitors_of_one_batch(bound_database: peewee.Database) -> None:
+    factories.model("free", is_free=True)
+    first, second = factories.account(100), factories.account(100)
+    key = Reservation(new_id(), "m-1", quote(70, 70), NOON + HOLD_MS, factories.api_key(first)[0].digest)
+    results = reserve(signed_in(session(first)), key, visit(), signed_in(session(second)), signed_in(session(first), 60))
+    assert amounts(*results) == [40, InsufficientCredits, 100, 40, 60]
+    assert (pool_of(first.id), pool_of(second.id), pool_of(POOL)) == ((100, 100), (100, 40), (1_000, 100))
+
+
+def test_a_call_has_one_payer(bound_database: peewee.Database) -> None:
+    for payers in ({}, {"digest": "a", "session": "b"}, {"session": "a", "visitor": "b"}):
+        with pytest.raises(ValueError, match="must be paid by"):
+            reserve(Reservation(new_id(), "m-1", quote(1, 1), NOON + HOLD_MS, **payers))  # type: ignore[arg-type]  # payers of several types
+
+
+# Visitors
+
+
+@pytest.fixture
+def free_model(bound_database: peewee.Database) -> None:
+    factories.model("free", is_free=True)
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_visitor_spends_the_pools_credits_within_the_days_allowance() -> None:
+    asked = visit()
+    (taken,) = reserve(asked)
+    assert taken == Reserved(POOL, None, 100, ledger.OwnLimits())
+    assert (pool_of(POOL), allowance()) == ((1_000, 100), (0, 100))
+    assert settle(asked, POOL, 60) == Settled(60, 240)  # what is left to the visitor, not what the pool has
+    assert (pool_of(POOL), allowance()) == ((940, 0), (60, 0))
+    assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, DailyAllowanceExhausted]
+    assert amounts(*reserve(visit(ANOTHER, bound=500, minimum=200))) == [300]
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_used_up_allowance_says_when_it_resets() -> None:
+    refusal = reserve(visit(bound=300), visit())[1]
+    assert isinstance(refusal, DailyAllowanceExhausted)
+    assert refusal.resets_at == day_end(day_of(NOON))
+    assert refusal.retry_after_ms == 60_000
+    assert "Your daily allowance" in str(refusal)
+    assert "2027-03-24T00:00:00Z" in str(refusal)
+    late = reserve(visit(now=refusal.resets_at - 5), now=refusal.resets_at - 5)[0]
+    assert isinstance(late, DailyAllowanceExhausted)
+    assert late.retry_after_ms == 5
+
+
+@pytest.mark.usefixtures("free_model")
+def test_the_pool_is_the_most_that_all_visitors_get() -> None:
+    results = reserve(*(visit(f"{number}" * 64, bound=250, minimum=250) for number in range(6)))
+    assert amounts(*results) == [250] * 4 + [DailyAllowanceExhausted] * 2
+    assert "Today's allowance for all visitors" in str(results[-1])
+    assert pool_of(POOL) == (1_000, 1_000)
+
+
+@pytest.mark.usefixtures("free_model")
+def test_no_pool_lets_no_visitor_in() -> None:
+    assert amounts(*reserve(visit(), terms=NO_VISITORS)) == [InvalidSession]
+    assert not Account.select().exists()
+    reserve(visit())
+    Account.update(status="suspended").where(Account.id == POOL).execute()
+    assert amounts(*reserve(visit())) == [InvalidSession]
+
+
+@pytest.mark.usefixtures("free_model")
+def test_only_free_models_are_for_visitors() -> None:
+    factories.model("dear")
+    (refusal,) = reserve(visit()._replace(model="dear"))
+    assert isinstance(refusal, AccessDenied)
+    assert refusal.code == "model_not_allowed"
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_price_of_zero_costs_a_visitor_the_least() -> None:
+    asked = visit(bound=0)
+    assert amounts(*reserve(asked)) == [LEAST_CREDITS]
+    assert settle(asked, POOL, 0).credits == LEAST_CREDITS
+    undelivered = visit(bound=0)
+    reserve(undelivered)
+    with transaction():
+        item = Settlement(undelivered.call, POOL, 0, "failed", price=PRICE.id, model="free")
+        assert ledger.settle([item], NOON)[0].credits == 0
+    assert allowance() == (LEAST_CREDITS, 0)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_visitor_never_pays_more_than_the_hold() -> None:
+    asked = visit(bound=50)
+    reserve(asked)
+    assert settle(asked, POOL, 80) == Settled(50, 250, overrun=30)
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_swept_visit_is_given_back_once() -> None:
+    asked = visit(bound=200)
+    reserve(asked)
+    late = NOON + HOLD_MS + 1
+    assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
+    assert (pool_of(POOL), allowance()) == ((1_000, 0), (0, 0))
+    assert amounts(*reserve(visit(bound=250))) == [250]
+    assert settle(asked, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are free
+    assert not settle(asked, POOL, 200, late).fresh
+    assert allowance() == (50, 250)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_visitors_do_not_share_idempotency_keys() -> None:
+    claim = Claim("c" * 64, "d" * 64)
+    assert amounts(*reserve(visit(claim=claim), visit(ANOTHER, claim=claim), visit(claim=claim))) == [
+        100,
+        100,
+        IdempotencyConflict,
+    ]
+
+
+@pytest.mark.usefixtures("free_model")
+def test_the_day_s_credits_are_granted_once_and_what_is_left_expires() -> None:
+    asked, running = visit(bound=100), visit(bound=70)
+    reserve(asked, running)
+    settle(asked, POOL, 40)
+    with transaction():
+        renew_pool(TERMS, NOON + 1)
+    assert pool_of(POOL) == (960, 70)
+    tomorrow = NOON + DAY_MS
+    for _ in range(3):
+        with transaction():
+            renew_pool(TERMS, tomorrow)
+    assert pool_of(POOL) == (1_000, 70)
+    kinds = [(entry.kind, entry.amount) for entry in LedgerEntry.select().order_by(LedgerEntry.seq)]
+    assert kinds == [("grant", 1_000), ("charge", -40), ("expiry", -890), ("grant", 930)]
+    assert amounts(*reserve(visit(bound=300, minimum=300, now=tomorrow), now=tomorrow)) == [300]
+    settle(running, POOL, 70, tomorrow)
+    assert (allowance(), allowance(day=day_of(tomorrow))) == ((110, 0), (0, 300))
+    with transaction():
+        renew_pool(TERMS, NOON)  # a clock that is behind
+    assert VisitorPoolDay.select().count() == 2
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_smaller_pool_holds_from_the_next_day_on() -> None:
+    running = visit(bound=300)
+    reserve(running)
+    with transaction():
+        renew_pool(VisitorTerms(100, 300), NOON + DAY_MS)
+    assert pool_of(POOL) == (300, 300)
+    with transaction():
+        renew_pool(NO_VISITORS, NOON + 2 * DAY_MS)
+    settle(running, POOL, 10, NOON + 2 * DAY_MS)
+    with transaction():
+        renew_pool(NO_VISITORS, NOON + 3 * DAY_MS)
+    assert pool_of(POOL) == (0, 0)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_where_a_visitor_stands() -> None:
+    assert visitor_standing(VISITOR, TERMS, NOON) == (300, 0, 300, day_end(day_of(NOON)))
+    asked = visit(bound=120)
+    reserve(asked)
+    assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (120, 180)
+    settle(asked, POOL, 20)
+    assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (20, 280)
+    assert visitor_standing(VISITOR, TERMS, NOON + DAY_MS)[1:3] == (0, 300)
+    assert visitor_standing(ANOTHER, NO_VISITORS, NOON)[:3] == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("free_model")
+def test_former_days_are_forgotten() -> None:
+    asked = visit()
+    reserve(asked)
+    settle(asked, POOL, 10)
+    ledger.sweep(NOON + 30 * DAY_MS)
+    assert not Allowance.select().exists()
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_settlement_that_comes_after_its_day_is_forgotten_charges_nothing() -> None:
+    asked = visit()
+    reserve(asked)
+    much_later = NOON + 30 * DAY_MS
+    ledger.sweep(much_later)  # by a sweeper that was away: it gives the hold back and forgets the day at once
+    assert settle(asked, POOL, 50, much_later) == Settled(0, 0, overrun=50)
+    assert pool_of(POOL) == (1_000, 0)
+    assert_books_are_right()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_the_pool_is_nobodys_account() -> None:
+    reserve(visit())
+    with pytest.raises(InvalidInput, match="visitors' pool"):
+        create_key(POOL, "stolen", actor="test")
+    with pytest.raises(InvalidInput, match="visitors' pool"):
+        grant_credits(POOL, 5, "a gift", actor="test")
+
+
+def test_visitors_at_once_share_one_renewal_and_one_bound(bound_postgres: peewee.Database) -> None:
+    factories.model("free", is_free=True)
+    owners = [factories.account(500) for _ in range(3)]
+    digests = [session(owner) for owner in owners]
+    taken: list[int] = []
+    lock = threading.Lock()
+
+    def work(index: int) -> None:
+        for turn in range(15):
+            asks = [visit(f"{turn % 3}" * 64, bound=30, minimum=30), signed_in(digests[(index + turn) % 3], 1)]
+            results = reserve(*asks)
+            for asked, result in zip(asks, results, strict=True):
+                if isinstance(result, Reserved):
+                    settled = settle(asked, result.account, result.amount - 1 or 1)
+                    with lock:
+                        taken.append(settled.credits if result.account == POOL else 0)
+        drop_connection()
+
+    in_threads(work, 4)
+    assert VisitorPoolDay.select().count() == 1
+    assert 800 <= sum(taken) <= 900  # three visitors of 300 each
+    assert pool_of(POOL) == (1_000 - sum(taken), 0)
+    assert UsageLedger.select().where(UsageLedger.account == POOL).count() == sum(1 for credits in taken if credits)
+    assert_books_are_right()
+
+
+# Keys with a limit of their own
+
+
+def limited_key(owner: Account, limit: int) -> ApiKey:
+    row, _ = factories.api_key(owner)
+    row.monthly_credit_limit = limit
+    row.save()
+    return row
+
+
+def keyed(row: ApiKey, bound: int, minimum: int | None = None) -> Reservation:
+    least = bound if minimum is None else minimum
+    return Reservation(new_id(), "m-1", quote(bound, least), NOON + HOLD_MS, str(row.digest))
+
+
+def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    row = limited_key(owner, 100)
+    first, second = keyed(row, 60), keyed(row, 60, 30)
+    assert amounts(*reserve(first, second, keyed(row, 10))) == [60, 40, InsufficientCredits]
+    assert settle(first, owner.id, 20) == Settled(20, 980)
+    assert settle(second, owner.id, 70) == Settled(70, 910)  # 30 above its hold, which the key has free
+    third = keyed(row, 50, 5)
+    assert amounts(*reserve(third)) == [10]
+    assert settle(third, owner.id, 50) == Settled(10, 900, overrun=40)
+    (refusal,) = reserve(keyed(row, 1))
+    assert isinstance(refusal, InsufficientCredits)
+    assert "limit is 100 credits a month" in str(refusal)
+    assert "2027-04-01T00:00:00Z" in str(refusal)
+    assert (refusal.required, refusal.balance, refusal.max_tokens_affordable) == (1, 900, 0)
+    assert_books_are_right()
+
+
+def test_a_keys_limit_is_for_a_calendar_month(bound_database: peewee.Database) -> None:
+    row = limited_key(factories.account(1_000), 100)
+    april = NOON + 10 * DAY_MS
+    results = reserve(keyed(row, 100)), reserve(keyed(row, 100)), reserve(keyed(row, 100), now=april)
+    assert [amounts(*result) for result in results] == [[100], [InsufficientCredits], [100]]
+
+
+def test_a_lower_limit_holds_from_the_next_call_on(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    row = limited_key(owner, 100)
+    running = keyed(row, 80)
+    reserve(running)
+    ApiKey.update(monthly_credit_limit=50).where(ApiKey.id == row.id).execute()
+    assert amounts(*reserve(keyed(row, 1))) == [InsufficientCredits]
+    assert settle(running, owner.id, 70).credits == 70
+    assert_books_are_right()
+
+
+def test_a_limit_that_comes_later_counts_what_was_spent_and_what_runs(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    row, _ = factories.api_key(owner)
+    now = now_ms()
+    spent, running = keyed(row, 60)._replace(expires_at=now + HOLD_MS), keyed(row, 70)._replace(expires_at=now + HOLD_MS)
+    reserve(spent, running, now=now)
+    settle(spent, owner.id, 45, now, api_key=row.id, created_at=now)
+    update_key(row.id, {"monthly_credit_limit": 150}, actor="test")
+    assert amounts(*reserve(keyed(row, 100, 30), now=now)) == [35]
+    assert settle(running, owner.id, 70, now, api_key=row.id, created_at=now).credits == 70
+    assert ledger.month_spending(owner.id, now) == {row.id: 115}
+    update_key(row.id, {"monthly_credit_limit": 300}, actor="test")
+    assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
+    update_key(str(row.id), {"monthly_credit_limit": None}, actor="test")
+    assert amounts(*reserve(keyed(row, 400), now=now)) == [400]
+    assert_books_are_right(now)
+    with pytest.raises(NotFound):
+        update_key(new_id(), {"monthly_credit_limit": 5}, actor="test")
+    with pytest.raises(InvalidInput):
+        update_key(row.id, {"monthly_credit_limit": -5}, actor="test")
+
+
+def test_a_plain_call_is_decided_and_settled_by_as_many_statements_as_ever(
+    bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = factories.account(1_000)
+    asks = [keyed(factories.api_key(owner)[0], 10) for _ in range(5)]
+    statements: list[str] = []
+    execute = type(bound_database).execute_sql
+
+    def counted(self: Any, sql: str, *rest: Any, **options: Any) -> Any:
+        statements.append(sql)
+        return execute(self, sql, *rest, **options)
+
+    monkeypatch.setattr(type(bound_database), "execute_sql", counted)
+    with transaction():
+        ledger.reserve(asks, NOON)
+    taken = [sql.split()[0] for sql in statements if not sql.startswith(("BEGIN", "SET LOCAL"))]
+    statements.clear()
+    items = [Settlement(asked.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=Usage(1, 3)) for asked in asks]
+    with transaction():
+        ledger.settle(items, NOON)
+    assert taken == ["SELECT", "UPDATE", "INSERT"]
+    assert [sql.split()[0] for sql in statements if not sql.startswith(("BEGIN", "SET LOCAL"))] == [
+        *("SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT", "INSERT")
+    ]
+
+
+def test_calls_at_once_never_exceed_a_keys_limit(bound_postgres: peewee.Database) -> None:
+    owner = factories.account(100_000)
+    row = limited_key(owner, 300)
+    charged: list[int] = []
+
+    def work(index: int) -> None:
+        for turn in range(20):
+            asked = keyed(row, 20, 5)
+            if isinstance(reserve(asked)[0], Reserved):
+                charged.append(settle(asked, owner.id, 3 + (index + turn) % 30).credits)
+        drop_connection()
+
+    in_threads(work, 4)
+    assert 295 < sum(charged) <= 300  # a rest below the minimum of 5 buys nothing
+    assert pool_of(owner.id) == (100_000 - sum(charged), 0)
+    assert_books_are_right()

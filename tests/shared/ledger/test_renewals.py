@@ -1,0 +1,387 @@
+"""Periods of subscriptions: begun once, whoever runs it and how often; what they grant, what expires, and what is billed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+import pytest
+
+from shared import ledger
+from shared.billing.token_usage import Usage
+from shared.core.billing_periods import next_renewal
+from shared.core.clock import new_id, now_ms
+from shared.core.database import drop_connection, transaction
+from shared.core.errors import InsufficientCredits
+from shared.ledger import Reservation, Reserved, Settled, Settlement, renew_subscriptions
+from shared.ledger.verify import verify
+from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
+from shared.operations.accounts import grant_credits, set_account_status
+from shared.operations.plans import create_plan
+from shared.operations.subscriptions import (
+    cancel_subscription,
+    change_subscription,
+    resume_subscription,
+    set_overage,
+    subscribe,
+    suspend_subscription,
+)
+from tests import factories
+from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, quote
+
+ACTOR = "test"
+
+
+def plan(monthly: int = 100, name: str = "basic", **terms: Any) -> Plan:
+    return create_plan(name, {"monthly_credits": monthly, **terms}, actor=ACTOR)
+
+
+def subscriber(bought: int = 0, **terms: Any) -> Account:
+    owner = factories.account(bought)
+    subscribe(owner.id, plan(**terms).id, actor=ACTOR)
+    return owner
+
+
+def credits(owner: Account) -> tuple[int, int]:
+    """Balance, and how much of it is the plan's."""
+    row = Account.get_by_id(owner.id)
+    return row.balance, row.plan_credits
+
+
+def subscription(owner: Account) -> Subscription:
+    return Subscription.get(Subscription.account == owner)
+
+
+def entries(owner: Account) -> list[tuple[str, int, int]]:
+    rows = LedgerEntry.select().where(LedgerEntry.account == owner).order_by(LedgerEntry.seq)
+    return [(row.kind, row.amount, row.plan_amount) for row in rows]
+
+
+def assert_books_are_right() -> None:
+    assert verify(now_ms()).problems == ()
+
+
+class Calls:
+    """Calls of an account's key."""
+
+    def __init__(self, owner: Account) -> None:
+        self.owner = owner
+        self.digest = str(factories.api_key(owner)[0].digest)
+
+    def reserve(self, bound: int, minimum: int | None = None) -> tuple[Reservation, Any]:
+        least = bound if minimum is None else minimum
+        asked = Reservation(new_id(), "m-1", quote(bound, least), now_ms() + HOLD_MS, self.digest)
+        with transaction():
+            return asked, ledger.reserve([asked], now_ms())[0]
+
+    def settle(self, asked: Reservation, cost: int) -> Settled:
+        item = Settlement(asked.call, self.owner.id, cost, "completed", price=PRICE.id, model="m-1", usage=Usage(1, cost))
+        with transaction():
+            return ledger.settle([item], now_ms())[0]
+
+    def spend(self, cost: int) -> Settled:
+        asked, taken = self.reserve(cost)
+        assert isinstance(taken, Reserved), taken
+        return self.settle(asked, cost)
+
+
+def renew(owner: Account, times: int = 1) -> None:
+    """Let so many periods pass; a worker that runs twice at each."""
+    for _ in range(times):
+        due = subscription(owner).renews_at
+        renew_subscriptions(due)
+        renew_subscriptions(due)
+
+
+def test_a_subscription_grants_at_once_and_then_each_month(bound_database: peewee.Database) -> None:
+    owner = subscriber(bought=30)
+    assert credits(owner) == (130, 100)
+    first = subscription(owner)
+    assert renew_subscriptions(first.renews_at - 1) == 0
+    renew(owner)
+    assert credits(owner) == (230, 200)
+    assert entries(owner) == [("grant", 30, 0), ("grant", 100, 100), ("grant", 100, 100)]
+    starts = [row.starts_at for row in SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at)]
+    assert starts == [first.started_at, next_renewal(first.started_at, first.anchor_day)]
+    assert_books_are_right()
+
+
+def test_what_exceeds_the_rollover_cap_expires(bound_database: peewee.Database) -> None:
+    owner = subscriber(bought=30)
+    renew(owner, times=3)
+    assert credits(owner) == (230, 200)
+    Calls(owner).spend(150)
+    renew(owner)
+    assert credits(owner) == (180, 150)
+    last = SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at.desc()).first()
+    assert (last.granted, last.expired) == (100, 0)
+    assert [entry for entry in entries(owner) if entry[0] == "expiry"] == [("expiry", -100, -100)] * 2
+    assert_books_are_right()
+
+
+@pytest.mark.parametrize(("cap", "after"), [(0, 100), (100, 100), (130, 130), (10_000, 400)])
+def test_a_plans_own_rollover_cap(bound_database: peewee.Database, cap: int, after: int) -> None:
+    owner = subscriber(rollover_cap=cap)
+    renew(owner, times=3)
+    assert credits(owner) == (after, after)
+
+
+def test_credits_that_a_call_holds_do_not_expire(bound_database: peewee.Database) -> None:
+    owner = subscriber(rollover_cap=0)
+    calls = Calls(owner)
+    asked, _ = calls.reserve(80)
+    renew(owner)
+    assert credits(owner) == (180, 180)
+    assert calls.settle(asked, 10).credits == 10
+    renew(owner)
+    assert credits(owner) == (100, 100)
+    assert_books_are_right()
+
+
+def test_plan_credits_go_before_bought_ones(bound_database: peewee.Database) -> None:
+    owner = subscriber(bought=50)
+    calls = Calls(owner)
+    calls.spend(90)
+    assert credits(owner) == (60, 10)
+    calls.spend(25)
+    assert credits(owner) == (35, 0)
+    assert entries(owner)[-2:] == [("charge", -90, -90), ("charge", -25, -10)]
+    last = LedgerEntry.select().order_by(LedgerEntry.seq.desc()).get()
+    with transaction():
+        ledger.post(owner.id, "refund", 20, actor=ACTOR, reason="a fault of ours", call=last.call)
+    assert credits(owner) == (55, 10)  # what the charge took of the plan's comes back as the plan's
+    grant_credits(owner.id, -12, "a mistake", actor=ACTOR)
+    assert credits(owner) == (43, 0)
+    assert_books_are_right()
+
+
+def test_a_worker_that_was_away_makes_up_for_each_period(bound_database: peewee.Database) -> None:
+    owner = subscriber(rollover_cap=1_000)
+    row, moment = subscription(owner), subscription(owner).renews_at
+    for _ in range(3):
+        moment = next_renewal(moment, row.anchor_day)
+    assert renew_subscriptions(moment - 1) == 3
+    assert renew_subscriptions(moment - 1) == 0
+    assert credits(owner) == (400, 400)
+    assert subscription(owner).renews_at == moment
+
+
+def test_a_suspended_account_is_granted_nothing_until_it_is_active_again(bound_database: peewee.Database) -> None:
+    owner = subscriber(rollover_cap=1_000)
+    row = subscription(owner)
+    second, third = row.renews_at, next_renewal(row.renews_at, row.anchor_day)
+    set_account_status(owner.id, "suspended", actor=ACTOR)
+    assert renew_subscriptions(second + 1) == 0
+    assert renew_subscriptions(third) == 1  # the second period is over: it is skipped
+    assert credits(owner) == (100, 100)
+    set_account_status(owner.id, "active", actor=ACTOR)
+    assert renew_subscriptions(third) == 1
+    assert credits(owner) == (200, 200)
+    states = [period.state for period in SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at)]
+    assert states == ["granted", "skipped", "granted"]
+
+
+def test_a_suspended_subscription_is_granted_nothing_until_it_is_resumed(bound_database: peewee.Database) -> None:
+    owner = subscriber()
+    suspend_subscription(owner.id, actor=ACTOR)
+    due = subscription(owner).renews_at
+    assert renew_subscriptions(due) == 0
+    resume_subscription(owner.id, actor=ACTOR)
+    assert renew_subscriptions(due) == 1
+    assert credits(owner) == (200, 200)
+
+
+def test_a_cancelled_subscription_ends_with_its_period(bound_database: peewee.Database) -> None:
+    owner = subscriber(bought=30)
+    Calls(owner).spend(40)
+    cancel_subscription(owner.id, actor=ACTOR)
+    assert credits(owner) == (90, 60)
+    row = subscription(owner)
+    renew(owner)
+    assert credits(owner) == (30, 0)
+    ended = subscription(owner)
+    assert (ended.status, ended.ended_at) == ("ended", row.renews_at)
+    assert renew_subscriptions(next_renewal(row.renews_at, 1)) == 0
+    assert entries(owner)[-1] == ("expiry", -60, -60)
+    assert_books_are_right()
+
+
+def test_what_a_call_holds_at_the_end_expires_when_it_has_ended(bound_database: peewee.Database) -> None:
+    owner = subscriber()
+    calls = Calls(owner)
+    asked, _ = calls.reserve(70)
+    cancel_subscription(owner.id, "now", actor=ACTOR)
+    assert credits(owner) == (70, 70)
+    assert renew_subscriptions(now_ms()) == 0
+    calls.settle(asked, 20)
+    assert renew_subscriptions(now_ms()) == 1
+    assert credits(owner) == (0, 0)
+    assert_books_are_right()
+
+
+def test_a_greater_plan_at_once_grants_the_difference_once(bound_database: peewee.Database) -> None:
+    owner = subscriber()
+    plan(250, "greater")
+    due = subscription(owner).renews_at
+    for name in ("greater", "basic", "greater", "greater"):
+        change_subscription(owner.id, name, "now", actor=ACTOR)
+    assert credits(owner) == (250, 250)
+    assert subscription(owner).renews_at == due
+    renew(owner)
+    assert credits(owner) == (500, 500)
+    assert_books_are_right()
+
+
+def test_another_plan_with_the_next_period(bound_database: peewee.Database) -> None:
+    owner = subscriber()
+    smaller = plan(40, "smaller")
+    change_subscription(owner.id, "smaller", actor=ACTOR)
+    assert (credits(owner), subscription(owner).plan.name) == ((100, 100), "basic")
+    renew(owner)
+    assert credits(owner) == (80, 80)  # twice the new plan's monthly credits
+    row = subscription(owner)
+    assert (row.plan, row.next_plan) == (smaller, None)
+
+
+def test_renewals_at_once_grant_once(bound_postgres: peewee.Database) -> None:
+    owners = [subscriber(name=f"plan {number}") for number in range(8)]
+    due = max(subscription(owner).renews_at for owner in owners)
+    spent: list[int] = []
+
+    def work(index: int) -> None:
+        if index < 3:
+            renew_subscriptions(due)
+        else:
+            for owner in owners:
+                spent.append(Calls(owner).spend(7).credits)
+        drop_connection()
+
+    in_threads(work, 5)
+    assert sum(credits(owner)[0] for owner in owners) == 8 * 200 - sum(spent)
+    assert SubscriptionPeriod.select().count() == 16
+    assert_books_are_right()
+
+
+# Overage
+
+
+def indebted(cap: int = 50, bought: int = 0) -> tuple[Account, Calls]:
+    owner = subscriber(bought=bought, monthly=20, overage_allowed=True)
+    set_overage(owner.id, cap, actor=ACTOR)
+    return owner, Calls(owner)
+
+
+def overage(owner: Account) -> tuple[int, int]:
+    row = subscription(owner)
+    return row.overage_used, row.overage_held
+
+
+def test_a_call_goes_on_beyond_the_pool_up_to_the_cap(bound_database: peewee.Database) -> None:
+    owner, calls = indebted(bought=10)
+    asked, taken = calls.reserve(60)
+    assert (taken.amount, overage(owner)) == (60, (0, 30))
+    assert calls.settle(asked, 45) == Settled(45, 0, overage=15)
+    assert (credits(owner), overage(owner)) == ((0, 0), (15, 0))
+    row = UsageLedger.get(UsageLedger.id == asked.call)
+    assert (row.credits, row.overage_credits) == (45, 15)
+    assert not calls.settle(asked, 45).fresh
+    assert calls.settle(asked, 45).credits == 45
+    asked, taken = calls.reserve(100, 10)
+    assert taken.amount == 35
+    assert calls.settle(asked, 100) == Settled(35, 0, overrun=65, overage=35)
+    assert isinstance(calls.reserve(1)[1], InsufficientCredits)
+    assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
+    assert_books_are_right()
+
+
+def test_credits_that_come_meanwhile_pay_before_the_overage(bound_database: peewee.Database) -> None:
+    owner, calls = indebted()
+    asked, _ = calls.reserve(60)
+    grant_credits(owner.id, 100, "a gift", actor=ACTOR)
+    assert calls.settle(asked, 60) == Settled(60, 60)
+    assert overage(owner) == (0, 0)
+    assert_books_are_right()
+
+
+def test_overage_is_off_unless_plan_and_subscription_say_so(bound_database: peewee.Database) -> None:
+    owner, calls = indebted()
+    for change in (
+        Plan.update(overage_allowed=False),
+        Plan.update(overage_allowed=True),
+        Subscription.update(overage_cap=0),
+        Subscription.update(overage_cap=50),
+        Subscription.update(suspended_at=1),
+    ):
+        change.execute()
+        allowed = Plan.get().overage_allowed and subscription(owner).overage_cap and subscription(owner).suspended_at is None
+        asked, taken = calls.reserve(30)
+        assert isinstance(taken, Reserved if allowed else InsufficientCredits)
+        if allowed:
+            calls.settle(asked, 0)
+
+
+def test_a_swept_call_gives_its_overage_back_once(bound_database: peewee.Database) -> None:
+    owner, calls = indebted()
+    asked, _ = calls.reserve(60)
+    late = now_ms() + HOLD_MS + 1_000
+    assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
+    assert overage(owner) == (0, 0)
+    _, other = calls.reserve(40)
+    assert other.amount == 40
+    assert calls.settle(asked, 60) == Settled(30, 20, overrun=30, overage=30)  # the others hold the rest
+    assert_books_are_right()
+
+
+def test_the_counter_is_billed_with_the_next_period(bound_database: peewee.Database) -> None:
+    owner, calls = indebted()
+    calls.spend(55)
+    asked, _ = calls.reserve(10)
+    renew(owner)
+    assert overage(owner) == (0, 10)
+    calls.settle(asked, 10)
+    assert overage(owner) == (0, 0)  # the new period's grant paid
+    bills = [(row.kind, row.amount) for row in OverageEntry.select().order_by(OverageEntry.id)]
+    assert bills == [("charge", 35), ("bill", -35)]
+    assert_books_are_right()
+
+
+def test_overage_that_is_held_at_the_end_is_billed_when_the_call_has_ended(bound_database: peewee.Database) -> None:
+    owner, calls = indebted()
+    asked, _ = calls.reserve(60)
+    cancel_subscription(owner.id, "now", actor=ACTOR)
+    assert calls.settle(asked, 60) == Settled(60, 0, overage=40)
+    assert overage(owner) == (40, 0)
+    assert renew_subscriptions(now_ms()) == 1
+    assert overage(owner) == (0, 0)
+    assert OverageEntry.get(OverageEntry.kind == "bill").amount == -40
+    assert_books_are_right()
+
+
+def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> None:
+    owner, _ = indebted()
+    calls = Calls(owner)
+    calls.digest = str(factories.api_key(owner, monthly_credit_limit=30)[0].digest)
+    asked, taken = calls.reserve(60, 20)
+    assert (taken.amount, overage(owner)) == (30, (0, 10))
+    assert calls.settle(asked, 60) == Settled(30, 0, overrun=30, overage=10)
+    assert isinstance(calls.reserve(1)[1], InsufficientCredits)
+    assert ledger.month_spending(owner.id, now_ms()) == {Hold.get().api_key_id: 30}
+    assert_books_are_right()
+
+
+def test_calls_at_once_never_exceed_the_cap(bound_postgres: peewee.Database) -> None:
+    owner, calls = indebted(cap=200)
+    charged: list[Settled] = []
+
+    def work(index: int) -> None:
+        for turn in range(15):
+            asked, taken = calls.reserve(20, 5)
+            if isinstance(taken, Reserved):
+                charged.append(calls.settle(asked, 3 + (index * 7 + turn) % 25))
+        drop_connection()
+
+    in_threads(work, 4)
+    assert sum(one.overage for one in charged) == overage(owner)[0] <= 200
+    assert sum(one.credits for one in charged) == 20 + overage(owner)[0] > 210
+    assert overage(owner)[1] == 0
+    assert_books_are_right()

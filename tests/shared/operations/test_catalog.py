@@ -1,0 +1,178 @@
+"""Channels, models and prices: what is refused, what is stored, and that edges are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, NotFound, SettingsError
+from shared.core.secrets import unseal
+from shared.models import AIModel, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
+from shared.operations import catalog
+
+ACTOR = "operator:test"
+SECRET_KEY = "0123456789abcdef0123456789abcdef"
+pytestmark = pytest.mark.usefixtures("bound_database")
+
+
+def new_channel(name: str = "vendor", base_url: str = "https://api.example.com/v1/", secret: str = "sk-1") -> Channel:
+    return catalog.create_channel(name, "openai", base_url, secret, secret_key=SECRET_KEY, actor=ACTOR)
+
+
+def new_model(id: str = "m-1", **options: Any) -> AIModel:
+    return catalog.create_model(id, "vendor", **{"input": 10, "output": 20, "actor": ACTOR, **options})
+
+
+def test_a_channel_is_stored_with_its_secret_sealed() -> None:
+    new_channel()
+    row = Channel.get()
+    assert (row.name, row.dialect, row.base_url) == ("vendor", "openai", "https://api.example.com/v1")
+    assert "sk-1" not in row.sealed_secret
+    assert unseal(row.sealed_secret, SECRET_KEY) == "sk-1"
+    assert "sk-1" not in repr(list(AuditEntry.select().dicts()))
+    with pytest.raises(SettingsError, match="another SECRET_KEY"):
+        unseal(row.sealed_secret, "f" * 32)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.example.com/v1",
+        "ftp://example.com",
+        "https://",
+        "https://user:pass@example.com/v1",
+        "https://example.com/v1?key=1",
+        "https://example.com/v1#x",
+        "https://example.com:99999",
+        "https://exa mple.com",
+        "https://[::1",
+    ],
+)
+def test_a_base_url_is_an_address_and_nothing_else(base_url: str) -> None:
+    with pytest.raises(InvalidInput, match="base URL"):
+        new_channel(base_url=base_url)
+
+
+def test_every_change_raises_the_version_and_leaves_a_trail() -> None:
+    changes = [
+        lambda: new_channel(),
+        lambda: new_channel("spare", secret=""),
+        lambda: new_model(),
+        lambda: catalog.set_price("m-1", input=30, output=40, actor=ACTOR),
+        lambda: catalog.add_channel_to_model("m-1", "spare", "their-m-1", 1, 3, actor=ACTOR),
+        lambda: catalog.update_channel("vendor", base_url="http://127.0.0.1:9/v1", actor=ACTOR),
+        lambda: catalog.update_channel_secret("vendor", "sk-2", secret_key=SECRET_KEY, actor=ACTOR),
+        lambda: catalog.set_channel_status("vendor", "disabled", actor=ACTOR),
+        lambda: catalog.set_model_status("m-1", "disabled", actor=ACTOR),
+    ]
+    for number, change in enumerate(changes, 1):
+        before = CatalogVersion.get().version
+        change()
+        assert CatalogVersion.get().version == before + 1
+        assert AuditEntry.select().count() == number
+    assert unseal(Channel.get(Channel.name == "vendor").sealed_secret, SECRET_KEY) == "sk-2"
+    spare = ChannelModel.get(ChannelModel.upstream_model == "their-m-1")
+    assert (spare.channel.name, spare.priority, spare.weight) == ("spare", 1, 3)
+
+
+def test_what_changes_nothing_tells_nobody() -> None:
+    new_channel()
+    new_model()
+    before = (CatalogVersion.get().version, AuditEntry.select().count())
+    catalog.set_channel_status("vendor", "active", actor=ACTOR)
+    catalog.set_model_status("m-1", "active", actor=ACTOR)
+    catalog.update_channel("vendor", base_url="https://api.example.com/v1", actor=ACTOR)
+    assert (CatalogVersion.get().version, AuditEntry.select().count()) == before
+
+
+def test_a_model_is_served_and_priced_from_the_start() -> None:
+    channel = new_channel()
+    new_model(
+        "org/m:1", upstream_model="theirs", cached_input=5, per_call=7, minimum=3, context_window=8_000, capabilities=["tools"]
+    )
+    row = AIModel.get_by_id("org/m:1")
+    assert (row.context_window, row.capabilities, row.modality, row.is_free) == (8_000, ["tools"], "text->text", False)
+    price = Price.get(Price.model == row)
+    assert (price.credits_per_1k_input, price.credits_per_1k_output, price.credits_per_1k_cached_input) == (10, 20, 5)
+    assert (price.credits_per_call, price.minimum_credits) == (7, 3)
+    assert price.effective_at <= now_ms()
+    assert [(link.channel_id, link.upstream_model) for link in ChannelModel.select()] == [(channel.id, "theirs")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id": ""}, "model id"),
+        ({"id": "a b"}, "model id"),
+        ({"id": "é"}, "model id"),
+        ({"id": "x" * 201}, "model id"),
+        ({"upstream_model": "a\tb"}, "model id"),
+        ({"input": -1}, "price"),
+        ({"output": 10**12 + 1}, "price"),
+        ({"per_call": 0.5}, "price"),
+        ({"input": 0, "output": 0}, "must be marked as free"),
+        ({"kind": "talk"}, "kind"),
+        ({"context_window": 0}, "context window"),
+        ({"max_output_tokens": -5}, "output limit"),
+        ({"capabilities": [""]}, "capability"),
+    ],
+)
+def test_a_model_that_could_not_be_sold_is_refused_whole(options: dict[str, Any], message: str) -> None:
+    new_channel()
+    with pytest.raises(InvalidInput, match=message):
+        new_model(**options)
+    assert AIModel.select().count() == Price.select().count() == ChannelModel.select().count() == 0
+
+
+def test_a_model_without_a_price_is_free_or_not_at_all() -> None:
+    new_channel()
+    new_model(input=0, output=0, free=True)
+    new_model("m-2", input=0, output=0, per_call=5)
+    with pytest.raises(InvalidInput, match="must be marked as free"):
+        catalog.set_price("m-2", input=0, output=0, actor=ACTOR)
+
+
+def test_a_name_is_given_once() -> None:
+    new_channel()
+    new_model()
+    with pytest.raises(InvalidInput, match="already exists"):
+        new_channel()
+    with pytest.raises(InvalidInput, match="already exists"):
+        new_model()
+    with pytest.raises(InvalidInput, match="serves 'm-1' already"):
+        catalog.add_channel_to_model("m-1", "vendor", actor=ACTOR)
+    assert ChannelModel.select().count() == Price.select().count() == 1
+
+
+def test_what_is_not_there_is_not_found() -> None:
+    with pytest.raises(NotFound, match="yout channel create"):
+        new_model()
+    with pytest.raises(NotFound, match="yout model create"):
+        catalog.set_price("m-1", input=1, output=1, actor=ACTOR)
+    with pytest.raises(NotFound):
+        catalog.set_channel_status("vendor", "active", actor=ACTOR)
+
+
+def test_prices_follow_each_other_and_never_the_past() -> None:
+    new_channel()
+    new_model()
+    later = now_ms() + 60_000
+    for _ in range(3):  # within one millisecond or not
+        catalog.set_price("m-1", input=1, output=2, actor=ACTOR)
+    catalog.set_price("m-1", input=3, output=4, effective_at=later, actor=ACTOR)
+    with pytest.raises(InvalidInput, match="takes effect at this time"):
+        catalog.set_price("m-1", input=5, output=6, effective_at=later, actor=ACTOR)
+    with pytest.raises(InvalidInput, match="in the past"):
+        catalog.set_price("m-1", input=5, output=6, effective_at=later - 120_000, actor=ACTOR)
+    assert Price.select().count() == 5
+
+
+@pytest.mark.parametrize("settings", [{"x": float("nan")}, {"x": object()}, {"x": "y" * 10_001}])
+def test_channel_settings_are_json(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="JSON"):
+        catalog.create_channel(
+            "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, actor=ACTOR
+        )

@@ -1,0 +1,104 @@
+"""Once: the same form twice, another content under the same token, and a block that fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.core.clock import now_ms
+from shared.core.errors import AlreadySent, InvalidInput
+from shared.ledger.sweep import sweep
+from shared.models import FORM_SECRET_MS, Account, FormSubmission
+from shared.operations.accounts import grant_credits
+from shared.operations.form_idempotency import REMEMBERED_MS, once, take_shown
+from tests import factories
+
+TOKEN = "a-token-of-a-form-0123"
+pytestmark = pytest.mark.usefixtures("bound_database")
+
+
+def test_the_same_content_runs_once_and_another_is_refused():
+    owner = factories.account(credits=10)
+    with once(owner.id, TOKEN, "5"):
+        grant_credits(owner.id, 5, "x", actor="test")
+    for content, same in (("5", True), ("6", False)):
+        with pytest.raises(AlreadySent) as refused, once(owner.id, TOKEN, content):
+            grant_credits(owner.id, 5, "x", actor="test")
+        assert refused.value.same == same
+    assert Account.get_by_id(owner.id).balance == 15
+
+
+def test_another_account_may_use_the_same_token():
+    for owner in (factories.account(), factories.account()):
+        with once(owner.id, TOKEN, "5"):
+            pass
+    assert FormSubmission.select().count() == 2
+
+
+def test_a_block_that_raises_leaves_neither_change_nor_claim():
+    owner = factories.account(credits=10)
+
+    def give_and_take_too_much() -> None:
+        with once(owner.id, TOKEN, "x"):
+            grant_credits(owner.id, 5, "x", actor="test")
+            grant_credits(owner.id, -100, "x", actor="test")
+
+    with pytest.raises(InvalidInput):
+        give_and_take_too_much()
+    assert Account.get_by_id(owner.id).balance == 10
+    assert not FormSubmission.select().exists()
+
+
+def test_the_sweeper_forgets_a_claim_after_its_day():
+    with once(factories.account().id, TOKEN, "x"):
+        pass
+    sweep(now_ms() + REMEMBERED_MS - 60_000)
+    assert FormSubmission.select().exists()
+    sweep(now_ms() + REMEMBERED_MS + 60_000)
+    assert not FormSubmission.select().exists()
+
+
+SESSION = "the secret in a browser's cookie"
+
+
+def made(owner: Account, secret: str = "yout-secret") -> str:
+    with once(owner.id, TOKEN, "x") as form:
+        form.result = "key 1"
+        form.show(secret, SESSION)
+    return form.id
+
+
+def test_a_secret_is_shown_once_to_the_session_that_made_it_and_stored_sealed():
+    owner = factories.account()
+    id = made(owner)
+    assert "yout-secret" not in repr(list(FormSubmission.select().dicts()))
+    assert take_shown(factories.account().id, id, SESSION) is None
+    assert take_shown(owner.id, id, "another session") == ("key 1", None)
+    assert take_shown(owner.id, id, SESSION) == ("key 1", "yout-secret")
+    assert take_shown(owner.id, id, SESSION) == ("key 1", None)
+    assert FormSubmission.get().sealed is None
+
+
+def test_a_form_that_is_sent_again_leads_to_what_the_first_made():
+    owner = factories.account()
+    id = made(owner)
+    with pytest.raises(AlreadySent) as again, once(owner.id, TOKEN, "x"):
+        pass
+    assert (again.value.id, again.value.result) == (id, "key 1")
+
+
+def test_a_secret_that_is_not_shown_in_time_is_deleted(monkeypatch):
+    owner = factories.account()
+    id = made(owner)
+    later = now_ms() + FORM_SECRET_MS + 1_000
+    with monkeypatch.context() as patched:
+        patched.setattr("shared.operations.form_idempotency.now_ms", lambda: later)
+        assert take_shown(owner.id, id, SESSION) == ("key 1", None)
+    assert FormSubmission.get().sealed is not None
+    sweep(later)
+    assert FormSubmission.get().sealed is None
+
+
+@pytest.mark.parametrize("token", ["", "short", "x" * 65, "\u00e9" * 20])
+def test_a_token_that_no_form_has_is_refused(token):
+    with pytest.raises(InvalidInput, match="incomplete"), once(factories.account().id, token, "x"):
+        pass

@@ -1,0 +1,101 @@
+"""Media jobs that staff act on: looked at again, ended, refunded, each once."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.core.clock import new_id, now_ms
+from shared.core.errors import InvalidInput, NotFound
+from shared.ledger.verify import verify
+from shared.media import finish_job
+from shared.models import AuditEntry, LedgerEntry, MediaJob
+from shared.operations.media_jobs import cancel_job, fail_job, find_job, poll_job, refund_job
+from tests.workers.holds import AMOUNT, HOUR_MS, PRICE, Customer
+
+BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
+
+
+def ordered(customer: Customer, **columns: Any) -> UUID:
+    """An open job with its hold."""
+    [call] = customer.hold(lasts_ms=HOUR_MS)
+    MediaJob.create(
+        id=call,
+        account=customer.account,
+        kind="image",
+        model="m-1",
+        price=PRICE.id,
+        sealed_params="sealed",
+        due_at=now_ms() + HOUR_MS,
+        deadline_at=now_ms() + HOUR_MS,
+        credits_held=AMOUNT,
+        **columns,
+    )
+    return call
+
+
+def succeeded(customer: Customer, cost: int) -> UUID:
+    job = ordered(customer)
+    assert finish_job.finish(MediaJob.get_by_id(job), finish_job.End("succeeded", cost=cost), hand=None)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "action"), [(fail_job, "failed", "job.fail"), (cancel_job, "cancelled", "job.cancel")]
+)
+def test_an_open_job_is_ended_once_and_its_hold_given_back(bound_database, deed, status, action):
+    customer = Customer(credits=1_000)
+    job = ordered(customer)
+    assert deed(job, "the vendor is down", **BY).status == status
+    row = MediaJob.get_by_id(job)
+    assert (row.status, row.sealed_params, row.credits_charged) == (status, None, 0)
+    assert (customer.account_row().balance, customer.held) == (1_000, 0)
+    with pytest.raises(InvalidInput, match="already ended"):
+        deed(job, "again", **BY)
+    [trail] = AuditEntry.select().where(AuditEntry.action == action)
+    assert (trail.target, trail.after["reason"]) == (str(job), "the vendor is down")
+    assert verify(now_ms()).problems == ()
+
+
+def test_a_finished_job_is_refunded_once(bound_database):
+    customer = Customer(credits=1_000)
+    job = succeeded(customer, 60)
+    assert customer.account_row().balance == 940
+    assert refund_job(job, "it was blank", **BY) == 60
+    with pytest.raises(InvalidInput, match="already refunded"):
+        refund_job(job, "it was blank", **BY)
+    assert customer.account_row().balance == 1_000
+    assert LedgerEntry.select().where(LedgerEntry.kind == "refund").count() == 1
+    assert AuditEntry.select().where(AuditEntry.action == "job.refund").count() == 1
+    assert verify(now_ms()).problems == ()
+
+
+def test_what_was_charged_nothing_is_not_refunded(bound_database):
+    customer = Customer(credits=1_000)
+    job = ordered(customer)
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="nothing to refund"):
+            refund_job(job, "x", **BY)
+        if MediaJob.get_by_id(job).finished_at is None:
+            cancel_job(job, "x", **BY)
+    assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()
+
+
+def test_a_poll_makes_an_open_job_due_and_an_ended_one_is_told_so(bound_database):
+    customer = Customer()
+    job = ordered(customer)
+    poll_job(job, **BY)
+    assert MediaJob.get_by_id(job).due_at <= now_ms()
+    cancel_job(job, "x", **BY)
+    with pytest.raises(InvalidInput, match="is cancelled"):
+        poll_job(job, **BY)
+
+
+def test_what_was_asked_for_is_not_read_and_an_unknown_job_is_told_so(bound_database):
+    job = ordered(Customer(), callback_url="https://x.example/?token=secret")
+    assert {find_job(job).sealed_params, find_job(job).callback_url} == {None}
+    for deed in (lambda: find_job(new_id()), lambda: fail_job(new_id(), "x", **BY), lambda: poll_job(new_id(), **BY)):
+        with pytest.raises(NotFound, match="No job"):
+            deed()

@@ -1,0 +1,183 @@
+"""The sums equal the calls: for any calls, however late, however often it runs, and whoever is purged."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.core.clock import now_ms
+from shared.core.database import database, transaction
+from shared.models import AccountTotal, AccountUsage, PlatformUsage, PurgeJob, RollupState, UsageLedger
+from shared.rollup import KEEP_HOURS, forget, roll, write
+from shared.rollup.write import GRACE_MS
+from tests import factories
+from tests.shared.rollup.conftest import DAY, HOUR, NOON, call, sums_kept, sums_of_calls, totals_kept, totals_of
+from tests.threads import at_once
+
+CHANNELS = (None, UUID(int=11), UUID(int=12))
+calls = st.lists(
+    st.fixed_dictionaries(
+        {
+            "owner": st.integers(0, 2),
+            "ago": st.integers(0, 3 * DAY),
+            "model": st.sampled_from(["m-1", "m-2"]),
+            "channel": st.sampled_from(CHANNELS),
+            "status": st.sampled_from(["completed", "failed", "cancelled", "expired"]),
+            "estimated": st.booleans(),
+            "input_tokens": st.integers(0, 9_000),
+            "output_tokens": st.integers(0, 9_000),
+            "credits": st.integers(0, 10**12),
+            "first_token_ms": st.none() | st.integers(0, 400_000),
+            "duration_ms": st.integers(0, 2**31 - 1),
+        }
+    ),
+    max_size=12,
+)
+
+
+def assert_sums_are_right(now: int) -> None:
+    """Hours and whole days of both tables are what the calls add up to."""
+    until = RollupState.get().rolled_until
+    assert until == (now - GRACE_MS) - (now - GRACE_MS) % HOUR
+    for by_account in (False, True):
+        assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)
+        assert sums_kept(24, by_account=by_account) == sums_of_calls(24, by_account=by_account, before=until - until % DAY)
+    for grain, before in ((1, until), (24, until - until % DAY)):
+        assert totals_kept(grain) == totals_of(sums_of_calls(grain, by_account=True, before=before))
+
+
+def empty() -> None:
+    for table in (UsageLedger, AccountUsage, AccountTotal, PlatformUsage, PurgeJob):
+        table.delete().execute()
+    RollupState.update(rolled_until=None, checked_at=None).execute()
+
+
+def add(owners: list[UUID], batch: list[dict[str, Any]]) -> set[int]:
+    """Insert calls; give the hours that they began in."""
+    moments = []
+    for values in batch:
+        columns = {name: value for name, value in values.items() if name not in ("owner", "ago")}
+        moments.append(NOON - values["ago"])
+        call(owners[values["owner"]], moments[-1], **columns)
+    return {moment - moment % HOUR for moment in moments}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls, calls)
+def test_sums_are_what_the_calls_add_up_to_late_ones_too(bound_database, first, late):
+    empty()
+    owners = [factories.account().id for _ in range(3)]
+    add(owners, first)
+    for _ in range(2):
+        assert roll(NOON, 60).up_to_date
+        assert_sums_are_right(NOON)
+    for hour in add(owners, late):
+        RollupState.update(checked_at=hour - HOUR).execute()  # its turn is next
+        roll(NOON, 60)
+    assert_sums_are_right(NOON)
+
+
+def test_older_hours_take_turns_in_being_looked_at_again(bound_database):
+    owner = factories.account().id
+    call(owner, NOON - 30 * HOUR)
+    assert roll(NOON, 60).up_to_date
+    call(owner, NOON - 30 * HOUR + 5, credits=7)
+    changed = [roll(NOON, 60).changed for _ in range(KEEP_HOURS)]
+    assert sum(changed) == 1
+    assert_sums_are_right(NOON)
+
+
+def test_a_settlement_that_replaces_an_expired_call_is_summed_up_anew(bound_database):
+    owner = factories.account().id
+    lost = call(owner, NOON - 2 * HOUR, status="expired", duration_ms=60_000)
+    roll(NOON, 60)
+    UsageLedger.delete().where(UsageLedger.id == lost.id).execute()
+    call(owner, NOON - 2 * HOUR, id=lost.id, status="completed", duration_ms=61_000)
+    assert roll(NOON, 60).changed == 1
+    assert_sums_are_right(NOON)
+
+
+def test_a_run_stops_in_time_and_the_next_goes_on(bound_database):
+    owner = factories.account().id
+    for day in range(12):
+        call(owner, NOON - day * DAY, credits=day)
+    first = roll(NOON, 0)
+    assert (first.hours, first.up_to_date) == (0, False)
+    runs = 1
+    while not roll(NOON, 0.05).up_to_date:
+        runs += 1
+        assert runs < 1_000
+    assert runs > 1
+    until = RollupState.get().rolled_until
+    assert sums_kept(1, by_account=False) == sums_of_calls(1, by_account=False, before=until)
+    for by_account in (False, True):
+        days = sums_of_calls(24, by_account=by_account, before=until - until % DAY)
+        assert sums_kept(24, by_account=by_account) == days
+    kept = {at for at, *_ in sums_kept(1, by_account=True)}
+    assert min(kept) >= NOON - NOON % DAY - KEEP_HOURS * HOUR, "the accounts' old hours are dropped"
+    assert len(kept) == 8
+
+
+def test_a_run_that_breaks_off_leaves_nothing_half_done(bound_database, monkeypatch):
+    call(factories.account().id, NOON - 2 * HOUR)
+    monkeypatch.setattr(write.sql, "DROP_EMPTY", "SELECT 1 FROM no_such_table WHERE at = ?")
+    with pytest.raises(peewee.DatabaseError):
+        roll(NOON, 60)
+    assert not PlatformUsage.select().exists()
+    monkeypatch.undo()
+    roll(NOON, 60)
+    assert_sums_are_right(NOON)
+
+
+def test_runs_at_once_count_each_call_once(bound_database, any_database_url):
+    owner = factories.account().id
+    for number in range(200):
+        call(owner, NOON - number * HOUR // 4, credits=number)
+
+    def work(_: int) -> None:
+        for _ in range(5):
+            roll(NOON, 60)
+        database.close()
+
+    at_once(work, 4)
+    assert_sums_are_right(NOON)
+
+
+def test_a_purge_takes_an_accounts_sums_and_leaves_the_platforms(bound_database):
+    gone, stays = factories.account().id, factories.account().id
+    for owner in (gone, stays):
+        call(owner, NOON - 2 * HOUR, credits=5)
+        call(owner, NOON - DAY, credits=6)
+    roll(NOON, 60)
+    platform = [sums_kept(grain, by_account=False) for grain in (1, 24)]
+    purge = PurgeJob.create(account=gone, boundary=now_ms())
+    with transaction():
+        assert forget(gone) == 3
+    UsageLedger.delete().where(UsageLedger.account == gone).execute()
+    UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is summed up again
+    RollupState.update(checked_at=NOON - DAY - HOUR).execute()
+    assert roll(NOON, 60).changed == 2
+    PurgeJob.update(status="done").where(PurgeJob.id == purge.id).execute()
+    call(stays, NOON - 2 * HOUR + 1, credits=100)
+    assert roll(NOON, 60).changed == 1
+    for before, grain in zip(platform, (1, 24), strict=True):
+        after = sums_kept(grain, by_account=False)
+        assert sum(sums["credits"] for sums in after.values()) == sum(sums["credits"] for sums in before.values()) + (
+            100 if grain == 1 else 0
+        )
+    assert {account for _, account, *_ in sums_kept(1, by_account=True)} == {stays}
+    assert {row.account for row in AccountTotal.select()} == {stays}
+
+
+def test_calls_of_an_account_that_is_being_purged_are_left_out(bound_database):
+    owner = factories.account().id
+    PurgeJob.create(account=owner, boundary=now_ms())
+    call(owner, NOON - 2 * HOUR)
+    roll(NOON, 60)
+    assert not AccountUsage.select().exists()
+    assert not PlatformUsage.select().exists()

@@ -1,0 +1,421 @@
+"""Fetching and posting, against real servers on loopback that hang, lie, redirect, and change their address."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from shared.safe_http import Limits, Outbound, Policy, bounded_socket, client
+from tests.servers.authority import Authority
+from tests.servers.process import free_port
+from tests.shared.safe_http.peer import answer, ok, redirect, serving
+
+LOOPBACK = Policy(networks=(ip_network("127.0.0.1/32"),))
+ELSEWHERE = "127.0.0.2"  # a loopback address outside of the allowed network
+QUICK = Limits(total_seconds=0.6, idle_seconds=0.3)
+PATIENT = Limits(total_seconds=20, idle_seconds=10)
+
+
+@pytest.fixture
+def outbound() -> Outbound:
+    return Outbound(LOOPBACK)
+
+
+def fetch(outbound: Outbound, url: str, max_bytes: int = 1_000_000, limits: Limits = PATIENT, **headers: str) -> bytes:
+    with outbound.get(url, max_bytes=max_bytes, limits=limits, headers=headers) as reply:
+        assert reply.status == 200
+        return reply.read()
+
+
+Names = Callable[..., list[str]]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """`names(NAME=[addresses, next time these, …])`: what the resolver says; the list that is returned counts its calls."""
+
+    def script(**answers: list[list[str]]) -> list[str]:
+        asked: list[str] = []
+
+        def resolve(host: str, port: int, **_: object) -> list[tuple]:
+            asked.append(host)
+            turns = answers[host.partition(".")[0]]
+            found = turns.pop(0) if len(turns) > 1 else turns[0]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+        monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
+        return asked
+
+    return script
+
+
+def test_a_body_comes_whole_and_the_request_says_little(outbound: Outbound) -> None:
+    with serving(ok(b"picture" * 50_000, "Content-Type: image/png")) as server:
+        with outbound.get(server.url("/a?b=c"), max_bytes=10**6) as reply:
+            assert (reply.status, reply.headers["content-type"]) == (200, "image/png")
+            assert reply.read() == b"picture" * 50_000
+        head = server.requests[0].decode().lower().splitlines()
+    assert head[0] == "get /a?b=c http/1.1"
+    told = dict(line.split(": ", 1) for line in head[1:] if line)
+    assert told == {
+        "host": f"127.0.0.1:{server.port}",
+        "accept-encoding": "identity",
+        "user-agent": "yout",
+        "connection": "close",
+    }
+
+
+def test_chunked_and_unmeasured_bodies(outbound: Outbound) -> None:
+    with serving(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as server:
+        assert fetch(outbound, server.url()) == b"abcde"
+    with serving(b"HTTP/1.1 200 OK\r\n\r\nuntil the end") as server:
+        assert fetch(outbound, server.url()) == b"until the end"
+
+
+def test_a_server_that_keeps_the_connection_open_is_not_waited_for(outbound: Outbound) -> None:
+    def keep(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(ok(b"done", "Connection: keep-alive"))
+        server.released.wait(20)
+
+    with serving(keep) as server:
+        assert fetch(outbound, server.url()) == b"done"
+
+
+def test_post_sends_the_body_and_gives_any_status(outbound: Outbound) -> None:
+    with serving(answer("503 Busy", body=b"later")) as server:
+        with outbound.post(
+            server.url("/hook"), b'{"a": 1}', max_bytes=100, headers={"Content-Type": "application/json"}
+        ) as reply:
+            assert (reply.status, reply.read()) == (503, b"later")
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert body == b'{"a": 1}'
+    assert b"content-type: application/json" in head.lower()
+
+
+# Redirects
+
+
+def test_redirects_are_followed_three_times(outbound: Outbound) -> None:
+    def hop(connection: socket.socket, request: bytes) -> None:
+        number = int(request.split()[1][1:])
+        connection.sendall(redirect(f"/{number - 1}") if number else ok(b"there"))
+
+    with serving(hop) as server:
+        assert fetch(outbound, server.url("/3")) == b"there"
+        with pytest.raises(OutboundFailed, match="more than 3"):
+            fetch(outbound, server.url("/4"))
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_to_the_inside_is_refused(outbound: Outbound, status: str) -> None:
+    with serving(ok(b"secret"), host=ELSEWHERE) as inside, serving(redirect(inside.url("/admin"), status)) as server:
+        with pytest.raises(OutboundRefused):
+            fetch(outbound, server.url())
+        assert inside.requests == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "//user@127.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/", "http://0x7f.2/"],
+)
+def test_redirects_are_read_as_strictly_as_urls(outbound: Outbound, location: str) -> None:
+    with serving(redirect(location)) as server, pytest.raises(OutboundRefused):
+        fetch(outbound, server.url())
+
+
+def test_a_post_follows_no_redirect(outbound: Outbound) -> None:
+    with serving(ok(b"")) as other, serving(redirect(other.url(), "307 Temporary Redirect")) as server:
+        with outbound.post(server.url(), b"body", max_bytes=10) as reply:
+            assert reply.status == 307
+        assert other.requests == []
+
+
+def test_credentials_stay_with_the_origin_they_were_for(outbound: Outbound) -> None:
+    with serving(ok(b"file")) as store:
+
+        def provider(connection: socket.socket, request: bytes) -> None:
+            connection.sendall(redirect("/two") if request.startswith(b"GET /one ") else redirect(store.url("/file")))
+
+        with serving(provider) as server:
+            assert fetch(outbound, server.url("/one"), Authorization="Bearer hunter2") == b"file"
+        assert [b"hunter2" in request for request in server.requests] == [True, True]
+        assert b"hunter2" not in store.requests[0]
+
+
+def test_a_redirect_to_nowhere(outbound: Outbound) -> None:
+    with serving(answer("302 Found")) as server, pytest.raises(OutboundFailed, match="without a location"):
+        fetch(outbound, server.url())
+
+
+def test_https_is_not_given_up_on_the_way(authority: Authority, trusted_authority: None, outbound: Outbound) -> None:
+    tls = authority.server_context(x509.DNSName("localhost"))
+    with serving(ok(b"plain")) as plain, serving(redirect(plain.url()), tls=tls) as server:
+        with pytest.raises(OutboundRefused, match="https to http"):
+            fetch(outbound, server.url(scheme="https", host="localhost"))
+        assert plain.requests == []
+
+
+# Whose address is it?
+
+
+def test_a_name_is_resolved_once_and_the_judged_address_is_used(outbound: Outbound, names: Names) -> None:
+    """Rebinding: the name is at a fine address while it is judged, and at another ever after."""
+    port = free_port()
+    with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+        asked = names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
+        assert fetch(outbound, outside.url(host="rebinding.example")) == b"outside"
+        assert asked == ["rebinding.example"]
+        assert f"Host: rebinding.example:{port}".lower().encode() in outside.requests[0].lower()
+        with pytest.raises(OutboundRefused):
+            fetch(outbound, outside.url(host="rebinding.example"))
+        assert inside.requests == []
+
+
+def test_a_name_that_changes_between_redirects_is_judged_again(outbound: Outbound, names: Names) -> None:
+    port = free_port()
+    with serving(redirect("/again"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+        names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
+        with pytest.raises(OutboundRefused):
+            fetch(outbound, outside.url(host="rebinding.example"))
+        assert (len(outside.requests), inside.requests) == (1, [])
+
+
+def test_of_several_addresses_only_fit_ones_are_tried(outbound: Outbound, names: Names) -> None:
+    port = free_port()
+    with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+        names(both=[[ELSEWHERE, "127.0.0.1", ELSEWHERE]])
+        assert fetch(outbound, outside.url(host="both.example")) == b"outside"
+        assert inside.requests == []
+
+
+def test_the_next_address_is_tried_when_one_takes_no_connection(names: Names) -> None:
+    outbound = Outbound(Policy(networks=(ip_network("127.0.0.0/8"),)))
+    with serving(ok(b"second")) as server:
+        names(two=[["127.0.0.9", "127.0.0.1"]])
+        assert fetch(outbound, server.url(host="two.example")) == b"second"
+
+
+def test_a_name_without_an_address(outbound: Outbound) -> None:
+    with pytest.raises(OutboundFailed, match="cannot be resolved"):
+        fetch(outbound, "https://no-such-name.invalid/")
+
+
+def test_an_origin_that_staff_chose_may_be_inside_but_not_by_redirect() -> None:
+    with serving(ok(b"output"), host=ELSEWHERE) as provider, serving(redirect(provider.url("/keys"))) as hostile:
+        outbound = Outbound(LOOPBACK, trusted=(provider.url("/v1"),))
+        assert fetch(outbound, provider.url("/files/1")) == b"output"
+        with pytest.raises(OutboundRefused):
+            fetch(outbound, hostile.url())
+        with pytest.raises(OutboundRefused):
+            fetch(outbound, f"http://{ELSEWHERE}:{hostile.port}/")
+
+
+# Too much, too slow, broken
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(outbound: Outbound) -> None:
+    with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server, pytest.raises(OutboundFailed, match="larger"):
+        fetch(outbound, server.url())
+
+
+def test_an_endless_body_is_cut(outbound: Outbound) -> None:
+    def endless(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 65_536)
+
+    with serving(endless) as server, pytest.raises(OutboundFailed, match="larger than 1000000 bytes"):
+        fetch(outbound, server.url())
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "chunk of negative size": (CHUNKED + b"-1\r\n", b"x" * 65_536),
+    "negative after a good one": (CHUNKED + b"3\r\nabc\r\n-fffff\r\n", b"x" * 65_536),
+    "huge chunk": (CHUNKED + b"ffffffffff\r\n", b"x" * 65_536),
+    "chunks of one byte": (CHUNKED, b"1\r\nx\r\n" * 10_000),
+    "chunk extensions": (CHUNKED, b"1;" + b"e" * 60_000 + b"\r\nx\r\n"),
+    "trailers": (CHUNKED + b"0\r\n", b"X-Trailer: y\r\n" * 5_000),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000),
+    "other interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 2_000),
+    "head": (b"HTTP/1.1 200 OK\r\n", b"X-Header: y\r\n" * 5_000),
+    "line of a head": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65_536),
+    "compressed": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_endless_answer_is_left_after_a_bounded_number_of_bytes(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch, method: str, head: bytes, piece: bytes
+) -> None:
+    taken = 0
+
+    class Counted(socket.socket):
+        def recv_into(self, *args: Any) -> int:
+            nonlocal taken
+            count = super().recv_into(*args)
+            taken += count
+            return count
+
+    monkeypatch.setattr(bounded_socket.socket, "socket", Counted)
+
+    def endless(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+
+    def read(url: str) -> None:
+        if method == "GET":
+            sending = outbound.get(url, max_bytes=limit, limits=PATIENT)
+        else:
+            sending = outbound.post(url, b"{}", max_bytes=limit, limits=PATIENT)
+        with sending as reply:
+            if reply.status == 103:  # taken for the final answer, and without a body
+                raise OutboundFailed
+            reply.read()
+
+    limit = 300_000
+    with serving(endless) as server, pytest.raises(OutboundFailed):
+        read(server.url())
+    assert taken <= limit + limit // 8 + bounded_socket.FRAMING_BYTES + 65_536
+
+
+def test_a_body_of_many_small_chunks_is_fine(outbound: Outbound) -> None:
+    with serving(CHUNKED + b"40\r\n" + b"x" * 64 + b"\r\n" + b"40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n") as server:
+        assert fetch(outbound, server.url(), max_bytes=128) == b"x" * 128
+
+
+def test_a_body_at_the_limit_is_fine(outbound: Outbound) -> None:
+    with serving(ok(b"x" * 1_000)) as server:
+        assert fetch(outbound, server.url(), max_bytes=1_000) == b"x" * 1_000
+
+
+def test_a_compressed_body_is_not_unpacked(outbound: Outbound) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    with serving(ok(bomb, "Content-Encoding: gzip")) as server, pytest.raises(OutboundFailed, match="compressed"):
+        fetch(outbound, server.url())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
+        b"",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 999999 no\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_broken_answers(outbound: Outbound, data: bytes) -> None:
+    with serving(data) as server, pytest.raises(OutboundFailed) as caught:
+        fetch(outbound, server.url())
+    assert "127.0.0.1" not in str(caught.value)
+
+
+def drip(head: bytes, piece: bytes) -> Callable[[socket.socket, bytes], None]:
+    """Send `head`, then a little of `piece` now and then, so that no silence is long."""
+
+    def send(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+            time.sleep(0.05)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), (b"HTTP/1.1 200 OK\r\nX: ", b"y"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")],
+    ids=["body", "head", "interim answers"],
+)
+def test_a_dripping_server_ends_at_the_total(outbound: Outbound, head: bytes, piece: bytes) -> None:
+    with serving(drip(head, piece)) as server, pytest.raises(OutboundTimeout):
+        fetch(outbound, server.url(), limits=QUICK)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"], ids=["before the head", "in the body"])
+def test_silence_ends_it(outbound: Outbound, head: bytes) -> None:
+    def silent(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        server.released.wait(20)
+
+    with serving(silent) as server, pytest.raises(OutboundTimeout):
+        fetch(outbound, server.url(), limits=QUICK)
+
+
+def test_a_silent_handshake_ends_it(outbound: Outbound) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OutboundTimeout):
+        fetch(outbound, f"https://127.0.0.1:{listener.getsockname()[1]}/", limits=QUICK)
+
+
+def test_nobody_listens(outbound: Outbound) -> None:
+    with pytest.raises(OutboundFailed) as caught:
+        fetch(outbound, f"http://127.0.0.1:{free_port()}/")
+    assert str(caught.value) == "The address could not be reached, or the connection was lost."
+
+
+def test_a_reader_that_leaves_closes_the_connection(outbound: Outbound) -> None:
+    gone: list[bytes] = []
+
+    def watch(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(bounded_socket.PIECE_BYTES))
+        gone.append(connection.recv(1))
+        server.released.set()
+
+    with serving(watch) as server:
+        with outbound.get(server.url(), max_bytes=10**6) as reply:
+            assert next(iter(reply)) == bytes(bounded_socket.PIECE_BYTES)
+        assert server.released.wait(20)
+    assert gone == [b""]
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def trusted_authority(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The system's certificates are those of the test's authority."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+    client._tls.cache_clear()
+    yield
+    client._tls.cache_clear()
+
+
+def test_the_name_is_kept_for_the_certificate_though_the_address_is_pinned(
+    authority: Authority, trusted_authority: None, outbound: Outbound, names: Names
+) -> None:
+    names(store=[["127.0.0.1"]], other=[["127.0.0.1"]])
+    asked: list[str | None] = []
+    tls = authority.server_context(x509.DNSName("store.example"))
+    tls.sni_callback = lambda _, name, __: asked.append(name)
+    with serving(ok(b"sealed"), tls=tls) as server:
+        assert fetch(outbound, server.url(scheme="https", host="store.example")) == b"sealed"
+        assert asked == ["store.example"]
+        with pytest.raises(OutboundFailed, match="certificate"):
+            fetch(outbound, server.url(scheme="https", host="other.example"))
+
+
+def test_an_unknown_authority_is_not_believed(authority: Authority, outbound: Outbound, tmp_path: Path) -> None:
+    tls: ssl.SSLContext = Authority(tmp_path).server_context(x509.DNSName("localhost"))
+    with serving(ok(b"sealed"), tls=tls) as server, pytest.raises(OutboundFailed, match="certificate"):
+        fetch(outbound, server.url(scheme="https", host="localhost"))

@@ -1,0 +1,423 @@
+"""Disconnects, slow peers, time-outs and the graceful stop."""
+
+import asyncio
+import contextlib
+import queue
+import socket
+import struct
+import time
+from typing import Any, cast
+
+import pytest
+from quart import Quart, request
+
+from transport.fast_hypercorn import Limits
+from transport.fast_hypercorn.minimum_rate import Pace
+from transport.fast_hypercorn.write_buffer import Outbound
+
+GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
+WAIT = 10.0
+
+
+async def _tell_startup(scope: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_disconnect_in_mid_stream_reaches_receive(start: Any, reset: bool) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        told.put((await receive())["type"])
+        await send({"type": "http.response.body", "body": b"unheard", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        told.put("harmless")
+
+    wire = start(app).connect()
+    wire.send(GET % b"/")
+    assert wire.start().read(5) == b"begun"
+    if reset:
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.close()
+    assert told.get(timeout=WAIT) == "http.disconnect"
+    assert told.get(timeout=WAIT) == "harmless"
+
+
+def test_disconnect_in_mid_upload_reaches_receive(start: Any) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        told.put(await receive())
+        told.put(await receive())
+
+    wire = start(app).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+    assert told.get(timeout=WAIT) == {"type": "http.request", "body": b"abc", "more_body": True}
+    wire.close()
+    assert told.get(timeout=WAIT) == {"type": "http.disconnect"}
+
+
+def test_disconnect_follows_a_complete_answer(start: Any) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await receive()
+        waiting = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+        told.put((await waiting)["type"])
+
+    wire = start(app).connect()
+    wire.send(GET % b"/")
+    assert wire.answer().body == b"ok"
+    assert told.get(timeout=WAIT) == "http.disconnect"
+
+
+def test_the_next_request_does_not_wait_for_work_after_the_answer(start: Any) -> None:
+    go: queue.Queue[None] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["raw_path"]})
+        if scope["path"] == "/first":
+            await asyncio.get_running_loop().run_in_executor(None, go.get)
+
+    wire = start(app).connect()
+    wire.send(GET % b"/first" + GET % b"/second")
+    assert wire.answer().body == b"/first"
+    assert wire.answer().body == b"/second"
+    go.put(None)
+
+
+def test_a_slow_reader_stalls_the_application(start: Any) -> None:
+    sent: queue.Queue[int] = queue.Queue()
+    piece = bytes(256 * 1024)
+    pieces = 400
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            sent.put(number)
+        await send({"type": "http.response.body", "body": b""})
+
+    wire = start(app).connect()
+    wire.send(GET % b"/")
+    response = wire.start()
+    reached = -1
+    while True:  # until nothing more is sent
+        try:
+            reached = sent.get(timeout=1)
+        except queue.Empty:
+            break
+    assert reached < pieces // 2
+    assert sum(len(response.read(1 << 20)) for _ in range(100)) == pieces * len(piece)
+
+
+def test_a_peer_that_reads_nothing_is_cut_off(start: Any) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await receive()
+        watching = asyncio.create_task(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not watching.done():
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        told.put(watching.result()["type"])
+
+    wire = start(app, limits=Limits(write_seconds=0.2)).connect()
+    wire.send(GET % b"/")
+    assert told.get(timeout=WAIT) == "http.disconnect"
+
+
+def test_a_complete_answer_that_nobody_reads_does_not_keep_the_connection(start: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": bytes(64 << 20)})
+
+    server = start(app, limits=Limits(write_seconds=0.2))
+    wire = server.connect()
+    wire.send(GET % b"/")
+    assert wire.start().status == 200
+    server.wait_for_tasks(connections=0)
+
+
+def test_a_body_that_trickles_is_cut_off(start: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        while (message := await receive())["type"] != "http.disconnect":
+            assert message["more_body"]
+        told.put("gone")
+
+    wire = start(app, limits=Limits(body_seconds=0.3)).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+    deadline = time.monotonic() + WAIT
+    with contextlib.suppress(OSError):
+        while told.empty() and time.monotonic() < deadline:  # never silent for as long as the window
+            wire.send(b"x")
+            time.sleep(0.02)
+    assert told.get(timeout=WAIT) == "gone"
+
+
+def test_a_body_that_comes_fast_enough_may_take_longer_than_a_window(start: Any, echo: Any) -> None:
+    wire = start(echo, limits=Limits(body_seconds=0.5)).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n")
+    for _ in range(8):
+        wire.send(b"x" * 1_000)
+        time.sleep(0.1)
+    assert wire.answer().body == b"POST / " + b"x" * 8_000
+
+
+@pytest.mark.parametrize(
+    ("pieces", "left"),
+    [
+        ([(1, 1)] * 59, pytest.approx(60 - 59 + 0.059)),  # a byte a second
+        ([(10, 10_000)] * 300, 60),  # 1,000 bytes a second, for 50 minutes
+        ([(59, 0), (0, 60_000)], 60),  # a long pause
+        ([(100, 100_000)] * 35, 60),
+        ([(100, 100_000)] * 36, 0),  # the total
+        ([(1, 500)] * 100, pytest.approx(10)),  # half of the rate
+    ],
+)
+def test_the_pace_of_a_body(pieces: list[tuple[float, int]], left: float) -> None:
+    now, pace = 0.0, Pace(60, 1_000, 3_600, 0.0)
+    for seconds, count in pieces:
+        now += seconds
+        pace.take(count, now)
+        now += 1_000  # in which nothing was read
+        pace.resume(now)
+    assert pace.left() == left
+
+
+@pytest.mark.parametrize(
+    ("waiting", "left", "progressed"),
+    [(100_000, 99_999, False), (100_000, 95_905, False), (100_000, 95_904, True), (100, 1, False), (100, 0, True)],
+)
+def test_how_much_a_reader_must_take(waiting: int, left: int, progressed: bool) -> None:
+    class Transport(asyncio.Transport):
+        backlog = waiting
+
+        def get_write_buffer_size(self) -> int:
+            return self.backlog
+
+    transport = Transport()
+    out = Outbound(cast(Any, None), transport)
+    out.mark()
+    transport.backlog = left
+    assert out.has_progressed(Limits().write_bytes) is progressed
+
+
+def test_connections_beyond_the_limit_are_told_to_come_back(start: Any, echo: Any) -> None:
+    server = start(echo, limits=Limits(connections=2))
+    first, second = server.connect(), server.connect()
+    for wire in (first, second):
+        wire.send(GET % b"/")
+        assert wire.answer().status == 200
+    third = server.connect()
+    reply = third.answer()
+    assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "5", "close")
+    assert third.read_to_end() == b""
+    first.close()
+    deadline = time.monotonic() + WAIT
+    while True:  # until the server has seen that the first has left
+        wire = server.connect()
+        wire.send(GET % b"/")
+        if wire.answer().status == 200:
+            break
+        assert time.monotonic() < deadline
+
+
+def test_slow_head_is_answered_408(start_fast: Any, echo: Any) -> None:
+    wire = start_fast(echo, limits=Limits(header_seconds=0.2), keep_alive_timeout=3600).connect()
+    wire.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ")
+    reply = wire.answer()
+    assert (reply.status, reply.headers["connection"]) == (408, "close")
+    assert wire.read_to_end() == b""
+
+
+def test_read_timeout_of_the_config_counts(start_fast: Any, echo: Any) -> None:
+    wire = start_fast(echo, read_timeout=0.2).connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na")
+    assert wire.answer().status == 408
+
+
+def test_idle_connection_is_closed_quietly(start: Any, echo: Any) -> None:
+    server = start(echo, keep_alive_timeout=0.2)
+    fresh, used = server.connect(), server.connect()
+    used.send(GET % b"/")
+    assert used.answer().status == 200
+    assert used.read_to_end() == b""
+    assert fresh.read_to_end() == b""
+
+
+def test_idle_connections_cost_one_task_each_and_none_after(start_fast: Any, echo: Any) -> None:
+    server = start_fast(echo)
+    wires = [server.connect() for _ in range(20)]
+    for wire in wires:
+        wire.send(GET % b"/")
+        wire.answer()
+    server.wait_for_tasks(connections=20)
+    for wire in wires:
+        wire.close()
+    server.wait_for_tasks(connections=0)
+
+
+def test_graceful_stop_lets_a_stream_finish_and_closes_idle_connections(start: Any) -> None:
+    go: queue.Queue[None] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await asyncio.get_running_loop().run_in_executor(None, go.get)
+        await send({"type": "http.response.body", "body": b" and finished"})
+
+    server = start(app, graceful_timeout=WAIT)
+    busy, idle, half = server.connect(), server.connect(), server.connect()
+    busy.send(GET % b"/")
+    half.send(b"GET / HTTP/1.1\r\nHost")
+    response = busy.start()
+    assert response.read(5) == b"begun"
+    server.begin_stop()
+    assert idle.read_to_end() == b""
+    assert half.read_to_end() == b""
+    go.put(None)
+    assert response.read() == b" and finished"
+    assert busy.read_to_end() == b""
+    server.wait_stopped()
+
+
+def test_graceful_timeout_cancels_what_still_runs(start: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.put("cancelled")
+            await send({"type": "http.response.body", "body": b" last words", "more_body": True})
+            raise
+
+    server = start(app, graceful_timeout=0.2)
+    wire = server.connect()
+    wire.send(GET % b"/")
+    response = wire.start()
+    assert response.read(5) == b"begun"
+    server.begin_stop()
+    assert told.get(timeout=WAIT) == "cancelled"
+    assert response.read(11) == b" last words"
+    server.wait_stopped()
+
+
+def test_a_peer_that_never_reads_does_not_hold_up_the_stop(start_fast: Any) -> None:
+    begun: queue.Queue[None] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _tell_startup(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.put(None)
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+    server = start_fast(app, graceful_timeout=0.2, limits=Limits(linger_seconds=0.2))
+    server.connect().send(GET % b"/")
+    begun.get(timeout=WAIT)
+    server.begin_stop()
+    server.wait_stopped()
+
+
+def test_max_requests_stops_the_worker(start: Any, echo: Any) -> None:
+    server = start(echo, max_requests=2)
+    wire = server.connect()
+    wire.send((GET % b"/") * 3)
+    assert [wire.answer().status for _ in range(2)] == [200, 200]
+    server.wait_stopped()
+
+
+def test_lifespan_runs(start: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        for _ in range(2):
+            message = await receive()
+            told.put(message["type"])
+            await send({"type": message["type"] + ".complete"})
+
+    server = start(app)
+    assert told.get(timeout=WAIT) == "lifespan.startup"
+    server.begin_stop()
+    assert told.get(timeout=WAIT) == "lifespan.shutdown"
+    server.wait_stopped()
+
+
+def test_quart_application(start: Any) -> None:
+    app = Quart(__name__)
+
+    @app.post("/echo/<name>")
+    async def echo(name: str) -> dict[str, Any]:
+        return {"name": name, "body": await request.get_json(), "query": request.args["q"]}
+
+    @app.get("/events")
+    async def events() -> Any:
+        async def stream() -> Any:
+            for number in range(3):
+                yield f"data: {number}\n\n"
+
+        return stream(), {"content-type": "text/event-stream"}
+
+    wire = start(app).connect()
+    body = b'{"a": [1, 2]}'
+    head = b"POST /echo/%%C3%%A9?q=1 HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    for _ in range(2):
+        wire.send(head % len(body) + body)
+        reply = wire.answer()
+        assert reply.body.decode("unicode-escape").replace(" ", "").strip() == '{"body":{"a":[1,2]},"name":"é","query":"1"}'
+    wire.send(GET % b"/events")
+    assert wire.answer().body == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    wire.send(GET % b"/missing")
+    assert wire.answer().status == 404
+    wire.send(b"HEAD /events HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert wire.answer("HEAD").status == 200
+
+
+def test_quart_is_told_of_a_disconnect(start: Any) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    app = Quart(__name__)
+
+    @app.get("/")
+    async def events() -> Any:
+        async def stream() -> Any:
+            try:
+                while True:
+                    yield b"tick"
+                    await asyncio.sleep(0.01)
+            finally:
+                told.put("closed")
+
+        response = await app.make_response(stream())
+        response.timeout = None
+        return response
+
+    wire = start(app).connect()
+    wire.send(GET % b"/")
+    assert wire.start().read(4) == b"tick"
+    wire.close()
+    assert told.get(timeout=WAIT) == "closed"

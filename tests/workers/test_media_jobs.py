@@ -1,0 +1,305 @@
+"""Media jobs when processes die and servers go: one end, one charge or refund, nothing lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from obstore.store import LocalStore
+
+from shared.core.clock import now_ms
+from shared.files.storage import Storage
+from shared.ledger.verify import verify
+from shared.media.retention import delete_orphans
+from shared.models import Account, Hold, LedgerEntry, MediaJob, MediaOutput, UsageLedger
+from tests import factories
+from tests.edge.http_calls import together
+from tests.edge.media.media_stack import CANARY, IMAGE, PNG, film_job, pictures, vendor
+from tests.edge.shared_edge import Reply, read
+from tests.servers.edge import WebProcess
+from tests.servers.process import Process, eventually
+from tests.servers.redis import RedisServer
+from tests.upstream import Request, Upstream
+from tests.upstream_responses import Gate, later, status
+
+CREDITS = 100_000_000
+KILLS = 6
+StartWeb = Callable[..., WebProcess]
+StartWorker = Callable[..., Process]
+
+
+class Shop:
+    """An account, a model of each kind, and the edge that takes its orders."""
+
+    def __init__(self, edge: WebProcess, upstream: Upstream) -> None:
+        self.edge, self.upstream = edge, upstream
+        self.account = factories.account(CREDITS)
+        self.secret = factories.api_key(self.account)[1]
+        channel = factories.channel(upstream.url)
+        factories.model("picture", channel, kind="image", input=0, output=0, per_call=IMAGE)
+        factories.model("film", channel, kind="video", input=0, output=0, per_5_seconds=IMAGE)
+        eventually(lambda: "film" in self.request("GET", "/v1/models").body.decode(), "the edge knows the models")
+
+    def request(self, method: str, path: str, body: object = None) -> Reply:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=30)) as connection:
+            data = json.dumps(body).encode() if body is not None else None
+            connection.request(method, path, data, {"authorization": f"Bearer {self.secret}"})
+            return read(connection.getresponse())
+
+    def order(self, kind: str = "image", **fields: Any) -> Reply:
+        model = "picture" if kind == "image" else "film"
+        return self.request("POST", f"/api/media/{kind}/", {"model": model, "prompt": CANARY, **fields})
+
+    def job(self, reply: Reply) -> MediaJob:
+        found: MediaJob = MediaJob.get_by_id(reply.json["job_uuid"])
+        return found
+
+    @property
+    def spent(self) -> int:
+        return CREDITS - int(Account.get_by_id(self.account.id).balance)
+
+    @property
+    def held(self) -> int:
+        return int(Account.get_by_id(self.account.id).held)
+
+    def assert_right(self) -> None:
+        """Every job has one end, one usage row and at most one charge, and the books agree."""
+        jobs = list(MediaJob.select())
+        assert not [job for job in jobs if job.finished_at is None]
+        charges = LedgerEntry.select().where(LedgerEntry.kind == "charge")
+        assert sum(-entry.amount for entry in charges) == self.spent == sum(job.credits_charged for job in jobs)
+        assert UsageLedger.select().count() == len(jobs)
+        assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()  # what is held is let go of, not paid back
+        assert self.held == 0
+        assert verify(now_ms()).problems == ()
+
+
+def let_leases_lapse() -> None:
+    """Half a minute passes for the jobs of workers that are gone."""
+    MediaJob.update(claimed_until=1, due_at=1).where(MediaJob.finished_at.is_null()).execute()
+
+
+@pytest.fixture
+def shop(
+    bound_postgres: Any, postgres_url: str, redis_url: str, tmp_path: Path, start_edge: StartWeb, upstream: Upstream
+) -> Shop:
+    upstream.default = vendor
+    return Shop(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), upstream)
+
+
+@pytest.fixture
+def work(postgres_url: str, redis_url: str, tmp_path: Path, start_worker: StartWorker) -> Callable[[], Process]:
+    """Start one more worker."""
+    return lambda: start_worker(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path, media_answer_seconds=20)
+
+
+@pytest.fixture
+def gate(upstream: Upstream) -> Iterator[Gate]:
+    """The vendor keeps every picture back until the gate opens."""
+    made = Gate()
+    upstream.default = lambda request: later(made, pictures(PNG))
+    yield made
+    if not made._opened.done():
+        made.open()
+
+
+def test_a_worker_that_is_killed_six_times_in_one_job(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
+    ordered = shop.order()
+    for kill in range(1, KILLS + 1):
+        worker = work()
+        if kill < KILLS:
+            eventually(lambda: len(shop.upstream.calls) == kill, "the job is in hand")  # noqa: B023  (used at once)
+            assert shop.job(ordered).attempts == kill
+        else:
+            eventually(lambda: shop.job(ordered).status == "failed", "the job is given up")
+        worker.kill()
+        let_leases_lapse()
+    worker = work()
+    job = shop.job(ordered)
+    assert (job.status, job.error_code, job.credits_charged, job.sealed_params) == ("failed", "worker_lost", 0, None)
+    assert (shop.spent, Hold.get().state, UsageLedger.get().status) == (0, "released", "failed")
+    shop.assert_right()
+
+
+def test_a_job_goes_on_when_its_worker_died(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
+    ordered = shop.order()
+    worker = work()
+    gate.wait_reached()
+    worker.kill()
+    let_leases_lapse()
+    gate.open()
+    work()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker makes it")
+    assert (shop.job(ordered).attempts, shop.spent) == (2, IMAGE)
+    shop.assert_right()
+
+
+@contextmanager
+def locked(url: str, account: Any) -> Iterator[None]:
+    with psycopg.connect(url) as postgres:
+        postgres.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (account,))
+        yield
+
+
+def test_a_worker_killed_in_the_last_statement_charges_nothing_twice(
+    shop: Shop, work: Callable[[], Process], postgres_url: str, tmp_path: Path
+) -> None:
+    ordered = shop.order()
+    with locked(postgres_url, shop.account.id):
+        worker = work()
+        eventually(lambda: bool(shop.upstream.calls), "the vendor is asked")
+        shop.upstream.calls[0].wait_outcome()
+        eventually(
+            lambda: any("#" not in file.name for file in stored(tmp_path)),
+            "the picture is stored, and the end waits for the account",
+        )
+        worker.kill()
+    assert (shop.spent, shop.job(ordered).status) == (0, "running")
+    let_leases_lapse()
+    work()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker makes it again")
+    assert shop.spent == IMAGE
+    shop.assert_right()
+    assert len(stored(tmp_path)) == 2  # one that no row knows
+    delete_old_orphans(tmp_path)
+    assert [file.name for file in stored(tmp_path)] == [MediaOutput.get().storage_key.partition("/")[2]]
+
+
+def stored(folder: Path) -> list[Path]:
+    return [path for path in (folder / "media").rglob("*") if path.is_file()]
+
+
+def delete_old_orphans(folder: Path) -> None:
+    for path in stored(folder):
+        os.utime(path, (0, 0))
+    for _ in range(256):
+        delete_orphans(Storage(LocalStore(folder / "media")))
+
+
+def test_a_film_that_was_begun_is_not_ordered_twice(shop: Shop, work: Callable[[], Process]) -> None:
+    shop.upstream.default = lambda request: film_job("in_progress", 30)
+    ordered = shop.order("video")
+    worker = work()
+    eventually(lambda: shop.job(ordered).progress == 30, "the vendor works on it")
+    worker.kill()
+    let_leases_lapse()
+    shop.upstream.default = vendor
+    work()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker asks after it")
+    assert len(shop.upstream.calls) == 1
+    shop.assert_right()
+
+
+def test_a_message_that_was_lost_is_sent_again(shop: Shop, work: Callable[[], Process], redis_url: str) -> None:
+    ordered = shop.order()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    work()
+    MediaJob.update(due_at=1).execute()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "the sweep finds it")
+    shop.assert_right()
+
+
+def test_a_job_that_is_too_old_is_refunded(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
+    waiting, running = shop.order(), shop.order()
+    work()
+    gate.wait_reached()
+    MediaJob.update(deadline_at=1).execute()
+    for ordered in (waiting, running):
+        eventually(lambda: shop.job(ordered).error_code == "job_timeout", "the sweep ends it")  # noqa: B023  (used at once)
+    assert (shop.spent, shop.held) == (0, 0)
+    gate.open()
+    for call in shop.upstream.calls:
+        call.wait_outcome()
+    assert shop.order().status == 202  # the late pictures do no harm, and the next one is made
+    eventually(lambda: MediaJob.select().where(MediaJob.status == "succeeded").count() == 1, "the next one is made")
+    shop.assert_right()
+
+
+def test_without_redis_nothing_is_taken_and_nothing_is_lost(
+    bound_postgres: Any,
+    postgres_url: str,
+    own_redis: RedisServer,
+    tmp_path: Path,
+    start_edge: StartWeb,
+    start_worker: StartWorker,
+    upstream: Upstream,
+) -> None:
+    upstream.default = vendor
+    shop = Shop(start_edge(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path), upstream)
+    taken = shop.order()
+    for outage in (own_redis.kill, own_redis.freeze):
+        outage()
+        for _ in range(2):
+            refused = shop.order()
+            assert (refused.status, refused.error["code"]) == (503, "service_unavailable")
+            assert int(refused.headers["retry-after"]) > 0
+        own_redis.thaw() if outage == own_redis.freeze else own_redis.restart()
+    assert (MediaJob.select().count(), shop.spent, shop.held) == (1, 0, IMAGE)
+    start_worker(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path)
+    MediaJob.update(due_at=1).execute()
+    eventually(lambda: shop.job(taken).status == "succeeded", "the job that was taken is made")
+    eventually(lambda: shop.order().status == 202, "orders are taken again")
+    eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "and made")
+    shop.assert_right()
+
+
+def test_the_prompt_is_nowhere_while_the_job_runs_and_after_it(
+    shop: Shop, work: Callable[[], Process], gate: Gate, redis_url: str, postgres_url: str
+) -> None:
+    ordered = shop.order()
+    worker = work()
+    gate.wait_reached()
+    assert shop.job(ordered).sealed_params is not None
+    assert CANARY not in everything(redis_url, postgres_url)
+    gate.open()
+    eventually(lambda: shop.job(ordered).status == "succeeded", "the job ends")
+    assert shop.job(ordered).sealed_params is None
+    assert CANARY not in everything(redis_url, postgres_url) + worker.output() + shop.edge.process.output()
+
+
+def everything(redis_url: str, postgres_url: str) -> str:
+    """All rows, and all that Redis holds."""
+    found: list[object] = []
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter():
+            found += [key, client.dump(key)]
+            if client.type(key) == b"hash":
+                found.append(client.hgetall(key))
+    with psycopg.connect(postgres_url) as postgres:
+        for (table,) in postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
+            found += postgres.execute(f'SELECT * FROM "{table}"').fetchall()
+    assert len(found) > 10
+    return repr(found)
+
+
+def test_a_queue_of_many_jobs_is_accounted_for_to_the_credit(shop: Shop, work: Callable[[], Process]) -> None:
+    """Four workers; of every ten answers one fails, one brings half, one is no answer at all, and some jobs are cancelled."""
+
+    def answer(request: Request) -> Any:
+        number = len(shop.upstream.calls) % 10
+        return {3: status(500), 5: pictures(PNG), 7: status(400)}.get(number, pictures(PNG, PNG))
+
+    shop.upstream.default = answer
+    ordered = [reply for group in range(6) for reply in together(10, lambda _: shop.order(n=2))]
+    assert {reply.status for reply in ordered} == {202}
+    assert shop.held == 60 * 2 * IMAGE
+    workers = [work() for _ in range(4)]
+    for reply in ordered[::7]:
+        shop.request("POST", f"/api/media/jobs/{reply.json['job_uuid']}/cancel/")
+    workers[0].kill()
+    let_leases_lapse()
+    eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends", 60)
+    ends = {state: MediaJob.select().where(MediaJob.status == state).count() for state in ("succeeded", "failed", "cancelled")}
+    assert sum(ends.values()) == 60
+    assert ends["succeeded"] >= 20
+    assert shop.spent % IMAGE == 0
+    shop.assert_right()

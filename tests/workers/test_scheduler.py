@@ -1,0 +1,132 @@
+"""The clock: a beat, one run at a time, and one log line for each outage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+
+import pytest
+
+from workers.scheduler import Clock, Periodic, next_beat
+
+HOUR = 3600.0
+QUICK = 0.001
+SOON = 20  # seconds that only bound a failure
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Clock]]:
+    """`start(work, …)`: a running clock; an OSError is an outage."""
+    running: list[Clock] = []
+
+    def begin(*work: Periodic) -> Clock:
+        clock = Clock(work, is_outage=lambda error: isinstance(error, OSError))
+        running.append(clock)
+        clock.start()
+        return clock
+
+    yield begin
+    stopped = [clock.stop(SOON) for clock in running]
+    assert all(stopped)
+
+
+@pytest.mark.parametrize(
+    ("due", "seconds", "now", "expected"),
+    [
+        (100, 10, 100, 110),  # at once
+        (100, 10, 103, 110),  # a run of three seconds moves nothing
+        (100, 10, 110, 120),  # a beat that is now is over
+        (100, 10, 149, 150),  # four beats were slept through: none is made up for
+        (100, 10, 95, 110),  # woken early
+        (0.5, 0.25, 1.1, 1.25),
+    ],
+)
+def test_next_beat(due: float, seconds: float, now: float, expected: float) -> None:
+    assert next_beat(due, seconds, now) == expected
+
+
+def test_everything_runs_at_the_start_and_again_on_its_beat(start: Callable[..., Clock]) -> None:
+    rare, often = threading.Semaphore(0), threading.Semaphore(0)
+    start(Periodic("rare", HOUR, rare.release), Periodic("often", QUICK, often.release))
+    assert rare.acquire(timeout=SOON)
+    assert all(often.acquire(timeout=SOON) for _ in range(5))
+    assert not rare.acquire(blocking=False)
+
+
+def test_one_run_at_a_time(start: Callable[..., Clock]) -> None:
+    running, done, overlaps = threading.Lock(), threading.Semaphore(0), []
+
+    def run() -> None:
+        overlaps.append(not running.acquire(blocking=False))
+        threading.Event().wait(QUICK)
+        running.release()
+        done.release()
+
+    start(Periodic("one", QUICK, run), Periodic("two", QUICK, run))
+    assert all(done.acquire(timeout=SOON) for _ in range(20))
+    assert not any(overlaps)
+
+
+def test_stopping_waits_for_what_runs_and_begins_nothing_more(start: Callable[..., Clock]) -> None:
+    began, let_end, runs = threading.Event(), threading.Event(), []
+
+    def run() -> None:
+        runs.append(1)
+        began.set()
+        let_end.wait(SOON)
+
+    clock = start(Periodic("slow", QUICK, run))
+    assert began.wait(SOON)
+    assert not clock.stop(QUICK)
+    let_end.set()
+    assert clock.stop(SOON)
+    assert runs == [1]
+
+
+class Flaky:
+    """Fails with each of `failures` in turn, then runs well; `turns` tells of every run."""
+
+    def __init__(self, *failures: Exception | None) -> None:
+        self._failures = list(failures)
+        self.turns: SimpleQueue[int] = SimpleQueue()
+
+    def __call__(self) -> None:
+        self.turns.put(1)
+        failure = self._failures.pop(0) if self._failures else None
+        if failure:
+            raise failure
+
+    def wait(self, turns: int) -> None:
+        for _ in range(turns):
+            self.turns.get(timeout=SOON)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    away = (ConnectionRefusedError("refused\nwith a hint"), TimeoutError("slow"), OSError("gone"))
+    work = Flaky(*away, None, OSError("again"))
+    start(Periodic("the work", QUICK, work))
+    work.wait(7)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [
+        ("ERROR", "the work failed and will be retried: refused"),
+        ("INFO", "the work works again"),
+        ("ERROR", "the work failed and will be retried: again"),
+        ("INFO", "the work works again"),
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_bug_brings_its_traceback_also_during_an_outage(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
+    work = Flaky(OSError("gone"), KeyError("a bug"), KeyError("a bug"))
+    start(Periodic("the work", QUICK, work))
+    work.wait(4)
+    assert [record.exc_info is not None for record in caplog.records] == [False, True]
+
+
+def test_failing_work_does_not_stop_its_neighbour(start: Callable[..., Clock]) -> None:
+    well = threading.Semaphore(0)
+    start(Periodic("ill", QUICK, Flaky(*[OSError("gone")] * 1_000)), Periodic("well", QUICK, well.release))
+    assert all(well.acquire(timeout=SOON) for _ in range(5))

@@ -1,0 +1,339 @@
+"""An HTTP/1.1 connection: bytes in, turns for the application, bytes out; one after the other, in order."""
+
+import asyncio
+from math import inf
+
+from .chunked import ChunkedBody
+from .error_responses import Refusal, render
+from .head_buffer import HeadBuffer
+from .minimum_rate import Pace
+from .request_cycle import Turn
+from .request_head import Head, parse_head
+from .timeouts import Watch
+from .worker import Worker
+from .write_buffer import Outbound
+
+Address = tuple[str, int] | None
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted socket.
+
+    At any time it is between requests (``_turn`` is None), in a turn, or ``_closing``. Turns whose application still
+    runs are in ``_running``, also when their answer is complete and the next turn has begun.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_decoder",
+        "_heads",
+        "_left",
+        "_lingered",
+        "_lost",
+        "_next_waits",
+        "_over",
+        "_pace",
+        "_pipelined",
+        "_reading",
+        "_running",
+        "_served",
+        "_transport",
+        "_turn",
+        "_watch",
+        "client",
+        "out",
+        "server",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker, transport: asyncio.Transport, client: Address, server: Address) -> None:
+        self.worker = worker
+        self.client = client
+        self.server = server
+        self._transport = transport
+        self._watch = Watch(worker.loop, self._read_late, self._write_late)
+        self._turn: Turn | None = None
+        self._running: set[Turn] = set()
+        self._served = 0
+        # In: an incomplete head, the body's framing, and the bytes of requests that have to wait.
+        self._heads = HeadBuffer(worker.limits.head_bytes)
+        self._decoder: ChunkedBody | None = None
+        self._left = 0
+        self._pace: Pace | None = None
+        self._pipelined = bytearray()
+        self._reading = True
+        # Out.
+        self.out = Outbound(worker.loop, transport)
+        transport.set_write_buffer_limits(high=worker.limits.waiting_bytes)
+        self._next_waits = False
+        # The end.
+        self._closing = False
+        self._lingered = 0
+        self._lost = False
+        self._over = asyncio.Event()
+        worker.connections.add(self)
+        self._watch.expect_read(worker.config.keep_alive_timeout)
+
+    # The transport's calls.
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            self._lingered += len(data)
+            if self._lingered > self.worker.limits.linger_bytes:
+                self._transport.close()
+            return
+        try:
+            if self._turn is None:
+                self._read_head(data)
+            elif self._turn.body_ended:
+                self._keep_pipelined(data)
+            else:
+                self._read_body(self._turn, data)
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def eof_received(self) -> None:
+        """The peer has gone; a half-closed one is not told apart (RFC 9112, section 9.6), as in Hypercorn."""
+        self._disconnect()
+        self._close()
+
+    def pause_writing(self) -> None:
+        self.out.writable = False
+        self._expect_progress()
+
+    def resume_writing(self) -> None:
+        self.out.resume()
+        if not self._closing:
+            self._watch.expect_write(inf)
+        if self._next_waits:
+            self._next_waits = False
+            self._begin_next()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (how asyncio calls it)
+        self._lost = self._closing = True
+        self.worker.connections.discard(self)
+        self._watch.stop()
+        self._disconnect()
+        self.out.lose()
+        if not self._running:
+            self._over.set()
+
+    # The worker's calls.
+
+    async def wait_over(self) -> None:
+        """Until the socket is closed and no application runs for it any more.
+
+        When cancelled (Hypercorn does so after ``graceful_timeout``) the applications are cancelled, may still send
+        what they send then, and the socket is closed.
+        """
+        try:
+            await self._over.wait()
+        except asyncio.CancelledError:
+            tasks = [turn.task for turn in self._running if turn.task is not None]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            self._running.clear()  # a task that was cancelled before its first step never reached finished()
+            if not self._lost:
+                await self._close_within(self.worker.limits.linger_seconds)
+            raise
+
+    def retire(self) -> None:
+        """The worker stops: close now, or after the answer that is under way."""
+        if self._turn is None:
+            self._close()
+
+    # The turn's calls.
+
+    def may_continue(self) -> bool:
+        """Whether a further request may follow on this connection."""
+        worker = self.worker
+        return self._served < worker.config.keep_alive_max_requests and not worker.context.terminated.is_set()
+
+    def send_continue(self) -> None:
+        self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._begin_pace()
+
+    def body_taken(self) -> None:
+        if not self._reading and not self._closing:
+            self._resume_reading()
+            if self._turn is not None and not self._turn.body_ended and self._pace is not None:
+                self._pace.resume(self.worker.loop.time())
+                self._watch.expect_read(self._pace.left())
+
+    def answered(self, turn: Turn) -> None:
+        """The answer is complete: on to the next request, or to the end."""
+        if self._closing:
+            return
+        if not turn.keep_alive:
+            self._close(linger=not turn.body_ended or bool(self._pipelined))
+        elif self.out.writable:
+            self._begin_next()
+        else:
+            self._next_waits = True
+
+    def finished(self, turn: Turn) -> None:
+        """The application has returned, or failed; what it left undone becomes a 500, or a cut connection."""
+        self._running.discard(turn)
+        if not turn.answered and not turn.gone:
+            message = "The server failed to answer this request; it is safe to report it with the request id."
+            self._refuse(Refusal(500, "internal_error", message))
+        if self._lost and not self._running:
+            self._over.set()
+
+    # Reading.
+
+    def _read_head(self, data: bytes) -> None:
+        limits = self.worker.limits
+        is_first = not self._heads
+        taken = self._heads.take(data)
+        if taken is not None:
+            self._begin(parse_head(taken[0], limits.head_fields), taken[1])
+        elif is_first:
+            self._watch.expect_read(self.worker.config.read_timeout or limits.header_seconds)
+
+    def _begin(self, head: Head, rest: bytes) -> None:
+        names = self.worker.config.server_names
+        if names and (head.host or b"").decode("ascii") not in names:
+            raise Refusal(404, "unknown_host", "This server does not answer for the name in the Host header.")
+        turn = self._turn = Turn(self, head)
+        self._served += 1
+        if head.chunked or head.length:
+            self._decoder = ChunkedBody() if head.chunked else None
+            self._left = head.length
+            if rest:
+                self._read_body(turn, rest)
+            elif not turn.awaits_continue:
+                self._begin_pace()
+            else:
+                self._watch.expect_read(inf)
+        else:
+            self._end_body(turn, rest)
+        self._running.add(turn)
+        turn.task = self.worker.loop.create_task(turn.run())
+
+    def _read_body(self, turn: Turn, data: bytes) -> None:
+        rest: bytes | None
+        if self._decoder is not None:
+            piece, rest = self._decoder.feed(data)
+        elif len(data) < self._left:
+            self._left -= len(data)
+            piece, rest = data, None
+        else:
+            piece, rest = data[: self._left], data[self._left :]
+        if piece:
+            turn.feed(piece)
+        if rest is not None:
+            self._end_body(turn, rest)
+            return
+        if self._pace is None:
+            self._begin_pace()
+        else:
+            self._pace.take(len(data), self.worker.loop.time())
+            self._watch.expect_read(self._pace.left())
+        if turn.unread > self.worker.limits.unread_bytes:
+            self._pause_reading()
+
+    def _end_body(self, turn: Turn, rest: bytes) -> None:
+        self._decoder = None
+        self._pace = None
+        turn.end_body()
+        self._watch.expect_read(inf)
+        if rest:
+            self._keep_pipelined(rest)
+
+    def _keep_pipelined(self, data: bytes) -> None:
+        self._pipelined += data
+        if len(self._pipelined) > self.worker.limits.unread_bytes:
+            self._pause_reading()
+
+    def _begin_next(self) -> None:
+        self._turn = None
+        if not self.may_continue():
+            self._close(linger=bool(self._pipelined))
+            return
+        self._resume_reading()
+        data = bytes(self._pipelined)
+        self._pipelined.clear()
+        self._watch.expect_read(self.worker.config.keep_alive_timeout)
+        if data:
+            self.data_received(data)
+
+    def _pause_reading(self) -> None:
+        self._watch.expect_read(inf)
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _begin_pace(self) -> None:
+        limits, window = self.worker.limits, self.worker.config.read_timeout or self.worker.limits.body_seconds
+        self._pace = Pace(window, limits.body_bytes_per_second, limits.body_total_seconds, self.worker.loop.time())
+        self._watch.expect_read(self._pace.left())
+
+    # Ending.
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer in the application's place, or cut the answer short where it has begun; then close."""
+        turn = self._turn
+        if self._closing:
+            return
+        if turn is None or not turn.head_sent:
+            request_id = turn.request_id if turn else ""
+            with_body = turn is None or turn.head.method != "HEAD"
+            self.out.write(render(refusal, self.worker.server_headers(), request_id, with_body=with_body))
+        self._disconnect()
+        self._close(linger=turn is None or not turn.head_sent)
+
+    def _disconnect(self) -> None:
+        for turn in self._running:
+            turn.disconnect()
+
+    def _close(self, *, linger: bool = False) -> None:
+        """Close when all is written; with ``linger`` the peer's unread bytes do not turn the end into a reset."""
+        if self._closing:
+            return
+        self._closing = True
+        self._pipelined.clear()
+        self.out.flush()
+        self._expect_progress()
+        if linger and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._resume_reading()
+            self._watch.expect_read(self.worker.limits.linger_seconds)
+        else:
+            self._transport.close()
+
+    async def _close_within(self, seconds: float) -> None:
+        """Close, and cut off a peer that does not take the last of it in ``seconds``, however it progresses."""
+        self._close()
+        self._transport.close()
+        try:
+            await asyncio.wait_for(self._over.wait(), seconds)
+        except TimeoutError:
+            self._transport.abort()
+            await self._over.wait()
+
+    def _expect_progress(self) -> None:
+        self.out.mark()
+        self._watch.expect_write(self.worker.limits.write_seconds)
+
+    def _read_late(self) -> None:
+        if self._closing:
+            self._transport.close()
+        elif self._turn is None and not self._heads:
+            self._close()
+        else:
+            self._refuse(Refusal(408, "request_timeout", "The request did not arrive in time; send it again."))
+
+    def _write_late(self) -> None:
+        """A window has passed: disconnect the peer unless it has read enough since its start."""
+        if self.out.has_progressed(self.worker.limits.write_bytes):
+            self._expect_progress()
+        else:
+            self._transport.abort()

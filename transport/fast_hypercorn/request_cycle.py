@@ -1,0 +1,237 @@
+"""One request and its answer: the ``receive`` and ``send`` that the application is given."""
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from .request_head import Head
+from .response_head import Answer
+from .worker import Message, Scope
+from .write_buffer import GATHER_BYTES
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+class Turn:
+    """A turn ends for the application with ``http.disconnect``: when the peer has gone, or the answer is complete."""
+
+    __slots__ = (
+        "_answer",
+        "_chunked",
+        "_connection",
+        "_end_told",
+        "_left",
+        "_news",
+        "_pieces",
+        "_response",
+        "_scope",
+        "_started",
+        "answered",
+        "awaits_continue",
+        "body_ended",
+        "gone",
+        "head",
+        "head_sent",
+        "keep_alive",
+        "request_id",
+        "task",
+        "unread",
+    )
+
+    def __init__(self, connection: "Connection", head: Head) -> None:
+        self._connection = connection
+        self.head = head
+        self.task: asyncio.Task[None] | None = None
+        self.request_id = ""
+        # The request body: what has arrived and was not taken.
+        self._pieces: list[bytes] = []
+        self.unread = 0
+        self.body_ended = False
+        self._end_told = False
+        self.awaits_continue = head.expects_continue
+        self._news: asyncio.Event | None = None
+        # The answer: _left counts down its Content-Length, None where there is none.
+        self._answer: Answer | None = None
+        self._left: int | None = None
+        self._chunked = False
+        self.head_sent = False
+        self.answered = False
+        self.keep_alive = False
+        self.gone = False
+        self._response: Message | None = None
+        self._started = 0.0
+        self._scope = self._build_scope(head)
+
+    def _build_scope(self, head: Head) -> Scope:
+        connection = self._connection
+        path, _, query = head.target.partition(b"?")
+        return {
+            "type": "http",
+            "http_version": head.version,
+            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "method": head.method,
+            "scheme": "http",
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": connection.worker.config.root_path,
+            "headers": head.headers,
+            "client": connection.client,
+            "server": connection.server,
+            "state": connection.worker.state.copy(),
+            "extensions": {},
+        }
+
+    async def run(self) -> None:
+        """Call the application, and see to it that the connection is told of the end, whatever that was."""
+        worker = self._connection.worker
+        self._started = time.time() if worker.logs_access else 0.0
+        try:
+            if worker.context.max_requests is not None:
+                await worker.context.mark_request()
+            await worker.app(self._scope, self.receive, self.send)
+            if not self.answered and not self.gone:
+                await worker.config.log.error("The application returned before its response was complete")
+        except Exception:  # the boundary between server and application
+            self.request_id = "req_" + secrets.token_hex(12)
+            await worker.config.log.exception("Error in ASGI Framework (request id %s)", self.request_id)
+        finally:
+            unanswered = not self.answered
+            self._connection.finished(self)
+            if unanswered and worker.logs_access:
+                await self._log_access()
+
+    # The request body, from the connection.
+
+    def feed(self, piece: bytes) -> None:
+        """Body bytes have arrived."""
+        self.awaits_continue = False
+        self._pieces.append(piece)
+        self.unread += len(piece)
+        self._wake()
+
+    def end_body(self) -> None:
+        """The last of them was there."""
+        self.body_ended = True
+        self._wake()
+
+    def disconnect(self) -> None:
+        """The peer has gone, or will be told nothing more."""
+        self.gone = True
+        self._pieces.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    # The application's side.
+
+    async def receive(self) -> Message:
+        """The ASGI ``receive``: all body bytes that are there, then ``http.disconnect``."""
+        while not (self.gone or self.answered):
+            if self._pieces or (self.body_ended and not self._end_told):
+                return self._take_body()
+            if self.awaits_continue and not self.head_sent:
+                self.awaits_continue = False
+                self._connection.send_continue()
+            if self._news is None:
+                self._news = asyncio.Event()
+            self._news.clear()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    def _take_body(self) -> Message:
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.unread = 0
+        self._end_told = self.body_ended
+        self._connection.body_taken()
+        return {"type": "http.request", "body": body, "more_body": not self.body_ended}
+
+    async def send(self, message: Message) -> None:
+        """The ASGI ``send``: returns at once unless the peer reads too slowly; does nothing once it has gone.
+
+        Raises RuntimeError for a message out of order or a body that does not fit its Content-Length, ValueError
+        and TypeError for a head that must not go on the wire.
+        """
+        if self.gone:
+            await asyncio.sleep(0)  # an application that streams without end must not keep the loop for itself
+            return
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+            if not self._connection.out.writable:
+                await self._connection.out.drained()
+            if self.answered and self._started:
+                await self._log_access()
+        elif kind == "http.response.start" and self._answer is None:
+            self._answer = Answer(int(message["status"]), message.get("headers", ()), self.head.method)
+            self._response = message
+        else:
+            raise RuntimeError(f"Unexpected ASGI message {kind!r}")
+
+    def _send_body(self, body: Any, more: bool) -> None:
+        answer = self._answer
+        if answer is None or self.answered:
+            raise RuntimeError("A response body needs one http.response.start before it, and nothing after its end")
+        if type(body) is not bytes:
+            body = bytes(body)
+        connection = self._connection
+        if self.head_sent:
+            data = self._frame(answer, body, more)
+        else:
+            head = self._settle_head(answer, body, more)
+            data = self._frame(answer, body, more)
+            self.head_sent = True
+            if len(data) <= GATHER_BYTES:
+                data = head + data
+            else:
+                connection.out.write(head)
+        if more:
+            if data:
+                connection.out.write_soon(data)
+        else:
+            connection.out.write(data)
+            self.answered = True
+            self._pieces.clear()  # the body of a request that was refused before it was read
+            self._wake()
+            connection.answered(self)
+
+    def _settle_head(self, answer: Answer, body: bytes, more: bool) -> bytes:
+        """Decide the framing, now that the first of the body is known (or all of it: then its length is)."""
+        if answer.has_body and answer.length is None:
+            if not more:
+                answer.length = len(body)
+            else:
+                self._chunked = self.head.version == "1.1"
+        self._left = answer.length
+        delimited = self._chunked or answer.length is not None or not answer.has_body
+        self.keep_alive = (
+            delimited and self.body_ended and self.head.keep_alive and not answer.closes and self._connection.may_continue()
+        )
+        headers = self._connection.worker.server_headers()
+        return answer.render(headers, chunked=self._chunked, close=not self.keep_alive)
+
+    def _frame(self, answer: Answer, body: bytes, more: bool) -> bytes:
+        if not answer.has_body:
+            return b""
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return data if more else data + b"0\r\n\r\n"
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("The response body does not have the length that its content-length announced")
+        return body
+
+    async def _log_access(self) -> None:
+        response = self._response
+        if response is None and not self.gone:
+            response = {"status": 500, "headers": []}
+        elapsed = time.time() - self._started
+        await self._connection.worker.config.log.access(self._scope, response, elapsed)  # type: ignore[arg-type]  # a plain dict for a TypedDict

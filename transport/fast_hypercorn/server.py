@@ -1,0 +1,88 @@
+"""The place where Hypercorn hands over an accepted socket: the fast connection takes it, or leaves it to Hypercorn."""
+
+import asyncio
+from typing import cast
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.utils import parse_socket_addr
+
+from .bounded_hypercorn import BoundedTCPServer, limit_unsent
+from .connection import Address, Connection
+from .error_responses import TOO_MANY_CONNECTIONS, render
+from .worker import App, FastWorkerContext, Worker
+
+
+class FastTCPServer(BoundedTCPServer):
+    """Hypercorn's server of one connection, which puts our protocol in the place of the stream reader.
+
+    Hypercorn accepts, counts and, after ``graceful_timeout``, cancels these as it does its own. TLS (and with it
+    HTTP/2), WSGI applications and raw header names stay with Hypercorn altogether.
+    """
+
+    async def run(self) -> None:
+        """Serve the connection until it is closed and its applications have returned."""
+        transport = cast(asyncio.Transport, self.writer.transport)
+        if not isinstance(self.context, FastWorkerContext) or not self._is_ours():
+            await super().run()
+            return
+        worker = self.context.worker(self._build_worker)
+        try:
+            client, server = self._addresses()
+            early, ended = _take_over(self.reader)
+        except OSError:  # reset before we came to it
+            transport.abort()
+            return
+        if transport.is_closing():
+            return
+        if len(worker.connections) >= worker.limits.connections:
+            transport.write(render(TOO_MANY_CONNECTIONS, worker.server_headers(), ""))
+            transport.close()
+            return
+        limit_unsent(self.writer.get_extra_info("socket"), worker.limits)
+        connection = Connection(worker, transport, client, server)
+        transport.set_protocol(connection)
+        if early:
+            connection.data_received(early)
+        if ended:
+            connection.eof_received()
+        elif worker.context.terminated.is_set():
+            connection.retire()
+        await connection.wait_over()
+
+    def _is_ours(self) -> bool:
+        return (
+            isinstance(self.app, ASGIWrapper)
+            and self.writer.get_extra_info("ssl_object") is None
+            and not self.config.h11_pass_raw_headers
+        )
+
+    def _build_worker(self) -> Worker:
+        app = cast(App, cast(ASGIWrapper, self.app).app)
+        context = cast(FastWorkerContext, self.context)
+        return Worker(app, self.loop, self.config, context, self.state, self.limits)
+
+    def _addresses(self) -> tuple[Address, Address]:
+        sock = self.writer.get_extra_info("socket")
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        return client, parse_socket_addr(sock.family, sock.getsockname())
+
+
+def _take_over(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """(bytes that came in before the change of protocol, whether the peer had already ended).
+
+    A loop may read from the socket before the task of the connection has had its first step (uvloop does). The reader
+    has no call that does not wait, so its coroutine is stepped by hand: where it would wait, there is nothing more.
+    Raises OSError if the connection broke in the meantime.
+    """
+    pieces: list[bytes] = []
+    while True:
+        reading = reader.read(65536)
+        try:
+            reading.send(None)
+        except StopIteration as result:
+            if not result.value:
+                return b"".join(pieces), True
+            pieces.append(result.value)
+        else:
+            reading.close()
+            return b"".join(pieces), False

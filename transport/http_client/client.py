@@ -1,0 +1,112 @@
+"""The client: one per event loop, shared by every request."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from transport.http_client.connect import dial, prepare_tls
+from transport.http_client.connection import Connection
+from transport.http_client.deadlines import Roster
+from transport.http_client.errors import ConnectionLost
+from transport.http_client.pool import Pool
+from transport.http_client.request_head import Origin, parse_target, render_head
+from transport.http_client.response import HttpResponse
+from transport.http_client.types import HttpRequest
+
+
+class HttpClient:
+    """HTTP/1.1 to any number of http and https origins, with a pool of connections for each.
+
+    All times are seconds. `connect_timeout` bounds the wait for a free connection, and then again the opening of a new
+    one (name, TCP and TLS together). `ssl_context` replaces the default one, which trusts the system's authorities;
+    its ALPN list is set to http/1.1. Redirects are never followed and proxies are not supported.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 5.0,
+        max_connections_per_origin: int = 2000,
+        max_idle_per_origin: int = 256,
+        idle_timeout: float = 55.0,
+        max_header_bytes: int = 65536,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._connect_timeout = connect_timeout
+        self._max_connections = max_connections_per_origin
+        self._max_idle = max_idle_per_origin
+        self._idle_timeout = idle_timeout
+        self._max_header_bytes = max_header_bytes
+        self._ssl_context = prepare_tls(ssl_context)
+        self._pools: dict[Origin, Pool] = {}
+        self._roster: Roster | None = None
+        self._closed = False
+
+    async def open(
+        self, request: HttpRequest, *, first_byte_timeout: float, on_sent: Callable[[], None] | None = None
+    ) -> HttpResponse:
+        """Send a request and wait for the head of the final response, whatever its status.
+
+        `first_byte_timeout` counts from when the request is handed to the socket; `on_sent` is called then. A kept-alive
+        connection that the upstream closed without a byte of response (it timed out while idle, as a rule) is replaced
+        once, silently.
+        Raises ValueError for an invalid request, ConnectFailed and its subclasses, FirstByteTimeout,
+        ConnectionLost, ProtocolViolation. Cancelling closes the socket.
+        """
+        target = parse_target(request.method, request.url)
+        head = render_head(target, request)
+        pool = self._pools.get(target.origin) or self._add_pool(target.origin)
+        connection = pool.take() or await pool.acquire()
+        may_replace = connection.reused
+        if on_sent is not None:
+            on_sent()
+        while True:
+            try:
+                await connection.send(head, request.body, head_only=request.method == "HEAD", timeout=first_byte_timeout)
+            except BaseException:
+                pool.discard(connection)
+                raise
+            if connection.head_done:
+                return HttpResponse(connection, pool)
+            error = connection.failure()
+            stale = isinstance(error, ConnectionLost) and not error.response_started
+            if not (may_replace and stale) or self._closed:
+                pool.discard(connection)
+                raise error
+            may_replace = False
+            connection = await pool.replace(connection)
+
+    async def close(self) -> None:
+        """Close every connection, those in use too, and wait until their sockets are gone. Idempotent."""
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        if self._roster is not None:
+            await self._roster.close()
+
+    def _add_pool(self, origin: Origin) -> Pool:
+        if self._closed:
+            raise RuntimeError("the HTTP client is closed")
+        loop = asyncio.get_running_loop()
+        roster = self._roster = self._roster or Roster(loop)
+
+        async def dial_origin(on_closed: Callable[[Connection], None]) -> Connection:
+            def make() -> Connection:
+                return Connection(loop, roster, self._max_header_bytes, on_closed)
+
+            connection = await dial(origin, make, ssl_context=self._ssl_context, within=self._connect_timeout)
+            if not connection.closed:
+                # Not already in connection_made: uvloop, when cancelled right after calling it, closes the socket
+                # without ever calling connection_lost, and closing the client would wait for that in vain.
+                roster.add(connection)
+            return connection
+
+        pool = self._pools[origin] = Pool(
+            dial_origin,
+            max_connections=self._max_connections,
+            max_idle=self._max_idle,
+            idle_timeout=self._idle_timeout,
+            patience=self._connect_timeout,
+        )
+        return pool

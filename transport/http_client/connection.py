@@ -1,0 +1,233 @@
+"""One HTTP/1.1 connection as an asyncio protocol: requests out, responses in, one at a time.
+
+The connection pushes nothing: it collects body bytes until its response takes them, and stops reading from the socket
+when too many wait. It knows no pool; whoever holds it decides what becomes of it.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import cast
+
+from transport.http_client.deadlines import Roster
+from transport.http_client.errors import ConnectionLost, FirstByteTimeout, HttpClientError, ProtocolViolation, ReadTimeout
+from transport.http_client.response_parser import Incoming
+
+# Waiting body bytes at which the socket is no longer read. Counted as they came, chunk framing included.
+HIGH_WATER_BYTES = 8 * 1024
+# Up to here head and body leave in one write; above, copying the body costs more than a second write.
+_JOINED_WRITE_BYTES = 64 * 1024
+
+
+class Connection(Incoming, asyncio.Protocol):
+    """Idle (`in_use` False), or serving one request until its holder ends that, or `closed` for good.
+
+    `error` is why the response cannot be completed; bytes that came before it stay readable.
+    """
+
+    __slots__ = (
+        "_buffered_bytes",
+        "_loop",
+        "_on_closed",
+        "_paused",
+        "_reads_small",
+        "_roster",
+        "_transport",
+        "_waiter",
+        "closed",
+        "deadline",
+        "error",
+        "in_use",
+        "reused",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        roster: Roster,
+        max_header_bytes: int,
+        on_closed: Callable[["Connection"], None],
+    ) -> None:
+        super().__init__(max_header_bytes)
+        self._loop = loop
+        self._roster = roster
+        self._on_closed = on_closed
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+        self._reads_small = False
+        self._buffered_bytes = 0
+        self.deadline = math.inf
+        self.closed = False
+        self.in_use = False
+        self.reused = False
+        self.error: HttpClientError | None = None
+
+    # What the holder calls.
+
+    def send(self, head: bytes, body: bytes, *, head_only: bool, timeout: float) -> asyncio.Future[None]:
+        """Send a request; the future is done when `head_done` or `error` is set. `head_only`: a HEAD request."""
+        self.expect(head_only=head_only)
+        if not self.closed:
+            self.in_use = True
+            if len(body) <= _JOINED_WRITE_BYTES:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._transport.write(body)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float) -> asyncio.Future[None]:
+        """A future that is done when there is a head, new body bytes, the end, or an error, `timeout` among them.
+
+        One waiter at a time. The future never holds an exception: look at the connection.
+        """
+        waiter = self._loop.create_future()
+        if self.closed:
+            waiter.set_result(None)
+            return waiter
+        self._waiter = waiter
+        self.expire_in(timeout)
+        return waiter
+
+    def expire_in(self, seconds: float) -> None:
+        """Have `expire` called after so many seconds, unless set anew before."""
+        self.deadline = when = self._loop.time() + seconds
+        if when < self._roster.next_sweep:
+            self._roster.sweep_by(when)
+
+    def take(self) -> bytes:
+        """All body bytes that wait, and room for more."""
+        parts = self.parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._buffered_bytes = 0
+        if self._paused:
+            self._resume()
+        return data
+
+    def reset_for_reuse(self) -> bool:
+        """Whether another request may follow on this connection; drops what is left of this response."""
+        self.parts.clear()
+        self._buffered_bytes = 0
+        if self._paused:
+            self._resume()
+        if self.closed or not (self.done and self.keep_alive) or self._transport.get_write_buffer_size():
+            return False
+        self.in_use = False
+        self.reused = True
+        return True
+
+    def abort(self, error: HttpClientError | None = None) -> None:
+        """Close the socket now, unsent bytes included. Whoever waits is woken and finds `error`."""
+        if not self.closed:
+            self._transport.abort()
+            self._end(error or self._lost("the connection was closed on this side"))
+
+    def failure(self) -> HttpClientError:
+        """Why there is no response, or no more of it."""
+        return self.error or self._lost("the connection is closed")
+
+    def expire(self) -> None:
+        """The deadline has passed. Without a waiter it was an old one: what it was for has come."""
+        if not self.in_use:
+            self.abort()
+        elif self._waiter is not None and self.head_done:
+            self.abort(ReadTimeout("no further byte of the response body came in time"))
+        elif self._waiter is not None:
+            self.abort(FirstByteTimeout("no response head came in time"))
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.done or not self.in_use:
+            # Bytes nobody asked for: the next response could not be told from them.
+            self.abort()
+        if self.closed:
+            return
+        try:
+            self.feed(data)
+        except ProtocolViolation as exc:
+            self.abort(exc)
+            return
+        if self.parts:
+            if self._waiter is not None:
+                self._wake()
+            self._buffered_bytes += len(data)
+            if self._buffered_bytes > HIGH_WATER_BYTES and not (self._paused or self.done):
+                self._paused = True
+                self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        # Aborting, not closing: a close would wait until the peer has read what it no longer wants.
+        self._transport.abort()
+        self._peer_ended(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peer_ended(exc)
+        self._roster.discard(self)
+        self.dismantle()
+
+    # Inner workings.
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self.closed:
+            return
+        if not self._reads_small:
+            self._reads_small = True
+            self._transport.set_protocol(_SmallReads(self, self._roster.read_buffer))
+        self._transport.resume_reading()
+
+    def _peer_ended(self, exc: Exception | None) -> None:
+        if self.closed:
+            return
+        if exc is None and self.head_done and self.until_eof:
+            self.done = True
+        reason = "the upstream closed the connection" if exc is None else f"the connection broke: {exc}"
+        self._end(self._lost(f"{reason} {'in mid-body' if self.head_done else 'before a response'}"))
+
+    def _lost(self, message: str) -> ConnectionLost:
+        return ConnectionLost(message, sent=self.in_use, response_started=self.started)
+
+    def _end(self, error: HttpClientError) -> None:
+        self.closed = True
+        if not self.done:
+            self.error = error
+        self._wake()
+        self._on_closed(self)
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class _SmallReads(asyncio.BufferedProtocol):
+    """Limits the size of each read, for a connection that delivers faster than its reader consumes.
+
+    uvloop reads 250 KB at once: that much would be buffered for each stalled reader, and other streams would wait while its
+    events are parsed. It is not used for readers that keep up, because it adds a call to each read.
+    """
+
+    __slots__ = ("_buffer", "_connection")
+
+    def __init__(self, connection: Connection, buffer: memoryview) -> None:
+        self._connection = connection
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (how asyncio calls it)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)

@@ -1,0 +1,83 @@
+"""The bytes of a request head, and the refusal of anything that could smuggle a second one into it."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from transport.http_client.types import HttpRequest
+
+_URL = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_METHOD = re.compile(r"[A-Z]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OURS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te"}
+    | {"trailer", "expect", "accept-encoding"}
+)
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Origin(NamedTuple):
+    """Where connections go. `host` is bare: an IPv6 address has no brackets."""
+
+    secure: bool
+    host: str
+    port: int
+
+
+class Target(NamedTuple):
+    """What method and URL alone decide: the origin and the first lines of the head."""
+
+    origin: Origin
+    prefix: bytes
+
+
+@lru_cache(maxsize=1024)
+def parse_target(method: str, url: str) -> Target:
+    """Split a URL and render the request line. Raises ValueError that says what is wrong with it."""
+    if not _METHOD.fullmatch(method) or method == "CONNECT":
+        raise ValueError(f"method {method!r} is not one this client sends: use GET, POST and the like, in capitals")
+    if not _URL.fullmatch(url):
+        raise ValueError("the URL has spaces, line breaks or non-ASCII characters: percent-encode them")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"the URL scheme is {parts.scheme!r}: only http and https are spoken here")
+    if "@" in parts.netloc:
+        raise ValueError("the URL carries a user name: send credentials in a header")
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host):
+        raise ValueError("the URL has no usable host name: write it in ASCII, international names as punycode")
+    secure = parts.scheme == "https"
+    default_port = 443 if secure else 80
+    port = default_port if parts.port is None else parts.port
+    shown = f"[{host}]" if ":" in host else host
+    authority = shown if port == default_port else f"{shown}:{port}"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    prefix = f"{method} {path} HTTP/1.1\r\nhost: {authority}\r\naccept-encoding: identity\r\n"
+    return Target(Origin(secure, host, port), prefix.encode("ascii"))
+
+
+@lru_cache(maxsize=1024)
+def _header_line(name: str, value: str) -> bytes:
+    """One header as bytes. Cached by pair, since most of a channel's headers are the same on every call."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"header name {name!r} is not an HTTP token")
+    if name.lower() in _OURS:
+        raise ValueError(f"header {name!r} is set by the client itself: leave it out")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"the value of header {name!r} has line breaks, control or non-Latin-1 characters")
+    return f"{name}: {value}\r\n".encode("latin-1")
+
+
+def render_head(target: Target, request: HttpRequest) -> bytes:
+    """The whole head, blank line included. Raises ValueError for headers that must not be sent."""
+    lines = [target.prefix]
+    for name, value in request.headers:
+        lines.append(_header_line(name, value))
+    if request.body or request.method in _WITH_BODY:
+        lines.append(b"content-length: %d\r\n\r\n" % len(request.body))
+    else:
+        lines.append(b"\r\n")
+    return b"".join(lines)

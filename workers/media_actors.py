@@ -1,0 +1,139 @@
+"""Media jobs: the actor that runs a job, and the periodic work that keeps jobs from getting lost.
+
+make_media(job)      do what can be done for a job now
+every second         enqueue due jobs, end expired ones
+every second         deliver callbacks (webhook_delivery.py)
+every five seconds   renew the leases of the jobs that this process runs
+every minute         delete expired files, and some of the files without a row
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import dramatiq
+import peewee
+
+from shared import media
+from shared.core.clock import now_ms
+from shared.core.database import database, drop_connection
+from shared.core.database_errors import describe, may_pass
+from shared.core.settings import Settings
+from shared.files.storage import open_storage
+from shared.job_queue import MEDIA_QUEUE, Jobs
+from shared.media import End, retention
+from shared.models import MediaJob
+from workers.media_jobs import Maker
+from workers.provider_client import Sender
+from workers.scheduler import Periodic
+from workers.webhook_delivery import BEAT_SECONDS, LIMITS, Callbacks
+
+log = logging.getLogger("yout.worker.media")
+
+SWEEP_SECONDS = 1.0
+RENEW_SECONDS = 5.0
+TIDY_SECONDS = 60.0
+MOST_MESSAGES = 500
+MOST_TIMED_OUT = 100
+
+
+class MediaWork:
+    """The media of one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs = Jobs(settings.redis_url)
+        self._storage = open_storage(settings)
+        self._maker = Maker(settings, self._storage, Sender(settings))
+        self._callbacks = Callbacks(settings)
+        self._hands: set[UUID] = set()
+        self._lock = threading.Lock()
+
+    def declare(self, broker: dramatiq.Broker) -> None:
+        """Let `broker` run the actors."""
+        # The row's own deadline ends a job; this is for a thread that hangs where no time-out reaches.
+        limit = (self._settings.media_answer_seconds * 4 + 60) * 1000
+        declare = dramatiq.actor(actor_name="make_media", broker=broker, queue_name=MEDIA_QUEUE, time_limit=limit)
+        declare(self.make_media)
+
+    def make_media(self, job_id: str) -> None:
+        """Take a job in hand, unless another hand has it, and do what can be done now."""
+        hand = uuid4()
+        with self._lock:
+            self._hands.add(hand)
+        try:
+            job = media.claim(UUID(job_id), hand, now_ms())
+            if job is not None:
+                self._maker.work(job, hand)
+        finally:
+            with self._lock:
+                self._hands.discard(hand)
+
+    @property
+    def leases(self) -> Periodic:
+        """Kept apart from all other periodic work: nothing slow may let a lease run out."""
+        return Periodic("the leases of media jobs", RENEW_SECONDS, _closing(self._renew))
+
+    @property
+    def callbacks(self) -> Periodic:
+        """Separate from all other periodic work, because it waits for running deliveries."""
+        return Periodic("the callbacks of media jobs", BEAT_SECONDS, _closing(self._callbacks.deliver_due))
+
+    @property
+    def periodic(self) -> tuple[Periodic, ...]:
+        return (
+            Periodic("the sweep of media jobs", SWEEP_SECONDS, _closing(self.sweep)),
+            Periodic("the retention of media", TIDY_SECONDS, _closing(self._tidy)),
+        )
+
+    def sweep(self) -> None:
+        """End the jobs whose time is over; send what is due for a message. Raises what the database raises."""
+        for job in _overdue(now_ms()):
+            if media.finish(job, End("failed", "job_timeout", "deadline"), hand=None) is not None:
+                log.info("media job %s: failed job_timeout", job.id)
+        if not self._jobs.answers():  # the broker says so in the log; what is due stays due
+            return
+        for job_id in media.resend(MOST_MESSAGES):
+            self._jobs.send("make_media", str(job_id), queue=MEDIA_QUEUE)
+
+    def _renew(self) -> None:
+        with self._lock:
+            hands = set(self._hands)
+        if hands:
+            media.renew(hands, now_ms())
+
+    def _tidy(self) -> None:
+        retention.delete_expired(self._storage)
+        retention.delete_orphans(self._storage)
+
+    def close(self) -> None:
+        """Wait briefly for running callbacks, and close the connection to Redis. Call after the clocks have stopped."""
+        try:
+            self._callbacks.finish(LIMITS.idle_seconds)
+        except peewee.PeeweeException as error:
+            if not may_pass(error):
+                raise
+            log.warning("callbacks that were delivered may be delivered once more: %s", describe(error))
+        self._jobs.close()
+
+
+def _overdue(now: int) -> list[MediaJob]:
+    late = MediaJob.finished_at.is_null() & (MediaJob.deadline_at < now)
+    return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at, MediaJob.id).limit(MOST_TIMED_OUT))
+
+
+def _closing(work: Callable[[], None]) -> Callable[[], None]:
+    """`work`, with the thread's connection given back after it, or closed for good where it may be the reason of a failure."""
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException:
+            drop_connection()
+            raise
+        database.close()
+
+    return run

@@ -1,0 +1,193 @@
+"""Callbacks: post the result of a job to its owner's URL, signed, and never to a private address.
+
+Deliveries run on separate threads, so a customer's server that never answers delays no jobs or purges. At most
+`MAX_PER_ACCOUNT` and `MAX_PER_HOST` run at once in a process, so it doesn't delay other customers' callbacks either. Due
+callbacks are found in the rows of the jobs; Redis is not involved.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.errors import OutboundFailed, OutboundRefused, SettingsError
+from shared.core.failure_report import describe_failure
+from shared.core.settings import Settings
+from shared.media import webhooks
+from shared.media.job_json import job_document
+from shared.media.output_urls import public_link
+from shared.media.webhooks import DueCallback
+from shared.models import MediaJob, MediaOutput
+from shared.safe_http import Limits, Outbound, policy_of
+from shared.safe_http.url_check import read_url
+
+log = logging.getLogger("yout.worker.callbacks")
+
+LIMITS = Limits(total_seconds=10, idle_seconds=5)
+MAX_ANSWER_BYTES = 1_000_000
+MAX_IN_FLIGHT = 32
+MAX_PER_ACCOUNT = 4
+MAX_PER_HOST = 4
+HOST_BUSY_MS = 2_000
+BEAT_SECONDS = 1.0
+_PAGE = 200  # due callbacks per query
+_ROUND_SECONDS = 3.0  # time limit of one `deliver_due`, shorter than the clock's wait when it stops
+
+
+class Delivery(NamedTuple):
+    """One attempt to deliver a callback."""
+
+    job: UUID
+    account: UUID
+    host: str
+
+
+class Choice(NamedTuple):
+    """Which of the due callbacks may start now, and which must wait because their host is busy."""
+
+    start: list[DueCallback]
+    host_busy: list[DueCallback]
+
+
+def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choice:
+    """Choose from `due`, in order, the callbacks that the three limits allow besides those `in_flight`. Pure."""
+    accounts = Counter(delivery.account for delivery in in_flight)
+    hosts = Counter(delivery.host for delivery in in_flight)
+    choice = Choice([], [])
+    for callback in due:
+        host = host_of(callback.url)
+        if len(in_flight) + len(choice.start) >= MAX_IN_FLIGHT:
+            break
+        if accounts[callback.account] >= MAX_PER_ACCOUNT:
+            continue
+        if hosts[host] >= MAX_PER_HOST:
+            choice.host_busy.append(callback)
+            continue
+        accounts[callback.account] += 1
+        hosts[host] += 1
+        choice.start.append(callback)
+    return choice
+
+
+def host_of(url: str) -> str:
+    """The host of a callback; "" for a URL that will be refused."""
+    try:
+        return read_url(url).host
+    except OutboundRefused:
+        return ""
+
+
+class Callbacks:
+    """The callbacks that one worker process delivers. `deliver_due` and `finish` must be called from one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outbound = Outbound(policy_of(settings))
+        self._in_flight: dict[UUID, Delivery] = {}
+        self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
+
+    def deliver_due(self) -> None:
+        """Start due callbacks within the limits, and record ended ones. Raises the database's errors."""
+        until = time.monotonic() + _ROUND_SECONDS
+        self._note_ended(0)
+        while self._start_due() and time.monotonic() < until:
+            self._note_ended(BEAT_SECONDS)
+
+    def finish(self, seconds: float) -> None:
+        """Wait up to `seconds` for running deliveries, so that few are repeated after a restart."""
+        until = time.monotonic() + seconds
+        while self._in_flight and time.monotonic() < until:
+            self._note_ended(until - time.monotonic())
+
+    def _start_due(self) -> int:
+        """Start deliveries; return how many were started or put off, 0 when nothing more can be done now."""
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            return 0
+        accounts = Counter(delivery.account for delivery in self._in_flight.values())
+        full = [account for account, count in accounts.items() if count >= MAX_PER_ACCOUNT]
+        due = [callback for callback in webhooks.due(_PAGE, without=full) if callback.job not in self._in_flight]
+        choice = choose(due, self._in_flight.values())
+        if choice.host_busy:
+            webhooks.postpone([callback.job for callback in choice.host_busy], HOST_BUSY_MS)
+        claimed = webhooks.claim([callback.job for callback in choice.start]) if choice.start else set()
+        for callback in choice.start:
+            if callback.job in claimed:
+                self._start(callback)
+        return len(choice.start) + len(choice.host_busy)
+
+    def _start(self, callback: DueCallback) -> None:
+        job = MediaJob.get_or_none(MediaJob.id == callback.job)
+        if job is None:  # purged meanwhile
+            return
+        try:
+            body, headers = self._message(job)
+        except SettingsError as error:
+            log.error("the callback of media job %s cannot be signed: %s", job.id, error)
+            return
+        self._in_flight[job.id] = Delivery(job.id, callback.account, host_of(callback.url))
+        arguments = (job.id, callback.url, body, headers)
+        # A daemon thread: a delivery that still waits when the process must end is repeated after the restart.
+        threading.Thread(target=self._deliver, args=arguments, name="callback", daemon=True).start()
+
+    def _deliver(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> None:
+        done = False
+        try:
+            done = self._post(job, url, body, headers)
+        except Exception as error:  # whatever failed, its slot must be freed
+            log.error("the callback of media job %s failed: %s", job, describe_failure(error))
+        finally:
+            self._ended.put((job, done))
+
+    def _post(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> bool:
+        """Post once; return whether no further attempt is needed. Runs on the delivery's own thread, without a database."""
+        try:
+            with self._outbound.post(url, body, max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=LIMITS) as reply:
+                return 200 <= reply.status < 300
+        except OutboundRefused:
+            log.warning("the callback of media job %s names an address that may not be used", job)
+            return True  # a retry would be refused, too
+        except OutboundFailed:
+            return False
+
+    def _note_ended(self, wait_seconds: float) -> None:
+        """Record every ended delivery; while any is running, wait up to this long for the first."""
+        wait = wait_seconds if self._in_flight else 0
+        while True:
+            try:
+                job, done = self._ended.get(timeout=wait) if wait > 0 else self._ended.get_nowait()
+            except Empty:
+                return
+            self._in_flight.pop(job, None)
+            if done:
+                webhooks.forget(job)
+            wait = 0
+
+    def _message(self, job: MediaJob) -> tuple[bytes, dict[str, str]]:
+        with transaction():
+            secret = webhooks.secret_of(job.__data__["account"], self._settings.secret_key)
+        body = json.dumps(_event(job, self._settings)).encode()
+        signed = webhooks.sign(secret, f"evt_{job.id.hex}", now_ms() // 1000, body)
+        return body, {"content-type": "application/json", **signed}
+
+
+def _event(job: MediaJob, settings: Settings) -> dict[str, object]:
+    """The message. Links are in it only where the installation knows its public address."""
+    outputs = list(MediaOutput.select().where(MediaOutput.job == job.id).order_by(MediaOutput.position))
+    shown = outputs if settings.public_url else []
+    data = job_document(job, shown, lambda output: public_link(settings.public_url, job, output, settings))
+    return {
+        "id": f"evt_{job.id.hex}",
+        "object": "event",
+        "type": f"media.job.{job.status}",
+        "created_at": (job.finished_at or 0) // 1000,
+        "data": data,
+    }

@@ -1,0 +1,50 @@
+"""The database of one command: opened, checked, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import peewee
+
+from shared.core.database import bind, database, open_database
+from shared.core.database_errors import may_pass
+from shared.core.errors import YoutError
+from shared.core.schema_version import require_current
+from shared.core.settings import Settings
+from shared.sealed_columns import require_secret_key
+from shared.startup import require_readable
+
+ANSWER_SECONDS = 6 * 3600  # no limit: a migration or a check of every account takes long; TCP's limits detect a dead server
+
+
+class DatabaseError(YoutError):
+    """The database cannot be reached or refuses to work; the message quotes it."""
+
+
+@contextmanager
+def database_session(
+    settings: Settings, *, check_schema: bool = True, check_secret_key: bool = True
+) -> Iterator[peewee.Database]:
+    """Bind and connect the database of `settings` for the block.
+
+    Raises `SchemaMismatch` unless the schema is current, `SettingsError` if SECRET_KEY cannot decrypt the encrypted values
+    (checked with the schema), and `DatabaseError` for errors of the server.
+    """
+    target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
+    bind(target)
+    try:
+        require_readable(target)
+        with target.connection_context():
+            if check_schema:
+                require_current(target)
+                if check_secret_key:
+                    require_secret_key(target, settings.secret_key)
+            yield target
+    except peewee.PeeweeException as problem:
+        if not may_pass(problem):
+            raise
+        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+        raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from problem
+    finally:
+        database.initialize(None)

@@ -1,0 +1,94 @@
+"""Something to begin with, in development only: a staff member, an account with credits, a key.
+
+What cannot be asked of the database again, the password and the key's secret, is kept in `welcome.json` in the data folder,
+readable by its owner only, so that every start can print it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.catalog.reader import load
+from shared.core.clock import now_ms
+from shared.identity.api_key_format import digest
+from shared.models import Account, ApiKey, StaffUser
+from shared.operations.accounts import create_account
+from shared.operations.keys import create_key
+from shared.operations.staff import create_staff, verify_password
+from yout.data_folder import write_private
+
+FILE = "welcome.json"
+ACTOR = "yout up"
+STAFF_EMAIL = "staff@localhost.localdomain"
+ACCOUNT_EMAIL = "demo@localhost.localdomain"
+OPENING_CREDITS = 15_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The values to print. `staff_password` is None if it was changed; `model` is None if no model can be called."""
+
+    staff_email: str
+    staff_password: str | None
+    account_email: str
+    credits: int
+    key: str
+    model: str | None
+
+
+def ensure_welcome(data_dir: Path) -> Welcome:
+    """Make what is missing of the three, in the bound database, and remember its secrets."""
+    path = data_dir / FILE
+    kept = _read(path)
+    account = _account()
+    password, key = _staff_password(kept.get("staff_password")), _key(account, kept.get("key"))
+    found = {"staff_password": password, "key": key}
+    if found != kept:
+        write_private(path, json.dumps(found, indent=2) + "\n")
+    return Welcome(
+        staff_email=STAFF_EMAIL,
+        staff_password=password,
+        account_email=ACCOUNT_EMAIL,
+        credits=account.balance - account.held,
+        key=key,
+        model=_model(),
+    )
+
+
+def _read(path: Path) -> dict[str, str | None]:
+    try:
+        kept = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # a damaged file is as good as none: a new key is made
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _account() -> Account:
+    account = Account.get_or_none(Account.email == ACCOUNT_EMAIL)
+    return account or create_account(ACCOUNT_EMAIL, OPENING_CREDITS, name="Demonstration", actor=ACTOR)
+
+
+def _staff_password(kept: str | None) -> str | None:
+    if StaffUser.get_or_none(StaffUser.email == STAFF_EMAIL) is None:
+        return create_staff(STAFF_EMAIL, actor=ACTOR)[1]
+    return kept if kept and verify_password(STAFF_EMAIL, kept) else None
+
+
+def _key(account: Account, kept: str | None) -> str:
+    if kept:
+        row = ApiKey.get_or_none(ApiKey.digest == digest(kept))
+        if row is not None and row.revoked_at is None and (row.expires_at is None or row.expires_at > now_ms()):
+            return kept
+    return create_key(account.id, "welcome", actor=ACTOR).secret
+
+
+def _model() -> str | None:
+    """The local chat model if it can be called, else the oldest chat model that can."""
+    from shared.operations.seed import CHAT_MODEL
+
+    now = now_ms()
+    models = [model for model in load().models.values() if model.kind == "chat" and model.routes and model.usable(now)]
+    names = [model.id for model in sorted(models, key=lambda model: (model.created_at, model.id))]
+    return CHAT_MODEL if CHAT_MODEL in names else next(iter(names), None)

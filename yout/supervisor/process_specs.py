@@ -1,0 +1,70 @@
+"""The parts of the stack: what is started, on which port, when it is ready, and how long it may take to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from shared.core.settings import Settings
+from yout.supervisor.embedded import local_model_arguments, valkey_arguments, valkey_log, valkey_socket
+from yout.supervisor.ports import Listener, reachable_host
+from yout.supervisor.procfile import read_procfile
+from yout.supervisor.ready import Check, answers, models_loaded, pongs
+
+GRACE_SECONDS = 15
+# Who must be gone before whom: a worker without its broker, or an edge without its database of limits, would only complain.
+STOP_ORDER = ("worker", "web", "console", "local", "valkey")
+
+
+class Part(NamedTuple):
+    """One process of the stack. Without `ready` it is ready as soon as it runs; `log` is a file it writes to instead of here."""
+
+    name: str
+    arguments: Sequence[str]
+    listener: Listener | None
+    ready: Check | None
+    grace_seconds: float
+    log: Path | None = None
+
+
+def embedded_parts(settings: Settings, *, local_model: bool) -> list[Part]:
+    """Valkey, unless REDIS_URL names another server, and the model server if wanted."""
+    parts = []
+    if settings.embedded_valkey:
+        arguments, log = valkey_arguments(settings.data_dir), valkey_log(settings.data_dir)
+        parts.append(Part("valkey", arguments, None, pongs(valkey_socket(settings.data_dir)), GRACE_SECONDS, log))
+    if local_model:
+        port = settings.local_port
+        listener = Listener("the embedded model server", "127.0.0.1", port, "YOUT_LOCAL_PORT")
+        check = models_loaded(local_health_url(settings))
+        parts.append(Part("local", local_model_arguments(port), listener, check, GRACE_SECONDS))
+    return parts
+
+
+def local_health_url(settings: Settings) -> str:
+    """The URL of the embedded model server's status."""
+    return f"http://127.0.0.1:{settings.local_port}/healthz"
+
+
+def procfile_parts(settings: Settings, procfile: Path) -> list[Part]:
+    """The processes of the Procfile; `web` (the edge) and `console` have a readiness check."""
+    host = reachable_host(settings.bind_host)
+    listeners = {
+        "web": Listener("the edge", settings.bind_host, settings.edge_port, "YOUT_EDGE_PORT"),
+        "console": Listener("the console", settings.bind_host, settings.console_port, "YOUT_CONSOLE_PORT"),
+    }
+    checks = {
+        "web": answers(f"http://{host}:{settings.edge_port}/readyz"),
+        "console": answers(f"http://{host}:{settings.console_port}/healthz"),
+    }
+    graces = {"web": settings.drain_seconds + 5}
+    return [
+        Part(name, arguments, listeners.get(name), checks.get(name), graces.get(name, GRACE_SECONDS))
+        for name, arguments in read_procfile(procfile).items()
+    ]
+
+
+def in_stop_order(names: Sequence[str]) -> list[str]:
+    """Processes of the Procfile's own making first, then the known ones."""
+    return sorted(names, key=lambda name: STOP_ORDER.index(name) if name in STOP_ORDER else -1)
