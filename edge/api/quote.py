@@ -76,7 +76,7 @@ async def quote_call() -> Response:
     counted = await services().count_tokens(text_of(call.body))
     input_tokens = max(1, counted + heavy_tokens(call.body) // 3)
     account, output_tokens = await read(partial(_read, caller.account, call.model, now))
-    usual = min(output_tokens * call.choices, quoted.output_tokens)
+    usual = min(output_tokens * call.choices, quoted.paid_tokens)
     free = account.balance - account.held
     fits = quoted.minimum <= free
     return private(
@@ -106,7 +106,7 @@ def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
 
 def _fit(fit: Fit, usual: Usage) -> dict[str, Any]:
     quoted: Quote = fit.quote
-    typical = usual._replace(output_tokens=min(usual.output_tokens, quoted.output_tokens))
+    typical = usual._replace(output_tokens=min(usual.output_tokens, quoted.paid_tokens))
     return {
         "id": fit.model.id,
         "worst": quoted.bound,

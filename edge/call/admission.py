@@ -183,7 +183,7 @@ class Admission:
         told = hold.told()
         if hold.stopped:  # all paid output was delivered; the excess is not charged
             told = told._replace(output_tokens=hold.paid_output)
-        decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.output_tokens)
+        decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.paid_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
             return usage._replace(estimated=hold.stopped)

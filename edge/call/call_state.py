@@ -87,8 +87,10 @@ class Hold:
 
     @property
     def paid_output(self) -> int:
-        """The output tokens, over all choices, that the hold pays for."""
-        return self.quote.output_tokens if self.clamp is None else min(self.clamp * self.call.choices, self.quote.output_tokens)
+        """The output tokens, over all choices, that the hold pays for: with reasoning that the output limit does not count."""
+        quote = self.quote
+        output = quote.output_tokens if self.clamp is None else min(self.clamp * self.call.choices, quote.output_tokens)
+        return output + quote.reasoning_tokens
 
     @property
     def delivered(self) -> bool:

@@ -101,6 +101,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         output_limit=_output_limit(model, window, call.output_limit),
         choices=call.choices,
         cap=cap,
+        reasoning_limit=model.reasoning_tokens if call.kind == "chat" else 0,
     )
     if cap is not None and quoted.minimum > cap:
         raise InsufficientCredits(

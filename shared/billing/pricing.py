@@ -54,6 +54,7 @@ class Quote(NamedTuple):
     input_tokens    estimated input tokens, at most the input's upper bound
     output_tokens   output limit that `bound` pays for, over all choices
     cap             the caller's own limit in credits, or None
+    reasoning_tokens  maximum reasoning that `bound` pays for in addition, where a provider's output limit does not count it
     """
 
     price: PriceList
@@ -62,6 +63,12 @@ class Quote(NamedTuple):
     input_tokens: int
     output_tokens: int
     cap: int | None = None
+    reasoning_tokens: int = 0
+
+    @property
+    def paid_tokens(self) -> int:
+        """All output tokens that `bound` pays for, over all choices."""
+        return self.output_tokens + self.reasoning_tokens
 
 
 def charge(price: PriceList, usage: Usage) -> int:
@@ -113,24 +120,34 @@ def _max_input_rate(price: PriceList) -> int:
 
 
 def quote(
-    price: PriceList, *, input_bound: int, input_estimate: int, output_limit: int, choices: int = 1, cap: int | None = None
+    price: PriceList,
+    *,
+    input_bound: int,
+    input_estimate: int,
+    output_limit: int,
+    choices: int = 1,
+    cap: int | None = None,
+    reasoning_limit: int = 0,
 ) -> Quote:
     """Quote a call with at most `input_bound` input tokens (`input_estimate` likely) and `output_limit` output tokens per choice.
 
-    `cap` is the caller's limit in credits, which `bound` never exceeds. Compare `minimum` with it before taking the hold.
+    `reasoning_limit` is the number of reasoning tokens per choice that the provider does not count toward that limit. They come
+    before the answer, so `minimum` includes them. `cap` is the caller's limit in credits, which `bound` never exceeds. Compare
+    `minimum` with it before taking the hold.
     """
-    output_tokens = output_limit * choices
-    bound = _total(price, input_bound * _max_input_rate(price) + output_tokens * price.credits_per_1k_output)
-    least_output = min(output_tokens, SENSIBLE_OUTPUT_TOKENS * choices)
+    output_tokens, reasoning_tokens = output_limit * choices, reasoning_limit * choices
+    paid_output = output_tokens + reasoning_tokens
+    bound = _total(price, input_bound * _max_input_rate(price) + paid_output * price.credits_per_1k_output)
+    least_output = min(output_tokens, SENSIBLE_OUTPUT_TOKENS * choices) + reasoning_tokens
     least_input = min(input_estimate, input_bound)
     minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
     if cap is not None:
         bound = max(min(bound, cap), 0)
-    return Quote(price, bound, minimum, least_input, output_tokens, cap)
+    return Quote(price, bound, minimum, least_input, output_tokens, cap, reasoning_tokens)
 
 
 def affordable_output(quoted: Quote, credits: int) -> int:
-    """Return how many output tokens `credits` can pay for after the estimated input, at most the quote's limit."""
+    """Return how many output tokens `credits` can pay for after the estimated input and reasoning, at most the quote's limit."""
     price = quoted.price
     if price.is_zero:
         return quoted.output_tokens
@@ -139,4 +156,5 @@ def affordable_output(quoted: Quote, credits: int) -> int:
     if price.credits_per_1k_output == 0:
         return quoted.output_tokens if credits >= quoted.minimum else 0
     thousandths = (credits - price.credits_per_call) * 1000 - quoted.input_tokens * price.credits_per_1k_input
-    return max(0, min(quoted.output_tokens, thousandths // price.credits_per_1k_output))
+    affordable = thousandths // price.credits_per_1k_output - quoted.reasoning_tokens
+    return max(0, min(quoted.output_tokens, affordable))

@@ -1,5 +1,7 @@
 """Detects a stream that has relayed more than its call pays for, from the text, without a tokenizer. Pure.
 
+What it pays for includes `reasoning_tokens_limit` where a channel has that setting.
+
 A lower bound of any provider's token count is compared with twice the call's output limit, so a provider that honors the limit
 never exceeds it. Tokens do not span words, so a text has at least as many tokens as words. In text without spaces, apart from
 runs of one character (rules, padding), no vocabulary averages more than 16 bytes per token.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-MARGIN_FACTOR = 2  # allows for the provider's tokenizer, and for reasoning that does not count toward the limit
+MARGIN_FACTOR = 2  # allows for the provider's tokenizer
 MARGIN_TOKENS = 256
 MAX_BYTES_PER_TOKEN = 16  # of text other than runs of one character
 MAX_RUN_BYTES_PER_TOKEN = 256  # of text made only of such runs: the longest tokens are 128 spaces or dashes

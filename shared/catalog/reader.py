@@ -10,6 +10,7 @@ from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import longest_answer
 from shared.core.clock import now_ms
+from shared.dialects.model_settings import of_model
 from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
 
 
@@ -97,6 +98,7 @@ def route_of(link: ChannelModel) -> Route:
         public_name=_header_text(settings.get("public_name")) or provider,
         provider=provider,
         keeps_nothing=settings.get("data_collection") == "deny",
+        reasoning_tokens=of_model(settings, "reasoning_tokens_limit", link.upstream_model, 0),
     )
 
 

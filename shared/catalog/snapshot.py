@@ -18,6 +18,7 @@ class Route(NamedTuple):
     public_name    the channel's name that callers see and can select
     provider       the provider's slug, shared by all of its channels
     keeps_nothing  the provider neither stores requests nor trains on them
+    reasoning_tokens  maximum reasoning of a choice, if the provider's output limit does not count it
     demanded       output limit sent for calls without one: set if the provider requires a limit and the catalog has none
     """
 
@@ -35,6 +36,7 @@ class Route(NamedTuple):
     provider: str = ""
     keeps_nothing: bool = False
     demanded: int | None = None
+    reasoning_tokens: int = 0
 
 
 class CatalogModel(NamedTuple):
@@ -58,6 +60,11 @@ class CatalogModel(NamedTuple):
         """The output limit that the providers get for a call without one; None if any route sends no limit."""
         demanded = [route.demanded for route in self.routes if route.demanded is not None]
         return max(demanded) if demanded and len(demanded) == len(self.routes) else None
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """The maximum reasoning of a choice that no output limit counts, whichever channel serves."""
+        return max((route.reasoning_tokens for route in self.routes), default=0)
 
     def price_at(self, now: int) -> PriceList | None:
         """Return the price in force at `now` (milliseconds UTC), or None if none is yet."""

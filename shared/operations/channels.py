@@ -19,6 +19,7 @@ from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_choice, check_text
 
 LONGEST_SECRET = 10_000
+MAX_REASONING_TOKENS = 1_000_000  # of a choice
 LONGEST_SETTINGS = 10_000  # characters of JSON
 
 
@@ -157,4 +158,16 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
         raise InvalidInput(f"The channel's settings are not valid JSON: {error}.") from None
     if len(text) > LONGEST_SETTINGS:
         raise InvalidInput(f"The channel's settings must be at most {LONGEST_SETTINGS} characters of JSON.")
+    _check_reasoning(settings or {})
     return settings or {}
+
+
+def _check_reasoning(settings: dict[str, Any]) -> None:
+    """Calls are priced by this setting."""
+    value = settings.get("reasoning_tokens_limit", 0)
+    for tokens in value.values() if isinstance(value, dict) else (value,):
+        if type(tokens) is not int or not 0 <= tokens <= MAX_REASONING_TOKENS:
+            raise InvalidInput(
+                f"reasoning_tokens_limit must be a whole number from 0 to {MAX_REASONING_TOKENS}, or an object of such numbers by"
+                " model."
+            )

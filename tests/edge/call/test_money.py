@@ -22,7 +22,7 @@ from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
 from shared.operations.accounts import set_account_status
 from shared.operations.keys import revoke_key
 from shared.operations.prices import set_price
-from tests import factories
+from tests import factories, openai_payloads
 from tests.databases import opened
 from tests.edge.http_calls import Answered, Stream, body_of, chat, together
 from tests.openai_payloads import DONE, chunk, completion, finish, role, usage
@@ -310,6 +310,32 @@ def test_a_caller_pays_nothing_where_a_provider_takes_nothing_for_what_is_cancel
         gate.wait_reached()
     assert (usage_of(owner).status, usage_of(owner).credits) == ("cancelled", 0)
     gate.open()
+
+
+def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit(shop: Shop) -> None:
+    """Of an answer with 700 reasoning tokens nothing is cut; one without an end is cut beyond what both limits pay for."""
+    channel = factories.channel(shop.upstream.url, settings={"reasoning_tokens_limit": {"thinker": 500}})
+    factories.model("thinker", channel, upstream_model="thinker", **PRICES)
+    owner, secret = customer()
+    eventually(
+        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="thinker").status == 200, "the new model serves"
+    )
+    thoughts = [openai_payloads.event([{"index": 0, "delta": {"reasoning_content": " thought" * 100}}])] * 7
+    shop.upstream.script(stream(role(), *thoughts, chunk(TEXT), finish(), usage(7, 510), DONE))
+    with Stream(shop.edge, secret, model="thinker", max_tokens=10) as call:
+        call.open()
+        *chunks, last, _ = call.rest()
+    assert sum(chunk["choices"][0]["delta"].get("reasoning_content", "").count("thought") for chunk in chunks) == 700
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert balance(owner) == 1_000_000 - 7 - 2 * 510
+    assert shop.upstream.calls[-1].json["max_tokens"] == 10
+    shop.upstream.script(stream(role(), *thoughts, *thoughts, HANG))
+    with Stream(shop.edge, secret, model="thinker", max_tokens=10) as call:
+        call.open()
+        assert call.rest()[-2]["choices"][0]["finish_reason"] == "length"
+    assert shop.upstream.calls[-1].wait_outcome() == "disconnected"
+    refused = chat(shop.edge, factories.api_key(factories.account(1_000))[1], model="thinker", max_tokens=10)
+    assert (refused.status, refused.code) == (402, "insufficient_credits")
 
 
 def test_an_upstream_that_breaks_off_is_billed_as_far_as_it_came(shop: Shop) -> None:

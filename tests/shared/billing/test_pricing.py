@@ -93,6 +93,7 @@ calls = st.fixed_dictionaries(
         "input_estimate": counts,
         "output_limit": st.integers(1, 10**6),
         "choices": st.integers(1, 128),
+        "reasoning_limit": st.sampled_from((0, 1, 32_000)),
     }
 )
 
@@ -100,7 +101,7 @@ calls = st.fixed_dictionaries(
 @given(prices, calls, st.data())
 def test_no_charge_within_the_bounds_exceeds_the_bound(rates: PriceList, call: dict[str, int], data: st.DataObject) -> None:
     quoted = quote(rates, **call)
-    used = data.draw(usages(call["input_bound"], call["output_limit"] * call["choices"]))
+    used = data.draw(usages(call["input_bound"], (call["output_limit"] + call["reasoning_limit"]) * call["choices"]))
     assert charge(rates, used) <= quoted.bound
 
 
@@ -122,14 +123,15 @@ def test_what_is_affordable_can_be_paid(rates: PriceList, call: dict[str, int], 
     quoted = quote(rates, **call)
     output = affordable_output(quoted, credits)
     assert 0 <= output <= quoted.output_tokens
-    assert output == 0 or charge(rates, Usage(quoted.input_tokens, output)) <= credits
+    assert output == 0 or charge(rates, Usage(quoted.input_tokens, output + quoted.reasoning_tokens)) <= credits
 
 
 @given(prices, calls, st.integers(0, 10**18))
 def test_one_token_more_than_affordable_cannot_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
     quoted = quote(rates, **call)
     output = affordable_output(quoted, credits)
-    assert output == quoted.output_tokens or charge(rates, Usage(quoted.input_tokens, output + 1)) > credits
+    more = Usage(quoted.input_tokens, output + quoted.reasoning_tokens + 1)
+    assert output == quoted.output_tokens or charge(rates, more) > credits
 
 
 @given(prices, calls)
@@ -137,6 +139,15 @@ def test_the_minimum_buys_a_sensible_answer(rates: PriceList, call: dict[str, in
     quoted = quote(rates, **call)
     sensible = min(quoted.output_tokens, SENSIBLE_OUTPUT_TOKENS * call["choices"])
     assert affordable_output(quoted, quoted.minimum) >= sensible
+
+
+def test_reasoning_that_the_limit_does_not_count_is_paid_in_addition() -> None:
+    quoted = quote(
+        price(input=0, output=1_000), input_bound=0, input_estimate=0, output_limit=100, choices=2, reasoning_limit=500
+    )
+    assert (quoted.bound, quoted.output_tokens, quoted.paid_tokens) == (1_200, 200, 1_200)
+    assert quoted.minimum == 2 * (500 + SENSIBLE_OUTPUT_TOKENS)
+    assert [affordable_output(quoted, credits) for credits in (999, 1_000, 1_050, 5_000)] == [0, 0, 50, 200]
 
 
 def test_an_output_that_costs_nothing_is_affordable_once_the_rest_is_paid() -> None:

@@ -58,3 +58,13 @@ def test_a_limit_is_known_for_models_of_a_vendor_that_demands_one() -> None:
         "mixed": ([8_192, None], None),
         "other": ([None], None),
     }
+
+
+def test_reasoning_beyond_the_output_limit_is_known_by_the_providers_model() -> None:
+    by_model = factories.channel("https://a.example.com", name="a", settings={"reasoning_tokens_limit": {"thinker": 32_000}})
+    for_all = factories.channel("https://b.example.com", name="b", settings={"reasoning_tokens_limit": 8_000})
+    factories.model("both", for_all, by_model, upstream_model="thinker")
+    factories.model("quick", by_model, upstream_model="quick")
+    factories.model("all", for_all)
+    limits = {name: model.reasoning_tokens for name, model in load().models.items()}
+    assert limits == {"both": 32_000, "quick": 0, "all": 8_000}

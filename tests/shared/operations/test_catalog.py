@@ -176,3 +176,17 @@ def test_channel_settings_are_json(settings: dict[str, Any]) -> None:
         catalog.create_channel(
             "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, actor=ACTOR
         )
+
+
+@pytest.mark.parametrize("value", [0, 32_000, {"a": 1_000_000}], ids=str)
+def test_a_reasoning_limit_is_stored(value: Any) -> None:
+    new_channel()
+    catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, actor=ACTOR)
+    assert Channel.get().settings == {"reasoning_tokens_limit": value}
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "32000", None, [1], 1_000_001, {"a": 1, "b": "2"}], ids=str)
+def test_an_invalid_reasoning_limit_is_refused(value: Any) -> None:
+    new_channel()
+    with pytest.raises(InvalidInput, match="reasoning_tokens_limit"):
+        catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, actor=ACTOR)
