@@ -133,7 +133,7 @@ class _Attempt:
         """Begin the job at one of the model's channels, or ask after the vendor's own that was begun before."""
         sender = self._maker.sender
         if self._job.vendor_job is None:
-            return sender.with_failover(model.routes, partial(self._begin, call))
+            return sender.with_failover(model.routes, self._job.__data__["account"], partial(self._begin, call))
         route = next((route for route in model.routes if route.channel == self._job.channel), None)
         if route is None:
             raise VendorFailed("no_upstream_available", "channel_gone")

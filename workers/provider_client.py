@@ -119,13 +119,13 @@ class Sender:
                 raise VendorFailed("nothing_delivered", f"link_status_{reply.status}")
             yield reply
 
-    def with_failover(self, routes: Sequence[Route], attempt: Callable[[Route], T]) -> T:
-        """What `attempt` gives for the first channel where it succeeds. Raises the last `VendorFailed`."""
-        candidates = order(routes, self.health, now_ms(), random.random)
+    def with_failover(self, routes: Sequence[Route], account: UUID, attempt: Callable[[Route], T]) -> T:
+        """What `attempt` gives for the first channel where it succeeds for a job of `account`. Raises the last `VendorFailed`."""
+        candidates = order(routes, self.health, now_ms(), random.random, account)
         last = VendorFailed("no_upstream_available", "no_channel", busy=True)
         for number in range(MOST_ATTEMPTS if candidates else 0):
             route = candidates[number % len(candidates)]
-            breaker = self.health.of(route)
+            breaker = self.health.of_payer(route, account)
             if not breaker.admits(now_ms()):
                 continue
             if number >= len(candidates):
@@ -137,7 +137,7 @@ class Sender:
                 result = attempt(route)
             except VendorFailed as failure:
                 if failure.final:
-                    breaker.succeed()
+                    breaker.abandon()
                     raise
                 last = failure
                 breaker.fail(now_ms(), failure.retry_after_ms)

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from edge.call.call_state import Hold
 from edge.call.candidates import Offer
@@ -37,7 +38,7 @@ from shared.core.errors import (
 from shared.dialects.base import BlockedPrompt, BrokenStream, ChatCall, MalformedStream, StreamReader, Target, UnsupportedField
 from shared.dialects.retry_after import retry_after_ms
 from shared.dialects.translators import translator
-from transport.http_client import FirstByteTimeout, HttpClientError, HttpRequest, HttpResponse, ReadTimeout
+from transport.http_client import BodyTooLarge, FirstByteTimeout, HttpClientError, HttpRequest, HttpResponse, ReadTimeout
 
 log = logging.getLogger("yout.edge")
 
@@ -54,13 +55,23 @@ T = TypeVar("T")
 
 
 class _Failed(Exception):
-    """One attempt failed, and `why` as a code; another may be made. `error` is what the caller sees when it was the last."""
+    """One attempt failed, and `why` as a code; another may be made. `error` is what the caller sees when it was the last.
+    `of_request`: the request may be the reason, so it does not count against the channel."""
 
-    def __init__(self, error: Unavailable, why: str, retry_after_ms: int | None = None, *, same_route: bool = True) -> None:
+    def __init__(
+        self,
+        error: Unavailable,
+        why: str,
+        retry_after_ms: int | None = None,
+        *,
+        same_route: bool = True,
+        of_request: bool = False,
+    ) -> None:
         self.error = error
         self.why = why
         self.retry_after_ms = retry_after_ms
         self.same_route = same_route
+        self.of_request = of_request
 
 
 class Attempt(Protocol[R]):
@@ -204,13 +215,14 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
 async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Attempt[T]) -> T:
     """Try the channels of one model. Raises what the last of them failed of, or `UnsupportedField` when none takes the call."""
     health = services.health
-    queue = deque((0, 0, route) for route in _ordered(offer, health))  # retries so far, what the vendor asked to wait for (ms)
+    routes = _ordered(offer, health, hold.account)
+    queue = deque((0, 0, route) for route in routes)  # retries so far, what the vendor asked to wait for (ms)
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     attempts = 0
     while queue and attempts < MOST_ATTEMPTS:
         retry, wait_ms, route = queue.popleft()
-        breaker = health.of(route)
+        breaker = health.of_payer(route, hold.account)
         if retry:
             pause = max(backoff_seconds(retry, random.random), wait_ms / 1000)
             if time.monotonic() + pause - hold.started > services.settings.upstream_retry_seconds:
@@ -229,13 +241,13 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
             attempts += 1
             failed = failure.error
             hold.failed(failure.why)
-            breaker.fail(now_ms(), failure.retry_after_ms)
+            if failure.of_request:
+                breaker.abandon()
+            else:
+                breaker.fail(now_ms(), failure.retry_after_ms)
             if failure.same_route:
                 queue.append((retry + 1, failure.retry_after_ms or 0, route))
-        except UpstreamRejected:
-            breaker.succeed()
-            raise
-        except BaseException:
+        except BaseException:  # an `UpstreamRejected` too: the refused request tells nothing about the channel
             breaker.abandon()
             raise
         else:
@@ -248,8 +260,8 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
     raise failed or NoUpstream()
 
 
-def _ordered(offer: Offer, health: Health) -> list[Route]:
-    routes = order(offer.routes, health, now_ms(), random.random)
+def _ordered(offer: Offer, health: Health, payer: UUID) -> list[Route]:
+    routes = order(offer.routes, health, now_ms(), random.random, payer)
     wanted = offer.call.preferences
     return routes if wanted is None else prefer(routes, wanted, health)
 
@@ -369,7 +381,7 @@ def _failure(error: Exception) -> _Failed:
     if isinstance(error, ReadTimeout | FirstByteTimeout):
         return _Failed(UpstreamTimeout(), "timeout", same_route=False)
     if isinstance(error, HttpClientError):
-        return _Failed(UpstreamFailed(), "connection")
+        return _Failed(UpstreamFailed(), "connection", of_request=isinstance(error, BodyTooLarge))
     return _Failed(UpstreamFailed(), "malformed" if isinstance(error, MalformedStream) else "broken")
 
 

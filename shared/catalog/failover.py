@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -74,10 +75,15 @@ def _blend(average: float | None, newest: float) -> float:
 
 @dataclass(slots=True)
 class Health:
-    """Breakers and paces of one process, by route id."""
+    """Breakers and paces of one process, by route id. `owned` holds the breakers of single payers."""
 
     breakers: dict[UUID, Breaker] = field(default_factory=dict)
     paces: dict[UUID, Pace] = field(default_factory=dict)
+    owned: OrderedDict[tuple[UUID, UUID], Breaker] = field(default_factory=OrderedDict)
+
+    def of_payer(self, route: Route, payer: UUID) -> PayerBreaker:
+        """Return the breaker of a route for the calls of `payer`, an account's id."""
+        return PayerBreaker(self.of(route), (route.id, payer), self.owned)
 
     def of(self, route: Route) -> Breaker:
         breaker = self.breakers.get(route.id)
@@ -96,6 +102,8 @@ class Health:
         kept = set(routes)
         self.paces = {id: pace for id, pace in self.paces.items() if id in kept}
         self.breakers = {id: breaker for id, breaker in self.breakers.items() if id in kept}
+        for key in [key for key in tuple(self.owned) if key[0] not in kept]:
+            self.owned.pop(key, None)
 
 
 def backoff_seconds(retry: int, random: Callable[[], float]) -> float:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests import openai_payloads
+from tests import factories, openai_payloads
 from tests.edge.assertions import HELLO, assert_clean, assert_nothing_taken, both, good
 from tests.edge.shared_edge import POLITE_COST, PRICES, Lane, Stack
 from tests.openai_payloads import DONE, chunk, finish, role, usage
@@ -153,6 +153,31 @@ def test_the_breaker_opens_and_a_probe_closes_it(lane: Lane) -> None:
     eventually(lambda: lane.chat().status == 200, "a good probe closes the breaker")
     assert [lane.chat().status for _ in range(3)] == [200] * 3
     assert lane.charged == 4 * POLITE_COST
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(status(code) for code in (400, 413, 422)),
+        context_too_long(),
+        status(400, {"error": {"message": "Blocked.", "code": "content_filter"}}),
+    ],
+    ids=["400", "413", "422", "too long", "content filter"],
+)
+def test_requests_that_a_provider_refuses_never_open_the_breaker(lane: Lane, answer: Answer) -> None:
+    lane.vendor.default = answer
+    assert {lane.chat().status for _ in range(6)} == {400}
+    lane.vendor.default = good(streaming=False)
+    assert lane.chat().status == 200
+
+
+@pytest.mark.parametrize("code", [404, 500, 504])
+def test_requests_that_a_provider_fails_on_close_its_channel_to_their_payer_alone(lane: Lane, code: int) -> None:
+    lane.vendor.default = status(code)
+    eventually(lambda: lane.chat().status == 503, "the payer's breaker opens")
+    lane.vendor.default = good(streaming=False)
+    _, other = factories.api_key(factories.account())
+    assert lane.chat(headers={"authorization": f"Bearer {other}"}).status == 200
 
 
 # A refusal of the request

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shared.catalog import routing
 from shared.catalog.failover import (
     FAILURES_TO_OPEN,
     FIRST_COOLDOWN_MS,
@@ -24,6 +25,8 @@ from shared.catalog.failover import (
 from shared.catalog.routing import Preferences, allowed, order, prefer
 from shared.catalog.snapshot import Route
 
+ADA, BOB = uuid4(), uuid4()
+
 
 def route(name: str = "r", priority: int = 0, weight: int = 1, id: UUID | None = None) -> Route:
     return Route(id or uuid4(), uuid4(), name, "openai", "http://localhost", "", {}, "m", priority, weight)
@@ -36,13 +39,13 @@ def names(routes: list[Route]) -> list[str]:
 def test_lower_priority_comes_first_whatever_the_weights() -> None:
     routes = [route("last", 9, 1_000), route("first", -1), route("middle", 0, 50)]
     for seed in range(50):
-        assert names(order(routes, Health(), 0, random.Random(seed).random)) == ["first", "middle", "last"]
+        assert names(order(routes, Health(), 0, random.Random(seed).random, ADA)) == ["first", "middle", "last"]
 
 
 def test_equals_share_the_calls_by_weight() -> None:
     routes = [route("heavy", 0, 3), route("light", 0, 1)]
     draw = random.Random(1).random
-    firsts = Counter(order(routes, Health(), 0, draw)[0].channel_name for _ in range(4_000))
+    firsts = Counter(order(routes, Health(), 0, draw, ADA)[0].channel_name for _ in range(4_000))
     assert 2_850 < firsts["heavy"] < 3_150
 
 
@@ -50,9 +53,9 @@ def test_an_open_breaker_leaves_its_route_out_and_no_route_may_be_left() -> None
     bad, good, health = route("bad"), route("good", 1), Health()
     for _ in range(FAILURES_TO_OPEN):
         health.of(bad).fail(0)
-    assert names(order([bad, good], health, 0, random.random)) == ["good"]
-    assert order([bad], health, 0, random.random) == []
-    assert names(order([bad, good], health, FIRST_COOLDOWN_MS, random.random)) == ["bad", "good"]
+    assert names(order([bad, good], health, 0, random.random, ADA)) == ["good"]
+    assert order([bad], health, 0, random.random, ADA) == []
+    assert names(order([bad, good], health, FIRST_COOLDOWN_MS, random.random, ADA)) == ["bad", "good"]
 
 
 def test_only_routes_of_the_catalogue_are_remembered() -> None:
@@ -94,6 +97,65 @@ def test_each_failed_probe_doubles_the_cooldown_up_to_the_longest() -> None:
         breaker.begin(now)
     assert cooldowns[:4] == [FIRST_COOLDOWN_MS * 2**step for step in range(4)]
     assert cooldowns[-1] == LONGEST_COOLDOWN_MS
+
+
+Step = tuple[UUID, str]
+POISON: list[Step] = [(ADA, "fail")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "admitted"),
+    [
+        (POISON * 4, {ADA, BOB}),
+        (POISON * 5, {BOB}),
+        (POISON * 500, {BOB}),
+        ([*POISON * 5, (BOB, "fail")], {BOB}),
+        ([*POISON * 5, (BOB, "fail"), (BOB, "fail")], set()),
+        ([*POISON * 5, (BOB, "fail"), *POISON * 5], {BOB}),
+        ([*POISON * 5, (BOB, "succeed"), (BOB, "fail"), (BOB, "fail")], {BOB}),
+        ([*POISON * 4, (ADA, "succeed"), *POISON * 4], {ADA, BOB}),
+        ([*POISON * 4, (ADA, "abandon"), *POISON], {BOB}),
+        ([(ADA, "abandon")] * 50, {ADA, BOB}),
+        ([*POISON * 4, *[(ADA, "abandon")] * 50], {ADA, BOB}),
+        ([(ADA, "busy")], set()),
+    ],
+)
+def test_one_payers_failures_close_a_channel_to_that_payer_alone(steps: list[Step], admitted: set[UUID]) -> None:
+    """`busy` is a provider that says how long to wait, to all of us."""
+    health, serving = Health(), route()
+    for payer, ended in steps:
+        breaker = health.of_payer(serving, payer)
+        if ended == "busy":
+            breaker.fail(0, 2_000)
+        elif ended == "fail":
+            breaker.fail(0)
+        else:
+            getattr(breaker, ended)()
+    assert {payer for payer in (ADA, BOB) if order([serving], health, 1, random.random, payer)} == admitted
+
+
+def test_a_failed_probe_of_the_same_payer_leaves_the_probe_to_others() -> None:
+    health, serving = Health(), route()
+    for payer in (ADA, ADA, ADA, ADA, BOB, BOB):
+        health.of_payer(serving, payer).fail(0)
+    probe = health.of_payer(serving, ADA)
+    assert probe.admits(FIRST_COOLDOWN_MS)
+    probe.begin(FIRST_COOLDOWN_MS)
+    assert not health.of_payer(serving, BOB).admits(FIRST_COOLDOWN_MS), "one probe at a time"
+    probe.fail(FIRST_COOLDOWN_MS)
+    assert [health.of_payer(serving, payer).admits(FIRST_COOLDOWN_MS) for payer in (ADA, BOB)] == [False, True]
+    health.of_payer(serving, BOB).succeed()
+    assert health.of_payer(serving, uuid4()).admits(FIRST_COOLDOWN_MS)
+
+
+def test_the_breakers_of_payers_are_bounded_and_go_with_their_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "MAX_PAYER_BREAKERS", 2)
+    health, serving, other = Health(), route(), route()
+    for one in (serving, other, serving):
+        health.of_payer(one, uuid4()).fail(0)
+    assert [key[0] for key in health.owned] == [other.id, serving.id]
+    health.forget_all_but([serving.id])
+    assert [key[0] for key in health.owned] == [serving.id]
 
 
 class BreakerMachine(RuleBasedStateMachine):
