@@ -13,6 +13,7 @@ from shared.operations.catalog import create_channel, create_model, set_model_st
 ACTOR = "seed"
 LOCAL_CHANNEL = "local"
 CHAT_MODEL = "smollm2-135m-instruct"
+_CHANNEL_SETTINGS = {"provider": "local", "data_collection": "deny", "cancel": "free"}
 _EMBEDDED_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/v1")
 
 
@@ -93,7 +94,8 @@ def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
     """Add the embedded models that are `served`, disable the others, and return the names of what was added.
 
     Safe to run at every start. Changes by staff are kept: a model that they disabled or added to another channel is not changed;
-    a deleted one is added again. The base URL of the channel `local` follows the port, unless staff changed it.
+    a deleted one is added again. The base URL of the channel `local` follows the port, and its settings follow this version,
+    unless staff changed them.
     """
     selected = [model for model in LOCAL_MODELS if model.id in served]
     added = _seed_channel(settings) if selected else []
@@ -139,10 +141,24 @@ def _seed_channel(settings: Settings) -> list[str]:
             settings.local_base_url,
             "",
             secret_key=settings.secret_key,
-            settings={"provider": "local", "data_collection": "deny", "cancel": "free"},
+            settings={**_CHANNEL_SETTINGS},
             actor=ACTOR,
         )
         return [LOCAL_CHANNEL]
-    if channel.base_url != settings.local_base_url and _EMBEDDED_ADDRESS.fullmatch(channel.base_url):
-        update_channel(LOCAL_CHANNEL, base_url=settings.local_base_url, actor=ACTOR)
+    if _EMBEDDED_ADDRESS.fullmatch(channel.base_url):
+        new = {**channel.settings, **_settings_to_update()}
+        if channel.base_url != settings.local_base_url or new != channel.settings:
+            update_channel(LOCAL_CHANNEL, base_url=settings.local_base_url, settings=new, actor=ACTOR)
     return []
+
+
+def _settings_to_update() -> dict[str, Any]:
+    """Return the settings of this version that staff never changed; none of a channel that staff created."""
+    entries = AuditEntry.select().where((AuditEntry.target == LOCAL_CHANNEL) & (AuditEntry.actor != ACTOR))
+    changed: set[str] = set()
+    for entry in entries.where(AuditEntry.action << ("channel.create", "channel.update")):
+        if entry.action == "channel.create":
+            return {}
+        before, after = ((said or {}).get("settings") or {} for said in (entry.before, entry.after))
+        changed |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    return {name: value for name, value in _CHANNEL_SETTINGS.items() if name not in changed}

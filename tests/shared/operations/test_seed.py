@@ -51,6 +51,40 @@ def test_the_channel_follows_the_port_but_not_against_staff(make_settings: Calla
     assert Channel.get().base_url == "http://model-server:80/v1"
 
 
+SETTINGS = {"provider": "local", "data_collection": "deny", "cancel": "free"}
+
+
+@pytest.mark.parametrize(
+    ("before", "by_staff", "after"),
+    [
+        ({"provider": "local"}, None, SETTINGS),
+        ({**SETTINGS, "cancel": "charged"}, None, SETTINGS),
+        ({"provider": "local"}, {"provider": "local", "headers": {"a": "b"}}, {**SETTINGS, "headers": {"a": "b"}}),
+        (SETTINGS, {"provider": "local", "cancel": "free"}, {"provider": "local", "cancel": "free"}),
+        (SETTINGS, {**SETTINGS, "provider": "mine"}, {**SETTINGS, "provider": "mine"}),
+    ],
+)
+def test_the_channel_of_an_earlier_version_gets_new_settings_but_not_against_staff(
+    make_settings: Callable[..., Settings], before: dict[str, str], by_staff: dict[str, str] | None, after: dict[str, str]
+) -> None:
+    sync_local_models(make_settings(), NAMES)
+    Channel.update(settings=before).execute()
+    if by_staff is not None:
+        update_channel("local", settings=by_staff, actor="grace@example.com")
+    sync_local_models(make_settings(), NAMES)
+    assert Channel.get().settings == after
+    entries = AuditEntry.select().count()
+    sync_local_models(make_settings(), NAMES)
+    assert AuditEntry.select().count() == entries
+
+
+def test_a_channel_that_staff_created_keeps_its_settings(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    create_channel("local", "openai", settings.local_base_url, "", secret_key=settings.secret_key, actor="grace@example.com")
+    sync_local_models(settings, NAMES)
+    assert Channel.get().settings == {}
+
+
 def test_what_staff_changed_stays(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
