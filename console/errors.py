@@ -26,6 +26,10 @@ WORDS = {
     404: ("Nothing here", "This page or row doesn't exist. It may have been removed, or the address is mistyped."),
     405: ("Not this way", "This address takes forms only. Go back and use the page's own button."),
     413: ("Too much", "The form was larger than the console takes. Nothing was changed."),
+    415: (
+        "Compressed form",
+        "Forms must be sent without Content-Encoding: the console reads no compressed bodies. Nothing was changed.",
+    ),
 }
 
 

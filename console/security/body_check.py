@@ -1,4 +1,4 @@
-"""Refuses large bodies, invalid hosts, and text that the database cannot store, before any view runs."""
+"""Refuses large and compressed bodies, invalid hosts, and text that the database cannot store, before any view runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shared.text.plain_text import cut, unstorable
 def install(app: Flask) -> None:
     """Check the body, the URL and the fields of every request of `app`."""
     app.before_request(_check_host)
+    app.before_request(_check_coding)
     app.before_request(_read_chunked)
     app.before_request(_check_text)
 
@@ -25,6 +26,15 @@ def _check_host() -> ResponseReturnValue | None:
     if not isinstance(request.routing_exception, BadHost):
         return None
     return "The Host header names a host that cannot exist.\n", 400, {"Content-Type": "text/plain; charset=utf-8"}
+
+
+def _check_coding() -> None:
+    """Refuse a compressed body, which would be read as a form without fields. Browsers never send one."""
+    if request.method in SAFE_METHODS:
+        return
+    codings = {name.strip().lower() for name in request.headers.get("Content-Encoding", "").split(",")}
+    if codings - {"", "identity"}:
+        abort(415)
 
 
 def _read_chunked() -> None:

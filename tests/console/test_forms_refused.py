@@ -69,6 +69,16 @@ def test_text_that_no_database_can_hold_is_refused_with_its_field(signed_in) -> 
     assert owner.get("/models/a%00b").status_code == 404
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "Identity, GZIP", "unknown"])
+def test_a_compressed_form_is_refused_with_the_reason(signed_in, coding) -> None:
+    person = signed_in("owner")
+    answer = person.post("/logout", person.form("/", "/logout"), headers={"Content-Encoding": coding})
+    assert (answer.status_code, "without Content-Encoding" in answer.text) == (415, True)
+    assert StaffSession.get().revoked_at is None
+    assert person.get("/", headers={"Content-Encoding": coding}).status_code == 200
+    assert person.post("/logout", person.form("/", "/logout"), headers={"Content-Encoding": "identity"}).status_code == 303
+
+
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example:8001"])
 def test_a_host_that_cannot_exist_is_refused(browser, host) -> None:
