@@ -14,6 +14,7 @@ from edge.call.web_auth import address_of, require_own_origin, session_limits, s
 from edge.http.client_ip import peer_address
 from edge.http.entry import BODY_ERROR
 from edge.http.headers import Scope, read_headers
+from edge.http.request_body import receive_from
 from edge.http.web_headers import SAFE_METHODS, read_sent
 from edge.identity.keys import KeyRow
 from edge.identity.sessions import SessionRow
@@ -116,9 +117,15 @@ async def caller() -> AccountCaller | VisitorCaller:
 
 
 async def read_body() -> bytes:
-    """The request's body. Raises `RequestTooLarge`, and `InvalidRequest` for one that cannot be decompressed."""
-    data: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    error = cast(Scope, request.scope).get(BODY_ERROR)
+    """The request's body, received within the process's limit for bodies.
+
+    Raises `RequestTooLarge`, `Overloaded`, and `InvalidRequest` for one that cannot be decompressed.
+    """
+    scope = cast(Scope, request.scope)
+    wanted = read_headers(scope)
+    address = peer_address(scope, wanted.forwarded_for, services().settings.trusted_proxies)
+    data = await services().bodies.read(receive_from(request.body), wanted.content_length, address)
+    error = scope.get(BODY_ERROR)
     if error is not None:
         raise error
     return data

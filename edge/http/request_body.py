@@ -1,8 +1,8 @@
-"""Reads the body of a hot POST, after the caller was authenticated and within the process's memory limit for bodies."""
+"""Reads the body of a request to the API, after the caller was authenticated and within the process's memory limit for bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from shared.core.errors import Overloaded, RequestTooLarge
@@ -90,6 +90,17 @@ class BodyReader:
         finally:
             if taken:
                 self._budget.give(network, taken)
+
+
+def receive_from(body: AsyncIterator[bytes]) -> Receive:
+    """The `receive` of a body that Quart is reading."""
+
+    async def receive() -> dict[str, Any]:
+        async for piece in body:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return receive
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

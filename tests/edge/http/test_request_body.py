@@ -144,14 +144,15 @@ def test_no_route_waits_for_the_body_of_an_unknown_key(lane: Lane, path: str) ->
     upload.close()
 
 
-def test_bodies_beyond_the_budget_are_told_to_come_back(narrow_lane: Lane) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
+def test_bodies_beyond_the_budget_are_told_to_come_back(narrow_lane: Lane, path: str) -> None:
     body = json.dumps(narrow_lane.body(user="x" * 800_000)).encode()
-    first = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body))
+    first = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     first.send(body[:-10])
 
     for _ in range(5):  # each is many turns of the loop that receives the first one's bytes
         assert narrow_lane.chat().status == 200
-    second = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body))
+    second = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     second.send(body[:400_000])
     refusal = second.reply()
     assert (refusal.status, refusal.headers["retry-after"], refusal.error["code"]) == (503, "5", "service_unavailable")
