@@ -1,7 +1,7 @@
-"""Dialects: wire formats of vendors, as pure translators. They never call: values in, bytes out; bytes in, values out.
+"""Dialects: pure translators between our requests and answers and the wire formats of providers. They do no I/O.
 
-The canonical form between dialects and surfaces is OpenAI's chat completion and its chunks. A vendor that speaks a dialect listed
-here is a `Channel` row, not code. A new dialect is one new module with the functions of `base.Dialect`.
+The canonical form is OpenAI's chat completion and its chunks. A provider that uses one of these dialects is a `Channel` row, not
+code. A new dialect is a module that implements `base.Dialect`.
 """
 
 from shared.dialects.anthropic import ANTHROPIC

@@ -1,13 +1,13 @@
-"""The `anthropic` dialect: the Messages API as Anthropic speaks it, version 2023-06-01.
+"""The `anthropic` dialect: Anthropic's Messages API, version 2023-06-01.
 
-A channel's `settings` may hold:
+Settings of a channel:
 
     body               object merged into every request body
     headers            object of extra request headers, e.g. {"anthropic-beta": "…"}
-    version            the `anthropic-version` header, where it is another
-    thinking           how models take an effort: "adaptive" (the default), "budget" or "none", or an object of names to these
-    system_in_place    true, or a list of vendor's names: models that take instructions in the middle of a conversation
-    structured_output  false where models know no `output_config.format`: a schema is then asked for by a tool
+    version            value of the `anthropic-version` header
+    thinking           how models accept an effort: "adaptive" (the default), "budget" or "none", or an object by model name
+    system_in_place    true, or a list of model names: these accept instructions in the middle of a conversation
+    structured_output  false if models do not support `output_config.format`: schemas are then requested with a tool
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from shared.dialects.translated_stream import TranslatedStream, decoded, whole
 VERSION = "2023-06-01"
 _PATH = re.compile(r"([a-z_]+)(?:\.[\w.]+)?: ")
 _PARAMS = {"system": "messages", "stop_sequences": "stop", "output_config": "response_format", "thinking": "reasoning_effort"}
-# A 400 that is about our account, whatever the request.
+# A 400 with these words concerns our account, not the request.
 _OURS = re.compile(r"credit balance|billing|your (?:account|workspace|organi[sz]ation)", re.IGNORECASE)
 
 
 class AnthropicDialect:
-    """See the module."""
+    """See the module's docstring."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`. Raises `UnsupportedField`."""
+        """Return the provider's request for `call`. Raises `UnsupportedField`."""
         version = str(target.route.settings.get("version") or VERSION)
         headers = request_headers(target, {"anthropic-version": version, "x-api-key": target.secret})
         return VendorRequest("POST", f"{target.route.base_url}/messages", headers, orjson.dumps(body_of(call, target)))
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
-        """Read a whole message, by the same translation that reads a stream."""
+        """Parse a message that was not streamed, with the same translation as for streams."""
         translator = AnthropicTranslator(json_format(call.body)[0] != "text")
         try:
             chunks = [chunk for event in events_of(decoded(data)) for chunk in translator.read(event) if chunk is not None]
             body: dict[str, Any] = whole(chunks)
         except (TypeError, ValueError, KeyError, AttributeError):
-            raise MalformedStream("an answer of another shape than the vendor publishes") from None
+            raise MalformedStream("the response does not have the documented format") from None
         return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
-        """A reader for one stream."""
+        """Return a reader for one stream."""
         translator = AnthropicTranslator(json_format(call.body)[0] != "text")
         return TranslatedStream(call.model, call_id, began, translator)
 
     def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer. Only 400, 413 and 422 are about the request, and a 400 may still be about our account."""
+        """Parse an error. Only 400, 413 and 422 can concern the request, and even a 400 may concern our account."""
         message = error_object(data).get("message")
         message = message if isinstance(message, str) else ""
         if status not in (400, 413, 422) or _OURS.search(message):

@@ -1,75 +1,75 @@
-"""What becomes of each field of a chat request on its way to Anthropic's Messages API."""
+"""Table: how each field of a chat request is sent to Anthropic's Messages API."""
 
 from __future__ import annotations
 
 from shared.dialects.field_support import Fields, mapped, passed, refused
 
 FIELDS: Fields = {
-    "model": mapped("the vendor's name of it"),
+    "model": mapped("the provider's model name"),
     "messages": mapped(
-        "system and developer messages become `system`, in their order; later ones stay in place where the model takes them there"
+        "system and developer messages become `system`, in order; later ones stay in place if the model accepts that"
     ),
     "stream": passed(),
-    "stream_options": mapped("usage is always asked of the vendor; `include_usage` decides whether you see it"),
+    "stream_options": mapped("usage is always requested; `include_usage` decides whether you receive it"),
     "max_tokens": mapped(
-        "the smaller of both; without one, what the model may give and the credits pay for, see [dialects](dialects.md)"
+        "the smaller of both; by default what the model supports and the credits pay for, see [dialects](dialects.md)"
     ),
     "max_completion_tokens": mapped("as `max_tokens`"),
-    "temperature": mapped("0 to 1; higher values are refused; left out with thinking, and for models that do not accept it"),
-    "top_p": passed("left out like `temperature`, and with thinking if below 0.95"),
-    "top_k": passed("Anthropic's own; left out like `temperature`"),
-    "stop": mapped("`stop_sequences`; only white space is refused"),
-    "n": refused("one choice a call", 1),
+    "temperature": mapped("0 to 1; higher values are refused; omitted with thinking, and for models that do not accept it"),
+    "top_p": passed("omitted like `temperature`, and with thinking if below 0.95"),
+    "top_k": passed("Anthropic's own; omitted like `temperature`"),
+    "stop": mapped("`stop_sequences`; whitespace alone is refused"),
+    "n": refused("only one choice is supported", 1),
     "tools": mapped("functions; `strict` and `cache_control` are passed on; strict schemas are rewritten to Anthropic's subset"),
     "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`); a forced tool turns thinking off, or is refused"),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
-    "response_format": mapped("`json_schema` as `output_config.format`; `json_object` by a tool that the model must call"),
+    "response_format": mapped("`json_schema` as `output_config.format`; `json_object` with a tool that the model must call"),
     "reasoning_effort": mapped(
-        "thinking, adaptive or by a budget of tokens; beside `thinking` only how much; see [dialects](dialects.md)"
+        "thinking, adaptive or with a token budget; with `thinking`, only the amount; see [dialects](dialects.md)"
     ),
     "thinking": passed(
-        "Anthropic's own; `adaptive` becomes a budget where the model thinks by one, and a model that does not think gets none"
+        "Anthropic's own; `adaptive` becomes a budget if the model needs one; omitted for models without thinking"
     ),
     "cache_control": passed("Anthropic's own; also on content parts and tools"),
-    "prompt_cache_key": mapped("asks for automatic `cache_control`"),
-    "prompt_cache_retention": mapped("`24h` asks for a cache of an hour, the longest there is"),
+    "prompt_cache_key": mapped("requests automatic `cache_control`"),
+    "prompt_cache_retention": mapped("`24h` requests a one-hour cache, the longest available"),
     "metadata": mapped("`user_id`, as a pseudonym; other keys are refused"),
     "user": mapped("`metadata.user_id`, as a pseudonym"),
-    "safety_identifier": mapped("`metadata.user_id`, as a pseudonym; wins over `user`"),
-    "store": mapped("never kept, whatever it says"),
+    "safety_identifier": mapped("`metadata.user_id`, as a pseudonym; takes precedence over `user`"),
+    "store": mapped("ignored; nothing is stored"),
     "service_tier": mapped("`auto`, or `default` (`standard_only`); others are refused"),
-    "seed": refused("no seed"),
-    "frequency_penalty": refused("no penalties", 0),
-    "presence_penalty": refused("no penalties", 0),
-    "logit_bias": refused("no bias of tokens", {}),
-    "logprobs": refused("no log probabilities", False),
-    "top_logprobs": refused("no log probabilities", 0),
+    "seed": refused(),
+    "frequency_penalty": refused("", 0),
+    "presence_penalty": refused("", 0),
+    "logit_bias": refused("", {}),
+    "logprobs": refused("", False),
+    "top_logprobs": refused("", 0),
     "modalities": refused("text only", ["text"]),
     "audio": refused("text only"),
-    "prediction": refused("no predicted outputs"),
-    "verbosity": refused("no verbosity", "medium"),
-    "moderation": refused("no moderation of its own"),
+    "prediction": refused(),
+    "verbosity": refused("", "medium"),
+    "moderation": refused(),
     "prompt_cache_options": refused("use `cache_control`"),
-    "web_search_options": refused("no search"),
+    "web_search_options": refused(),
     "functions": refused("use `tools`", []),
     "function_call": refused("use `tool_choice`", "none", "auto"),
 }
 
 MESSAGE_FIELDS: Fields = {
-    "role": mapped("`tool` becomes a tool result of the user's turn"),
-    "content": mapped("text and parts; text of only white space is left out"),
-    "name": mapped("before the text: `name: …`"),
+    "role": mapped("`tool` becomes a tool result in the user turn"),
+    "content": mapped("text and parts; text with only whitespace is omitted"),
+    "name": mapped("prefixed to the text: `name: …`"),
     "tool_calls": mapped("tool uses"),
-    "tool_call_id": mapped("of the tool result; rewritten like its call's id to characters that Anthropic accepts"),
-    "refusal": mapped("text of the assistant's turn"),
-    "thinking_blocks": mapped("signed thinking of an earlier answer, sent back as it is"),
-    "reasoning_content": mapped("for your eyes: the vendor takes back only signed `thinking_blocks`"),
+    "tool_call_id": mapped("id of the tool result; rewritten, like the call's id, to characters that Anthropic accepts"),
+    "refusal": mapped("text in the assistant turn"),
+    "thinking_blocks": mapped("signed thinking of an earlier answer, sent unchanged"),
+    "reasoning_content": mapped("not sent: the provider only accepts signed `thinking_blocks`"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
     "extra_content": mapped("as `reasoning_content`"),
-    "images": mapped("not sent back: the provider does not accept images in the model's turn"),
+    "images": mapped("not sent: the provider does not accept images in assistant turns"),
     "content_parts": mapped("as `images`"),
-    "annotations": mapped("of an earlier answer; no vendor reads them"),
+    "annotations": mapped("not sent: no provider uses them"),
     "cache_control": passed("on the last part of the message"),
     "audio": refused("text only"),
     "function_call": refused("use `tool_calls`"),
@@ -77,10 +77,10 @@ MESSAGE_FIELDS: Fields = {
 
 PART_FIELDS: Fields = {
     "text": mapped(),
-    "image_url": mapped("data URL (type detected from the content) or https; `detail` low is refused, images are used whole"),
+    "image_url": mapped("data URL (type detected from the content) or https; `detail` low is refused: images are used in full"),
     "file": mapped("PDF, plain text or an image, data URL or https; `file_id` is refused"),
     "refusal": mapped("text"),
-    "thinking": mapped("with its signature, in the assistant's turn"),
-    "input_audio": refused("no sound"),
-    "video_url": refused("no video"),
+    "thinking": mapped("with its signature, in assistant turns"),
+    "input_audio": refused(),
+    "video_url": refused(),
 }

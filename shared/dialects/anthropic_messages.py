@@ -1,4 +1,4 @@
-"""The messages of a chat call as Anthropic's Messages API wants them: system blocks and turns of content blocks."""
+"""Converts chat messages to Anthropic's Messages API: system blocks, and turns of content blocks."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ Ids = Mapping[str, str]
 
 
 def messages_of(asked: Mapping[str, Any], target: Target) -> tuple[list[Json], list[Json]]:
-    """The system blocks, and the turns: messages of one side in a row are one turn, tool results belong to the user's.
+    """Return the system blocks and the turns. Consecutive messages of one role form one turn; tool results are user turns.
 
-    Instructions that come later stay where they are if the model takes them there, right after a user's turn as the provider
-    wants them: then its cache holds what was said before, which a longer `system` would make useless. Text that is empty or white
-    space alone is left out, for the provider refuses it. Raises `UnsupportedField`.
+    If the model accepts it, later instructions stay in place, right after a user turn. So the provider's cache of the beginning
+    stays valid; a longer `system` would invalidate it. Text that is empty or only whitespace is left out, because the provider
+    rejects it. Raises `UnsupportedField`.
     """
     in_place = _takes_system_in_place(target)
     ids = tool_ids.rewritten(asked["messages"], TOOL_IDS, unwanted=_NOT_IN_IDS)
     system: list[Json] = []
     turns: list[Json] = []
-    later: list[Json] = []  # instructions that wait for the end of the user's turn
+    later: list[Json] = []  # instructions to insert after the user turn
     for message in content_parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
-            told = later if in_place and turns else system
-            told += _cached(message, _with_text([_text(message, where, part) for where, part in message.parts]))
+            target_blocks = later if in_place and turns else system
+            target_blocks += _cached(message, _with_text([_text(message, where, part) for where, part in message.parts]))
             continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _cached(message, _blocks(message, ids))
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
-            later = _instructed(turns, later)
+            later = _insert_instructions(turns, later)
             turns.append({"role": role, "content": blocks})
-    system += _instructed(turns, later)
-    _end(turns, asked, target)
+    system += _insert_instructions(turns, later)
+    _check_last_turn(turns, asked, target)
     return system, turns
 
 
-def _end(turns: list[Json], asked: Mapping[str, Any], target: Target) -> None:
-    """Check the last turn. One of the assistant is a beginning to go on from: it must not end in white space."""
+def _check_last_turn(turns: list[Json], asked: Mapping[str, Any], target: Target) -> None:
+    """Check the last turn. An assistant turn is a prefill, which the model continues: it must not end in whitespace."""
     last = turns[-1] if turns else None
     if last is not None and last["role"] == "assistant":
         if not of_model(target.route.settings, "prefill", target.route.upstream_model, True):
             position = max(index for index, message in enumerate(asked["messages"]) if message["role"] == "assistant")
-            refuse(f"messages[{position}].role", "this model does not continue a message of the assistant")
+            refuse(f"messages[{position}].role", "this model cannot continue an assistant message")
         block = last["content"][-1]
         if block["type"] == "text":
             last["content"][-1] = {**block, "text": block["text"].rstrip()}
     if not turns:
-        refuse("messages", "at least one must have content")
+        refuse("messages", "at least one message must have content")
 
 
 def _with_text(blocks: list[Json]) -> list[Json]:
-    """The blocks without text that says nothing."""
+    """Return the blocks without empty text."""
     return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
 
 
-def _instructed(turns: list[Json], later: list[Json]) -> list[Json]:
-    """Put instructions after the user's turn that has ended; give back those that still wait for one."""
+def _insert_instructions(turns: list[Json], later: list[Json]) -> list[Json]:
+    """Insert instructions after a user turn. Returns those that must wait for one."""
     if not later or turns[-1]["role"] != "user":
         return later
     turns.append({"role": "system", "content": later})
@@ -88,7 +88,7 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
         content = _with_text([_block(message, where, part) for where, part in message.parts])
         id = str(message.fields.get("tool_call_id") or "")
         if not id:
-            refuse(f"{message.where}.tool_call_id", "it names the call that this is the result of")
+            refuse(f"{message.where}.tool_call_id", "the id of the call with this result is required")
         return [{"type": "tool_result", "tool_use_id": ids.get(id, id), "content": content}]
     blocks = [_block(message, where, part) for where, part in message.parts]
     if message.role == "assistant":
@@ -99,13 +99,13 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
             id, name, arguments = content_parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
             if not id:
-                refuse(f"{message.where}.tool_calls[{index}].id", "its result names it")
+                refuse(f"{message.where}.tool_calls[{index}].id", "an id is required, because the result refers to it")
             blocks.append({"type": "tool_use", "id": ids.get(id, id), "name": name, "input": arguments})
     return _with_text(blocks)
 
 
 def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
-    """One content block; `cache_control` stays on it."""
+    """Return a content block, with its `cache_control`."""
     match part["type"]:
         case "image_url":
             block = _media(f"{where}.image_url.url", content_parts.url_of(where, part, "image_url"), None, "image")
@@ -114,7 +114,7 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
             block = _media(f"{where}.file.file_data", url, name, "document")
         case "thinking":
             if message.role != "assistant" or not isinstance(part.get("signature"), str):
-                refuse(f"{where}.signature", "only thinking that the provider has signed, in an assistant message")
+                refuse(f"{where}.signature", "only signed thinking is accepted, in assistant messages")
             block = {"type": "thinking", "thinking": part.get("thinking", ""), "signature": part["signature"]}
         case _:
             return _text(message, where, part)
@@ -124,7 +124,7 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
 def _text(message: Message, where: str, part: Mapping[str, Any]) -> Json:
     text = content_parts.text_of_part(part)
     if text is None:
-        refuse(f"{where}.type", f"only text in a message of the role '{message.role}'")
+        refuse(f"{where}.type", f"messages with the role '{message.role}' can only contain text")
     return {"type": "text", "text": text, **_cache_control(part)}
 
 
@@ -133,14 +133,14 @@ def _cache_control(part: Mapping[str, Any]) -> Json:
 
 
 def _cached(message: Message, blocks: list[Json]) -> list[Json]:
-    """A message's own `cache_control` marks its last block."""
+    """Put a message's own `cache_control` on its last block."""
     if blocks and message.fields.get("cache_control"):
         blocks[-1] = {**blocks[-1], "cache_control": message.fields["cache_control"]}
     return blocks
 
 
 def _media(where: str, url: str, name: str | None, of_url: str) -> Json:
-    """An image or a document by its content, whichever part it came in; `of_url` is what an https URL stands for."""
+    """Return an image or document block by the content's type. `of_url` is the block type of an https URL."""
     found = content_parts.inline(url)
     if found is None:
         block: Json = {"type": of_url, "source": {"type": "url", "url": content_parts.require_https(where, url)}}
@@ -151,7 +151,7 @@ def _media(where: str, url: str, name: str | None, of_url: str) -> Json:
     elif found.media_type == "application/pdf":
         block = {"type": "document", "source": {"type": "base64", "media_type": found.media_type, "data": found.data}}
     else:
-        refuse(where, "JPEG, PNG, GIF, WebP, PDF or plain text")
+        refuse(where, "must be JPEG, PNG, GIF, WebP, PDF or plain text")
     return {**block, "title": name} if name and block["type"] == "document" else block
 
 
@@ -159,5 +159,5 @@ def _plain_text(where: str, data: str) -> Json:
     try:
         text = base64.b64decode(data).decode()
     except (binascii.Error, UnicodeDecodeError):
-        refuse(where, "a text file must be UTF-8, in base64")
+        refuse(where, "text files must be base64-encoded UTF-8")
     return {"type": "text", "media_type": "text/plain", "data": text}

@@ -1,4 +1,4 @@
-"""A chat call as Anthropic's Messages API wants it: `anthropic.types.MessageCreateParams`."""
+"""Builds requests for Anthropic's Messages API (`anthropic.types.MessageCreateParams`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 def body_of(call: ChatCall, target: Target) -> Json:
-    """The request's body. Raises `UnsupportedField`."""
+    """Return the request body. Raises `UnsupportedField`."""
     asked = call.body
     check_fields(asked, FIELDS)
     content_parts.check_options(asked)
@@ -42,7 +42,7 @@ def body_of(call: ChatCall, target: Target) -> Json:
 
 
 def _output_limit(asked: Mapping[str, Any], target: Target) -> int:
-    """What the caller asked for, or what the model may give; never more than the credits pay for."""
+    """Return the caller's limit, or else the model's, at most what the credits pay for."""
     limit = content_parts.output_limit(asked, None) or target.route.demanded or target.output_limit or MIN_BUDGET
     return max(LEAST_OUTPUT, limit if target.clamp is None else min(limit, target.clamp))
 
@@ -50,11 +50,11 @@ def _output_limit(asked: Mapping[str, Any], target: Target) -> int:
 def _limits(body: Json, asked: Mapping[str, Any]) -> None:
     if stops := content_parts.stops(asked):
         if not all(stop.strip() for stop in stops):
-            refuse("stop", "not white space alone")
+            refuse("stop", "stop sequences must not be only whitespace")
         body["stop_sequences"] = stops
     if (tier := asked.get("service_tier")) is not None:
         if tier not in TIERS:
-            refuse("service_tier", "auto or default")
+            refuse("service_tier", "must be auto or default")
         body["service_tier"] = TIERS[tier]
 
 
@@ -86,19 +86,19 @@ def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work
 
 
 def _input_schema(where: str, schema: Mapping[str, Any], work: Work, *, strict: bool) -> Mapping[str, Any]:
-    """What a tool takes: any JSON Schema with an object at its root, or of a strict tool, one of the provider's subset."""
+    """Return a tool's input schema: any JSON Schema with an object root, or for strict tools, one in the provider's subset."""
     if strict:
         return content_parts.converted(where, schema, ANTHROPIC, object_root=True, work=work)
     if not schema:
         return {"type": "object", "properties": {}}
     try:
         return object_at_root(schema, work)
-    except Unconvertible as problem:
-        refuse(".".join(filter(None, (where, problem.where))), problem.why)
+    except Unconvertible as error:
+        refuse(".".join(filter(None, (where, error.where))), error.why)
 
 
 def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
-    """The provider's own format for a schema; a tool that must be called for `json_object`, and for what it cannot say."""
+    """Use the provider's format for a schema. For `json_object` and unsupported schemas, use a tool that must be called."""
     kind, schema = content_parts.json_format(asked)
     if kind == "text":
         return
@@ -106,21 +106,21 @@ def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
     if schema is not None and target.route.settings.get("structured_output") is not False:
         try:
             made = convert(schema, ANTHROPIC)
-        except Unconvertible as problem:
+        except Unconvertible as error:
             strict = asked["response_format"]["json_schema"].get("strict")
             if strict or "tools" in body or thinks(body) or not takes_forced_tools(target):
-                refuse(".".join(filter(None, (where, problem.where))), problem.why)
+                refuse(".".join(filter(None, (where, error.where))), error.why)
         else:
             body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": made}}
             return
     if "tools" in body:
-        refuse("response_format", "together with tools only with a json_schema that the model knows itself")
+        refuse("response_format", "with tools, it must be a json_schema that the model supports natively")
     if thinks(body):
-        refuse("response_format", "together with reasoning only with a json_schema that the model knows itself")
+        refuse("response_format", "with reasoning, it must be a json_schema that the model supports natively")
     input_schema = (
         _input_schema(where, schema, Work(), strict=False) if schema else {"type": "object", "additionalProperties": True}
     )
-    body["tools"] = [{"name": JSON_TOOL, "description": "Give the answer as a JSON object.", "input_schema": input_schema}]
+    body["tools"] = [{"name": JSON_TOOL, "description": "Return the answer as a JSON object.", "input_schema": input_schema}]
     body["tool_choice"] = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}
 
 

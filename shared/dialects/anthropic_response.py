@@ -1,4 +1,4 @@
-"""Reading what Anthropic's Messages API answers: events of a stream, or a whole message read as if it had been streamed.
+"""Parses responses of Anthropic's Messages API: stream events, or a message that is converted to such events first.
 
 Shapes as in `anthropic.types`: `RawMessageStreamEvent`, `Message`, `ErrorResponse`.
 """
@@ -13,42 +13,42 @@ import orjson
 from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.translated_stream import delta, finish, usage_chunk
 
-JSON_TOOL = "yout_json_answer"  # the tool that stands for a `response_format`
+JSON_TOOL = "yout_json_answer"  # the tool that replaces a `response_format`
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details")
 Chunks = Iterator[dict[str, Any] | None]
 
 
 class AnthropicTranslator:
-    """One message. `json_tool`: its answer may come as the input of `JSON_TOOL`, and is content to the caller."""
+    """Translates one message. With `json_tool`, the input of a call of `JSON_TOOL` becomes the content."""
 
     def __init__(self, json_tool: bool) -> None:
         self._json_tool = json_tool
-        self._block: dict[str, Any] = {}  # the content block that is open, gathered where it must be told whole
+        self._block: dict[str, Any] = {}  # the open content block, collected if it must be sent as a whole
         self._calls = 0
         self._usage: dict[str, Any] = {}
 
     def read(self, event: dict[str, Any]) -> Chunks:
-        """Events of other types than these (`ping`, and what may come to be) tell nothing."""
+        """Yield the chunks for one event. Other types (`ping`, future ones) yield nothing."""
         match event.get("type"):
             case "message_start":
-                # Its output count is that of the first tokens: of a stream that is cut, the delivered text tells more.
-                yield from self._tell_usage(event["message"].get("usage"), but="output_tokens")
+                # Its output tokens are only a first value. If the stream is cut, counting the delivered text is more exact.
+                yield from self._usage_chunks(event["message"].get("usage"), but="output_tokens")
                 yield delta(0, role="assistant", content="")
             case "content_block_start":
                 yield from self._begin(event["content_block"])
             case "content_block_delta":
-                yield from self._go_on(event["delta"])
+                yield from self._continue(event["delta"])
             case "content_block_stop":
                 yield from self._end()
             case "message_delta":
-                yield from self._tell_usage(event.get("usage"))
+                yield from self._usage_chunks(event.get("usage"))
                 reason = event["delta"].get("stop_reason")
                 if reason:
                     yield finish(0, self._finish_reason(reason))
             case "message_stop":
                 yield None
             case "error":
-                raise BrokenStream("the vendor reported an error")
+                raise BrokenStream("the provider reported an error")
 
     def _begin(self, block: dict[str, Any]) -> Chunks:
         self._block = {**block, "arguments": False}
@@ -64,7 +64,7 @@ class AnthropicTranslator:
                 yield delta(0, tool_calls=[{"index": self._calls, "id": block["id"], "type": "function", "function": function}])
                 self._calls += 1
 
-    def _go_on(self, piece: dict[str, Any]) -> Chunks:
+    def _continue(self, piece: dict[str, Any]) -> Chunks:
         match piece["type"]:
             case "text_delta":
                 yield delta(0, content=piece["text"])
@@ -102,24 +102,24 @@ class AnthropicTranslator:
             return "stop"  # the tool was `JSON_TOOL`
         return reason
 
-    def _tell_usage(self, told: dict[str, Any] | None, but: str = "") -> Chunks:
-        """Counts are cumulative, and those of the input come once: the last word on each counts."""
-        fresh = {name: told[name] for name in _COUNTS if name != but and told.get(name) is not None} if told else {}
+    def _usage_chunks(self, usage: dict[str, Any] | None, but: str = "") -> Chunks:
+        """Yield the usage so far. Counts are cumulative and may be missing in later events, so the last value of each counts."""
+        fresh = {name: usage[name] for name in _COUNTS if name != but and usage.get(name) is not None} if usage else {}
         if fresh:
             self._usage.update(fresh)
             yield usage_chunk(canonical_usage(self._usage))
 
 
-def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:
-    """Usage as OpenAI writes it. Anthropic counts what was read from the cache and written to it apart from `input_tokens`."""
-    read, written = _count(told.get("cache_read_input_tokens")), _count(told.get("cache_creation_input_tokens"))
+def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
+    """Return usage in OpenAI's format. Anthropic's `input_tokens` do not include cache reads and writes."""
+    read, written = _count(reported.get("cache_read_input_tokens")), _count(reported.get("cache_creation_input_tokens"))
     usage: dict[str, Any] = {}
-    if type(told.get("input_tokens")) is int:
-        usage["prompt_tokens"] = told["input_tokens"] + read + written
+    if type(reported.get("input_tokens")) is int:
+        usage["prompt_tokens"] = reported["input_tokens"] + read + written
         usage["prompt_tokens_details"] = {"cached_tokens": read, "cache_write_tokens": written}
-    if type(told.get("output_tokens")) is int:
-        usage["completion_tokens"] = told["output_tokens"]
-        details = told.get("output_tokens_details")
+    if type(reported.get("output_tokens")) is int:
+        usage["completion_tokens"] = reported["output_tokens"]
+        details = reported.get("output_tokens_details")
         thought = details.get("thinking_tokens") if isinstance(details, dict) else 0
         usage["completion_tokens_details"] = {"reasoning_tokens": _count(thought)}
     if "prompt_tokens" in usage and "completion_tokens" in usage:
@@ -128,9 +128,9 @@ def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A whole message as the events that would have streamed it. Raises `MalformedStream` for what is no message."""
+    """Yield the stream events that are equivalent to a message. Raises `MalformedStream` if it is not a message."""
     if message.get("type") != "message" or not isinstance(message.get("content"), list):
-        raise MalformedStream("no message")
+        raise MalformedStream("not a message")
     yield {"type": "message_start", "message": message}
     for block in message["content"]:
         yield {"type": "content_block_start", "content_block": block}

@@ -1,4 +1,4 @@
-"""The values between the edge and a vendor's dialect, and what a dialect must offer."""
+"""Interface of dialects, and the values that they exchange with callers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ REASONING = "reasoning"
 
 
 class ChatCall(NamedTuple):
-    """A validated chat call. `body` is the caller's JSON object, never changed in place.
+    """A validated chat call. `body` is the caller's JSON object and is never modified.
 
-    output_limit    tokens a choice may have, as the caller set it; None when they set none
-    input_bound     the input tokens cannot be more (counted from bytes)
-    input_estimate  the input tokens are about so many
-    natives         richer bodies, by dialect, with fields that `body` leaves out; None: there are none. Under `REASONING`, one
-                    for providers of OpenAI's format that demand the thoughts of earlier answers
-    kind            of the models that serve it: all but `chat` have no output tokens, never stream, and choose their own `body`
-    fallbacks       other models that may serve instead, in their order
-    preferences     how the caller wants to be routed, if it said
-    field_name      the caller's own name of a field, for its path in `body`; None where `body` is what the caller sent
+    output_limit    maximum tokens per choice set by the caller, or None
+    input_bound     upper bound of the input tokens (computed from bytes)
+    input_estimate  estimated input tokens
+    natives         bodies by dialect, with fields that `body` lacks, or None. The one under `REASONING` is for providers of
+                    OpenAI's format that require the reasoning of earlier answers
+    kind            kind of model; all except `chat` have no output tokens, never stream, and define their own `body`
+    fallbacks       other models that may serve the call, in order
+    preferences     the caller's routing preferences, if any
+    field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
     """
 
     model: str
@@ -42,18 +42,19 @@ class ChatCall(NamedTuple):
     field_name: Callable[[str], str] | None = None
 
     def told_to(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
-        """The call as `dialect` should read it, for a channel with these settings."""
+        """Return the call with the body for `dialect` on a channel with these settings."""
         if self.natives is None:
             return self
-        demands_thoughts = dialect == "openai" and settings.get("required_history")
-        return self._replace(body=self.natives.get(REASONING if demands_thoughts else dialect, self.body))
+        needs_reasoning = dialect == "openai" and settings.get("required_history")
+        return self._replace(body=self.natives.get(REASONING if needs_reasoning else dialect, self.body))
 
 
 class Target(NamedTuple):
-    """Where a call goes: the route, its opened secret, and what the vendor may know of the caller's side.
+    """Destination of a call: the route, its decrypted secret, and what the provider may learn about the caller.
 
-    `pseudonym` turns a caller's own user id into one that is different for every channel; `clamp` is an output limit that the
-    hold imposes, tokens a choice, or None; `output_limit` is what the hold pays for in any case, for vendors who demand a limit.
+    pseudonym      converts a caller's user id to one that differs for every channel
+    clamp          output limit set by the hold, in tokens per choice, or None
+    output_limit   output limit that the hold pays for in any case, for providers that require a limit
     """
 
     route: Route
@@ -65,7 +66,7 @@ class Target(NamedTuple):
 
 
 class VendorRequest(NamedTuple):
-    """An HTTP request to a vendor. Header names in lower case."""
+    """An HTTP request to a provider. Header names are in lower case."""
 
     method: str
     url: str
@@ -74,7 +75,7 @@ class VendorRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A whole answer in canonical form. `text` and the number of `images` are what was delivered, for counting tokens."""
+    """A complete answer in canonical form. `text` and the number of `images` are for counting output tokens."""
 
     body: dict[str, Any]
     usage: PartialUsage
@@ -84,10 +85,10 @@ class Answer(NamedTuple):
 
 
 class VendorError(NamedTuple):
-    """A vendor's refusal, read. `about_request` says that the request itself is wrong: no other channel would help.
+    """A parsed error of a provider. `about_request` means that the request itself is invalid, so no other channel would help.
 
-    `message` is scrubbed and fit for the caller when `about_request`, else None. `retry_after_ms` is what a vendor tells in the
-    body of how long it wants to be left alone.
+    If `about_request`, `message` is scrubbed and can be shown to the caller, otherwise it is None. `retry_after_ms` is the delay
+    that the response body asks for.
     """
 
     about_request: bool
@@ -98,20 +99,19 @@ class VendorError(NamedTuple):
 
 
 class StreamReader(Protocol):
-    """Turns a vendor's stream, as bytes arrive, into canonical chunks.
+    """Converts a provider's stream to canonical chunks as bytes arrive.
 
-    `feed` gives bytes that may be sent on at once: whole SSE events, normalised. What must wait for the settlement stays inside:
-    the chunk with the last finish reason, and usage. Raises `MalformedStream` for what is no such stream, `BrokenStream` for an
-    error that the vendor reports in it; where good events came before it in the same bytes, gives these and leaves the error in
-    `broken`.
+    `feed` returns bytes to relay at once: complete, normalized SSE events. It holds back what must wait for the settlement: the
+    chunk with the last finish reason, and the usage. Raises `MalformedStream` for invalid data and `BrokenStream` for an error in
+    the stream. If valid events came first in the same bytes, it returns these and sets `broken` to the error.
 
-    `stop` ends an answer that is over its limit: its `tail` says `length`.
+    `stop` ends an answer that exceeds its limit; `tail` then has the finish reason `length`.
 
-    delivered   anything of an answer came
+    delivered   some part of an answer has arrived
     finished    every choice that began has its finish reason
-    answered    delivered and finished: an error from now on costs nothing but the usage, and goes into `broken`
-    done        the stream's end mark came
-    text_bytes  the size of all text that was delivered, in UTF-8; `text()` gives its beginning where it is too long to keep
+    answered    delivered and finished; later errors cost nothing but the usage, and only set `broken`
+    done        the end marker has arrived
+    text_bytes  size of the delivered text in UTF-8; `text()` returns only its beginning if it is too long to keep
     """
 
     broken: Exception | None
@@ -138,15 +138,15 @@ class StreamReader(Protocol):
 
 
 class MalformedStream(Exception):
-    """The vendor sent bytes that are no stream of the dialect."""
+    """The provider's data is not a stream of the dialect."""
 
 
 class BrokenStream(Exception):
-    """The vendor's stream ended too early, or reported an error."""
+    """The provider's stream ended too early or reported an error."""
 
 
 class UnsupportedField(Exception):
-    """The dialect has no place for what a field of the call asks for. Another channel of the model may have one."""
+    """The dialect does not support a field of the call. Another channel of the model may support it."""
 
     def __init__(self, param: str, why: str = "", subject: str = "") -> None:
         subject = subject or f"'{param}'"
@@ -164,15 +164,14 @@ class UnsupportedField(Exception):
 
 
 class BlockedPrompt(Exception):
-    """The vendor's safety system refused the prompt itself."""
+    """The provider's safety system rejected the prompt."""
 
 
 class Dialect(Protocol):
-    """What a dialect module offers; all of it pure.
+    """Interface of a dialect. All functions are pure.
 
-    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) stand in for what a vendor leaves out. `request` raises `UnsupportedField`
-    for what the vendor has no place for. `read_answer` raises `MalformedStream` for what is no answer; it and the readers of
-    streams raise `BlockedPrompt`.
+    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) fill in what the provider omits. `request` raises `UnsupportedField`;
+    `read_answer` raises `MalformedStream` for invalid data; `read_answer` and stream readers raise `BlockedPrompt`.
     """
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest: ...

@@ -1,4 +1,4 @@
-"""The tables of all dialects side by side, as a document: `python -m shared.dialects.compatibility > docs/compatibility.md`."""
+"""Generates the comparison of all dialects' fields: `python -m shared.dialects.compatibility > docs/compatibility.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.dialects.field_support import Field, Fields
 
 
 class Table(NamedTuple):
-    """One dialect's fields of a request, of a message in it, and its kinds of content parts."""
+    """One dialect's tables: request fields, message fields, and types of content parts."""
 
     fields: Fields
     messages: Fields
@@ -23,25 +23,23 @@ TABLES = {
     name: Table(module.FIELDS, module.MESSAGE_FIELDS, module.PART_FIELDS)
     for name, module in (("openai", openai_fields), ("anthropic", anthropic_fields), ("gemini", gemini_fields))
 }
-_HEAD = """# Compatibility: every field of a chat request in every dialect
+_HEAD = """# Compatibility: fields of chat requests in each dialect
 
 This page is generated from the tables that the dialects use (`shared/dialects/*_fields.py`); a test compares it.
 
-* **passed**: sent to the vendor as it is. **mapped**: said in the vendor's own words, or kept by the platform itself.
-  **refused**: a 400 `unsupported_parameter` that names the field; of a refused field, values that ask for nothing are accepted
-  where they are listed, and `null` always is.
-* A field that is not listed is passed on to vendors of OpenAI's format, and refused by the others.
-* `models` and `provider` choose the way of a call ([routing](routing.md)) and are told to no vendor.
+* **passed**: sent to the provider unchanged. **mapped**: translated to the provider's format, or handled by the platform.
+  **refused**: a 400 `unsupported_parameter` that names the field. The values listed as accepted, and `null`, are always allowed.
+* A field that is not listed is passed to providers of OpenAI's format, and refused by the others.
+* `models` and `provider` control [routing](routing.md) and are sent to no provider.
 * Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,
-  `custom_llm_provider`, `mock_response`, …) are never sent to a provider: they get a 400 that names them, and `null` is
-  dropped. The full list is in
-  `edge/http/client_options.py`.
-* Where several channels serve a model, one that has no place for a field is left out, and the call goes to another.
+  `custom_llm_provider`, `mock_response`, …) are never sent to a provider: they cause a 400 that names them, and `null` is
+  ignored. The full list is in `edge/http/client_options.py`.
+* If several channels serve a model, those that do not support a field are skipped, and the call goes to another.
 """
 
 
 def document() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [_HEAD]
     for title, part in (("Request", 0), ("Messages", 1), ("Content parts", 2)):
         sections.append(f"## {title}\n\n{_table({name: table[part] for name, table in TABLES.items()})}")

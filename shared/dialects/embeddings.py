@@ -1,7 +1,7 @@
-"""Embeddings as OpenAI and all who copy it speak them. Pure.
+"""Embeddings in OpenAI's format. Pure.
 
-A channel's `settings` are those of the `openai` dialect (`body`, `headers`). The caller's `encoding_format` is passed on, so that
-most answers need no conversion; the answer of a vendor that ignores it is converted.
+A channel's `settings` are those of the `openai` dialect (`body`, `headers`). `encoding_format` is passed on, so most responses
+need no conversion; responses of providers that ignore it are converted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Embeddings(AnsweredWhole):
     """A `Dialect` for calls of the kind `embedding`. `call.choices` is the number of inputs."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`: model renamed, identity replaced."""
+        """Return the provider's request for `call`, with its model name and a pseudonym as user."""
         body = {**call.body, "model": target.route.upstream_model}
         if body.get("user") is not None:
             body["user"] = target.pseudonym(str(body["user"]))
@@ -32,7 +32,7 @@ class Embeddings(AnsweredWhole):
         return VendorRequest("POST", f"{target.route.base_url}/embeddings", request_headers(target), orjson.dumps(body))
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (a list has neither)
-        """Read a list of embeddings, one for each input, in order. Raises `MalformedStream` when it is none."""
+        """Parse a list with one embedding per input, in order. Raises `MalformedStream` if it is invalid."""
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -40,13 +40,13 @@ class Embeddings(AnsweredWhole):
         rows = body.get("data") if isinstance(body, dict) else None
         if not isinstance(rows, list) or len(rows) != call.choices or not all(isinstance(row, dict) for row in rows):
             raise MalformedStream("not an embedding for each input")
-        wanted = call.body.get("encoding_format") or "float"
+        encoding = call.body.get("encoding_format") or "float"
         made: list[Any] = [None] * call.choices
         for place, row in enumerate(rows):
             index = row.get("index", place)
             if type(index) is not int or not 0 <= index < call.choices or made[index] is not None:
-                raise MalformedStream("an index that no input has")
-            made[index] = {"object": "embedding", "index": index, "embedding": _encoded(row.get("embedding"), wanted)}
+                raise MalformedStream("an index without an input")
+            made[index] = {"object": "embedding", "index": index, "embedding": _encoded(row.get("embedding"), encoding)}
         answer = {"object": "list", "data": made, "model": call.model}
         return Answer(answer, read_openai_usage(body.get("usage")), "", delivered=True)
 
@@ -54,22 +54,22 @@ class Embeddings(AnsweredWhole):
 EMBEDDINGS = Embeddings()
 
 
-def _encoded(vector: object, wanted: str) -> Any:
-    """`vector` as the caller wants it: a list of numbers, or its 32-bit floats, little-endian, in base64."""
+def _encoded(vector: object, encoding: str) -> Any:
+    """Return `vector` in the requested encoding: a list of numbers, or base64 of 32-bit little-endian floats."""
     if isinstance(vector, str):
-        if wanted == "base64":
+        if encoding == "base64":
             return vector
         try:
             return _floats(base64.b64decode(vector, validate=True)).tolist()
         except (binascii.Error, ValueError):
-            raise MalformedStream("an embedding that is not base64 of floats") from None
+            raise MalformedStream("an embedding that is not base64-encoded floats") from None
     if not isinstance(vector, list) or not vector:
-        raise MalformedStream("an embedding that is no list of numbers")
+        raise MalformedStream("an embedding that is not a list of numbers")
     try:
         floats = array("f", vector)
     except TypeError:
-        raise MalformedStream("an embedding that is no list of numbers") from None
-    return base64.b64encode(_little_endian(floats).tobytes()).decode() if wanted == "base64" else vector
+        raise MalformedStream("an embedding that is not a list of numbers") from None
+    return base64.b64encode(_little_endian(floats).tobytes()).decode() if encoding == "base64" else vector
 
 
 def _floats(data: bytes) -> array[float]:

@@ -1,6 +1,6 @@
-"""What becomes of each field of a chat request in a dialect: declared once, for the builder, its tests and the documentation.
+"""How each field of a chat request is handled by a dialect: one declaration for the code, its tests and the documentation.
 
-No field is dropped in silence: a field that is not in a dialect's table is refused, with its name.
+No field is dropped silently: a field that is not in a dialect's table is refused by name.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from shared.dialects.base import UnsupportedField
 
-LONGEST_NAME = 100  # of a field, as far as an error repeats it
+LONGEST_NAME = 100  # maximum length of a field name in an error
 
 
 class Field(NamedTuple):
-    """How a dialect treats one field.
+    """How a dialect handles one field.
 
-    how      `mapped`: said to the vendor in its own words, or kept by the platform itself; `passed`: sent under the same name;
+    how      `mapped`: translated to the provider's format, or handled by the platform; `passed`: sent under the same name;
              `refused`: a 400 that names the field
-    note     for the reader of the documentation
-    neutral  values of a refused field that ask for nothing special, and are accepted
+    note     text for the documentation
+    neutral  accepted values of a refused field, because they request nothing special
     """
 
     how: Literal["mapped", "passed", "refused"]
@@ -43,7 +43,7 @@ def refused(note: str = "", *neutral: Any) -> Field:
 
 
 def check_fields(body: Mapping[str, Any], fields: Fields, where: str = "") -> None:
-    """Raise `UnsupportedField` for the first field of `body` that is refused, or not known. `where` is the path to it."""
+    """Raise `UnsupportedField` for the first field of `body` that is refused or unknown. `where` is the path to it."""
     for name, value in body.items():
         if value is None:
             continue
@@ -58,10 +58,10 @@ def refuse(param: str, why: str = "") -> NoReturn:
 
 
 def passed_on(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
-    """The fields of `body` that the vendor gets as they are."""
+    """Return the fields of `body` that are sent to the provider unchanged."""
     return {name: body[name] for name, field in fields.items() if field.how == "passed" and body.get(name) is not None}
 
 
 def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
-    """Whether a refused field's value asks for nothing; `True` is no 1 here."""
+    """Return whether a refused field's value requests nothing. `True` is not equal to 1 here."""
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral)

@@ -1,4 +1,4 @@
-"""Why an answer ended, in the words of providers who have some of their own. Callers get OpenAI's five. Pure.
+"""Translates providers' finish reasons to OpenAI's five. Pure.
 
 Sources: the API references of Mistral (`model_length`, `error`), Together (`eos`), DeepSeek (`insufficient_system_resource`),
 OpenRouter (`error`), Z.ai (`sensitive`, `network_error`), vLLM (`abort`) and Cohere (`ERROR`, `MAX_TOKENS`); `FinishReason` of
@@ -9,7 +9,7 @@ Anthropic's Messages.
 from __future__ import annotations
 
 KNOWN = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-GAVE_UP = "error"  # no answer: it may be tried again
+GAVE_UP = "error"  # no answer; the call may be retried
 _BROKEN = (
     *(
         "error",
@@ -28,7 +28,7 @@ _FILTERED = (
     *("safety", "sensitive", "refusal", "recitation", "language", "blocklist", "prohibited_content", "spii", "model_armor"),
     *("image_safety", "image_prohibited_content", "image_recitation", "escalation", "error_toxic"),
 )
-_MEANT = {
+_MEANINGS = {
     **dict.fromkeys(_BROKEN, GAVE_UP),
     **dict.fromkeys(("model_length", "max_tokens", "max_length", "model_context_window_exceeded", "continuation"), "length"),
     **dict.fromkeys(("tool_use", "tool_call"), "tool_calls"),
@@ -38,13 +38,13 @@ _MEANT = {
 
 
 def meaning(reason: str, *, delivered: bool) -> str:
-    """OpenAI's word for `reason`, or `GAVE_UP`.
+    """Return OpenAI's finish reason for `reason`, or `GAVE_UP`.
 
-    A word that explains nothing (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, words that are new) is `stop` where
-    something was delivered. Without an answer it is a failure: an empty answer that nobody can explain is not one.
+    A reason that explains nothing (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, unknown ones) means `stop` if
+    something was delivered. Without any output it is a failure, because an unexplained empty answer is not an answer.
     """
     if reason in KNOWN:
         return reason
     word = reason.lower()
     plain = word.partition(":")[0].strip()
-    return _MEANT.get(word) or (plain if plain in KNOWN else _MEANT.get(plain)) or ("stop" if delivered else GAVE_UP)
+    return _MEANINGS.get(word) or (plain if plain in KNOWN else _MEANINGS.get(plain)) or ("stop" if delivered else GAVE_UP)

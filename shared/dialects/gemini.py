@@ -1,12 +1,12 @@
 """The `gemini` dialect: Google's generateContent and streamGenerateContent, version v1beta.
 
-A channel's `settings` may hold:
+Settings of a channel:
 
     body      object merged into every request body, e.g. {"safetySettings": […]}
     headers   object of extra request headers
-    thinking  how models take an effort: "level" (the default), "budget" or "none", or an object of the vendor's names to these
+    thinking  how models accept an effort: "level" (the default), "budget" or "none", or an object by model name
 
-The key goes into a header, never into the URL, where logs would keep it.
+The API key is sent in a header, not in the URL, which would be logged.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ _DELAY = re.compile(r"(\d{1,6})(?:\.\d+)?s")
 
 
 class GeminiDialect:
-    """See the module."""
+    """See the module's docstring."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`. Raises `UnsupportedField`."""
+        """Return the provider's request for `call`. Raises `UnsupportedField`."""
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         url = f"{target.route.base_url}/models/{target.route.upstream_model}:{method}"
         headers = request_headers(target, {"x-goog-api-key": target.secret})
         return VendorRequest("POST", url, headers, orjson.dumps(body_of(call, target)))
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
-        """Read a whole answer, by the same translation that reads a stream."""
+        """Parse an answer that was not streamed, with the same translation as for streams."""
         answer = decoded(data)
         if not isinstance(answer.get("candidates"), list) and not answer.get("promptFeedback"):
             raise MalformedStream("no candidates")
         try:
             chunks = [chunk for chunk in _translator(call, call_id).read(answer) if chunk is not None]
             body: dict[str, Any] = whole(chunks)
-        except BrokenStream as problem:
-            raise MalformedStream(str(problem)) from None
+        except BrokenStream as error:
+            raise MalformedStream(str(error)) from None
         except (TypeError, ValueError, KeyError, AttributeError):
-            raise MalformedStream("an answer of another shape than the vendor publishes") from None
+            raise MalformedStream("the response does not have the documented format") from None
         if not body["choices"]:
             raise MalformedStream("no candidates")
         return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
-        """A reader for one stream."""
+        """Return a reader for one stream."""
         return TranslatedStream(call.model, call_id, began, _translator(call, call_id))
 
     def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer. A 400 is about the request, unless it is about our key, our project or where we are."""
+        """Parse an error. A 400 concerns the request, unless it is about our API key, project or location."""
         error = error_object(data)
         message = error.get("message")
         message = message if isinstance(message, str) else ""
@@ -80,7 +80,7 @@ def _translator(call: ChatCall, call_id: str) -> GeminiTranslator:
 
 
 def _retry_after_ms(details: list[dict[str, Any]]) -> int | None:
-    """`google.rpc.RetryInfo`: `{"retryDelay": "34s"}`."""
+    """Read the delay from `google.rpc.RetryInfo`: `{"retryDelay": "34s"}`."""
     for one in details:
         delay = _DELAY.fullmatch(str(one.get("retryDelay", "")))
         if delay:

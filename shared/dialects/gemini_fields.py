@@ -1,14 +1,14 @@
-"""What becomes of each field of a chat request on its way to Gemini's generateContent."""
+"""Table: how each field of a chat request is sent to Gemini's generateContent."""
 
 from __future__ import annotations
 
 from shared.dialects.field_support import Fields, mapped, refused
 
 FIELDS: Fields = {
-    "model": mapped("the vendor's name of it, in the path"),
-    "messages": mapped("system and developer messages become `systemInstruction`, in their order"),
+    "model": mapped("the provider's model name, in the path"),
+    "messages": mapped("system and developer messages become `systemInstruction`, in order"),
     "stream": mapped("`streamGenerateContent`"),
-    "stream_options": mapped("usage is always told by the vendor; `include_usage` decides whether you see it"),
+    "stream_options": mapped("usage is always sent by the provider; `include_usage` decides whether you receive it"),
     "max_tokens": mapped("`maxOutputTokens`, the smaller of both"),
     "max_completion_tokens": mapped("as `max_tokens`"),
     "temperature": mapped("`temperature`"),
@@ -25,44 +25,44 @@ FIELDS: Fields = {
     "tool_choice": mapped("AUTO, NONE, ANY, or ANY with one allowed function"),
     "parallel_tool_calls": mapped("false: only the first call of an answer is passed on"),
     "response_format": mapped("`responseMimeType` and `responseJsonSchema`, rewritten to Gemini's subset"),
-    "reasoning_effort": mapped("`thinkingConfig`, by level or by a budget of tokens; see [dialects](dialects.md)"),
-    "prompt_cache_key": mapped("the vendor caches by itself and needs no key"),
+    "reasoning_effort": mapped("`thinkingConfig`, with a level or a token budget; see [dialects](dialects.md)"),
+    "prompt_cache_key": mapped("the provider caches automatically and needs no key"),
     "prompt_cache_retention": mapped("as `prompt_cache_key`"),
-    "metadata": mapped("`user_id` is kept from the vendor; other keys are refused"),
-    "user": mapped("kept from the vendor, which has no place for it"),
-    "safety_identifier": mapped("kept from the vendor, which has no place for it"),
-    "store": mapped("never kept, whatever it says"),
-    "service_tier": refused("one tier", "auto", "default"),
-    "logit_bias": refused("no bias of tokens", {}),
+    "metadata": mapped("`user_id` is not sent; other keys are refused"),
+    "user": mapped("not sent: the provider has no such field"),
+    "safety_identifier": mapped("not sent: the provider has no such field"),
+    "store": mapped("ignored; nothing is stored"),
+    "service_tier": refused("only one tier is available", "auto", "default"),
+    "logit_bias": refused("", {}),
     "modalities": mapped("`responseModalities`; `text` and `image`"),
     "audio": refused("text only"),
-    "prediction": refused("no predicted outputs"),
-    "verbosity": refused("no verbosity", "medium"),
-    "moderation": refused("no moderation of its own"),
-    "prompt_cache_options": refused("the provider caches by itself"),
-    "web_search_options": refused("no search"),
+    "prediction": refused(),
+    "verbosity": refused("", "medium"),
+    "moderation": refused(),
+    "prompt_cache_options": refused("the provider caches automatically"),
+    "web_search_options": refused(),
     "thinking": refused("use `reasoning_effort`"),
-    "cache_control": refused("the provider caches by itself"),
+    "cache_control": refused("the provider caches automatically"),
     "functions": refused("use `tools`", []),
     "function_call": refused("use `tool_choice`", "none", "auto"),
 }
 
 MESSAGE_FIELDS: Fields = {
     "role": mapped("`assistant` becomes `model`, `tool` a function response"),
-    "content": mapped("text and parts; empty ones are left out"),
-    "name": mapped("before the text: `name: …`; of a tool message, the function's name"),
+    "content": mapped("text and parts; empty ones are omitted"),
+    "name": mapped("prefixed to the text: `name: …`; in a tool message, the function's name"),
     "tool_calls": mapped("function calls, with their `extra_content.google.thought_signature`, or Google's placeholder"),
-    "tool_call_id": mapped("finds the function's name"),
-    "refusal": mapped("text of the model's turn"),
-    "reasoning_content": mapped("for your eyes: the vendor takes back only the signatures of its calls"),
+    "tool_call_id": mapped("used to find the function's name"),
+    "refusal": mapped("text in the model turn"),
+    "reasoning_content": mapped("not sent: the provider only accepts the signatures of its calls"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),
     "thinking_blocks": mapped("as `reasoning_content`"),
     "extra_content": mapped("as `reasoning_content`"),
-    "images": mapped("`inlineData` or `fileData` of the model's turn, with their signatures"),
+    "images": mapped("`inlineData` or `fileData` in the model turn, with their signatures"),
     "content_parts": mapped("as `reasoning_content`"),
-    "annotations": mapped("of an earlier answer; no vendor reads them"),
-    "cache_control": mapped("the vendor caches by itself"),
+    "annotations": mapped("not sent: no provider uses them"),
+    "cache_control": mapped("the provider caches automatically"),
     "audio": refused("text only"),
     "function_call": refused("use `tool_calls`"),
 }
@@ -70,11 +70,11 @@ MESSAGE_FIELDS: Fields = {
 PART_FIELDS: Fields = {
     "text": mapped(),
     "image_url": mapped(
-        "`inlineData` or, of an https URL, `fileData`; `detail` low is refused, for it is a setting of whole calls"
+        "`inlineData`, or `fileData` for https URLs; `detail` low is refused, because it applies to whole calls only"
     ),
     "input_audio": mapped("`inlineData`"),
     "file": mapped("`inlineData` or `fileData`; `file_id` is refused"),
     "video_url": mapped("`inlineData` or `fileData`"),
     "refusal": mapped("text"),
-    "thinking": mapped("for your eyes, as `reasoning_content`"),
+    "thinking": mapped("as `reasoning_content`"),
 }

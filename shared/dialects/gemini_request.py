@@ -1,4 +1,4 @@
-"""A chat call as Gemini's generateContent wants it. Field names in the REST API's own camel case."""
+"""Builds requests for Gemini's generateContent, with the camelCase field names of its REST API."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ _SAMPLING = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
-# "Thought Signatures", FAQ: for calls that another model or the caller made, where the model demands a signature.
+# "Thought Signatures", FAQ: for calls by another model or the caller, if the model requires a signature.
 PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 MAX_STOPS = 5  # reference of GenerationConfig
 Json = dict[str, Any]
 
 
 def body_of(call: ChatCall, target: Target) -> Json:
-    """The request's body. Raises `UnsupportedField`."""
+    """Return the request body. Raises `UnsupportedField`."""
     asked = call.body
     check_fields(asked, FIELDS)
     content_parts.check_options(asked)
-    # Gemini 3 and later, which think by level, demand the signature of the first call of each step.
-    demands_signatures = _style(target) == "level"
-    system, contents = _contents(asked, demands_signatures=demands_signatures)
+    # Gemini 3 and later, whose thinking has levels, require a signature for the first call of each step.
+    needs_signatures = _style(target) == "level"
+    system, contents = _contents(asked, needs_signatures=needs_signatures)
     if not contents:
-        refuse("messages", "at least one must have content")
+        refuse("messages", "at least one message must have content")
     body: Json = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -64,18 +64,18 @@ def body_of(call: ChatCall, target: Target) -> Json:
     return body
 
 
-def _contents(asked: Mapping[str, Any], *, demands_signatures: bool) -> tuple[list[Json], list[Json]]:
-    """The system's parts, and the turns: messages of one side in a row are one turn."""
+def _contents(asked: Mapping[str, Any], *, needs_signatures: bool) -> tuple[list[Json], list[Json]]:
+    """Return the system instruction's parts and the turns. Consecutive messages of one role form one turn."""
     system: list[Json] = []
     turns: list[Json] = []
-    names: dict[str, str] = {}  # function of each call id
+    names: dict[str, str] = {}  # function name by call id
     for message in content_parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
             if text := content_parts.plain_text(message):
                 system.append({"text": text})
             continue
         role = "model" if message.role == "assistant" else "user"
-        found = _parts(message, names, demands_signatures=demands_signatures)
+        found = _parts(message, names, needs_signatures=needs_signatures)
         if turns and turns[-1]["role"] == role:
             turns[-1]["parts"] += found
         elif found:
@@ -83,7 +83,7 @@ def _contents(asked: Mapping[str, Any], *, demands_signatures: bool) -> tuple[li
     return system, turns
 
 
-def _parts(message: Message, names: dict[str, str], *, demands_signatures: bool) -> list[Json]:
+def _parts(message: Message, names: dict[str, str], *, needs_signatures: bool) -> list[Json]:
     if message.role == "tool":
         return [_function_response(message, names)]
     found = [made for where, part in message.parts if (made := _part(where, part)) is not None]
@@ -97,20 +97,20 @@ def _parts(message: Message, names: dict[str, str], *, demands_signatures: bool)
             google = (call.get("extra_content") or {}).get("google") or {}
             signature = google.get("thought_signature")
             if not isinstance(signature, str) or not signature:
-                signature = PLACEHOLDER_SIGNATURE if demands_signatures and index == 0 else None
+                signature = PLACEHOLDER_SIGNATURE if needs_signatures and index == 0 else None
             made = {"functionCall": {"name": name, "args": arguments}}
             found.append({**made, "thoughtSignature": signature} if signature else made)
     return found
 
 
 def _images(message: Message) -> list[Json]:
-    """Images of an earlier answer, to go on with: models that edit images want them back, and newer ones signed."""
+    """Return the images of an earlier answer: models that edit images need them, and newer ones require their signatures."""
     found: list[Json] = []
     images = message.fields.get("images")
     for index, image in enumerate(images if isinstance(images, list) else ()):
         where = f"{message.where}.images[{index}]"
         if not isinstance(image, dict):
-            refuse(where, "it must be an object with 'image_url'")
+            refuse(where, "must be an object with 'image_url'")
         made = _media(f"{where}.image_url.url", content_parts.url_of(where, image, "image_url"))
         extra = image.get("extra_content")
         google = extra.get("google") if isinstance(extra, dict) else None
@@ -122,7 +122,7 @@ def _images(message: Message) -> list[Json]:
 def _function_response(message: Message, names: Mapping[str, str]) -> Json:
     name = names.get(str(message.fields.get("tool_call_id") or "")) or message.fields.get("name")
     if not isinstance(name, str):
-        refuse(f"{message.where}.tool_call_id", "it names no call of a message before it")
+        refuse(f"{message.where}.tool_call_id", "must be the id of an earlier call")
     text = content_parts.plain_text(message)
     try:
         response = orjson.loads(text)
@@ -141,15 +141,15 @@ def _part(where: str, part: Mapping[str, Any]) -> Json | None:
         case "input_audio":
             sound = part.get("input_audio")
             if not isinstance(sound, dict) or not isinstance(sound.get("data"), str) or not isinstance(sound.get("format"), str):
-                refuse(f"{where}.input_audio", "an object with base64 'data' and a 'format'")
+                refuse(f"{where}.input_audio", "must be an object with base64 'data' and a 'format'")
             return {"inlineData": {"mimeType": f"audio/{sound['format']}", "data": sound["data"]}}
         case "thinking":
             return None
         case _:
             text = content_parts.text_of_part(part)
             if text is None:
-                refuse(where, "it must hold text")
-            return {"text": text} if text else None  # empty parts are refused
+                refuse(where, "must have text")
+            return {"text": text} if text else None  # the provider rejects empty parts
 
 
 def _media(where: str, url: str) -> Json:
@@ -170,7 +170,7 @@ def _tools(body: Json, asked: Mapping[str, Any]) -> None:
     choice = "named" if name else asked.get("tool_choice") or "auto"
     mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
     if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
-        mode = "VALIDATED"  # arguments that fit the schema, or plain text
+        mode = "VALIDATED"  # arguments that match the schema, or plain text
     body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
 
 
@@ -193,7 +193,7 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
         config["maxOutputTokens"] = limit
     if stops := content_parts.stops(asked):
         if len(stops) > MAX_STOPS:
-            refuse("stop", f"at most {MAX_STOPS}")
+            refuse("stop", f"at most {MAX_STOPS} stop sequences are allowed")
         config["stopSequences"] = stops
     if asked.get("logprobs"):
         config["responseLogprobs"] = True
@@ -207,7 +207,7 @@ def _generation(asked: Mapping[str, Any], target: Target) -> Json:
     modalities = asked.get("modalities")
     if modalities:
         if not set(modalities) <= {"text", "image"}:
-            refuse("modalities", "text and image")
+            refuse("modalities", "must be text and image")
         config["responseModalities"] = [modality.upper() for modality in dict.fromkeys(modalities)]
     effort = asked.get("reasoning_effort")
     if effort is not None and (thinking := _thinking(effort, target)):
@@ -222,12 +222,12 @@ def _style(target: Target) -> str:
 
 def _thinking(asked: str, target: Target) -> Json:
     if asked not in LEVELS:
-        refuse("reasoning_effort", f"one of {', '.join(LEVELS)}")
+        refuse("reasoning_effort", f"must be one of {', '.join(LEVELS)}")
     effort = nearest_effort(target.route.settings, target.route.upstream_model, asked)
     style = _style(target)
     if style == "none" or effort not in LEVELS:
         return {}
-    told = {"includeThoughts": asked != "none"}
+    config = {"includeThoughts": asked != "none"}
     if style == "budget":
-        return {**told, "thinkingBudget": BUDGETS[effort]}
-    return {**told, "thinkingLevel": LEVELS[effort]}
+        return {**config, "thinkingBudget": BUDGETS[effort]}
+    return {**config, "thinkingLevel": LEVELS[effort]}

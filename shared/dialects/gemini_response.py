@@ -1,4 +1,4 @@
-"""Reading what Gemini answers: `GenerateContentResponse`, whole, or as the events of a stream, which have the same shape."""
+"""Parses Gemini's responses: `GenerateContentResponse`, which is also the format of stream events."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from shared.dialects.base import BlockedPrompt, BrokenStream
 from shared.dialects.openai_response import image_of
 from shared.dialects.translated_stream import delta, finish, usage_chunk
 
-# Of a part, beside what it holds.
+# Fields of a part other than its data.
 _BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "partMetadata", "mediaResolution", "text", "functionCall"})
 UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
 Chunks = Iterator[dict[str, Any] | None]
 
 
 class GeminiTranslator:
-    """One answer. `call_id` gives ids to calls that the vendor left without one; `one_call` keeps the first call of a choice."""
+    """Translates one answer. `call_id` is used to create ids of tool calls without one; `one_call` keeps one call per choice."""
 
     def __init__(self, call_id: str, one_call: bool) -> None:
         self._call_id = call_id.removeprefix("chatcmpl-")
         self._one_call = one_call
-        self._calls: dict[int, int] = {}  # how many of each choice
-        self._open: set[int] = set()  # the choices that began and have not ended
+        self._calls: dict[int, int] = {}  # number of tool calls by choice
+        self._open: set[int] = set()  # choices that have begun and not ended
 
     def read(self, event: dict[str, Any]) -> Chunks:
         if event.get("error"):
-            raise BrokenStream("the vendor reported an error")
+            raise BrokenStream("the provider reported an error")
         usage = event.get("usageMetadata")
         if usage:
             yield usage_chunk(canonical_usage(usage))
@@ -36,7 +36,7 @@ class GeminiTranslator:
         if not candidates and (event.get("promptFeedback") or {}).get("blockReason"):
             if not self._open:
                 raise BlockedPrompt
-            for index in sorted(self._open):  # it came in the middle of the answer: that is where it ends
+            for index in sorted(self._open):  # blocked in the middle of the answer, which ends here
                 yield finish(index, "content_filter")
         for candidate in candidates:
             yield from self._read_candidate(candidate)
@@ -65,7 +65,7 @@ class GeminiTranslator:
             yield delta(index, tool_calls=[self._call(index, number, call, part.get("thoughtSignature"))])
         elif part.get("text"):
             yield delta(index, **{"reasoning_content" if part.get("thought") else "content": part["text"]})
-        elif not part.get("thought"):  # drafts that belong to the thoughts are not the answer
+        elif not part.get("thought"):  # drafts within thoughts are not part of the answer
             fields = _other_fields(part)
             if fields:
                 yield delta(index, **fields)
@@ -77,15 +77,15 @@ class GeminiTranslator:
             "type": "function",
             "function": {"name": call["name"], "arguments": orjson.dumps(call.get("args") or {}).decode()},
         }
-        # Google's own OpenAI-shaped endpoint carries the signature in this place; its models want it back with the call.
+        # As in Google's own OpenAI-compatible endpoint. Its models require the signature to be sent back with the call.
         return {**made, "extra_content": {"google": {"thought_signature": signature}}} if signature else made
 
 
 def _other_fields(part: dict[str, Any]) -> dict[str, Any]:
-    """A part that is neither text nor a call, as fields of a delta; nothing where it is only a signature.
+    """Return delta fields for a part that is neither text nor a call; empty if it is only a signature.
 
-    Images are as other gateways answer them, code that ran is text; what has no place at all is passed on as it is. Parts as in
-    the API reference: `Blob`, `FileData`, `ExecutableCode`, `CodeExecutionResult`.
+    Images have the format of other gateways, executed code becomes text, anything else is passed on unchanged. Parts: API
+    reference, `Blob`, `FileData`, `ExecutableCode`, `CodeExecutionResult`.
     """
     blob, file, signature = part.get("inlineData"), part.get("fileData"), part.get("thoughtSignature")
     signed = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
@@ -102,14 +102,14 @@ def _other_fields(part: dict[str, Any]) -> dict[str, Any]:
     return {"content_parts": [unknown]} if unknown else {}
 
 
-def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:
-    """Usage as OpenAI writes it. Gemini counts thoughts apart from the candidates, and cached tokens inside the prompt."""
+def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
+    """Return usage in OpenAI's format. Gemini counts thoughts separately from candidates, and cached tokens as prompt."""
     usage: dict[str, Any] = {}
-    prompt, candidates = told.get("promptTokenCount"), told.get("candidatesTokenCount")
-    thoughts = _count(told.get("thoughtsTokenCount"))
+    prompt, candidates = reported.get("promptTokenCount"), reported.get("candidatesTokenCount")
+    thoughts = _count(reported.get("thoughtsTokenCount"))
     if type(prompt) is int:
-        usage["prompt_tokens"] = prompt + _count(told.get("toolUsePromptTokenCount"))
-        usage["prompt_tokens_details"] = {"cached_tokens": _count(told.get("cachedContentTokenCount"))}
+        usage["prompt_tokens"] = prompt + _count(reported.get("toolUsePromptTokenCount"))
+        usage["prompt_tokens_details"] = {"cached_tokens": _count(reported.get("cachedContentTokenCount"))}
     if type(candidates) is int or thoughts:
         usage["completion_tokens"] = _count(candidates) + thoughts
         usage["completion_tokens_details"] = {"reasoning_tokens": thoughts}
@@ -119,7 +119,7 @@ def canonical_usage(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical_logprobs(result: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`logprobs` of a choice; None where the vendor told none."""
+    """Return `logprobs` of a choice, or None if there are none."""
     chosen = (result or {}).get("chosenCandidates")
     if not chosen:
         return None

@@ -1,8 +1,8 @@
-"""The values between media jobs and a vendor's wire format, and what a format of one kind of media must offer. Pure.
+"""Interface of media formats, and the values that they exchange with media jobs. Pure.
 
-begin(call, target)          → the request that asks for the media
-read(answer)                 → what it brought: files, places to fetch them from, or a job of the vendor's own
-poll(vendor_job, target)     → for such a job, the request that asks how it is; answered in the same terms
+begin(call, target)          → the request that starts the generation
+read(answer)                 → files, URLs to download them from, or the id of a provider's job
+poll(vendor_job, target)     → the request for the status of such a job; `read` parses its response
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from shared.dialects.base import Target, VendorError, VendorRequest
 
 
 class MediaCall(NamedTuple):
-    """A validated wish for media.
+    """A validated media request.
 
     kind      image, video or speech
-    body      the fields for the vendor, in OpenAI's names, the prompt among them; never kept beyond the job
-    units     what it is priced by
-    options   the numbers and names among the fields that may be kept: never a prompt
+    body      fields for the provider, in OpenAI's names, including the prompt; deleted when the job ends
+    units     the amount to bill
+    options   fields that can be kept (numbers and names), never a prompt
     """
 
     kind: str
@@ -31,13 +31,13 @@ class MediaCall(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A file that lies at an address which the vendor named: fetched with the guard against inner addresses."""
+    """A file at a URL named by the provider. It is downloaded with protection against internal addresses."""
 
     url: str
 
 
 class Download(NamedTuple):
-    """A file that the vendor gives to the owner of the credential."""
+    """A file that the provider delivers to the owner of the credential."""
 
     request: VendorRequest
 
@@ -46,12 +46,12 @@ Piece = bytes | Link | Download
 
 
 class MediaAnswer(NamedTuple):
-    """What an answer brought.
+    """A parsed response.
 
-    pieces       the files, in order; empty while the vendor works on
-    vendor_job   the vendor's name for the work, when it goes on
-    progress     per cent, None where the vendor doesn't tell
-    failure      why the vendor gave up, as a code that was checked; None when it did not
+    pieces       the files, in order; empty while the provider is working
+    vendor_job   id of the provider's job if it continues
+    progress     percent, or None if not reported
+    failure      validated error code if the provider failed, else None
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -61,13 +61,13 @@ class MediaAnswer(NamedTuple):
 
 
 class MalformedAnswer(Exception):
-    """The vendor's answer is none of the format."""
+    """The provider's response does not have the expected format."""
 
 
 class MediaDialect(Protocol):
-    """One wire format for one kind of media.
+    """Wire format for one kind of media.
 
-    `raw` says that the answer's body is the file itself, which `read` then never sees. `read` raises `MalformedAnswer`.
+    `raw` means that the response body is the file itself, and `read` is not called. `read` raises `MalformedAnswer`.
     """
 
     raw: bool

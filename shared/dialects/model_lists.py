@@ -1,4 +1,4 @@
-"""The list of models that a vendor offers to a credential: how each dialect asks for it and reads it. Pure."""
+"""Requests and parses a provider's list of models, for each dialect. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GEMINI_PREFIX = "models/"
 
 
 def request(target: Target) -> VendorRequest:
-    """The request for the list, the first `MOST_MODELS` where the vendor pages it."""
+    """Return the request for the list, limited to `MOST_MODELS` if the provider has paging."""
     route = target.route
     url, own = f"{route.base_url}/models", None
     if route.dialect == "anthropic":
@@ -28,7 +28,7 @@ def request(target: Target) -> VendorRequest:
 
 
 def read(dialect: str, data: bytes) -> list[str]:
-    """The vendor's names of its models, in its order. Raises `MalformedStream` for what is no such list."""
+    """Return the provider's model names in its order. Raises `MalformedStream` for invalid data."""
     try:
         rows: Any = orjson.loads(data)["models" if dialect == "gemini" else "data"]
         if dialect == "gemini":
@@ -36,13 +36,13 @@ def read(dialect: str, data: bytes) -> list[str]:
         else:
             names = [row["id"] for row in rows]
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
-        raise MalformedStream("no list of models") from None
+        raise MalformedStream("not a list of models") from None
     if not isinstance(rows, list) or not all(isinstance(name, str) for name in names):
-        raise MalformedStream("no list of models")
+        raise MalformedStream("not a list of models")
     return list(dict.fromkeys(names))[:MOST_MODELS]
 
 
 def _generates(row: Any) -> bool:
-    """Google lists models of all methods; those that say which must be able to chat."""
+    """Return whether Google's model supports chat, if its methods are listed."""
     methods = row.get("supportedGenerationMethods")
     return methods is None or "generateContent" in methods

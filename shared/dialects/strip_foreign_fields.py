@@ -1,7 +1,7 @@
-"""What an earlier answer left in a history, perhaps of another vendor: what this one refuses is taken off. Pure.
+"""Removes fields that earlier answers left in the messages and that the provider would reject. Pure.
 
-A caller sends answers back as they came, and may change the model in between; or the model fails over. Signatures and thoughts of
-one vendor mean nothing to another, and strict ones answer a field that they do not know with a 400 or 422.
+Callers send answers back unchanged, and may change the model in between, or the call fails over. One provider's signatures and
+reasoning mean nothing to another, and strict providers reject unknown fields with a 400 or 422.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# Of a message, its parts and its tool calls. `thinking` is a type of parts; `cache_control` may be on tools and the body, too.
+# Fields of messages, parts and tool calls. `thinking` is also a type of part; `cache_control` also occurs in tools and the body.
 LEFT_BY_ANSWERS = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "annotations", "extra_content"),
     *("cache_control", "thinking", "images", "content_parts"),
@@ -19,12 +19,12 @@ Json = dict[str, Any]
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether a body, as orjson writes it, has none of these fields: there is nothing to do, as for most."""
+    """Return whether a body, serialized by orjson, has none of these fields, as most do."""
     return not any(mark in data for mark in _MARKS)
 
 
 def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
-    """A copy of `body` with no such fields but those that the vendor takes."""
+    """Return a copy of `body` without these fields, except those that the provider accepts."""
     foreign = frozenset(LEFT_BY_ANSWERS) - set(taken)
     kept: Json = _keep(body, foreign & {"cache_control"})
     kept["messages"] = [_message(message, foreign) for message in body["messages"]]
@@ -34,7 +34,7 @@ def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
 
 
 def thought_of(message: Mapping[str, Any]) -> str:
-    """What the model thought before a message, under whichever name its provider gave it; empty where nothing is known."""
+    """Return the reasoning before a message, under whichever name its provider uses; "" if there is none."""
     for name in ("reasoning_content", "reasoning"):
         if isinstance(message.get(name), str) and message[name]:
             return str(message[name])
@@ -65,7 +65,7 @@ def _message(message: Mapping[str, Any], foreign: frozenset[str]) -> Json:
 
 
 def _with_thought(thought: str, content: Any) -> list[Any]:
-    """Content with the thought as a part of its own, as Mistral answers it ("Reasoning", `ThinkChunk`) and takes it back."""
+    """Return content with the reasoning as a separate part, in Mistral's format ("Reasoning", `ThinkChunk`)."""
     part = {"type": "thinking", "thinking": [{"type": "text", "text": thought}]}
     if isinstance(content, list):
         return content if any(isinstance(one, dict) and one.get("type") == "thinking" for one in content) else [part, *content]

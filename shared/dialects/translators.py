@@ -1,4 +1,4 @@
-"""Which translator speaks of a call: a dialect for chats, and for other kinds what is written for them. Pure."""
+"""Selects the translator of a call: the channel's dialect for chats, a special one for other kinds. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ OTHERS: dict[tuple[str, str], Dialect] = {
     ("moderation", "openai"): MODERATIONS,
     ("transcription", "openai"): TRANSCRIPTIONS,
 }
-BY_THE_CALL = ("moderation", "transcription")  # no tokens are counted
+BY_THE_CALL = ("moderation", "transcription")  # billed per call; tokens are not counted
 
 
 def translator(dialect: str, kind: str) -> Dialect:
-    """What speaks with a channel of this dialect about a call of this kind."""
+    """Return the translator for calls of this kind on channels of this dialect."""
     return DIALECTS[dialect] if kind == "chat" else OTHERS[kind, dialect]
 
 
 def served(routes: Sequence[Route], kind: str) -> Sequence[Route]:
-    """The routes that can serve a call of this kind."""
+    """Return the routes that can serve calls of this kind."""
     return routes if kind == "chat" else [route for route in routes if (kind, route.dialect) in OTHERS]

@@ -226,7 +226,7 @@ def test_a_vendors_own_list_comes_in_unpriced_and_unoffered(signed_in, upstream)
     assert AuditEntry.get(AuditEntry.action == "model.import").after == {"models": ["model-1"]}
 
 
-@pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is wrong"), (html(), "no list of models")])
+@pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is wrong"), (html(), "not a list of models")])
 def test_a_vendor_without_a_usable_list_changes_nothing(signed_in, upstream, answer, words):
     channel = factories.channel(upstream.url, name="vendor")
     upstream.default = lambda _: answer

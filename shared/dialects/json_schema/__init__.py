@@ -1,10 +1,10 @@
-"""JSON Schema in the subset that a provider takes: one converter, and a profile for each provider. Pure.
+"""Converts JSON Schemas to the subset that a provider supports, described by a profile. Pure.
 
-convert(schema, profile)     a schema of the profile's subset that accepts whatever the original accepts
-object_at_root(schema)       the same schema with an object at its root, for providers that take everything below it
+convert(schema, profile)     return a schema in the profile's subset that accepts whatever the original accepts
+object_at_root(schema)       return the schema with an object at its root, for providers that support everything below it
 
-What only narrows a value and has no keyword in the subset goes into the description, where the model reads it. What cannot be
-said at all raises `Unconvertible`, which names the place.
+Constraints without a keyword in the subset are added to the description, for the model. What cannot be expressed at all raises
+`Unconvertible` with its path.
 """
 
 from shared.dialects.json_schema.convert import convert, object_at_root

@@ -1,4 +1,4 @@
-"""The converter: a JSON Schema becomes one of a provider's subset. Pure."""
+"""Converts a JSON Schema to a provider's subset. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shared.dialects.json_schema.flatten import Flattener, Open
 from shared.dialects.json_schema.merge import ANNOTATIONS, NOTES, Impossible, Json, Work, below, fail, resolve, text_of
 from shared.dialects.json_schema.profiles import Profile
 
-MAX_SCHEMAS = 5_000  # that one schema may hold once references are followed
+MAX_SCHEMAS = 5_000  # maximum number of subschemas after following references
 MAX_DEPTH = 60
-# Keywords that name keys, or say what unnamed ones hold, in a way that objects without unnamed keys cannot.
+# Keywords that restrict unnamed keys or refer to keys, which closed objects cannot express.
 _ABOUT_KEYS = ("patternProperties", "then", "else", "dependentSchemas", "dependencies", "unevaluatedProperties")
-_SPOKEN = frozenset({"type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems", NOTES})
+_CONVERTED = frozenset({"type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems", NOTES})
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
 _PLAIN = frozenset({"type", "description", "title"})
 _NOT_AT_ROOT = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
@@ -23,18 +23,18 @@ _ROOT: Open = ("#",)
 
 
 def convert(schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: Work | None = None) -> Json:
-    """`schema` in the subset of `profile`; the schema that came is not changed. Raises `Unconvertible`.
+    """Return `schema` in the subset of `profile`; the original is not modified. Raises `Unconvertible`.
 
-    `object_root` makes its root an object without alternatives, as tools want it. `work` is shared by all schemas of a call.
+    `object_root` makes the root an object without alternatives, as tools require. `work` is shared by all schemas of a call.
     """
     try:
         return _Converter(schema, profile, work or Work()).root(object_root)
-    except RecursionError:  # references that lead from one to the next
+    except RecursionError:  # references that form a chain
         fail("", "it is nested too deeply")
 
 
 def object_at_root(schema: Mapping[str, Any], work: Work | None = None) -> Mapping[str, Any]:
-    """`schema` with a plain object at its root, everything below as it came. Raises `Unconvertible`."""
+    """Return `schema` with a plain object at its root and everything below unchanged. Raises `Unconvertible`."""
     if schema.get("type") == "object" and _NOT_AT_ROOT.isdisjoint(schema):
         return schema
     try:
@@ -54,20 +54,20 @@ def _described(made: Json, notes: list[str]) -> Json:
 
 
 class _Converter:
-    """One conversion: what it has made of the definitions so far, and how much."""
+    """One conversion, with its definitions so far and the number of subschemas."""
 
     def __init__(self, schema: Mapping[str, Any], profile: Profile, work: Work) -> None:
         self._work = work
         self._root = schema
         self._profile = profile
         self._flattener = Flattener(schema, work)
-        self._names: dict[str, str] = {}  # of definitions, by reference
+        self._names: dict[str, str] = {}  # names of definitions, by reference
         self._defs: dict[str, Json] = {}
         self._unfinished: set[str] = set()
         self._count = 0
 
     def root(self, object_root: bool) -> Json:
-        """The whole schema, with the definitions that it still refers to."""
+        """Convert the whole schema, with the definitions that it still refers to."""
         if object_root:
             flat, following = self._flattener.object_of(self._root, "", _ROOT)
         else:
@@ -84,15 +84,15 @@ class _Converter:
         if depth > MAX_DEPTH:
             fail(where, "it is nested too deeply")
         if isinstance(schema, dict) and _PLAIN.issuperset(schema) and _is_plain(schema):
-            return {**schema}  # as most schemas are
+            return {**schema}  # the most common case
         flat, following = self._flattener.flat(schema, where, following)
         return self._level(flat, where, following, depth)
 
     def _level(self, flat: Json, where: str, following: Open, depth: int) -> Json:
-        """What a flat schema becomes, and everything below it."""
+        """Convert a flattened schema and everything below it."""
         self._count += 1
         if self._count > MAX_SCHEMAS:
-            fail(where, "it is too large once its references are followed")
+            fail(where, "it is too large after following its references")
         if "$ref" in flat:
             return {"$ref": f"#/$defs/{self._definition(flat['$ref'], where)}"}
         if "anyOf" in flat:
@@ -109,7 +109,7 @@ class _Converter:
             seen = {ref}
             while isinstance(target, dict) and target.keys() == {"$ref"}:
                 if target["$ref"] in seen:
-                    fail(where, "it refers to nothing but itself")
+                    fail(where, "it only refers to itself")
                 seen.add(target["$ref"])
                 target = resolve(self._root, target["$ref"], where)
             name = str(ref).rsplit("/", 1)[-1].replace("~", "_").replace("%", "_") if ref != "#" else "root"
@@ -126,13 +126,13 @@ class _Converter:
             finally:
                 self._unfinished.discard(ref)
         elif ref in self._unfinished and self._profile.recursion == "no":
-            fail(where, "a schema that refers to itself")
+            fail(where, "recursive schemas are not supported")
         return self._names[ref]
 
     def _alternatives(self, flat: Json, where: str, following: Open, depth: int) -> Json:
-        """`anyOf`, with all that stands beside it moved into each of its members."""
+        """Convert `anyOf`, with the keywords next to it merged into each member."""
         base = {name: value for name, value in flat.items() if name not in ANNOTATIONS and name not in ("anyOf", NOTES)}
-        made: dict[str, Json] = {}  # by their text, so that equal ones count once
+        made: dict[str, Json] = {}  # by serialized text, without duplicates
         size = len(text_of(base))
         for position, variant in enumerate(flat["anyOf"]):
             self._work.spend(size, where)
@@ -141,20 +141,20 @@ class _Converter:
                 found = self._schema(both, below(where, "anyOf", position), following, depth + 1)
                 made.setdefault(text_of(found), found)
         if not made:
-            raise Impossible(where, "no alternative is possible")
+            raise Impossible(where, "no alternative can match")
         about = {name: value for name, value in flat.items() if name in ANNOTATIONS or name == NOTES}
         return self._finished({"anyOf": [*made.values()]}, about, [], where)
 
     def _values(self, flat: Json, where: str) -> tuple[Json, list[str]]:
-        """A list of values: those that `enum` may hold, and the types of the others."""
+        """Convert an `enum`: keep the values that the profile allows, and replace others by their type."""
         types = _listed(flat.get("type"))
         values = [value for value in flat["enum"] if not types or _is_of(value, types)]
         if not values:
-            raise Impossible(where, "no value of 'enum' has the type")
+            raise Impossible(where, "no value of 'enum' has this type")
         literal = [value for value in values if _type_of(value) in self._profile.literals]
         others = [value for value in values if _type_of(value) not in self._profile.literals]
         if self._profile.typed and others:
-            fail(below(where, "enum"), "only plain values")
+            fail(below(where, "enum"), "only strings, numbers, booleans and null are supported")
         made: list[Json] = []
         if literal:
             names = list(dict.fromkeys(_type_of(value) for value in literal))
@@ -169,7 +169,7 @@ class _Converter:
         has_keys = any(name in flat for name in ("properties", "required", "additionalProperties", *_ABOUT_KEYS))
         has_items = "items" in flat or "prefixItems" in flat
         if not types and profile.typed:
-            types = ["object"] if has_keys else ["array"] if has_items else fail(where, "it must say its type")
+            types = ["object"] if has_keys else ["array"] if has_items else fail(where, "it must have a type")
         made: Json = {"type": types[0] if len(types) == 1 else types} if types else {}
         notes: list[str] = []
         if "object" in types or (not types and has_keys):
@@ -194,7 +194,7 @@ class _Converter:
         required = [name for name in _listed(flat.get("required")) if name in made.get("properties", ())]
         if missing := [name for name in _listed(flat.get("required")) if name not in required]:
             if self._profile.closed:
-                fail(below(where, "required"), f"'{str(missing[0])[:100]}' is no property")
+                fail(below(where, "required"), f"'{str(missing[0])[:100]}' is not a property")
             notes.append(f"required: {text_of(missing)}")
         if self._profile.all_required and len(required) < len(made["properties"]):
             optional = next(name for name in made["properties"] if name not in required)
@@ -209,43 +209,43 @@ class _Converter:
             made["additionalProperties"] = unnamed
 
     def _close(self, flat: Json, where: str) -> None:
-        """Refuse an object that is about keys without a name: closed, it could hold nothing."""
+        """Raise `Unconvertible` for an object with unnamed keys, which a closed object would forbid."""
         for name in _ABOUT_KEYS:
             if flat.get(name) not in (None, False):
-                fail(below(where, name), "only keys that 'properties' names")
+                fail(below(where, name), "only keys in 'properties' are supported")
         unnamed = flat.get("additionalProperties")
         if isinstance(unnamed, dict) and unnamed:
-            fail(below(where, "additionalProperties"), "only keys that 'properties' names")
+            fail(below(where, "additionalProperties"), "only keys in 'properties' are supported")
         is_root = not where
         if "properties" not in flat and unnamed is not False and not is_root:
-            fail(where, "an object must name its 'properties'")
+            fail(where, "an object must have 'properties'")
 
     def _array(self, made: Json, notes: list[str], flat: Json, where: str, following: Open, depth: int) -> None:
         first, rest = flat.get("prefixItems"), flat.get("items")
-        places = [] if not isinstance(first, list) else first
-        if places and not self._profile.tuples:
-            notes.append(f"prefixItems: {text_of(places)}")
-            most = flat.get("maxItems")
-            ends = rest is False or (type(most) is int and most <= len(places))
-            places, rest = [], None if rest in (None, True, {}) and not ends else {"anyOf": [*places, *([] if ends else [rest])]}
-        if places:
+        prefix = [] if not isinstance(first, list) else first
+        if prefix and not self._profile.tuples:
+            notes.append(f"prefixItems: {text_of(prefix)}")
+            limit = flat.get("maxItems")
+            ends = rest is False or (type(limit) is int and limit <= len(prefix))
+            prefix, rest = [], None if rest in (None, True, {}) and not ends else {"anyOf": [*prefix, *([] if ends else [rest])]}
+        if prefix:
             made["prefixItems"] = [
                 self._schema(each, below(where, "prefixItems", position), following, depth + 1)
-                for position, each in enumerate(places)
+                for position, each in enumerate(prefix)
             ]
         if isinstance(rest, dict) and rest:
             made["items"] = self._schema(rest, below(where, "items"), following, depth + 1)
         elif self._profile.all_required:
-            fail(below(where, "items"), "an array must say what it holds")
+            fail(below(where, "items"), "an array must have 'items'")
         elif rest is False:
             notes.append("items: false")
 
     def _finished(self, made: Json, flat: Json, notes: list[str], where: str) -> Json:
-        """`made` with the plain keywords of `flat` that the provider takes; the others in the description."""
+        """Return `made` with the keywords of `flat` that the provider supports; others are added to the description."""
         profile = self._profile
         notes = [*flat.get(NOTES, ()), *notes]
         for name, value in flat.items():
-            if name in _SPOKEN:
+            if name in _CONVERTED:
                 continue
             is_known = name in profile.keywords or (name == "format" and value in profile.formats)
             if is_known and _is_usable(name, value):
@@ -261,12 +261,12 @@ class _Converter:
 
 
 def _is_plain(schema: Json) -> bool:
-    """Whether a schema, which has no other keywords, is one that every provider takes."""
+    """Return whether a schema without other keywords is supported by every provider."""
     return isinstance(schema.get("type"), str) and schema["type"] in _SCALARS and isinstance(schema.get("description", ""), str)
 
 
 def _is_usable(name: str, value: Any) -> bool:
-    """Whether a keyword has a value of its kind: what is no text here was never read by any provider."""
+    """Return whether a keyword's value has the right type; providers ignore wrong types."""
     if name in ("title", "description", "format", "pattern"):
         return isinstance(value, str)
     return name == "propertyOrdering" or (isinstance(value, int | float) and not isinstance(value, bool))
@@ -293,5 +293,5 @@ def _type_of(value: Any) -> str:
 
 def _is_of(value: Any, types: list[Any]) -> bool:
     name = _type_of(value)
-    whole = name == "integer" or (name == "number" and float(value).is_integer())
-    return name in types or (whole and ("integer" in types or "number" in types))
+    is_whole = name == "integer" or (name == "number" and float(value).is_integer())
+    return name in types or (is_whole and ("integer" in types or "number" in types))

@@ -1,4 +1,4 @@
-"""The definitions of a converted schema: which of them it needs, and which refer to themselves. Pure."""
+"""Definitions of a converted schema: which are needed, and which are recursive. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _PREFIX = "#/$defs/"
 
 
 def needed(defs: dict[str, Json], schema: Json) -> dict[str, Json]:
-    """The definitions that `schema` leads to: what was left out of it may have been the only one to need another."""
+    """Return the definitions that `schema` refers to, directly or indirectly. Others may be unused after the conversion."""
     reached = _reached({**defs, "": schema})[""]
     return {name: made for name, made in defs.items() if name in reached}
 
 
 def make_optional(defs: dict[str, Json]) -> None:
-    """Take the properties that lead a definition back to itself out of `required`.
+    """Remove properties that lead a definition back to itself from `required`.
 
-    Raises `Unconvertible` where something else than a property does.
+    Raises `Unconvertible` if a recursion does not go through a property.
     """
     reached = _reached(defs)
     for name, schema in defs.items():
@@ -29,16 +29,16 @@ def make_optional(defs: dict[str, Json]) -> None:
 
 
 def _reached(defs: dict[str, Json]) -> dict[str, set[str]]:
-    """For each definition, all that it leads to."""
+    """Return all definitions that each definition refers to, directly or indirectly."""
     direct = {name: set(_references(schema)) for name, schema in defs.items()}
     reached: dict[str, set[str]] = {}
     for name in defs:
         found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            new = direct[waiting.pop()] - found
+        pending = [name]
+        while pending:
+            new = direct[pending.pop()] - found
             found |= new
-            waiting += new
+            pending += new
         reached[name] = found
     return reached
 
@@ -58,7 +58,7 @@ def _visit(schema: Any, where: str, around: frozenset[str]) -> None:
     if not isinstance(schema, dict):
         return
     if isinstance(schema.get("$ref"), str) and schema["$ref"].removeprefix(_PREFIX) in around:
-        fail(where, "a schema that refers to itself, but not in a property")
+        fail(where, "a recursive schema is only supported through a property")
     for name in ("items", "additionalProperties"):
         _visit(schema.get(name), below(where, name), around)
     for name in ("anyOf", "prefixItems"):

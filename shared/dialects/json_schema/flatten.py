@@ -1,4 +1,4 @@
-"""A JSON Schema's own level made flat: references beside other keywords, `allOf`, `oneOf` and older spellings resolved. Pure."""
+"""Flattens one level of a JSON Schema: resolves `$ref` next to other keywords, `allOf`, `oneOf` and older syntax. Pure."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from shared.dialects.json_schema.merge import (
     text_of,
 )
 
-# About the document, not about the value.
+# Keywords about the document, not about values.
 _ABOUT_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "$vocabulary", NOTES})
 _COMBINED = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"})
 _ANYTHING: tuple[Any, ...] = (True, {})
-MAX_FOLLOWED = 4  # how often one reference is followed inside itself, where something beside it must be merged
-_STEP_BYTES = 250  # of work, beside the JSON, that a step is
+MAX_FOLLOWED = 4  # maximum times a reference is followed inside itself if other keywords must be merged
+_STEP_BYTES = 250  # work counted per step in addition to the JSON
 Open = tuple[str, ...]
-"""The references that have been followed on the way to a schema."""
+"""The references followed on the way to a schema."""
 
 
 class Flattener:
-    """Reads the schemas of one document. Raises `Unconvertible`."""
+    """Flattens the schemas of one document. Raises `Unconvertible`."""
 
     def __init__(self, root: Mapping[str, Any], work: Work) -> None:
         self.root = root
         self._work = work
-        self._sizes: dict[str, int] = {}  # of what references point to, bytes of JSON
+        self._sizes: dict[str, int] = {}  # size of referenced schemas in bytes of JSON
 
     def flat(self, schema: Any, where: str, following: Open, *, inline: bool = False, alone: bool = True) -> tuple[Json, Open]:
-        """A schema without `allOf`, `oneOf`, `const`, `nullable` and anything beside `$ref`; and the references followed so far.
+        """Return a schema without `allOf`, `oneOf`, `const`, `nullable` or keywords next to `$ref`, and the references followed.
 
-        `inline` also follows a `$ref` that stands alone. A reference inside the schema that it refers to stays one, inside of
-        `anyOf`, unless something must be merged with it: then the caller says that it is not `alone`.
+        `inline` also follows a lone `$ref`. A recursive reference is kept, inside `anyOf`, unless something must be merged with
+        it: then the caller passes `alone=False`.
         """
         if schema is True:
             return {}, following
         if schema is False:
-            raise Impossible(where, "no value fits 'false'")
+            raise Impossible(where, "'false' matches no value")
         if not isinstance(schema, dict):
             fail(where, "it must be a schema")
         own = {name: value for name, value in schema.items() if name not in _ABOUT_THE_DOCUMENT}
@@ -65,7 +65,7 @@ class Flattener:
             if alone and ref in following:
                 return {"anyOf": [{"$ref": ref}], **own}, following
             if following.count(ref) >= MAX_FOLLOWED:
-                fail(where, "a reference of a schema to itself must stand alone")
+                fail(where, "a recursive reference must not have other keywords next to it")
             members.insert(0, self._resolve(ref, where))
             following = (*following, ref)
         _modernize(own, where)
@@ -80,9 +80,9 @@ class Flattener:
         return own, followed
 
     def object_of(self, schema: Any, where: str, following: Open) -> tuple[Json, Open]:
-        """A schema as one object without alternatives: properties of all of them, and what all of them say of the object.
+        """Merge a schema into one object without alternatives: all of their properties, and the keywords that all share.
 
-        An alternative is taken to have no other keys than it names, unless it says what fits them.
+        Assumes that an alternative has no other keys than it names, unless it has a schema for them.
         """
         flat, following = self.flat(schema, where, following, inline=True)
         if "anyOf" not in flat:
@@ -99,7 +99,7 @@ class Flattener:
                 objects.append(found)
                 all_followed += followed[len(following) :]
         if not objects:
-            raise Impossible(where, "no alternative is possible")
+            raise Impossible(where, "no alternative can match")
         about = {name: value for name, value in base.items() if name in ANNOTATIONS}
         united = {**_united(objects), **about}
         if notes := [*flat.get(NOTES, ()), *united.get(NOTES, ())]:
@@ -122,7 +122,7 @@ def _as_object(flat: Json, where: str) -> Json:
 
 
 def _united(objects: list[Json]) -> Json:
-    properties: dict[str, dict[str, Any]] = {}  # by their text, so that equal ones count once
+    properties: dict[str, dict[str, Any]] = {}  # by serialized text, without duplicates
     names = {name: None for each in objects for name in each.get("properties") or {}}  # in order
     for each in objects:
         named, unnamed = each.get("properties") or {}, each.get("additionalProperties")
@@ -169,7 +169,7 @@ def _any_of(found: list[Any]) -> Any:
 
 
 def _modernize(own: Json, where: str) -> None:
-    """Older and second spellings become one: `const`, `nullable`, `oneOf`, lists of `items`, types in capitals."""
+    """Replace older and alternative syntax: `const`, `nullable`, `oneOf`, lists of `items`, types in capitals."""
     if not isinstance(own.get("properties", {}), dict):
         fail(below(where, "properties"), "it must be an object")
     if "required" in own:
@@ -181,7 +181,7 @@ def _modernize(own: Json, where: str) -> None:
 
 
 def _check_required(own: Json, where: str) -> None:
-    if isinstance(own["required"], bool):  # of a property itself, as before draft 4
+    if isinstance(own["required"], bool):  # a property's own flag, as before draft 4
         del own["required"]
     elif not isinstance(own["required"], list) or not all(isinstance(name, str) for name in own["required"]):
         fail(below(where, "required"), "it must be a list of names")
@@ -235,5 +235,5 @@ def _list(value: Any, where: str, *, empty: bool = False) -> list[Any]:
     if value is None and empty:
         return []
     if not isinstance(value, list) or not (value or empty):
-        fail(where, "it must be a list that is not empty")
+        fail(where, "it must be a non-empty list")
     return [*value]

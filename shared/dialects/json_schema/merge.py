@@ -1,4 +1,4 @@
-"""JSON Schemas put together: references followed, and two schemas made one that accepts all that both accept. Pure."""
+"""Merges JSON Schemas: follows references, and combines two schemas into one that accepts what both accept. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import orjson
 Json = dict[str, Any]
 
 NOTES = ""
-"""The key under which a merged schema keeps texts for its description; no keyword is empty."""
+"""Key of a merged schema's texts for its description; no keyword has this name."""
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
-MAX_ALTERNATIVES = 64  # that `anyOf` beside `anyOf` may make
+MAX_ALTERNATIVES = 64  # maximum combinations of two `anyOf`
 MAX_MERGED_BYTES = 4_000_000
 _NUMBER_IS = frozenset({"number", "integer"})
 
 
 class Unconvertible(Exception):
-    """A schema that the provider's subset cannot say. `where` is the path inside the schema, empty for its root."""
+    """A schema that the provider's subset cannot express. `where` is the path inside the schema, empty for its root."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}" if where else why)
@@ -28,20 +28,20 @@ class Unconvertible(Exception):
 
 
 class Impossible(Unconvertible):
-    """A schema that no value fits: an alternative, or a property that may be absent, is left out for it."""
+    """A schema that matches no value. An alternative or optional property with such a schema is left out."""
 
 
 class Work:
-    """How much JSON has been put together, for one schema or for all tools of a call: references multiply what they stand for."""
+    """Counts the JSON merged for one schema or all tools of a call, because references multiply the size of schemas."""
 
     def __init__(self) -> None:
         self._merged = 0
 
     def spend(self, size: int, where: str) -> None:
-        """Count `size` bytes of JSON that are put together once more. Raises `Unconvertible` when it was too much."""
+        """Count `size` more bytes of merged JSON. Raises `Unconvertible` above the limit."""
         self._merged += size
         if self._merged > MAX_MERGED_BYTES:
-            fail(where, "it is too large once its references are followed")
+            fail(where, "it is too large after following its references")
 
 
 def fail(where: str, why: str) -> NoReturn:
@@ -50,12 +50,12 @@ def fail(where: str, why: str) -> NoReturn:
 
 
 def below(where: str, *names: object) -> str:
-    """The path `names` below the path `where`."""
+    """Return the path of `names` below the path `where`."""
     return ".".join(filter(None, [where, *(str(name)[:100] for name in names)]))
 
 
 def resolve(root: Mapping[str, Any], ref: object, where: str) -> Any:
-    """The schema that a `$ref` of the document `root` points to. Raises `Unconvertible` where there is none."""
+    """Return the schema that a `$ref` in the document `root` points to. Raises `Unconvertible` if there is none."""
     if not isinstance(ref, str) or not ref.startswith("#"):
         fail(where, "'$ref' must point into this schema ('#/$defs/…')")
     if len(ref) > 1 and not ref.startswith("#/"):
@@ -82,19 +82,19 @@ def _anchored(root: Mapping[str, Any], anchor: str, where: str) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; `true` is no 1."""
+    """Return whether two JSON values are equal. `true` is not equal to 1."""
     return text_of(one) == text_of(other)
 
 
 def text_of(value: Any) -> str:
-    """A value as JSON text, keys in order."""
+    """Return a value as JSON text with sorted keys."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def merge(one: Json, other: Json, where: str) -> Json:
-    """A schema that accepts what both accept. Of annotations, those of `one` count.
+    """Return a schema that accepts what both accept, with the annotations of `one`.
 
-    Both are without `$ref`, `allOf`, `oneOf` and `const`. Raises `Unconvertible` where nothing could fit both.
+    Both must be without `$ref`, `allOf`, `oneOf` and `const`. Raises `Unconvertible` if no value can match both.
     """
     made = {**one}
     for name, value in other.items():
@@ -113,7 +113,7 @@ def merge(one: Json, other: Json, where: str) -> Json:
 
 
 def _merge_properties(made: Json, one: Json, other: Json) -> None:
-    """The properties of both; a key that only one of them names must also fit what the other says of unnamed keys."""
+    """Merge properties. A key in only one of the schemas must also match what the other requires of unnamed keys."""
     mine, theirs = one.get("properties") or {}, other.get("properties") or {}
     if "properties" in one or "properties" in other:
         made["properties"] = {
@@ -127,8 +127,8 @@ def _merge_properties(made: Json, one: Json, other: Json) -> None:
 
 
 def _unnamed(schema: Json) -> Any:
-    """What a schema says of keys that it does not name. Where it forbids them, they are let through: who writes
-    `additionalProperties: false` into one member of several means the names of all."""
+    """Return a schema's constraint on unnamed keys. If it forbids them, they are allowed here: `additionalProperties: false` in
+    one member of several is usually meant for the names of all of them."""
     return schema.get("additionalProperties") or True
 
 

@@ -1,4 +1,4 @@
-"""What each provider takes of JSON Schema, as its documentation says."""
+"""JSON Schema subsets of each provider, according to their documentation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _BOUNDS = frozenset({"minimum", "maximum"})
 
 
 class Profile(NamedTuple):
-    """One provider's subset. Every profile takes `type`, `properties`, `required`, `items`, `enum`, `anyOf`, `$ref` and `$defs`.
+    """A provider's subset. Every one includes `type`, `properties`, `required`, `items`, `enum`, `anyOf`, `$ref` and `$defs`.
 
-    keywords      further keywords with a plain value that are sent as they are
-    formats       values of `format` that it takes
-    literals      types of the values that `enum` may hold; others become a type
-    const         whether it knows `const`
-    tuples        whether it knows `prefixItems`
-    closed        whether every object must say `additionalProperties: false`, so that keys without a name are impossible
+    keywords      other keywords with a plain value that are sent unchanged
+    formats       supported values of `format`
+    literals      supported types of values in `enum`; other values are replaced by their type
+    const         whether `const` is supported
+    tuples        whether `prefixItems` is supported
+    closed        whether every object must have `additionalProperties: false`, so unnamed keys are impossible
     all_required  whether every property must be required
-    typed         whether every schema must say its type: one that accepts anything cannot be said
+    typed         whether every schema must have a type, so a schema that accepts anything is impossible
     recursion     `yes`, `no`, or `optional`: only within properties that are not required
-    min_items     the largest `minItems` that it takes; None: any
+    min_items     maximum supported value of `minItems`; None means any
     """
 
     keywords: frozenset[str]
@@ -36,7 +36,7 @@ class Profile(NamedTuple):
 
 
 # Google, "Structured outputs" and the reference of `GenerationConfig.responseJsonSchema`: `enum` for strings and numbers, `oneOf`
-# read as `anyOf`, cyclic references only within properties that are not required, nothing beside `$ref`.
+# treated as `anyOf`, cyclic references only within properties that are not required, no keywords next to `$ref`.
 GEMINI = Profile(
     keywords=_ANNOTATIONS | _BOUNDS | {"minItems", "maxItems", "propertyOrdering"},
     formats=frozenset({"date-time", "date", "time"}),
