@@ -1,4 +1,4 @@
-"""Moderations as OpenAI and those who copy it speak them. Pure.
+"""Moderations in OpenAI's format. Pure.
 
 A channel's `settings` are those of the `openai` dialect (`body`, `headers`, `key_header`).
 """
@@ -17,10 +17,10 @@ IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
 class Moderations(AnsweredWhole):
-    """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs that are judged each by itself."""
+    """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs, which are judged separately."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`: model named as the vendor does, identity replaced."""
+        """Return the provider's request for `call`, with its model name and pseudonyms for user ids."""
         body = {**call.body, "model": target.route.upstream_model}
         for name in IDENTITY_FIELDS:
             if body.get(name) is not None:
@@ -28,19 +28,19 @@ class Moderations(AnsweredWhole):
         body.update(target.route.settings.get("body") or {})
         return VendorRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (it tells no time)
-        """Read a verdict for each input. An id that is not `modr-…` is replaced. Raises `MalformedStream` when it is none."""
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (unused: the answer has no time)
+        """Parse a result for each input. Replaces an id that is not `modr-…`. Raises `MalformedStream` for invalid data."""
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
             raise MalformedStream("not JSON") from None
         results = body.get("results") if isinstance(body, dict) else None
         if not isinstance(results, list) or len(results) != call.choices or not all(isinstance(item, dict) for item in results):
-            raise MalformedStream("not a verdict for each input")
+            raise MalformedStream("not a result for each input")
         if not all(isinstance(item.get("categories"), dict) for item in results):
-            raise MalformedStream("a verdict without categories")
+            raise MalformedStream("a result without categories")
         if too_deep(data, body):
-            raise MalformedStream("nested too deeply to be passed on")
+            raise MalformedStream("nested too deeply to be relayed")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("modr-")):
             body["id"] = f"modr-{call_id.removeprefix('chatcmpl-')}"
         body["model"] = call.model

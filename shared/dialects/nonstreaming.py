@@ -1,4 +1,4 @@
-"""What the dialects of kinds that are answered whole have in common. Pure."""
+"""Common part of dialects whose answers are never streamed. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from shared.dialects.openai import read_openai_error
 
 
 class AnsweredWhole:
-    """Part of a `Dialect` whose calls are never streams: their surfaces refuse to stream."""
+    """Base class of dialects without streaming: their endpoints reject `stream`."""
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> NoReturn:
-        """Never called; it is there for the `Dialect` to be whole."""
+        """Never called; completes the `Dialect` interface."""
         raise NotImplementedError(f"calls of the kind {call.kind} never stream")
 
     def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer, as that of a chat."""
+        """Parse an error, as for chats."""
         return read_openai_error(status, data, call.model, target)

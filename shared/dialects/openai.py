@@ -1,31 +1,30 @@
-"""The `openai` dialect: chat completions as OpenAI and all who copy it speak them.
+"""The `openai` dialect: chat completions as in OpenAI's API and its many imitations.
 
-A channel's `settings` may hold these quirks of its vendor:
+Settings of a channel:
 
     body            object merged into every request body, e.g. {"store": false, "provider": {"data_collection": "deny"}}
     headers         object of extra request headers, e.g. {"x-no-log": "1"}
-    max_tokens      "max_tokens" or "max_completion_tokens": the only one the vendor knows; otherwise the caller's choice is kept
-    efforts         list of the values of `reasoning_effort` that models take, or an object of names to such lists: another
-                    value becomes the nearest of them, and a model with an empty list gets none
-    sampling        for all models or by name, when temperature, top_p and penalties are sent: "all" (the default: always),
-                    "none" (never), "without_reasoning" (beside the effort "none"), or "by_default_without_reasoning" (also
+    max_tokens      "max_tokens" or "max_completion_tokens": the only one that the provider supports; default: the caller's
+    efforts         list of accepted values of `reasoning_effort`, or an object of such lists by model name: other values are
+                    replaced by the nearest one; with an empty list the effort is omitted
+    sampling        when to send temperature, top_p and penalties, for all models or by name: "all" (default, always), "none"
+                    (never), "without_reasoning" (only with the effort "none"), or "by_default_without_reasoning" (also
                     without an effort)
-    effort_with_tools  for all models or by name: the only effort that goes together with tools, or false: no tools
-    no_thinking     object of fields that keep a model from thinking: sent instead of the effort "none", and where a tool is
-                    forced, e.g. {"thinking": {"type": "disabled"}}
-    strict_schemas  true: strict schemas are rewritten in the subset that OpenAI documents
-    roles           list of the roles that the provider knows; `developer` and `system` stand for each other
-    named_roles     list of the roles whose messages may have a `name`; otherwise it goes before the text
-    tool_ids        a regular expression for ids of tool calls; others are rewritten, for the request alone
-    required_history  object of the fields that messages of the assistant must have in a conversation with tools, each with what
-                    is sent where the history has nothing, e.g. {"reasoning_content": " "}
-    history         list of what the vendor takes of the fields that answers leave in a history (`strip_foreign_fields.py`);
-                    without it, all
-    stream_usage    false where the vendor refuses `stream_options`
-    path            where calls go below the base URL, `{model}` being the vendor's name; by default `/chat/completions`
+    effort_with_tools  for all models or by name: the only effort that can be combined with tools, or false if tools cannot
+    no_thinking     object of fields that disable thinking: sent instead of the effort "none", and if a tool is forced,
+                    e.g. {"thinking": {"type": "disabled"}}
+    strict_schemas  true: strict schemas are converted to the subset that OpenAI documents
+    roles           list of accepted roles; `developer` and `system` are replaced by each other
+    named_roles     list of roles whose messages may have a `name`; in other messages it is prefixed to the text
+    tool_ids        regular expression for ids of tool calls; other ids are rewritten in the request
+    required_history  object of fields that assistant messages must have in a conversation with tools, with the value to send
+                    if the history has none, e.g. {"reasoning_content": " "}
+    history         list of accepted fields among those left by earlier answers (`strip_foreign_fields.py`); default: all
+    stream_usage    false if the provider rejects `stream_options`
+    path            path of calls below the base URL, where `{model}` is the model name; default: `/chat/completions`
     query           object of query parameters, e.g. {"api-version": "2024-10-21"}
-    key_header      the header that carries the secret, where it is no bearer, e.g. "api-key"
-    identity        the field that takes the caller's pseudonym, instead of the one that the caller used, e.g. "user_id"
+    key_header      header with the secret, if it is not a bearer token, e.g. "api-key"
+    identity        field for the caller's pseudonym, instead of the one that the caller used, e.g. "user_id"
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from shared.text.json_depth import too_deep
 
 LONGEST_MESSAGE = 600
 _IDENTITY_FIELDS = ("user", "safety_identifier")
-# What must never reach a caller: keys, hosts, addresses, organisation, project and request ids.
+# Must never reach a caller: keys, hosts, addresses, and ids of organizations, projects and requests.
 _SECRETS = re.compile(
     r"https?://\S+"
     r"|\bbearer\s+\S+"
@@ -68,10 +67,10 @@ _PARAM = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
 
 
 class OpenAIDialect:
-    """See the module."""
+    """See the module's docstring."""
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`: model renamed, usage asked for, identity replaced, output clamped."""
+        """Return the provider's request for `call`: with its model name, usage, pseudonyms and the output limit."""
         route = target.route
         body = {**call.body, "model": route.upstream_model}
         settings = route.settings
@@ -81,7 +80,7 @@ class OpenAIDialect:
             del body["stream_options"]
         _pseudonymise(body, target)
         if body.get("store"):
-            body["store"] = False  # content is not kept, here or there
+            body["store"] = False  # no content is stored, here or at the provider
         _limit_output(body, target.clamp, settings.get("max_tokens"))
         if "reasoning_effort" in body:
             _fit_effort(body, route)
@@ -90,13 +89,13 @@ class OpenAIDialect:
         if settings.get("body"):
             body.update(settings["body"])
         data = orjson.dumps(body)
-        taken = settings.get("history")
-        if isinstance(taken, list) and not is_plain(data):
-            data = orjson.dumps(without_foreign(body, taken))
+        accepted = settings.get("history")
+        if isinstance(accepted, list) and not is_plain(data):
+            data = orjson.dumps(without_foreign(body, accepted))
         return VendorRequest("POST", _url(route), request_headers(target), data)
 
     def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
-        """Read a whole chat completion. Raises `MalformedStream` when it is none."""
+        """Parse a chat completion. Raises `MalformedStream` for invalid data."""
         try:
             body = orjson.loads(data.removeprefix(BOM))
         except orjson.JSONDecodeError:
@@ -104,7 +103,7 @@ class OpenAIDialect:
         if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
             raise MalformedStream("no choices")
         if too_deep(data, body):
-            raise MalformedStream("nested too deeply to be passed on")
+            raise MalformedStream("nested too deeply to be relayed")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
             body["id"] = call_id
         if type(body.get("created")) is not int:
@@ -113,11 +112,11 @@ class OpenAIDialect:
         return answer_of(body)
 
     def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
-        """A reader for one stream; `call_id` replaces an id that is not `chatcmpl-…`."""
+        """Return a reader for one stream. `call_id` replaces an id that is not `chatcmpl-…`."""
         return OpenAIStream(call.model, call_id, began)
 
     def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
-        """Read an error answer. Only 400, 413 and 422 are about the request."""
+        """Parse an error. Only 400, 413 and 422 concern the request."""
         return read_openai_error(status, data, call.model, target)
 
 
@@ -125,7 +124,7 @@ OPENAI = OpenAIDialect()
 
 
 def read_openai_error(status: int, data: bytes, model: str, target: Target) -> VendorError:
-    """Read an error answer to a call of `model`. Only 400, 413 and 422 are about the request."""
+    """Parse an error of a call of `model`. Only 400, 413 and 422 concern the request."""
     if status not in (400, 413, 422):
         return VendorError(False, None, None, None)
     error = error_object(data)
@@ -135,11 +134,11 @@ def read_openai_error(status: int, data: bytes, model: str, target: Target) -> V
 
 
 def scrub(message: str, model: str, target: Target) -> str:
-    """A vendor's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
+    """Return a provider's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
 
-    The vendor's name of the model becomes the caller's.
+    The provider's model name is replaced by the caller's.
     """
-    text = message[: 4 * LONGEST_MESSAGE].replace("\0", "")  # so that a huge message costs nothing
+    text = message[: 4 * LONGEST_MESSAGE].replace("\0", "")  # limits the cost of a huge message
     text = re.sub(rf"(?<![\w.-]){re.escape(target.route.upstream_model)}(?![\w-])", "\0", text)
     for secret in (target.secret, urlsplit(target.route.base_url).netloc):
         if secret:
@@ -148,9 +147,9 @@ def scrub(message: str, model: str, target: Target) -> str:
 
 
 def request_headers(target: Target, own: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
-    """Content type, referer, a dialect's `own` headers and the channel's; nothing of the caller.
+    """Return content type, referer, the dialect's `own` headers and the channel's, but none of the caller's.
 
-    Without `own`, the credential is sent as this dialect does: as a bearer, or under the channel's `key_header`.
+    Without `own`, the credential is sent as a bearer token or in the channel's `key_header`.
     """
     headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "yout", "http-referer": target.referer}
     if own is None:
@@ -183,7 +182,7 @@ def _pseudonymise(body: dict[str, Any], target: Target) -> None:
 
 
 def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:
-    """One output limit, the smallest of the caller's and `clamp`, under the field they used or the vendor's only one."""
+    """Set one output limit, the smallest of the caller's and `clamp`, in the caller's field or the only supported one."""
     asked = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
     limits = [limit for limit in (*asked.values(), clamp) if limit is not None]
     if limits:
@@ -192,7 +191,7 @@ def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> 
 
 
 def _fit_effort(body: dict[str, Any], route: Route) -> None:
-    """The nearest effort that the model takes; none where it takes none, for then it answers alike."""
+    """Replace the effort by the nearest one that the model accepts, or omit it if the model accepts none."""
     asked = body["reasoning_effort"]
     effort = nearest_effort(route.settings, route.upstream_model, asked) if isinstance(asked, str) else asked
     if effort is None and asked is not None:
@@ -206,7 +205,7 @@ def error_object(data: bytes) -> dict[str, Any]:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
         return {}
-    if isinstance(body, list) and body:  # some vendors wrap the object in a list
+    if isinstance(body, list) and body:  # some providers wrap the object in a list
         body = body[0]
     error = body.get("error", body) if isinstance(body, dict) else {}
     if isinstance(error, str):
@@ -215,7 +214,7 @@ def error_object(data: bytes) -> dict[str, Any]:
 
 
 def _matching(pattern: re.Pattern[str], value: object) -> str | None:
-    """`value` when it looks as it should. What a vendor writes here is stored, so it must not hold anything else."""
+    """Return `value` if it matches, else None. Providers' values are stored, so they must not contain anything unexpected."""
     return value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
@@ -228,7 +227,7 @@ def _choices_are_whole(choices: object) -> bool:
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
-    """A chat completion of a provider, put in order in place, as an answer. Raises `MalformedStream` if it gave up."""
+    """Normalize a provider's chat completion in place and return it as an answer. Raises `MalformedStream` if it failed."""
     choices = body["choices"]
     delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
     if body.get("error") and not delivered.anything:
@@ -237,6 +236,6 @@ def answer_of(body: dict[str, Any]) -> Answer:
         reason = choice.get("finish_reason")
         end = meaning(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"
         if end == GAVE_UP:
-            raise MalformedStream("the provider gave up on its answer")
+            raise MalformedStream("the provider failed to complete its answer")
         choice["finish_reason"] = end_of(end, choice["message"])
     return Answer(body, read_openai_usage(body.get("usage")), *delivered)

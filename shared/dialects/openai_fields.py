@@ -1,4 +1,4 @@
-"""What becomes of each field of a chat request on its way to a vendor of OpenAI's format: the words are the same."""
+"""Table: how each field of a chat request is sent to providers of OpenAI's format. Most are passed unchanged."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from shared.dialects.field_support import Fields, mapped, passed
 from shared.dialects.strip_foreign_fields import LEFT_BY_ANSWERS
 
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_IF_TAKEN = "sent to providers that accept it, left out for the others"
+_IF_ACCEPTED = "sent to providers that accept it, omitted for others"
 
 FIELDS: Fields = {
-    "model": mapped("the vendor's name of it"),
+    "model": mapped("the provider's model name"),
     "messages": passed(),
     "stream": passed(),
-    "stream_options": mapped("usage is always asked of the vendor; `include_usage` decides whether you see it"),
-    "max_tokens": mapped("one limit, the smaller of both, under the name you used or the vendor's only one"),
+    "stream_options": mapped("usage is always requested; `include_usage` decides whether you receive it"),
+    "max_tokens": mapped("one limit, the smaller of both, under the name you used or the only one that the provider supports"),
     "max_completion_tokens": mapped("as `max_tokens`"),
     "user": mapped("as a pseudonym"),
     "safety_identifier": mapped("as a pseudonym"),
     "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
     "store": mapped("always false"),
-    "reasoning_effort": mapped("passed; where the channel says which ones the model takes, the nearest of them, or none"),
-    **{name: passed("left out for models that do not accept it") for name in _SAMPLING},
+    "reasoning_effort": mapped("passed; if the model accepts only some values, the nearest one, or omitted"),
+    **{name: passed("omitted for models that do not accept it") for name in _SAMPLING},
     "tools": passed("strict schemas are rewritten to OpenAI's subset; refused for models without tools in chat completions"),
     "response_format": passed("strict schemas are rewritten to OpenAI's subset"),
-    "cache_control": passed("also on messages, parts and tools; " + _IF_TAKEN),
+    "cache_control": passed("also on messages, parts and tools; " + _IF_ACCEPTED),
     **{
         name: passed()
         for name in (
@@ -38,14 +38,14 @@ FIELDS: Fields = {
 MESSAGE_FIELDS: Fields = {
     "role": passed("`developer` and `system` become the one that the provider accepts"),
     "content": passed(),
-    "name": passed("put before the text if the provider accepts no names"),
+    "name": passed("prefixed to the text if the provider accepts no names"),
     "tool_calls": passed("`extra_content` in them like `reasoning_content`; ids are rewritten to the provider's format"),
     "tool_call_id": passed("rewritten like its call's id"),
     **{name: passed() for name in ("refusal", "audio", "function_call")},
-    **{name: passed(_IF_TAKEN) for name in LEFT_BY_ANSWERS if name != "thinking"},
+    **{name: passed(_IF_ACCEPTED) for name in LEFT_BY_ANSWERS if name != "thinking"},
 }
 
 PART_FIELDS: Fields = {
     **{name: passed() for name in ("text", "image_url", "input_audio", "file", "refusal", "video_url")},
-    "thinking": passed(_IF_TAKEN),
+    "thinking": passed(_IF_ACCEPTED),
 }

@@ -1,13 +1,13 @@
-"""The `openai` wire formats of media: pictures, speech and video, as OpenAI and those who copy it speak them.
+"""OpenAI's media formats: images, speech and video.
 
-    image     POST /images/generations     JSON with `b64_json` or `url` for each picture
-    speech    POST /audio/speech           the sound itself
+    image     POST /images/generations     JSON with `b64_json` or `url` for each image
+    speech    POST /audio/speech           the audio file itself
     video     POST /videos, GET /videos/{id}, GET /videos/{id}/content
 
-A channel's `settings` may hold, besides those of the chat dialect (`body`, `headers`):
+Settings of a channel, in addition to `body` and `headers` as for chat:
 
-    media_body      what `body` is for chat, where the vendor's media endpoints take other fields: {} for none
-    image_format    "b64_json" or "url", for vendors that want to be asked; GPT image models refuse the field
+    media_body      replaces `body` for media, if the provider's media endpoints need other fields: {} for none
+    image_format    "b64_json" or "url", for providers that require it; GPT image models reject the field
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
 class _OpenAIMedia:
-    """What the three formats share."""
+    """Common part of the three formats."""
 
     raw = False
     path = ""
 
     def begin(self, call: MediaCall, target: Target) -> VendorRequest:
-        """The request for `call`: model renamed, identity replaced, the vendor's signals against keeping content added."""
+        """Return the request for `call`, with the provider's model name, pseudonyms, and the channel's extra fields."""
         body = {**call.body, "model": target.route.upstream_model}
         for name in _IDENTITY_FIELDS:
             if body.get(name) is not None:
@@ -47,12 +47,12 @@ class _OpenAIMedia:
         body.update(settings.get("media_body", settings.get("body")) or {})
         return VendorRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
 
-    def poll(self, vendor_job: str, target: Target) -> VendorRequest:  # noqa: ARG002  (as `MediaDialect` has it)
-        """Only video goes on after its answer."""
+    def poll(self, vendor_job: str, target: Target) -> VendorRequest:  # noqa: ARG002  (as in `MediaDialect`)
+        """Only video has jobs to poll."""
         raise MalformedAnswer("this format has no jobs")
 
     def read_error(self, status: int, data: bytes, call: MediaCall, target: Target) -> VendorError:
-        """Read an error answer. Only 400, 413 and 422 are about the request."""
+        """Parse an error. Only 400, 413 and 422 concern the request."""
         return read_openai_error(status, data, call.model, target)
 
     def _adapt(self, body: dict[str, Any], target: Target) -> None:
@@ -60,16 +60,16 @@ class _OpenAIMedia:
 
 
 class OpenAIImages(_OpenAIMedia):
-    """Pictures."""
+    """Images."""
 
     path = "/images/generations"
 
-    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as `MediaDialect` has it)
-        """The pictures that came; one that is damaged is left out, as one that never came."""
+    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
+        """Return the images. A damaged one is left out, as if it had not been delivered."""
         items = _object(data).get("data")
         if not isinstance(items, list):
-            raise MalformedAnswer("no list of pictures")
-        return MediaAnswer(tuple(piece for item in items if (piece := _picture(item)) is not None))
+            raise MalformedAnswer("not a list of images")
+        return MediaAnswer(tuple(piece for item in items if (piece := _image(item)) is not None))
 
     def _adapt(self, body: dict[str, Any], target: Target) -> None:
         if target.route.settings.get("image_format"):
@@ -77,32 +77,32 @@ class OpenAIImages(_OpenAIMedia):
 
 
 class OpenAISpeech(_OpenAIMedia):
-    """Speech: the answer's body is the file."""
+    """Speech: the response body is the file."""
 
     raw = True
     path = "/audio/speech"
 
-    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as `MediaDialect` has it)
-        """Never asked: the body goes to the storage as it comes."""
+    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
+        """Not called: the body is stored as it arrives."""
         return MediaAnswer((data,))
 
 
 class OpenAIVideos(_OpenAIMedia):
-    """Video: a job of the vendor's own."""
+    """Video: a job at the provider."""
 
     path = "/videos"
 
     def read(self, data: bytes, target: Target) -> MediaAnswer:
-        """How the vendor's job is, and where its film can be had."""
+        """Return the state of the provider's job, and where to download the video."""
         body = _object(data)
         id, status, progress = body.get("id"), body.get("status"), body.get("progress")
         if not isinstance(id, str) or not _VENDOR_JOB.fullmatch(id) or not isinstance(status, str):
-            raise MalformedAnswer("no video job")
+            raise MalformedAnswer("not a video job")
         if status == "completed":
             return MediaAnswer((Download(self._get(f"/videos/{quote(id, safe='')}/content", target)),), id, 100)
         if status in _WORKING:
-            told = int(progress) if isinstance(progress, int | float) and 0 <= progress <= 100 else None
-            return MediaAnswer((), id, told)
+            percent = int(progress) if isinstance(progress, int | float) and 0 <= progress <= 100 else None
+            return MediaAnswer((), id, percent)
         error = body.get("error")
         code = error.get("code") if isinstance(error, dict) else None
         return MediaAnswer((), id, None, code if isinstance(code, str) and _CODE.fullmatch(code) else "upstream_error")
@@ -127,17 +127,17 @@ def _object(data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         raise MalformedAnswer("not JSON") from None
     if not isinstance(body, dict):
-        raise MalformedAnswer("no JSON object")
+        raise MalformedAnswer("not a JSON object")
     return body
 
 
-def _picture(item: object) -> Piece | None:
+def _image(item: object) -> Piece | None:
     if not isinstance(item, dict):
         return None
     encoded, url = item.get("b64_json"), item.get("url")
     if isinstance(encoded, str) and encoded:
         try:
-            return base64.b64decode(encoded.partition("base64,")[2] or encoded)  # some vendors send a data URL
+            return base64.b64decode(encoded.partition("base64,")[2] or encoded)  # some providers send a data URL
         except binascii.Error:
             return None
     return Link(url) if isinstance(url, str) and url else None

@@ -1,4 +1,4 @@
-"""What a provider of OpenAI's format does not take of a request, by its channel's settings: roles, names, ids, sampling. Pure."""
+"""Adapts a request to a provider of OpenAI's format, by its channel's settings: roles, names, ids, sampling. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_MESSAGES = ("roles", "named_roles", "tool_ids", "required_history")
 
 
 def fit(body: Json, settings: Mapping[str, Any], model: str) -> None:
-    """Make `body`, a copy of the caller's, one that the provider takes. Raises `UnsupportedField`."""
+    """Change `body`, a copy of the caller's, to what the provider accepts. Raises `UnsupportedField`."""
     if any(name in settings for name in _OF_MESSAGES):
         body["messages"] = _messages(body, settings)
     if body.get("tools") and "effort_with_tools" in settings:
@@ -41,7 +41,7 @@ def fit(body: Json, settings: Mapping[str, Any], model: str) -> None:
 
 def _fit_tools(body: Json, effort: Any) -> None:
     if effort is False:
-        refuse("tools", "send them to another model")
+        refuse("tools", "use a model that accepts tools")
     if isinstance(effort, str):
         body["reasoning_effort"] = effort
 
@@ -52,16 +52,16 @@ def _forces_tool(body: Mapping[str, Any]) -> bool:
 
 
 def _fit_schemas(body: Json) -> None:
-    """Strict schemas in the subset that OpenAI documents."""
-    wanted = body.get("response_format") or {}
-    named = wanted.get("json_schema")
+    """Convert strict schemas to the subset that OpenAI documents."""
+    response_format = body.get("response_format") or {}
+    named = response_format.get("json_schema")
     if isinstance(named, dict) and named.get("strict") and isinstance(named.get("schema"), dict):
         schema = converted("response_format.json_schema.schema", named["schema"], OPENAI)
-        body["response_format"] = {**wanted, "json_schema": {**named, "schema": schema}}
+        body["response_format"] = {**response_format, "json_schema": {**named, "schema": schema}}
     if any(_is_strict(tool) for tool in body.get("tools") or ()):
         work = Work()
         body["tools"] = [
-            _fitted_tool(tool, index, work) if _is_strict(tool) else tool for index, tool in enumerate(body["tools"])
+            _convert_tool(tool, index, work) if _is_strict(tool) else tool for index, tool in enumerate(body["tools"])
         ]
 
 
@@ -70,11 +70,11 @@ def _is_strict(tool: Mapping[str, Any]) -> bool:
     return isinstance(function, dict) and bool(function.get("strict")) and isinstance(function.get("parameters"), dict)
 
 
-def _fitted_tool(tool: Json, index: int, work: Work) -> Json:
+def _convert_tool(tool: Json, index: int, work: Work) -> Json:
     function = tool["function"]
     where = f"tools[{index}].function.parameters"
-    fitted = converted(where, function["parameters"], OPENAI, object_root=True, work=work)
-    return {**tool, "function": {**function, "parameters": fitted}}
+    schema = converted(where, function["parameters"], OPENAI, object_root=True, work=work)
+    return {**tool, "function": {**function, "parameters": schema}}
 
 
 def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:
@@ -106,13 +106,13 @@ def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:
 def _role(role: str, roles: Collection[str], index: int) -> str:
     other = _OTHER_ROLES.get(role)
     if other is None or other not in roles:
-        why = "use a message of the role 'tool'" if role == "function" and "tool" in roles else f"one of {', '.join(roles)}"
+        why = "use the role 'tool'" if role == "function" and "tool" in roles else f"must be one of {', '.join(roles)}"
         refuse(f"messages[{index}].role", why)
     return other
 
 
 def _with_name(name: str, content: Any) -> Any:
-    """Content with the speaker's name before its text."""
+    """Return content with the name prefixed to its text."""
     if isinstance(content, str):
         return f"{name}: {content}"
     if not isinstance(content, list):

@@ -1,8 +1,8 @@
-"""OpenAI-shaped answers as OpenAI's types promise them, whatever a provider sends: messages whole, deltas of streams. Pure.
+"""Normalizes answers of OpenAI-compatible providers to OpenAI's types: complete messages and stream deltas. Pure.
 
-The one place for it: every surface reads what comes out of here. Fields that OpenAI does not have are left as they are
-(`reasoning_content`, `images`, …). Content as a list of parts (Mistral, some gateways) becomes text, and what is no text in it
-goes into fields of its own: `reasoning_content`, `refusal`, `images`; other parts into `content_parts`.
+All surfaces read the output of this module. Fields that OpenAI does not have are kept (`reasoning_content`, `images`, …). If
+content is a list of parts (Mistral, some gateways), its text becomes the content. Other parts go to fields of their own:
+`reasoning_content`, `refusal`, `images`, and `content_parts` for the rest.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from shared.dialects.finish_reasons import meaning
 from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, whole_calls
 
 Json = dict[str, Any]
-CALLED = ("tool_calls", "function_call")  # finish reasons of an answer that calls a tool
-CUT = ("length", "content_filter")  # finish reasons of an answer that was to go on
+CALLED = ("tool_calls", "function_call")  # finish reasons of answers with tool calls
+CUT = ("length", "content_filter")  # finish reasons of incomplete answers
 LISTS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 class Delivered(NamedTuple):
-    """What an answer delivered: its text, as tokens are counted, whether there was anything at all, and how many images.
+    """What an answer delivered: the text for counting tokens, whether there was any output, and the number of images.
 
-    Counted are content, reasoning, refusals, and the names and arguments of calls; not the JSON around them.
+    The text includes content, reasoning, refusals, and names and arguments of calls, without the JSON around them.
     """
 
     text: str
@@ -32,17 +32,17 @@ class Delivered(NamedTuple):
 
 
 class Deltas:
-    """The deltas of one choice of a stream. `name` makes the ids of calls that come without one."""
+    """The deltas of one choice of a stream. `name` is used to create ids of calls without one."""
 
     __slots__ = ("_calls", "_function", "_numbers")
 
     def __init__(self, name: str) -> None:
         self._calls = ToolCalls(name)
-        self._function = ""  # of the older `function_call`: the name that was relayed
+        self._function = ""  # the relayed name of a legacy `function_call`
         self._numbers = dict.fromkeys(LISTS, 0)
 
     def number(self, owner: Mapping[str, Any], changes: Json) -> None:
-        """Give entries of `LISTS` an `index`: OpenAI's SDKs put the lists of all deltas together by it, and raise without one."""
+        """Add an `index` to entries of `LISTS`: OpenAI's SDKs merge the lists of all deltas by index, and raise without one."""
         for name in LISTS:
             entries = changes.get(name, owner.get(name))
             if not isinstance(entries, list):
@@ -53,39 +53,39 @@ class Deltas:
             self._numbers[name] += len(entries)
 
     def calls(self, sent: Any, changes: Json) -> str:
-        """Take `tool_calls`: the text to count; what must change of the delta goes into `changes`."""
+        """Process `tool_calls`. Returns the text to count, and adds what must change in the delta to `changes`."""
         relay, text = self._calls.add(sent)
         if relay is not None:
             changes["tool_calls"] = relay or None
         return text
 
     def function_call(self, sent: Any, changes: Json) -> str:
-        """Take a `function_call`: as `calls`."""
+        """Process a legacy `function_call`. See `calls`."""
         function = sent if isinstance(sent, dict) else {}
         name, arguments = function.get("name"), function.get("arguments")
-        told = {key: value for key, value in function.items() if key not in ("name", "arguments")}
+        relayed = {key: value for key, value in function.items() if key not in ("name", "arguments")}
         text = ""
         if isinstance(name, str) and name and not self._function:
-            text = self._function = told["name"] = name
-        if arguments is not None or "name" in told:
-            told["arguments"] = arguments_text(arguments)
-            text += told["arguments"]
-        if told != sent or not told:
-            changes["function_call"] = told or None
+            text = self._function = relayed["name"] = name
+        if arguments is not None or "name" in relayed:
+            relayed["arguments"] = arguments_text(arguments)
+            text += relayed["arguments"]
+        if relayed != sent or not relayed:
+            changes["function_call"] = relayed or None
         return text
 
     @property
     def called(self) -> bool:
-        """Whether `tool_calls` had a call."""
+        """Whether the choice has tool calls."""
         return bool(self._calls)
 
     def rest(self, reason: str) -> list[Json]:
-        """Fragments of tool calls that are still owed at the end of the choice."""
+        """Return fragments of tool calls that are still missing at the end of the choice."""
         return self._calls.rest(cut=reason in CUT)
 
 
 def mended_texts(owner: Mapping[str, Any]) -> Json:
-    """What must change of a delta or a message so that its text fields hold text, and `images` a list of images."""
+    """Return the changes to a delta or message that make its text fields text, and `images` a list of images."""
     changes: Json = {
         name: text_of(owner[name]) for name in TEXTS[1:] if owner.get(name) is not None and not isinstance(owner[name], str)
     }
@@ -102,10 +102,10 @@ def mended_texts(owner: Mapping[str, Any]) -> Json:
 
 
 def mended_chunk(value: Any) -> Json | None:
-    """A decoded chunk whose fields are not of OpenAI's types, as far as they can be; None for an empty value.
+    """Return a decoded chunk with fields converted to OpenAI's types where possible; None for an empty value.
 
-    PHP writes an empty object as `[]`; others write indexes as text, `false` or 0 for no finish reason, one call without a list
-    around it, and `message` for `delta`.
+    PHP serializes an empty object as `[]`; others write indexes as text, `false` or 0 for no finish reason, a single call without
+    a list, or `message` instead of `delta`.
     """
     if not value or not isinstance(value, dict):
         return {"choices": value} if value else None
@@ -136,14 +136,14 @@ def _is_call(name: str, value: Any) -> bool:
 
 
 def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
-    """The text of a delta or message to count, without that of its calls, and how many images it has."""
-    thought = owner.get("reasoning_content") or owner.get("reasoning") or ""  # providers who send both send the same twice
+    """Return the text of a delta or message to count, without its calls, and its number of images."""
+    reasoning = owner.get("reasoning_content") or owner.get("reasoning") or ""  # some providers send the same text in both
     images = owner.get("images")
-    return (owner.get("content") or "") + thought + (owner.get("refusal") or ""), len(images) if isinstance(images, list) else 0
+    return (owner.get("content") or "") + reasoning + (owner.get("refusal") or ""), len(images) if isinstance(images, list) else 0
 
 
 def mend_choices(choices: list[Json], call_id: str) -> Delivered:
-    """Put the choices of a whole answer in order, in place; returns what they deliver."""
+    """Normalize the choices of a complete answer in place. Returns what they deliver."""
     texts: list[str] = []
     images = 0
     other = False
@@ -174,7 +174,7 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
 
 
 def end_of(reason: str, message: Mapping[str, Any]) -> str:
-    """Why a choice ended: some providers say `stop` also when a tool was called, others `tool_calls` when none was."""
+    """Return the finish reason of a choice: some providers use `stop` despite tool calls, others `tool_calls` without any."""
     if reason == "stop" and (message.get("tool_calls") or message.get("function_call")):
         return "tool_calls" if message.get("tool_calls") else "function_call"
     called = message.get("tool_calls") or message.get("function_call")
@@ -182,14 +182,14 @@ def end_of(reason: str, message: Mapping[str, Any]) -> str:
 
 
 def image_of(value: Any) -> Json:
-    """An image as OpenRouter and others answer it; `value` is one already, its `image_url`, or the URL itself."""
+    """Return an image in the format of OpenRouter and others. `value` is such an image, its `image_url`, or the URL."""
     if isinstance(value, dict) and "image_url" in value:
         value = value["image_url"]
     return {"type": "image_url", "image_url": value if isinstance(value, dict) else {"url": text_of(value)}}
 
 
 def text_of(value: Any) -> str:
-    """Text as it is; of parts the text in them."""
+    """Return text unchanged; for parts, their text."""
     if isinstance(value, list):
         return "".join(map(text_of, value))
     if isinstance(value, dict):
@@ -202,7 +202,7 @@ def _is_image(value: Any) -> bool:
 
 
 def _split(content: Any) -> Json:
-    """Content that is no text, by the fields that its parts belong to."""
+    """Split content that is not text by the fields that its parts belong to."""
     found: Json = {"content": ""}
     for part in content if isinstance(content, list) else [content]:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -224,7 +224,7 @@ def _split(content: Any) -> Json:
 
 
 def _mend_function_call(message: Json) -> str:
-    """The older form of one call: its text to count."""
+    """Normalize a legacy function call in place. Returns its text to count."""
     function = message["function_call"]
     name, arguments = function.get("name"), arguments_text(function.get("arguments"))
     name = name if isinstance(name, str) else ""

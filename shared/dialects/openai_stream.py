@@ -1,7 +1,7 @@
-"""Reading an OpenAI-shaped stream: whole events are passed on as they are, and only what must change is touched.
+"""Reads a stream of an OpenAI-compatible provider. Events are relayed unchanged, unless something in them must change.
 
-Every payload is decoded into a view of the few fields that matter (msgspec checks the JSON and skips the rest, about 0.5 us an
-event); a payload whose id and model need no change is relayed byte for byte.
+Each payload is decoded into the few fields that matter (msgspec validates the JSON and skips the rest, about 0.5 us per event). A
+payload whose id and model need no change is relayed byte for byte.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.dialects.finish_reasons import GAVE_UP, meaning
 from shared.dialects.openai_response import CALLED, LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
 from shared.dialects.tool_calls import json_bytes
 
-LARGEST_EVENT = 8_000_000  # bytes without an event's end: no vendor sends that
+LARGEST_EVENT = 8_000_000  # maximum bytes of one event; no provider sends as much
 Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
 
@@ -81,13 +81,13 @@ class OpenAIStream:
             "_images",
             "_is_odd",
         ),
-        *("_model", "_reasons", "_swaps", "_tail", "_told", "_vendor_id", "_vendor_model"),
+        *("_model", "_reasons", "_swaps", "_tail", "_usage", "_vendor_id", "_vendor_model"),
     )
 
     def __init__(self, model: str, call_id: str, began: int) -> None:
-        self.delivered = False  # anything of the answer came: text, a tool call, audio
-        self.done = False  # [DONE] came
-        self.broken: Exception | None = None  # what went wrong after the events that `feed` gave last
+        self.delivered = False  # any output has arrived: text, a tool call, audio
+        self.done = False  # [DONE] has arrived
+        self.broken: Exception | None = None  # error after the events that `feed` returned last
         self._model = model
         self._id = call_id
         self._created = began
@@ -96,17 +96,17 @@ class OpenAIStream:
         self._swaps: list[tuple[bytes, bytes]] | None = None
         self._carry = b""
         self._half_line_end = False
-        self._counted = bytearray()  # the delivered text as UTF-8: compact, for a count that is seldom needed
-        self._dropped = 0  # bytes of it that were too many to keep
-        self._told = PartialUsage()
-        self._tail = b""  # the newest chunk with a finish reason, kept back
+        self._counted = bytearray()  # the delivered text as UTF-8, for counting tokens if no usage is reported
+        self._dropped = 0  # bytes of text that were not kept
+        self._usage = PartialUsage()
+        self._tail = b""  # the latest chunk with a finish reason, held back
         self._begun: set[int] = set()
-        self._called: dict[int, str] = {}  # the choices that called a tool, and the finish reason of that
-        self._deltas: dict[int, Deltas] = {}  # of the choices that are more than texts
+        self._called: dict[int, str] = {}  # finish reason by choice, for choices that called a tool
+        self._deltas: dict[int, Deltas] = {}  # by choice, for choices with more than text
         self._images = 0
-        self._is_odd = False  # the delta that was counted last is more than texts
+        self._is_odd = False  # whether the last counted delta has more than text
         self._ended: set[int] = set()
-        self._reasons: dict[int, str] = {}  # why each choice ended, as told last
+        self._reasons: dict[int, str] = {}  # the last finish reason by choice
 
     @property
     def finished(self) -> bool:
@@ -115,11 +115,11 @@ class OpenAIStream:
 
     @property
     def answered(self) -> bool:
-        """Whether the answer is here, and is one: whatever goes wrong from now on costs nothing but the usage."""
+        """Whether the answer is complete and not empty: later errors cost nothing but the usage."""
         return self.delivered and self.finished
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes as they came; give whole events to relay (maybe none)."""
+        """Process bytes as they arrive. Returns complete events to relay (or nothing)."""
         if self._half_line_end or b"\r" in data:
             data = self._plain_line_ends(data)
         if self._carry:
@@ -139,21 +139,21 @@ class OpenAIStream:
         except (MalformedStream, BrokenStream) as error:
             if not relay and not self.answered:
                 raise
-            self.broken = error  # what came before it is delivered first
+            self.broken = error  # the events before it are relayed first
         if len(self._counted) > MAX_KEPT_TEXT_BYTES:
             self._dropped += len(self._counted) - MAX_KEPT_TEXT_BYTES
             del self._counted[MAX_KEPT_TEXT_BYTES:]
         return b"".join(relay)
 
     def end(self) -> bytes:
-        """The connection ended: give what is left to relay. Raises `BrokenStream` when that was too early."""
-        relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without its blank line
+        """Process the end of the connection. Returns what is left to relay. Raises `BrokenStream` if it was too early."""
+        relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without a blank line
         if not (self.done or self.finished):
             raise BrokenStream("the stream ended before its finish reason")
         return relay
 
     def tail(self) -> dict[str, Any]:
-        """The chunk that ends the answer: the one kept back, with a plain end for every choice that the vendor left open."""
+        """Return the final chunk: the one held back, with a finish reason for every choice that has none."""
         chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
         self._close(chunk["choices"])
         for index in sorted((self._begun or {0}) - self._ended):
@@ -163,20 +163,20 @@ class OpenAIStream:
         return chunk
 
     def frame(self) -> dict[str, Any]:
-        """The fields that every chunk of this stream carries, without choices."""
+        """Return the fields that every chunk of this stream has, without choices."""
         return {"id": self._id, "object": _OBJECT, "created": self._created, "model": self._model}
 
     def usage(self) -> PartialUsage:
-        """Usage as told so far."""
-        return self._told
+        """Return the usage reported so far."""
+        return self._usage
 
     def stop(self) -> None:
-        """No more of the stream is read: choices that have not ended end as cut at their limit."""
+        """Stop reading: choices that have not ended get the finish reason `length`."""
         for index in (self._begun or {0}) - self._ended:
             self._reasons[index] = "length"
 
     def text(self) -> str:
-        """The text delivered so far, for counting: at most its first `MAX_KEPT_TEXT_BYTES`."""
+        """Return the text delivered so far, for counting: at most its first `MAX_KEPT_TEXT_BYTES`."""
         return self._counted.decode(errors="replace")
 
     @property
@@ -185,11 +185,11 @@ class OpenAIStream:
         return len(self._counted) + self._dropped
 
     def images(self) -> int:
-        """How many images were delivered so far."""
+        """Return the number of images delivered so far."""
         return self._images
 
     def _plain_line_ends(self, data: bytes) -> bytes:
-        """CRLF and lone CR become LF, also where a read ended between the two."""
+        """Replace CRLF and lone CR by LF, also if a read ended between CR and LF."""
         if self._half_line_end:
             data = b"\r" + data
         self._half_line_end = data[-1:] == b"\r"
@@ -203,7 +203,7 @@ class OpenAIStream:
             return
         try:
             if not payload.isascii():
-                payload.decode()  # the decoder does not look into fields that it skips
+                payload.decode()  # the decoder does not validate fields that it skips
             try:
                 chunk = _decode(payload)
             except msgspec.ValidationError:
@@ -213,11 +213,11 @@ class OpenAIStream:
                 payload = json_bytes(mended)
                 chunk = _decode(payload)
         except (msgspec.DecodeError, orjson.JSONDecodeError, TypeError, ValueError, RecursionError):
-            raise MalformedStream("a chunk that is not JSON of a chat completion") from None
+            raise MalformedStream("a chunk that is not a chat completion in JSON") from None
         if chunk.error:
-            raise BrokenStream("the vendor reported an error")
+            raise BrokenStream("the provider reported an error")
         if chunk.usage is not None:
-            self._told = self._told.merge(read_openai_usage(chunk.usage))
+            self._usage = self._usage.merge(read_openai_usage(chunk.usage))
         if self._swaps is None:
             self._learn(chunk)
         if chunk.choices:
@@ -243,16 +243,16 @@ class OpenAIStream:
                 if delta.role != "assistant":
                     new.append(index)
             elif delta.role is not None:
-                # SDKs put the strings of all deltas together: a role on each would become "assistantassistant".
+                # SDKs concatenate the strings of all deltas: a role in each would become "assistantassistant".
                 changes = _with(changes, choices, choice, {"role": None})
             after_end = after_end or index in self._ended
             if choice.finish_reason and (index not in self._ended or index in reopened):
                 ends.append(index)
                 self._reasons[index] = end = meaning(choice.finish_reason, delivered=self.delivered)
                 if end == GAVE_UP:
-                    raise BrokenStream("the provider gave up on its answer")
+                    raise BrokenStream("the provider failed to complete its answer")
         if after_end and not (ends or carries):
-            return  # nothing may follow a choice's finish reason
+            return  # nothing may follow the finish reason of a choice
         self._release_tail(reopened, relay)
         if ends:
             self._ended.update(ends)
@@ -263,7 +263,7 @@ class OpenAIStream:
             relay.append(b"data: " + self._adapt(chunk, payload, new, odd) + b"\n\n")
 
     def _release_tail(self, reopened: list[int], relay: list[bytes]) -> None:
-        """More follows: what was kept back was not the end. A choice that goes on loses the reason that it gave too early."""
+        """Relay the chunk held back, because more follows. Choices that continue lose their early finish reason."""
         if reopened:
             self._ended.difference_update(reopened)
         if not self._tail:
@@ -279,21 +279,21 @@ class OpenAIStream:
         self._tail = b""
 
     def _close(self, choices: list[dict[str, Any]]) -> None:
-        """Say of choices that end what is still owed of their tool calls, and that these are why they end."""
+        """Add missing parts of tool calls to choices that end, and set their finish reason accordingly."""
         for choice in choices:
             index = choice["index"]
             if index not in self._called and choice["finish_reason"] in CALLED:
-                choice["finish_reason"] = "stop"  # SDKs look for the calls, and raise
+                choice["finish_reason"] = "stop"  # SDKs raise if there are no calls
             if not choice["finish_reason"] or index not in self._called:
                 continue
             if choice["finish_reason"] == "stop":
                 choice["finish_reason"] = self._called[index]
-            owed = self._deltas[index].rest(choice["finish_reason"])
-            if owed:
-                choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *owed]
+            missing = self._deltas[index].rest(choice["finish_reason"])
+            if missing:
+                choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *missing]
 
     def _learn(self, chunk: _Chunk) -> None:
-        """Take id, model and time from the first chunk, and how to swap them for ours in the chunks that follow."""
+        """Learn id, model and time from the first chunk, and which bytes to replace in the following chunks."""
         if type(chunk.created) is int and chunk.created > 0:
             self._created = chunk.created
         self._vendor_id, self._vendor_model = chunk.id, chunk.model
@@ -303,22 +303,22 @@ class OpenAIStream:
         self._swaps = [(_field(name, theirs), _field(name, ours)) for name, theirs, ours in fields if theirs != ours]
 
     def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int], odd: bool) -> bytes:
-        """The payload with our id and model; byte for byte the vendor's where nothing must change."""
+        """Return the payload with our id and model; unchanged if nothing must change."""
         if odd or new or chunk.usage is not None or chunk.id != self._vendor_id or chunk.model != self._vendor_model:
             return self._rewrite(payload, new)
         if chunk.object != _OBJECT or type(chunk.created) is not int:
             return self._rewrite(payload, new)
         for theirs, ours in self._swaps or ():
-            # An unescaped quote cannot stand inside a JSON string, so the first hit is the field itself.
+            # A JSON string cannot contain an unescaped quote, so the first match is the field itself.
             if payload.count(theirs) != 1:
                 return self._rewrite(payload, new)
             payload = payload.replace(theirs, ours)
         return payload
 
     def _rewrite(self, payload: bytes, new: list[int], changes: Changes | None = None) -> bytes:
-        """The chunk with our id and model, the role in the first delta of `new` choices, and without usage.
+        """Return the chunk with our id and model, a role in the first delta of `new` choices, and without usage.
 
-        `changes` are fields of the deltas, by the position of their choice; None takes one away.
+        `changes` are fields of the deltas by position of the choice; None removes a field.
         """
         try:
             body: dict[str, Any] = orjson.loads(payload)
@@ -337,10 +337,10 @@ class OpenAIStream:
                 choice["finish_reason"] = self._reasons.get(choice["index"]) if choice.get("finish_reason") else None
             return json_bytes(body)
         except (orjson.JSONDecodeError, TypeError, ValueError):
-            raise MalformedStream("a chunk that cannot be passed on") from None
+            raise MalformedStream("a chunk that cannot be relayed") from None
 
     def _count(self, delta: _Delta) -> bool:
-        """Add what a delta delivers to the count; tell whether that is anything. `_mend` does the rest of an odd one."""
+        """Count what a delta delivers; returns whether it delivers anything. `_mend` handles deltas with more than text."""
         carries = odd = False
         content = delta.content
         if isinstance(content, str):
@@ -366,12 +366,12 @@ class OpenAIStream:
         return carries
 
     def _mend(self, index: int, delta: _Delta) -> dict[str, Any]:
-        """Give what must change of a delta that is more than texts, and count what `_count` could not."""
+        """Return the changes to a delta with more than text, and count what `_count` could not."""
         fields = {name: getattr(delta, name) for name in (*TEXTS, *LISTS)}
         changed = mended_texts(fields)
         if changed or delta.images:
-            known = counted({name: text for name, text in fields.items() if isinstance(text, str)})[0]
-            del self._counted[len(self._counted) - len(known.encode(errors="replace")) :]
+            text_only = counted({name: text for name, text in fields.items() if isinstance(text, str)})[0]
+            del self._counted[len(self._counted) - len(text_only.encode(errors="replace")) :]
             text, images = counted({**fields, **changed})
             self._counted += text.encode(errors="replace")
             self._images += images
@@ -391,7 +391,7 @@ class OpenAIStream:
 
 
 def _with(changes: Changes | None, choices: list[_Choice], choice: _Choice, more: dict[str, Any]) -> Changes | None:
-    """`changes` and `more` for `choice`."""
+    """Return `changes` with `more` added for `choice`."""
     if not more:
         return changes
     changes = changes if changes is not None else {}
@@ -401,17 +401,17 @@ def _with(changes: Changes | None, choices: list[_Choice], choice: _Choice, more
 
 
 def _field(name: bytes, value: object) -> bytes:
-    """A JSON field as most vendors write it, without spaces."""
+    """Return a JSON field without spaces, as most providers write it."""
     return b'"%s":%s' % (name, orjson.dumps(value, default=repr))
 
 
 def payload_of(event: bytes) -> bytes:
-    """The data of an SSE event: its `data` lines as one. Other fields, comments and a byte order mark are dropped (HTML 9.2.6).
+    """Return the data of an SSE event: its `data` lines. Other fields, comments and byte order marks are dropped (HTML 9.2.6).
 
-    The standard allows one mark, at the beginning of a stream. Streams that a proxy has put together may have others.
+    The standard allows one byte order mark, at the beginning of a stream. Streams merged by a proxy may have more.
     """
     lines = []
     for line in event.removeprefix(BOM).split(b"\n"):
         if line.startswith(b"data:"):
             lines.append(line[6:] if line[5:6] == b" " else line[5:])
-    return b" ".join(lines).strip()  # in JSON, a line's end can only stand between two tokens
+    return b" ".join(lines).strip()  # in JSON, line ends only occur between tokens

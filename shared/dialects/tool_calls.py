@@ -1,10 +1,10 @@
-"""Tool calls as OpenAI's types promise them, of whatever an OpenAI-shaped provider sends. Pure.
+"""Normalizes tool calls of OpenAI-compatible providers to OpenAI's types. Pure.
 
-A call of a stream has its `index`, which no other call has; its first fragment has `id`, `type`, `function.name` and
-`function.arguments`, later fragments only more of the arguments. `arguments` are JSON text.
+In a stream, each call has a unique `index`. Its first fragment has `id`, `type`, `function.name` and `function.arguments`; later
+fragments only add arguments. `arguments` are JSON text.
 
-Deviations seen in the field: no `index`, or 0 for every call (Google's OpenAI endpoint); a fresh `id` on every fragment (older
-vLLM); `id` or `name` on every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing; `{}` as
+Known deviations: no `index`, or 0 for every call (Google's OpenAI endpoint); a new `id` in every fragment (older
+vLLM); `id` or `name` in every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing; `{}` as
 a placeholder before the arguments.
 """
 
@@ -20,12 +20,12 @@ Json = dict[str, Any]
 
 
 class _Call:
-    """One call: `id` is the caller's, what was `sent_…` the provider's, `told` whether its first fragment was relayed.
+    """One call. `id` is the caller's, `sent_…` are the provider's values, `started` means that its first fragment was relayed.
 
-    `held` is an empty object that came as the first arguments: it is relayed once nothing else can follow.
+    `held` is an empty object received as the first arguments. It is relayed once nothing else can follow.
     """
 
-    __slots__ = ("arguments", "custom", "held", "id", "name", "place", "sent_id", "sent_index", "told")
+    __slots__ = ("arguments", "custom", "held", "id", "name", "place", "sent_id", "sent_index", "started")
 
     def __init__(self, place: int, sent_index: Any, sent_id: str, id: str) -> None:
         self.place = place
@@ -35,15 +35,15 @@ class _Call:
         self.name = ""
         self.arguments = ""
         self.held = ""
-        self.told = False
+        self.started = False
         self.custom = False
 
     def is_complete(self) -> bool:
-        """Whether the arguments are a whole JSON object, to which nothing can be added."""
+        """Return whether the arguments are a complete JSON object."""
         return bool(self.held) or (self.arguments.rstrip()[-1:] == "}" and is_object(self.arguments))
 
     def take(self, arguments: str) -> str:
-        """Add arguments. Returns what to relay of them: an empty object waits until it is known to be all."""
+        """Add arguments and return what to relay of them. An empty object is held back, because more may follow."""
         if self.held and not arguments.strip():
             return ""
         self.held = arguments if not self.arguments and "".join(arguments.split()) == "{}" else ""
@@ -53,24 +53,24 @@ class _Call:
         return arguments
 
     def release(self) -> Json:
-        """The fragment with the arguments of a call that has none, or only those that were held back."""
+        """Return the fragment with the arguments that were held back, or `{}` if there are none."""
         self.arguments, self.held = self.held or "{}", ""
         return {"index": self.place, "function": {"arguments": self.arguments}}
 
 
 class ToolCalls:
-    """The tool calls of one choice, fragment by fragment. `name` makes the ids of calls that come without one."""
+    """The tool calls of one choice, fragment by fragment. `name` is used to create ids of calls without one."""
 
     __slots__ = ("_at", "_calls", "_ids", "_name")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._calls: list[_Call] = []
-        self._at: dict[int, _Call] = {}  # the provider's index → the last call that had it
+        self._at: dict[int, _Call] = {}  # the last call by the provider's index
         self._ids: set[str] = set()
 
     def add(self, sent: Any) -> tuple[list[Json] | None, str]:
-        """Take the `tool_calls` of a delta. Returns what to relay, None if that is `sent` itself, and the text to count."""
+        """Process the `tool_calls` of a delta. Returns what to relay (None means `sent` unchanged), and the text to count."""
         fragments = sent if isinstance(sent, list) else [sent]
         relay: list[Json] = []
         text = ""
@@ -83,38 +83,38 @@ class ToolCalls:
             if made is not None:
                 relay.append(made)
         if len(fragments) == 1 and len(self._calls) > known:
-            # SDKs parse the arguments of a call when the next one begins.
-            released = [call.release() for call in self._calls[:known] if call.told and call.held]
+            # SDKs parse the arguments of a call when the next one starts.
+            released = [call.release() for call in self._calls[:known] if call.started and call.held]
             relay = [*released, *relay]
             same = same and not released
         return (None if same else relay), text
 
     def __bool__(self) -> bool:
-        """Whether any call began."""
+        """Whether any call has started."""
         return bool(self._calls)
 
     def rest(self, *, cut: bool) -> list[Json]:
-        """What is still owed when the choice ends: calls that never had a name, and `{}` for calls without arguments.
+        """Return what is missing when the choice ends: calls that never had a name, and `{}` for calls without arguments.
 
-        A choice that was `cut` ended before its time: arguments that it lacks may have been on their way.
+        A choice that was `cut` ended early, so missing arguments are not added.
         """
-        owed: list[Json] = []
+        missing: list[Json] = []
         for call in self._calls:
-            if not call.told:
+            if not call.started:
                 call.arguments = call.arguments or call.held
-                owed.append(self._first(call, {}))
+                missing.append(self._first(call, {}))
             elif call.held or not (cut or call.custom or call.arguments.strip()):
-                owed.append(call.release())
-        return owed
+                missing.append(call.release())
+        return missing
 
     def _read(self, fragment: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
         index, function = fragment.get("index"), fragment.get("function")
         if type(index) is int and fragment.get("id") is None and isinstance(function, dict) and function.get("name") is None:
             call = self._at.get(index)
             arguments = function.get("arguments")
-            usual = call is not None and call.told and call.place == index and fragment.get("type", "function") == "function"
+            usual = call is not None and call.started and call.place == index and fragment.get("type", "function") == "function"
             if usual and call is not None and isinstance(arguments, str) and call.arguments:
-                call.arguments += arguments  # the usual way: more of a call that has begun
+                call.arguments += arguments  # the normal case: more arguments of a started call
                 return fragment, arguments
         if isinstance(fragment.get("custom"), dict):
             return self._read_custom(fragment, position, several=several)
@@ -125,14 +125,14 @@ class ToolCalls:
         call = self._find(fragment.get("index"), id, position, named=bool(name), several=several)
         repeated = call is not None and name and id and id == call.sent_id and arguments == (call.held or call.arguments)
         if repeated and call is not None and call.is_complete():
-            return None, ""  # the whole call once more, as some providers end their streams
+            return None, ""  # a repetition of the complete call, with which some providers end a stream
         if call is None or _starts_another(call, id, name, arguments):
             call = self._begin(fragment.get("index"), id)
         text = arguments if call.name or not name else name + arguments
         call.name = call.name or name
         arguments = call.take(arguments)
-        if not call.told:
-            # A call without a name is kept back: callers name theirs when it begins.
+        if not call.started:
+            # A call without a name is held back, because our callers get the name first.
             return (_same_or(fragment, self._first(call, fragment)), text) if call.name else (None, text)
         kept = {key: value for key, value in fragment.items() if key not in ("index", "id", "type", "function")}
         if not arguments and not kept:
@@ -140,21 +140,21 @@ class ToolCalls:
         return _same_or(fragment, {**kept, "index": call.place, "function": {"arguments": arguments}}), text
 
     def _read_custom(self, fragment: Json, position: int, *, several: bool) -> tuple[Json, str]:
-        """OpenAI's custom tools: a name and an input that is any text. Only their index is checked."""
+        """Process a fragment of OpenAI's custom tools: a name and an input of any text. Only the index is checked."""
         id, custom = _id(fragment.get("id")), fragment["custom"]
         call = self._find(fragment.get("index"), id, position, named=bool(custom.get("name")), several=several)
         if call is None or (id and call.sent_id and id != call.sent_id):
             call = self._begin(fragment.get("index"), id)
-        call.told = call.custom = True
+        call.started = call.custom = True
         return _same_or(fragment, {**fragment, "index": call.place}), _text(custom.get("name")) + _text(custom.get("input"))
 
     def _find(self, index: Any, id: str, position: int, *, named: bool, several: bool) -> _Call | None:
-        """The call that a fragment may belong to: by its index, by its id, by its position in the list, or the last one."""
+        """Return the call that a fragment may belong to: by index, id, or position in the list, or else the last one."""
         if type(index) is int:
             found = self._at.get(index)
             if found is None or not id or found.sent_id == id:
                 return found
-            # Calls that share an index, and whose fragments come in turns, are told apart by their ids.
+            # Calls that share an index, with interleaved fragments, are distinguished by their ids.
             self._at[index] = next((call for call in self._calls if call.sent_id == id and call.sent_index == index), found)
             return self._at[index]
         if id:
@@ -175,15 +175,15 @@ class ToolCalls:
         return call
 
     def _first(self, call: _Call, fragment: Mapping[str, Any]) -> Json:
-        """The fragment that begins a call, with all that is known of it."""
-        call.told = True
+        """Return the fragment that starts a call, with all that is known of it."""
+        call.started = True
         function = fragment.get("function")
-        told = {**(function if isinstance(function, dict) else {}), "name": call.name, "arguments": call.arguments}
-        return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": told}
+        merged = {**(function if isinstance(function, dict) else {}), "name": call.name, "arguments": call.arguments}
+        return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": merged}
 
 
 def whole_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json], str]:
-    """The `tool_calls` of a whole answer, and the text of them to count. Each entry is a call of its own; `cut` as for `rest`."""
+    """Normalize the `tool_calls` of a complete answer. Returns them and their text to count. `cut` as for `rest`."""
     calls: list[Json] = []
     text = ""
     taken: set[str] = set()
@@ -202,23 +202,23 @@ def whole_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json],
         function = function if isinstance(function, dict) else {}
         called, arguments = _text(function.get("name")), arguments_text(function.get("arguments"))
         text += called + arguments
-        told = {**function, "name": called, "arguments": arguments if cut or arguments.strip() else "{}"}
-        calls.append({**kept, "id": id, "type": "function", "function": told})
+        made = {**function, "name": called, "arguments": arguments if cut or arguments.strip() else "{}"}
+        calls.append({**kept, "id": id, "type": "function", "function": made})
     return calls, text
 
 
 def arguments_text(value: Any) -> str:
-    """Arguments as JSON text: text as it is, nothing for null, any other value written out."""
+    """Return arguments as JSON text: text unchanged, "" for null, other values serialized."""
     return value if isinstance(value, str) else "" if value is None else json_text(value)
 
 
 def json_text(value: Any) -> str:
-    """Decoded JSON as text."""
+    """Serialize to JSON text."""
     return json_bytes(value).decode()
 
 
 def json_bytes(value: Any) -> bytes:
-    """Decoded JSON as bytes, also with numbers of more than 64 bits. Raises `ValueError` or `TypeError` for what is too deep."""
+    """Serialize to JSON, including integers over 64 bits. Raises `ValueError` or `TypeError` for values nested too deeply."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -226,7 +226,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def is_object(text: str) -> bool:
-    """Whether `text` is a whole JSON object."""
+    """Return whether `text` is a complete JSON object."""
     try:
         return isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
@@ -234,9 +234,9 @@ def is_object(text: str) -> bool:
 
 
 def _starts_another(call: _Call, id: str, name: str, arguments: str) -> bool:
-    """Whether a fragment that was found to belong to `call` is the beginning of another one. Only named ones are.
+    """Return whether a fragment that matches `call` starts another call. Only fragments with a name do.
 
-    A fresh id alone says nothing: some providers give every fragment one.
+    A new id alone is not enough: some providers send a new one with every fragment.
     """
     if not name or not call.name:
         return False

@@ -1,6 +1,6 @@
-"""Ids of tool calls in the form that a provider takes: one for a call and its result, different for different calls. Pure.
+"""Rewrites ids of tool calls to a format that the provider accepts. A call and its result keep the same id. Pure.
 
-The ids of a history are the caller's and may come from another provider. Only the request is rewritten: an answer brings new ids.
+Ids in the messages are the caller's and may come from another provider. Only the request is changed; answers bring new ids.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
-SHORT = 9  # letters and digits of a made id: what Mistral demands fits everywhere
+SHORT = 9  # length of a new id: Mistral's format, which fits everywhere
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def rewritten(messages: Iterable[Mapping[str, Any]], pattern: str, *, unwanted: str | None = None) -> dict[str, str]:
-    """New ids for those in `messages` that do not match `pattern` in full.
+    """Return new ids for those in `messages` that do not fully match `pattern`.
 
-    `unwanted` matches characters that may become `_`, so that an id stays readable. The result depends on the ids alone.
+    `unwanted` matches characters that may be replaced by `_`, to keep ids readable. The result only depends on the ids.
     """
     ids = list(dict.fromkeys(_ids(messages)))
     taken = {id for id in ids if re.fullmatch(pattern, id)}

@@ -1,9 +1,9 @@
-"""Transcriptions as OpenAI and those who copy it speak them: a form goes out, JSON or plain text comes back.
+"""Transcriptions in OpenAI's format: the request is a form, the response JSON or plain text.
 
-Pure, but for the boundary between the parts of the form, which is random: nothing that a caller sends can hold it.
+Pure, except for the form's boundary, which is random so that no caller's data can contain it.
 
-A channel's `settings` are those of the `openai` media formats: `headers`, `key_header`, and `media_body`, else `body`, whose
-fields become fields of the form (`{"store": false}` is `store=false`, `{"a": {"b": 1}}` is `a[b]=1`, as OpenAI's SDKs do).
+Settings of a channel are those of the `openai` media formats: `headers`, `key_header`, and `media_body`, else `body`, whose
+fields are added to the form (`{"store": false}` as `store=false`, `{"a": {"b": 1}}` as `a[b]=1`, as in OpenAI's SDKs).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ TEXT_FORMATS = ("text", "srt", "vtt")
 
 
 class Transcriptions(AnsweredWhole):
-    """A `Dialect` for calls of the kind `transcription`. Their `body` is no JSON object of the caller, but holds
+    """A `Dialect` for calls of the kind `transcription`. Their `body` is not the caller's JSON object, but has these keys:
 
-    fields           what else the form has, as pairs of texts; names are those of plain identifiers, maybe with `[]`
-    response_format  what the vendor is to answer with: one of the formats above
-    file             the sound, as bytes
-    file_name        what the vendor is told of its name: a format, and nothing of the caller
-    file_type        its media type
+    fields           other form fields as pairs of texts; names are plain identifiers, optionally with `[]`
+    response_format  requested format: one of those above
+    file             the audio as bytes
+    file_name        file name for the provider, which only reveals the format
+    file_type        media type
     """
 
     def request(self, call: ChatCall, target: Target) -> VendorRequest:
-        """The vendor's request for `call`, built anew: model renamed, identity replaced, the channel's own fields added."""
+        """Return the provider's request for `call`, with its model name, pseudonyms, and the channel's extra fields."""
         settings = target.route.settings
         own = list(_form_fields(settings.get("media_body", settings.get("body")) or {}))
         replaced = {"model", *(name for name, _ in own)}
@@ -49,12 +49,12 @@ class Transcriptions(AnsweredWhole):
         body = _form(boundary, [*fields, *own], call.body)
         return VendorRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (it has neither)
-        """Read what was said; a text is `{"text": …}`. Nothing said is nothing delivered. Raises `MalformedStream`."""
+    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (unused: the answer has neither)
+        """Parse the transcript; plain text becomes `{"text": …}`. Silence counts as not delivered. Raises `MalformedStream`."""
         format = call.body["response_format"]
         if format in TEXT_FORMATS:
             text = _text(data)
-            return Answer({"text": text}, PartialUsage(), "", delivered=_anything_said(text, format))
+            return Answer({"text": text}, PartialUsage(), "", delivered=_has_speech(text, format))
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -62,7 +62,7 @@ class Transcriptions(AnsweredWhole):
         if not isinstance(body, dict) or not isinstance(body.get("text"), str):
             raise MalformedStream("no text")
         if too_deep(data, body):
-            raise MalformedStream("nested too deeply to be passed on")
+            raise MalformedStream("nested too deeply to be relayed")
         if "model" in body:
             body["model"] = call.model
         return Answer(body, read_openai_usage(body.get("usage")), "", delivered=bool(body["text"].strip()))
@@ -72,7 +72,7 @@ TRANSCRIPTIONS = Transcriptions()
 
 
 def _form_fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A JSON object as the fields of a form."""
+    """Yield the form fields of a JSON object."""
     for name, value in values.items():
         path = f"{prefix}[{name}]" if prefix else name
         if isinstance(value, Mapping):
@@ -87,14 +87,14 @@ def _written(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _form(boundary: str, fields: list[tuple[str, str]], sound: Mapping[str, Any]) -> bytes:
-    """`fields` and then the sound as `multipart/form-data` (RFC 7578)."""
+def _form(boundary: str, fields: list[tuple[str, str]], audio: Mapping[str, Any]) -> bytes:
+    """Return `fields` and the audio as `multipart/form-data` (RFC 7578)."""
     pieces: list[bytes] = []
     for name, value in fields:
         pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'.encode())
         pieces += (value.encode(), b"\r\n")
-    head = f'content-disposition: form-data; name="file"; filename="{sound["file_name"]}"\r\ncontent-type: {sound["file_type"]}'
-    pieces += (f"--{boundary}\r\n{head}\r\n\r\n".encode(), sound["file"], f"\r\n--{boundary}--\r\n".encode())
+    head = f'content-disposition: form-data; name="file"; filename="{audio["file_name"]}"\r\ncontent-type: {audio["file_type"]}'
+    pieces += (f"--{boundary}\r\n{head}\r\n\r\n".encode(), audio["file"], f"\r\n--{boundary}--\r\n".encode())
     return b"".join(pieces)
 
 
@@ -105,17 +105,17 @@ def _text(data: bytes) -> str:
         raise MalformedStream("not UTF-8") from None
 
 
-def _anything_said(text: str, format: str) -> bool:
-    """Whether a text holds what somebody said. Raises `MalformedStream` for what is not of the format, such as a proxy's page."""
+def _has_speech(text: str, format: str) -> bool:
+    """Return whether a transcript has any speech. Raises `MalformedStream` if it has another format, such as an HTML page."""
     start = text.lstrip("\ufeff \t\r\n")
     if not start:
         return False
     if start[:9].lower().startswith(("<!doctype", "<html")):
-        raise MalformedStream("a page, no text")
+        raise MalformedStream("an HTML page instead of text")
     if format == "text":
         return True
     if not start.startswith("WEBVTT") if format == "vtt" else "-->" not in start:
-        raise MalformedStream("no captions")
+        raise MalformedStream("not captions")
     cue = False
     for line in start.splitlines():
         if "-->" in line:

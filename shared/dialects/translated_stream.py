@@ -1,6 +1,6 @@
-"""Reading a stream of another dialect: its events become canonical chunks, and those go through the reader of OpenAI's stream.
+"""Reads a stream of another dialect: converts its events to canonical chunks, which then pass through `OpenAIStream`.
 
-So the rules of what is held back, counted and closed are the same for all dialects, and stand in one place.
+So the rules for holding back, counting and closing are the same for all dialects, in one place.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ END = b"data: [DONE]\n\n"
 
 
 class Translator(Protocol):
-    """Turns the events of one stream into canonical chunks.
+    """Converts the events of one stream to canonical chunks.
 
-    `read` takes the decoded data of one event and gives the chunks in it, without id, model and time; `None` for the end of the
+    `read` takes the decoded data of one event and yields its chunks, without id, model and time, or `None` for the end of the
     stream. Raises `MalformedStream`, `BrokenStream` and `BlockedPrompt`.
     """
 
@@ -30,7 +30,7 @@ class Translator(Protocol):
 
 
 class EventSplitter:
-    """Cuts bytes into the data of server-sent events, however they arrive."""
+    """Splits bytes into the data of server-sent events as they arrive."""
 
     __slots__ = ("_carry", "_half_line_end")
 
@@ -39,7 +39,7 @@ class EventSplitter:
         self._half_line_end = False
 
     def split(self, data: bytes) -> list[bytes]:
-        """The data of every event that is whole now. Raises `MalformedStream` for an event without an end."""
+        """Return the data of every complete event. Raises `MalformedStream` for an event without an end."""
         if self._half_line_end:
             data = b"\r" + data
         self._half_line_end = data[-1:] == b"\r"
@@ -53,7 +53,7 @@ class EventSplitter:
         return [payload for event in data[:cut].split(b"\n\n") if (payload := payload_of(event))] if cut >= 0 else []
 
     def rest(self) -> list[bytes]:
-        """The last event, where its blank line is missing."""
+        """Return the last event if its blank line is missing."""
         return self.split(b"\n\n") if self._carry.strip() else []
 
 
@@ -85,15 +85,15 @@ class TranslatedStream:
         return self._inner.answered
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes as they came; give whole canonical events to relay (maybe none)."""
+        """Process bytes as they arrive. Returns complete canonical events to relay (or nothing)."""
         return self._translate(self._splitter.split(data))
 
     def end(self) -> bytes:
-        """The connection ended: give what is left to relay. Raises `BrokenStream` when that was too early."""
+        """Process the end of the connection. Returns what is left to relay. Raises `BrokenStream` if it was too early."""
         relay = self._translate(self._splitter.rest())
         if self.broken is None:
             relay += self._inner.end()
-            self._inner.done = True  # a vendor without an end mark ends by closing, after the last finish reason
+            self._inner.done = True  # some providers just close the connection after the last finish reason
         return relay
 
     def tail(self) -> dict[str, Any]:
@@ -125,17 +125,17 @@ class TranslatedStream:
             for payload in payloads:
                 for chunk in self._translator.read(decoded(payload)):
                     canonical.append(END if chunk is None else b"data: " + orjson.dumps(self._framed(chunk)) + b"\n\n")
-        except (MalformedStream, BrokenStream, BlockedPrompt) as problem:
-            error = problem
+        except (MalformedStream, BrokenStream, BlockedPrompt) as failure:
+            error = failure
         except (TypeError, ValueError, KeyError, AttributeError, orjson.JSONEncodeError):
-            # An event is read by its published shape; one of another shape trips somewhere on the way.
-            error = MalformedStream("an event of another shape than the vendor publishes")
+            # Events are read in their documented format; any other format causes one of these exceptions.
+            error = MalformedStream("an event does not have the documented format")
         relay = self._inner.feed(b"".join(canonical)) if canonical else b""
         error = self._inner.broken or error
         if error is not None:
             if not relay and not self.answered:
                 raise error
-            self.broken = error  # what came before it is delivered first
+            self.broken = error  # the events before it are relayed first
         return relay
 
     def _framed(self, chunk: dict[str, Any]) -> dict[str, Any]:
@@ -143,35 +143,35 @@ class TranslatedStream:
 
 
 def decoded(payload: bytes) -> dict[str, Any]:
-    """The JSON object of an event or an answer. Raises `MalformedStream`."""
+    """Return the JSON object of an event or answer. Raises `MalformedStream`."""
     try:
         value = orjson.loads(payload.removeprefix(BOM))
     except orjson.JSONDecodeError:
         raise MalformedStream("not JSON") from None
     if not isinstance(value, dict):
-        raise MalformedStream("no JSON object")
+        raise MalformedStream("not a JSON object")
     if too_deep(payload, value):
-        raise MalformedStream("nested too deeply to be passed on")
+        raise MalformedStream("nested too deeply to be relayed")
     return value
 
 
 def delta(index: int, **fields: Any) -> dict[str, Any]:
-    """A chunk with one piece of one choice."""
+    """Return a chunk with a delta of one choice."""
     return {"choices": [{"index": index, "delta": fields, "finish_reason": None}]}
 
 
 def finish(index: int, reason: str, **fields: Any) -> dict[str, Any]:
-    """The chunk that ends a choice, for a `reason` in the provider's own word (`finish_reasons`)."""
+    """Return the chunk that ends a choice. `reason` is the provider's word (see `finish_reasons`)."""
     return {"choices": [{"index": index, "delta": {}, "finish_reason": reason, **fields}]}
 
 
 def usage_chunk(usage: dict[str, Any]) -> dict[str, Any]:
-    """A chunk that tells usage alone."""
+    """Return a chunk that only has usage."""
     return {"choices": [], "usage": usage}
 
 
 def whole(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The chunks of a whole answer as one chat completion: what a stream of them would have made of it."""
+    """Merge the chunks of a complete answer into one chat completion."""
     message: dict[int, dict[str, Any]] = {}
     ends: dict[int, dict[str, Any]] = {}
     usage: dict[str, Any] | None = None
@@ -180,8 +180,8 @@ def whole(chunks: list[dict[str, Any]]) -> dict[str, Any]:
         for choice in chunk["choices"]:
             gathered = message.setdefault(choice["index"], {"role": "assistant", "content": None})
             _gather(gathered, choice["delta"])
-            told = ends.setdefault(choice["index"], {"finish_reason": "stop"})
-            told.update({name: value for name, value in choice.items() if name not in ("index", "delta") and value is not None})
+            end = ends.setdefault(choice["index"], {"finish_reason": "stop"})
+            end.update({name: value for name, value in choice.items() if name not in ("index", "delta") and value is not None})
     choices = []
     for index in sorted(message):
         if message[index]["content"] is None and "tool_calls" not in message[index]:
