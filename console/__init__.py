@@ -1,1 +1,1 @@
-"""The staff console: Flask, Flask-Admin and Flask-Login. Changes money or keys only through `shared`."""
+"""The staff console: Flask, Flask-Admin and Flask-Login. Changes money and keys only through `shared`."""

@@ -1,4 +1,4 @@
-"""`python -m console`: serve the staff console with gunicorn, until SIGTERM or SIGINT."""
+"""`python -m console`: serve the staff console with gunicorn until SIGTERM or SIGINT."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The console's Flask app: wiring only."""
+"""The console's Flask app."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LARGEST_FORM_BYTES = 64_000
 
 
 def create_app(settings: Settings) -> Flask:
-    """The console as a WSGI app, on the database that is bound to the models (`shared.core.database.bind`).
+    """Create the console's WSGI app. The database must already be bound to the models (`shared.core.database.bind`).
 
-    The gate is installed before the CSRF check and the views, so that nothing is looked at for strangers.
+    The access check is installed before the CSRF check and the views, so that unauthenticated requests are read no further.
     """
     app = Flask("console", root_path=str(Path(__file__).resolve().parent))
     app.config.update(_flask_settings(settings))
@@ -51,23 +51,23 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _flask_settings(settings: Settings) -> dict[str, object]:
-    prefix = "__Host-" if settings.production else ""  # such a cookie is Secure, of this host alone, and for all paths
+    prefix = "__Host-" if settings.production else ""  # requires Secure, Path=/ and no Domain
     return {
         "SECRET_KEY": derive_key(settings.secret_key, "console-session"),
-        "SESSION_COOKIE_NAME": f"{prefix}yout_console",  # cookies are shared by the ports of a host: not just "session"
+        "SESSION_COOKIE_NAME": f"{prefix}yout_console",  # cookies are shared by all ports of a host, so not "session"
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.production,
         "PERMANENT_SESSION_LIFETIME": timedelta(milliseconds=SESSION_MS),
         "MAX_CONTENT_LENGTH": LARGEST_FORM_BYTES,
-        "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as the session that it is tied to
+        "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as its session
     }
 
 
 def _add_public_routes(app: Flask) -> None:
     @app.get("/healthz")
     def healthz() -> Response:
-        """Liveness: the process answers. It asks nothing of the database, whose outage a restart would not mend."""
+        """Liveness probe. It does not query the database: a restart would not fix a database outage."""
         return jsonify(status="ok")
 
     @app.get("/shared/<path:filename>")
@@ -76,6 +76,6 @@ def _add_public_routes(app: Flask) -> None:
 
 
 def _close_connection(_: BaseException | None) -> None:
-    """Give the thread's connection back: closed on SQLite, to the pool on PostgreSQL. Peewee opens one at the first query."""
+    """Release the thread's connection: closed on SQLite, back to the pool on PostgreSQL. Peewee opens one on first use."""
     if request.endpoint not in access_control.WITHOUT_DATABASE and not database.is_closed():
         database.close()

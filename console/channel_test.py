@@ -1,4 +1,4 @@
-"""The console's own calls: a tiny one to a vendor, to see whether a channel works, and one to our edge, as customers make it."""
+"""The console's own calls: a small test request to a provider, and a call to our edge as a customer makes it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from shared.safe_http import Limits, Outbound, Reply, policy_of
 
 PROBE_LIMITS = Limits(total_seconds=30, idle_seconds=30)
 TRY_LIMITS = Limits(total_seconds=120, idle_seconds=120)
-LARGEST_ANSWER = 1_000_000
-LARGEST_LIST = 20_000_000  # some vendors describe each of hundreds of models at length
+MAX_ANSWER_BYTES = 1_000_000
+MAX_LIST_BYTES = 20_000_000  # some providers list hundreds of models with long descriptions
 PROBE_TOKENS = 16
 _PROBE_BODY = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": PROBE_TOKENS}
 
 
 class Probe(NamedTuple):
-    """What a channel answered. `words` are our own: a vendor's may name an account."""
+    """The result of a test request. `words` is our own text: a provider's message may contain account details."""
 
     works: bool
     words: str
@@ -33,7 +33,7 @@ class Probe(NamedTuple):
 
 
 def probe(route: Route, settings: Settings) -> Probe:
-    """Ask a channel for one model's shortest answer. What it costs is the operator's: no account pays for it."""
+    """Send a short test request to one model of a channel. The operator pays the provider; no account is charged."""
     call = ChatCall(
         model=route.upstream_model,
         body={"model": route.upstream_model, **_PROBE_BODY},
@@ -49,25 +49,25 @@ def probe(route: Route, settings: Settings) -> Probe:
     try:
         status, data = _post(dialect.request(call, target), route.base_url, settings, PROBE_LIMITS)
         works, words = _judge(status, lambda: dialect.read_answer(data, call, "chatcmpl-probe", int(time.time())).delivered)
-    except (OutboundRefused, OutboundFailed, YoutError) as problem:
-        works, words = False, _fault(problem)
+    except (OutboundRefused, OutboundFailed, YoutError) as error:
+        works, words = False, _describe_failure(error)
     return Probe(works, words, int((time.monotonic() - began) * 1000))
 
 
 def list_models(route: Route, settings: Settings) -> list[str]:
-    """The models that a channel's vendor says it offers. Raises `InvalidInput` in our own words when it says nothing usable."""
+    """Return the models that the channel's provider lists. Raises `InvalidInput` with our own message on failure."""
     target = _target(route, settings)
     request = model_lists.request(target)
     outbound = Outbound(policy_of(settings), trusted=(route.base_url,))
     try:
-        with outbound.get(request.url, max_bytes=LARGEST_LIST, headers=dict(request.headers), limits=PROBE_LIMITS) as reply:
+        with outbound.get(request.url, max_bytes=MAX_LIST_BYTES, headers=dict(request.headers), limits=PROBE_LIMITS) as reply:
             if reply.status != 200:
-                raise InvalidInput(_answered(reply.status))
+                raise InvalidInput(_describe_status(reply.status))
             return model_lists.read(route.dialect, reply.read())
-    except (OutboundRefused, OutboundFailed) as problem:
-        raise InvalidInput(_fault(problem)) from None
+    except (OutboundRefused, OutboundFailed) as error:
+        raise InvalidInput(_describe_failure(error)) from None
     except MalformedStream:
-        raise InvalidInput("It answered no list of models. Does this vendor have one?") from None
+        raise InvalidInput("The response is not a model list. The provider may not offer one.") from None
 
 
 def _target(route: Route, settings: Settings) -> Target:
@@ -83,45 +83,45 @@ def _target(route: Route, settings: Settings) -> Target:
 def _post(request: VendorRequest, trusted: str, settings: Settings, limits: Limits) -> tuple[int, bytes]:
     outbound = Outbound(policy_of(settings), trusted=(trusted,))
     with outbound.post(
-        request.url, request.body, max_bytes=LARGEST_ANSWER, headers=dict(request.headers), limits=limits
+        request.url, request.body, max_bytes=MAX_ANSWER_BYTES, headers=dict(request.headers), limits=limits
     ) as reply:
         return reply.status, reply.read()
 
 
 def _judge(status: int, delivered: Callable[[], bool]) -> tuple[bool, str]:
     if status != 200:
-        return False, _answered(status)
+        return False, _describe_status(status)
     try:
-        said = delivered()
+        has_text = delivered()
     except MalformedStream:
-        return False, "It answered something else than the dialect says. Is the address right, and the dialect?"
-    return True, "It works." if said else "It answered, with no text: the address and the secret are right."
+        return False, "The response does not match the dialect. Check the base URL and the dialect."
+    return True, "Works." if has_text else "Answered without text. The base URL and secret are correct."
 
 
-def _answered(status: int) -> str:
-    return f"It answered {status}: {_MEANINGS.get(status, 'something is wrong there; try again later')}."
+def _describe_status(status: int) -> str:
+    return f"Status {status}: {_STATUS_MEANINGS.get(status, 'the provider failed; try again later')}."
 
 
-_MEANINGS = {
-    400: "it does not take this request; look at the vendor's name of the model and the quirks",
-    401: "the secret is wrong",
-    402: "the account there is out of money",
-    403: "the secret may not do this",
-    404: "there is nothing at this address, or no such model",
-    429: "it is asked too often, or the account there has reached a limit",
+_STATUS_MEANINGS = {
+    400: "the provider rejected the request; check the provider's model name and settings",
+    401: "the secret is invalid",
+    402: "the provider account has insufficient funds",
+    403: "the secret lacks permission",
+    404: "the URL or model does not exist",
+    429: "the provider account has reached a rate limit or quota",
 }
 
 
-def _fault(problem: Exception) -> str:
-    if isinstance(problem, OutboundTimeout):
-        return "It did not answer in time."
-    if isinstance(problem, OutboundRefused):
-        return "The address may not be used."
-    return "It cannot be reached." if isinstance(problem, OutboundFailed) else str(problem)
+def _describe_failure(error: Exception) -> str:
+    if isinstance(error, OutboundTimeout):
+        return "The request timed out."
+    if isinstance(error, OutboundRefused):
+        return "The base URL is not allowed."
+    return "Connection failed." if isinstance(error, OutboundFailed) else str(error)
 
 
 class Tried(NamedTuple):
-    """What a customer would have got: the answer's text or the error's message, and what it cost (None: nothing)."""
+    """A customer's view of a call: the answer or error message, and its cost (None if nothing was charged)."""
 
     status: int
     text: str
@@ -133,17 +133,17 @@ class Tried(NamedTuple):
 
 
 def try_model(model: str, prompt: str, secret: str, settings: Settings) -> Tried:
-    """Send one chat call to our own edge with a key. Raises `InvalidInput` when the edge cannot be reached from here."""
+    """Send a chat call to our own edge with a key. Raises `InvalidInput` if the edge cannot be reached."""
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 500}
     url, began = f"{settings.edge_url}/v1/chat/completions", time.monotonic()
     headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
     outbound = Outbound(policy_of(settings), trusted=(url,))
     try:
-        with outbound.post(url, orjson.dumps(body), max_bytes=LARGEST_ANSWER, headers=headers, limits=TRY_LIMITS) as reply:
+        with outbound.post(url, orjson.dumps(body), max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=TRY_LIMITS) as reply:
             return _tried(reply, orjson.loads(reply.read()), int((time.monotonic() - began) * 1000))
     except (OutboundRefused, OutboundFailed, orjson.JSONDecodeError):
         raise InvalidInput(
-            f"The edge does not answer at {settings.edge_url}. Is it running? YOUT_PUBLIC_URL says where the console finds it."
+            f"No answer from the edge at {settings.edge_url}. Check that it is running and that YOUT_PUBLIC_URL is correct."
         ) from None
 
 
@@ -152,12 +152,12 @@ def _tried(reply: Reply, answer: Mapping[str, Any], duration_ms: int) -> Tried:
         text = str(answer["error"]["message"])
     else:
         text = str(answer["choices"][0]["message"].get("content") or "(no text)")
-    spent = answer.get("yout") or {}
+    charge = answer.get("yout") or {}
     return Tried(
         status=reply.status,
         text=text,
-        credits=spent.get("credits_charged"),
-        balance=spent.get("balance"),
+        credits=charge.get("credits_charged"),
+        balance=charge.get("balance"),
         duration_ms=duration_ms,
         channel=reply.headers.get("x-yout-channel", ""),
         request_id=reply.headers.get("x-request-id", ""),

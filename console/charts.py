@@ -1,4 +1,4 @@
-"""Charts of a span: the tables that `shared/static/charts.js` draws them from. Pure; `docs/charts.md` has the rules."""
+"""Charts over a time range, as the tables that `shared/static/charts.js` draws. Pure; see `docs/charts.md`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Steps = Sequence[tuple[int, Tally]]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure as people read it, and as the chart draws it (None is a gap)."""
+    """A value as text and as the number to draw (None is a gap)."""
 
     text: str
     value: int | None
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`rows` are (beginning of the step in ms UTC, its words, a cell for each head)."""
+    """`rows` are (start of the step in ms UTC, its label, one cell per column head)."""
 
     kind: str
     caption: str
@@ -31,7 +31,7 @@ class Chart:
 
 
 def charts_of(steps: Steps, step_ms: int) -> list[Chart]:
-    """Calls and failures, credits, and how soon the first token came."""
+    """Return the charts of calls and failures, credits, and time to first token."""
     return [
         _chart("bars", "Calls", {"Calls": _count("calls"), "Failed": _count("failed")}, steps, step_ms),
         _chart("bars", "Credits charged", {"Credits": _count("credits")}, steps, step_ms),
@@ -40,16 +40,16 @@ def charts_of(steps: Steps, step_ms: int) -> list[Chart]:
 
 
 def channel_charts(steps: Steps, step_ms: int) -> list[Chart]:
-    """The same of one channel, without what it earned."""
+    """Return the same charts for one channel, without credits."""
     return [chart for chart in charts_of(steps, step_ms) if chart.caption != "Credits charged"]
 
 
 def moment(at: int, step_ms: int) -> str:
-    """A step in words, UTC: `14:05`, `24 Nov 14:00`, `24 Nov`."""
-    written = datetime.fromtimestamp(at / 1000, UTC)
+    """Return a step's label in UTC: `14:05`, `24 Nov 14:00` or `24 Nov`."""
+    start = datetime.fromtimestamp(at / 1000, UTC)
     if step_ms < 3_600_000:
-        return f"{written:%H:%M}"
-    return f"{written:%-d %b}" if step_ms % 86_400_000 == 0 else f"{written:%-d %b %H:%M}"
+        return f"{start:%H:%M}"
+    return f"{start:%-d %b}" if step_ms % 86_400_000 == 0 else f"{start:%-d %b %H:%M}"
 
 
 _Column = Callable[[Tally], Cell]

@@ -1,4 +1,4 @@
-"""What a person sees when something cannot be done: the same frame as every page, and words that say what to do."""
+"""Error pages, in the console's layout where possible."""
 
 from __future__ import annotations
 
@@ -21,28 +21,25 @@ from shared.core.failure_report import describe_failure
 
 log = logging.getLogger("yout.console")
 
-WORDS = {
-    403: ("Not for your role", "Your role doesn't cover this, and nothing was changed. Ask an owner of this console."),
-    404: ("Nothing here", "This page or row doesn't exist. It may have been removed, or the address is mistyped."),
-    405: ("Not this way", "This address takes forms only. Go back and use the page's own button."),
-    413: ("Too much", "The form was larger than the console takes. Nothing was changed."),
-    415: (
-        "Compressed form",
-        "Forms must be sent without Content-Encoding: the console reads no compressed bodies. Nothing was changed.",
-    ),
+MESSAGES = {
+    403: ("Not allowed", "Your role does not allow this. Nothing was changed. Ask an owner for access."),
+    404: ("Not found", "This page does not exist. It may have been removed, or the address is mistyped."),
+    405: ("Method not allowed", "This address accepts form submissions only. Go back and use the button on the page."),
+    413: ("Form too large", "The form exceeds the size limit. Nothing was changed."),
+    415: ("Compressed form", "Send forms without Content-Encoding; compressed bodies are not supported. Nothing was changed."),
 }
 
 
 def install(app: Flask) -> None:
-    """Give `app` its error pages."""
-    app.register_error_handler(CSRFError, _form_refused)
+    """Add the error pages to `app`."""
+    app.register_error_handler(CSRFError, _csrf_failed)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(NotFound, _not_found)
     app.register_error_handler(InvalidInput, _invalid)
-    app.register_error_handler(SettingsError, _wrong_setting)
+    app.register_error_handler(SettingsError, _invalid_setting)
     app.register_error_handler(peewee.PeeweeException, _database_failed)
     app.register_error_handler(MaxConnectionsExceeded, _database_failed)
-    app.register_error_handler(Exception, _broken)
+    app.register_error_handler(Exception, _internal_error)
 
 
 def _page(status: int, title: str, words: str) -> ResponseReturnValue:
@@ -51,46 +48,46 @@ def _page(status: int, title: str, words: str) -> ResponseReturnValue:
 
 
 def _bare(template: str, **values: Any) -> str:
-    """A page without the frame and without asking who is signed in: the database or the frame may be what failed."""
+    """Render a page outside the layout and without loading the signed-in person: either may be what failed."""
     return current_app.jinja_env.get_template(template).render(**values)
 
 
-def _form_refused(_: CSRFError) -> ResponseReturnValue:
-    return _page(400, "Form refused", why_refused())
+def _csrf_failed(_: CSRFError) -> ResponseReturnValue:
+    return _page(400, "Form rejected", why_refused())
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
-    if error.code is None or error.code < 400:  # a redirect
+    if error.code is None or error.code < 400:  # such as a redirect
         return error
-    title, words = WORDS.get(error.code, (error.name, error.description or ""))
+    title, words = MESSAGES.get(error.code, (error.name, error.description or ""))
     if error.code == 403 and current_user.is_authenticated:
         words = f"You are signed in as {current_user.role}. {words}"
     return _page(error.code, title, words)
 
 
 def _not_found(error: NotFound) -> ResponseReturnValue:
-    return _page(404, "Nothing here", str(error))
+    return _page(404, "Not found", str(error))
 
 
 def _invalid(error: InvalidInput) -> ResponseReturnValue:
-    return _page(400, "Cannot be read", str(error))
+    return _page(400, "Invalid request", str(error))
 
 
-def _wrong_setting(error: SettingsError) -> ResponseReturnValue:
-    """Staff may see this message: it names a setting or an encrypted column, never a value."""
+def _invalid_setting(error: SettingsError) -> ResponseReturnValue:
+    """Show the message to staff: it names a setting or an encrypted column, never a value."""
     log.error("%s: %s", request.endpoint, error)
     return _page(500, "Invalid setting", str(error))
 
 
 def _database_failed(error: Exception) -> ResponseReturnValue:
     if not may_pass(error):
-        return _broken(error)
-    log.error("the database is unavailable: %s", describe(error))
+        return _internal_error(error)
+    log.error("database unavailable: %s", describe(error))
     drop_connection(error)
     return _bare("unavailable.html"), 503, {"Retry-After": "5"}
 
 
-def _broken(error: Exception) -> ResponseReturnValue:
-    log.error("%s failed with an internal error: %s", request.endpoint, describe_failure(error))
-    words = "The failure is in the console's log. Nothing was half done: every change is one step."
-    return _bare("error.html", status=500, heading="This page failed", words=words, framed=False), 500
+def _internal_error(error: Exception) -> ResponseReturnValue:
+    log.error("unhandled error in %s: %s", request.endpoint, describe_failure(error))
+    words = "The error was logged. No change was partially saved."
+    return _bare("error.html", status=500, heading="Internal error", words=words, framed=False), 500

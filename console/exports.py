@@ -1,7 +1,7 @@
-"""CSV of exactly what a page's filters choose: streamed, in constant memory, however many rows there are.
+"""CSV exports of a filtered page, streamed in constant memory.
 
-Rows are read in batches by keyset, each a short query of its own, so that an export neither holds a transaction open for minutes
-nor loses or repeats a row while others are inserted.
+Rows are read in keyset batches, each a short query of its own. An export therefore holds no long transaction, and concurrent
+inserts neither hide nor repeat a row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from console.paging import batches
 from shared.operations.exports import record_export
 from shared.text.csv_rows import csv_head, csv_rows
 
-BLOCK = 500  # rows that are sent at once
+CHUNK_ROWS = 500  # rows per chunk of the response
 
 
 def export(
@@ -28,23 +28,23 @@ def export(
     header: Sequence[str],
     line: Callable[[tuple[Any, ...]], Sequence[Any]],
 ) -> Response:
-    """Send `query` as `<what>.csv` and record who took it.
+    """Stream `query` as `<what>.csv` and record the export in the audit log.
 
-    `query` selects tuples that begin with `keys`, its unique order (descending); `line` makes the cells of a row of one.
+    `query` selects tuples that begin with `keys`, its unique descending order; `line` converts a tuple to CSV cells.
     """
     record_export(what, filters, **by())
     rows = (line(row) for batch in batches(query, keys) for row in batch)
-    response = Response(stream_with_context(_blocks(header, rows)), mimetype="text/csv")
+    response = Response(stream_with_context(_chunks(header, rows)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{what}.csv"'
     return response
 
 
-def _blocks(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+def _chunks(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     yield csv_head(header)
     remaining = iter(rows)
-    while block := list(islice(remaining, BLOCK)):
-        yield csv_rows([_written(value) for value in row] for row in block)
+    while chunk := list(islice(remaining, CHUNK_ROWS)):
+        yield csv_rows([_cell(value) for value in row] for row in chunk)
 
 
-def _written(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""How the console's templates write figures, times, ids and changes; `shared/core/formats.py` has what all pages share."""
+"""Template filters for numbers, times, ids and audit changes; `shared/formats.py` has those that all pages share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from shared.core.settings import Settings
 
 
 def percent(share: float | None) -> str:
-    """`0.42 %`; `–` for none."""
+    """Return `0.42 %`, or `–` for None."""
     return "–" if share is None else f"{100 * share:.2f}{THIN}%"
 
 
 def worth(amount: int) -> str:
-    """What credits are worth at the installation's rate."""
+    """Return the value of credits in USD at the installation's rate."""
     return usd(amount, current_app.extensions["yout_settings"].credits_per_usd)
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str, str]]:
-    """(field, before, after) of an audit entry, in the order of the entry; "" where a side has none."""
+    """Return (field, before, after) for each field of an audit entry, in its order; "" if a side lacks the field."""
     names = dict.fromkeys([*(before or {}), *(after or {})])
-    return [(name, _shown(before, name), _shown(after, name)) for name in names]
+    return [(name, _display(before, name), _display(after, name)) for name in names]
 
 
-def _shown(values: dict[str, Any] | None, name: str) -> str:
+def _display(values: dict[str, Any] | None, name: str) -> str:
     if values is None or name not in values:
         return ""
     value = values[name]
@@ -40,7 +40,7 @@ def _shown(values: dict[str, Any] | None, name: str) -> str:
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Give the templates these filters, and what every page needs to know."""
+    """Add the template filters and globals."""
     app.jinja_env.filters.update(
         credits=credits, signed=signed, duration=duration, percent=percent, when=when, short_id=short_id, usd=worth, exact=exact
     )

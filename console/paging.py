@@ -1,4 +1,4 @@
-"""Keyset paging: a page begins after the last row of the one before, so that page 1,000 costs what page 1 does."""
+"""Keyset pagination: each page starts after the last row of the previous one, so page 1,000 costs as much as page 1."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ BATCH_SIZE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, newest first, and the cursor of the page of older ones (None on the last)."""
+    """Rows, newest first, and the cursor of the next, older page (None on the last page)."""
 
     rows: list[Any]
     older: str | None
 
 
 def page_of(query: Any, columns: Sequence[Any], cursor: str | None, size: int = PAGE_SIZE) -> Page:
-    """The page of `query` after `cursor`, ordered by `columns` descending; together they must be unique.
+    """Return the page of `query` after `cursor`, in descending order of `columns`, which must be unique together.
 
-    Raises `InvalidInput` for a cursor that no page gave.
+    Raises `InvalidInput` for an invalid cursor.
     """
     if cursor:
-        query = query.where(_older_than(columns, _read(columns, cursor)))
+        query = query.where(_older_than(columns, _decode_cursor(columns, cursor)))
     rows = list(query.order_by(*(column.desc() for column in columns)).limit(size + 1))
-    return Page(rows[:size], _write(columns, rows[size - 1]) if len(rows) > size else None)
+    return Page(rows[:size], _encode_cursor(columns, rows[size - 1]) if len(rows) > size else None)
 
 
 def batches(query: Any, columns: Sequence[Any], size: int = BATCH_SIZE) -> Iterator[list[tuple[Any, ...]]]:
-    """All rows of `query`, whose tuples begin with `columns`, in the order of a page's, a batch at a time."""
+    """Yield all rows of `query` in batches, in descending order of `columns`. Its tuples must begin with `columns`."""
     ordered = query.order_by(*(column.desc() for column in columns)).limit(size).tuples()
     following = ordered
     while rows := list(following):
@@ -46,26 +46,26 @@ def batches(query: Any, columns: Sequence[Any], size: int = BATCH_SIZE) -> Itera
 
 
 def _older_than(columns: Sequence[Any], values: Sequence[Any]) -> Any:
-    """Lexicographic "less than". The bare bound on the first column is what lets an index on it alone be used."""
+    """Compare rows with `values` lexicographically. The separate bound on the first column lets its index be used."""
     condition = columns[-1] < values[-1]
     for column, value in zip(reversed(columns[:-1]), reversed(values[:-1]), strict=True):
         condition = (column < value) | ((column == value) & condition)
     return (columns[0] <= values[0]) & condition
 
 
-def _write(columns: Sequence[Any], row: Any) -> str:
-    values = (row.__data__[column.name] for column in columns)  # of a foreign key the id
+def _encode_cursor(columns: Sequence[Any], row: Any) -> str:
+    values = (row.__data__[column.name] for column in columns)  # for a foreign key, the id
     return "_".join(value.hex if isinstance(value, UUID) else str(value) for value in values)
 
 
-def _read(columns: Sequence[Any], cursor: str) -> list[int | UUID]:
+def _decode_cursor(columns: Sequence[Any], cursor: str) -> list[int | UUID]:
     parts = cursor.split("_")
     try:
         if len(parts) != len(columns):
             raise ValueError
         return [UUID(part) if _is_uuid(column) else _bigint(part) for column, part in zip(columns, parts, strict=True)]
     except ValueError:
-        raise InvalidInput("This page's address was changed or cut off. Start from the first page.") from None
+        raise InvalidInput("Invalid page cursor. Start from the first page.") from None
 
 
 def _bigint(text: str) -> int:

@@ -1,4 +1,4 @@
-"""A bound on what a page asks of the database: filters can be combined so that no index helps."""
+"""Query timeouts for pages: filters can be combined so that no index helps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def within(ask: Callable[[], _T], seconds: float = SECONDS) -> _T | None:
-    """What `ask()` reads, or None when one of its statements took longer than `seconds` (on SQLite: all of them together)."""
+    """Return what `ask()` reads, or None if a statement exceeds `seconds` (on SQLite: all statements together)."""
     try:
         with _interrupted(seconds) if is_sqlite() else snapshot(seconds):
             return ask()

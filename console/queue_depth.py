@@ -1,4 +1,4 @@
-"""How many messages wait for the workers, as Redis says. It is asked briefly: a page never waits for it."""
+"""The number of messages in the workers' Redis queues, with a short timeout so that a page never waits for Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages of a queue (Dramatiq's names): ready to be worked on, waiting for their time, and given up."""
+    """Messages in a queue (Dramatiq's names): ready, delayed, and dead (given up after all retries)."""
 
     name: str
     ready: int
@@ -26,7 +26,7 @@ class Depth:
 
 
 def depths(redis_url: str) -> list[Depth] | None:
-    """The depth of every queue, None when Redis does not answer at once."""
+    """Return the depth of every queue, or None if Redis does not answer in time."""
     client = redis.Redis(
         **read_redis_url(redis_url).client_options(),
         socket_connect_timeout=ANSWER_SECONDS,

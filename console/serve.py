@@ -1,4 +1,4 @@
-"""Serving: one gunicorn worker with a few threads. Staff are few; what counts is that it starts and stops promptly."""
+"""Runs gunicorn with one worker and a few threads: enough for staff, quick to start and stop."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from shared.startup import log_notices, require_port, require_usable
 from shared.text.client_address import canonical_network
 
 THREADS = 8
-STOP_SECONDS = 2  # pages take milliseconds; an idle kept-alive connection would be waited for as long
-LONGEST_PAGE_SECONDS = 30
+STOP_SECONDS = 2  # pages take milliseconds; gunicorn also waits this long for idle keep-alive connections
+MAX_REQUEST_SECONDS = 30
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code. Raises `SchemaMismatch` or `SettingsError` before listening."""
     require_usable(settings, open_database(settings.database_url), media=False)
     require_port(settings, settings.console_port, "YOUT_CONSOLE_PORT (or PORT)")
     log_notices(settings)
     try:
         _Server(settings).run()
-    except SystemExit as end:  # gunicorn's way to stop
+    except SystemExit as end:  # how gunicorn stops
         return end.code if isinstance(end.code, int) else 0
     return 0
 
@@ -36,16 +36,16 @@ class _Response(wsgi.Response):
     """gunicorn's response without the `Server` header, for which it has no setting."""
 
     def default_headers(self) -> list[str]:
-        """The status line and the server's own headers."""
+        """Return the status line and the default headers."""
         return [line for line in super().default_headers() if not line.startswith("Server:")]
 
 
 class _Server(BaseApplication):
-    """gunicorn without a command line: its configuration follows from `Settings` alone."""
+    """A gunicorn application that is configured from `Settings` alone, without a command line."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        vars(wsgi)["Response"] = _Response  # gunicorn's workers look this class up for each response
+        vars(wsgi)["Response"] = _Response  # gunicorn's workers look up this class for each response
         super().__init__()
 
     def load_config(self) -> None:
@@ -53,13 +53,13 @@ class _Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Called in the worker, after the fork: connections must not cross it."""
+        """Create the app in the worker, after the fork: database connections must not be shared across it."""
         bind(open_database(self._settings.database_url, max_connections=THREADS))
         return create_app(self._settings)
 
 
 def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
-    """Each network in the spellings that gunicorn may see: on a dual-stack socket, IPv4 peers appear inside IPv6."""
+    """Yield each network in every form that gunicorn may see: on a dual-stack socket, IPv4 peers appear as IPv6."""
     for network in map(canonical_network, trusted):
         yield str(network)
         if network.version == 4:
@@ -67,15 +67,15 @@ def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """gunicorn's settings. Only `trusted_proxies` may say that a request came by https."""
+    """Return gunicorn's settings. Only `trusted_proxies` may set the scheme to https."""
     return {
         "bind": settings.listening(settings.console_port),
         "worker_class": "gthread",
         "workers": 1,
         "threads": THREADS,
-        "timeout": LONGEST_PAGE_SECONDS,
+        "timeout": MAX_REQUEST_SECONDS,
         "graceful_timeout": STOP_SECONDS,
-        "control_socket_disable": True,  # it would be written into the home folder
+        "control_socket_disable": True,  # it would be created in the home directory
         "forwarded_allow_ips": ",".join(_spellings(settings.trusted_proxies)),
         "accesslog": None,
         "loglevel": "debug" if settings.log_level == "debug" else "warning",

@@ -1,4 +1,4 @@
-"""The spans that pages look back over, aligned so that whole hours and days can be read from the sums. Pure."""
+"""Time ranges of pages, aligned so that whole hours and days can be read from the rollups. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A choice of the page: `name` in the address, `words` in a sentence, its length, and the steps of its charts."""
+    """A time range: `name` in the URL, `words` in a sentence, its length, and the step of its charts."""
 
     name: str
     words: str
@@ -21,7 +21,7 @@ class Range:
     step_ms: int
 
     def span(self, now: int) -> Span:
-        """From the beginning of the step in which it began, so that the first step is a whole one; `now` itself is in it."""
+        """Return the range that ends at `now` inclusive. Its start is rounded down to a whole step."""
         since = now - self.length_ms
         return Span(since - since % self.step_ms, now + 1, self.step_ms)
 
@@ -36,5 +36,5 @@ DEFAULT = RANGES[1]
 
 
 def range_named(name: str) -> Range:
-    """The range of this name, or the default one."""
+    """Return the range of this name, or the default."""
     return next((known for known in RANGES if known.name == name), DEFAULT)

@@ -1,4 +1,4 @@
-"""How long the server took, told to the browser with every answer (`Server-Timing`), where its developer tools show it."""
+"""Reports the server time of each response in `Server-Timing`, which browsers show in their developer tools."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from flask import Flask, Response, g
 
 
 def install(app: Flask) -> None:
-    """Time every request of `app`. First of all, so that nothing is left out."""
+    """Time every request of `app`. Install it first, so that nothing is left out."""
     app.before_request(_begin)
-    app.after_request(_tell)
+    app.after_request(_add_header)
 
 
 def _begin() -> None:
     g.began = time.perf_counter()
 
 
-def _tell(response: Response) -> Response:
-    """In milliseconds, until the answer is made; what is streamed afterwards is not in it."""
+def _add_header(response: Response) -> Response:
+    """Add the milliseconds until the response was created; streaming afterwards is not included."""
     response.headers["Server-Timing"] = f"app;dur={(time.perf_counter() - g.began) * 1000:.1f}"
     return response

@@ -1,1 +1,1 @@
-"""What staff change, one function an action: one call into `shared.operations` in the name of whoever is signed in."""
+"""Staff actions, one function each, which call `shared.operations` as the signed-in person."""

@@ -1,4 +1,4 @@
-"""What staff change about an account and its keys, one function an action."""
+"""Staff actions on an account and its keys, one function each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from shared.text.plain_text import one_line
 
 
 def adjust_credits(account: UUID, amount: int, reason: str) -> str:
-    """Grant credits, or take them back with a negative amount."""
-    done = accounts.grant_credits(account, amount, reason, **by())
-    verb, where = ("granted", "to") if amount > 0 else ("taken", "from")
-    balance = credits(done.account.balance)
-    return f"{credits(abs(amount))} credits {verb} {where} {done.account.email}. The balance is now {balance}."
+    """Grant credits, or deduct them if `amount` is negative."""
+    granted = accounts.grant_credits(account, amount, reason, **by())
+    verb, preposition = ("granted", "to") if amount > 0 else ("deducted", "from")
+    balance = credits(granted.account.balance)
+    return f"{credits(abs(amount))} credits {verb} {preposition} {granted.account.email}. New balance: {balance}."
 
 
 def suspend_account(account: UUID) -> str:
     row = accounts.set_account_status(account, "suspended", **by())
-    return f"{row.email} is suspended. Its keys are refused from the next request on; running calls finish."
+    return f"{row.email} is suspended. Requests with its keys are rejected; calls in progress finish."
 
 
 def activate_account(account: UUID) -> str:
@@ -31,8 +31,8 @@ def activate_account(account: UUID) -> str:
 
 
 def revoke_key(key: ApiKey, confirmation: str) -> str:
-    """Revoke a key for good, if its name was typed. Raises `InvalidInput` if another was."""
+    """Revoke a key. Raises `InvalidInput` if `confirmation` is not the key's name."""
     if one_line(confirmation) != one_line(key.name):
-        raise InvalidInput(f"That is not the key's name. Type {key.name} exactly to revoke it.")
+        raise InvalidInput(f"The name does not match. Type {key.name} to revoke this key.")
     keys.revoke_key(key.id, **by())
-    return f"Key {key.prefix} revoked. Calls with it fail from now on."
+    return f"Key {key.prefix} revoked. Requests with it are rejected."

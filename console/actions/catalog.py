@@ -1,4 +1,4 @@
-"""What staff change in the catalogue, one function an action. See `console.actions`."""
+"""Staff actions on models, prices, routes and channels, one function each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.operations import catalog, channel_templates, model_routes, price_dr
 from shared.operations.keys import create_key, revoke_key
 from shared.operations.price_drafts import Seen
 
-TRY_KEY_MS = 5 * 60_000  # longer than the longest try
+TRY_KEY_MS = 5 * 60_000  # longer than any test call
 
 
 def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
@@ -44,7 +44,7 @@ def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
         modality=(form.modality.data or "").strip() or None,
         **by(),
     )
-    return f"{row.id} is in the catalogue. Edges serve it within a second."
+    return f"{row.id} added to the catalog. It is available within a second."
 
 
 def update_model(model_id: str, form: ModelForm) -> str:
@@ -59,33 +59,33 @@ def update_model(model_id: str, form: ModelForm) -> str:
         free=form.free.data,
         **by(),
     )
-    return f"{model_id} is changed. Edges know within a second."
+    return f"{model_id} updated. Changes apply within a second."
 
 
 def save_draft(model_id: str, rates: catalog.Rates) -> str:
     price_drafts.save_draft(model_id, rates, **by())
-    return "Draft kept. It charges nobody: compare it with the price in force, then publish it."
+    return "Draft saved. It takes effect only when you publish it."
 
 
 def publish_draft(model_id: str, seen: Seen, effective_at: int | None) -> str:
     price_drafts.publish_draft(model_id, seen, effective_at, **by())
-    since = f"in force from {exact(effective_at)[:16]} UTC on" if effective_at else "in force"
-    return f"New price of {model_id} {since}. Calls that began before keep the price they began with."
+    since = f"takes effect at {exact(effective_at)[:16]} UTC" if effective_at else "is in effect"
+    return f"The new price of {model_id} {since}. Calls already in progress keep their price."
 
 
 def discard_draft(model_id: str) -> str:
     price_drafts.discard_draft(model_id, **by())
-    return "The draft is thrown away. The price in force stays."
+    return "Draft discarded. The current price is unchanged."
 
 
 def enable_model(model_id: str) -> str:
     catalog.set_model_status(model_id, "active", **by())
-    return f"{model_id} is offered again. Edges know within a second."
+    return f"{model_id} enabled. It is available within a second."
 
 
 def disable_model(model_id: str) -> str:
     catalog.set_model_status(model_id, "disabled", **by())
-    return f"{model_id} is out of the catalogue. New calls of it are refused within a second; running ones finish."
+    return f"{model_id} disabled. New calls are rejected within a second; calls in progress finish."
 
 
 def add_route(model_id: str, form: NewRouteForm) -> str:
@@ -108,12 +108,12 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
         cost_output=form.cost_output.data,
         **by(),
     )
-    return "The route is changed. Edges know within a second."
+    return "Route updated. Changes apply within a second."
 
 
 def remove_route(route_id: UUID) -> str:
     model_id = model_routes.remove_route(route_id, **by())
-    return f"The channel serves {model_id} no longer. Running calls finish."
+    return f"The channel no longer serves {model_id}. Calls in progress finish."
 
 
 def create_channel(form: NewChannelForm) -> str:
@@ -126,45 +126,47 @@ def create_channel(form: NewChannelForm) -> str:
         settings=form.quirks(),
         **by(),
     )
-    return f"Channel {channel.name} is made. It serves nothing until a model is put on it."
+    return f"Channel {channel.name} created. Add it to a model to start serving calls."
 
 
 def draft_models(channel: str, markup_percent: int) -> str:
-    done = channel_templates.draft_models(channel, markup_percent=markup_percent, **by())
-    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
-    return f"{len(done.made)} new in the catalogue, not offered yet: look at each and enable it.{kept}"
+    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, **by())
+    kept = f" {len(drafted.kept)} already in the catalog, unchanged." if drafted.kept else ""
+    return f"{len(drafted.made)} models added, disabled. Review and enable each.{kept}"
 
 
 def import_models(route: Route) -> str:
-    """Ask the channel's vendor what it offers, and take that in as drafts without a price."""
-    done = channel_templates.draft_listed_models(route.channel_name, channel_test.list_models(route, _settings()), **by())
-    kept = f" In the catalogue already, and as before: {len(done.kept)}." if done.kept else ""
-    return f"{len(done.made)} new without a price: draft one for each that you want to offer.{kept}"
+    """Add the models that the channel's provider lists, disabled and without a price."""
+    drafted = channel_templates.draft_listed_models(route.channel_name, channel_test.list_models(route, _settings()), **by())
+    kept = f" {len(drafted.kept)} already in the catalog, unchanged." if drafted.kept else ""
+    return f"{len(drafted.made)} models added without a price. Set a price for each one you want to offer.{kept}"
 
 
 def update_channel(name: str, form: ChannelForm) -> str:
     catalog.update_channel(name, base_url=form.base_url.data, settings=form.quirks(), **by())
-    return f"Channel {name} is changed. New calls go there within a second."
+    return f"Channel {name} updated. New calls use it within a second."
 
 
 def rest_channel(name: str, minutes: int, reason: str) -> str:
     model_routes.rest_channel(name, minutes * 60_000, reason, **by())
-    return f"Channel {name} rests for {minutes}{THIN}min. Running calls finish." if minutes else f"Channel {name} is back."
+    if not minutes:
+        return f"Channel {name} resumed."
+    return f"Channel {name} paused for {minutes}{THIN}min. Calls in progress finish."
 
 
 def enable_channel(name: str) -> str:
     catalog.set_channel_status(name, "active", **by())
-    return f"Channel {name} is in service again within a second."
+    return f"Channel {name} enabled. It receives calls within a second."
 
 
 def disable_channel(name: str) -> str:
     catalog.set_channel_status(name, "disabled", **by())
-    return f"Channel {name} gets no new calls within a second. Running ones finish."
+    return f"Channel {name} disabled. New calls stop within a second; calls in progress finish."
 
 
 def replace_channel_secret(name: str, secret: str) -> str:
     catalog.update_channel_secret(name, secret, secret_key=_secret_key(), **by())
-    return f"Secret of {name} replaced. New calls use it within 1{THIN}s."
+    return f"Secret of {name} replaced. New calls use it within a second."
 
 
 def _secret_key() -> str:
@@ -172,8 +174,8 @@ def _secret_key() -> str:
 
 
 def try_model(model_id: str, prompt: str, email: str) -> Tried:
-    """Call a model at our own edge with a key of the account, made for this one call and revoked after it."""
-    key = create_key(email, "console try-out", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **by())
+    """Call a model through our own edge with a key of the account, created for this call and revoked after it."""
+    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **by())
     try:
         return channel_test.try_model(model_id, prompt, key.secret, _settings())
     finally:
@@ -181,7 +183,7 @@ def try_model(model_id: str, prompt: str, email: str) -> Tried:
 
 
 def probe(routes: list[Route]) -> list[tuple[str, channel_test.Probe]]:
-    """Ask each channel for a word; the channel's name with what came of it."""
+    """Send a test request to each channel. Returns each channel's name and result."""
     settings = _settings()
     return [(route.channel_name, channel_test.probe(route, settings)) for route in routes]
 

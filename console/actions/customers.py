@@ -1,4 +1,4 @@
-"""What staff change about customers, one function an action. See `console.actions`."""
+"""Staff actions on plans, subscriptions, notes, keys and redeem codes, one function each."""
 
 from __future__ import annotations
 
@@ -29,57 +29,65 @@ _DAY_MS = 24 * _HOUR_MS
 
 def create_plan(form: NewPlanForm) -> str:
     row = plans.create_plan(form.name.data, form.terms(), **by())
-    return f"Plan {row.name} is made. Give it to an account on the account's page."
+    return f"Plan {row.name} created. Assign it on an account's page."
 
 
 def change_plan(plan: UUID, form: PlanForm) -> str:
     row = plans.change_plan(plan, form.terms(), **by())
-    return f"Plan {row.name} is changed: limits hold from the next call on, credits from each subscriber's next period on."
+    return f"Plan {row.name} updated. Limits apply from the next call, credits from each subscriber's next period."
 
 
 def set_plan_status(plan: UUID, status: str) -> str:
     row = plans.set_plan_status(plan, status, **by())
-    return f"{row.name} is offered again." if status == "active" else f"Nobody new gets {row.name}; its subscribers keep it."
+    return (
+        f"{row.name} is open to new subscribers."
+        if status == "active"
+        else f"{row.name} is closed to new subscribers. Current subscribers keep it."
+    )
 
 
 def subscribe(account: UUID, form: SubscribeForm, current: Subscription | None) -> str:
     if current is None:
         row = subscriptions.subscribe(account, form.plan.data, **by())
-        return f"The account has the plan {row.plan.name} now, with its first credits."
+        return f"Subscribed to {row.plan.name}. The first credits were granted."
     row = subscriptions.change_subscription(account, form.plan.data, form.when.data, **by())
     if row.next_plan:
-        return f"The account changes to {form.plan.data} with its next period."
-    return f"The account has the plan {row.plan.name}."
+        return f"The plan changes to {form.plan.data} at the next renewal."
+    return f"The plan is now {row.plan.name}."
 
 
 def cancel_subscription(account: UUID, when: str) -> str:
     subscriptions.cancel_subscription(account, when, **by())
-    return "The plan ended; its credits expired, bought ones stay." if when == "now" else "The plan ends with its period."
+    return (
+        "Subscription ended. Plan credits expired; purchased credits remain."
+        if when == "now"
+        else "The plan ends at the next renewal."
+    )
 
 
 def keep_subscription(account: UUID) -> str:
     subscriptions.keep_subscription(account, **by())
-    return "The plan goes on."
+    return "The plan will renew."
 
 
 def suspend_subscription(account: UUID) -> str:
     subscriptions.suspend_subscription(account, **by())
-    return "The plan grants nothing and allows no overage until it is resumed."
+    return "Plan suspended. It grants no credits and allows no overage until it is resumed."
 
 
 def resume_subscription(account: UUID) -> str:
     subscriptions.resume_subscription(account, **by())
-    return "The plan grants again."
+    return "Plan resumed."
 
 
 def set_overage(account: UUID, cap: int) -> str:
     subscriptions.set_overage(account, cap, **by())
-    return f"Calls go on beyond the pool up to {credits(cap)} credits a period." if cap else "Overage is off."
+    return f"Overage is on, up to {credits(cap)} credits per period." if cap else "Overage is off."
 
 
 def add_note(account: UUID, text: str) -> str:
     account_notes.add_note(account, text, **by())
-    return "Note kept."
+    return "Note saved."
 
 
 def remove_note(account: UUID, note: UUID) -> str:
@@ -89,23 +97,23 @@ def remove_note(account: UUID, note: UUID) -> str:
 
 def sign_out_account(account: UUID) -> str:
     ended = web_accounts.sign_out_everywhere(account, **by())
-    return f"{ended} session{'' if ended == 1 else 's'} ended. The account's keys work on."
+    return f"{ended} session{'' if ended == 1 else 's'} ended. The account's API keys still work."
 
 
 def change_email(account: Account, form: EmailForm) -> str:
-    """Change the account's e-mail, confirmed by the current one. Raises `InvalidInput` if that does not match."""
+    """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current one."""
     if lookup_email(form.confirmation.data) != account.email:
-        raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
+        raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
     row = accounts.change_email(account.id, form.email.data, **by())
-    return f"The account's e-mail is {row.email}. Its owner now signs in with it; sessions and keys are unchanged."
+    return f"Email changed to {row.email}. The owner now signs in with it; sessions and keys are unchanged."
 
 
 def purge_account(account: Account, confirmation: str) -> str:
-    """Begin a purge, if the e-mail was typed. Raises `InvalidInput` if another was."""
+    """Begin a purge. Raises `InvalidInput` if `confirmation` is not the account's email."""
     if lookup_email(confirmation) != account.email:
-        raise InvalidInput(f"That is not the account's e-mail. Type {account.email} exactly.")
+        raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
     purges.begin_purge(account.id, **by())
-    return "The purge has begun. It is done when it says so below; its certificate is the account's to download."
+    return "Purge started. Its status is shown below. The customer can download the certificate."
 
 
 def update_key(key: ApiKey, form: KeyForm) -> str:
@@ -114,30 +122,30 @@ def update_key(key: ApiKey, form: KeyForm) -> str:
 
 
 def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
-    """Rotate a key. Returns the ids of the new and the old key, and the new secret, which is shown once."""
+    """Rotate a key. Returns "NEW_ID OLD_ID" and the new secret, which is shown once."""
     created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **by())
     return f"{created.row.id} {key.id}", created.secret
 
 
 def revoke_keys(keys: list[UUID], confirmation: str) -> str:
-    """Revoke all of these, if their number was typed. Raises `InvalidInput` if another was."""
+    """Revoke keys. Raises `InvalidInput` if `confirmation` is not how many there are."""
     typed = "".join(character for character in confirmation if character.isdecimal())
     if typed != str(len(keys)):
-        raise InvalidInput(f"{len(keys)} keys match now. Look at them, and type {len(keys)} to revoke them all.")
+        raise InvalidInput(f"{len(keys)} keys match now. Review them, then type {len(keys)} to revoke them all.")
     revoked = key_rotation.revoke_keys(keys, **by())
-    return f"{credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Calls with them fail from now on."
+    return f"{credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Requests with them are rejected."
 
 
 def create_codes(form: CodesForm) -> tuple[str, str]:
-    """Create a batch. Returns its id, and its codes separated by spaces, which are shown once."""
+    """Create a batch of redeem codes. Returns its id and the space-separated codes, which are shown once."""
     days = form.days.data
-    ends = None if days is None else now_ms() + days * _DAY_MS
+    expires_at = None if days is None else now_ms() + days * _DAY_MS
     batch = redeem_codes.create_codes(
-        form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=ends, **by()
+        form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=expires_at, **by()
     )
     return str(batch.row.id), " ".join(batch.codes)
 
 
 def void_codes(batch: UUID) -> str:
     voided = redeem_codes.void_codes(batch, **by())
-    return f"{credits(voided)} open code{'' if voided == 1 else 's'} voided."
+    return f"{credits(voided)} unused code{'' if voided == 1 else 's'} voided."

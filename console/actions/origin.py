@@ -1,4 +1,4 @@
-"""Whose change it is, and from where: what the audit trail records with every action."""
+"""The audit arguments of every action: who makes the change, and from which address."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class By(TypedDict):
 
 
 def by() -> By:
-    """Who acts and from where, as every operation takes it."""
+    """Return the audit arguments that every operation takes: the actor's email and the client address."""
     return {"actor": current_user.email, "address": client_address()}

@@ -1,4 +1,4 @@
-"""The forms of the catalogue: models, their prices and routes, channels."""
+"""Forms for models, prices, routes and channels."""
 
 from __future__ import annotations
 
@@ -18,129 +18,133 @@ _PER_1K = "Credits per 1 000 tokens."
 
 
 class RatesForm(FlaskForm):
-    """Whole credits. What a kind of model is never charged by stays empty."""
+    """Prices in whole credits. Rates that do not apply to the kind of model stay empty."""
 
     input = WholeNumber("Input", description=_PER_1K)
     output = WholeNumber("Output", description=_PER_1K)
-    cached_input = WholeNumber("Cached input", optional=True, description="Empty: as input.")
-    cache_write = WholeNumber("Written to a cache", optional=True, description="Empty: as input.")
-    per_call = WholeNumber("Per call", description="Of a picture: for each.")
-    per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="Of video.")
-    per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="Of speech.")
-    minimum = WholeNumber("Least of a call")
+    cached_input = WholeNumber("Cached input", optional=True, description="Leave empty to use the input price.")
+    cache_write = WholeNumber("Cache write", optional=True, description="Leave empty to use the input price.")
+    per_call = WholeNumber("Per call", description="For image models: per image.")
+    per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
+    per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
+    minimum = WholeNumber("Minimum charge per call")
 
 
 class PublishForm(OnceForm):
-    """`seen_draft` and `seen_price` are the draft and the price in force that the page showed."""
+    """`seen_draft` and `seen_price` identify the draft and the current price that the page showed."""
 
     effective_at = StringField(
-        "In force from (UTC)", description="Empty: at once. Calls that run keep the price they began with."
+        "Effective from (UTC)", description="Leave empty to publish now. Calls in progress keep their price."
     )
     seen_draft = HiddenField()
     seen_price = HiddenField()
 
     def validate_effective_at(self, field: Any) -> None:
-        """A moment as browsers write it, or as people do."""
+        """Accept `datetime-local` values and typed ISO timestamps."""
         if field.data and self.moment() is None:
-            raise ValidationError("Write a moment such as 2027-01-31 09:30, in UTC.")
+            raise ValidationError("Enter a UTC date and time, such as 2027-01-31 09:30.")
 
     def moment(self) -> int | None:
-        """Milliseconds UTC, or None for "at once"."""
+        """Return milliseconds UTC, or None for "now"."""
         try:
-            found = datetime.fromisoformat((self.effective_at.data or "").strip())
-            found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)  # an offset may lead out of the calendar
+            parsed = datetime.fromisoformat((self.effective_at.data or "").strip())
+            parsed = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)  # may overflow the calendar
         except (ValueError, OverflowError):
             return None
-        return int(found.timestamp() * 1000)
+        return int(parsed.timestamp() * 1000)
 
 
-_LONGEST = "Empty: unknown; by Anthropic's channels, what the vendor publishes of the model, else 8,192."
+_MAX_OUTPUT_HELP = "Leave empty if unknown. Anthropic channels then use the provider's published limit, else 8,192."
 
 
 class ModelForm(FlaskForm):
-    """What the catalogue says of a model."""
+    """The catalog entry of a model."""
 
-    description = TextAreaField("Description", [Length(max=2_000)], description="What customers read in the catalogue.")
-    owned_by = StringField("Made by", [InputRequired("Say who made the model."), Length(max=100)], default="yout")
-    context_window = WholeNumber("Context window, tokens", optional=True, description="Empty: unknown.")
-    max_output_tokens = WholeNumber("Longest output, tokens", optional=True, description=_LONGEST)
-    capabilities = StringField("Capabilities", [Length(max=400)], description="Comma separated: vision, tools, reasoning.")
-    modality = StringField("Modality", [Length(max=64)], description="Such as text+image->text; empty: as the kind.")
-    free = BooleanField("Free for visitors, within their daily allowance")
+    description = TextAreaField("Description", [Length(max=2_000)], description="Shown to customers in the catalog.")
+    owned_by = StringField("Owned by", [InputRequired("Enter the model's owner."), Length(max=100)], default="yout")
+    context_window = WholeNumber("Context window (tokens)", optional=True, description="Leave empty if unknown.")
+    max_output_tokens = WholeNumber("Maximum output tokens", optional=True, description=_MAX_OUTPUT_HELP)
+    capabilities = StringField(
+        "Capabilities", [Length(max=400)], description="Comma-separated, such as vision, tools, reasoning."
+    )
+    modality = StringField(
+        "Modality", [Length(max=64)], description="Such as text+image->text. Leave empty for the kind's default."
+    )
+    free = BooleanField("Free for visitors, within their daily limit")
 
     def tags(self) -> list[str]:
-        """The capabilities, one by one."""
+        """Return the capabilities as a list."""
         return [tag.strip() for tag in (self.capabilities.data or "").split(",") if tag.strip()]
 
 
 class NewModelForm(OnceForm, ModelForm, RatesForm):
-    """A model with its first price and its first channel. Choices of `channel` are set by the view."""
+    """A model with its first price and channel. The view sets the choices of `channel`."""
 
-    model = StringField("Id", [InputRequired("Give the id that callers send as `model`."), Length(max=200)])
+    model = StringField("Model ID", [InputRequired("Enter the ID that callers send as `model`."), Length(max=200)])
     kind = SelectField("Kind", choices=list(MODEL_KINDS))
     channel = SelectField("Channel", choices=[])
-    upstream_model = StringField("The vendor's name for it", [Length(max=200)], description="Empty: the same as the id.")
+    upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
 
 
 class RouteForm(FlaskForm):
     """How one channel serves one model."""
 
-    upstream_model = StringField("The vendor's name for the model", [Length(max=200)], description="Empty: the model's id.")
-    priority = WholeNumber("Priority", description="A lower one is tried first.")
-    weight = WholeNumber("Weight", description="Shares out calls among equal priorities.")
-    cost_input = WholeNumber("Its cost to us, input", optional=True, description=f"{_PER_1K} Empty: unknown.")
-    cost_output = WholeNumber("Its cost to us, output", optional=True, description=f"{_PER_1K} Empty: unknown.")
+    upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
+    priority = WholeNumber("Priority", description="Lower numbers are tried first.")
+    weight = WholeNumber("Weight", description="Splits calls between channels of equal priority.")
+    cost_input = WholeNumber("Provider cost, input", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
+    cost_output = WholeNumber("Provider cost, output", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
 
 
 class NewRouteForm(OnceForm, RouteForm):
-    """One more channel for a model. Choices of `channel` are set by the view."""
+    """Another channel for a model. The view sets the choices of `channel`."""
 
     channel = SelectField("Channel", choices=[])
 
 
 class ChannelForm(FlaskForm):
-    """Where a channel sends its calls."""
+    """Where and how a channel sends its calls."""
 
-    base_url = StringField("Base URL", [InputRequired("Give the address, such as https://api.example.com/v1."), Length(max=500)])
-    settings = TextAreaField("Vendor's quirks", [Length(max=10_000)], default="{}", description="A JSON object; {} for none.")
+    base_url = StringField("Base URL", [InputRequired("Enter a URL, such as https://api.example.com/v1."), Length(max=500)])
+    settings = TextAreaField("Provider settings", [Length(max=10_000)], default="{}", description="A JSON object. {} for none.")
 
     def validate_settings(self, field: Any) -> None:
-        """A JSON object, or nothing."""
+        """Require a JSON object. Empty is allowed."""
         try:
             read_settings(field.data or "")
         except InvalidInput as problem:
             raise ValidationError(str(problem)) from None
 
     def quirks(self) -> dict[str, Any]:
-        """The settings, decoded."""
+        """Return the provider settings, decoded."""
         return read_settings(self.settings.data or "")
 
 
 class NewChannelForm(OnceForm, ChannelForm):
     """A channel with its secret, which is never shown again."""
 
-    name = StringField("Name", [InputRequired("Name the channel."), Length(max=100)])
+    name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
     dialect = SelectField("Dialect", choices=list(DIALECTS))
-    secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Empty for an upstream that asks for none.")
+    secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Leave empty if the upstream needs none.")
 
 
 class DraftsForm(OnceForm):
-    """Take the models in that are known of a channel's vendor."""
+    """Adds the models of the channel's provider template to the catalog."""
 
-    markup = WholeNumber("Markup on the list price, per cent")
+    markup = WholeNumber("Markup on list price (%)")
 
 
 class RestForm(FlaskForm):
-    """Let a channel rest."""
+    """Pauses a channel."""
 
     minutes = WholeNumber("Minutes")
-    reason = StringField("Why", [InputRequired("Say why; colleagues read it beside the channel."), Length(max=200)])
+    reason = StringField("Reason", [InputRequired("Enter a reason. It is shown with the channel."), Length(max=200)])
 
 
 class TryForm(OnceForm):
-    """One call as a customer makes it. `account` pays for it."""
+    """A test call as a customer makes it, charged to `account`."""
 
     prompt = TextAreaField(
-        "Message", [InputRequired("Write a message."), Length(max=8_000)], default="Say hello in one sentence."
+        "Message", [InputRequired("Enter a message."), Length(max=8_000)], default="Say hello in one sentence."
     )
-    account = StringField("Paid by the account", [InputRequired("Give the e-mail of the account that pays."), Length(max=254)])
+    account = StringField("Account to charge", [InputRequired("Enter the email of the account to charge."), Length(max=254)])

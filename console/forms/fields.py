@@ -1,4 +1,4 @@
-"""Every form of the console: its fields, and what is wrong with them in words that say what to do."""
+"""Form fields and forms shared by the console's pages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shared.identity.passwords import MAX_TYPED, SHORTEST
 from shared.models import STAFF_ROLES
 from shared.operations.form_idempotency import new_token
 
-_WHOLE = re.compile(r"[+-]?\d{1,19}")  # accepted by `int`, including digits of other scripts
+_WHOLE = re.compile(r"[+-]?\d{1,19}")  # everything `int` accepts, digits of other scripts included
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
 
 
 class WholeNumber(Field):
-    """A whole number as people write it: `50000`, `50 000`, `-200`. A comma is refused: it means two things.
+    """A whole number, such as `50000`, `50 000` or `-200`. A comma is rejected, because its meaning depends on the locale.
 
-    `data` is an int, or None when the field is `optional` and empty.
+    `data` is an int, or None if the field is `optional` and empty.
     """
 
     widget = TextInput()
@@ -35,9 +35,9 @@ class WholeNumber(Field):
         self.data: int | None
 
     def number(self) -> int:
-        """The number of a field that was checked and is not optional."""
+        """Return the value of a required field that was validated."""
         if self.data is None:
-            raise InvalidInput(f"{self.label.text}: write a whole number.")
+            raise InvalidInput(f"{self.label.text}: enter a whole number.")
         return self.data
 
     def _value(self) -> str:
@@ -53,58 +53,65 @@ class WholeNumber(Field):
         if not digits and self.optional:
             return
         if not _WHOLE.fullmatch(digits):
-            raise ValueError("Write a whole number, such as 50 000, without a comma or a point.")
+            raise ValueError("Enter a whole number, such as 50 000, without commas or decimal points.")
         self.data = int(digits)
 
     def pre_validate(self, form: Any) -> None:  # noqa: ARG002  (how WTForms calls it)
-        """A field that the form did not even send is as wrong as an empty one."""
+        """Reject a field that is missing from the form like one that is empty."""
         if self.data is None and not self.optional and not self.process_errors:
-            raise StopValidation("Write a whole number.")
+            raise StopValidation("Enter a whole number.")
 
 
 class OnceForm(FlaskForm):
-    """A form that creates something. Its `token` makes it take effect only once."""
+    """A form that creates something. Its `token` ensures that it takes effect only once."""
 
     token = HiddenField(default=new_token)
 
     def content(self) -> str:
-        """The content that identifies a repeated submission; without secrets, which a stored digest would make guessable."""
-        kept = {field.name: str(field.data) for field in self if not isinstance(field, PasswordField | HiddenField)}
-        return " ".join(f"{name}={value!r}" for name, value in sorted(kept.items()))
+        """Return the content that identifies a repeated submission.
+
+        Secrets are left out: a stored digest would let them be guessed.
+        """
+        values = {field.name: str(field.data) for field in self if not isinstance(field, PasswordField | HiddenField)}
+        return " ".join(f"{name}={value!r}" for name, value in sorted(values.items()))
 
 
 class SignInForm(FlaskForm):
-    email = StringField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=254)])
+    email = StringField("Email", [InputRequired("Enter your email."), Length(max=254)])
     password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
 
 
 class CodeForm(FlaskForm):
     code = StringField(
-        "Code", [InputRequired("Enter the code."), Length(max=40)], description="Six digits from your app, or a recovery code."
+        "Code",
+        [InputRequired("Enter the code."), Length(max=40)],
+        description="Six-digit code from your app, or a recovery code.",
     )
 
 
 class OwnPasswordForm(FlaskForm):
-    current = PasswordField("Present password", [InputRequired("Enter your present password."), Length(max=MAX_TYPED)])
+    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=MAX_TYPED)])
     new = PasswordField(
         "New password",
         [InputRequired("Enter a new password."), Length(SHORTEST, MAX_TYPED, f"Use at least {SHORTEST} characters.")],
-        description=f"At least {SHORTEST} characters. A few words that you can remember are good.",
+        description=f"At least {SHORTEST} characters. A few random words work well.",
     )
-    again = PasswordField("New password again", [EqualTo("new", "The two are not the same.")])
+    again = PasswordField("Confirm new password", [EqualTo("new", "The passwords do not match.")])
 
 
 class EnrolForm(OnceForm):
     password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
-    code = StringField("Code that the app shows", [InputRequired("Enter the six digits that the app shows."), Length(max=40)])
+    code = StringField("Code from the app", [InputRequired("Enter the six-digit code from the app."), Length(max=40)])
 
 
 class ConfirmForm(OnceForm):
-    """Password and code, required before the second factor is turned off or recovery codes are replaced."""
+    """Password and code, required to turn off the second factor or replace recovery codes."""
 
     password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
     code = StringField(
-        "Code", [InputRequired("Enter the code."), Length(max=40)], description="Six digits from your app, or a recovery code."
+        "Code",
+        [InputRequired("Enter the code."), Length(max=40)],
+        description="Six-digit code from your app, or a recovery code.",
     )
 
 
@@ -113,21 +120,21 @@ class RoleForm(FlaskForm):
 
 
 class NewStaffForm(OnceForm, RoleForm):
-    email = StringField("E-mail", [InputRequired("Enter their e-mail address."), Length(max=254)])
+    email = StringField("Email", [InputRequired("Enter their email."), Length(max=254)])
 
 
 class ResetPasswordForm(OnceForm):
-    """Only a button: resets a staff member's password."""
+    """A button that resets a staff member's password."""
 
 
 class CreditsForm(OnceForm):
-    """Grant or take credits."""
+    """Grants or deducts credits."""
 
-    amount = WholeNumber("Credits", description="A number below zero takes credits away.")
+    amount = WholeNumber("Credits", description="A negative number deducts credits.")
     reason = StringField(
         "Reason",
-        [InputRequired("Say why; the customer's ledger shows it."), Length(max=500)],
-        description="Kept in the ledger and the audit log.",
+        [InputRequired("Enter a reason."), Length(max=500)],
+        description="Visible to the customer in their ledger.",
     )
 
 
@@ -138,6 +145,6 @@ class RevokeForm(FlaskForm):
 class SecretForm(FlaskForm):
     secret = PasswordField(
         "New secret",
-        [InputRequired("Paste the secret that the vendor gave."), Length(max=10_000)],
-        description="It is sealed at once and never shown again.",
+        [InputRequired("Paste the secret from the provider."), Length(max=10_000)],
+        description="Encrypted when saved. It is never shown again.",
     )

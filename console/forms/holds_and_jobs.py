@@ -1,4 +1,4 @@
-"""The forms of holds and jobs: every one asks for a reason."""
+"""Forms for holds and media jobs. Each requires a reason."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from console.forms.fields import WholeNumber
 
 
 def _reason(id: str) -> StringField:
-    """Two forms of a page need two ids."""
-    checks = [InputRequired("Say why; the audit log keeps it."), Length(max=500)]
-    return StringField("Reason", checks, description="Kept in the audit log.", id=id)
+    """Return a required reason field. `id` must be unique on the page."""
+    checks = [InputRequired("Enter a reason."), Length(max=500)]
+    return StringField("Reason", checks, description="Recorded in the audit log.", id=id)
 
 
 class ReasonForm(FlaskForm):
@@ -20,7 +20,7 @@ class ReasonForm(FlaskForm):
 
 
 class SettleForm(FlaskForm):
-    credits = WholeNumber("Credits to charge", description="At most what is held. The rest is given back.")
+    credits = WholeNumber("Credits to charge", description="At most the amount held. The rest is released.")
     reason = _reason("settle-reason")
 
 

@@ -1,1 +1,1 @@
-"""Who may use the console and what each role may do."""
+"""Authentication and permissions of the console's staff."""

@@ -1,7 +1,7 @@
-"""The gate before every view: a signed-in member of staff for every page, and a role for every change.
+"""Access control before every view: a signed-in person for every page, a permitted action for every change.
 
-It refuses by default: a new view needs no decorator to be protected, and a new route that changes something is closed until
-it names its action. Who still owes a password of their own or a second factor sees nothing but the page where they make it.
+It denies by default: a new view needs no decorator to be protected, and a route that changes something is denied until it
+declares its action. Someone who still has to change their password or set up a second factor reaches only that page.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from console.security.roles import action_of, allowed, of_oneself
 WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz"})
 PUBLIC = WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_WHILE_OWING = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})
+_ALLOWED_DURING_SETUP = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})
 
 
 def install(app: Flask) -> None:
-    """Put the gate in front of every request of `app`."""
+    """Check every request of `app`."""
     app.before_request(_check)
 
 
@@ -27,12 +27,12 @@ def _check() -> ResponseReturnValue | None:
     if request.endpoint in PUBLIC:
         return None
     if not current_user.is_authenticated:
-        # What a stranger wanted to send is not kept: after signing in they start from the page.
+        # A form that was submitted without a session is not replayed after sign-in.
         here = request.full_path.rstrip("?") if request.method in SAFE_METHODS else None
         return redirect(url_for("auth.sign_in", next=here if here != "/" else None), 303)
-    owed = _owed()
-    if owed and request.endpoint not in _WHILE_OWING:
-        flash(owed, "bad")
+    required = _required_setup()
+    if required and request.endpoint not in _ALLOWED_DURING_SETUP:
+        flash(required, "bad")
         return redirect(url_for("me.index"), 303)
     if request.endpoint is None or request.method in SAFE_METHODS:
         return None
@@ -45,10 +45,10 @@ def _check() -> ResponseReturnValue | None:
     return None
 
 
-def _owed() -> str:
-    """What the signed-in person must do before anything else; "" when nothing."""
+def _required_setup() -> str:
+    """Return the message of what the signed-in person must do first, or "" if nothing."""
     if current_user.must_change_password():
-        return "Choose a password of your own first: the one that you came in with was made for you."
+        return "Choose a new password before you continue: yours was set by someone else."
     if current_user.must_set_up_second_factor():
-        return "Set up a second factor first: this console asks for one."
+        return "Set up a second factor before you continue: this console requires one."
     return ""

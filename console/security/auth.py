@@ -1,4 +1,4 @@
-"""Sign-in: who may enter the console, and for how long. The session itself is a row that the server can end."""
+"""Sign-in and sign-out. A session is a row that the server can end at any time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from shared.core.settings import Settings
 from shared.models import StaffSession, StaffUser
 from shared.operations.staff_sessions import begin_session, end_session, find_session
 
-PENDING_MS = 5 * 60 * 1000  # from the password to the code of the second factor
+PENDING_MS = 5 * 60 * 1000  # time allowed between the password and the second-factor code
 
 blueprint = Blueprint("auth", __name__)
 
 
 class SignedIn(UserMixin):
-    """A member of staff with a living session."""
+    """A staff member with an active session, as Flask-Login's `current_user`."""
 
     def __init__(self, secret: str, row: StaffSession) -> None:
         self.session = row
@@ -35,33 +35,33 @@ class SignedIn(UserMixin):
         self._secret = secret
 
     def get_id(self) -> str:
-        """What the cookie holds, signed: the session's secret."""
+        """Return the session's secret, which Flask stores in its signed cookie."""
         return self._secret
 
     def must_change_password(self) -> bool:
-        """Whether somebody else made the password that they came in with."""
+        """Return whether someone else set the current password."""
         return bool(self.person.must_change_password)
 
     def must_set_up_second_factor(self) -> bool:
-        """Whether this installation asks for a second factor that they don't have yet."""
+        """Return whether this installation requires a second factor and the person has none yet."""
         return settings().staff_second_factor and not self.person.sealed_totp
 
 
 def settings() -> Settings:
-    """The settings that the console was made with."""
+    """Return the settings that the app was created with."""
     found: Settings = current_app.extensions["yout_settings"]
     return found
 
 
 def install(app: Flask) -> None:
-    """Add the session handling and the routes of the door to `app`."""
+    """Add session handling and the sign-in routes to `app`."""
     manager = LoginManager(app)
     manager.user_loader(load)
     app.register_blueprint(blueprint)
 
 
 def load(secret: str) -> SignedIn | None:
-    """The person of a session, or None when it is too old, was ended, or the person is disabled or gone."""
+    """Return the person of a session, or None if it has expired or ended or the person is disabled or deleted."""
     row = find_session(secret)
     return SignedIn(secret, row) if row is not None else None
 
@@ -76,10 +76,10 @@ def sign_in() -> ResponseReturnValue:
         return render_template("sign_in.html", form=form), 422 if form.is_submitted() else 200
     try:
         person = password_auth.prove_password(form.email.data, form.password.data)
-    except (TooManyAttempts, Busy) as problem:
-        return _refuse("sign_in.html", form, problem)
+    except (TooManyAttempts, Busy) as error:
+        return _refuse("sign_in.html", form, error)
     if person is None:
-        form.form_errors = ["E-mail or password is wrong."]
+        form.form_errors = ["Incorrect email or password."]
         return render_template("sign_in.html", form=form), 403
     if person.sealed_totp:
         session.clear()
@@ -91,21 +91,21 @@ def sign_in() -> ResponseReturnValue:
 
 @blueprint.route("/login/code", methods=("GET", "POST"))
 def second_factor() -> ResponseReturnValue:
-    """The second step: a code of the app, or a recovery code. Only for who has just given the right password."""
+    """The second step, after a correct password: a code from the app, or a recovery code."""
     target = safe_target(request.args.get("next"))
     person = _pending()
     if person is None:
-        flash("Give your password again: the code came too late.", "bad")
+        flash("Your sign-in timed out. Enter your password again.", "bad")
         return redirect(url_for("auth.sign_in", next=target if target != "/" else None), 303)
     form = CodeForm()
     if not form.validate_on_submit():
         return render_template("second_factor.html", form=form), 422 if form.is_submitted() else 200
     try:
-        right = password_auth.prove_code(person, form.code.data)
-    except (TooManyAttempts, Busy) as problem:
-        return _refuse("second_factor.html", form, problem)
-    if not right:
-        form.code.errors = ["That code is not right, or was used. Wait for the next one, or use a recovery code."]
+        valid = password_auth.prove_code(person, form.code.data)
+    except (TooManyAttempts, Busy) as error:
+        return _refuse("second_factor.html", form, error)
+    if not valid:
+        form.code.errors = ["The code is incorrect or was already used. Wait for the next one, or use a recovery code."]
         return render_template("second_factor.html", form=form), 403
     _begin_session(person)
     return password_auth.remember_browser(redirect(target, 303), person)
@@ -118,14 +118,15 @@ def sign_out() -> ResponseReturnValue:
         end_session(current_user.session.digest)
     logout_user()
     session.clear()
-    flash("You are signed out.", "good")
+    flash("You have signed out.", "good")
     return redirect(url_for("auth.sign_in"), 303)
 
 
 def safe_target(text: str | None) -> str:
-    """Where to go after the sign-in: `text` if it is a path of this console, else its first page.
+    """Return where to redirect after sign-in: `text` if it is a path of this console, else "/".
 
-    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave.
+    Browsers treat a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave
+    the site.
     """
     if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return "/"
@@ -133,13 +134,16 @@ def safe_target(text: str | None) -> str:
     return "/" if parts.scheme or parts.netloc else text
 
 
-def _refuse(template: str, form: SignInForm | CodeForm, problem: TooManyAttempts | Busy) -> ResponseReturnValue:
-    form.form_errors = [str(problem)]
-    return render_template(template, form=form), *password_auth.status_of(problem)
+def _refuse(template: str, form: SignInForm | CodeForm, error: TooManyAttempts | Busy) -> ResponseReturnValue:
+    form.form_errors = [str(error)]
+    return render_template(template, form=form), *password_auth.status_of(error)
 
 
 def _pending() -> StaffUser | None:
-    """Who gave the right password a moment ago and owes the code. A password that was changed meanwhile counts no more."""
+    """Return the person who has entered a correct password and still has to enter a code, or None.
+
+    Returns None as well if the password was changed in the meantime.
+    """
     pending = session.get("pending")
     if not pending or now_ms() - pending["at"] > PENDING_MS:
         return None
@@ -151,10 +155,10 @@ def _pending() -> StaffUser | None:
 
 def _begin_session(person: StaffUser) -> None:
     secret = begin_session(person, address=client_address(), agent=_agent())
-    session.clear()  # nothing that was in the cookie before counts for the person
+    session.clear()  # discard whatever the cookie held before the sign-in
     session.permanent = True
     row = find_session(secret)
-    if row is not None:  # None: disabled in this very moment
+    if row is not None:  # None if the person was disabled meanwhile
         login_user(SignedIn(secret, row))
 
 
@@ -170,8 +174,11 @@ _SYSTEMS = (
 
 
 def _agent() -> str:
-    """The browser and its system in two words: enough to know one's own sessions, and nothing to follow anybody by."""
-    sent = request.user_agent.string
-    browser = next((name for mark, name in _BROWSERS if mark in sent), "Another program")
-    system = next((name for mark, name in _SYSTEMS if mark in sent), "")
+    """Return the browser and operating system, such as "Firefox on Linux", enough to recognize one's own sessions.
+
+    Versions are left out, so that the stored text does not identify a person.
+    """
+    user_agent = request.user_agent.string
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "Other client")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
     return f"{browser} on {system}" if system else browser

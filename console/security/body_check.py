@@ -1,4 +1,4 @@
-"""Refuses large and compressed bodies, invalid hosts, and text that the database cannot store, before any view runs."""
+"""Rejects oversized and compressed bodies, invalid hosts, and text that the database cannot store, before any view runs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def install(app: Flask) -> None:
 
 
 def _check_host() -> ResponseReturnValue | None:
-    """Without a host Flask can make no link, and every page has some."""
+    """Answer 400 for an invalid Host header: Flask could not build the URLs that every page contains."""
     if not isinstance(request.routing_exception, BadHost):
         return None
-    return "The Host header names a host that cannot exist.\n", 400, {"Content-Type": "text/plain; charset=utf-8"}
+    return "Invalid Host header.\n", 400, {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def _check_coding() -> None:
@@ -38,13 +38,13 @@ def _check_coding() -> None:
 
 
 def _read_chunked() -> None:
-    """Read a body without a declared length, up to the limit: Werkzeug would silently truncate it there."""
+    """Read a chunked body up to the limit. Werkzeug would silently truncate it there."""
     if request.method in SAFE_METHODS or "Content-Length" in request.headers:
         return
     limit = int(current_app.config["MAX_CONTENT_LENGTH"])
     body = bytearray()
-    while len(body) <= limit and (piece := request.environ["wsgi.input"].read(limit + 1 - len(body))):
-        body += piece
+    while len(body) <= limit and (chunk := request.environ["wsgi.input"].read(limit + 1 - len(body))):
+        body += chunk
     if len(body) > limit:
         abort(413)
     request.environ |= {"wsgi.input": BytesIO(bytes(body)), "CONTENT_LENGTH": str(len(body))}

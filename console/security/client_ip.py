@@ -1,4 +1,4 @@
-"""Where a request came from, for the audit trail and the throttle."""
+"""The client address of a request, for the audit log and login throttling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from shared.text.client_address import caller_address
 
 
 def client_address() -> str:
-    """The address of the person behind the current request, "" when there is none (a Unix socket)."""
+    """Return the client's address, or "" if there is none (a Unix socket)."""
     trusted = current_app.extensions["yout_settings"].trusted_proxies
     return caller_address(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), trusted)

@@ -1,4 +1,4 @@
-"""Security headers of every answer. Pages hold no inline script or style, so the policy allows none, without nonces."""
+"""Security headers of every response. Pages contain no inline script or style, so the policy needs no nonces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",  # data: for the icon, which is written into the page's head
+        "img-src 'self' data:",  # data: for the inline favicon
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
@@ -21,7 +21,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 def install(app: Flask) -> None:
-    """Add the headers to every answer of `app`, error pages included."""
+    """Add the headers to every response of `app`, error pages included."""
     app.after_request(_add)
 
 
@@ -30,7 +30,7 @@ def _add(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Frame-Options"] = "DENY"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    # Not no-referrer: over https the CSRF check compares the referrer's origin with ours.
+    # Not no-referrer: over HTTPS the CSRF check compares the Referer with our origin.
     response.headers["Referrer-Policy"] = "same-origin"
     if request.endpoint not in WITHOUT_DATABASE or response.status_code >= 400:
         response.headers["Cache-Control"] = "no-store"

@@ -1,6 +1,6 @@
-"""Refuses forms from pages of other sites, and forms without this console's CSRF cookie.
+"""Rejects cross-site form submissions and submissions without this console's cookies.
 
-The token alone would be enough. The browser's headers are checked first, so that a leaked token is useless on other sites.
+The CSRF token alone would be enough. The browser's headers are checked first, so that a leaked token is useless on other sites.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from shared.text.plain_text import cut
 
 
 def install(app: Flask) -> None:
-    """Check the origin of every form before its token."""
+    """Check the origin of every form before its CSRF token."""
     app.before_request(_check)
 
 
 def why_refused() -> str:
-    """The message for a refused form: the cause, if known, and what to do."""
+    """Return the message for a rejected form: the cause, if known, and what to do."""
     host, origin = cut(request.host, 100), cut(request.headers.get("Origin", ""), 100)
     if _foreign():
         return (
-            f"It came from {origin or 'another site'} and arrived for the host {host}, which is not the same site."
+            f"It was sent from {origin or 'another site'} to {host}, which is a different site."
             " If you run this console behind a proxy, the proxy must pass on the original Host header."
         )
     if current_app.config["SESSION_COOKIE_SECURE"] and not request.is_secure and not origin.startswith("https://"):
         return (
-            f"In production this console needs HTTPS, because its cookies work only there, and the form came by plain HTTP"
-            f" to {host}. Open the console's https:// address, or put it behind a proxy that ends TLS."
+            "In production this console requires HTTPS, because its cookies are Secure."
+            f" The form was sent over plain HTTP to {host}. Open the console's https:// address, or put it behind a proxy"
+            " that terminates TLS."
         )
-    return "It has expired, or cookies are blocked. Go back, reload the page and submit it again."
+    return "It expired, or cookies are blocked. Go back, reload the page, and submit it again."
 
 
 def _check() -> None:

@@ -1,4 +1,4 @@
-"""Checks passwords and codes of staff: in a bounded queue, and with a limit on attempts."""
+"""Verifies staff passwords and second-factor codes, with a bounded hash queue and throttling."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from shared.text.client_address import network_of
 T = TypeVar("T")
 
 KIND = "staff"
-# Each one blocks one of the server's eight threads; pages need some of them, too.
+# Each waiting check blocks one of the server's eight threads; the others must stay free for pages.
 MAX_WAITING, MAX_WAITING_KNOWN = 4, 2
 
 
 class Proofs:
-    """The throttle and the queue of one console process."""
+    """The throttle and the hash queue of one console process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -49,14 +49,14 @@ class Proofs:
         self.hashes = HashQueue(MAX_WAITING, MAX_WAITING_KNOWN)
 
     def attempt(self, limits: Limits, place: Place, check: Callable[[], T | None]) -> T | None:
-        """Count an attempt and run `check`, which returns None for a wrong one. Raises `TooManyAttempts`, and `Busy`."""
+        """Count an attempt and run `check`, which returns None on failure. Raises `TooManyAttempts` or `Busy`."""
         with self.hashes.slot(place.network, known=place.known):
             wait_ms = self.throttle.begin(limits.keys)
             if wait_ms:
                 raise TooManyAttempts(wait_ms)
             try:
                 found = check()
-            except YoutError:  # nothing was checked: the attempt does not count
+            except YoutError:  # nothing was verified, so the attempt does not count
                 self.throttle.succeed(limits.keys)
                 raise
             if found is not None:
@@ -65,27 +65,27 @@ class Proofs:
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Give `app` its throttle and its queue."""
+    """Add the throttle and the hash queue to `app`."""
     app.extensions["yout_proofs"] = Proofs(settings)
 
 
 def prove_password(email: str, password: str) -> StaffUser | None:
-    """The staff member with this e-mail and password, or None. Raises like `Proofs.attempt`."""
+    """Return the staff member with this email and password, or None. Raises like `Proofs.attempt`."""
     proofs, place = _proofs(), _place(email)
     limits = password_limits(KIND, lookup_email(email), place)
     return proofs.attempt(limits, place, lambda: verify_password(email, password, run=proofs.hashes.run))
 
 
 def prove_code(person: StaffUser, code: str) -> bool:
-    """Whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
+    """Return whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
     place = _place(person.email)
     return bool(_proofs().attempt(code_limits(person.id.hex, place), place, lambda: _check_code(person, code)))
 
 
 def confirm_password(password: str) -> None:
-    """Check the signed-in person's password again: an open session must not be enough.
+    """Require the signed-in person's password, because an open session alone must not be enough.
 
-    Raises `InvalidInput` for a wrong one, and like `Proofs.attempt`.
+    Raises `InvalidInput` if it is wrong, and like `Proofs.attempt`.
     """
     person: StaffUser = current_user.person
     stored = person.password_hash
@@ -94,21 +94,21 @@ def confirm_password(password: str) -> None:
 
 
 def confirm_code(code: str) -> None:
-    """The same for a code of the second factor, if the person has one."""
+    """Require a second-factor code, if the person has a second factor. Raises like `confirm_password`."""
     person: StaffUser = current_user.person
     if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
         raise InvalidInput("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")
 
 
 def status_of(problem: YoutError) -> tuple[int, dict[str, str]]:
-    """The status and headers of a form that was refused for `problem`."""
+    """Return the status and headers of a form that was rejected with `problem`."""
     if isinstance(problem, TooManyAttempts):
         return 429, {"Retry-After": str(-(-problem.wait_ms // 1000))}
     return (503, {"Retry-After": "5"}) if isinstance(problem, Busy) else (422, {})
 
 
 def remember_browser(response: Response, person: StaffUser) -> Response:
-    """Mark the browser as known, so that its sign-ins for this person are counted separately."""
+    """Mark the browser as known, so that its sign-ins as this person are counted separately."""
     value = browser_cookie(_proofs().settings.secret_key, KIND, person.email, now_ms())
     secure = _proofs().settings.production
     response.set_cookie(_cookie(), value, max_age=BROWSER_MS // 1000, path="/", secure=secure, httponly=True, samesite="Lax")
@@ -126,13 +126,13 @@ def _check_code(person: StaffUser, code: str) -> bool | None:
 
 
 def _place(email: str) -> Place:
-    held = request.cookies.get(_cookie(), "")
-    browser = known_browser(held, _proofs().settings.secret_key, KIND, lookup_email(email), now_ms())
+    cookie = request.cookies.get(_cookie(), "")
+    browser = known_browser(cookie, _proofs().settings.secret_key, KIND, lookup_email(email), now_ms())
     return Place(network_of(client_address()), browser)
 
 
 def _cookie() -> str:
-    # A different name than the edge's: on the same host the edge's cookie must not replace this one.
+    # Unlike the edge's cookie name, so that neither replaces the other on the same host.
     return f"{'__Host-' if _proofs().settings.production else ''}{BROWSER_COOKIE}_console"
 
 

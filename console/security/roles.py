@@ -1,7 +1,6 @@
-"""Who may do what: the whole matrix. Everybody who is signed in may look at every page; each change is an action below.
+"""Permissions by role. Every signed-in person can view every page; each change is an action of this table.
 
-An action that is not in the matrix is nobody's, and a changing route without an action is refused
-(`console/security/access_control.py`).
+A route that changes something is denied unless it declares an action of the table (`console/gate.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "model.route": frozenset({"owner", "support"}),
     "model.try": frozenset({"owner", "support"}),
     "model.status": frozenset({"owner", "support"}),
-    "channel.edit": frozenset({"owner"}),  # where a secret is sent to is as good as the secret
+    "channel.edit": frozenset({"owner"}),  # whoever sets the base URL can receive the secret
     "channel.status": frozenset({"owner", "support"}),
     "channel.test": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
@@ -43,32 +42,32 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def allowed(role: str, action: str) -> bool:
-    """Whether staff of this role may do this."""
+    """Return whether the role permits the action."""
     return role in ACTIONS.get(action, frozenset())
 
 
 def action(name: str) -> Callable[[_F], _F]:
-    """Mark a view as doing this action. Raises `KeyError` for one that the matrix doesn't know."""
+    """Mark a view as performing an action. Raises `KeyError` if the table lacks it."""
     ACTIONS[name]
 
     def mark(view: _F) -> _F:
-        view.console_action = name  # type: ignore[attr-defined]  # a mark on a function, read by `gate`
+        view.console_action = name  # type: ignore[attr-defined]  # read by `gate`
         return view
 
     return mark
 
 
 def oneself(view: _F) -> _F:
-    """Mark a view as changing only what is the signed-in person's own: every role may."""
-    view.console_oneself = True  # type: ignore[attr-defined]  # a mark on a function, read by `gate`
+    """Mark a view as changing only the signed-in person's own data, which every role may do."""
+    view.console_oneself = True  # type: ignore[attr-defined]  # read by `gate`
     return view
 
 
 def of_oneself(view: object) -> bool:
-    """Whether a view was marked so."""
+    """Return whether a view was marked with `oneself`."""
     return getattr(view, "console_oneself", False)
 
 
 def action_of(view: object) -> str | None:
-    """The action of a view, None when it was marked with none."""
+    """Return the action of a view, or None."""
     return getattr(view, "console_action", None)

@@ -1,19 +1,19 @@
-// Small comforts. Every page works without this file.
+// Progressive enhancement: every page works without this file.
 "use strict";
 
 const THIN = "\u202f";
 
-function written(amount) {
+function formatNumber(amount) {
   const digits = Math.abs(amount).toString().replace(/\B(?=(\d{3})+(?!\d))/g, THIN);
   return (amount < 0 ? "\u2212" : "") + digits;
 }
 
-function read(text) {
+function parseNumber(text) {
   const digits = text.replace(/[\s_\u2009\u202f\u00a0]/g, "").replace("\u2212", "-");
   return /^[+-]?\d{1,15}$/.test(digits) ? Number(digits) : null;
 }
 
-// Ids are shortened in the middle; a button beside each copies the whole.
+// IDs are shortened in the middle; a button beside each copies the full ID.
 function addCopyButton(shown) {
   const button = document.createElement("button");
   button.type = "button";
@@ -28,26 +28,26 @@ function addCopyButton(shown) {
   shown.after(button);
 }
 
-// The button of the credits form names the act and the balance that follows.
-function nameTheAct(form) {
+// The credits form shows the action on its button, and the resulting balance.
+function previewAdjustment(form) {
   const button = form.querySelector("button");
   const after = form.querySelector("[data-after]");
   const update = () => {
-    const amount = read(form.elements.amount.value);
+    const amount = parseNumber(form.elements.amount.value);
     if (!amount) {
       button.textContent = button.dataset.plain;
       after.textContent = "";
       return;
     }
-    button.textContent = (amount > 0 ? "Grant " : "Take ") + written(Math.abs(amount)) + " credits";
-    after.textContent = "After it: " + written(Number(form.dataset.balance) + amount) + ".";
+    button.textContent = (amount > 0 ? "Grant " : "Deduct ") + formatNumber(Math.abs(amount)) + " credits";
+    after.textContent = "New balance: " + formatNumber(Number(form.dataset.balance) + amount) + ".";
   };
   form.elements.amount.addEventListener("input", update);
   update();
 }
 
-// A form that is on its way is not sent again. The server counts it once all the same.
-function sendOnce(form) {
+// Prevents double submission. The server has its own check.
+function preventResubmit(form) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
@@ -55,8 +55,8 @@ function sendOnce(form) {
 }
 
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(addCopyButton);
-document.querySelectorAll("form[data-balance]").forEach(nameTheAct);
-document.querySelectorAll("form[method=post]").forEach(sendOnce);
+document.querySelectorAll("form[data-balance]").forEach(previewAdjustment);
+document.querySelectorAll("form[method=post]").forEach(preventResubmit);
 addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
 });

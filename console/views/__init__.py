@@ -1,4 +1,4 @@
-"""The pages of the console, one file a family of nouns."""
+"""The pages of the console, one module per area."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from console.views.usage import UsageView
 
 
 def home_view() -> BaseView:
-    """The first page."""
+    """Return the home page."""
     return HomeView(name="Home", endpoint="home", url="/")
 
 
 def views() -> list[BaseView]:
-    """Every other page, in the order of the menu."""
+    """Return every other page, in menu order."""
     return [
         AccountsView(name="Accounts", category="Customers", endpoint="accounts", url="/accounts"),
         KeysView(name="API keys", category="Customers", endpoint="keys", url="/keys"),
@@ -38,8 +38,8 @@ def views() -> list[BaseView]:
         LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
         PlansView(name="Plans", category="Money", endpoint="plans", url="/plans"),
         CodesView(name="Redeem codes", category="Money", endpoint="codes", url="/codes"),
-        ModelsView(name="Models and prices", category="Catalogue", endpoint="models", url="/models"),
-        ChannelsView(name="Channels", category="Catalogue", endpoint="channels", url="/channels"),
+        ModelsView(name="Models and prices", category="Catalog", endpoint="models", url="/models"),
+        ChannelsView(name="Channels", category="Catalog", endpoint="channels", url="/channels"),
         StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),
         AuditView(name="Audit log", category="Console", endpoint="audit", url="/audit"),
         AccountCareView(name="Account", endpoint="account_care", url="/account"),

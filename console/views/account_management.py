@@ -1,4 +1,4 @@
-"""What is done for or to one account beside its credits: its plan, notes, sessions, keys, purge. Its page is in `accounts`."""
+"""Changes to one account besides its credits: plan, notes, sessions, email, purge. The page itself is in `accounts`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.operations.subscriptions import active_subscription
 
 
 class AccountCareView(View):
-    """Only forms; each leads back to the account's page."""
+    """Form submissions only; each redirects to the account's page."""
 
     def is_visible(self) -> bool:
         return False
@@ -82,25 +82,25 @@ class AccountCareView(View):
         account, form = find_account(account_id), PurgeForm()
         return self._back(account.id, form, lambda: actions.purge_account(account, form.confirmation.data))
 
-    def _do(self, account_id: UUID, deed: Callable[[], str]) -> ResponseReturnValue:
+    def _do(self, account_id: UUID, action: Callable[[], str]) -> ResponseReturnValue:
         find_account(account_id)
-        return perform(deed, _address(account_id))
+        return perform(action, _account_url(account_id))
 
-    def _back(self, account_id: UUID, form: FlaskForm, deed: Callable[[], str]) -> ResponseReturnValue:
-        """These forms are short: what is wrong with one is said on the account's page, where it is filled in again."""
-        done = submit(form, deed, _address(account_id))
+    def _back(self, account_id: UUID, form: FlaskForm, action: Callable[[], str]) -> ResponseReturnValue:
+        """Handle a form of the account page. Errors are flashed there, since the form is short and quickly retyped."""
+        done = submit(form, action, _account_url(account_id))
         if done is not None:
             return done
         for errors in form.errors.values():
-            for words in errors:
-                flash(words, "bad")
-        return redirect(_address(account_id), 303)
+            for message in errors:
+                flash(message, "bad")
+        return redirect(_account_url(account_id), 303)
 
 
 def plan_names() -> list[str]:
-    """The plans on offer."""
+    """Return the names of the active plans."""
     return [row.name for row in Plan.select(Plan.name).where(Plan.status == "active").order_by(Plan.name)]
 
 
-def _address(account_id: UUID) -> str:
+def _account_url(account_id: UUID) -> str:
     return url_for("accounts.detail", account_id=account_id)

@@ -1,4 +1,4 @@
-"""Accounts: find one, see its money, keys and calls, grant or take credits, suspend and activate."""
+"""Accounts: search, balance, keys and calls; adjust credits, suspend and activate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
 
-LATEST = 10
+LATEST_ROWS = 10
 
 
 class AccountsView(View):
@@ -59,23 +59,26 @@ class AccountsView(View):
         return perform(lambda: accounts.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
 
     def _page(self, account: Account, form: CreditsForm) -> str:
-        mine: dict[str, Any] = {
-            "keys": ApiKey.select().where(ApiKey.account == account).order_by(ApiKey.id.desc()).limit(LATEST),
-            "entries": LedgerEntry.select().where(LedgerEntry.account == account).order_by(LedgerEntry.seq.desc()).limit(LATEST),
+        queries: dict[str, Any] = {
+            "keys": ApiKey.select().where(ApiKey.account == account).order_by(ApiKey.id.desc()).limit(LATEST_ROWS),
+            "entries": LedgerEntry.select()
+            .where(LedgerEntry.account == account)
+            .order_by(LedgerEntry.seq.desc())
+            .limit(LATEST_ROWS),
             "calls": UsageLedger.select()
             .where(UsageLedger.account == account)
             .order_by(UsageLedger.created_at.desc(), UsageLedger.id.desc())
-            .limit(LATEST),
+            .limit(LATEST_ROWS),
             "holds": Hold.select()
             .where((Hold.account == account) & (Hold.state == "held"))
             .order_by(Hold.expires_at, Hold.id)
-            .limit(LATEST),
+            .limit(LATEST_ROWS),
             "jobs": MediaJob.select()
             .where(MediaJob.account == account)
             .order_by(MediaJob.created_at.desc(), MediaJob.id.desc())
-            .limit(LATEST),
+            .limit(LATEST_ROWS),
         }
-        rows = {name: list(query) for name, query in mine.items()}
+        rows = {name: list(query) for name, query in queries.items()}
         subscription = active_subscription(account.id)
         subscribe = SubscribeForm(formdata=None)
         subscribe.plan.choices = plan_names()
@@ -100,18 +103,18 @@ class AccountsView(View):
 
 
 def _limits(subscription: Subscription | None) -> list[tuple[str, int, bool]]:
-    """(what, how much, whether the plan says so) of the limits in force; the others are the platform's defaults."""
+    """Return (label, limit, whether the plan sets it) for each limit; the plan's values replace the platform defaults."""
     defaults = settings()
     plan = subscription.plan if subscription is not None else None
-    found = []
-    for what, name, default in (
-        ("Requests a minute", "rpm", defaults.default_rpm),
-        ("Tokens a minute", "tpm", defaults.default_tpm),
-        ("Calls at once", "concurrency", defaults.default_concurrency),
+    limits = []
+    for label, name, default in (
+        ("Requests per minute", "rpm", defaults.default_rpm),
+        ("Tokens per minute", "tpm", defaults.default_tpm),
+        ("Concurrent requests", "concurrency", defaults.default_concurrency),
     ):
         own = getattr(plan, name, None)
-        found.append((what, default if own is None else own, own is not None))
-    return found
+        limits.append((label, default if own is None else own, own is not None))
+    return limits
 
 
 def _by_id(text: str) -> Account | None:

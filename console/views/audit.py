@@ -1,4 +1,4 @@
-"""Audit log: who changed what, when, from where, and what it was before. Filtered and exported here, never changed."""
+"""Audit log: who changed what, when and from where, with the values before and after. Filtered and exported, never edited."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class AuditView(View):
 
 
 def _conditions(filters: dict[str, str]) -> list[Any]:
-    found: list[Any] = [getattr(AuditEntry, name) == filters[name] for name in COLUMNS if name in filters]
+    conditions: list[Any] = [getattr(AuditEntry, name) == filters[name] for name in COLUMNS if name in filters]
     if "since" in filters:
-        found.append(AuditEntry.created_at >= read_moment(filters["since"]))
+        conditions.append(AuditEntry.created_at >= read_moment(filters["since"]))
     if "until" in filters:
-        found.append(AuditEntry.created_at < read_moment(filters["until"]))
-    return found
+        conditions.append(AuditEntry.created_at < read_moment(filters["until"]))
+    return conditions
 
 
 def _line(row: tuple[Any, ...]) -> tuple[Any, ...]:

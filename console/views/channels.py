@@ -1,4 +1,4 @@
-"""Channels: where calls are sent; switch one on and off, replace its secret. The sealed secret is never selected for a page."""
+"""Channels: create, edit, test, pause, enable, disable, replace the secret. Pages never select the sealed secret."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ChannelsView(View):
     @changes("/new", "channel.edit")
     def create(self) -> ResponseReturnValue:
         form = NewChannelForm()
-        done = submit(form, lambda: actions.create_channel(form), lambda: _address_of(form.name.data.strip()))
+        done = submit(form, lambda: actions.create_channel(form), lambda: _url_by_name(form.name.data.strip()))
         return done or (self._new(form), 422)
 
     @shows("/<uuid:channel_id>")
@@ -61,12 +61,12 @@ class ChannelsView(View):
     @changes("/<uuid:channel_id>/edit", "channel.edit")
     def edit(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), ChannelForm()
-        done = submit(form, lambda: actions.update_channel(channel.name, form), _address(channel_id))
+        done = submit(form, lambda: actions.update_channel(channel.name, form), _channel_url(channel_id))
         return done or (self._page(channel, edit=form), 422)
 
     @changes("/test", "channel.test")
     def test_all(self) -> ResponseReturnValue:
-        """A word from one chat model of every channel in service. It takes as long as the slowest together."""
+        """Test one chat model of every active channel, one after another."""
         return self.page("channels/tested.html", results=actions.probe(_probe_routes()))
 
     @changes("/<uuid:channel_id>/test", "channel.test")
@@ -77,29 +77,29 @@ class ChannelsView(View):
     def rest(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), RestForm()
         done = submit(
-            form, lambda: actions.rest_channel(channel.name, form.minutes.number(), form.reason.data), _address(channel_id)
+            form, lambda: actions.rest_channel(channel.name, form.minutes.number(), form.reason.data), _channel_url(channel_id)
         )
         return done or (self._page(channel, rest=form), 422)
 
     @changes("/<uuid:channel_id>/rest/end", "channel.status")
     def end_rest(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.rest_channel(channel.name, 0, ""), _address(channel_id))
+        return perform(lambda: actions.rest_channel(channel.name, 0, ""), _channel_url(channel_id))
 
     @changes("/<uuid:channel_id>/enable", "channel.status")
     def enable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.enable_channel(channel.name), _address(channel_id))
+        return perform(lambda: actions.enable_channel(channel.name), _channel_url(channel_id))
 
     @changes("/<uuid:channel_id>/disable", "channel.status")
     def disable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.disable_channel(channel.name), _address(channel_id))
+        return perform(lambda: actions.disable_channel(channel.name), _channel_url(channel_id))
 
     @changes("/<uuid:channel_id>/secret", "channel.secret")
     def secret(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), SecretForm()
-        target = _address(channel.id)
+        target = _channel_url(channel.id)
         done = submit(form, lambda: actions.replace_channel_secret(channel.name, form.secret.data), target)
         return done or (self._page(channel, secret=form), 422)
 
@@ -114,7 +114,7 @@ class ChannelsView(View):
     @changes("/<uuid:channel_id>/import", "model.edit")
     def import_models(self, channel_id: UUID) -> ResponseReturnValue:
         _find(channel_id)
-        channel = Channel.get_by_id(channel_id)  # with its sealed secret, which goes nowhere but into the request
+        channel = Channel.get_by_id(channel_id)  # includes the sealed secret, which is used only for the request
         return perform(lambda: actions.import_models(channel_route(channel)), url_for("models.index", show="unpriced"))
 
     def _new(self, form: NewChannelForm) -> str:
@@ -142,7 +142,7 @@ class ChannelsView(View):
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
             rest=rest or RestForm(formdata=None, minutes=30),
             drafts=drafts or DraftsForm(formdata=None, markup=20),
-            known=_known(channel),
+            known=_template_model_count(channel),
             routes=list(routes.order_by(AIModel.id)),
             charts=channel_charts(channel_steps(channel.id, span, now), span.step),
             words=DEFAULT.words,
@@ -150,14 +150,14 @@ class ChannelsView(View):
         )
 
 
-def _known(channel: Channel) -> int:
-    """How many models are known of the channel's vendor."""
+def _template_model_count(channel: Channel) -> int:
+    """Return how many models the template of the channel's provider lists."""
     template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
     return len(template.models) if template else 0
 
 
 def _form_of(template: Template) -> NewChannelForm:
-    """The form as a template fills it in; what stands in braces only the operator knows."""
+    """Return the form filled in from a template. Only the operator knows the values of placeholders in braces."""
     return NewChannelForm(
         formdata=None,
         name=template.id,
@@ -167,23 +167,23 @@ def _form_of(template: Template) -> NewChannelForm:
     )
 
 
-def _address(channel_id: UUID) -> str:
+def _channel_url(channel_id: UUID) -> str:
     return url_for("channels.detail", channel_id=channel_id)
 
 
-def _address_of(name: str) -> str:
-    return _address(find_channel(name).id)
+def _url_by_name(name: str) -> str:
+    return _channel_url(find_channel(name).id)
 
 
 def _probe_routes(channel_id: UUID | None = None) -> list[Route]:
-    """One chat model of each channel to be tested: of one in whatever state, or of all that are in service."""
-    which = (Channel.id == channel_id) if channel_id else ((Channel.status == "active") & (ChannelModel.status == "active"))
+    """Return one chat model per channel to test: of the given channel in any state, or of all active channels."""
+    selected = (Channel.id == channel_id) if channel_id else ((Channel.status == "active") & (ChannelModel.status == "active"))
     links: Any = (
         ChannelModel.select(ChannelModel, Channel)
         .join(Channel)
         .switch(ChannelModel)
         .join(AIModel)
-        .where(which & (AIModel.kind == "chat"))
+        .where(selected & (AIModel.kind == "chat"))
         .order_by(Channel.name, ChannelModel.id)
     )
     first: dict[UUID, Route] = {}
@@ -193,7 +193,7 @@ def _probe_routes(channel_id: UUID | None = None) -> list[Route]:
 
 
 def _select() -> Any:
-    """Channels with `has_secret` in the place of the secret."""
+    """Select channels with `has_secret` instead of the secret."""
     return Channel.select(*_SHOWN, (Channel.sealed_secret != "").alias("has_secret"))
 
 

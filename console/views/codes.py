@@ -1,4 +1,4 @@
-"""Redeem codes: batches of them, made and shown once, voided."""
+"""Redeem codes: create batches, show their codes once, void them."""
 
 from __future__ import annotations
 

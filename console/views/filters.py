@@ -1,4 +1,4 @@
-"""Filters of a table, kept in the URL: what was asked for, as conditions, and as chips that can be taken off."""
+"""Table filters, kept in the URL: reading them, and showing each as a removable chip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.core.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A filter in force, and the address of the page without it."""
+    """An active filter, with the URL of the page without it."""
 
     label: str
     value: str
@@ -22,9 +22,9 @@ class Chip:
 
 
 def asked(names: Sequence[str]) -> dict[str, str]:
-    """The filters of `names` that the URL sets, without blanks around them."""
-    found = {name: request.args.get(name, "").strip() for name in names}
-    return {name: value for name, value in found.items() if value}
+    """Return the filters of `names` that the URL sets, with whitespace stripped."""
+    values = {name: request.args.get(name, "").strip() for name in names}
+    return {name: value for name, value in values.items() if value}
 
 
 def chips(
@@ -33,29 +33,29 @@ def chips(
     names: Mapping[str, Mapping[str, str]] | None = None,
     held: Mapping[str, str] | None = None,
 ) -> list[Chip]:
-    """One chip for each filter. `names` has, by filter, what to show for a value; `held` is what the address keeps besides."""
+    """Return one chip per filter. `names` maps a filter's values to display names; `held` are other parameters to keep."""
     return [
         Chip(
             name.replace("_", " "),
             (names or {}).get(name, {}).get(value, value),
-            _address(endpoint, {**(held or {}), **{other: filters[other] for other in filters if other != name}}),
+            _filter_url(endpoint, {**(held or {}), **{other: filters[other] for other in filters if other != name}}),
         )
         for name, value in filters.items()
     ]
 
 
-def _address(endpoint: str, values: dict[str, Any]) -> str:
+def _filter_url(endpoint: str, values: dict[str, Any]) -> str:
     return url_for(endpoint, **values)
 
 
 def narrowed(query: Any, conditions: Sequence[Any]) -> Any:
-    """`query` under all `conditions`, of which there may be none."""
+    """Return `query` with all `conditions` applied."""
     return query.where(*conditions) if conditions else query
 
 
 def as_uuid(what: str, text: str) -> UUID:
-    """Raises `InvalidInput` when `text` is no id."""
+    """Parse an id. Raises `InvalidInput` if `text` is not a UUID."""
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no {what} id; it looks like 019ab3c4-….") from None
+        raise InvalidInput(f"{text!r} is not a valid {what} ID. An ID looks like 019ab3c4-….") from None

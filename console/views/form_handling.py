@@ -1,4 +1,4 @@
-"""Handles a submitted form: runs the action and redirects, or shows the page again with the errors."""
+"""Handles a submitted form: runs the action and redirects, or returns None so that the page shows the errors."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from console.forms.fields import OnceForm
 from shared.core.errors import AlreadySent, Busy, InvalidInput, TooManyAttempts
 from shared.operations.form_idempotency import Shown, Submission, new_token, once, take_shown
 
-REFUSALS = (InvalidInput, TooManyAttempts, Busy)
+EXPECTED_ERRORS = (InvalidInput, TooManyAttempts, Busy)
 
 
-def perform(deed: Callable[[], str], target: str) -> ResponseReturnValue:
-    """Do it, and go to `target` with its words, or with those of the `InvalidInput` that it raised."""
+def perform(action: Callable[[], str], target: str) -> ResponseReturnValue:
+    """Run the action and redirect to `target`, flashing its message or that of the `InvalidInput` it raised."""
     try:
-        flash(deed(), "good")
-    except InvalidInput as problem:
-        flash(str(problem), "bad")
+        flash(action(), "good")
+    except InvalidInput as error:
+        flash(str(error), "bad")
     return redirect(target, 303)
 
 
-def submit(form: FlaskForm, deed: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
-    """Validate the form, run the action (once for a `OnceForm`), and redirect to `target`, which may be a function of the result.
+def submit(form: FlaskForm, action: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
+    """Validate the form, run the action (once for a `OnceForm`), and redirect to `target`, a URL or a function called afterwards.
 
     Returns None if validation or the action fails; the errors are on `form`.
     """
     if not form.validate_on_submit():
         return None
 
-    def address() -> str:
+    def destination() -> str:
         return target if isinstance(target, str) else target()
 
     try:
         if not isinstance(form, OnceForm):
-            words, goal = deed(), address()
+            message, url = action(), destination()
         else:
             with _once(form) as submission:
-                words, goal = deed(), address()
-                submission.result = goal
-    except AlreadySent as again:
-        if not again.same:
-            form.form_errors = [str(again)]
+                message, url = action(), destination()
+                submission.result = url
+    except AlreadySent as error:
+        if not error.same:
+            form.form_errors = [str(error)]
             return None
-        words, goal = str(again), again.result
-    except REFUSALS as problem:
-        form.form_errors = [str(problem)]
+        message, url = str(error), error.result
+    except EXPECTED_ERRORS as error:
+        form.form_errors = [str(error)]
         return None
-    flash(words, "good")
-    return redirect(goal, 303)
+    flash(message, "good")
+    return redirect(url, 303)
 
 
 def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -> ResponseReturnValue | None:
-    """Like `submit`, for a result with a secret that is shown once: redirects to the page `endpoint` with the form's id.
+    """Like `submit`, for a result with a secret that is shown once. Redirects to `endpoint` with the form's id.
 
     `make` returns the values for `shown`: a reference to the created object, of at most 200 characters, and the secret.
     """
@@ -68,21 +68,21 @@ def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -
             submission.result, secret = make()
             submission.show(secret, current_user.get_id())
             id = submission.id
-    except AlreadySent as again:
-        if not again.same:
-            form.form_errors = [str(again)]
+    except AlreadySent as error:
+        if not error.same:
+            form.form_errors = [str(error)]
             return None
-        id = again.id
-    except REFUSALS as problem:
-        form.form_errors = [str(problem)]
+        id = error.id
+    except EXPECTED_ERRORS as error:
+        form.form_errors = [str(error)]
         return None
     return redirect(url_for(endpoint, form_id=id), 303)
 
 
 def claim(form: OnceForm) -> None:
-    """Use the one time that a checked form has, before something that no transaction can hold, such as a call.
+    """Mark a validated form as used, before an action that cannot be part of a transaction, such as a call.
 
-    The form gets a new token, for when it is shown again. Raises `AlreadySent`, and `InvalidInput` for a form without a token.
+    The form gets a new token for when it is shown again. Raises `AlreadySent`, and `InvalidInput` for a form without a token.
     """
     try:
         with _once(form):
@@ -92,7 +92,7 @@ def claim(form: OnceForm) -> None:
 
 
 def shown(form_id: str) -> Shown:
-    """The result of a form of the signed-in person, the first time with its secret. Everyone else gets 404."""
+    """Return the result of the signed-in person's form, with its secret the first time. Everyone else gets 404."""
     found = take_shown(current_user.person.id, form_id, current_user.get_id(), take=request.method == "GET")
     if found is None:
         abort(404)

@@ -1,4 +1,4 @@
-"""Holds: credits that running calls have reserved, the stuck ones first, and what staff may do about one."""
+"""Holds: credits reserved by calls in progress, stuck ones first; release or settle one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.models import Account, EdgeProcess, Hold, MediaJob, UsageLedger
 from shared.operations.accounts import find_account
 from shared.operations.holds import find_hold
 
-SHOWN = 200
+MAX_ROWS = 200
 STUCK, RUNNING = "stuck", "running"
 
 
@@ -38,7 +38,7 @@ class HoldsView(View):
             summary=dashboard.holds(now),
             filters=filters,
             chips=chips("holds.index", filters),
-            shown=SHOWN,
+            shown=MAX_ROWS,
         )
 
     @shows("/<uuid:call_id>")
@@ -75,23 +75,23 @@ class HoldsView(View):
 
 
 def _open_holds(filters: dict[str, str], now: int) -> list[Any]:
-    """The stuck ones first, then the running ones, each the oldest first."""
+    """Return stuck holds, then running ones, each oldest first."""
     query = (
         Hold.select(Hold, Account.id, Account.email).join(Account).where(Hold.state == "held").order_by(Hold.created_at, Hold.id)
     )
     if "account" in filters:
         query = query.where(Hold.account == find_account(filters["account"]).id)
-    living = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)
-    lost = Hold.edge_process.is_null(False) & Hold.edge_process.not_in(living)
-    stuck = (Hold.expires_at < now) | lost
-    wanted = filters.get("state")
-    if wanted not in (None, STUCK, RUNNING):
-        raise InvalidInput(f"There is no state {wanted!r}; there are {STUCK} and {RUNNING}.")
-    found: list[Any] = [] if wanted == RUNNING else list(query.where(stuck).limit(SHOWN))
-    if wanted != STUCK and len(found) < SHOWN:
-        alive = Hold.edge_process.is_null() | Hold.edge_process.in_(living)
-        found += list(query.where((Hold.expires_at >= now) & alive).limit(SHOWN - len(found)))
-    return found
+    reporting = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)
+    orphaned = Hold.edge_process.is_null(False) & Hold.edge_process.not_in(reporting)
+    stuck = (Hold.expires_at < now) | orphaned
+    state = filters.get("state")
+    if state not in (None, STUCK, RUNNING):
+        raise InvalidInput(f"Unknown state {state!r}. Use {STUCK} or {RUNNING}.")
+    rows: list[Any] = [] if state == RUNNING else list(query.where(stuck).limit(MAX_ROWS))
+    if state != STUCK and len(rows) < MAX_ROWS:
+        alive = Hold.edge_process.is_null() | Hold.edge_process.in_(reporting)
+        rows += list(query.where((Hold.expires_at >= now) & alive).limit(MAX_ROWS - len(rows)))
+    return rows
 
 
 def _alive(now: int) -> set[UUID]:
@@ -99,11 +99,11 @@ def _alive(now: int) -> set[UUID]:
 
 
 def _state(hold: Hold, alive: set[UUID], now: int) -> str:
-    """`running`, why nobody will settle it, or what became of it."""
+    """Return `running`, why the hold is stuck, or how it was closed."""
     if hold.state != "held":
         return str(hold.state)
     if hold.expires_at < now:
-        return "past its deadline"
+        return "past deadline"
     if hold.edge_process is not None and hold.edge_process not in alive:
-        return "its process is silent"
+        return "process not responding"
     return "running"

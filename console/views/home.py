@@ -1,4 +1,4 @@
-"""The first page: how it went over a span, and what is open now."""
+"""The home page: usage over a range, and what is open now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILTERS = ("account", "model", "channel")
 
 
 class HomeView(View):
-    """Figures and where to look closer."""
+    """Key figures with links to their details."""
 
     @shows("/")
     def index(self) -> ResponseReturnValue:

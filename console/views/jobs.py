@@ -1,4 +1,4 @@
-"""Media jobs: which are open, which failed and why, and what staff may do about one. What was asked for is never selected."""
+"""Media jobs: which are open, which failed and why; poll, cancel, fail or refund one. Prompts are never selected."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class JobsView(View):
     def refund(self, job_id: UUID) -> ResponseReturnValue:
         return self._end(job_id, holds_and_jobs.refund_job, RefundForm())
 
-    def _end(self, job_id: UUID, deed: Any, form: FlaskForm) -> ResponseReturnValue:
+    def _end(self, job_id: UUID, action: Any, form: FlaskForm) -> ResponseReturnValue:
         find_job(job_id)
-        done = submit(form, lambda: deed(job_id, form.reason.data), url_for("jobs.detail", job_id=job_id))
+        done = submit(form, lambda: action(job_id, form.reason.data), url_for("jobs.detail", job_id=job_id))
         return done or (self._page(job_id, form), 422)
 
-    def _page(self, job_id: UUID, sent: FlaskForm | None = None) -> str:
+    def _page(self, job_id: UUID, submitted: FlaskForm | None = None) -> str:
         job = find_job(job_id)
         row = job.__data__
         return self.page(
@@ -109,26 +109,26 @@ class JobsView(View):
             channel=id_labels.channel_names([job.channel]).get(job.channel) if job.channel else None,
             outputs=list(MediaOutput.select().where(MediaOutput.job == job_id).order_by(MediaOutput.position)),
             refunded=_refunded(job),
-            end=sent if isinstance(sent, ReasonForm) else ReasonForm(formdata=None),
-            refund=sent if isinstance(sent, RefundForm) else RefundForm(formdata=None),
+            end=submitted if isinstance(submitted, ReasonForm) else ReasonForm(formdata=None),
+            refund=submitted if isinstance(submitted, RefundForm) else RefundForm(formdata=None),
         )
 
 
 def _refunded(job: MediaJob) -> bool:
-    mine = (LedgerEntry.account == job.__data__["account"]) & (LedgerEntry.call == job.id) & (LedgerEntry.kind == "refund")
-    return bool(LedgerEntry.select().where(mine).exists())
+    refund = (LedgerEntry.account == job.__data__["account"]) & (LedgerEntry.call == job.id) & (LedgerEntry.kind == "refund")
+    return bool(LedgerEntry.select().where(refund).exists())
 
 
 def _conditions(filters: dict[str, str]) -> list[Any]:
-    """Moments are those of the ids, which begin with them: the index that orders the pages also bounds them."""
+    """Return the query conditions. Times are compared with the ids, which start with them, so that one index serves both."""
     for name, known in (("status", MEDIA_STATES), ("kind", MEDIA_KINDS)):
         if filters.get(name, known[0]) not in known:
-            raise InvalidInput(f"There is no {name} {filters[name]!r}; there are {', '.join(known)}.")
-    found: list[Any] = [getattr(MediaJob, name) == filters[name] for name in ("status", "kind", "model") if name in filters]
+            raise InvalidInput(f"Unknown {name} {filters[name]!r}. Use one of {', '.join(known)}.")
+    conditions: list[Any] = [getattr(MediaJob, name) == filters[name] for name in ("status", "kind", "model") if name in filters]
     if "account" in filters:
-        found.append(MediaJob.account == find_account(filters["account"]).id)
+        conditions.append(MediaJob.account == find_account(filters["account"]).id)
     if "since" in filters:
-        found.append(MediaJob.id >= UUID(int=read_moment(filters["since"]) << 80))
+        conditions.append(MediaJob.id >= UUID(int=read_moment(filters["since"]) << 80))
     if "until" in filters:
-        found.append(MediaJob.id < UUID(int=read_moment(filters["until"]) << 80))
-    return found
+        conditions.append(MediaJob.id < UUID(int=read_moment(filters["until"]) << 80))
+    return conditions

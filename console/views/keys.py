@@ -1,4 +1,4 @@
-"""API keys: find one by its prefix, its secret or its owner, and revoke it. Digests are never selected for a page."""
+"""API keys: find one by prefix, secret or owner; edit, rotate and revoke. Pages never select digests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class KeysView(View):
     @shows("/")
     def index(self) -> ResponseReturnValue:
         text = request.args.get("q", "").strip()
-        if well_formed(text):  # a whole key was pasted: off the page and out of the address at once
+        if well_formed(text):  # a full key was pasted: redirect, so that it leaves the page and the URL
             found = ApiKey.get_or_none(ApiKey.digest == digest(text))
             target = url_for("keys.detail", key_id=found.id) if found else url_for("keys.index", q=text[:_PREFIX_LENGTH])
             return redirect(target, 303)
@@ -42,7 +42,7 @@ class KeysView(View):
 
     @shows("/revoke")
     def several(self) -> ResponseReturnValue:
-        """Every working key that a search finds: what a bulk revocation would touch."""
+        """List the active keys that a search matches, before a bulk revocation."""
         return self._several(RevokeManyForm(formdata=None))
 
     @changes("/revoke", "key.revoke_many")
@@ -77,7 +77,7 @@ class KeysView(View):
     def rotate(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RotateForm()
         done = create(form, lambda: actions.rotate_key(key, form.grace_hours.number()), "keys.made")
-        if done is None and form.form_errors:  # the key is no longer active, so its page has no such form
+        if done is None and form.form_errors:  # the key is no longer active, so its page lacks this form
             flash(" ".join(form.form_errors), "bad")
             return redirect(url_for("keys.detail", key_id=key_id), 303)
         return done or (self._page(key, rotate=form), 422)
@@ -108,12 +108,12 @@ class KeysView(View):
 
 
 def _searched() -> str:
-    """The search in the address. Without one nothing is found: all keys of everybody are never meant."""
+    """Return the search text of the URL. A bulk revocation requires one, so that it never means all keys."""
     return request.args.get("q", "").strip()
 
 
 def _matching(text: str) -> Any:
-    """Keys whose prefix, or whose owner's e-mail, begins with `text`."""
+    """Select keys whose prefix, or whose owner's email, starts with `text`."""
     query = ApiKey.select(*_SHOWN, Account).join(Account)
     if text.startswith(MARK):
         return query.where(ApiKey.prefix.startswith(text[:_PREFIX_LENGTH]))

@@ -1,4 +1,4 @@
-"""Ledger: every movement of credits, filtered by the URL, their sums, a CSV, and the proof that the books balance."""
+"""Ledger: entries filtered by the URL, their totals, CSV export, and the verification of balances."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LedgerView(View):
         filters = asked(FILTERS)
         conditions = _conditions(filters)
         query = narrowed(LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account), conditions)
-        # The entries of one account have an order of their own: its primary key.
+        # One account's entries are ordered by its primary key, (account, seq).
         order = [LedgerEntry.seq] if filters.keys() == {"account"} else ORDER
         return self.page(
             "ledger/list.html",
@@ -73,35 +73,35 @@ class LedgerView(View):
 
 
 def _conditions(filters: dict[str, str]) -> list[Any]:
-    found: list[Any] = []
+    conditions: list[Any] = []
     if "account" in filters:
-        found.append(LedgerEntry.account == find_account(filters["account"]).id)
+        conditions.append(LedgerEntry.account == find_account(filters["account"]).id)
     if "kind" in filters:
         if filters["kind"] not in LEDGER_KINDS:
-            raise InvalidInput(f"There is no kind {filters['kind']!r}; there are {', '.join(LEDGER_KINDS)}.")
-        found.append(LedgerEntry.kind == filters["kind"])
+            raise InvalidInput(f"Unknown kind {filters['kind']!r}. Use one of {', '.join(LEDGER_KINDS)}.")
+        conditions.append(LedgerEntry.kind == filters["kind"])
     if "actor" in filters:
-        found.append(LedgerEntry.actor == filters["actor"])
+        conditions.append(LedgerEntry.actor == filters["actor"])
     if "request" in filters:
-        found += _of_call(request_id(filters["request"]))
+        conditions += _of_call(request_id(filters["request"]))
     if "since" in filters:
-        found.append(LedgerEntry.created_at >= read_moment(filters["since"]))
+        conditions.append(LedgerEntry.created_at >= read_moment(filters["since"]))
     if "until" in filters:
-        found.append(LedgerEntry.created_at < read_moment(filters["until"]))
-    return found
+        conditions.append(LedgerEntry.created_at < read_moment(filters["until"]))
+    return conditions
 
 
 def _of_call(call: UUID) -> list[Any]:
-    """The entries of a call. They are found by its account, which its usage row or its hold names."""
+    """Return conditions for the entries of a call. Its account, from its usage row or hold, lets the primary key be used."""
     for model in (UsageLedger, Hold):
         row = model.select(model.account).where(model.id == call).tuples().first()
         if row is not None:
             return [LedgerEntry.account == row[0], LedgerEntry.call == call]
-    raise NotFound(f"No call {call}. It may be older than its account's last purge.")
+    raise NotFound(f"Call {call} not found. It may have been removed by a purge of its account.")
 
 
 def _sums(conditions: list[Any]) -> list[tuple[str, int, int]]:
-    """(kind, entries, credits) of the newest `ADD_UP` entries."""
+    """Return (kind, entries, credits) over the newest `ADD_UP` entries."""
     newest = narrowed(LedgerEntry.select(LedgerEntry.kind, LedgerEntry.amount), conditions)
     newest = newest.order_by(LedgerEntry.created_at.desc()).limit(ADD_UP)
     rows: Any = newest.select_from(newest.c.kind, fn.COUNT(SQL("*")), fn.SUM(newest.c.amount)).group_by(newest.c.kind).tuples()

@@ -1,4 +1,4 @@
-"""Routes: how one channel serves one model. Reached from the model and from the channel, so not in the menu."""
+"""Routes: how one channel serves one model. Linked from both, so not in the menu."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RoutesView(View):
 
     @shows("/")
     def index(self) -> ResponseReturnValue:
-        """Routes have no list of their own: each stands on the pages of its model and its channel."""
+        """Redirect: routes are listed on the pages of their model and channel."""
         return redirect(url_for("models.index"), 303)
 
     @shows("/<uuid:route_id>")
@@ -32,12 +32,12 @@ class RoutesView(View):
     def update(self, route_id: UUID) -> ResponseReturnValue:
         route, form = find_route(route_id), RouteForm()
         upstream = (form.upstream_model.data or "").strip() or route.model.id
-        done = submit(form, lambda: actions.update_route(route_id, form, upstream), _model_address(route))
+        done = submit(form, lambda: actions.update_route(route_id, form, upstream), _model_url(route))
         return done or (self._page(route, form), 422)
 
     @changes("/<uuid:route_id>/remove", "model.route")
     def remove(self, route_id: UUID) -> ResponseReturnValue:
-        target = _model_address(find_route(route_id))
+        target = _model_url(find_route(route_id))
         return perform(lambda: actions.remove_route(route_id), target)
 
     def _page(self, route: ChannelModel, form: RouteForm | None = None) -> str:
@@ -45,5 +45,5 @@ class RoutesView(View):
         return self.page("routes/detail.html", route=route, form=form or RouteForm(formdata=None, obj=route, data=values))
 
 
-def _model_address(route: ChannelModel) -> str:
+def _model_url(route: ChannelModel) -> str:
     return url_for("models.detail", model_id=route.model.id)

@@ -1,4 +1,4 @@
-"""Models and prices: what is offered, at what price, through which channels; prices are drafted, compared and then published."""
+"""Models and prices: the catalog, each model's routes, and prices, which are drafted, compared and then published."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ EXAMPLE = Usage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
 SHOWING = {
     "": "All",
-    "unused": "Not called for 30 days",
-    "unpriced": "Without a price",
-    "drafts": "With a draft of a price",
-    "disabled": "Not offered",
-    "unrouted": "Without a channel",
+    "unused": "Unused for 30 days",
+    "unpriced": "No price",
+    "drafts": "Draft price",
+    "disabled": "Disabled",
+    "unrouted": "No channel",
 }
 
 
@@ -70,7 +70,7 @@ class ModelsView(View):
     def create(self) -> ResponseReturnValue:
         form = NewModelForm()
         form.channel.choices = _channel_names()
-        done = submit(form, lambda: actions.create_model(form, _rates(form)), lambda: _address(form.model.data.strip()))
+        done = submit(form, lambda: actions.create_model(form, _rates(form)), lambda: _model_url(form.model.data.strip()))
         return done or (self._new(form), 422)
 
     @shows("/<path:model_id>")
@@ -80,31 +80,31 @@ class ModelsView(View):
     @changes("/<path:model_id>/edit", "model.edit")
     def edit(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), ModelForm()
-        done = submit(form, lambda: actions.update_model(model.id, form), _address(model.id))
+        done = submit(form, lambda: actions.update_model(model.id, form), _model_url(model.id))
         return done or (self._page(model, edit=form), 422)
 
     @changes("/<path:model_id>/draft", "model.price")
     def draft(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), RatesForm()
-        done = submit(form, lambda: actions.save_draft(model.id, _rates(form)), _address(model.id) + "#price")
+        done = submit(form, lambda: actions.save_draft(model.id, _rates(form)), _model_url(model.id) + "#price")
         return done or (self._page(model, rates=form), 422)
 
     @changes("/<path:model_id>/draft/publish", "model.price")
     def publish(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), PublishForm()
-        done = submit(form, lambda: actions.publish_draft(model.id, _seen(form), form.moment()), _address(model.id))
+        done = submit(form, lambda: actions.publish_draft(model.id, _seen(form), form.moment()), _model_url(model.id))
         return done or (self._page(model, publish=form), 422)
 
     @changes("/<path:model_id>/draft/discard", "model.price")
     def discard(self, model_id: str) -> ResponseReturnValue:
         model = find_model(model_id)
-        return perform(lambda: actions.discard_draft(model.id), _address(model.id))
+        return perform(lambda: actions.discard_draft(model.id), _model_url(model.id))
 
     @changes("/<path:model_id>/routes", "model.route")
     def add_route(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), NewRouteForm()
         form.channel.choices = _channel_names()
-        done = submit(form, lambda: actions.add_route(model.id, form), _address(model.id))
+        done = submit(form, lambda: actions.add_route(model.id, form), _model_url(model.id))
         return done or (self._page(model, route=form), 422)
 
     @changes("/<path:model_id>/try", "model.try")
@@ -115,26 +115,26 @@ class ModelsView(View):
         try:
             claim(form)
             tried = actions.try_model(model.id, form.prompt.data, form.account.data)
-        except AlreadySent as again:
-            form.form_errors = [str(again)]
+        except AlreadySent as error:
+            form.form_errors = [str(error)]
             return self._page(model, trying=form), 422
-        except (InvalidInput, NotFound) as problem:
-            form.account.errors = [str(problem)]
+        except (InvalidInput, NotFound) as error:
+            form.account.errors = [str(error)]
             return self._page(model, trying=form), 422
         return self._page(model, trying=form, tried=tried)
 
     @changes("/<path:model_id>/enable", "model.status")
     def enable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.enable_model(model_id), _address(model_id))
+        return perform(lambda: actions.enable_model(model_id), _model_url(model_id))
 
     @changes("/<path:model_id>/disable", "model.status")
     def disable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.disable_model(model_id), _address(model_id))
+        return perform(lambda: actions.disable_model(model_id), _model_url(model_id))
 
     def _new(self, form: NewModelForm) -> str | Response:
         form.channel.choices = _channel_names()
         if not form.channel.choices:
-            return cast(Response, redirect(url_for("channels.new"), 303))  # a model needs one to be served by
+            return cast(Response, redirect(url_for("channels.new"), 303))  # a model needs a channel
         return self.page("models/new.html", form=form)
 
     def _page(
@@ -177,7 +177,7 @@ class ModelsView(View):
         )
 
 
-def _address(model_id: str) -> str:
+def _model_url(model_id: str) -> str:
     return url_for("models.detail", model_id=model_id)
 
 
@@ -186,21 +186,21 @@ def _channel_names() -> list[str]:
 
 
 def _example(row: Price | PriceDraft | None) -> int | None:
-    """What the example costs at these rates."""
+    """Return the charge for `EXAMPLE` at these rates."""
     if row is None:
         return None
-    values: dict[str, Any] = {name: getattr(row, name, None) for name in PriceList._fields}  # a draft has no id and no date
+    values: dict[str, Any] = {name: getattr(row, name, None) for name in PriceList._fields}  # a draft lacks some of these fields
     return charge(PriceList(**values), EXAMPLE)
 
 
 def _drafted() -> set[str]:
-    """The ids of models with a draft of a price."""
+    """Return the ids of models with a draft price."""
     rows: Any = PriceDraft.select(PriceDraft.model).tuples()
     return {model_id for (model_id,) in rows}
 
 
 def _compared(price: Price | None, draft: PriceDraft | None) -> list[tuple[str, int | None, int | None]]:
-    """(what, in force, in the draft) of every rate that differs."""
+    """Return (rate, current value, draft value) for every rate that differs."""
     if draft is None:
         return []
     rows = [(name.replace("_", " "), getattr(price, column, None), getattr(draft, column)) for name, column in COLUMNS.items()]
@@ -208,7 +208,7 @@ def _compared(price: Price | None, draft: PriceDraft | None) -> list[tuple[str, 
 
 
 def _routes() -> list[Any]:
-    """Which channel serves which model, the first tried first."""
+    """Return all routes, each model's in the order they are tried."""
     order = (ChannelModel.model, ChannelModel.priority, ChannelModel.weight.desc(), Channel.name)
     shown = (Channel.id, Channel.name, Channel.status)
     return list(ChannelModel.select(ChannelModel, *shown).join(Channel).order_by(*order))

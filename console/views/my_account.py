@@ -1,4 +1,4 @@
-"""Your account: one's own password, second factor, recovery codes and sessions. Nobody else's."""
+"""Your account: the signed-in person's own password, second factor, recovery codes and sessions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared.models import StaffSession
 from shared.operations import second_factor
 from shared.operations.staff_sessions import living_sessions
 
-ENROLLING = "enrolling"  # in the signed cookie: the secret that the app is being given, until a code proves that it has it
+ENROLLING = "enrolling"  # cookie key of the secret offered to the authenticator app, until a code confirms it
 
 
 class MeView(View):
-    """Its forms need no action of the matrix: everybody may change these things of their own."""
+    """Its forms need no permission: everyone may change these things of their own."""
 
     def is_visible(self) -> bool:
-        """Not in the menu: the page is behind one's name."""
+        """Hide the page from the menu: it is linked from the person's email."""
         return False
 
     @shows("/")
@@ -41,7 +41,7 @@ class MeView(View):
     def enrol(self) -> ResponseReturnValue:
         form = EnrolForm()
         done = create(
-            form, lambda: staff.enrol_own_second_factor(_enrolling(), form.password.data, form.code.data), "me.shown_codes"
+            form, lambda: staff.enrol_own_second_factor(_pending_secret(), form.password.data, form.code.data), "me.shown_codes"
         )
         if done is not None:
             session.pop(ENROLLING, None)
@@ -69,7 +69,7 @@ class MeView(View):
 
     @changes_oneself("/sessions/<int:began_at>/end")
     def end_session(self, began_at: int) -> ResponseReturnValue:
-        """One's own session that began at this millisecond: a page shows no digests."""
+        """End one's own session that began at `began_at` (ms UTC), since pages show no session digests."""
         return perform(lambda: staff.end_own_session(began_at), url_for("me.index"))
 
     @changes_oneself("/sessions/end-others")
@@ -80,7 +80,7 @@ class MeView(View):
         self, password: OwnPasswordForm | None = None, enrol: EnrolForm | None = None, confirm: ConfirmForm | None = None
     ) -> str:
         person = current_user.person
-        secret = "" if person.sealed_totp else _enrolling()
+        secret = "" if person.sealed_totp else _pending_secret()
         return self.page(
             "me/index.html",
             person=person,
@@ -88,20 +88,20 @@ class MeView(View):
             enrol=enrol or EnrolForm(formdata=None),
             confirm=confirm or ConfirmForm(formdata=None),
             secret=secret,
-            picture=_picture(person.email, secret) if secret else "",
+            picture=_qr_code(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),
             page=page_of(living_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,
         )
 
 
-def _enrolling() -> str:
-    """The secret that this session offers to an app; the same until it is used, so that a reload does not change the picture."""
+def _pending_secret() -> str:
+    """Return the secret that this session offers to an app. It stays the same until used, so that a reload keeps the QR code."""
     secret: str = session.setdefault(ENROLLING, second_factor.new_secret())
     return secret
 
 
-def _picture(email: str, secret: str) -> Markup:
-    """The QR code as SVG, without a style attribute: the content security policy allows none."""
+def _qr_code(email: str, secret: str) -> Markup:
+    """Return the QR code as SVG without a style attribute, which the content security policy forbids."""
     code = segno.make(second_factor.enrolment_address(email, secret), error="m")
     return Markup(code.svg_inline(scale=4, border=2, dark="#1c1b19", light="#ffffff", omitsize=False))  # noqa: S704  (segno's own)

@@ -1,4 +1,4 @@
-"""Plans: what they promise, who has them; made, changed, offered and taken off."""
+"""Plans: their terms and subscribers; create, edit, open or close to new subscribers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PlansView(View):
     @changes("/new", "plan.edit")
     def create(self) -> ResponseReturnValue:
         form = NewPlanForm()
-        done = submit(form, lambda: actions.create_plan(form), lambda: _address(find_plan(form.name.data).id))
+        done = submit(form, lambda: actions.create_plan(form), lambda: _plan_url(find_plan(form.name.data).id))
         return done or (self.page("plans/new.html", form=form), 422)
 
     @shows("/<uuid:plan_id>")
@@ -48,16 +48,16 @@ class PlansView(View):
     @changes("/<uuid:plan_id>", "plan.edit")
     def change(self, plan_id: UUID) -> ResponseReturnValue:
         plan, form = find_plan(plan_id), PlanForm()
-        done = submit(form, lambda: actions.change_plan(plan.id, form), _address(plan_id))
+        done = submit(form, lambda: actions.change_plan(plan.id, form), _plan_url(plan_id))
         return done or (self._page(plan, form), 422)
 
     @changes("/<uuid:plan_id>/enable", "plan.edit")
     def enable(self, plan_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_plan_status(plan_id, "active"), _address(plan_id))
+        return perform(lambda: actions.set_plan_status(plan_id, "active"), _plan_url(plan_id))
 
     @changes("/<uuid:plan_id>/disable", "plan.edit")
     def disable(self, plan_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_plan_status(plan_id, "disabled"), _address(plan_id))
+        return perform(lambda: actions.set_plan_status(plan_id, "disabled"), _plan_url(plan_id))
 
     def _page(self, plan: Plan, form: PlanForm | None = None) -> str:
         subscribers = (
@@ -72,5 +72,5 @@ class PlansView(View):
         return self.page("plans/detail.html", plan=plan, form=shown, subscribers=list(subscribers))
 
 
-def _address(plan_id: UUID) -> str:
+def _plan_url(plan_id: UUID) -> str:
     return url_for("plans.detail", plan_id=plan_id)

@@ -1,4 +1,4 @@
-"""Staff: who may enter the console and what each may do, with the whole matrix of roles."""
+"""Staff: who can use the console, and the permissions of each role."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StaffView(View):
         id, password = shown(form_id)
         person = _find(UUID(id))
         if password is None:
-            what, back = f"The password of {person.email}", _address(person.id)
+            what, back = f"The password of {person.email}", _staff_url(person.id)
             return self.page("shown.html", what=what, advice="If it was not copied, reset the password again.", back=back)
         return self.page("staff/password.html", person=person, password=password)
 
@@ -47,16 +47,16 @@ class StaffView(View):
     @changes("/<uuid:staff_id>/role", "staff.manage")
     def role(self, staff_id: UUID) -> ResponseReturnValue:
         person, form = _find(staff_id), RoleForm()
-        done = submit(form, lambda: staff.set_staff_role(person.id, form.role.data), _address(staff_id))
+        done = submit(form, lambda: staff.set_staff_role(person.id, form.role.data), _staff_url(staff_id))
         return done or (self._page(_find(staff_id), form), 422)
 
     @changes("/<uuid:staff_id>/disable", "staff.manage")
     def disable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.set_staff_status(staff_id, "disabled"), _address(staff_id))
+        return perform(lambda: staff.set_staff_status(staff_id, "disabled"), _staff_url(staff_id))
 
     @changes("/<uuid:staff_id>/enable", "staff.manage")
     def enable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.set_staff_status(staff_id, "active"), _address(staff_id))
+        return perform(lambda: staff.set_staff_status(staff_id, "active"), _staff_url(staff_id))
 
     @changes("/<uuid:staff_id>/password", "staff.manage")
     def password(self, staff_id: UUID) -> ResponseReturnValue:
@@ -66,11 +66,11 @@ class StaffView(View):
 
     @changes("/<uuid:staff_id>/second-factor/off", "staff.manage")
     def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.turn_off_second_factor(_find(staff_id)), _address(staff_id))
+        return perform(lambda: staff.turn_off_second_factor(_find(staff_id)), _staff_url(staff_id))
 
     @changes("/<uuid:staff_id>/sign-out", "staff.manage")
     def sign_out(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.sign_out_staff(_find(staff_id)), _address(staff_id))
+        return perform(lambda: staff.sign_out_staff(_find(staff_id)), _staff_url(staff_id))
 
     def _list(self, form: NewStaffForm) -> str:
         people: Any = StaffUser.select().order_by(StaffUser.email)
@@ -94,5 +94,5 @@ def _find(staff_id: UUID) -> StaffUser:
     return person
 
 
-def _address(staff_id: UUID) -> str:
+def _staff_url(staff_id: UUID) -> str:
     return url_for("staff.detail", staff_id=staff_id)

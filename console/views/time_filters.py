@@ -1,4 +1,4 @@
-"""Moments as people type them into a filter, UTC: `2026-11-24`, `2026-11-24T14:05`. Pure."""
+"""Parses the timestamps of filters, in UTC: `2026-11-24`, `2026-11-24T14:05`. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from shared.core.errors import InvalidInput
 
 
 def read_moment(text: str) -> int:
-    """Milliseconds UTC. Raises `InvalidInput`; a time zone other than UTC is refused, because the console shows UTC alone."""
+    """Return milliseconds UTC. Raises `InvalidInput`, also for an offset other than Z: the console shows only UTC."""
     try:
         moment = datetime.fromisoformat(text.strip().removesuffix("Z"))
         if moment.tzinfo is not None:
             raise ValueError
         return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"{text!r} is no moment; write it as 2026-11-24 or 2026-11-24T14:05, in UTC.") from None
+        raise InvalidInput(f"{text!r} is not a valid time. Use 2026-11-24 or 2026-11-24T14:05, in UTC.") from None

@@ -1,4 +1,4 @@
-"""Usage: the calls, filtered by the URL, their sums, a CSV of them, and the receipt of each: tokens × price = charge."""
+"""Usage: calls filtered by the URL, their totals, CSV export, and each call's receipt: tokens × price = charge."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class UsageView(View):
     def receipt(self, call_id: UUID) -> ResponseReturnValue:
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
-            raise NotFound(f"No call {call_id}. A call that is still running is among the holds.")
+            raise NotFound(f"Call {call_id} not found. A call in progress is listed under Holds.")
         price, job = Price.get_or_none(Price.id == call.price), MediaJob.get_or_none(MediaJob.id == call.id)
         return self.page(
             "usage/receipt.html",
@@ -103,6 +103,6 @@ class UsageView(View):
 
 
 def _entries(call: Any) -> list[Any]:
-    """The movements of credits that this call made: its charge, and a refund."""
-    mine = (LedgerEntry.account == call.account_id) & (LedgerEntry.call == call.id)
-    return list(LedgerEntry.select().where(mine).order_by(LedgerEntry.seq))
+    """Return the ledger entries of this call: its charge, and a refund if there is one."""
+    of_call = (LedgerEntry.account == call.account_id) & (LedgerEntry.call == call.id)
+    return list(LedgerEntry.select().where(of_call).order_by(LedgerEntry.seq))

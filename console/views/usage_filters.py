@@ -1,4 +1,4 @@
-"""What the usage page can be filtered by: the address's words as conditions of a query, and as a scope of the sums."""
+"""Filters of the usage page: URL parameters as query conditions, and as a scope of the usage rollups."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from shared.operations.accounts import find_account
 from shared.rollup import Scope, Span, Tally, figures
 
 FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
-MORE = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # folded away until one is in force
+MORE = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # collapsed until one is set
 SUMMED = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
-ADD_UP = 10_000  # calls that are added up one by one where the sums don't know a filter
+ADD_UP = 10_000  # most calls to add up one by one, for filters that the rollups lack
 FOREVER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Filters, read: `conditions` for a query of calls; `scope` and `span` for the sums, if those know every filter."""
+    """Parsed filters: `conditions` for a query of calls; `scope` and `span` for the rollups, valid if `summed`."""
 
     conditions: list[Any]
     scope: Scope
@@ -35,14 +35,14 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The sums above the table. `newest` is how many calls they are of, where there are more than could be added up."""
+    """The totals above the table. `newest` is how many calls they cover if not all could be added up."""
 
     tally: Tally
     newest: int | None = None
 
 
 def read_filters(filters: dict[str, str], now: int) -> Chosen:
-    """Raises `InvalidInput` for a word that cannot be read, `NotFound` for an account that is not there."""
+    """Parse the filters. Raises `InvalidInput` for an invalid value, `NotFound` for an unknown account."""
     since, until = _span(filters, now)
     scope = Scope(
         find_account(filters["account"]).id if "account" in filters else None,
@@ -57,28 +57,28 @@ def read_filters(filters: dict[str, str], now: int) -> Chosen:
         conditions.append(UsageLedger.created_at < until)
     columns = (UsageLedger.account, UsageLedger.model, UsageLedger.channel, UsageLedger.status)
     conditions += [column == value for column, value in zip(columns, scope, strict=True) if value is not None]
-    conditions += _rare(filters)
+    conditions += _call_conditions(filters)
     return Chosen(conditions, scope, Span(since or 0, min(until or FOREVER, now + 1)), filters.keys() <= SUMMED)
 
 
-def _rare(filters: dict[str, str]) -> list[Any]:
-    """Conditions that the sums don't know."""
-    found: list[Any] = []
+def _call_conditions(filters: dict[str, str]) -> list[Any]:
+    """Return the conditions that the rollups cannot apply."""
+    conditions: list[Any] = []
     if "key" in filters:
-        found.append(UsageLedger.api_key == as_uuid("key", filters["key"]))
+        conditions.append(UsageLedger.api_key == as_uuid("key", filters["key"]))
     if "error" in filters:
-        found.append(UsageLedger.error_code == filters["error"])
+        conditions.append(UsageLedger.error_code == filters["error"])
     if "request" in filters:
-        found.append(UsageLedger.id == request_id(filters["request"]))
+        conditions.append(UsageLedger.id == request_id(filters["request"]))
     for name in ("estimated", "streamed"):
         column = getattr(UsageLedger, name)
-        if name in filters:  # the bare column: that is what the index on the estimated ones is for
-            found.append(column if _yes(name, filters[name]) else ~column)
-    return found
+        if name in filters:  # the bare column, which the partial index on estimated calls needs
+            conditions.append(column if _is_yes(name, filters[name]) else ~column)
+    return conditions
 
 
 def request_id(text: str) -> UUID:
-    """The id of a call as customers know it: with or without what SDKs show before it (`chatcmpl-…`)."""
+    """Parse a request id as customers see it, with or without a prefix such as `chatcmpl-`."""
     return as_uuid("request", text.rsplit("_", 1)[-1].removeprefix("chatcmpl-"))
 
 
@@ -88,25 +88,25 @@ def _span(filters: dict[str, str], now: int) -> tuple[int | None, int | None]:
     if "range" in filters:
         known = next((known for known in RANGES if known.name == filters["range"]), None)
         if known is None:
-            raise InvalidInput(f"There is no range {filters['range']!r}; there are {', '.join(one.name for one in RANGES)}.")
+            raise InvalidInput(f"Unknown range {filters['range']!r}. Use one of {', '.join(known.name for known in RANGES)}.")
         since = max(since or 0, known.span(now).since)
     return since, until
 
 
 def _status(text: str | None) -> str | None:
     if text is not None and text not in USAGE_STATUSES:
-        raise InvalidInput(f"There is no status {text!r}; there are {', '.join(USAGE_STATUSES)}.")
+        raise InvalidInput(f"Unknown status {text!r}. Use one of {', '.join(USAGE_STATUSES)}.")
     return text
 
 
-def _yes(name: str, text: str) -> bool:
+def _is_yes(name: str, text: str) -> bool:
     if text not in ("yes", "no"):
-        raise InvalidInput(f"{name} is yes or no, not {text!r}.")
+        raise InvalidInput(f"'{name}' must be yes or no, not {text!r}.")
     return text == "yes"
 
 
 def sums(chosen: Chosen, now: int) -> Strip:
-    """What the chosen calls come to: from the sums where they know every filter, else from the newest `ADD_UP` calls."""
+    """Return the totals of the filtered calls: from the rollups if they cover every filter, else of the newest `ADD_UP` calls."""
     if chosen.summed:
         found = figures(chosen.scope, chosen.span, "all", now)
         return Strip(found.total, found.total.calls if found.lacking else None)

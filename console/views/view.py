@@ -1,4 +1,4 @@
-"""What every view has in common: how its addresses are declared, and how a page is made of a template."""
+"""The base of all views: route decorators and template rendering."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class View(BaseView):
-    """A family of pages. Flask-Admin puts it into the menu; what it shows is written out in its own templates."""
+    """A group of pages. Flask-Admin adds it to the menu; the pages use our own templates."""
 
     def page(self, template: str, **values: Any) -> str:
-        """The text of a page."""
+        """Render a template."""
         return cast(str, self.render(template, **values))
 
 
 def shows(rule: str) -> Callable[[_F], _F]:
-    """Serve a page at `rule`, beneath the address of its view."""
+    """Serve a page at `rule`, relative to the view's URL."""
     return cast(Callable[[_F], _F], expose(rule))
 
 
 def changes(rule: str, name: str) -> Callable[[_F], _F]:
-    """Take forms at `rule` for the action `name` of the matrix of roles."""
+    """Accept form submissions at `rule`, for the action `name` of `console.roles`."""
 
     def declare(view: _F) -> _F:
         return cast(_F, expose(rule, methods=("POST",))(action(name)(view)))
@@ -35,7 +35,7 @@ def changes(rule: str, name: str) -> Callable[[_F], _F]:
 
 
 def changes_oneself(rule: str) -> Callable[[_F], _F]:
-    """Take forms at `rule` by which anybody who is signed in changes something of their own, and of nobody else."""
+    """Accept form submissions at `rule` by which any signed-in person changes only their own data."""
 
     def declare(view: _F) -> _F:
         return cast(_F, expose(rule, methods=("POST",))(oneself(view)))

@@ -47,7 +47,7 @@ async def test_home_draws_its_charts_from_their_tables_and_changes_its_range(use
     await page.click("nav.ranges >> text=7d")
     await page.wait_for_selector("figure[data-chart] canvas")
     assert await page.inner_text("h1") == "The last 7 days"
-    await page.click("text=The numbers >> nth=0")
+    await page.click("text=Show data >> nth=0")
     rows = await page.locator("figure[data-chart] >> nth=0 >> tbody tr").all_inner_texts()
     assert sum(int(row.split("\t")[1]) for row in rows) == 60
     await page.select_option("#model", "m-1")
@@ -86,8 +86,8 @@ async def test_a_hold_is_released_with_a_reason(enter: Enter) -> None:
     page = await enter("/holds/")
     await page.click("tbody tr a.row")
     await page.fill("#reason", "stuck since noon")
-    await page.click(f"text=Give {AMOUNT} credits back")
-    await page.wait_for_selector(f"text={AMOUNT} credits given back")
+    await page.click(f"text=Release {AMOUNT} credits")
+    await page.wait_for_selector(f"text={AMOUNT} credits released")
     assert "stuck since noon" in await page.inner_text("main")
     assert (state_of(call_id), customer.held) == ("released", 0)
 
@@ -95,5 +95,5 @@ async def test_a_hold_is_released_with_a_reason(enter: Enter) -> None:
 async def test_the_books_are_proved_by_a_button(enter: Enter) -> None:
     Customer(credits=1_000)
     page = await enter("/ledger/")
-    await page.click("text=Verify the books")
-    await page.wait_for_selector("text=The books balance: 1 accounts, 1 entries")
+    await page.click("text=Verify ledger")
+    await page.wait_for_selector("text=The ledger balances. Verified 1 accounts, 1 entries")

@@ -113,7 +113,7 @@ async def test_the_pages_that_show_once_in_a_browser(enter: Enter, axe: str, loo
     page = await enter("/codes/", **look)
     await page.fill("[name=credits]", "25")
     await page.fill("[name=count]", "2")
-    await page.click("text=Make the codes")
+    await page.click("button:has-text('Create codes')")
     await page.wait_for_url("**/codes/made/*")
     await look_at(page, axe, "console-codes-made")
     await page.reload()
@@ -124,6 +124,6 @@ async def test_the_pages_that_show_once_in_a_browser(enter: Enter, axe: str, loo
     home = page.url.split("/codes/")[0]
     await page.goto(f"{home}/staff/")
     await page.fill("[name=email]", "a-rather-long-name-of-somebody@department.of-a-company.example")
-    await page.click("text=Make the sign-in")
+    await page.click("button:has-text('Create login')")
     await page.wait_for_url("**/staff/made/*")
     await look_at(page, axe, "console-staff-made")

@@ -44,7 +44,7 @@ def test_stuck_holds_stand_first_and_filters_choose(signed_in):
     assert rows_of(browser.get(f"/holds/?state=stuck&account={other.account}").text, HOLD) == [str(overdue)]
     assert browser.get("/holds/?state=odd").status_code == 400
     page = browser.get(f"/holds/{silent}").text
-    assert "Nobody settles this hold any more" in page
+    assert "The call can no longer settle this hold" in page
     assert "/release" not in page, "readonly sees no form"
 
 
@@ -55,7 +55,7 @@ def test_a_hold_is_released_by_its_page_and_a_second_click_changes_nothing(signe
     filled = {**browser.form(page, f"{page}/release"), "reason": "stuck since noon"}
     assert browser.post(f"{page}/release", {**filled, "reason": " "}).status_code == 422
     answer = browser.post(f"{page}/release", filled, follow_redirects=True)
-    assert f"{AMOUNT} credits given back" in answer.text
+    assert f"{AMOUNT} credits released" in answer.text
     assert "hold.release" in answer.text, "the receipt shows what staff did"
     again = browser.post(f"{page}/release", filled)
     assert (again.status_code, "already closed" in again.text) == (422, True)
@@ -99,8 +99,8 @@ def test_a_job_is_polled_failed_and_refunded_by_its_page(signed_in):
     customer = Customer(credits=1_000)
     job, done = ordered(customer), succeeded(customer, 60)
     browser, page = signed_in("owner"), f"/jobs/{job}"
-    assert "finds the job with its next sweep" in browser.send(page, f"{page}/poll").text
-    assert "its hold is given back" in browser.send(page, f"{page}/fail", reason="vendor down").text
+    assert "will check the job in its next sweep" in browser.send(page, f"{page}/poll").text
+    assert "its hold released" in browser.send(page, f"{page}/fail", reason="vendor down").text
     assert MediaJob.get_by_id(job).status == "failed"
     page = f"/jobs/{done}"
     assert "60 credits refunded" in browser.send(page, f"{page}/refund", reason="blank").text
@@ -115,7 +115,7 @@ def test_a_poll_is_told_to_the_workers(bound_database, redis_url, make_settings,
     job = ordered(Customer())
     visitor = Browser(create_app(make_settings(redis_url=redis_url)).test_client())
     visitor.sign_in(staff("owner").email)
-    assert "A worker looks at the job now" in visitor.send(f"/jobs/{job}", f"/jobs/{job}/poll").text
+    assert "A worker is checking the job now" in visitor.send(f"/jobs/{job}", f"/jobs/{job}/poll").text
     client = redis.Redis.from_url(redis_url)
     assert client.llen("dramatiq:media") == 1
     client.close()
@@ -158,10 +158,10 @@ def test_the_ledger_is_filtered_summed_and_exported(signed_in, books):
 def test_the_books_are_proved_on_the_page_and_what_is_wrong_is_named(signed_in, books, monkeypatch):
     browser = signed_in("support")
     token = browser.form("/ledger/", "/ledger/verify")
-    assert "The books balance: 2 accounts, 4 entries" in browser.post("/ledger/verify", token).text
+    assert "The ledger balances. Verified 2 accounts, 4 entries" in browser.post("/ledger/verify", token).text
     Account.update(balance=Account.balance + 7).where(Account.id == books["first"].id).execute()
     text = browser.post("/ledger/verify", token).text
-    assert "The books do not balance" in text
+    assert "The ledger does not balance" in text
     assert str(books["first"].id) in text
     monkeypatch.setattr(ledger_view, "within", lambda ask, seconds=3.0: None)
     assert "yout ledger verify" in browser.post("/ledger/verify", token).text

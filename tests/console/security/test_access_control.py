@@ -61,7 +61,7 @@ def test_every_form_without_its_token_is_refused(app, signed_in):
     entries = AuditEntry.select().count()
     for rule in posts(app):
         answer = browser.post(address(app, rule), {"csrf_token": "made up"})
-        assert (answer.status_code, "Form refused" in answer.text) == (400, True), rule
+        assert (answer.status_code, "Form rejected" in answer.text) == (400, True), rule
     assert AuditEntry.select().count() == entries
 
 

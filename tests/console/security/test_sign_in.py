@@ -34,7 +34,7 @@ def test_a_wrong_password_and_an_unknown_person_are_told_the_same(browser, staff
     staff("owner")
     answer = browser.sign_in(email, password)
     assert answer.status_code == 403
-    assert "E-mail or password is wrong." in answer.text
+    assert "Incorrect email or password." in answer.text
     assert browser.get("/").status_code == 303
 
 
@@ -48,7 +48,7 @@ def test_a_disabled_person_gets_no_session_and_loses_the_one_they_have(signed_in
 def test_empty_fields_are_named(browser):
     answer = browser.sign_in("", "")
     assert answer.status_code == 422
-    assert "Enter your e-mail address." in answer.text
+    assert "Enter your email." in answer.text
     assert "Enter your password." in answer.text
 
 
@@ -128,7 +128,7 @@ def test_the_server_ends_sessions_and_a_copied_cookie_is_worth_nothing_after_the
 def test_signing_out_ends_the_session_and_takes_a_form(signed_in):
     browser = signed_in("owner")
     assert browser.get("/logout").status_code == 405
-    assert "You are signed out." in browser.send("/", "/logout").text
+    assert "You have signed out." in browser.send("/", "/logout").text
     assert browser.get("/").location.startswith("/login")
 
 
