@@ -1,1 +1,1 @@
-"""The embedded provider: an OpenAI-shaped HTTP server on loopback over the models that come as packages."""
+"""The embedded provider: an OpenAI-compatible HTTP server on loopback for the models that come as packages."""

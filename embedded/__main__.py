@@ -18,11 +18,11 @@ from embedded.smollm import SmolLM
 log = logging.getLogger("embedded")
 
 SHUTDOWN_SECONDS = 0.5
-"""How long answers under way may still run after SIGTERM before they are cut."""
+"""How long answers in progress may continue after SIGTERM before they are cut off."""
 
 
 def main() -> int:
-    """Serve until told to stop; 0 after a clean end, 1 if the address is taken."""
+    """Serve until SIGTERM. Returns 0 after a clean stop, 1 if the address is in use."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
@@ -34,21 +34,23 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embedded", description="The embedded OpenAI-shaped provider.")
+    parser = argparse.ArgumentParser(prog="python -m embedded", description="The embedded OpenAI-compatible provider.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on (0: any free port)")
     parser.add_argument(
-        "--api-key", default=os.environ.get("YOUT_LOCAL_API_KEY"), help="ask for this key (or set YOUT_LOCAL_API_KEY)"
+        "--api-key", default=os.environ.get("YOUT_LOCAL_API_KEY"), help="require this API key (or set YOUT_LOCAL_API_KEY)"
     )
-    parser.add_argument("--slots", type=int, default=2, help="answers generated at once, each takes about 95 MB")
     parser.add_argument(
-        "--cache-dir", type=Path, default=default_cache_folder(), help="where the check of the model file is remembered"
+        "--slots", type=int, default=2, help="concurrent generations (default: %(default)s); each uses about 95 MB"
+    )
+    parser.add_argument(
+        "--cache-dir", type=Path, default=default_cache_folder(), help="where to cache the model file's checksum result"
     )
     options = parser.parse_args()
     if not 1 <= options.slots <= 16:
         parser.error("--slots must be between 1 and 16")
     if not options.api_key and not _is_loopback(options.host):
-        parser.error("give --api-key when listening on anything but loopback")
+        parser.error("--api-key is required unless --host is a loopback address")
     return options
 
 
@@ -61,11 +63,11 @@ def _is_loopback(host: str) -> bool:
 
 async def _serve(options: argparse.Namespace) -> None:
     smollm = SmolLM(options.slots, options.cache_dir)
-    wanted = os.environ.get("YOUT_LOCAL_MODEL", "on").lower() != "off"
-    if not wanted:
+    enabled = os.environ.get("YOUT_LOCAL_MODEL", "on").lower() != "off"
+    if not enabled:
         smollm.turn_off("YOUT_LOCAL_MODEL=off")
-    app = create_app(smollm, options.api_key or None, load_model=wanted)
-    # handler_cancellation: a client that goes away ends its handler, and with it the generation.
+    app = create_app(smollm, options.api_key or None, load_model=enabled)
+    # handler_cancellation: when a client disconnects, its handler is cancelled, and with it the generation.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Routes, the key check, and the one place where errors become responses."""
+"""The embedded provider's app: routes, API key check, and error responses."""
 
 import asyncio
 import hmac
@@ -25,16 +25,19 @@ from embedded.videos import Videos
 
 log = logging.getLogger(__name__)
 
-MOST_BODY_BYTES = 4 * 2**20
+MAX_BODY_BYTES = 4 * 2**20
 CREATED = 1_730_419_200  # when SmolLM2 was published, Unix seconds
 
 
 def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.Application:
-    """The server. With `api_key`, everything but /healthz and outputs asks for it; without `load_model`, demo-echo is alone."""
+    """Create the app. With `api_key`, everything but /healthz and outputs requires it.
+
+    Without `load_model`, only demo-echo is available.
+    """
     offers = {entry.id: Offer(entry, load_model) for entry in (EMBEDDING, DEMO_IMAGE, DEMO_VIDEO, DEMO_SPEECH)}
     server = _Server(smollm, offers)
     videos = Videos(offers[DEMO_VIDEO.id])
-    app = web.Application(middlewares=[_errors, _key_check(api_key)], client_max_size=MOST_BODY_BYTES)
+    app = web.Application(middlewares=[_errors, _key_check(api_key)], client_max_size=MAX_BODY_BYTES)
     app.add_routes(
         [
             web.get("/healthz", server.health),
@@ -69,7 +72,7 @@ class _Server:
         self._models: dict[str, Model] = {SMOLLM2.id: smollm, DEMO_ECHO.id: DemoEcho()}
 
     async def health(self, _: web.Request) -> web.Response:
-        """Always 200 while the server runs: demo-echo answers even if the real model is off."""
+        """Return 200 while the server runs: demo-echo answers even if the real model is off."""
         models = {SMOLLM2.id: await self._smollm.health(), DEMO_ECHO.id: {"state": "ready"}}
         models |= {name: {"state": offer.state} for name, offer in self._offers.items()}
         return json_reply({"status": "ok", "models": models})
@@ -78,11 +81,11 @@ class _Server:
         return json_reply({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
 
     async def model(self, http: web.Request) -> web.Response:
-        wanted = http.match_info["id"]
+        id = http.match_info["id"]
         for entry in self._offered():
-            if entry.id == wanted:
+            if entry.id == id:
                 return json_reply(_model_object(entry))
-        raise no_such_model(wanted)
+        raise no_such_model(id)
 
     async def chat(self, http: web.Request) -> web.StreamResponse:
         request = read_chat_request(decoded(await http.read()))
@@ -103,7 +106,7 @@ def _model_object(entry: CatalogueEntry) -> dict[str, Any]:
 def _key_check(api_key: str | None) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if api_key is None or _is_open(request.path) or _bears(request, api_key):
+        if api_key is None or _is_public(request.path) or _has_key(request, api_key):
             return await handler(request)
         raise ApiError(
             401,
@@ -115,12 +118,12 @@ def _key_check(api_key: str | None) -> Middleware:
     return check
 
 
-def _is_open(path: str) -> bool:
-    """Outputs are fetched by whoever was given their address, as vendors' are; nobody can guess one."""
+def _is_public(path: str) -> bool:
+    """Return whether the path needs no API key. Output URLs, like those of providers, cannot be guessed."""
     return path == "/healthz" or path.startswith(OUTPUTS)
 
 
-def _bears(http: web.Request, api_key: str) -> bool:
+def _has_key(http: web.Request, api_key: str) -> bool:
     scheme, _, given = http.headers.get("Authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), api_key.encode())
 
@@ -134,19 +137,19 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return _framework_error(request, error)
     except ConnectionResetError:
-        # The client left while we wrote to it; there is nobody to tell.
+        # The client disconnected during the response, so no error can be sent.
         raise
-    except Exception:  # the boundary: the client gets JSON in OpenAI's shape, the log gets the reason
+    except Exception:  # clients get JSON in OpenAI's format, the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
-        return json_reply(server_error("The embedded provider failed. Its log says why.").body(), 500)
+        return json_reply(server_error("Internal error of the embedded provider. See its log.").body(), 500)
 
 
 def _framework_error(http: web.Request, error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals (no such path, wrong method, too large) as JSON."""
+    """Convert aiohttp's errors (404, 405, 413) to JSON."""
     texts = {
-        404: f"There is nothing at {http.path}. The chat lives at POST /v1/chat/completions.",
-        405: f"{http.path} does not take {http.method}.",
-        413: f"The request body is larger than {MOST_BODY_BYTES} bytes.",
+        404: f"Unknown path {http.path}. Chat completions are at POST /v1/chat/completions.",
+        405: f"Method {http.method} is not allowed for {http.path}.",
+        413: f"The request body is larger than {MAX_BODY_BYTES} bytes.",
     }
     body = ApiError(error.status, texts.get(error.status, error.reason)).body()
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None

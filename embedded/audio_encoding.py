@@ -1,4 +1,4 @@
-"""Samples to a file, in each of the formats of POST /v1/audio/speech."""
+"""Encodes samples in the formats of POST /v1/audio/speech."""
 
 import io
 from typing import NamedTuple, cast
@@ -8,11 +8,11 @@ import numpy
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-PCM_RATE = 24_000  # what OpenAI's `pcm` is: 16-bit little-endian samples, one channel, no header
+PCM_RATE = 24_000  # OpenAI's `pcm`: 16-bit little-endian samples, mono, no header
 
 
 class Encoding(NamedTuple):
-    """How PyAV makes a format: its container, codec, sample format and rate."""
+    """The PyAV parameters of a format: container, codec, sample format, and rates in Hz and bit/s."""
 
     container: str
     codec: str
@@ -31,22 +31,22 @@ ENCODINGS = {
 
 
 def encode(samples: NDArray[numpy.int16], rate: int, format: str) -> bytes:
-    """One channel of samples as a file of that format, or as bare samples for `pcm`."""
+    """Encode mono samples in that format; `pcm` is raw samples."""
     if not len(samples):
-        samples = numpy.zeros(rate // 10, numpy.int16)  # a text of signs alone is not spoken; a player wants something
+        samples = numpy.zeros(rate // 10, numpy.int16)  # text without words has no samples, but players need some
     source = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
     source.sample_rate = rate
     if format == "pcm":
         resampler = av.AudioResampler("s16", "mono", PCM_RATE)
         frames = [*resampler.resample(source), *resampler.resample(None)]
         return b"".join(frame.to_ndarray().astype("<i2").tobytes() for frame in frames)
-    how = ENCODINGS[format]
+    encoding = ENCODINGS[format]
     file = io.BytesIO()
-    with av.open(file, "w", format=how.container) as output:
-        stream = cast(AudioStream, output.add_stream(how.codec, rate=how.rate, layout="mono", format=how.samples))
-        if how.bit_rate:
-            stream.bit_rate = how.bit_rate
-        resampler = av.AudioResampler(how.samples, "mono", how.rate, frame_size=stream.codec_context.frame_size or 0)
+    with av.open(file, "w", format=encoding.container) as output:
+        stream = cast(AudioStream, output.add_stream(encoding.codec, rate=encoding.rate, layout="mono", format=encoding.samples))
+        if encoding.bit_rate:
+            stream.bit_rate = encoding.bit_rate
+        resampler = av.AudioResampler(encoding.samples, "mono", encoding.rate, frame_size=stream.codec_context.frame_size or 0)
         for frame in (*resampler.resample(source), *resampler.resample(None)):
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

@@ -1,16 +1,16 @@
-"""What the embedded provider serves, as plain facts. docs/embedded-model.md states the same for people."""
+"""The models that the embedded provider serves. docs/embedded-model.md describes them for users."""
 
 from dataclasses import dataclass
 
 CONTEXT_TOKENS = 4096
-"""Prompt and answer together, in tokens, of one conversation with the real model."""
+"""Prompt plus answer, in tokens, of one conversation with the real model."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One model on offer. Windows and limits are in tokens (in words for demo-echo), 0 where a kind has none.
+    """A model. Limits are in tokens (in words for demo-echo), or 0 where a kind has none.
 
-    `packages` are what it imports at its first use.
+    `packages` are the packages that it imports on first use.
     """
 
     id: str
@@ -53,8 +53,8 @@ EMBEDDING = CatalogueEntry(
     id="all-minilm-l6-v2",
     name="all-MiniLM-L6-v2 (embedded)",
     description=(
-        "Small sentence embedding model for English (22 million parameters, 8 bits each, 384 dimensions, normalised). "
-        "It runs on the CPU of this machine; texts up to about 256 tokens are what it was made for."
+        "Small sentence embedding model for English (22 million parameters, 8 bits each, 384 dimensions, normalized). "
+        "It runs on the CPU of this machine; it was trained on texts of up to about 256 tokens."
     ),
     context_window=512,
     max_output_tokens=0,
@@ -67,8 +67,8 @@ DEMO_IMAGE = CatalogueEntry(
     id="demo-image",
     name="Demo image (no model)",
     description=(
-        "Demonstration pictures without a model: a drawn landscape whose colours follow a few words of the prompt, marked as a "
-        "demonstration. The same prompt gives the same picture."
+        "Demonstration images without a model: a drawn landscape whose colors follow a few words of the prompt, marked as a "
+        "demonstration. The same prompt gives the same image."
     ),
     context_window=0,
     max_output_tokens=0,
@@ -82,7 +82,7 @@ DEMO_VIDEO = CatalogueEntry(
     name="Demo video (no model)",
     description=(
         "Demonstration videos without a model: the landscape of demo-image, moving, marked as a demonstration. "
-        "Without sound, up to 20 seconds long."
+        "Silent, up to 20 seconds long."
     ),
     context_window=0,
     max_output_tokens=0,
@@ -95,7 +95,7 @@ DEMO_SPEECH = CatalogueEntry(
     id="demo-speech",
     name="Demo speech (eSpeak NG)",
     description=(
-        "Robotic demonstration speech by the synthesiser eSpeak NG, in English and some other languages. It needs no network."
+        "Robotic demonstration speech by the synthesizer eSpeak NG, in English and some other languages. It needs no network."
     ),
     context_window=0,
     max_output_tokens=0,

@@ -1,4 +1,4 @@
-"""A chat request as it came, checked once for both models. Unknown fields are let pass, as OpenAI's clients expect."""
+"""Parses and validates a chat request for both models. Unknown fields are ignored, as OpenAI's clients expect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from embedded.json_fields import boolean, integer, number, one_of
 from embedded.messages import ChatMessage, read_messages
 from embedded.tool_choice import Tool, ToolChoice, read_tool_choice, read_tools
 
-MOST_CHOICES = 8
-MOST_STOPS = 4
+MAX_CHOICES = 8
+MAX_STOPS = 4
 PENALTIES = ("presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A valid request. `schema` is set for a json_schema format only; `sampling` holds only what the caller gave."""
+    """A valid request. `schema` is set only for the format json_schema; `sampling` holds only fields that were sent."""
 
     model: str
     messages: tuple[ChatMessage, ...]
@@ -34,7 +34,7 @@ class ChatRequest:
 
 
 def read_chat_request(body: Any) -> ChatRequest:
-    """Check a decoded JSON body. Raises ApiError 400 that names the field."""
+    """Validate a decoded JSON body. Raises ApiError 400 that names the field."""
     if not isinstance(body, dict):
         raise invalid(None, "The request body must be a JSON object.")
     tools = read_tools(body)
@@ -45,7 +45,7 @@ def read_chat_request(body: Any) -> ChatRequest:
         messages=read_messages(body),
         stream=stream,
         include_usage=_include_usage(body, stream),
-        n=integer(body, "n", 1, MOST_CHOICES) or 1,
+        n=integer(body, "n", 1, MAX_CHOICES) or 1,
         max_tokens=_max_tokens(body),
         stop=_stop(body),
         sampling=_sampling(body),
@@ -60,7 +60,7 @@ def read_chat_request(body: Any) -> ChatRequest:
 def _model(body: dict[str, Any]) -> str:
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise invalid("model", "Give the id of a model as a string in 'model'. GET /v1/models lists them.")
+        raise invalid("model", "'model' must be the ID of a model, as a string. GET /v1/models lists them.")
     return model
 
 
@@ -71,7 +71,7 @@ def _include_usage(body: dict[str, Any], stream: bool) -> bool:
     if not isinstance(options, dict):
         raise invalid("stream_options", "'stream_options' must be an object.")
     if not stream:
-        raise invalid("stream_options", "'stream_options' is only allowed together with 'stream': true.")
+        raise invalid("stream_options", "'stream_options' is only allowed with 'stream': true.")
     return boolean(options, "include_usage", "stream_options.include_usage")
 
 
@@ -88,14 +88,14 @@ def _stop(body: dict[str, Any]) -> tuple[str, ...]:
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(text, str) and text for text in stops):
         raise invalid("stop", "'stop' must be a non-empty string or a list of non-empty strings.")
-    if len(stops) > MOST_STOPS:
-        raise invalid("stop", f"'stop' takes at most {MOST_STOPS} strings.")
+    if len(stops) > MAX_STOPS:
+        raise invalid("stop", f"'stop' takes at most {MAX_STOPS} strings.")
     return tuple(stops)
 
 
 def _sampling(body: dict[str, Any]) -> dict[str, float | int]:
-    """Fields both llama.cpp and OpenAI know, and three (repeat_penalty, top_k, min_p) that only llama.cpp knows."""
-    found: dict[str, float | int | None] = {
+    """Return the sampling fields that were sent. repeat_penalty, top_k and min_p are llama.cpp's own."""
+    values: dict[str, float | int | None] = {
         "temperature": number(body, "temperature", 0, 2),
         "top_p": number(body, "top_p", 0, 1),
         "min_p": number(body, "min_p", 0, 1),
@@ -103,30 +103,30 @@ def _sampling(body: dict[str, Any]) -> dict[str, float | int]:
         "repeat_penalty": number(body, "repeat_penalty", 0.1, 2),
         "seed": integer(body, "seed", None, None),
     }
-    found |= {name: number(body, name, -2, 2) for name in PENALTIES}
-    return {name: value for name, value in found.items() if value is not None}
+    values |= {name: number(body, name, -2, 2) for name in PENALTIES}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _top_logprobs(body: dict[str, Any]) -> int | None:
-    """How many alternatives a token gets; None when log probabilities were not asked for."""
-    wanted = boolean(body, "logprobs")
+    """Return the number of alternatives per token, or None if log probabilities were not requested."""
+    enabled = boolean(body, "logprobs")
     count = integer(body, "top_logprobs", 0, 20)
-    if count is not None and not wanted:
-        raise invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")
-    return (count or 0) if wanted else None
+    if count is not None and not enabled:
+        raise invalid("top_logprobs", "'top_logprobs' requires 'logprobs': true.")
+    return (count or 0) if enabled else None
 
 
 def _response_format(body: dict[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
-    wanted = body.get("response_format")
-    if wanted is None:
+    response_format = body.get("response_format")
+    if response_format is None:
         return "text", None
-    if not isinstance(wanted, dict):
+    if not isinstance(response_format, dict):
         raise invalid("response_format", "'response_format' must be an object.")
-    name = one_of(wanted, "type", ("text", "json_object", "json_schema"), "response_format.type")
+    name = one_of(response_format, "type", ("text", "json_object", "json_schema"), "response_format.type")
     if name != "json_schema":
         return name, None
-    wrapper = wanted.get("json_schema")
+    wrapper = response_format.get("json_schema")
     schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
     if not isinstance(schema, dict):
-        raise invalid("response_format", "Give the JSON schema as an object in 'response_format.json_schema.schema'.")
+        raise invalid("response_format", "'response_format.json_schema.schema' must be a JSON schema object.")
     return name, schema

@@ -1,6 +1,6 @@
-"""The model demo-echo: no model at all, but an exact and repeatable partner for trying out a client.
+"""The model demo-echo: no model, but exact, repeatable responses for testing a client.
 
-A token is a word: whatever stands between white space. Every message and every choice counts at least one.
+A token is a word: characters between white space. Every message and every choice counts at least one.
 """
 
 import asyncio
@@ -23,36 +23,36 @@ from embedded.tool_choice import Tool
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One choice before it is told: the function's name if it is a tool call, the words, and why they end."""
+    """A choice before it is sent: the function name if it is a tool call, the words, and the finish reason."""
 
     function: str | None
     words: list[str]
     finish_reason: str
 
     def tokens(self) -> int:
-        """A function's name is a word of its own."""
+        """Count the words, plus one for a function name."""
         return max(1, len(self.words) + (self.function is not None))
 
 
 class DemoEcho:
-    """Answers from the request alone: the same request gets the same answer, whatever seed or temperature."""
+    """Answers from the request alone: the same request always gets the same answer, whatever its seed or temperature."""
 
     async def answer(self, request: ChatRequest) -> Events:
-        """Tell the plan word by word, each choice in turn. Raises ApiError, CutConnection."""
+        """Yield the planned words, one choice after another. Raises ApiError, CutConnection."""
         if request.top_logprobs is not None:
-            raise invalid("logprobs", f"{DEMO_ECHO.id} has no probabilities: leave out 'logprobs'.")
+            raise invalid("logprobs", f"'logprobs' is not supported by {DEMO_ECHO.id}.")
         script = read_script(last_user_text(request.messages))
         if script.fail_status is not None:
             raise fault(script.fail_status)
         plan = _plan(request, script)
-        told = 0
+        sent = 0
         for index in range(request.n):
             for piece in _pieces(plan, index, request.messages):
-                if told == script.cut_after_words:
+                if sent == script.cut_after_words:
                     raise CutConnection
                 if piece.finish_reason is None and script.word_delay_ms:
                     await asyncio.sleep(script.word_delay_ms / 1000)
-                told += 1
+                sent += 1
                 yield piece
         yield Usage(sum(map(_tokens, request.messages)), plan.tokens() * request.n)
 
@@ -65,15 +65,15 @@ def _plan(request: ChatRequest, script: Script) -> _Plan:
     tool = _called_tool(request, script)
     if tool is not None:
         arguments = _json_instance(tool.parameters, "tools")
-        words, finish = _cut_short(_words(arguments), request.max_tokens, reserved=1, otherwise="tool_calls")
+        words, finish = _cut_short(_words(arguments), request.max_tokens, reserved=1, default="tool_calls")
         return _Plan(tool.name, words, finish)
     words = _words(_before_stop(_text(request, script), request.stop))
-    words, finish = _cut_short(words, request.max_tokens, reserved=0, otherwise="stop")
+    words, finish = _cut_short(words, request.max_tokens, reserved=0, default="stop")
     return _Plan(None, words, finish)
 
 
 def _called_tool(request: ChatRequest, script: Script) -> Tool | None:
-    """A forced tool is called even after a tool's result, as the API promises; a free one is not."""
+    """Return the tool to call. A forced tool is called even after a tool result; default none is called then."""
     choice = request.tool_choice
     if choice.mode == "required":
         return next(tool for tool in request.tools if choice.name in (None, tool.name))
@@ -98,7 +98,7 @@ def _json_instance(schema: Schema, param: str) -> str:
     try:
         return json.dumps(instance_of(schema), ensure_ascii=False)
     except NoInstance as error:
-        raise invalid(param, f"{DEMO_ECHO.id} cannot make an example of this schema: {error}.") from error
+        raise invalid(param, f"{DEMO_ECHO.id} cannot generate an example of this schema: {error}.") from error
 
 
 def _before_stop(text: str, stops: tuple[str, ...]) -> str:
@@ -106,13 +106,13 @@ def _before_stop(text: str, stops: tuple[str, ...]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Words with the white space before them, so that joining them gives the text again."""
+    """Return the words with their preceding white space, so that joining them restores the text."""
     return re.findall(r"\s*\S+", text)
 
 
-def _cut_short(words: list[str], limit: int | None, reserved: int, otherwise: str) -> tuple[list[str], str]:
-    most = min(limit or DEMO_ECHO.max_output_tokens, DEMO_ECHO.max_output_tokens) - reserved
-    return (words[:most], "length") if len(words) > most else (words, otherwise)
+def _cut_short(words: list[str], limit: int | None, reserved: int, default: str) -> tuple[list[str], str]:
+    max_words = min(limit or DEMO_ECHO.max_output_tokens, DEMO_ECHO.max_output_tokens) - reserved
+    return (words[:max_words], "length") if len(words) > max_words else (words, default)
 
 
 def _pieces(plan: _Plan, index: int, messages: tuple[ChatMessage, ...]) -> Iterator[Piece]:
@@ -127,5 +127,5 @@ def _pieces(plan: _Plan, index: int, messages: tuple[ChatMessage, ...]) -> Itera
 
 
 def _call_id(messages: tuple[ChatMessage, ...], index: int) -> str:
-    """The same for the same conversation, different for every other one."""
+    """Return an id that depends only on the conversation and the choice."""
     return "call_" + hashlib.sha256(repr((messages, index)).encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""The smallest instance of a JSON schema that demo-echo can think of."""
+"""Generates a minimal instance of a JSON schema."""
 
 import math
 import re
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DEPTHS = (3, 6, 12, 24, 48)
-"""Levels of nesting tried in turn: a recursive type is left at the first depth that has a way out."""
+"""Maximum depths, tried in turn: recursive types end at the first depth that allows an instance."""
 
-MOST_STEPS = 2_000
-"""Schemas looked at in one try; a few recursive lines could otherwise ask for billions."""
+MAX_STEPS = 2_000
+"""Schemas visited per attempt; a short recursive schema could otherwise expand to billions."""
 
-MOST_LENGTH = 10_000
+MAX_LENGTH = 10_000
 
 FORMATS = {
     "date": "2026-01-01",
@@ -30,14 +30,14 @@ Schema = Mapping[str, Any]
 
 
 class NoInstance(Exception):
-    """No instance was found. The text says which keyword is in the way."""
+    """No instance was found. The message names the cause."""
 
 
 def instance_of(schema: Schema) -> Any:
-    """A value the schema allows: required properties only, shortest strings and lists, numbers next to zero.
+    """Return a value that the schema allows: required properties only, shortest strings and lists, numbers near zero.
 
-    Reads type, enum, const, anyOf, oneOf, allOf, local $ref, properties, items, prefixItems, the size and range
-    keywords and common formats; `not`, `if` and their kin are not looked at. Raises NoInstance.
+    Supports type, enum, const, anyOf, oneOf, allOf, local $ref, properties, items, prefixItems, the size and range
+    keywords and common formats; `not`, `if` and similar keywords are ignored. Raises NoInstance.
     """
     for depth in DEPTHS:
         builder = _Builder(schema, depth)
@@ -52,19 +52,19 @@ def instance_of(schema: Schema) -> Any:
 
 
 class _Builder:
-    def __init__(self, root: Schema, most_depth: int) -> None:
+    def __init__(self, root: Schema, max_depth: int) -> None:
         self.was_too_deep = False
         self._root = root
-        self._most_depth = most_depth
+        self._max_depth = max_depth
         self._steps = 0
 
     def build(self, schema: Any, depth: int) -> Any:
         self._step(depth)
         if schema is False:
-            raise NoInstance("it holds the schema false, which allows nothing")
+            raise NoInstance("it contains the schema false, which allows nothing")
         if schema is True or not isinstance(schema, Mapping):
             return "demo"
-        schema = self._whole(schema, depth)
+        schema = self._resolved(schema, depth)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
@@ -76,14 +76,14 @@ class _Builder:
 
     def _step(self, depth: int) -> None:
         self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise NoInstance(f"its smallest example takes more than {MOST_STEPS} steps")
-        if depth > self._most_depth:
+        if self._steps > MAX_STEPS:
+            raise NoInstance(f"its smallest example needs more than {MAX_STEPS} steps")
+        if depth > self._max_depth:
             self.was_too_deep = True
-            raise NoInstance("it refers to itself without end, or is nested too deep")
+            raise NoInstance("it is infinitely recursive or nested too deeply")
 
-    def _whole(self, schema: Schema, depth: int) -> Schema:
-        """The schema with its $ref and allOf folded in."""
+    def _resolved(self, schema: Schema, depth: int) -> Schema:
+        """Return the schema with its $ref and allOf merged in."""
         self._step(depth)
         parts = list(schema.get("allOf") or ())
         if "$ref" in schema:
@@ -91,12 +91,12 @@ class _Builder:
         whole = {name: value for name, value in schema.items() if name not in ("$ref", "allOf")}
         for part in parts:
             if isinstance(part, Mapping):
-                whole = _merged(whole, self._whole(part, depth + 1))
+                whole = _merged(whole, self._resolved(part, depth + 1))
         return whole
 
     def _target(self, reference: Any) -> Any:
         if not isinstance(reference, str) or not reference.startswith("#"):
-            raise NoInstance(f"its $ref {reference!r} does not point into the schema itself")
+            raise NoInstance(f"its $ref {reference!r} does not point into the schema")
         place: Any = self._root
         for step in reference[1:].strip("/").split("/") if reference != "#" else ():
             name = step.replace("~1", "/").replace("~0", "~")
@@ -105,20 +105,20 @@ class _Builder:
             elif isinstance(place, Mapping) and name in place:
                 place = place[name]
             else:
-                raise NoInstance(f"its $ref {reference!r} points to nothing")
+                raise NoInstance(f"its $ref {reference!r} does not exist")
         return place
 
     def _first_possible(self, schema: Schema, branches: list[Any], depth: int) -> Any:
-        """Take the first branch that comes to an end: a recursive type often lists the way out last."""
+        """Build the first branch that allows an instance: recursive types often list the base case last."""
         rest = {name: value for name, value in schema.items() if name not in ("anyOf", "oneOf")}
-        problem = NoInstance("none of its alternatives can be met")
+        last_error = NoInstance("none of its alternatives allows an instance")
         for branch in branches:
             try:
-                whole = _merged(rest, self._whole(branch, depth + 1)) if isinstance(branch, Mapping) else branch
+                whole = _merged(rest, self._resolved(branch, depth + 1)) if isinstance(branch, Mapping) else branch
                 return self.build(whole, depth + 1)
             except NoInstance as error:
-                problem = error
-        raise problem
+                last_error = error
+        raise last_error
 
     def _typed(self, schema: Schema, depth: int) -> Any:
         kind = _type_of(schema)
@@ -170,24 +170,24 @@ def _string(schema: Schema) -> str:
 
 
 def _matching(pattern: str, text: str) -> str:
-    """Try a few plain texts: making up a match for any pattern is more than a demo owes."""
-    # Short ones only: some patterns need exponential time on long texts.
+    """Try a few plain texts: generating a match for an arbitrary pattern is beyond a demo."""
+    # Only short texts: some patterns need exponential time on long ones.
     candidates = [candidate for candidate in (text, "a", "A", "1", "", "Demo", "DEMO", "0000") if len(candidate) <= 12]
     try:
         return next(candidate for candidate in candidates if re.search(pattern, candidate))
     except (re.error, StopIteration):
-        raise NoInstance(f"demo-echo does not know a text for the pattern {pattern!r}") from None
+        raise NoInstance(f"demo-echo has no text that matches the pattern {pattern!r}") from None
 
 
 def _number(schema: Schema, whole: bool) -> int | float:
-    """The allowed number nearest to zero. Draft 4's boolean exclusive bounds are read as plain bounds."""
+    """Return the allowed number nearest to zero. Draft 4's boolean exclusive bounds are treated as plain bounds."""
     step = _real(schema, "multipleOf") or (1 if whole else 0)
     low, high = _real(schema, "minimum", -math.inf), _real(schema, "maximum", math.inf)
     above, below = _real(schema, "exclusiveMinimum", -math.inf), _real(schema, "exclusiveMaximum", math.inf)
     for value in _candidates(max(low, above), min(high, below), step):
         if low <= value <= high and above < value < below:
             return int(value) if whole or value == int(value) else value
-    raise NoInstance("its number bounds leave no room")
+    raise NoInstance("its number bounds exclude every value")
 
 
 def _candidates(low: float, high: float, step: float) -> Iterator[float]:
@@ -204,22 +204,22 @@ def _candidates(low: float, high: float, step: float) -> Iterator[float]:
         yield (low + high) / 2
 
 
-def _real(schema: Schema, name: str, otherwise: float = 0) -> float:
+def _real(schema: Schema, name: str, default: float = 0) -> float:
     value = schema.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
 def _size(schema: Schema, name: str) -> int:
     value = schema.get(name)
     if not isinstance(value, int):
         return 0
-    if value > MOST_LENGTH:
-        raise NoInstance(f"its {name} is above {MOST_LENGTH}")
+    if value > MAX_LENGTH:
+        raise NoInstance(f"its {name} is above {MAX_LENGTH}")
     return value
 
 
 def _merged(first: Schema, second: Schema) -> dict[str, Any]:
-    """Both schemas at once: properties and required lists add up, otherwise the first one wins."""
+    """Merge two schemas: properties and required lists are combined, otherwise `first` takes precedence."""
     merged = {**second, **first}
     if "properties" in first and "properties" in second:
         merged["properties"] = {**second["properties"], **first["properties"]}

@@ -1,4 +1,4 @@
-"""Scripted behaviour of demo-echo: directives that open the last user message, for people who test their client."""
+"""Directives of demo-echo: commands at the start of the last user message, for testing a client."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the message asked for besides an echo. `text` is the message without its directives."""
+    """The parsed directives. `text` is the message without them."""
 
     text: str
     word_delay_ms: int = 0
@@ -30,30 +30,32 @@ class Script:
 
 
 def read_script(message: str) -> Script:
-    """Take the directives off the front of a message. Raises ApiError 400 for one without a sensible number."""
-    found: dict[str, int] = {}
+    """Parse the directives at the start of a message. Raises ApiError 400 for an invalid number."""
+    values: dict[str, int] = {}
     while (match := DIRECTIVE.match(message)) is not None:
-        found[match[1]] = _amount(match[1], match[2])
+        values[match[1]] = _amount(match[1], match[2])
         message = message[match.end() :]
     return Script(
-        text=message.strip() if found else message,
-        word_delay_ms=found.get("slow", 0),
-        fail_status=found.get("fail"),
-        cut_after_words=found.get("cut"),
-        answer_words=found.get("words"),
+        text=message.strip() if values else message,
+        word_delay_ms=values.get("slow", 0),
+        fail_status=values.get("fail"),
+        cut_after_words=values.get("cut"),
+        answer_words=values.get("words"),
     )
 
 
 def fault(status: int) -> ApiError:
-    """The error a real API would send with this status; 429 and 503 say when to come back."""
+    """Return the error that a real API would send with this status; 429 and 503 include Retry-After."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     kind, code = FAULTS.get(status, (kind, "demo_failure"))
     headers = {"Retry-After": "1"} if status in (429, 503) else {}
-    return ApiError(status, f"demo-echo was told to fail with {status}.", kind, code=code, headers=headers)
+    return ApiError(status, f"Requested by the /fail directive: status {status}.", kind, code=code, headers=headers)
 
 
 def _amount(directive: str, given: str) -> int:
-    least, most = BOUNDS[directive]
-    if not re.fullmatch(r"[0-9]{1,6}", given) or not least <= int(given) <= most:
-        raise invalid("messages", f"'/{directive}' needs a whole number from {least} to {most}, as in '/{directive} {most}'.")
+    minimum, maximum = BOUNDS[directive]
+    if not re.fullmatch(r"[0-9]{1,6}", given) or not minimum <= int(given) <= maximum:
+        raise invalid(
+            "messages", f"'/{directive}' requires a whole number from {minimum} to {maximum}, such as '/{directive} {maximum}'."
+        )
     return int(given)

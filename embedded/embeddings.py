@@ -1,4 +1,4 @@
-"""POST /v1/embeddings."""
+"""The endpoint POST /v1/embeddings."""
 
 import base64
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-MOST_INPUTS = 2048  # as OpenAI
-MOST_TOKENS = 300_000  # of a request, as OpenAI
-LONGEST = EMBEDDING.context_window
+MAX_INPUTS = 2048  # OpenAI's limit
+MAX_TOKENS = 300_000  # per request, OpenAI's limit
+MAX_INPUT_TOKENS = EMBEDDING.context_window
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """`inputs`: each a text, or a list of token ids."""
+    """Each input is a text or a list of token ids."""
 
     inputs: list[str | list[int]]
     as_base64: bool
@@ -45,12 +45,12 @@ class Embeddings:
         self._offer.require()
         tokens = await self._offer.run(self._tokenize, request.inputs)
         _check_lengths(tokens)
-        # Each text is a turn of its own in the model's thread: others get theirs, and a client that leaves frees it.
+        # One text at a time in the model's thread, so that requests alternate, and a client that disconnects stops using it.
         vectors = [await self._offer.run(self._model.embed, one) for one in tokens]
         return json_reply(_body(vectors, sum(len(one.ids) for one in tokens), request.as_base64))
 
     def _tokenize(self, inputs: list[str | list[int]]) -> list[Tokens]:
-        """The model's own tokens, also of inputs that came as somebody else's. Runs in the model's thread."""
+        """Tokenize with the model's tokenizer; input token ids are first decoded to text. Runs in the model's thread."""
         return self._model.tokenize([one if isinstance(one, str) else _text(one, place) for place, one in enumerate(inputs)])
 
 
@@ -60,16 +60,16 @@ def _text(ids: list[int], place: int) -> str:
     except LookupError:
         raise invalid(
             "input",
-            f"The input at place {place} has an id that is no token of cl100k_base. Give 'input' as text "
+            f"Input {place} contains an ID that is not a cl100k_base token. Send 'input' as text "
             "(in LangChain: check_embedding_ctx_length=False).",
         ) from None
 
 
 def read_embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
-    """Check the body. Raises ApiError 400 that names the field."""
+    """Validate the body. Raises ApiError 400 that names the field."""
     require_model(body, EMBEDDING)
     if body.get("dimensions") not in (None, DIMENSIONS):
-        raise invalid("dimensions", f"{EMBEDDING.id} has {DIMENSIONS} dimensions: leave out 'dimensions'.")
+        raise invalid("dimensions", f"'dimensions' must be {DIMENSIONS} for {EMBEDDING.id}.")
     as_base64 = choice(body, "encoding_format", ("float", "base64"), "float") == "base64"
     return EmbeddingRequest(_inputs(body.get("input")), as_base64)
 
@@ -77,11 +77,11 @@ def read_embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
 def _inputs(given: Any) -> list[str | list[int]]:
     inputs = [given] if isinstance(given, str) or _is_ids(given) else given
     if not isinstance(inputs, list) or not inputs:
-        raise invalid("input", "Give 'input' as a string, or as a list of strings that is not empty.")
-    if len(inputs) > MOST_INPUTS:
-        raise invalid("input", f"'input' takes at most {MOST_INPUTS} texts, but has {len(inputs)}.")
+        raise invalid("input", "'input' must be a string or a non-empty list of strings.")
+    if len(inputs) > MAX_INPUTS:
+        raise invalid("input", f"'input' allows at most {MAX_INPUTS} texts, but has {len(inputs)}.")
     if not all(isinstance(text, str) and text for text in inputs) and not all(_is_ids(ids) for ids in inputs):
-        raise invalid("input", "Every text of 'input' must be a string that is not empty, or every one a list of token ids.")
+        raise invalid("input", "'input' must contain only non-empty strings, or only lists of token IDs.")
     return inputs
 
 
@@ -91,17 +91,17 @@ def _is_ids(given: Any) -> bool:
 
 def _check_lengths(tokens: list[Tokens]) -> None:
     for place, one in enumerate(tokens):
-        if len(one.ids) > LONGEST:
+        if len(one.ids) > MAX_INPUT_TOKENS:
             raise invalid(
                 "input",
-                f"This model's maximum context length is {LONGEST} tokens, but the text at place {place} has {len(one.ids)}. "
+                f"This model's maximum context length is {MAX_INPUT_TOKENS} tokens, but input {place} has {len(one.ids)}. "
                 "Shorten it.",
                 "context_length_exceeded",
             )
     total = sum(len(one.ids) for one in tokens)
-    if total > MOST_TOKENS:
+    if total > MAX_TOKENS:
         raise invalid(
-            "input", f"A request takes at most {MOST_TOKENS} tokens, but this one has {total}.", "max_tokens_per_request"
+            "input", f"A request allows at most {MAX_TOKENS} tokens, but this one has {total}.", "max_tokens_per_request"
         )
 
 

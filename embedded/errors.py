@@ -1,4 +1,4 @@
-"""Errors as the OpenAI API words them: `{"error": {"message", "type", "param", "code"}}`, always with all four keys."""
+"""Errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`, always with all four keys."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """An answer that is not 200. `param` names the request field at fault, `code` is for programs."""
+    """An error response. `param` names the invalid request field, `code` is machine-readable."""
 
     status: int
     message: str
@@ -20,16 +20,16 @@ class ApiError(Exception):
             self.headers.setdefault("Retry-After", "5")
 
     def body(self) -> dict[str, Any]:
-        """The JSON body; also sent as one SSE event when a stream fails after its first chunk."""
+        """Return the JSON body, also sent as an SSE event if a stream fails after its first chunk."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
 
 def invalid(param: str | None, message: str, code: str | None = None) -> ApiError:
-    """A 400 that says which field is wrong and what would be right."""
+    """Return a 400 for an invalid request."""
     return ApiError(400, message, param=param, code=code)
 
 
 def server_error(message: str) -> ApiError:
-    """A 500: the fault is ours, trying again may help."""
+    """Return a 500."""
     return ApiError(500, message, type="server_error")

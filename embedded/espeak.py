@@ -1,6 +1,6 @@
-"""eSpeak NG through ctypes: text to samples. The library has one global state, so it is used by one thread at a time.
+"""ctypes bindings of eSpeak NG: text to samples. The library has global state, so calls are serialized.
 
-Names and numbers are those of its `speak_lib.h`.
+Constants have the names and values of its `speak_lib.h`.
 """
 
 import ctypes
@@ -12,8 +12,8 @@ import numpy
 from numpy.typing import NDArray
 
 NORMAL_WORDS_PER_MINUTE = 175
-SLOWEST, FASTEST = 80, 450  # words a minute, by `espeakRATE`
-MOST_SECONDS = 1_800
+MIN_WORDS_PER_MINUTE, MAX_WORDS_PER_MINUTE = 80, 450  # words per minute, the limits of `espeakRATE`
+MAX_SECONDS = 1_800
 
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
@@ -25,11 +25,11 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class SpeechFailed(Exception):
-    """The synthesiser refused. The text says why."""
+    """The synthesizer failed. The message says why."""
 
 
 class ESpeak:
-    """The loaded library. One for a process: a second one would share its state."""
+    """The loaded library. Create one per process: instances would share its state."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,27 +39,27 @@ class ESpeak:
             _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(folder).encode(), _INITIALIZE_DONT_EXIT
         )
         if self.rate <= 0:
-            raise SpeechFailed("eSpeak NG could not be initialised; reinstall espeakng-loader")
+            raise SpeechFailed("eSpeak NG could not be initialized; reinstall espeakng-loader")
         self._samples = bytearray()
-        self._callback = _Callback(self._take)  # kept: the library holds a bare pointer to it
+        self._callback = _Callback(self._take)  # keep a reference: the library only holds a pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: str, speed: float, pitch: int) -> NDArray[numpy.int16]:
-        """Samples of one channel at `rate` a second. `speed` 1 is normal; `pitch` is 0 to 100, 50 normal."""
+        """Return mono samples at `rate` per second. `speed` 1 is normal; `pitch` is 0 to 100, 50 is normal."""
         with self._lock:
             self._samples = bytearray()
             if self._library.espeak_SetVoiceByName(voice.encode()):
                 raise SpeechFailed(f"eSpeak NG has no voice {voice}")
-            words = round(min(FASTEST, max(SLOWEST, NORMAL_WORDS_PER_MINUTE * speed)))
+            words = round(min(MAX_WORDS_PER_MINUTE, max(MIN_WORDS_PER_MINUTE, NORMAL_WORDS_PER_MINUTE * speed)))
             self._library.espeak_SetParameter(_RATE, words, 0)
             self._library.espeak_SetParameter(_PITCH, pitch, 0)
             raw = text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
             failed = self._library.espeak_Synth(raw, ctypes.c_size_t(len(raw)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
             if failed:
-                raise SpeechFailed("eSpeak NG could not speak this text")
+                raise SpeechFailed("eSpeak NG could not synthesize this text")
             return numpy.frombuffer(bytes(self._samples), numpy.int16)
 
     def _take(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, _: object) -> int:
         if samples and count > 0:
             self._samples += ctypes.string_at(samples, count * 2)
-        return _STOP if len(self._samples) > MOST_SECONDS * self.rate * 2 else _CONTINUE
+        return _STOP if len(self._samples) > MAX_SECONDS * self.rate * 2 else _CONTINUE

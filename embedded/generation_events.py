@@ -1,4 +1,4 @@
-"""What a model says while it answers: pieces of text or tool calls, then one usage. The two models share it."""
+"""The events of a generation, shared by both chat models: text or tool-call deltas, then the usage."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from embedded.chat_request import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One step of choice `index`. `tool_call` and `logprobs` are delta objects in OpenAI's own shape."""
+    """A delta of choice `index`. `tool_call` and `logprobs` are delta objects in OpenAI's format."""
 
     index: int = 0
     text: str | None = None
@@ -20,14 +20,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the whole call. It is always the last event of an answer."""
+    """The tokens of the whole call. Always the last event."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
 
     def body(self) -> dict[str, Any]:
-        """The `usage` object of an answer."""
+        """Return the `usage` object of a response."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -40,11 +40,11 @@ Events = AsyncGenerator[Piece | Usage, None]
 
 
 class CutConnection(Exception):
-    """Drop the client's connection now, with no more bytes and no clean end."""
+    """Close the client's connection now, without sending more bytes or ending the body."""
 
 
 class Model(Protocol):
-    """Anything that answers a chat. Errors before the first event become an HTTP status."""
+    """A chat model. Errors raised before the first event become an HTTP error response."""
 
     def answer(self, request: ChatRequest) -> Events:
-        """Pieces in order, one finish reason per choice, then the usage. Raises ApiError, CutConnection."""
+        """Yield deltas in order, one finish reason per choice, then the usage. Raises ApiError, CutConnection."""

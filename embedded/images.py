@@ -1,4 +1,4 @@
-"""POST /v1/images/generations, and the addresses of its pictures."""
+"""The endpoint POST /v1/images/generations, and the URLs of generated images."""
 
 import base64
 import secrets
@@ -18,10 +18,10 @@ from embedded.model_loader import Offer
 OUTPUTS = "/outputs/"
 SIZES = ("1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792", "512x512", "256x256")
 FORMATS = ("png", "jpeg", "webp")
-LONGEST_PROMPT = 32_000
-MOST_PICTURES = 10
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_IMAGES = 10
 KEPT_BYTES = 64 * 2**20
-"""How much of the newest pictures stays at its address."""
+"""Total size of the newest images that stay available at their URLs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ImageRequest:
 
 
 class Images:
-    """The endpoint, and the pictures that were asked for as addresses."""
+    """The endpoint, and the images that were requested as URLs."""
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
@@ -50,44 +50,44 @@ class Images:
         self._offer.require()
         data = []
         for index in range(request.n):
-            picture = await self._offer.run(_painted, request, index)
-            data.append(self._shown(picture, request, http))
+            image = await self._offer.run(_render, request, index)
+            data.append(self._image_object(image, request, http))
         size = f"{request.width}x{request.height}"
         return json_reply({"created": int(time.time()), "data": data, "size": size, "output_format": request.format})
 
     async def _output(self, http: web.Request) -> web.Response:
         kept = self._kept.get(http.match_info["name"])
         if kept is None:
-            raise ApiError(404, "This output does not exist, or no longer.")
+            raise ApiError(404, "This output does not exist or has expired.")
         return web.Response(body=kept[0], content_type=kept[1])
 
-    def _shown(self, picture: bytes, request: ImageRequest, http: web.Request) -> dict[str, str]:
+    def _image_object(self, image: bytes, request: ImageRequest, http: web.Request) -> dict[str, str]:
         if not request.as_url:
-            return {"b64_json": base64.b64encode(picture).decode()}
+            return {"b64_json": base64.b64encode(image).decode()}
         name = f"{secrets.token_hex(16)}.{request.format}"
-        self._kept[name] = (picture, f"image/{request.format}")
-        self._kept_bytes += len(picture)
+        self._kept[name] = (image, f"image/{request.format}")
+        self._kept_bytes += len(image)
         while self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= len(self._kept.popitem(last=False)[1][0])
         return {"url": str(http.url.origin().with_path(OUTPUTS + name))}
 
 
-def _painted(request: ImageRequest, index: int) -> bytes:
-    from embedded.image_encoder import paint  # Pillow and NumPy are loaded by the first picture, in its thread
+def _render(request: ImageRequest, index: int) -> bytes:
+    from embedded.image_encoder import paint  # loads Pillow and NumPy on first use, in the model's thread
 
     return paint(request.prompt, index, request.width, request.height, request.format)
 
 
 def read_image_request(body: dict[str, Any]) -> ImageRequest:
-    """Check the body. What would only change how a model draws (quality, style, background) is let pass. Raises ApiError 400."""
+    """Validate the body. Style fields (quality, style, background) are ignored. Raises ApiError 400."""
     require_model(body, DEMO_IMAGE)
     if boolean(body, "stream"):
-        raise invalid("stream", f"{DEMO_IMAGE.id} gives no partial pictures: leave out 'stream'.")
+        raise invalid("stream", f"'stream' is not supported by {DEMO_IMAGE.id}.")
     size = choice(body, "size", (*SIZES, "auto"), "auto")
     width, height = (SIZES[0] if size == "auto" else size).split("x")
     return ImageRequest(
-        prompt=required_text(body, "prompt", LONGEST_PROMPT),
-        n=integer(body, "n", 1, MOST_PICTURES) or 1,
+        prompt=required_text(body, "prompt", MAX_PROMPT_CHARACTERS),
+        n=integer(body, "n", 1, MAX_IMAGES) or 1,
         width=int(width),
         height=int(height),
         format=choice(body, "output_format", FORMATS, "png"),

@@ -1,4 +1,4 @@
-"""Reading one field of a JSON object. An absent field and an explicit null are the same: SDKs send both."""
+"""Reads typed fields of a JSON object. An explicit null counts as absent, because SDKs send both."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from embedded.errors import invalid
 
 
 def boolean(body: dict[str, Any], name: str, param: str | None = None) -> bool:
-    """The field as a bool, False when not given. Raises ApiError 400."""
+    """Return the field as a bool, False if absent. Raises ApiError 400."""
     value = body.get(name)
     if value is None:
         return False
@@ -18,11 +18,11 @@ def boolean(body: dict[str, Any], name: str, param: str | None = None) -> bool:
 
 
 def integer(body: dict[str, Any], name: str, least: int | None, most: int | None) -> int | None:
-    """The field as an int within the bounds, None when not given. Raises ApiError 400."""
+    """Return the field as an int within the bounds, None if absent. Raises ApiError 400."""
     value = body.get(name)
     if value is None:
         return None
-    # bool is an int to Python, but `true` is no number to the caller.
+    # In Python bool is a subclass of int; in JSON `true` is not a number.
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(name, f"'{name}' must be an integer.")
     _check_bounds(name, value, least, most)
@@ -30,7 +30,7 @@ def integer(body: dict[str, Any], name: str, least: int | None, most: int | None
 
 
 def number(body: dict[str, Any], name: str, least: float, most: float) -> float | None:
-    """The field as a finite number within the bounds, None when not given. Raises ApiError 400."""
+    """Return the field as a finite number within the bounds, None if absent. Raises ApiError 400."""
     value = body.get(name)
     if value is None:
         return None
@@ -41,7 +41,7 @@ def number(body: dict[str, Any], name: str, least: float, most: float) -> float 
 
 
 def one_of(body: dict[str, Any], name: str, choices: Sequence[str], param: str) -> str:
-    """The field as one of the given words. Raises ApiError 400."""
+    """Return the field, which must be one of `choices`. Raises ApiError 400."""
     value = body.get(name)
     if not isinstance(value, str) or value not in choices:
         raise invalid(param, f"'{param}' must be one of: {', '.join(choices)}.")

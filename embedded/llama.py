@@ -1,7 +1,7 @@
-"""llama.cpp inside this process: how it is set up, and its own small HTTP server that we talk to.
+"""Runs llama.cpp in this process, through the HTTP server that xllamacpp starts on a loopback port.
 
-xllamacpp starts llama.cpp's server on a loopback port of its own. Going through that port, rather than through the
-package's Python callbacks, is what makes cancelling work: llama.cpp stops a generation when its connection closes.
+Requests use that port instead of the package's Python callbacks, so that they can be cancelled: llama.cpp stops generating
+when the connection closes.
 """
 
 import os
@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from embedded.catalog import CONTEXT_TOKENS
 from embedded.model_file import ModelUnavailable
 
-MOST_THREADS = 4
-"""More threads than this do not make a model of this size faster."""
+MAX_THREADS = 4
+"""A model of this size does not get faster with more threads."""
 
 ANSWER_SECONDS = 30
-"""Longest wait for the loaded server's first answer, in seconds."""
+"""Timeout for the loaded server's first response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Llama:
 
 
 def load(path: Path, slots: int) -> Llama:
-    """Load the weights, in about 0.3 s during which no Python runs. Raises ModelUnavailable."""
+    """Load the weights. This blocks Python for about 0.3 s. Raises ModelUnavailable."""
     try:
         import xllamacpp
     except ImportError as error:
@@ -61,7 +61,7 @@ def _remedy(error: ImportError) -> str:
 
 
 def _wait_for_answer(url: str) -> None:
-    """Return when the server answers. One that is dropped before it does is deaf to its own end, and the process hangs."""
+    """Wait until the server responds: if it is dropped earlier, it ignores the shutdown and the process hangs."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/health")
@@ -71,16 +71,16 @@ def _wait_for_answer(url: str) -> None:
 
 
 def _tune(params: Any, slots: int) -> None:
-    """Little memory, quick start, quick cancel."""
+    """Configure for low memory, fast start and fast cancellation."""
     params.n_ctx = CONTEXT_TOKENS * slots
     params.n_parallel = slots
-    # llama.cpp looks for cancelled work between batches, and reports progress (see smollm) once a batch.
+    # llama.cpp checks for cancellation and reports progress (see smollm) once per batch.
     params.n_batch = params.n_ubatch = 128
-    # Kept prompts of past conversations would take up to 8 GB.
+    # Cached prompts of past conversations would use up to 8 GB.
     params.cache_ram_mib = 0
     params.warmup = params.fit_params = params.ui = False
     params.verbosity = 0
-    # One core is left to others: llama.cpp's threads wait for each other hundreds of times a token, so one that has to
-    # share its core holds all of them up. Measured on two busy cores: 44 tokens a second by one thread, 6 by two.
-    threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+    # Leave one core free: llama.cpp's threads synchronize hundreds of times per token, so one that shares its core
+    # delays all. Measured on two busy cores: 44 tokens/s with one thread, 6 with two.
+    threads = max(1, min(MAX_THREADS, (os.cpu_count() or 1) - 1))
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads

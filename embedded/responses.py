@@ -1,4 +1,4 @@
-"""Turning an answer's events into one JSON body or a stream of chunks, the way OpenAI does."""
+"""Converts a generation's events to an OpenAI response: one JSON body or a stream of chunks."""
 
 import logging
 import secrets
@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What every chunk of one answer repeats."""
+    """The fields that every chunk of a response repeats."""
 
     model: str
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     def body(self, kind: str, **rest: Any) -> dict[str, Any]:
-        """A `chat.completion` or `chat.completion.chunk` object."""
+        """Return a `chat.completion` or `chat.completion.chunk` object."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **rest}
 
 
 async def reply(http: web.Request, request: ChatRequest, events: Events) -> web.StreamResponse:
-    """Send the whole answer. Raises ApiError only while no byte has been sent."""
+    """Send the response. Raises ApiError only before the first byte is sent."""
     async with aclosing(events):
         try:
             if request.stream:
@@ -53,7 +53,7 @@ async def _collect(request: ChatRequest, events: Events) -> dict[str, Any]:
 
 
 class _Choice:
-    """One choice growing piece by piece."""
+    """A choice, assembled from deltas."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -101,28 +101,28 @@ async def _stream(http: web.Request, request: ChatRequest, events: Events) -> we
     except (CutConnection, ConnectionError):
         raise
     except Exception:
-        # The 200 is out, so the failure must travel inside the stream; a clean end would look like a short answer.
-        log.exception("an answer of %s failed midway", request.model)
-        await response.write(_sse(server_error("The embedded provider failed. Its log says why.").body()))
+        # Status 200 is already sent, so the error goes into the stream; a clean end would look like a complete answer.
+        log.exception("%s failed during a response", request.model)
+        await response.write(_sse(server_error("Internal error of the embedded provider. See its log.").body()))
         return response
     await response.write(b"data: [DONE]\n\n")
     return response
 
 
 class _Chunks:
-    """Frames of one stream: the role on a choice's first delta, usage only if it was asked for."""
+    """Formats the chunks of a stream: the role on a choice's first delta, usage only if requested."""
 
     def __init__(self, heading: Heading, include_usage: bool) -> None:
         self._heading = heading
         self._include_usage = include_usage
-        self._begun: set[int] = set()
+        self._started: set[int] = set()
 
     def frame(self, event: Piece | Usage) -> bytes:
         if isinstance(event, Usage):
             return self._sse([], event.body()) if self._include_usage else b""
         delta: dict[str, Any] = {}
-        if event.index not in self._begun:
-            self._begun.add(event.index)
+        if event.index not in self._started:
+            self._started.add(event.index)
             delta["role"] = "assistant"
             delta["content"] = None if event.tool_call else ""
         if event.text is not None:
@@ -134,7 +134,7 @@ class _Chunks:
 
     def _sse(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
         body = self._heading.body("chat.completion.chunk", choices=choices)
-        # OpenAI puts "usage": null on ordinary chunks, but only of a stream that will have a usage chunk.
+        # OpenAI sends "usage": null on other chunks only if the stream will have a usage chunk.
         return _sse(body | {"usage": usage} if self._include_usage else body)
 
 
@@ -143,7 +143,7 @@ def _sse(body: dict[str, Any]) -> bytes:
 
 
 def _cut(http: web.Request) -> web.StreamResponse:
-    """Close the connection after what was written; the chunked body stays without its end, so clients notice."""
+    """Close the connection without ending the chunked body, so that clients notice."""
     if http.transport is not None:
         http.transport.close()
     return web.Response()

@@ -1,4 +1,4 @@
-"""The model smollm2-135m-instruct: requests to llama.cpp, and its stream read back as plain pieces."""
+"""The model smollm2-135m-instruct: sends requests to llama.cpp and parses its stream."""
 
 import asyncio
 import logging
@@ -18,20 +18,20 @@ from embedded.generation_events import Events, Piece, Usage
 
 log = logging.getLogger(__name__)
 
-# Without these a model of this size loops (temperature 0) or rambles (temperature 1).
+# With other defaults a model of this size loops (temperature 0) or rambles (temperature 1).
 DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
 HEALTH_SECONDS = 1.0
-MOST_SCHEMA_BYTES = 16 * 1024  # llama.cpp turns a schema into a grammar; one of 300 kB held up everyone for half a minute
-RANDOM_SEED = 2**32 - 1  # llama.cpp's word for "choose one"; a caller's seed must not become it
+MAX_SCHEMA_BYTES = 16 * 1024  # llama.cpp compiles a schema to a grammar; one of 300 kB blocked all requests for 30 s
+RANDOM_SEED = 2**32 - 1  # llama.cpp's value for "random"; a caller's seed must not equal it
 
 
 class SmolLM:
-    """Loads in the background; requests that come earlier wait for it. Close it before the loop ends."""
+    """The model, loaded in the background; early requests wait for it. Close it before the event loop ends."""
 
     def __init__(self, slots: int, cache_folder: Path) -> None:
         self.state = "loading"
         self._cache_folder = cache_folder
-        # Queueing here, not in llama.cpp, keeps its few HTTP threads free.
+        # Requests queue here instead of in llama.cpp, which has few HTTP threads.
         self._slots = asyncio.Semaphore(slots)
         self._slot_count = slots
         self._settled = asyncio.Event()
@@ -39,11 +39,11 @@ class SmolLM:
         self._http: aiohttp.ClientSession | None = None
 
     async def load(self) -> None:
-        """Find, verify and load the weights; afterwards `state` is "ready" or "off: why"."""
-        begun = time.monotonic()
+        """Find, verify and load the weights. Afterwards `state` is "ready" or "off: REASON"."""
+        started_at = time.monotonic()
         try:
             self._llama = await asyncio.to_thread(self._load)
-            # A connection of its own for each call: llama.cpp closes kept ones while we write the next request.
+            # No keep-alive: llama.cpp closes idle connections while the next request is being written.
             self._http = aiohttp.ClientSession(
                 base_url=self._llama.url,
                 headers={"Authorization": f"Bearer {self._llama.key}"},
@@ -53,19 +53,19 @@ class SmolLM:
             )
             self.state = "ready"
             self._settled.set()
-            log.info("%s is ready after %.1f s", SMOLLM2.id, time.monotonic() - begun)
+            log.info("%s is ready after %.1f s", SMOLLM2.id, time.monotonic() - started_at)
         except model_file.ModelUnavailable as error:
             self.turn_off(str(error))
         except Exception as error:
-            # Whatever a native library throws, demo-echo must go on and callers must not wait for ever.
+            # After any error demo-echo must keep working, and callers must not wait forever.
             log.exception("loading %s failed", SMOLLM2.id)
             self.turn_off(f"loading failed: {error}")
 
     def turn_off(self, reason: str) -> None:
-        """Serve without this model; the reason goes to the log and to /healthz."""
+        """Turn the model off; the reason is logged and shown by /healthz."""
         self.state = f"off: {reason}"
         self._settled.set()
-        log.warning("%s is off: %s. demo-echo is served.", SMOLLM2.id, reason)
+        log.warning("%s is off: %s. demo-echo is available.", SMOLLM2.id, reason)
 
     async def close(self) -> None:
         """Stop generating and free the model."""
@@ -74,11 +74,11 @@ class SmolLM:
         self._http = self._llama = None
 
     async def health(self) -> dict[str, Any]:
-        """State, and how many of the slots are generating by llama.cpp's own count (None if it is too busy to say)."""
+        """Return the state, and how many slots are generating according to llama.cpp (None if it is too busy to answer)."""
         if self._http is None:
             return {"state": self.state}
         state: dict[str, Any] = {"state": self.state, "slots": self._slot_count, "busy_slots": None}
-        # llama.cpp answers between two batches; a health check does not wait for a long one.
+        # llama.cpp answers only between batches; do not wait for a long one.
         with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(HEALTH_SECONDS), self._http.get("/slots") as reply:
                 state["busy_slots"] = sum(slot["is_processing"] for slot in await reply.json())
@@ -86,14 +86,14 @@ class SmolLM:
 
     async def answer(self, request: ChatRequest) -> Events:
         """Generate. Closing this iterator closes the connection to llama.cpp, which frees the slot."""
-        _refuse_what_it_cannot(request)
+        _reject_unsupported(request)
         await self._settled.wait()
         if self._http is None:
             raise ApiError(503, f"The model {SMOLLM2.id} is {self.state}.", type="server_error", code="model_not_available")
         try:
             async with self._slots, self._http.post("/v1/chat/completions", json=_body(request)) as reply:
                 if reply.status != 200:
-                    raise _refusal(reply.status, await reply.read(), request)
+                    raise _convert_error(reply.status, await reply.read(), request)
                 async with aclosing(_events(reply.content)) as events:
                     async for event in events:
                         yield event
@@ -106,26 +106,26 @@ class SmolLM:
         return llama.load(path, self._slot_count)
 
 
-def _refuse_what_it_cannot(request: ChatRequest) -> None:
+def _reject_unsupported(request: ChatRequest) -> None:
     if request.n != 1:
-        raise invalid("n", f"{SMOLLM2.id} gives one answer at a time: leave out 'n' or set it to 1.")
+        raise invalid("n", f"'n' must be 1 for {SMOLLM2.id}.")
     if request.tools and request.tool_choice.mode != "none":
-        raise invalid("tools", f"{SMOLLM2.id} cannot call tools: leave out 'tools' or set 'tool_choice' to \"none\".")
+        raise invalid("tools", f"'tools' is not supported by {SMOLLM2.id}, unless 'tool_choice' is \"none\".")
     if any(message.role == "tool" or message.calls_tools for message in request.messages):
-        raise invalid("messages", f"{SMOLLM2.id} cannot read tool calls or their results.")
-    if request.schema is not None and len(orjson.dumps(request.schema)) > MOST_SCHEMA_BYTES:
-        raise invalid("response_format", f"The JSON schema is larger than the {MOST_SCHEMA_BYTES} bytes {SMOLLM2.id} can follow.")
+        raise invalid("messages", f"Tool calls and their results are not supported by {SMOLLM2.id}.")
+    if request.schema is not None and len(orjson.dumps(request.schema)) > MAX_SCHEMA_BYTES:
+        raise invalid("response_format", f"The JSON schema exceeds the limit of {MAX_SCHEMA_BYTES} bytes of {SMOLLM2.id}.")
 
 
 def _body(request: ChatRequest) -> dict[str, Any]:
-    """The request in llama.cpp's own terms. Always a stream: an unstreamed generation runs on when its client goes."""
+    """Return the request for llama.cpp. It always streams, because otherwise a generation continues after its client leaves."""
     body: dict[str, Any] = {
         "messages": [{"role": message.role, "content": message.text} for message in request.messages],
         "max_tokens": min(request.max_tokens or SMOLLM2.max_output_tokens, SMOLLM2.max_output_tokens),
         "stop": list(request.stop),
         "stream": True,
         "stream_options": {"include_usage": True},
-        # A closed connection is noticed only when data is written; pings do not count. Progress does, once a batch.
+        # llama.cpp notices a closed connection only when it writes data other than pings; progress is sent once per batch.
         "return_progress": True,
         **DEFAULT_SAMPLING,
         **request.sampling,
@@ -142,14 +142,14 @@ def _body(request: ChatRequest) -> dict[str, Any]:
 
 
 async def _events(lines: aiohttp.StreamReader) -> Events:
-    """Read llama.cpp's SSE stream; what only llama.cpp sends (pings, timings, progress) is left behind."""
+    """Parse llama.cpp's SSE stream, without what only llama.cpp sends (pings, timings, progress)."""
     usage = None
     async for line in lines:
         if not line.startswith(b"data: {"):
             continue
         chunk = orjson.loads(line[6:])
         if "error" in chunk:
-            raise server_error("The embedded model failed while it answered. Try again.")
+            raise server_error("The embedded model failed during its answer. Try again.")
         for choice in chunk.get("choices", ()):
             piece = _piece(choice)
             if piece is not None:
@@ -171,7 +171,7 @@ def _piece(choice: dict[str, Any]) -> Piece | None:
 
 
 def _logprobs(logprobs: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's entries have no token `id`, and always a list of alternatives."""
+    """Convert to OpenAI's entries, which have no token `id` and always a list of alternatives."""
     entries = [_logprob(entry) for entry in logprobs.get("content") or ()]
     for entry, raw in zip(entries, logprobs.get("content") or (), strict=True):
         entry["top_logprobs"] = [_logprob(other) for other in raw.get("top_logprobs") or ()]
@@ -182,24 +182,24 @@ def _logprob(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in ("token", "logprob", "bytes")}
 
 
-def _refusal(status: int, raw: bytes, request: ChatRequest) -> ApiError:
-    """llama.cpp's `{"error": {"code": 400, "message", "type"}}` in OpenAI's words."""
+def _convert_error(status: int, raw: bytes, request: ChatRequest) -> ApiError:
+    """Convert llama.cpp's `{"error": {"code": 400, "message", "type"}}` to an OpenAI error."""
     try:
         error = orjson.loads(raw)["error"]
         kind, message = error["type"], str(error["message"])
     except (ValueError, KeyError, TypeError):
-        return server_error("The embedded model gave an unreadable answer. Try again.")
+        return server_error("The embedded model sent an invalid response. Try again.")
     if kind == "exceed_context_size_error":
         return invalid(
             "messages",
-            f"This model's maximum context length is {CONTEXT_TOKENS} tokens, but your messages came to "
+            f"This model's maximum context length is {CONTEXT_TOKENS} tokens, but your messages have "
             f"{error.get('n_prompt_tokens', 'more')} tokens. Shorten them.",
             "context_length_exceeded",
         )
     if request.format == "json_schema":
-        # llama.cpp answers 400 or 500 to a schema it cannot follow; the part after "failed: " says what is wrong.
+        # llama.cpp answers 400 or 500 to an unsupported schema; the part after "failed: " is the reason.
         reason = message.rpartition("failed: ")[2]
-        return invalid("response_format", f"{SMOLLM2.id} cannot follow this JSON schema: {reason}")
+        return invalid("response_format", f"{SMOLLM2.id} does not support this JSON schema: {reason}")
     if status < 500:
         return invalid(None, message)
     return server_error(f"The embedded model failed: {message}")

@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech."""
+"""The endpoint POST /v1/audio/speech."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from embedded.model_loader import Offer
 if TYPE_CHECKING:
     from embedded.espeak import ESpeak
 
-LONGEST_INPUT = 4096  # characters, as OpenAI
+MAX_INPUT_CHARACTERS = 4096  # characters, OpenAI's limit
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 MEDIA_TYPES = {
     "mp3": "audio/mpeg",
@@ -25,7 +25,7 @@ MEDIA_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
-# OpenAI's names, so that a client's default works, then languages. The second is the pitch, 50 being the voice's own.
+# OpenAI's voice names, so that client defaults work, then languages. Values: (eSpeak voice, pitch; 50 is normal).
 VOICES = {
     "alloy": ("en-us", 50),
     "ash": ("en-us+m3", 40),
@@ -59,7 +59,7 @@ class SpeechRequest:
 
 
 class Speech:
-    """The endpoint and its synthesiser, which is loaded by the first text."""
+    """The endpoint and its synthesizer, which is loaded on first use."""
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
@@ -70,10 +70,10 @@ class Speech:
     async def _create(self, http: web.Request) -> web.Response:
         request = read_speech_request(await read_object(http))
         self._offer.require()
-        sound = await self._offer.run(self._spoken, request)
-        return web.Response(body=sound, content_type=MEDIA_TYPES[request.format])
+        audio = await self._offer.run(self._synthesize, request)
+        return web.Response(body=audio, content_type=MEDIA_TYPES[request.format])
 
-    def _spoken(self, request: SpeechRequest) -> bytes:
+    def _synthesize(self, request: SpeechRequest) -> bytes:
         from embedded.audio_encoding import encode
         from embedded.espeak import SpeechFailed
 
@@ -92,7 +92,7 @@ class Speech:
 
 
 def read_speech_request(body: dict[str, Any]) -> SpeechRequest:
-    """Check the body; `instructions`, which the synthesiser cannot follow, is let pass. Raises ApiError 400."""
+    """Validate the body. `instructions` is ignored: the synthesizer does not support it. Raises ApiError 400."""
     require_model(body, DEMO_SPEECH)
     choice(body, "stream_format", ("audio",), "audio")
     voice = body.get("voice")
@@ -100,7 +100,7 @@ def read_speech_request(body: dict[str, Any]) -> SpeechRequest:
         raise invalid("voice", f"'voice' must be one of: {', '.join(VOICES)}.")
     speed = number(body, "speed", 0.25, 4)
     return SpeechRequest(
-        text=required_text(body, "input", LONGEST_INPUT),
+        text=required_text(body, "input", MAX_INPUT_CHARACTERS),
         voice=voice,
         speed=1.0 if speed is None else speed,
         format=choice(body, "response_format", FORMATS, "mp3"),

@@ -1,4 +1,4 @@
-"""The tools a chat request offers, and whether the caller forces one."""
+"""Validates the tools and the tool choice of a chat request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from embedded.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function on offer. `parameters` is a JSON schema."""
+    """A callable function. `parameters` is a JSON schema."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -17,14 +17,14 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`mode` is none, auto or required; `name` is set when the caller wants that very function."""
+    """`mode` is none, auto or required; `name` is set if a specific function is forced."""
 
     mode: str
     name: str | None = None
 
 
 def read_tools(body: dict[str, Any]) -> tuple[Tool, ...]:
-    """Check `tools`. Raises ApiError 400 with param "tools"."""
+    """Validate `tools`. Raises ApiError 400 with param "tools"."""
     tools = body.get("tools")
     if tools is None:
         return ()
@@ -34,19 +34,19 @@ def read_tools(body: dict[str, Any]) -> tuple[Tool, ...]:
 
 
 def read_tool_choice(body: dict[str, Any], tools: tuple[Tool, ...]) -> ToolChoice:
-    """Check `tool_choice` against the tools on offer. Raises ApiError 400 with param "tool_choice"."""
+    """Validate `tool_choice` against `tools`. Raises ApiError 400 with param "tool_choice"."""
     choice = body.get("tool_choice")
     if choice is None:
         return ToolChoice("auto" if tools else "none")
     name = _named_function(choice)
     if name is None and choice not in ("none", "auto", "required"):
-        raise invalid("tool_choice", "'tool_choice' must be none, auto, required or a named function.")
+        raise invalid("tool_choice", "'tool_choice' must be 'none', 'auto', 'required' or a named function.")
     if not tools and choice != "none":
-        raise invalid("tool_choice", "'tool_choice' is only allowed together with 'tools'.")
+        raise invalid("tool_choice", "'tool_choice' is only allowed with 'tools'.")
     if name is None:
         return ToolChoice(choice)
     if name not in {tool.name for tool in tools}:
-        raise invalid("tool_choice", f"'tool_choice' names the function {name!r}, which 'tools' does not hold.")
+        raise invalid("tool_choice", f"'tool_choice' names the function {name!r}, which is not in 'tools'.")
     return ToolChoice("required", name)
 
 
@@ -63,5 +63,5 @@ def _tool(raw: Any, place: int) -> Tool:
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         raise invalid("tools", f"'tools[{place}].function.parameters' must be a JSON schema object.")
-    # Arguments are an object even when the schema does not say so.
+    # Arguments are always an object, even if the schema omits the type.
     return Tool(function["name"], {"type": "object", **(parameters or {})})

@@ -1,4 +1,4 @@
-"""The videos of demo-video: the landscape of a prompt, moving, encoded for browsers."""
+"""Encodes the videos of demo-video: an animated landscape, as an MP4 that browsers can play."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from embedded.procedural_image import draw, scene_of
 
 FRAMES_PER_SECOND = 24
 DRAWN_PIXELS = 480 * 270
-"""About how large each frame is drawn; it is then enlarged, as nothing in it is sharp but the caption."""
-# Those that an encoder may be built with, best first; Chromium, Firefox and Safari play each of them in MP4.
+"""Approximate size at which frames are pixels before scaling up: only the caption needs full resolution."""
+# Encoders that PyAV may be built with, best first. Chromium, Firefox and Safari play all of them in MP4.
 _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
     "libopenh264": {},
@@ -27,19 +27,19 @@ _ENCODERS = {
 
 
 def shoot(prompt: str, width: int, height: int, seconds: int, told: Callable[[int, int], None]) -> bytes:
-    """An MP4 file. `told(done, of)` hears of each frame and may raise, which ends the work."""
+    """Return an MP4 file. `told(done, of)` is called after each frame; an exception from it aborts the encoding."""
     count = seconds * FRAMES_PER_SECOND
     encoder = next(name for name in _ENCODERS if name in av.codecs_available)
     with tempfile.TemporaryDirectory(prefix="yout-video-") as folder:
         path = Path(folder) / "video.mp4"
-        # The index goes to the front of the file, so that a browser begins to play before it has the whole.
+        # faststart puts the index first, so that browsers can play the file while it downloads.
         with av.open(str(path), "w", options={"movflags": "+faststart"}) as file:
             stream = cast(VideoStream, file.add_stream(encoder, rate=FRAMES_PER_SECOND, options=_ENCODERS[encoder]))
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
             stream.codec_context.thread_count = 1
-            for number, colours in enumerate(_frames(prompt, width, height, count)):
-                frame = av.VideoFrame.from_ndarray(colours, format="rgb24")
+            for number, colors in enumerate(_frames(prompt, width, height, count)):
+                frame = av.VideoFrame.from_ndarray(colors, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
                 file.mux(stream.encode(frame))
                 told(number + 1, count)
@@ -51,12 +51,12 @@ def _frames(prompt: str, width: int, height: int, count: int) -> Iterator[NDArra
     scale = min(1.0, (DRAWN_PIXELS / (width * height)) ** 0.5)
     small = (round(width * scale), round(height * scale))
     scene, words = scene_of(prompt, 0), numpy.asarray(caption(prompt, width, height), numpy.uint16)
-    rows = numpy.flatnonzero(words[:, :, 3].any(axis=1))  # those that have something of the caption
-    cover = words[rows, :, 3:]
-    colours = words[rows, :, :3] * cover
+    rows = numpy.flatnonzero(words[:, :, 3].any(axis=1))  # the rows that contain the caption
+    alpha = words[rows, :, 3:]
+    colors = words[rows, :, :3] * alpha
     for number in range(count):
-        drawn = numpy.clip(draw(scene, *small, number / FRAMES_PER_SECOND), 0, 255).astype(numpy.uint8)
-        frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
+        pixels = numpy.clip(draw(scene, *small, number / FRAMES_PER_SECOND), 0, 255).astype(numpy.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         enlarged = cast(NDArray[numpy.uint8], frame.reformat(width, height, interpolation="BICUBIC").to_ndarray())
-        enlarged[rows] = (enlarged[rows] * (255 - cover) + colours) // 255
+        enlarged[rows] = (enlarged[rows] * (255 - alpha) + colors) // 255
         yield enlarged

@@ -1,4 +1,4 @@
-"""POST /v1/videos, and what became of it: GET and DELETE /v1/videos/{id}, GET /v1/videos/{id}/content."""
+"""The video endpoints: POST /v1/videos, GET and DELETE /v1/videos/{id}, GET /v1/videos/{id}/content."""
 
 import asyncio
 import logging
@@ -18,21 +18,21 @@ from embedded.model_loader import Offer
 log = logging.getLogger(__name__)
 
 SIZES = ("720x1280", "1280x720", "360x640", "640x360")
-LONGEST_PROMPT = 32_000
-DEFAULT_SECONDS, MOST_SECONDS = 4, 20
-MOST_WAITING = 20
-MOST_KEPT = 50
+MAX_PROMPT_CHARACTERS = 32_000
+DEFAULT_SECONDS, MAX_SECONDS = 4, 20
+MAX_QUEUED = 20
+MAX_KEPT = 50
 KEPT_SECONDS = 3_600
 """How long a finished video can be fetched."""
 
 
 class Unwanted(Exception):
-    """Nobody wants the video any more."""
+    """The video was cancelled."""
 
 
 @dataclass(slots=True)
 class Video:
-    """One video. The thread that makes it sets `frames`; the event loop does all else."""
+    """A video. The encoding thread sets `frames`; the event loop sets everything else."""
 
     prompt: str
     size: str
@@ -51,13 +51,13 @@ class Video:
         return self.status in ("completed", "failed")
 
     def told(self, done: int, of: int) -> None:
-        """Hear of a frame. Raises `Unwanted`, which ends the work."""
+        """Record progress after a frame. Raises `Unwanted` to abort the encoding."""
         if self.unwanted:
             raise Unwanted
         self.frames = (done, of)
 
     def body(self) -> dict[str, Any]:
-        """OpenAI's video object."""
+        """Return OpenAI's video object."""
         return {
             "id": self.id,
             "object": "video",
@@ -76,7 +76,7 @@ class Video:
 
 
 class Videos:
-    """The endpoints and their videos, which live in memory and are gone after an hour or a restart."""
+    """The endpoints and their videos, which are kept in memory for an hour or until a restart."""
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
@@ -92,7 +92,7 @@ class Videos:
         ]
 
     def stop(self) -> None:
-        """End the work on every video within a frame."""
+        """Abort all videos, each within one frame."""
         for video in self._videos.values():
             video.unwanted = True
         for task in self._tasks:
@@ -102,8 +102,8 @@ class Videos:
         video = read_video_request(await _fields(http))
         self._offer.require()
         self._forget_old()
-        if sum(not kept.ended for kept in self._videos.values()) >= MOST_WAITING:
-            message = f"{MOST_WAITING} videos are waiting already. Try again when some are done."
+        if sum(not kept.ended for kept in self._videos.values()) >= MAX_QUEUED:
+            message = f"{MAX_QUEUED} videos are already queued. Try again later."
             raise ApiError(429, message, type="rate_limit_error", code="rate_limit_exceeded", headers={"Retry-After": "5"})
         self._videos[video.id] = video
         task = asyncio.create_task(self._make(video))
@@ -115,7 +115,7 @@ class Videos:
         return json_reply(self._found(http).body())
 
     async def _delete(self, http: web.Request) -> web.Response:
-        """Forget a video; one that is being made is given up."""
+        """Delete a video and abort it if it is in progress."""
         video = self._found(http)
         video.unwanted = True
         del self._videos[video.id]
@@ -124,21 +124,21 @@ class Videos:
     async def _content(self, http: web.Request) -> web.Response:
         video = self._found(http)
         if http.query.get("variant", "video") != "video":
-            raise invalid("variant", f"{DEMO_VIDEO.id} has the variant 'video' alone.")
+            raise invalid("variant", f"'variant' must be 'video' for {DEMO_VIDEO.id}.")
         if video.content is None:
-            raise invalid(None, f"The video is {video.status}; its content is there once it is completed.", "video_not_ready")
+            raise invalid(None, f"The video is {video.status}. Its content is available once it is completed.", "video_not_ready")
         return web.Response(body=video.content, content_type="video/mp4")
 
     async def _make(self, video: Video) -> None:
         try:
-            video.content = await self._offer.run(_made, video)
+            video.content = await self._offer.run(_generate, video)
             video.status = "completed"
         except (Unwanted, asyncio.CancelledError):
-            video.failure = "The video was given up."
+            video.failure = "The video was cancelled."
             video.status = "failed"
-        except Exception:  # whatever an encoder throws, the video has failed and the log has the reason
-            log.exception("a video could not be made")
-            video.failure = "The video could not be made. The log of the embedded provider says why."
+        except Exception:  # any encoder error fails the video; the log has the reason
+            log.exception("video generation failed")
+            video.failure = "Video generation failed. See the log of the embedded provider."
             video.status = "failed"
         video.completed_at = int(time.time())
 
@@ -146,28 +146,28 @@ class Videos:
         self._forget_old()
         video = self._videos.get(http.match_info["id"])
         if video is None:
-            raise ApiError(404, "This video does not exist, or no longer.", param="id", code="video_not_found")
+            raise ApiError(404, "This video does not exist or has expired.", param="id", code="video_not_found")
         return video
 
     def _forget_old(self) -> None:
         ended = [video for video in self._videos.values() if video.ended]
-        surplus = max(0, len(ended) - MOST_KEPT)
+        surplus = max(0, len(ended) - MAX_KEPT)
         for place, video in enumerate(ended):
             if place < surplus or time.time() > (video.completed_at or 0) + KEPT_SECONDS:
                 del self._videos[video.id]
 
 
 def read_video_request(body: dict[str, Any]) -> Video:
-    """Check the fields. Raises ApiError 400."""
+    """Validate the fields. Raises ApiError 400."""
     require_model(body, DEMO_VIDEO)
     if body.get("input_reference") is not None:
-        raise invalid("input_reference", f"{DEMO_VIDEO.id} takes no reference picture: leave out 'input_reference'.")
-    prompt = required_text(body, "prompt", LONGEST_PROMPT)
+        raise invalid("input_reference", f"'input_reference' is not supported by {DEMO_VIDEO.id}.")
+    prompt = required_text(body, "prompt", MAX_PROMPT_CHARACTERS)
     return Video(prompt, choice(body, "size", SIZES, SIZES[0]), _seconds(body.get("seconds")))
 
 
-def _made(video: Video) -> bytes:
-    from embedded.video_encoder import shoot  # PyAV and NumPy are loaded by the first video
+def _generate(video: Video) -> bytes:
+    from embedded.video_encoder import shoot  # loads PyAV and NumPy on first use
 
     video.told(0, 1)
     video.status = "in_progress"
@@ -176,17 +176,17 @@ def _made(video: Video) -> bytes:
 
 
 def _seconds(given: Any) -> int:
-    """OpenAI's are words ("4", "8", "12"); a number is as good."""
+    """Parse the duration. OpenAI uses strings ("4", "8", "12"); numbers are accepted as well."""
     if given is None:
         return DEFAULT_SECONDS
     text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST_SECONDS):
-        raise invalid("seconds", f"'seconds' must be a whole number from 1 to {MOST_SECONDS}.")
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MAX_SECONDS):
+        raise invalid("seconds", f"'seconds' must be a whole number from 1 to {MAX_SECONDS}.")
     return int(text)
 
 
 async def _fields(http: web.Request) -> dict[str, Any]:
-    """The body as JSON or as a form: SDKs send either."""
+    """Read the body as JSON or as a form: SDKs send either."""
     if http.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
         return dict(await http.post())
     body = decoded(await http.read())

@@ -1,7 +1,7 @@
 """The tokenizer of the embedding model: WordPiece over the vocabulary of BERT base uncased.
 
-`wordpiece.vocab.xz` is Google's `vocab.txt` (Apache-2.0), which all-MiniLM-L6-v2 shares; unpacked, its SHA-256 is the one below.
-The package with the model holds no tokenizer.
+`wordpiece.vocab.xz` is Google's `vocab.txt` (Apache-2.0), which all-MiniLM-L6-v2 shares; `SHA256` is that of the unpacked file.
+The package with the model contains no tokenizer.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 
 def load_tokenizer() -> "Tokenizer":
-    """Text to ids, with the model's two markers around them. Raises ModelUnavailable."""
+    """Return the tokenizer, which adds the model's two special tokens around each text. Raises ModelUnavailable."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     raw = lzma.decompress(VOCABULARY.read_bytes())
     if hashlib.sha256(raw).hexdigest() != SHA256:
-        raise ModelUnavailable(f"{VOCABULARY.name} is damaged; bring it back from the repository")
+        raise ModelUnavailable(f"{VOCABULARY.name} is damaged; restore it from the repository")
     ids = {piece: number for number, piece in enumerate(raw.decode().splitlines())}
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106 (no password)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -1,1 +1,1 @@
-"""Work that runs later, and safely twice."""
+"""Background work: periodic tasks and queued jobs, all safe to repeat."""

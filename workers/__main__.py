@@ -1,7 +1,7 @@
-"""`python -m workers`: run the periodic work and Dramatiq's actors, in this one process.
+"""`python -m workers`: run the periodic tasks and the Dramatiq actors in one process.
 
-Dramatiq's own command would fork a parent, a worker and a process for its middleware. One process with threads takes a third of
-the memory, leaves nothing behind when it is killed, and runs the sweeper once. For more, start it more than once.
+Dramatiq's own command forks a parent, a worker and a middleware process. A single process with threads uses a third of the
+memory, leaves nothing behind when it is killed, and runs each sweeper once. To scale out, start more processes.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from workers.scheduler import Clock
 log = logging.getLogger("yout.worker")
 
 CLOCK_STOP_SECONDS = 5.0
-ANSWER_SECONDS = 120  # of the database: a step of a purge or a rollup may take a while
+ANSWER_SECONDS = 120  # database timeout; a step of a purge or a rollup can take a while
 
 
 def serve(settings: Settings) -> int:
-    """Work until SIGTERM or SIGINT; give the exit code. Raises what prevents the start."""
+    """Run until SIGTERM or SIGINT. Returns the exit code. Raises if the database or a setting is unusable."""
     _open_database(settings)
     _work(settings)
     return 0
 
 
 def _open_database(settings: Settings) -> None:
-    """Bind the database of this process, with a connection for each worker thread, the five clocks and the main thread."""
+    """Open and bind the database, with a connection for each worker thread, the five schedulers and the main thread."""
     target = open_database(settings.database_url, max_connections=settings.worker_threads + 6, answer_seconds=ANSWER_SECONDS)
     bind(target)
     require_usable(settings, target, media=True)
@@ -46,7 +46,7 @@ def _open_database(settings: Settings) -> None:
 
 
 def _work(settings: Settings) -> None:
-    signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, it may be filled by a handler that interrupts its reader
+    signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe to fill from a signal handler
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _frame: signals.put(caught))
     broker = make_broker(settings.redis_url)
@@ -56,24 +56,24 @@ def _work(settings: Settings) -> None:
     purges = PurgeWork(settings)
     purges.declare(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    clocks = (
+    schedulers = (
         Clock((*billing.periodic(settings), *rollup.PERIODIC), is_outage=may_pass),
         Clock(media.periodic, is_outage=may_pass),
         Clock(purges.periodic, is_outage=may_pass),
         Clock((media.callbacks,), is_outage=may_pass),
         Clock((media.leases,), is_outage=may_pass),
     )
-    broker.emit_after("process_boot")  # as Dramatiq's command does: it starts the thread that watches time limits
+    broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread
     worker.start()
-    for clock in clocks:
-        clock.start()
+    for scheduler in schedulers:
+        scheduler.start()
     log.info("Worker process is ready for action.")
     log.info("stopping on %s", signal.Signals(signals.get()).name)
     exit_after(settings.drain_seconds)
-    *others, leases = clocks
-    stopped = [clock.stop(CLOCK_STOP_SECONDS) for clock in others]
+    *others, leases = schedulers
+    stopped = [scheduler.stop(CLOCK_STOP_SECONDS) for scheduler in others]
     if not all(stopped):
-        log.warning("periodic work did not end in time and is cut off; its transaction is rolled back")
+        log.warning("periodic work did not finish in time and was aborted; its transaction is rolled back")
     worker.stop(timeout=settings.drain_seconds * 1000)
     leases.stop(CLOCK_STOP_SECONDS)
     media.close()

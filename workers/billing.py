@@ -1,4 +1,4 @@
-"""Billing that runs later: giving back the credits held for calls that nobody will finish, and the credits of new periods."""
+"""Periodic billing: expires abandoned holds, renews subscriptions, and refills the visitor pool."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ _grace = HeartbeatGrace()
 
 
 def sweep_holds() -> None:
-    """Expire abandoned holds, now. Raises what the database raises; whatever was committed before that stays."""
+    """Expire abandoned holds. Raises the database's errors; what was committed before stays."""
     expired = sweep(now_ms(), expire_silent=_grace.is_over(now_ms()))
     _grace.swept(now_ms())
     if expired:
-        log.info("gave back the credits of %d abandoned holds", expired)
+        log.info("released the credits of %d abandoned holds", expired)
 
 
 def renew_visitor_pool(terms: VisitorTerms) -> None:
-    """Give visitors the credits of a new day, once, and let what is left of the former day's expire."""
+    """Grant the visitor pool the credits of a new day, once, and expire what is left of the previous day's."""
     with transaction():
         renew_pool(terms, now_ms())
 
 
 def renew_subscriptions() -> None:
-    """Begin the periods of subscriptions that are due, each once, whoever runs this and how often."""
-    begun = renew(now_ms())
-    if begun:
-        log.info("began or ended %d periods of subscriptions", begun)
+    """Start the due periods of subscriptions. Safe to run often and in parallel: each period starts once."""
+    renewed = renew(now_ms())
+    if renewed:
+        log.info("started or ended %d subscription periods", renewed)
 
 
 def declare(broker: dramatiq.Broker) -> None:
-    """Let `broker` run this module's actors for those who send them by name."""
+    """Register this module's actors with `broker`."""
     dramatiq.actor(actor_name="sweep_holds", broker=broker, time_limit=SWEEP_LIMIT_MS)(sweep_holds)
     dramatiq.actor(actor_name="renew_subscriptions", broker=broker, time_limit=RENEWAL_LIMIT_MS)(renew_subscriptions)
 
 
 def periodic(settings: Settings) -> tuple[Periodic, ...]:
-    """What runs on the beat. It needs the database alone: money never waits for Redis."""
+    """Return the periodic tasks. They need only the database, so billing never depends on Redis."""
     terms = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
     return (
-        Periodic("the hold sweeper", SWEEP_SECONDS, partial(_on_the_beat, sweep_holds)),
-        Periodic("the renewals", RENEWAL_SECONDS, partial(_on_the_beat, renew_subscriptions)),
-        Periodic("the visitors' pool", POOL_SECONDS, partial(_on_the_beat, partial(renew_visitor_pool, terms))),
+        Periodic("hold sweeper", SWEEP_SECONDS, partial(_run_and_release_connection, sweep_holds)),
+        Periodic("subscription renewals", RENEWAL_SECONDS, partial(_run_and_release_connection, renew_subscriptions)),
+        Periodic("visitor pool renewal", POOL_SECONDS, partial(_run_and_release_connection, partial(renew_visitor_pool, terms))),
     )
 
 
-def _on_the_beat(work: Callable[[], None]) -> None:
+def _run_and_release_connection(work: Callable[[], None]) -> None:
     try:
         work()
     except BaseException:

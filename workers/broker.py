@@ -1,7 +1,7 @@
-"""The broker: Dramatiq on Redis, made to outlive an outage of it and to keep nothing in it that a message needn't carry.
+"""The Dramatiq broker on Redis, which survives Redis outages and keeps exception details out of messages.
 
-A message is a hint, never the truth: it names an actor and ids, and may arrive late, twice or (when Redis loses it) not at all.
-What has to happen stands in a row, and periodic work finds the rows whose message was lost.
+A message is only a hint: it names an actor and ids, and may arrive late, twice, or (if Redis loses it) never. What has to be
+done is stored in a row, and periodic tasks find the rows whose message was lost.
 """
 
 from __future__ import annotations
@@ -28,28 +28,31 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
 MAX_RETRIES = 5
 FIRST_RETRY_MS = 2_000
-LONGEST_RETRY_MS = 60_000
+MAX_RETRY_MS = 60_000
 TIME_LIMIT_MS = 600_000
-DEAD_AFTER_MS = 60_000  # the messages of a worker that has been silent for so long go to another one
-# How many of a million commands look for dead workers. Dramatiq's own 1,000 suits busy queues: an idle worker sends about two
-# commands a second, and a killed worker's messages would wait for minutes.
+DEAD_AFTER_MS = 60_000  # a worker silent for this long is considered dead; its messages go to another one
+# How many of a million commands also look for dead workers. Dramatiq's default of 1,000 suits busy queues: an idle worker sends
+# about two commands per second, so a killed worker's messages would wait for minutes.
 MAINTENANCE_CHANCE = 50_000
 
 
 def make_broker(redis_url: str) -> RedisBroker:
-    """A broker without actors, not connected yet. Queues and keys are named as Dramatiq does by default, so that
-    `RedisBroker(url=…)` elsewhere sends to it. Messages are JSON; results are not kept."""
+    """Create the broker, without actors and not yet connected.
+
+    Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it. Messages are JSON;
+    results are not stored.
+    """
     client = _Client(
         **read_redis_url(redis_url).client_options(),
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # a connection that went stale unnoticed is no outage
+        retry=Retry(NoBackoff(), 1),  # a stale connection is not an outage
     )
     middleware = [
         TimeLimit(time_limit=TIME_LIMIT_MS),
         ShutdownNotifications(),
-        Retries(max_retries=MAX_RETRIES, min_backoff=FIRST_RETRY_MS, max_backoff=LONGEST_RETRY_MS),
-        _Discretion(),
+        Retries(max_retries=MAX_RETRIES, min_backoff=FIRST_RETRY_MS, max_backoff=MAX_RETRY_MS),
+        _NoTracebacks(),
         _DatabaseConnection(),
     ]
     return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
@@ -58,20 +61,21 @@ def make_broker(redis_url: str) -> RedisBroker:
 
 
 class RedisAway(redis.ConnectionError, ConnectionClosed):
-    """Redis cannot be reached or cannot work now.
+    """Redis is unreachable or cannot serve commands now.
 
-    Both kinds at once: Dramatiq 2.2 turns redis-py's errors into a broker's where it fetches and acknowledges, not where it
-    enqueues and requeues. Its own threads expect a broker's in all four places; a stop during an outage would fail half-way.
+    It is both a redis-py and a Dramatiq error: Dramatiq 2.2 converts redis-py's errors when it fetches and acknowledges, but not
+    when it enqueues and requeues. Its threads expect its own error in all four places; otherwise a stop during an outage would
+    fail halfway.
     """
 
 
 class _Client(redis.Redis):
-    """Says once that Redis is away, and once that it is back, however many threads keep trying.
+    """A Redis client that logs each outage once when it starts and once when it ends, regardless of the number of threads.
 
-    A command that began before the last change says nothing: it may have failed in the outage that is over.
+    A command that started before the last change is not logged: it may have failed in the previous outage.
     """
 
-    _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
+    _OUTAGE_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -83,7 +87,7 @@ class _Client(redis.Redis):
         began = time.monotonic()
         try:
             answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
-        except self._AWAY as error:
+        except self._OUTAGE_ERRORS as error:
             self._note(began, reachable=False, reason=str(error))
             raise RedisAway(str(error)) from None
         self._note(began, reachable=True)
@@ -95,20 +99,20 @@ class _Client(redis.Redis):
                 return
             self._reachable, self._changed_at = reachable, time.monotonic()
         if reachable:
-            log.info("Redis is back: taking messages again")
+            log.info("Redis is available again: processing messages")
         else:
-            log.error("Redis is away, trying until it is back; periodic work goes on: %s", reason)
+            log.error("Redis is unavailable, retrying; periodic work continues: %s", reason)
 
 
-class _Discretion(Middleware):
-    """Keeps the texts of exceptions, which may quote what a row or a vendor said, out of the messages that are retried."""
+class _NoTracebacks(Middleware):
+    """Removes tracebacks from retried messages, because they may quote rows or provider responses."""
 
     def before_enqueue(self, _broker: Broker, message: Message[Any], _delay: int | None) -> None:
         message.options.pop("traceback", None)
 
 
 class _DatabaseConnection(Middleware):
-    """Ends the thread's database connection after each message. The first statement of a message opens it."""
+    """Releases the thread's database connection after each message. The first statement opens it."""
 
     def after_process_message(
         self,
@@ -120,13 +124,13 @@ class _DatabaseConnection(Middleware):
     ) -> None:
         if exception is None:
             database.close()
-        else:  # it may be the reason, and must not go back to the pool
+        else:  # the connection may be the cause, so it must not return to the pool
             drop_connection()
 
 
-_SAID_BY_CLIENT = ("Consumer encountered a connection error", "Restarting consumer in", "Failed to post_process_message")
+_LOGGED_BY_CLIENT = ("Consumer encountered a connection error", "Restarting consumer in", "Failed to post_process_message")
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """A log filter: false for the lines that Dramatiq's consumers repeat every few seconds while Redis is away."""
-    return not (record.name.startswith("dramatiq.worker.") and str(record.msg).startswith(_SAID_BY_CLIENT))
+    """Log filter: return False for the lines that Dramatiq's consumers repeat every few seconds during a Redis outage."""
+    return not (record.name.startswith("dramatiq.worker.") and str(record.msg).startswith(_LOGGED_BY_CLIENT))

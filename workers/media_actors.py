@@ -1,10 +1,10 @@
-"""Media jobs: the actor that runs a job, and the periodic work that keeps jobs from getting lost.
+"""Media jobs: the actor that runs a job, and the periodic tasks that keep jobs from getting lost.
 
-make_media(job)      do what can be done for a job now
+make_media(job)      run a job as far as possible now
 every second         enqueue due jobs, end expired ones
-every second         deliver callbacks (webhook_delivery.py)
+every second         deliver webhooks (callbacks.py)
 every five seconds   renew the leases of the jobs that this process runs
-every minute         delete expired files, and some of the files without a row
+every minute         delete expired files, and some of the files that no row references
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ log = logging.getLogger("yout.worker.media")
 SWEEP_SECONDS = 1.0
 RENEW_SECONDS = 5.0
 TIDY_SECONDS = 60.0
-MOST_MESSAGES = 500
-MOST_TIMED_OUT = 100
+MAX_MESSAGES = 500
+MAX_TIMED_OUT = 100
 
 
 class MediaWork:
-    """The media of one worker process."""
+    """The media actor and periodic tasks of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,14 +53,14 @@ class MediaWork:
         self._lock = threading.Lock()
 
     def declare(self, broker: dramatiq.Broker) -> None:
-        """Let `broker` run the actors."""
-        # The row's own deadline ends a job; this is for a thread that hangs where no time-out reaches.
+        """Register the actor with `broker`."""
+        # The row's deadline normally ends a job; this limit is for a thread that hangs where no timeout applies.
         limit = (self._settings.media_answer_seconds * 4 + 60) * 1000
         declare = dramatiq.actor(actor_name="make_media", broker=broker, queue_name=MEDIA_QUEUE, time_limit=limit)
         declare(self.make_media)
 
     def make_media(self, job_id: str) -> None:
-        """Take a job in hand, unless another hand has it, and do what can be done now."""
+        """Claim a job, unless another worker has it, and run it as far as possible now."""
         hand = uuid4()
         with self._lock:
             self._hands.add(hand)
@@ -74,29 +74,29 @@ class MediaWork:
 
     @property
     def leases(self) -> Periodic:
-        """Kept apart from all other periodic work: nothing slow may let a lease run out."""
-        return Periodic("the leases of media jobs", RENEW_SECONDS, _closing(self._renew))
+        """Renews leases. It has its own scheduler, so that nothing slow lets a lease expire."""
+        return Periodic("media lease renewal", RENEW_SECONDS, _release_connection_after(self._renew))
 
     @property
     def callbacks(self) -> Periodic:
-        """Separate from all other periodic work, because it waits for running deliveries."""
-        return Periodic("the callbacks of media jobs", BEAT_SECONDS, _closing(self._callbacks.deliver_due))
+        """Delivers webhooks. It has its own scheduler, because it waits for running deliveries."""
+        return Periodic("callback delivery", BEAT_SECONDS, _release_connection_after(self._callbacks.deliver_due))
 
     @property
     def periodic(self) -> tuple[Periodic, ...]:
         return (
-            Periodic("the sweep of media jobs", SWEEP_SECONDS, _closing(self.sweep)),
-            Periodic("the retention of media", TIDY_SECONDS, _closing(self._tidy)),
+            Periodic("media job sweeper", SWEEP_SECONDS, _release_connection_after(self.sweep)),
+            Periodic("media retention", TIDY_SECONDS, _release_connection_after(self._tidy)),
         )
 
     def sweep(self) -> None:
-        """End the jobs whose time is over; send what is due for a message. Raises what the database raises."""
+        """End overdue jobs and enqueue due ones. Raises the database's errors."""
         for job in _overdue(now_ms()):
             if media.finish(job, End("failed", "job_timeout", "deadline"), hand=None) is not None:
                 log.info("media job %s: failed job_timeout", job.id)
-        if not self._jobs.answers():  # the broker says so in the log; what is due stays due
+        if not self._jobs.answers():  # the broker logs the outage; due jobs stay due
             return
-        for job_id in media.resend(MOST_MESSAGES):
+        for job_id in media.resend(MAX_MESSAGES):
             self._jobs.send("make_media", str(job_id), queue=MEDIA_QUEUE)
 
     def _renew(self) -> None:
@@ -110,23 +110,23 @@ class MediaWork:
         retention.delete_orphans(self._storage)
 
     def close(self) -> None:
-        """Wait briefly for running callbacks, and close the connection to Redis. Call after the clocks have stopped."""
+        """Wait briefly for running callbacks, and close the Redis connection. Call after the schedulers have stopped."""
         try:
             self._callbacks.finish(LIMITS.idle_seconds)
         except peewee.PeeweeException as error:
             if not may_pass(error):
                 raise
-            log.warning("callbacks that were delivered may be delivered once more: %s", describe(error))
+            log.warning("delivered callbacks may be delivered again: %s", describe(error))
         self._jobs.close()
 
 
 def _overdue(now: int) -> list[MediaJob]:
     late = MediaJob.finished_at.is_null() & (MediaJob.deadline_at < now)
-    return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at, MediaJob.id).limit(MOST_TIMED_OUT))
+    return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at, MediaJob.id).limit(MAX_TIMED_OUT))
 
 
-def _closing(work: Callable[[], None]) -> Callable[[], None]:
-    """`work`, with the thread's connection given back after it, or closed for good where it may be the reason of a failure."""
+def _release_connection_after(work: Callable[[], None]) -> Callable[[], None]:
+    """Wrap `work` to release the thread's connection afterwards, or to drop it after a failure that it may have caused."""
 
     def run() -> None:
         try:

@@ -1,4 +1,4 @@
-"""One job in hand: ask a vendor, store what it delivers, and end the job or let go of it until it is due again."""
+"""Runs one media job: calls the provider, stores the output, and ends the job or releases it until it is due again."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from workers.provider_client import Sender, VendorFailed
 
 log = logging.getLogger("yout.worker.media")
 
-MOST_ATTEMPTS = 5  # hands that a job may be in; each one more had to be given up by a worker that died, or by a busy vendor
-MOST_BUSY_PAUSES = 3
+MOST_ATTEMPTS = 5  # claims of a job; each new claim means that a worker died or the provider was busy
+MAX_BUSY_PAUSES = 3
 BUSY_PAUSE_MS = 5_000
-SHORTEST_POLL_MS = 1_000
-LONGEST_POLL_MS = 15_000
+MIN_POLL_MS = 1_000
+MAX_POLL_MS = 15_000
 DAY_MS = 86_400_000
-FAMILIES = {"image": "image/", "video": "video/", "speech": "audio/"}
+MEDIA_TYPE_PREFIXES = {"image": "image/", "video": "video/", "speech": "audio/"}
 PCM = "audio/pcm"
 
 
 class _NotMedia(Exception):
-    """What came is no file of the kind that was asked for."""
+    """The data is not a file of the requested kind."""
 
 
-class _Brought(NamedTuple):
-    """What a channel brought: stored files, or a job of its own that goes on."""
+class _Result(NamedTuple):
+    """The result of a channel: stored files, or a provider job still in progress."""
 
     outputs: list[Output]
     answer: MediaAnswer
@@ -52,7 +52,7 @@ class _Brought(NamedTuple):
 
 
 class Maker:
-    """What one worker process makes media with; safe to share between its threads."""
+    """Runs media jobs in one worker process; thread-safe."""
 
     def __init__(self, settings: Settings, storage: Storage, sender: Sender) -> None:
         self.settings = settings
@@ -61,24 +61,24 @@ class Maker:
         self._catalog: Catalog = EMPTY
 
     def model(self, id: str) -> CatalogModel | None:
-        """The model as the catalogue has it now."""
+        """Return the model from the current catalog, or None."""
         if reader.read_version() != self._catalog.version:
             self._catalog = reader.load()
         return self._catalog.models.get(id)
 
     def work(self, job: MediaJob, hand: UUID) -> None:
-        """Do what can be done for `job`, which is in this `hand`. Raises only what a lost database raises."""
+        """Run `job`, which is claimed under `hand`, as far as possible now. Raises only database outages."""
         attempt = _Attempt(self, job, hand)
         try:
             attempt.run()
         except StorageUnavailable:
             attempt.end(End("failed", "storage_unavailable", "storage"))
-        except Exception as error:  # whatever it is, the job must not be lost with it; its words might quote a prompt
+        except Exception as error:  # any error must end the job; its text is not logged, since it may quote a prompt
             if may_pass(error):
                 attempt.keep_files()
                 raise
             where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("media job %s failed by a mistake: %s\n%s", job.id, type(error).__name__, where)
+            log.error("media job %s: unhandled error: %s\n%s", job.id, type(error).__name__, where)
             attempt.end(End("failed", "internal_error", type(error).__name__[:64]))
         finally:
             attempt.tidy()
@@ -87,7 +87,7 @@ class Maker:
 class _Attempt:
     def __init__(self, maker: Maker, job: MediaJob, hand: UUID) -> None:
         self._maker, self._job, self._hand = maker, job, hand
-        self._written: set[str] = set()  # keys of files that no row speaks of yet
+        self._written: set[str] = set()  # keys of files not yet referenced by a row
 
     def run(self) -> None:
         job, now = self._job, now_ms()
@@ -110,27 +110,27 @@ class _Attempt:
                 self._take(brought, call, price)
 
     def end(self, end: End) -> None:
-        """End the job, if it is still in this hand. Files of another end are no longer this attempt's to delete."""
+        """End the job if this attempt still holds it. The files in `end` then belong to the job and are kept."""
         if media.finish(self._job, end, hand=self._hand) is not None:
             self._written -= {output.storage_key for output in end.outputs}
             log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")
 
     def keep_files(self) -> None:
-        """The end may have been written though its commit got no answer: then these files are the job's."""
+        """Keep the stored files: the end may have been committed although the commit was not confirmed."""
         self._written.clear()
 
     def tidy(self) -> None:
-        """Delete what was stored and is nobody's. What can't be deleted now, the sweep of the storage finds."""
+        """Delete stored files that no row references. What cannot be deleted now is removed by the storage sweep."""
         for key in self._written:
             try:
                 self._maker.storage.delete(key)
             except StorageUnavailable:
-                log.warning("a stored file that is not needed could not be deleted")
+                log.warning("an unused stored file could not be deleted")
 
-    # --- asking
+    # --- calling the provider
 
-    def _ask(self, call: MediaCall, model: CatalogModel) -> _Brought:
-        """Begin the job at one of the model's channels, or ask after the vendor's own that was begun before."""
+    def _ask(self, call: MediaCall, model: CatalogModel) -> _Result:
+        """Start the job on one of the model's channels, or poll the provider's job that was started before."""
         sender = self._maker.sender
         if self._job.vendor_job is None:
             return sender.with_failover(model.routes, self._job.__data__["account"], partial(self._begin, call))
@@ -139,23 +139,23 @@ class _Attempt:
             raise VendorFailed("no_upstream_available", "channel_gone")
         return self._poll(call, route, self._job.vendor_job)
 
-    def _begin(self, call: MediaCall, route: Route) -> _Brought:
+    def _begin(self, call: MediaCall, route: Route) -> _Result:
         self._job.channel = route.channel
         dialect, target = self._dialect(call, route), self._target(route)
         return self._exchange(dialect, dialect.begin(call, target), call, target)
 
-    def _poll(self, call: MediaCall, route: Route, vendor_job: str) -> _Brought:
+    def _poll(self, call: MediaCall, route: Route, vendor_job: str) -> _Result:
         dialect, target = self._dialect(call, route), self._target(route)
         return self._exchange(dialect, dialect.poll(vendor_job, target), call, target)
 
-    def _exchange(self, dialect: MediaDialect, request: VendorRequest, call: MediaCall, target: Target) -> _Brought:
+    def _exchange(self, dialect: MediaDialect, request: VendorRequest, call: MediaCall, target: Target) -> _Result:
         def read_error(status: int, data: bytes) -> VendorError:
             return dialect.read_error(status, data, call, target)
 
         with self._maker.sender.open(request, target, read_error) as reply:
             if dialect.raw:
-                _refuse_text(reply.headers.get("content-type", ""))
-                return _Brought([self._store(reply)], MediaAnswer(), target.route.channel)
+                _reject_text(reply.headers.get("content-type", ""))
+                return _Result([self._store(reply)], MediaAnswer(), target.route.channel)
             answer = _read(dialect, reply.read(), target)
         return self._gather(answer, call, target)
 
@@ -170,18 +170,18 @@ class _Attempt:
 
     # --- files
 
-    def _gather(self, answer: MediaAnswer, call: MediaCall, target: Target) -> _Brought:
-        """Store the files of an answer, as many as were asked for. One that can't be had is as one that never came."""
+    def _gather(self, answer: MediaAnswer, call: MediaCall, target: Target) -> _Result:
+        """Store the files of a result, at most as many as requested. Files that cannot be fetched are skipped."""
         outputs: list[Output] = []
-        fault: VendorFailed | None = None
+        first_failure: VendorFailed | None = None
         for piece in answer.pieces[: call.units.units]:
             try:
                 outputs.append(self._piece(piece, target))
             except VendorFailed as failure:
-                fault = fault or failure
+                first_failure = first_failure or failure
         if answer.pieces and not outputs:
-            raise fault or VendorFailed("nothing_delivered", "no_pieces")
-        return _Brought(outputs, answer, target.route.channel)
+            raise first_failure or VendorFailed("nothing_delivered", "no_pieces")
+        return _Result(outputs, answer, target.route.channel)
 
     def _piece(self, piece: Piece, target: Target) -> Output:
         sender = self._maker.sender
@@ -189,12 +189,12 @@ class _Attempt:
             with sender.fetch(piece.url, target) as reply:
                 return self._store(reply)
         if isinstance(piece, Download):
-            with sender.open(piece.request, target, _tells_nothing) as reply:
+            with sender.open(piece.request, target, _no_error_details) as reply:
                 return self._store(reply)
         return self._store([piece])
 
     def _store(self, pieces: Iterable[bytes]) -> Output:
-        """Store one file, if it is what the job is for. Raises `VendorFailed`, `StorageUnavailable`."""
+        """Store one file, if its type matches the job. Raises `VendorFailed`, `StorageUnavailable`."""
         key, source = new_key(), iter(pieces)
         try:
             head, rest = _head(source)
@@ -208,14 +208,14 @@ class _Attempt:
     def _type_of(self, head: bytes) -> str:
         found = media_type(head)
         if found is None and self._job.options.get("format") == "pcm" and head and not _is_text(head):
-            return PCM  # bare samples have no mark to know them by
-        if found is None or not found.startswith(FAMILIES[self._job.kind]):
+            return PCM  # raw samples have no signature
+        if found is None or not found.startswith(MEDIA_TYPE_PREFIXES[self._job.kind]):
             raise _NotMedia
         return found
 
-    # --- deciding
+    # --- outcome
 
-    def _take(self, brought: _Brought, call: MediaCall, price: PriceList) -> None:
+    def _take(self, brought: _Result, call: MediaCall, price: PriceList) -> None:
         job, answer = self._job, brought.answer
         job.channel = brought.channel
         if brought.outputs:
@@ -231,28 +231,28 @@ class _Attempt:
 
     def _wait_for_vendor(self, answer: MediaAnswer, channel: UUID) -> None:
         job, now = self._job, now_ms()
-        assert answer.vendor_job is not None  # noqa: S101  (asked by the caller)
+        assert answer.vendor_job is not None  # noqa: S101  (checked by the caller)
         if job.vendor_job is None:
             media.note_vendor(job, channel, answer.vendor_job)
         if answer.progress is not None and answer.progress != job.progress:
             media.note_progress(job, answer.progress)
         age = now - (job.started_at or now)
-        due_at = min(now + max(SHORTEST_POLL_MS, min(age // 10, LONGEST_POLL_MS)), job.deadline_at)
+        due_at = min(now + max(MIN_POLL_MS, min(age // 10, MAX_POLL_MS)), job.deadline_at)
         media.pause(job, due_at, orderly=True)
 
     def _fail(self, failure: VendorFailed) -> None:
-        """End the job, unless waiting may help: the vendor is busy, or it works and only didn't answer when asked."""
+        """End the job as failed, unless a retry may help: the provider is busy, or only a poll of its job failed."""
         job, now = self._job, now_ms()
         if not failure.final and job.vendor_job is not None and failure.kind not in ("status_404", "channel_gone", "not_media"):
-            media.pause(job, min(now + LONGEST_POLL_MS, job.deadline_at), orderly=True)
-        elif failure.busy and job.attempts <= MOST_BUSY_PAUSES:
+            media.pause(job, min(now + MAX_POLL_MS, job.deadline_at), orderly=True)
+        elif failure.busy and job.attempts <= MAX_BUSY_PAUSES:
             wait = failure.retry_after_ms if failure.retry_after_ms is not None else BUSY_PAUSE_MS * 2 ** (job.attempts - 1)
             media.pause(job, min(now + wait, job.deadline_at), orderly=False)
         else:
             self.end(End("failed", failure.code, failure.kind))
 
     def _keep_ms(self) -> int:
-        """How long the account's plan keeps media."""
+        """Return how long the account's plan keeps media, in milliseconds."""
         plan = (
             Plan.select(Plan.media_days)
             .join(Subscription)
@@ -268,8 +268,8 @@ def _units(job: MediaJob) -> MediaUnits:
     return MediaUnits(options.get("n", 1), options.get("seconds", 0), options.get("characters", 0))
 
 
-def _tells_nothing(_status: int, _data: bytes) -> VendorError:
-    """What a refused download says of the caller's request: nothing."""
+def _no_error_details(_status: int, _data: bytes) -> VendorError:
+    """Read no error details: a failed download says nothing about the caller's request."""
     return VendorError(False, None, None, None)
 
 
@@ -280,33 +280,33 @@ def _read(dialect: MediaDialect, data: bytes, target: Target) -> MediaAnswer:
         raise VendorFailed("upstream_error", "malformed_answer") from None
 
 
-def _refuse_text(content_type: str) -> None:
-    """An error page with a good status is no sound, also where sound has no mark to know it by."""
+def _reject_text(content_type: str) -> None:
+    """Reject an error page that came with status 200. Raw audio has no signature to detect it by."""
     if content_type.partition("/")[0].strip().lower() == "text" or "json" in content_type or "html" in content_type:
         raise VendorFailed("upstream_error", "text_for_media")
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether samples would have to be very unlikely ones."""
+    """Return whether the bytes are printable ASCII, which is very unlikely for audio samples."""
     return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
 
 
 def _head(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes of `source`, and all of it."""
+    """Return the first bytes of `source`, and an iterator over all of it."""
     head = b""
-    taken = []
+    read = []
     for piece in source:
-        taken.append(piece)
+        read.append(piece)
         head += piece[: HEAD_BYTES - len(head)]
         if len(head) >= HEAD_BYTES:
             break
-    return head, chain(taken, source)
+    return head, chain(read, source)
 
 
-def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+def _bounded(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     size = 0
     for piece in pieces:
         size += len(piece)
-        if size > most:
+        if size > max_bytes:
             raise VendorFailed("output_too_large", "too_large", same_route=False)
         yield piece

@@ -1,7 +1,7 @@
-"""The sync sender: ask a vendor for media and store what it delivers, failing over between the channels of a model.
+"""The synchronous provider client: sends media requests, with failover between a model's channels.
 
-What is tried again, and where, is as at the edge: see `edge/call/upstream.py`. Nothing here follows a vendor to an inner address:
-its own base URL was chosen by staff, whatever else it names goes through the guard of `shared.safe_http`.
+Retries follow the same rules as on the edge, see `edge/upstream.py`. Requests to a channel's base URL, chosen by staff, are
+trusted; every other URL that a provider returns goes through the address checks of `shared.outbound`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ log = logging.getLogger("yout.worker.upstream")
 T = TypeVar("T")
 MOST_ATTEMPTS = 3
 BACKOFF_SECONDS = 0.25
-LARGEST_ANSWER = 300_000_000  # bytes of JSON with pictures in it
+LARGEST_ANSWER = 300_000_000  # bytes of JSON, which may contain images
 LARGEST_ERROR = 65_536
-GOOD = (200, 201, 202)
-BUSY = (429, 503)  # worth a pause, where nothing else is to be had
+SUCCESS_STATUSES = (200, 201, 202)
+BUSY_STATUSES = (429, 503)  # worth waiting for if no other channel is left
 
 
 class VendorFailed(Exception):
-    """An attempt failed. `code` is for the job's owner, `kind` (words of our own) for staff.
+    """An attempt failed. `code` is for the job's owner, `kind` (our own text) for staff.
 
-    `final`: no other channel would help, for the request itself is wrong. `busy`: a pause would help.
+    `final`: no other channel would help, because the request itself is invalid. `busy`: waiting may help. `same_route`: another
+    attempt on the same route may help.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ ReadError = Callable[[int, bytes], VendorError]
 
 
 class Sender:
-    """What one worker process sends with; safe to share between its threads."""
+    """Sends the provider requests of one worker process; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -76,8 +77,7 @@ class Sender:
         self._outbound = lru_cache(maxsize=256)(partial(_outbound, policy_of(settings)))
 
     def target(self, route: Route, account: UUID) -> Target:
-        """The target of a job of `account`. Raises `VendorFailed` if the channel's secret was encrypted with another
-        SECRET_KEY."""
+        """Return the target of a job of `account`. Raises `VendorFailed` if the channel's secret cannot be decrypted."""
         try:
             secret = unseal(route.sealed_secret, self._settings.secret_key)
         except SettingsError as error:
@@ -92,27 +92,27 @@ class Sender:
 
     @contextmanager
     def open(self, request: VendorRequest, target: Target, read_error: ReadError) -> Iterator[Reply]:
-        """Send a vendor's request; give the reply when its status is good. Raises `VendorFailed`."""
+        """Send a request to a provider and yield the reply if its status is good. Raises `VendorFailed`."""
         seconds = self._settings.media_answer_seconds
-        limits = Limits(total_seconds=seconds, idle_seconds=seconds)  # a vendor is silent while it works
+        limits = Limits(total_seconds=seconds, idle_seconds=seconds)  # providers send nothing while they generate
         outbound, headers = self._outbound(target.route.base_url), dict(request.headers)
-        most = max(LARGEST_ANSWER, self._settings.media_max_bytes)
-        with _told():
+        max_bytes = max(LARGEST_ANSWER, self._settings.media_max_bytes)
+        with _outbound_errors():
             if request.method == "POST":
-                exchange = outbound.post(request.url, request.body, max_bytes=most, headers=headers, limits=limits)
+                exchange = outbound.post(request.url, request.body, max_bytes=max_bytes, headers=headers, limits=limits)
             else:
-                exchange = outbound.get(request.url, max_bytes=most, headers=headers, limits=limits)
+                exchange = outbound.get(request.url, max_bytes=max_bytes, headers=headers, limits=limits)
             with exchange as reply:
-                if reply.status not in GOOD:
+                if reply.status not in SUCCESS_STATUSES:
                     raise _refused(reply, read_error)
                 yield reply
 
     @contextmanager
     def fetch(self, url: str, target: Target) -> Iterator[Reply]:
-        """Fetch what a vendor named by its address. Raises `VendorFailed`."""
+        """Fetch a URL that a provider returned. Raises `VendorFailed`."""
         limits = Limits(total_seconds=self._settings.media_answer_seconds)
         with (
-            _told(),
+            _outbound_errors(),
             self._outbound(target.route.base_url).get(url, max_bytes=self._settings.media_max_bytes, limits=limits) as reply,
         ):
             if reply.status != 200:
@@ -120,7 +120,10 @@ class Sender:
             yield reply
 
     def with_failover(self, routes: Sequence[Route], account: UUID, attempt: Callable[[Route], T]) -> T:
-        """What `attempt` gives for the first channel where it succeeds for a job of `account`. Raises the last `VendorFailed`."""
+        """Return the result of `attempt` on the first channel where it succeeds for a job of `account`.
+
+        Raises the last `VendorFailed`.
+        """
         candidates = order(routes, self.health, now_ms(), random.random, account)
         last = VendorFailed("no_upstream_available", "no_channel", busy=True)
         for number in range(MOST_ATTEMPTS if candidates else 0):
@@ -155,8 +158,8 @@ def _outbound(policy: Policy, base_url: str) -> Outbound:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """The guard's errors as a vendor's failure. A vendor that was too slow is not asked a second time."""
+def _outbound_errors() -> Iterator[None]:
+    """Convert outbound errors to `VendorFailed`. A provider that timed out is not tried again."""
     try:
         yield
     except OutboundRefused:
@@ -172,19 +175,19 @@ def _refused(reply: Reply, read_error: ReadError) -> VendorFailed:
     kind = f"status_{status}"
     wait = retry_after_ms(reply.headers.get, now_ms())
     if status in (400, 413, 422):
-        told = read_error(status, _beginning(reply))
-        if told.about_request:
-            return VendorFailed(told.code or "invalid_request", kind, final=True)
-    if status in BUSY:
+        error = read_error(status, _read_error_body(reply))
+        if error.about_request:
+            return VendorFailed(error.code or "invalid_request", kind, final=True)
+    if status in BUSY_STATUSES:
         return VendorFailed("no_upstream_available", kind, busy=True, retry_after_ms=wait)
     if status in (408, 504):
         return VendorFailed("upstream_timeout", kind, retry_after_ms=wait)
-    # A redirect, and 401, 402, 403, 404: about our credential or our catalogue. The same route won't do better.
+    # A redirect, 401, 402, 403 or 404 concerns our credential or catalog entry: the same route would fail again.
     return VendorFailed("upstream_error", kind, retry_after_ms=wait, same_route=status in (409, 425) or status >= 500)
 
 
-def _beginning(reply: Reply) -> bytes:
-    """As much of an error's body as is looked at; nothing of one that breaks off."""
+def _read_error_body(reply: Reply) -> bytes:
+    """Read at most `LARGEST_ERROR` bytes of an error body. Returns b"" if the connection breaks."""
     data = b""
     try:
         for piece in reply:

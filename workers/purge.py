@@ -1,8 +1,8 @@
-"""Purges: carry out what an account asked for, step by step, whatever dies on the way.
+"""Account purges, carried out in resumable steps.
 
-The job's row is the truth. A worker takes it in hand by compare-and-set for `LEASE_MS`, which every step moves on; what a step
-removed is counted in the transaction that removed it. When a worker dies, the row is due again when its lease has run out, and
-the next worker goes on where it stands. A message only says which row to look at; the sweeper sends it again.
+The job's row is the source of truth. A worker claims it by compare-and-set for `LEASE_MS`, which every step extends; what a
+step removes is counted in the same transaction. If a worker dies, the row becomes due when its lease expires, and the next
+worker continues from there. A message only names the row; the sweeper sends it again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from workers.scheduler import Periodic
 log = logging.getLogger("yout.worker.purge")
 
 LEASE_MS = 10_000
-WAIT_MS = 500  # until calls that run are looked at again
-RUN_MS = 60_000  # how long one message is worked on before others get their turn
+WAIT_MS = 500  # between checks for calls in progress
+RUN_MS = 60_000  # time limit of one message, so that others get their turn
 SWEEP_SECONDS = 2.0
 STORES = (
     *("conversations", "messages", "responses", "shares", "media_jobs", "media_files"),
@@ -40,11 +40,11 @@ STORES = (
 
 
 class LeaseLost(Exception):
-    """Another worker has the job in hand."""
+    """Another worker has claimed the job."""
 
 
 class PurgeWork:
-    """The purges of one worker process."""
+    """The purge actor and sweeper of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,15 +52,15 @@ class PurgeWork:
         self._steps = (media_step(open_storage(settings)), *STEPS)
 
     def declare(self, broker: dramatiq.Broker) -> None:
-        """Let `broker` run the actor."""
+        """Register the actor with `broker`."""
         dramatiq.actor(actor_name=ACTOR, broker=broker)(self.purge)
 
     @property
     def periodic(self) -> tuple[Periodic, ...]:
-        return (Periodic("the purge sweeper", SWEEP_SECONDS, self.sweep),)
+        return (Periodic("purge sweeper", SWEEP_SECONDS, self.sweep),)
 
     def purge(self, id: str) -> None:
-        """Take a job in hand and bring it as far as it goes now. Does nothing when it is done, not due, or another's."""
+        """Claim a job and advance it as far as possible now. Does nothing if it is done, not due, or claimed."""
         job, runner = UUID(id), new_id()
         if not _claim(job, runner):
             return
@@ -72,38 +72,38 @@ class PurgeWork:
             if state is State.MORE:
                 _release(job, runner)
         except LeaseLost:
-            log.info("purge %s went on elsewhere", id)
+            log.info("purge %s was taken over by another worker", id)
         if state is State.DONE:
             settle_disk()
             log.info("purge %s is done", id)
 
     def sweep(self) -> None:
-        """Send the messages of jobs that are due and that nobody has in hand. Raises what the database raises."""
+        """Send messages for due jobs that no worker has claimed. Raises the database's errors."""
         try:
             due = PurgeJob.select(PurgeJob.id).where((PurgeJob.status != "done") & (PurgeJob.due_at <= now_ms())).limit(100)
-            found = [str(job.id) for job in due]
+            ids = [str(job.id) for job in due]
         except BaseException:
             drop_connection()
             raise
         database.close()
-        for id in found:
+        for id in ids:
             self._jobs.send(ACTOR, id)
 
     def close(self) -> None:
         self._jobs.close()
 
     def _advance(self, id: UUID, runner: UUID) -> State:
-        """One piece of work of the job's step. Raises `LeaseLost`."""
-        job = _in_hand(id, runner)
+        """Do one unit of work of the job's current step. Raises `LeaseLost`."""
+        job = _claimed(id, runner)
         step = next((step for step in self._steps if step.name == job.step), self._steps[0])
         purge = Purge(job.account.id, job.boundary)
         prepared = step.prepare(purge)
         with transaction():
-            job = _in_hand(id, runner, lock=True)
+            job = _claimed(id, runner, lock=True)
             return self._record(job, step, step.work(purge, prepared))
 
     def _record(self, job: PurgeJob, step: Step, progress: Progress) -> State:
-        """Write down what was done, in the transaction that did it, and what follows."""
+        """Record the progress and the next step, in the transaction that made the progress."""
         now, state = now_ms(), progress.state
         removed = dict(job.removed)
         for store, count in (progress.removed or {}).items():
@@ -133,7 +133,7 @@ def _release(id: UUID, runner: UUID) -> None:
         PurgeJob.update(runner=None, due_at=now_ms()).where((PurgeJob.id == id) & (PurgeJob.runner == runner)).execute()
 
 
-def _in_hand(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:
+def _claimed(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:
     query = PurgeJob.select().where((PurgeJob.id == id) & (PurgeJob.runner == runner) & (PurgeJob.status == "running"))
     if lock and not is_sqlite():
         query = query.for_update()
@@ -144,7 +144,7 @@ def _in_hand(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:
 
 
 def _certificate(job: PurgeJob, remains: Counts | None, settings: Settings) -> dict[str, Any]:
-    """What is signed: strings without escapes, whole numbers, and objects of these."""
+    """Return the document to sign. Its canonical JSON form requires strings without escapes, integers, and objects of these."""
     return {
         "kind": "yout-purge",
         "issuer": settings.edge_url,

@@ -1,7 +1,7 @@
-"""The purge's step for media: running jobs are cancelled and refunded, then files go, then rows.
+"""The purge step for media: cancels and refunds unfinished jobs, then deletes files, then rows.
 
-A worker that still makes such a job finds it ended, and deletes what it wrote (`shared.media.finish_job`). One that dies before
-that leaves files without a row, which the retention of media deletes after a day.
+A worker that is still running such a job finds it ended and deletes what it stored (`shared.media.ends`). If it dies before
+that, the files have no row, and the retention task deletes them after a day.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from shared.media.finish_job import CANCELLED, finish
 from shared.models import MediaJob, MediaOutput
 from workers.purge_steps import Progress, Purge, State, Step
 
-MOST_JOBS = 20  # at once: each may be several files in a store elsewhere
+MOST_JOBS = 20  # per batch; each job can have several files in a remote store
 
 
 class Emptied(NamedTuple):
-    """Jobs that have ended, and whose files are deleted."""
+    """Jobs that have ended, and their outputs whose files were deleted."""
 
     jobs: list[UUID]
     files: list[UUID]
 
 
 def media_step(storage: Storage) -> Step:
-    """The step, on the store that the outputs lie in. Raises `StorageUnavailable`: then it is tried again."""
+    """Return the step for files in `storage`. It raises `StorageUnavailable`, and is then retried."""
     return Step("media", _forget, _emptier(storage))
 
 
@@ -38,7 +38,7 @@ def _emptier(storage: Storage) -> Callable[[Purge], Emptied]:
             if job.finished_at is None:
                 finish(job, CANCELLED, hand=None)
         ids = [job.id for job in jobs]
-        outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # also of one that had just ended otherwise
+        outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # includes a job that ended concurrently
         for output in outputs:
             storage.delete(output.storage_key)
         return Emptied(ids, [output.id for output in outputs])

@@ -1,10 +1,10 @@
-"""The steps of a purge, in their order. Each is small, safe to repeat, and told apart by its name in the job's row.
+"""The steps of a purge, in order. Each is small, safe to repeat, and identified by its name in the job's row.
 
-    prepare(purge)          outside any transaction: what cannot be undone (files), or must not hold a lock
-    work(purge, prepared)   inside one, together with the row that counts it: all of it happens or nothing
+    prepare(purge)          outside any transaction: what cannot be undone (files) or must not hold a lock
+    work(purge, prepared)   inside the transaction that also records what was removed
 
-A new kind of content is a new `Step`, before the calls are waited for: whatever those still write must be refused by
-its own rows (see `shared.operations.conversations.keep_turn`), or be removed after that step.
+A new kind of content needs a new `Step` before "calls". Calls still in progress must either be prevented by their own rows
+from writing such content (see `shared.operations.conversations.keep_turn`), or it must be removed after that step.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Counts = dict[str, int]
 
 
 class Purge(NamedTuple):
-    """What a step needs to know: whose rows go, and up to when (milliseconds UTC) a call must have begun to be waited for."""
+    """The account to purge, and the boundary: only calls that started before it (ms UTC) are waited for."""
 
     account: UUID
     boundary: int
 
 
 class State(Enum):
-    """What follows a piece of work."""
+    """What to do after a unit of work."""
 
-    MORE = "more"  # the same step again, at once
-    WAIT = "wait"  # the same step again, a little later
-    DONE = "done"  # the next step
+    MORE = "more"  # repeat the step now
+    WAIT = "wait"  # repeat the step later
+    DONE = "done"  # go to the next step
 
 
 class Progress(NamedTuple):
-    """What a piece of work removed, by store, and what follows; the last step also says what remains."""
+    """What was removed, by store, and what to do next. The last step also reports what remains."""
 
     state: State
     removed: Counts | None = None
@@ -48,7 +48,7 @@ class Progress(NamedTuple):
 
 
 class Step(NamedTuple):
-    """See the module."""
+    """See the module docstring."""
 
     name: str
     work: Callable[[Purge, Any], Progress]
@@ -66,7 +66,7 @@ def _responses(purge: Purge, _: Any) -> Progress:
 
 
 def _messages(purge: Purge, _: Any) -> Progress:
-    """Messages, a conversation at a time, and conversations that have none any more."""
+    """Delete messages, one conversation at a time, and then the empty conversation."""
     oldest = Conversation.select(Conversation.id).where(Conversation.account == purge.account).order_by(Conversation.id).first()
     if oldest is None:
         return Progress(State.DONE)
@@ -78,7 +78,7 @@ def _messages(purge: Purge, _: Any) -> Progress:
 
 
 def _calls(purge: Purge, _: Any) -> Progress:
-    """Let the calls end that ran when the purge began: their charges belong into the opening entry."""
+    """Wait for the calls that were in progress when the purge began: the opening entry must include their charges."""
     return Progress(State.WAIT if running_calls(purge.account, purge.boundary) else State.DONE)
 
 
@@ -113,8 +113,10 @@ def _remaining(remains: Remains) -> Counts:
 
 
 def settle_disk() -> None:
-    """SQLite: bring the deletions from the log into the file, where deleted content is overwritten (`secure_delete`), and empty
-    the log. A reader that is in the way makes that happen later, by itself. PostgreSQL reuses the space by its own vacuum."""
+    """Flush SQLite's deletions from the log to the file, where `secure_delete` overwrites them, and empty the log.
+
+    If a reader blocks this, SQLite does it later by itself. PostgreSQL reuses the space through its own vacuum.
+    """
     if is_sqlite():
         database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -133,7 +135,7 @@ def _progress(removed: Counts) -> Progress:
     return Progress(State.MORE if any(removed.values()) else State.DONE, removed)
 
 
-STEPS: tuple[Step, ...] = (  # the media's comes before them: `workers.purge_media`
+STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
     Step("shares", _shares),
     Step("conversations", _messages),
     Step("responses", _responses),

@@ -1,4 +1,4 @@
-"""Usage that is summed up later: what the console's figures come from."""
+"""Usage rollups: aggregates usage periodically for the console's charts and totals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from workers.scheduler import Periodic
 log = logging.getLogger("yout.worker.rollup")
 
 ROLL_SECONDS = 30.0
-LONGEST_SECONDS = 5.0  # the clock has other work too; what is left is done on the next beat
+MAX_SECONDS = 5.0  # the scheduler has other tasks; the rest is done in the next run
 
 
-def _roll_on_the_beat() -> None:
+def _roll() -> None:
     try:
-        rolled = roll(now_ms(), LONGEST_SECONDS)
+        rolled = roll(now_ms(), MAX_SECONDS)
     except BaseException:
         drop_connection()
         raise
     database.close()
     if not rolled.up_to_date:
-        log.info("summed up %d hours of usage; there are more", rolled.hours)
+        log.info("aggregated %d hours of usage; more remain", rolled.hours)
 
 
-PERIODIC = (Periodic("the sums of the usage", ROLL_SECONDS, _roll_on_the_beat),)
+PERIODIC = (Periodic("usage rollup", ROLL_SECONDS, _roll),)

@@ -1,4 +1,4 @@
-"""Periodic work that needs no broker: a thread that runs functions on a beat of the monotonic clock."""
+"""A scheduler for periodic tasks that needs no broker: one thread that runs functions at fixed intervals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 log = logging.getLogger("yout.worker.clock")
 
-RETRY_SECONDS = 1.0  # after a failure, where the beat itself is not quicker
+RETRY_SECONDS = 1.0  # delay after a failure, unless the interval is shorter
 
 
 class Periodic(NamedTuple):
-    """Run `run()` every `seconds`. It must be safe to run twice, and in several processes at once."""
+    """A task to run every `seconds`. `run` must be safe to repeat and to run in several processes at once."""
 
     name: str
     seconds: float
@@ -23,15 +23,15 @@ class Periodic(NamedTuple):
 
 
 def next_beat(due: float, seconds: float, now: float) -> float:
-    """The first beat after `now` of a series that had one at `due`. Beats that were slept through are not made up for."""
+    """Return the first due time after `now` in a series of one run per `seconds` that includes `due`. Missed runs are skipped."""
     return due + seconds * max(1, math.floor((now - due) / seconds) + 1)
 
 
 class Clock:
-    """Runs all of `work` in one thread: each at startup and then at its interval, never two at a time.
+    """Runs tasks in one thread: each at startup and then at its interval, never two at a time.
 
-    A repeated failure is logged once, until the work succeeds or fails differently; it is retried after
-    `RETRY_SECONDS`. A failure for which `is_outage` is true is logged in one line, others with their traceback.
+    A task that fails is retried after `RETRY_SECONDS`. A repeated failure is logged once, until the task succeeds or fails
+    differently: in one line if `is_outage` is true for it, otherwise with its traceback.
     """
 
     def __init__(self, work: Sequence[Periodic], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:
@@ -45,7 +45,7 @@ class Clock:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Begin nothing more and wait for what runs; give whether it ended in time."""
+        """Start no further task and wait for the current one. Returns whether it finished in time."""
         self._stop.set()
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
@@ -53,27 +53,27 @@ class Clock:
     def _loop(self) -> None:
         due = [time.monotonic()] * len(self._work)
         while True:
-            turn = due.index(min(due))
-            if self._stop.wait(max(0.0, due[turn] - time.monotonic())):
+            next_index = due.index(min(due))
+            if self._stop.wait(max(0.0, due[next_index] - time.monotonic())):
                 return
-            work = self._work[turn]
+            work = self._work[next_index]
             done = self._run(work)
             now = time.monotonic()
-            due[turn] = next_beat(due[turn], work.seconds, now) if done else now + min(RETRY_SECONDS, work.seconds)
+            due[next_index] = next_beat(due[next_index], work.seconds, now) if done else now + min(RETRY_SECONDS, work.seconds)
 
     def _run(self, work: Periodic) -> bool:
         try:
             work.run()
-        except Exception as error:  # one kind of work must not end the others'; it is logged and tried again
-            self._tell(work, error)
+        except Exception as error:  # one task's failure must not stop the others
+            self._log_failure(work, error)
             return False
         if self._failing.pop(work.name, None):
-            log.info("%s works again", work.name)
+            log.info("%s recovered", work.name)
         return True
 
-    def _tell(self, work: Periodic, error: Exception) -> None:
+    def _log_failure(self, work: Periodic, error: Exception) -> None:
         outage = self._is_outage(error)
-        # One outage may show as several of its types in turn: they are one piece of news.
+        # One outage can raise different error types in next_index; log them as one.
         kind = Exception if outage else type(error)
         if self._failing.get(work.name) is kind:
             return

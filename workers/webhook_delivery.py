@@ -1,8 +1,8 @@
-"""Callbacks: post the result of a job to its owner's URL, signed, and never to a private address.
+"""Webhook delivery: posts a finished job, signed, to its owner's URL, and never to a private address.
 
-Deliveries run on separate threads, so a customer's server that never answers delays no jobs or purges. At most
-`MAX_PER_ACCOUNT` and `MAX_PER_HOST` run at once in a process, so it doesn't delay other customers' callbacks either. Due
-callbacks are found in the rows of the jobs; Redis is not involved.
+Deliveries run on separate threads, so an unresponsive customer server delays neither jobs nor purges. A process runs at most
+`MAX_PER_ACCOUNT` and `MAX_PER_HOST` at once, so it does not delay other customers' deliveries either. Due deliveries are
+found in the rows of the jobs; Redis is not involved.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_PER_HOST = 4
 HOST_BUSY_MS = 2_000
 BEAT_SECONDS = 1.0
 _PAGE = 200  # due callbacks per query
-_ROUND_SECONDS = 3.0  # time limit of one `deliver_due`, shorter than the clock's wait when it stops
+_ROUND_SECONDS = 3.0  # time limit of one `deliver_due`, shorter than the scheduler's stop timeout
 
 
 class Delivery(NamedTuple):
@@ -52,14 +52,14 @@ class Delivery(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Which of the due callbacks may start now, and which must wait because their host is busy."""
+    """The due callbacks to start now, and those postponed because their host is busy."""
 
     start: list[DueCallback]
     host_busy: list[DueCallback]
 
 
 def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choice:
-    """Choose from `due`, in order, the callbacks that the three limits allow besides those `in_flight`. Pure."""
+    """Select from `due`, in order, the callbacks that the three limits allow in addition to those `in_flight`. Pure."""
     accounts = Counter(delivery.account for delivery in in_flight)
     hosts = Counter(delivery.host for delivery in in_flight)
     choice = Choice([], [])
@@ -79,7 +79,7 @@ def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choic
 
 
 def host_of(url: str) -> str:
-    """The host of a callback; "" for a URL that will be refused."""
+    """Return the host of a callback URL, or "" for a URL that will be rejected."""
     try:
         return read_url(url).host
     except OutboundRefused:
@@ -87,7 +87,7 @@ def host_of(url: str) -> str:
 
 
 class Callbacks:
-    """The callbacks that one worker process delivers. `deliver_due` and `finish` must be called from one thread at a time."""
+    """The deliveries of one worker process. Call `deliver_due` and `finish` from one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class Callbacks:
         self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
 
     def deliver_due(self) -> None:
-        """Start due callbacks within the limits, and record ended ones. Raises the database's errors."""
+        """Start due deliveries within the limits, and record finished ones. Raises the database's errors."""
         until = time.monotonic() + _ROUND_SECONDS
         self._note_ended(0)
         while self._start_due() and time.monotonic() < until:
@@ -109,7 +109,7 @@ class Callbacks:
             self._note_ended(until - time.monotonic())
 
     def _start_due(self) -> int:
-        """Start deliveries; return how many were started or put off, 0 when nothing more can be done now."""
+        """Start deliveries. Returns how many were started or postponed; 0 means that nothing more can be done now."""
         if len(self._in_flight) >= MAX_IN_FLIGHT:
             return 0
         accounts = Counter(delivery.account for delivery in self._in_flight.values())
@@ -126,40 +126,40 @@ class Callbacks:
 
     def _start(self, callback: DueCallback) -> None:
         job = MediaJob.get_or_none(MediaJob.id == callback.job)
-        if job is None:  # purged meanwhile
+        if job is None:  # purged in the meantime
             return
         try:
             body, headers = self._message(job)
         except SettingsError as error:
-            log.error("the callback of media job %s cannot be signed: %s", job.id, error)
+            log.error("callback of media job %s: cannot sign: %s", job.id, error)
             return
         self._in_flight[job.id] = Delivery(job.id, callback.account, host_of(callback.url))
         arguments = (job.id, callback.url, body, headers)
-        # A daemon thread: a delivery that still waits when the process must end is repeated after the restart.
+        # A daemon thread: a delivery that has not finished when the process exits is repeated after the restart.
         threading.Thread(target=self._deliver, args=arguments, name="callback", daemon=True).start()
 
     def _deliver(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> None:
         done = False
         try:
             done = self._post(job, url, body, headers)
-        except Exception as error:  # whatever failed, its slot must be freed
-            log.error("the callback of media job %s failed: %s", job, describe_failure(error))
+        except Exception as error:  # the slot must be freed after any error
+            log.error("callback of media job %s: unhandled error: %s", job, describe_failure(error))
         finally:
             self._ended.put((job, done))
 
     def _post(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> bool:
-        """Post once; return whether no further attempt is needed. Runs on the delivery's own thread, without a database."""
+        """Post once. Returns whether no further attempt is needed. Runs on the delivery's thread, without database access."""
         try:
             with self._outbound.post(url, body, max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=LIMITS) as reply:
                 return 200 <= reply.status < 300
         except OutboundRefused:
-            log.warning("the callback of media job %s names an address that may not be used", job)
-            return True  # a retry would be refused, too
+            log.warning("callback of media job %s: address not allowed", job)
+            return True  # a retry would be rejected as well
         except OutboundFailed:
             return False
 
     def _note_ended(self, wait_seconds: float) -> None:
-        """Record every ended delivery; while any is running, wait up to this long for the first."""
+        """Record finished deliveries. If any is still running, wait up to `wait_seconds` for the next to finish."""
         wait = wait_seconds if self._in_flight else 0
         while True:
             try:
@@ -180,7 +180,7 @@ class Callbacks:
 
 
 def _event(job: MediaJob, settings: Settings) -> dict[str, object]:
-    """The message. Links are in it only where the installation knows its public address."""
+    """Return the event to send. It contains download links only if the installation's public URL is configured."""
     outputs = list(MediaOutput.select().where(MediaOutput.job == job.id).order_by(MediaOutput.position))
     shown = outputs if settings.public_url else []
     data = job_document(job, shown, lambda output: public_link(settings.public_url, job, output, settings))

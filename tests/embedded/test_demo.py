@@ -155,7 +155,7 @@ async def test_cut_before_the_first_byte_answers_nothing(echo_server: Server):
 
 @pytest.mark.parametrize("text", ["/fail", "/fail 200", "/slow soon", "/words 0", "/cut -1"])
 def test_a_directive_without_a_sensible_number_says_so(echo, text):
-    with pytest.raises(openai.BadRequestError, match="needs a whole number") as caught:
+    with pytest.raises(openai.BadRequestError, match="requires a whole number") as caught:
         ask(echo, text)
     assert caught.value.param == "messages"
 

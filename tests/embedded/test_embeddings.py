@@ -124,14 +124,14 @@ def test_token_ids_are_the_text_that_they_stand_for(client: openai.OpenAI) -> No
 
 async def test_an_id_of_another_vocabulary_is_a_400_that_says_what_to_set(server: Server) -> None:
     _, body = await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": [[9906], [150_000]]})
-    assert "place 1" in body["error"]["message"]
+    assert "Input 1" in body["error"]["message"]
     assert "check_embedding_ctx_length=False" in body["error"]["message"]
 
 
 async def test_a_text_that_is_too_long(server: Server) -> None:
     status, body = await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": ["fine", "word " * 511]})
     assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
-    assert "place 1 has 513" in body["error"]["message"]
+    assert "input 1 has 513" in body["error"]["message"]
     assert (await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": "word " * 510}))[0] == 200
 
 

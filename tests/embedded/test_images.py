@@ -75,7 +75,7 @@ def test_old_addresses_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -
 
         url = URL("http://127.0.0.1:1/v1/images/generations")
 
-    shown = [images._shown(bytes(KEPT_BYTES // 3), request, Http)["url"] for _ in range(5)]  # type: ignore[arg-type]  # all that it asks of a handler
+    shown = [images._image_object(bytes(KEPT_BYTES // 3), request, Http)["url"] for _ in range(5)]  # type: ignore[arg-type]  # all that it asks of a handler
     assert [url.rpartition("/")[2] in images._kept for url in shown] == [False, False, True, True, True]
 
 

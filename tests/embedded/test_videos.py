@@ -117,7 +117,7 @@ async def test_too_many_waiting_are_a_429_and_a_stop_ends_them(tmp_path) -> None
     server = start(tmp_path)
     body = GOOD | {"seconds": 20, "size": "1280x720"}
     try:
-        for _ in range(videos.MOST_WAITING):
+        for _ in range(videos.MAX_QUEUED):
             assert (await send(server, "POST", "/v1/videos", json=body))[0] == 200
         status, refused = await send(server, "POST", "/v1/videos", json=body)
         assert (status, refused["error"]["code"]) == (429, "rate_limit_exceeded")
@@ -127,10 +127,10 @@ async def test_too_many_waiting_are_a_429_and_a_stop_ends_them(tmp_path) -> None
 
 def test_what_is_old_is_forgotten() -> None:
     kept = videos.Videos(None)  # type: ignore[arg-type]  (nothing is made)
-    for number in range(videos.MOST_KEPT + 3):
+    for number in range(videos.MAX_KEPT + 3):
         video = Video("p", "640x360", 1, id=str(number), status="completed", completed_at=4_000_000_000)
         kept._videos[video.id] = video
     kept._videos["10"].completed_at = 1
     kept._videos["running"] = Video("p", "640x360", 1, id="running", created_at=1)
     kept._forget_old()
-    assert set(kept._videos) == {str(number) for number in range(3, videos.MOST_KEPT + 3) if number != 10} | {"running"}
+    assert set(kept._videos) == {str(number) for number in range(3, videos.MAX_KEPT + 3) if number != 10} | {"running"}

@@ -41,4 +41,5 @@ def test_a_command_that_fails_late_tells_of_no_second_outage(
     over.set()
     join(late)
     client.execute_command("WELL")
-    assert [record.message.split(":")[0].split(",")[0] for record in caplog.records] == ["Redis is away", "Redis is back"]
+    logged = [record.message.split(":")[0].split(",")[0] for record in caplog.records]
+    assert logged == ["Redis is unavailable", "Redis is available again"]

@@ -112,9 +112,9 @@ def test_an_outage_is_told_once_and_so_is_its_end(start: Callable[..., Clock], c
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told == [
         ("ERROR", "the work failed and will be retried: refused"),
-        ("INFO", "the work works again"),
+        ("INFO", "the work recovered"),
         ("ERROR", "the work failed and will be retried: again"),
-        ("INFO", "the work works again"),
+        ("INFO", "the work recovered"),
     ]
     assert not any(record.exc_info for record in caplog.records)
 

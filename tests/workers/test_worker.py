@@ -98,10 +98,10 @@ def test_holds_come_back_without_redis_and_messages_with_it(
     own_redis.kill()
     customer.hold()
     eventually(lambda: customer.held == 0, "swept, though Redis is gone again", 40)
-    eventually(lambda: worker.output().count("Redis is away") == 2, "the second outage is told")
+    eventually(lambda: worker.output().count("Redis is unavailable") == 2, "the second outage is told")
     assert worker.terminate() == 0
     told = worker.output()
-    assert (told.count("Redis is away"), told.count("Redis is back")) == (2, 1)
+    assert (told.count("Redis is unavailable"), told.count("Redis is available again")) == (2, 1)
     assert "connection error" not in told
     assert "Traceback" not in told
 
@@ -115,14 +115,14 @@ def test_a_lost_database_is_waited_for(
     postgres.cut_off(any_database_url)
     drop_connection()  # the test's own was ended too
     queue.send("sweep_holds")
-    eventually(lambda: "the hold sweeper failed" in worker.output(), "the clock meets the outage")
+    eventually(lambda: "hold sweeper failed" in worker.output(), "the clock meets the outage")
     eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
     postgres.let_in(any_database_url)
     customer.hold()
-    eventually(lambda: "the hold sweeper works again" in worker.output(), "the clock goes on")
+    eventually(lambda: "hold sweeper recovered" in worker.output(), "the clock goes on")
     eventually(lambda: customer.held == 0, "the hold is swept")
     eventually(lambda: not queue.unfinished(), "the message is tried again")
-    assert worker.output().count("the hold sweeper failed") == 1
+    assert worker.output().count("hold sweeper failed") == 1
     assert_books_are_right()
 
 
