@@ -1,1 +1,1 @@
-"""The operator's command line and the supervisor behind `yout up`."""
+"""The operator's command line, and the supervisor behind `yout up`."""

@@ -1,4 +1,4 @@
-"""`python -m yout` is the same as `yout`."""
+"""`python -m yout`, the same as `yout`."""
 
 import sys
 

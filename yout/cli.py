@@ -1,6 +1,6 @@
-"""`yout`, the operator's command line.
+"""The entry point of `yout`, the operator's command line.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong command line or value, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 invalid command line or value, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ CODES: dict[type[BaseException], str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code. Errors that are to be expected become one line, never a traceback."""
+    """Run one command and return its exit code. Expected errors are printed as one line, without a traceback."""
     argv = sys.argv[1:] if argv is None else argv
     as_json = "--json" in argv
     try:
         arguments = build_parser().parse_args(argv)
         return show(_run(arguments), as_json=as_json)
-    except (YoutError, OSError) as problem:
-        return _fail(problem, as_json=as_json)
+    except (YoutError, OSError) as error:
+        return _fail(error, as_json=as_json)
     except KeyboardInterrupt:
         return 130
 
 
 def build_parser() -> Parser:
-    """The whole grammar. The commands import what they need only when they run, so that this is quick."""
+    """Build the parser. It is fast, because commands import what they need only when they run."""
     parser = Parser(prog="yout", description="Operate a Yout installation. Settings come from the environment and .env.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for noun in NOUNS:
@@ -59,11 +59,11 @@ def _run(arguments: argparse.Namespace) -> Result:
         return run(call)
 
 
-def _fail(problem: YoutError | OSError, *, as_json: bool) -> int:
-    if isinstance(problem, BrokenPipeError):
-        # Whoever read our output is gone: say nothing more, also not while the interpreter flushes at exit.
+def _fail(error: YoutError | OSError, *, as_json: bool) -> int:
+    if isinstance(error, BrokenPipeError):
+        # The reader closed the pipe. Discard further output, including the interpreter's flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    code = next((CODES[kind] for kind in type(problem).__mro__ if kind in CODES), "failed")
-    show_error(str(problem), code, as_json=as_json)
-    return 2 if isinstance(problem, UsageError | InvalidInput) else 1
+    code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "failed")
+    show_error(str(error), code, as_json=as_json)
+    return 2 if isinstance(error, UsageError | InvalidInput) else 1

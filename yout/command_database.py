@@ -1,4 +1,4 @@
-"""The database of one command: opened, checked, closed."""
+"""Opens, checks and closes the database for one command."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from shared.core.settings import Settings
 from shared.sealed_columns import require_secret_key
 from shared.startup import require_readable
 
-ANSWER_SECONDS = 6 * 3600  # no limit: a migration or a check of every account takes long; TCP's limits detect a dead server
+ANSWER_SECONDS = 6 * 3600  # effectively no limit: migrations and full checks take long; TCP timeouts detect a dead server
 
 
 class DatabaseError(YoutError):
-    """The database cannot be reached or refuses to work; the message quotes it."""
+    """The database is unreachable or returned an error, which the message quotes."""
 
 
 @contextmanager
 def database_session(
     settings: Settings, *, check_schema: bool = True, check_secret_key: bool = True
 ) -> Iterator[peewee.Database]:
-    """Bind and connect the database of `settings` for the block.
+    """Bind and connect the database of `settings` for the duration of the block.
 
     Raises `SchemaMismatch` unless the schema is current, `SettingsError` if SECRET_KEY cannot decrypt the encrypted values
     (checked with the schema), and `DatabaseError` for errors of the server.
@@ -41,10 +41,10 @@ def database_session(
                 if check_secret_key:
                     require_secret_key(target, settings.secret_key)
             yield target
-    except peewee.PeeweeException as problem:
-        if not may_pass(problem):
+    except peewee.PeeweeException as error:
+        if not may_pass(error):
             raise
-        lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from problem
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from error
     finally:
         database.initialize(None)

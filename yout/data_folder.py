@@ -1,4 +1,4 @@
-"""The data folder: private, and used by one `yout up` at a time."""
+"""The private data folder, locked so that only one `yout up` uses it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LOCK = "up.lock"
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and hold it for the block. The kernel lets go when this process ends, however it does.
+    """Create the folder if needed and lock it for the duration of the block. The kernel releases the lock if the process dies.
 
-    Raises `SettingsError` while another `yout up` holds it: two would write into the same files.
+    Raises `SettingsError` if another `yout up` holds the lock: two would write to the same files.
     """
     make_private(folder)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -27,7 +27,7 @@ def claimed(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode() or "unknown"
             raise SettingsError(
-                f"Another `yout up` (process {holder}) uses {folder}; stop it, or set YOUT_DATA_DIR to another folder."
+                f"Another `yout up` (process {holder}) is using {folder}. Stop it, or set YOUT_DATA_DIR to another folder."
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -37,16 +37,16 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner may enter. One that is there keeps its mode."""
+    """Create a folder that only its owner can access. An existing folder keeps its mode."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by one that only its owner may read, in one step."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Replace a file atomically; only its owner can read it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    fresh.replace(path)
+    temporary.replace(path)

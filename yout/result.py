@@ -1,4 +1,4 @@
-"""What a command gives back, and how it is shown: an object for scripts, lines for people."""
+"""Results of commands and how they are printed: JSON for scripts, text for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`data` is printed with `--json` and has at least an `id`; `text` is printed otherwise."""
+    """`data` is printed with `--json` and contains at least an `id`; otherwise `text` is printed."""
 
     data: dict[str, Any]
     text: str
@@ -19,13 +19,13 @@ class Result:
 
 
 def show(result: Result, *, as_json: bool) -> int:
-    """Print a result to standard output and give the exit code."""
+    """Print a result to standard output and return the exit code."""
     print(json.dumps(result.data, ensure_ascii=False) if as_json else result.text, flush=True)
     return result.exit_code
 
 
 def show_error(message: str, code: str, *, as_json: bool) -> None:
-    """Print an error: an object on standard output for scripts, one line on standard error for people."""
+    """Print an error: as JSON on standard output, or as one line on standard error."""
     message = " ".join(message.split())
     if as_json:
         print(json.dumps({"error": {"message": message, "code": code}}, ensure_ascii=False))
@@ -34,7 +34,7 @@ def show_error(message: str, code: str, *, as_json: bool) -> None:
 
 
 def moment(milliseconds: int | None) -> str:
-    """A moment for people, in UTC to the second."""
+    """Format a time (ms UTC) to the second, or "never" for None."""
     if milliseconds is None:
         return "never"
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

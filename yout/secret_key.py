@@ -1,4 +1,4 @@
-"""The installation's own secret, made once where none was set."""
+"""Generates the installation's secret key if none is set."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from yout.data_folder import make_private, write_private
 
 
 def ensure_secret_key(settings: Settings) -> Settings:
-    """Make `secret.key` in the data folder if SECRET_KEY is not set, and give the settings that count from then on.
+    """Create `secret.key` in the data folder if SECRET_KEY is not set. Returns the settings, reloaded if it was created.
 
-    It must be there before the first channel secret is sealed, which is why `yout migrate` makes it as well as `yout up`.
+    It must exist before the first channel secret is encrypted, so both `yout migrate` and `yout up` call this.
     """
     path = settings.data_dir / SECRET_KEY_FILE
     if settings.secret_key != DEVELOPMENT_SECRET or path.exists():

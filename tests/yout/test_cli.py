@@ -289,7 +289,7 @@ def test_migrate_makes_the_schema_and_again_finds_nothing_to_do(tmp_path: Path) 
     assert first["applied"][0] == "0001_create_foundation"
     assert first["id"] == first["applied"][-1]
     assert fresh.yout("migrate", "--json").data == {"id": first["id"], "applied": []}
-    assert "Nothing to do" in fresh.yout("migrate").out
+    assert "up to date" in fresh.yout("migrate").out
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(installation: Installation) -> None:

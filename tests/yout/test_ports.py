@@ -38,7 +38,7 @@ def test_a_port_that_was_set_stays_and_is_not_given_to_another(make_settings: Ca
         found = choose_ports(make_settings(edge_port=8000, console_port=8002), {"edge_port", "console_port"})
         assert (found.edge_port, found.console_port) == (8000, 8002)
         assert found.local_port not in (8000, 8002)
-        with pytest.raises(SettingsError, match="Port 8000 for it is in use; set YOUT_EDGE_PORT to a free port"):
+        with pytest.raises(SettingsError, match=r"Port 8000 for it is in use\. Set YOUT_EDGE_PORT to a free port"):
             require_free([Listener("it", "127.0.0.1", found.edge_port, "YOUT_EDGE_PORT")])
 
 

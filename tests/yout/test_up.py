@@ -125,7 +125,7 @@ def test_a_data_folder_too_deep_for_a_socket_is_one_line(tmp_path: Path, start_u
     up = start_up(new_installation(tmp_path, YOUT_DATA_DIR=str(tmp_path / ("d" * 100))))
     assert up.wait() == 1
     [line] = up.output.splitlines()
-    assert "set YOUT_DATA_DIR to a shorter folder" in line
+    assert "Set YOUT_DATA_DIR to a shorter folder" in line
 
 
 def test_the_printed_curl_call_is_whole() -> None:
@@ -161,7 +161,7 @@ def test_no_model_is_printed_that_cannot_be_called(installation: Installation, s
     installation.yout("model", "create", "m-1", "--channel", "provider", "--input", "1", "--output", "1")
     switch_channel(installation, "disabled")
     first = start_up(installation)
-    assert "m-1" not in first.wait_for("No model can be called yet")
+    assert "m-1" not in first.wait_for("No model is available yet")
     first.stop()
     switch_channel(installation, "active")
     second = start_up(installation)
@@ -220,7 +220,7 @@ def test_a_process_that_ends_takes_the_stack_with_it(
 ) -> None:
     up = start_up(installation, worker=manner)
     assert up.wait() == code
-    assert f"worker ended with exit code {manner[-1]}" in up.output
+    assert f"worker exited with code {manner[-1]}" in up.output
     assert not any(alive(pid) for pid in up.pids())
     assert not listening_socket(up.valkey)
 
@@ -231,7 +231,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installati
     up.process.send_signal(signal.SIGINT)
     up.wait_for("Ctrl-C again")
     assert up.stop(signal.SIGINT) == 0
-    assert "worker did not end in time and was killed" in up.output
+    assert "worker did not stop in time and was killed" in up.output
     assert not any(alive(pid) for pid in up.pids())
 
 
@@ -243,7 +243,7 @@ def test_a_busy_port_is_told_before_anything_starts(installation: Installation, 
         up = start_up(installation)
         assert up.wait() == 1
     [line] = up.output.splitlines()
-    assert line.startswith(f"yout: Port {port(installation, name)} for the {name.lower()} is in use; set YOUT_{name}_PORT")
+    assert line.startswith(f"yout: Port {port(installation, name)} for the {name.lower()} is in use. Set YOUT_{name}_PORT")
     assert up.pids() == []
     assert not (up.data / "yout.db").exists()
 
@@ -305,5 +305,5 @@ def test_a_program_that_is_not_there_is_told(installation: Installation, start_u
     (installation.folder / "Procfile").write_text("web: no-such-program\n")
     done = installation.yout_process("up", "--no-local", "--procfile", "Procfile")
     assert done.code == 1
-    assert "web cannot be started" in done.err
+    assert "Cannot start web" in done.err
     assert not listening_socket(up.valkey)

@@ -1,1 +1,1 @@
-"""One file a noun: `register` adds its verbs to the grammar; a verb imports what it needs when it runs."""
+"""Commands, one module per noun. `register` adds its verbs; a verb imports what it needs when it runs."""

@@ -1,4 +1,4 @@
-"""`yout account`: the owners of credits."""
+"""`yout account`: accounts and their plans."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
 from yout.result import Result, moment
 
 _NO_PUBLIC_URL = (
-    "\nYOUT_PUBLIC_URL is not set, so this link works on this machine only: replace the host with your edge's address."
+    "\nYOUT_PUBLIC_URL is not set, so this link works only on this machine. Elsewhere, replace the host with your edge's."
 )
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "account", "open accounts, give them plans")
-    create = add_command(verbs, "create", "open an account, with credits if you like", _create)
+    verbs = add_noun(commands, "account", "create accounts and manage their plans")
+    create = add_command(verbs, "create", "create an account", _create)
     create.add_argument("email", metavar="EMAIL")
-    create.add_argument("--credits", type=int, default=0, metavar="N", help="opening credits (default 0)")
-    create.add_argument("--name", default="", help="a name for people")
-    link = add_command(verbs, "password-link", "make a link by which its owner sets a password, once", _password_link)
-    link.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
-    email = add_command(verbs, "email", "change an account's e-mail address", _email)
-    email.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
-    email.add_argument("new_email", metavar="NEW_EMAIL", help="the new e-mail address")
+    create.add_argument("--credits", type=int, default=0, metavar="N", help="initial credits (default 0)")
+    create.add_argument("--name", default="", help="display name")
+    link = add_command(verbs, "password-link", "create a one-time link for setting the account's password", _password_link)
+    link.add_argument("email", metavar="EMAIL", help="email or ID of the account")
+    email = add_command(verbs, "email", "change an account's email", _email)
+    email.add_argument("email", metavar="EMAIL", help="email or ID of the account")
+    email.add_argument("new_email", metavar="NEW_EMAIL", help="the new email")
     for verb, help, run in (
-        ("subscribe", "give an account a plan; its first period begins now", _subscribe),
-        ("change-plan", "change an account's plan with its next period", _change_plan),
-        ("cancel-plan", "let an account's plan end with its period", _cancel_plan),
+        ("subscribe", "subscribe an account to a plan, starting now", _subscribe),
+        ("change-plan", "change an account's plan at the next renewal", _change_plan),
+        ("cancel-plan", "cancel an account's plan at the end of its period", _cancel_plan),
         ("keep-plan", "withdraw a cancellation", _keep_plan),
         ("suspend-plan", "stop a plan's grants and overage until it is resumed", _suspend_plan),
-        ("resume-plan", "let a suspended plan grant again", _resume_plan),
-        ("overage", "let an account's calls go on when its credits are used up", _overage),
+        ("resume-plan", "resume a suspended plan", _resume_plan),
+        ("overage", "set an account's overage cap", _overage),
     ):
         command = add_command(verbs, verb, help, run)
-        command.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+        command.add_argument("email", metavar="EMAIL", help="email or ID of the account")
         if verb in ("subscribe", "change-plan"):
-            command.add_argument("plan", metavar="PLAN", help="name or id of the plan")
+            command.add_argument("plan", metavar="PLAN", help="name or ID of the plan")
         if verb in ("change-plan", "cancel-plan"):
-            command.add_argument("--now", action="store_true", help="at once, not with the next period")
+            command.add_argument("--now", action="store_true", help="now instead of at the next renewal")
         if verb == "overage":
-            command.add_argument("cap", type=int, metavar="CREDITS", help="most of a period; 0 switches it off")
+            command.add_argument("cap", type=int, metavar="CREDITS", help="maximum overage per period; 0 turns it off")
 
 
 def _create(call: Invocation) -> Result:
@@ -55,7 +55,7 @@ def _create(call: Invocation) -> Result:
         "credits": arguments.credits,
         "balance": account.balance,
     }
-    return Result(data, f"Account {account.email} ({account.id}) with {account.balance} credits.")
+    return Result(data, f"Created account {account.email} ({account.id}) with {account.balance} credits.")
 
 
 def _email(call: Invocation) -> Result:
@@ -63,7 +63,7 @@ def _email(call: Invocation) -> Result:
 
     account = change_email(call.arguments.email, call.arguments.new_email, actor=call.actor)
     data = {"id": str(account.id), "email": account.email}
-    return Result(data, f"Account {account.id} now has the e-mail {account.email}; its owner signs in with it.")
+    return Result(data, f"Account {account.id} now has the email {account.email}. The owner signs in with it.")
 
 
 def _password_link(call: Invocation) -> Result:
@@ -73,8 +73,8 @@ def _password_link(call: Invocation) -> Result:
     url = f"{call.settings.edge_url}/password/{link.token}"
     data = {"id": str(link.account.id), "email": link.account.email, "url": url, "expires_at": link.expires_at}
     note = "" if call.settings.knows_its_url else _NO_PUBLIC_URL
-    words = f"{url}\nWho opens it sets the password of {link.account.email}: once, until {moment(link.expires_at)}."
-    return Result(data, words + note)
+    text = f"{url}\nAnyone with this link can set the password for {link.account.email}, once, until {moment(link.expires_at)}."
+    return Result(data, text + note)
 
 
 def _subscribe(call: Invocation) -> Result:
@@ -138,14 +138,16 @@ def _subscription(row: Any) -> Result:
         "balance": row.account.balance,
         "plan_credits": row.account.plan_credits,
     }
-    told = f"{row.account.email} has the plan {row.plan.name}"
+    text = f"{row.account.email} has the plan {row.plan.name}"
     if row.status == "ended":
-        told = f"{row.account.email} had the plan {row.plan.name}, which has ended"
+        text = f"{row.account.email}: the plan {row.plan.name} has ended"
     elif row.suspended_at is not None:
-        told += ", suspended"
+        text += ", suspended"
     elif row.cancelled_at is not None:
-        told += f" until {moment(row.renews_at)}"
+        text += f" until {moment(row.renews_at)}"
     else:
-        told += f", renewed on {moment(row.renews_at)}"
+        text += f", renews {moment(row.renews_at)}"
     overage = f", overage up to {row.overage_cap}" if row.overage_cap else ""
-    return Result(data, f"{told}{overage}. {row.account.balance} credits, {row.account.plan_credits} of them the plan's.")
+    return Result(
+        data, f"{text}{overage}. Balance: {row.account.balance} credits, including {row.account.plan_credits} plan credits."
+    )

@@ -1,4 +1,4 @@
-"""`yout channel`: where calls are sent."""
+"""`yout channel`: upstream connections."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ if TYPE_CHECKING:  # commands import what they need only when they run
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "channel", "connect upstreams")
-    create = add_command(verbs, "create", "connect one credential at one upstream", _create)
+    verbs = add_noun(commands, "channel", "manage upstream connections")
+    create = add_command(verbs, "create", "create a channel: one credential at one upstream", _create)
     create.add_argument("name", metavar="NAME")
-    create.add_argument("--template", metavar="T", help="a vendor of `yout channel templates`: its address, dialect and quirks")
-    create.add_argument("--dialect", help="the upstream's wire format: openai, anthropic or gemini")
-    create.add_argument("--base-url", metavar="URL", help="up to and with its version, such as https://host/v1")
-    create.add_argument("--secret", default="", metavar="S", help="the upstream's key; - reads it from standard input")
     create.add_argument(
-        "--setting", action="append", default=[], metavar="KEY=VALUE", help="a quirk of the vendor; VALUE is JSON or text"
+        "--template", metavar="T", help="a provider from `yout channel templates`; sets URL, dialect and settings"
     )
-    add_command(verbs, "templates", "list the vendors that are known", _templates, database=False)
-    drafts = add_command(verbs, "drafts", "put the models known of a channel's vendor into the catalogue, as drafts", _drafts)
+    create.add_argument("--dialect", help="the upstream's wire format: openai, anthropic or gemini")
+    create.add_argument("--base-url", metavar="URL", help="including the version, such as https://host/v1")
+    create.add_argument("--secret", default="", metavar="S", help="the upstream's API key, or - to read it from standard input")
+    create.add_argument(
+        "--setting", action="append", default=[], metavar="KEY=VALUE", help="a provider setting; VALUE is JSON or text"
+    )
+    add_command(verbs, "templates", "list known providers", _templates, database=False)
+    drafts = add_command(verbs, "drafts", "add the known models of a channel's provider, as drafts", _drafts)
     drafts.add_argument("name", metavar="NAME")
-    drafts.add_argument("--markup", type=int, default=0, metavar="PERCENT", help="on the vendor's list prices (default 0)")
+    drafts.add_argument(
+        "--markup", type=int, default=0, metavar="PERCENT", help="markup on the provider's list prices (default 0)"
+    )
 
 
 def _create(call: Invocation) -> Result:
-    channel = _made(call)
+    channel = _create_channel(call)
     data = {
         "id": str(channel.id),
         "name": channel.name,
@@ -39,10 +43,10 @@ def _create(call: Invocation) -> Result:
         "settings": channel.settings,
         "status": channel.status,
     }
-    return Result(data, f"Channel {channel.name} ({channel.id}) to {channel.base_url}.")
+    return Result(data, f"Created channel {channel.name} ({channel.id}) for {channel.base_url}.")
 
 
-def _made(call: Invocation) -> Channel:
+def _create_channel(call: Invocation) -> Channel:
     from shared.operations.channel_templates import create_channel_from_template
     from shared.operations.channels import create_channel
 
@@ -51,7 +55,7 @@ def _made(call: Invocation) -> Channel:
     settings = dict(_pair(text) for text in arguments.setting)
     if arguments.template is not None:
         if arguments.dialect is not None:
-            raise UsageError("--template knows the dialect; leave out --dialect")
+            raise UsageError("--dialect cannot be combined with --template")
         return create_channel_from_template(
             arguments.name,
             arguments.template,
@@ -99,16 +103,16 @@ def _drafts(call: Invocation) -> Result:
     from shared.operations.channel_templates import draft_models
 
     drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, actor=call.actor)
-    lines = [f"Draft {id}; `yout model publish {id}` serves it." for id in drafts.made]
-    lines += [f"{id} is in the catalogue already and stays as it is." for id in drafts.kept]
+    lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.made]
+    lines += [f"{id} is already in the catalog, unchanged." for id in drafts.kept]
     return Result({"id": call.arguments.name, "drafts": drafts.made, "kept": drafts.kept}, "\n".join(lines))
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """`retries=2` → `("retries", 2)`; `mode=fast` → `("mode", "fast")`."""
+    """Parse `retries=2` to `("retries", 2)`, and `mode=fast` to `("mode", "fast")`."""
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise UsageError(f"--setting takes KEY=VALUE, not {text!r}")
+        raise UsageError(f"--setting must be KEY=VALUE, not {text!r}")
     try:
         return key, json.loads(value)
     except ValueError:

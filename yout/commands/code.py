@@ -9,17 +9,17 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "code", "make, void and redeem codes for credits")
-    create = add_command(verbs, "create", "make a batch of codes and print them once", _create)
-    create.add_argument("credits", type=int, metavar="CREDITS", help="credits that each code gives")
-    create.add_argument("--count", type=int, default=1, metavar="N", help="how many codes (default 1)")
-    create.add_argument("--days", type=int, metavar="N", help="days after which they expire (default never)")
-    create.add_argument("--note", default="", help="what they are for")
-    add_command(verbs, "list", "show all batches, and what became of their codes", _list)
-    void = add_command(verbs, "void", "void a code, or a whole batch, where not redeemed", _void)
-    void.add_argument("id", metavar="ID", help="of the code or the batch")
-    redeem = add_command(verbs, "redeem", "give an account the credits of a code", _redeem)
-    redeem.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    verbs = add_noun(commands, "code", "create, void and redeem codes for credits")
+    create = add_command(verbs, "create", "create a batch of codes and print them once", _create)
+    create.add_argument("credits", type=int, metavar="CREDITS", help="credits per code")
+    create.add_argument("--count", type=int, default=1, metavar="N", help="number of codes (default 1)")
+    create.add_argument("--days", type=int, metavar="N", help="days until the codes expire (default never)")
+    create.add_argument("--note", default="", help="what the codes are for")
+    add_command(verbs, "list", "list all batches and their status", _list)
+    void = add_command(verbs, "void", "void an unused code, or all unused codes of a batch", _void)
+    void.add_argument("id", metavar="ID", help="ID of the code or the batch")
+    redeem = add_command(verbs, "redeem", "redeem a code for an account", _redeem)
+    redeem.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     redeem.add_argument("code", metavar="CODE", help="the code, or - to read it from standard input")
 
 
@@ -29,10 +29,10 @@ def _create(call: Invocation) -> Result:
 
     arguments = call.arguments
     expires_at = None if arguments.days is None else now_ms() + arguments.days * _DAY_MS
-    made = create_codes(arguments.credits, arguments.count, note=arguments.note, expires_at=expires_at, actor=call.actor)
-    data = {"id": str(made.row.id), "credits": made.row.credits, "expires_at": expires_at, "codes": list(made.codes)}
-    told = f"Batch {made.row.id}: {len(made.codes)} codes of {made.row.credits} credits. They are shown this once."
-    return Result(data, "\n".join([*made.codes, told]))
+    batch = create_codes(arguments.credits, arguments.count, note=arguments.note, expires_at=expires_at, actor=call.actor)
+    data = {"id": str(batch.row.id), "credits": batch.row.credits, "expires_at": expires_at, "codes": list(batch.codes)}
+    text = f"Batch {batch.row.id}: {len(batch.codes)} codes of {batch.row.credits} credits. They will not be shown again."
+    return Result(data, "\n".join([*batch.codes, text]))
 
 
 def _list(_call: Invocation) -> Result:
@@ -55,18 +55,18 @@ def _list(_call: Invocation) -> Result:
     ]
     lines = [
         f"{batch.row.id}: {batch.row.count} codes of {batch.row.credits} credits, {batch.redeemed} redeemed, {batch.voided} void,"
-        f" {batch.open} open, made {moment(batch.row.created_at)}, expire {moment(batch.row.expires_at)}"
+        f" {batch.open} unused, created {moment(batch.row.created_at)}, expires {moment(batch.row.expires_at)}"
         + (f" ({batch.row.note})" if batch.row.note else "")
         for batch in batches
     ]
-    return Result({"id": "codes", "batches": data}, "\n".join(lines) or "No codes yet; `yout code create CREDITS` makes some.")
+    return Result({"id": "codes", "batches": data}, "\n".join(lines) or "No codes. Create some with: yout code create CREDITS")
 
 
 def _void(call: Invocation) -> Result:
     from shared.operations.redeem_codes import void_codes
 
     voided = void_codes(call.arguments.id, actor=call.actor)
-    return Result({"id": call.arguments.id, "voided": voided}, f"{voided} codes were voided.")
+    return Result({"id": call.arguments.id, "voided": voided}, f"Voided {voided} codes.")
 
 
 def _redeem(call: Invocation) -> Result:
@@ -77,4 +77,4 @@ def _redeem(call: Invocation) -> Result:
     account = find_account(call.arguments.email)
     collected = redeem(account.id, secret_value(call.arguments.code), actor=call.actor)
     data = {"id": str(account.id), "credits": collected.payment.credits, "balance": collected.balance}
-    return Result(data, f"{account.email} got {collected.payment.credits} credits and has {collected.balance} now.")
+    return Result(data, f"{account.email} received {collected.payment.credits} credits. Balance: {collected.balance} credits.")

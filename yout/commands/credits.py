@@ -1,4 +1,4 @@
-"""`yout credits`: give credits by hand, or take them."""
+"""`yout credits`: grant or deduct credits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "credits", "give and take credits")
-    grant = add_command(verbs, "grant", "give credits to an account; a negative number takes them", _grant)
-    grant.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    verbs = add_noun(commands, "credits", "grant and deduct credits")
+    grant = add_command(verbs, "grant", "grant credits to an account; a negative number deducts them", _grant)
+    grant.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     grant.add_argument("credits", metavar="N", type=int)
-    grant.add_argument("--reason", required=True, help="why, for the ledger")
+    grant.add_argument("--reason", required=True, help="reason, shown in the ledger")
 
 
 def _grant(call: Invocation) -> Result:
@@ -29,4 +29,6 @@ def _grant(call: Invocation) -> Result:
         "balance": account.balance,
         "reason": entry.reason,
     }
-    return Result(data, f"{entry.kind.capitalize()} of {entry.amount:+d} credits; {account.email} has {account.balance} now.")
+    return Result(
+        data, f"{entry.kind.capitalize()} of {entry.amount:+d} credits for {account.email}. Balance: {account.balance} credits."
+    )

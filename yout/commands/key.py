@@ -12,39 +12,39 @@ _NUMBERS = {
     "rpm": "requests per minute",
     "tpm": "tokens per minute",
     "concurrency": "concurrent requests",
-    "monthly_credit_limit": "credits per calendar month (UTC) that it may spend",
+    "monthly_credit_limit": "maximum credits per calendar month (UTC)",
 }
 _DAY_MS = 24 * 3600 * 1000
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "key", "make and revoke API keys")
-    create = add_command(verbs, "create", "make a key and print its secret once", _create)
-    create.add_argument("email", metavar="EMAIL", help="e-mail or id of the account")
+    verbs = add_noun(commands, "key", "manage API keys")
+    create = add_command(verbs, "create", "create a key and print its secret once", _create)
+    create.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     create.add_argument("--name", default="default", help="what the key is for")
-    create.add_argument("--rpm", type=int, metavar="N", help="requests a minute")
-    create.add_argument("--tpm", type=int, metavar="N", help="tokens a minute")
-    create.add_argument("--concurrency", type=int, metavar="N", help="calls at once")
-    create.add_argument("--monthly-credit-limit", type=int, metavar="N", help="credits a calendar month (UTC) that it may spend")
-    create.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable; default all)")
-    create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable)")
-    create.add_argument("--days", type=int, metavar="N", help="days after which it expires (default never)")
-    create.add_argument("--manage", action="store_true", help="let it manage keys and purge the account even if it has limits")
+    create.add_argument("--rpm", type=int, metavar="N", help="requests per minute")
+    create.add_argument("--tpm", type=int, metavar="N", help="tokens per minute")
+    create.add_argument("--concurrency", type=int, metavar="N", help="concurrent requests")
+    create.add_argument("--monthly-credit-limit", type=int, metavar="N", help="maximum credits per calendar month (UTC)")
+    create.add_argument("--allow-model", action="append", metavar="ID", help="allowed model (repeatable; default all)")
+    create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="allowed network (repeatable; default all)")
+    create.add_argument("--days", type=int, metavar="N", help="days until it expires (default never)")
+    create.add_argument(
+        "--manage", action="store_true", help="allow it to manage keys and purge the account even if it has limits"
+    )
     update = add_command(verbs, "update", "change a key's name, limits, models, addresses or expiry", _update)
     update.add_argument("key", metavar="ID")
     update.add_argument("--name", help="what the key is for")
     for name, what in _NUMBERS.items():
         update.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{what}; 0 removes the limit")
-    update.add_argument("--allow-model", action="append", metavar="ID", help="a model it may use (repeatable); 'all' for all")
-    update.add_argument(
-        "--allow-ip", action="append", metavar="NETWORK", help="where it may come from (repeatable); 'all' for all"
-    )
-    update.add_argument("--days", type=int, metavar="N", help="days from now after which it expires; 0 for never")
+    update.add_argument("--allow-model", action="append", metavar="ID", help="allowed model (repeatable); 'all' for all")
+    update.add_argument("--allow-ip", action="append", metavar="NETWORK", help="allowed network (repeatable); 'all' for all")
+    update.add_argument("--days", type=int, metavar="N", help="days from now until it expires; 0 for never")
     update.add_argument("--manage", choices=("yes", "no"), help="whether it can manage keys and purge the account")
-    limit = add_command(verbs, "limit", "change what a key may spend in a calendar month", _limit)
+    limit = add_command(verbs, "limit", "change a key's monthly credit limit", _limit)
     limit.add_argument("key", metavar="ID")
-    limit.add_argument("credits", type=int, metavar="CREDITS", help="credits a month (UTC); 0 takes the limit away")
-    revoke = add_command(verbs, "revoke", "revoke a key for good", _revoke)
+    limit.add_argument("credits", type=int, metavar="CREDITS", help="credits per calendar month (UTC); 0 removes the limit")
+    revoke = add_command(verbs, "revoke", "revoke a key permanently", _revoke)
     revoke.add_argument("key", metavar="ID")
 
 
@@ -77,7 +77,7 @@ def _create(call: Invocation) -> Result:
         "monthly_credit_limit": row.monthly_credit_limit,
         "can_manage": row.can_manage,
     }
-    return Result(data, f"{created.secret}\nKey {row.id} ({row.name}). The secret is shown this once; keep it safe.")
+    return Result(data, f"{created.secret}\nCreated key {row.id} ({row.name}). Store the secret now; it will not be shown again.")
 
 
 def _update(call: Invocation) -> Result:
@@ -85,14 +85,14 @@ def _update(call: Invocation) -> Result:
 
     changes = _changes(vars(call.arguments))
     if not changes:
-        raise InvalidInput("Nothing to change: give at least one option, such as --name or --rpm.")
+        raise InvalidInput("Nothing to change. Pass at least one option, such as --name or --rpm.")
     row = update_key(call.arguments.key, changes, actor=call.actor)
     data = {"id": str(row.id), "prefix": row.prefix, **{field: getattr(row, field) for field in changes}}
     return Result(data, f"Key {row.prefix} ({row.id}) updated: {', '.join(changes)}.")
 
 
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
-    """The options as changes for `update_key`."""
+    """Convert the options to the `changes` of `update_key`."""
     from shared.core.clock import now_ms
 
     changes: dict[str, Any] = {name: given[name] or None for name in _NUMBERS if given[name] is not None}
@@ -113,8 +113,8 @@ def _limit(call: Invocation) -> Result:
 
     row = update_key(call.arguments.key, {"monthly_credit_limit": call.arguments.credits or None}, actor=call.actor)
     data = {"id": str(row.id), "prefix": row.prefix, "monthly_credit_limit": row.monthly_credit_limit}
-    told = "no monthly limit" if row.monthly_credit_limit is None else f"a limit of {row.monthly_credit_limit} credits a month"
-    return Result(data, f"Key {row.prefix} ({row.id}) has {told}.")
+    limit = "no monthly limit" if row.monthly_credit_limit is None else f"a limit of {row.monthly_credit_limit} credits per month"
+    return Result(data, f"Key {row.prefix} ({row.id}) has {limit}.")
 
 
 def _revoke(call: Invocation) -> Result:
@@ -122,4 +122,4 @@ def _revoke(call: Invocation) -> Result:
 
     row = revoke_key(call.arguments.key, actor=call.actor)
     data = {"id": str(row.id), "prefix": row.prefix, "revoked_at": row.revoked_at}
-    return Result(data, f"Key {row.prefix} ({row.id}) is revoked since {moment(row.revoked_at)}.")
+    return Result(data, f"Key {row.prefix} ({row.id}) was revoked at {moment(row.revoked_at)}.")

@@ -1,4 +1,4 @@
-"""`yout ledger`: prove that the money adds up, and clean up after the dead."""
+"""`yout ledger`: verify balances, renew plans and release abandoned holds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "ledger", "prove that the money adds up")
-    add_command(verbs, "verify", "check every balance against its ledger, and look for stale holds", _verify)
-    add_command(verbs, "renew", "begin the periods of plans that are due, as a worker does", _renew)
-    add_command(verbs, "sweep", "give back the credits held by calls that are gone", _sweep)
+    verbs = add_noun(commands, "ledger", "verify and maintain the ledger")
+    add_command(verbs, "verify", "check every balance against its ledger entries, and find stale holds", _verify)
+    add_command(verbs, "renew", "start due plan periods, as workers do", _renew)
+    add_command(verbs, "sweep", "release credits held by abandoned calls", _sweep)
 
 
 def _verify(_call: Invocation) -> Result:
@@ -20,8 +20,8 @@ def _verify(_call: Invocation) -> Result:
     report = verify(now_ms())
     clean = not report.problems
     data = {"id": "ledger", "clean": clean, **report._asdict(), "problems": list(report.problems)}
-    seen = f"{report.accounts} accounts, {report.entries} ledger entries, {report.open_holds} open holds"
-    text = "\n".join([*report.problems, f"{seen}: {'everything adds up' if clean else 'NOT clean'}."])
+    counts = f"{report.accounts} accounts, {report.entries} ledger entries, {report.open_holds} open holds"
+    text = "\n".join([*report.problems, f"{counts}: {'everything adds up' if clean else 'PROBLEMS FOUND'}."])
     return Result(data, text, exit_code=0 if clean else 1)
 
 
@@ -30,7 +30,7 @@ def _sweep(_call: Invocation) -> Result:
     from shared.ledger import sweep
 
     expired = sweep(now_ms())
-    return Result({"id": "ledger", "expired": expired}, f"{expired} abandoned holds were given back.")
+    return Result({"id": "ledger", "expired": expired}, f"Released {expired} abandoned holds.")
 
 
 def _renew(_call: Invocation) -> Result:
@@ -38,4 +38,4 @@ def _renew(_call: Invocation) -> Result:
     from shared.ledger import renew_subscriptions
 
     renewed = renew_subscriptions(now_ms())
-    return Result({"id": "ledger", "renewed": renewed}, f"{renewed} periods of plans began or ended.")
+    return Result({"id": "ledger", "renewed": renewed}, f"Started or ended {renewed} plan periods.")

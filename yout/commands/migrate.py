@@ -1,4 +1,4 @@
-"""`yout migrate`: bring the schema up to date, or fail the deploy."""
+"""`yout migrate`: migrate the database schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    add_command(commands, "migrate", "bring the database to the schema of this code", _migrate, database=False)
+    add_command(commands, "migrate", "migrate the database to the current schema", _migrate, database=False)
 
 
 def _migrate(call: Invocation) -> Result:
@@ -22,5 +22,5 @@ def _migrate(call: Invocation) -> Result:
         require_current(database)
         require_secret_key(database, settings.secret_key)
     current = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
-    text = "\n".join(f"Applied {name}." for name in applied) or f"Nothing to do: the schema is at {current}."
+    text = "\n".join(f"Applied {name}." for name in applied) or f"The schema is up to date ({current})."
     return Result({"id": current, "applied": applied}, text)

@@ -1,4 +1,4 @@
-"""`yout purge`: verify what a purge's certificate says."""
+"""`yout purge`: verify purge certificates."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "purge", "verify the certificates of purged accounts")
+    verbs = add_noun(commands, "purge", "verify purge certificates")
     verify = add_command(verbs, "verify", "check a certificate's signature", _verify, database=False)
-    verify.add_argument("file", type=Path, help="the certificate as the API gave it, or a purge's whole answer")
-    verify.add_argument("--key", type=Path, help="a public key in PEM; by default this installation's")
+    verify.add_argument("file", type=Path, help="the certificate, or the API response that contains it")
+    verify.add_argument("--key", type=Path, help="a public key in PEM format (default: this installation's)")
 
 
 def _verify(call: Invocation) -> Result:
@@ -24,14 +24,14 @@ def _verify(call: Invocation) -> Result:
     try:
         document = json.loads(call.arguments.file.read_text())
     except ValueError:
-        raise InvalidInput(f"{call.arguments.file} holds no JSON.") from None
+        raise InvalidInput(f"{call.arguments.file} is not JSON.") from None
     if isinstance(document, dict) and isinstance(document.get("certificate"), dict) and "signature" not in document:
-        document = document["certificate"]  # the answer of GET /api/chat/purge/<id>/
+        document = document["certificate"]  # the response of GET /api/chat/purge/<id>/
     pem = call.arguments.key
     key = certificates.read_public_pem(pem.read_bytes()) if pem else certificates.public_key(call.settings.secret_key)
     certificate = certificates.verify(document, key)
     removed = ", ".join(f"{count} {store.replace('_', ' ')}" for store, count in certificate.get("removed", {}).items() if count)
-    whose = f"account {certificate['account']}" if "account" in certificate else "a visitor"
-    done = f"Purge {certificate.get('purge')} of {whose}, done {certificate.get('finished_at')}"
-    text = f"Valid. {done}; removed: {removed or 'nothing'}."
+    owner = f"account {certificate['account']}" if "account" in certificate else "a visitor"
+    purge = f"Purge {certificate.get('purge')} of {owner}, finished {certificate.get('finished_at')}"
+    text = f"Valid. {purge}; removed: {removed or 'nothing'}."
     return Result({"id": str(certificate.get("purge")), "valid": True, "certificate": certificate}, text)

@@ -8,9 +8,9 @@ from yout.result import Result
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_noun(commands, "secret-key", "change SECRET_KEY")
-    change = add_command(verbs, "change", "re-encrypt a former key's values with SECRET_KEY", _change, database=False)
-    change.add_argument("--former", metavar="KEY", help="the former SECRET_KEY; - reads it from standard input")
-    change.add_argument("--lost", action="store_true", help="the former key is lost: erase the values that it encrypted")
+    change = add_command(verbs, "change", "re-encrypt values from the former key to SECRET_KEY", _change, database=False)
+    change.add_argument("--former", metavar="KEY", help="the former SECRET_KEY, or - to read it from standard input")
+    change.add_argument("--lost", action="store_true", help="the former key is lost: erase the values encrypted with it")
 
 
 def _change(call: Invocation) -> Result:
@@ -19,10 +19,10 @@ def _change(call: Invocation) -> Result:
 
     arguments = call.arguments
     if (arguments.former is None) is not arguments.lost:
-        raise UsageError("pass the former key with --former, or --lost if it is lost")
+        raise UsageError("pass either --former or --lost")
     former = None if arguments.lost else secret_value(arguments.former)
     with database_session(call.settings, check_secret_key=False):
         changed = change_secret_key(former, call.settings.secret_key, actor=call.actor)
     data = {"id": "secret-key", "sealed": changed.sealed, "erased": changed.erased}
-    words = f"{changed.sealed} values are now encrypted with SECRET_KEY"
-    return Result(data, f"{words}, {changed.erased} were erased. Enter channel secrets again." if arguments.lost else f"{words}.")
+    text = f"{changed.sealed} values are now encrypted with SECRET_KEY"
+    return Result(data, f"{text}, {changed.erased} were erased. Enter channel secrets again." if arguments.lost else f"{text}.")

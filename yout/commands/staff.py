@@ -1,4 +1,4 @@
-"""`yout staff`: who may use the console."""
+"""`yout staff`: people with access to the console."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "staff", "let people into the console")
-    create = add_command(verbs, "create", "let a person in and print their first password, once", _create)
+    verbs = add_noun(commands, "staff", "manage console access")
+    create = add_command(verbs, "create", "add a staff member and print their first password once", _create)
     create.add_argument("--role", default="owner", help="owner, billing, support or readonly (default owner)")
-    password = add_command(verbs, "password", "give a person a new password and end their sessions", _password)
-    factor = add_command(verbs, "reset-second-factor", "take a lost second factor away, so that its owner gets in again", _reset)
+    password = add_command(verbs, "password", "reset a staff member's password and end their sessions", _password)
+    factor = add_command(verbs, "reset-second-factor", "remove a staff member's lost second factor", _reset)
     factor.add_argument("email", metavar="EMAIL")
     for verb in (create, password):
         verb.add_argument("email", metavar="EMAIL")
-        verb.add_argument("--password", metavar="P", help="default: a generated one; - reads it from standard input")
+        verb.add_argument(
+            "--password", metavar="P", help="the password, or - to read it from standard input (default: generated)"
+        )
 
 
 def _create(call: Invocation) -> Result:
@@ -29,7 +31,7 @@ def _create(call: Invocation) -> Result:
         actor=call.actor,
     )
     data = {"id": str(person.id), "email": person.email, "role": person.role, "password": password}
-    return Result(data, f"{password}\nStaff member {person.email} ({person.role}). The password is shown this once.")
+    return Result(data, f"{password}\nAdded {person.email} ({person.role}). Store the password now; it will not be shown again.")
 
 
 def _password(call: Invocation) -> Result:
@@ -42,7 +44,7 @@ def _password(call: Invocation) -> Result:
         actor=call.actor,
     )
     data = {"id": str(person.id), "email": person.email, "password": password}
-    return Result(data, f"{password}\nNew password of {person.email}. It is shown this once.")
+    return Result(data, f"{password}\nNew password for {person.email}. Store it now; it will not be shown again.")
 
 
 def _reset(call: Invocation) -> Result:
@@ -52,7 +54,7 @@ def _reset(call: Invocation) -> Result:
     person = find_staff(call.arguments.email)
     turn_off(person.id, actor=call.actor)
     data = {"id": str(person.id), "email": person.email, "second_factor": False}
-    return Result(data, f"{person.email} signs in with the password alone now, and can set up a new second factor.")
+    return Result(data, f"{person.email} now signs in with only a password and can set up a new second factor.")
 
 
 def _chosen(call: Invocation) -> str | None:

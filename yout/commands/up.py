@@ -1,4 +1,4 @@
-"""`yout up`: the whole stack on this machine."""
+"""`yout up`: run the whole stack on this machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    up = add_command(commands, "up", "start the whole stack here, and stop it with Ctrl-C", _up, database=False)
-    up.add_argument("--no-local", action="store_true", help="without the embedded model server")
-    up.add_argument("--procfile", type=Path, metavar="FILE", help="other processes than those of the project's Procfile")
+    up = add_command(commands, "up", "run the whole stack on this machine until Ctrl-C", _up, database=False)
+    up.add_argument("--no-local", action="store_true", help="do not start the embedded model server")
+    up.add_argument("--procfile", type=Path, metavar="FILE", help="use this Procfile instead of the project's")
 
 
 def _up(call: Invocation) -> Result:

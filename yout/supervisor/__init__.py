@@ -1,1 +1,1 @@
-"""Behind `yout up`: start the processes of the Procfile and what they need, see that they are ready, stop them in order."""
+"""The supervisor behind `yout up`: starts the Procfile's processes and their servers, waits until ready, stops them in order."""

@@ -15,7 +15,7 @@ QUESTION = "Say hello in one short sentence."
 
 
 def greeting(settings: Settings, welcome: Welcome | None) -> str:
-    """Where everything listens; with `welcome`, also how to log in, and snippets that work when pasted."""
+    """Return the URLs of all services; with `welcome`, also credentials and snippets to paste."""
     host = reachable_host(settings.bind_host)
     edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
     lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Pages     {edge}/", f"  Console   {console}/"]
@@ -33,7 +33,9 @@ def greeting(settings: Settings, welcome: Welcome | None) -> str:
 
 def _snippets(edge: str, welcome: Welcome) -> list[str]:
     if welcome.model is None:
-        return [f"No model can be called yet: `{_yout()} channel create` connects a provider, `… model create` adds its models."]
+        return [
+            f"No model is available yet. Connect a provider with `{_yout()} channel create` and add models with `… model create`."
+        ]
     lines = ["Paste into a shell:", "", python_snippet(edge, welcome.key, welcome.model)]
     if shutil.which("curl"):
         lines += ["Or:", "", curl_snippet(edge, welcome.key, welcome.model), ""]
@@ -41,12 +43,12 @@ def _snippets(edge: str, welcome: Welcome) -> list[str]:
 
 
 def _yout() -> str:
-    """This installation's `yout` command, quoted for a shell, usable from any folder."""
+    """Return the path of this installation's `yout` command, quoted for a shell."""
     return shlex.quote(str(Path(sys.executable).with_name("yout")))
 
 
 def curl_snippet(edge: str, key: str, model: str) -> str:
-    """A streamed chat in the shell."""
+    """Return a curl command that streams a chat."""
     body = f'{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
     return f"""\
 curl -N {edge}/v1/chat/completions \\
@@ -56,9 +58,9 @@ curl -N {edge}/v1/chat/completions \\
 
 
 def python_snippet(edge: str, key: str, model: str) -> str:
-    """A streaming chat with OpenAI's SDK: the text as it arrives, then the cost and the remaining credits.
+    """Return a shell command that streams a chat with OpenAI's SDK, then prints the cost and the remaining credits.
 
-    It runs with this environment's Python, which has the SDK, so that it works wherever it is pasted.
+    It uses this environment's Python, which has the SDK, so it works in any folder.
     """
     return f"""\
 {shlex.quote(sys.executable)} - <<'END'

@@ -1,7 +1,7 @@
-"""Something to begin with, in development only: a staff member, an account with credits, a key.
+"""Demo data for development: a staff member, an account with credits, and an API key.
 
-What cannot be asked of the database again, the password and the key's secret, is kept in `welcome.json` in the data folder,
-readable by its owner only, so that every start can print it.
+The password and the key's secret cannot be read from the database again. They are kept in `welcome.json` in the data folder,
+readable by its owner only, so that every start can print them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPENING_CREDITS = 15_000_000
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The values to print. `staff_password` is None if it was changed; `model` is None if no model can be called."""
+    """The values to print. `staff_password` is None if it was changed; `model` is None if no model is available."""
 
     staff_email: str
     staff_password: str | None
@@ -39,14 +39,14 @@ class Welcome:
 
 
 def ensure_welcome(data_dir: Path) -> Welcome:
-    """Make what is missing of the three, in the bound database, and remember its secrets."""
+    """Create what is missing in the bound database, and store the secrets."""
     path = data_dir / FILE
     kept = _read(path)
     account = _account()
     password, key = _staff_password(kept.get("staff_password")), _key(account, kept.get("key"))
-    found = {"staff_password": password, "key": key}
-    if found != kept:
-        write_private(path, json.dumps(found, indent=2) + "\n")
+    secrets = {"staff_password": password, "key": key}
+    if secrets != kept:
+        write_private(path, json.dumps(secrets, indent=2) + "\n")
     return Welcome(
         staff_email=STAFF_EMAIL,
         staff_password=password,
@@ -60,7 +60,7 @@ def ensure_welcome(data_dir: Path) -> Welcome:
 def _read(path: Path) -> dict[str, str | None]:
     try:
         kept = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # a damaged file is as good as none: a new key is made
+    except (FileNotFoundError, ValueError):  # a damaged file counts as missing: a new key is created
         return {}
     return kept if isinstance(kept, dict) else {}
 
@@ -85,7 +85,7 @@ def _key(account: Account, kept: str | None) -> str:
 
 
 def _model() -> str | None:
-    """The local chat model if it can be called, else the oldest chat model that can."""
+    """Return the local chat model if it is available, else the oldest available chat model."""
     from shared.operations.seed import CHAT_MODEL
 
     now = now_ms()

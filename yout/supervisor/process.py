@@ -1,4 +1,4 @@
-"""One child process: its own process group, its output line by line under its name, and no life after ours."""
+"""A supervised child process: its own process group, output prefixed with its name, terminated with the supervisor."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.core.errors import SettingsError
 
 POLL_SECONDS = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork: a forked child must not import
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork, because a forked child must not import
 
 
 class Child:
-    """A started process. `name` heads every line that it prints.
+    """A started process. Each line of its output is prefixed with `name`.
 
-    It leads a process group of its own, so that Ctrl-C reaches the supervisor only, which then stops all in order. When the
-    supervisor is killed outright, the kernel sends the child SIGTERM (Linux).
+    It leads its own process group, so that Ctrl-C reaches only the supervisor, which then stops everything in order. If the
+    supervisor is killed, the kernel sends the child SIGTERM (Linux only).
     """
 
     def __init__(self, name: str, arguments: Sequence[str], show: Callable[[str, str], None]) -> None:
@@ -37,10 +37,10 @@ class Child:
                 text=True,
                 errors="replace",
                 process_group=0,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=_exit_with_parent(os.getpid()),
             )
-        except OSError as problem:
-            raise SettingsError(f"{name} cannot be started: {problem}.") from None
+        except OSError as error:
+            raise SettingsError(f"Cannot start {name}: {error}.") from None
         self._reader = threading.Thread(target=self._read, args=(show,), daemon=True, name=f"output of {name}")
         self._reader.start()
 
@@ -49,52 +49,52 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; else its code, 128 + N when signal N ended it."""
+        """Return None while it runs, else its exit code, or 128 + N if signal N ended it."""
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def stop(self, grace_seconds: float, hurried: Callable[[], bool]) -> bool:
-        """Ask it to end, and end it and all of its group by force after `grace_seconds`, or as soon as `hurried()`.
+        """Send SIGTERM, then kill the whole group after `grace_seconds` or as soon as `hurried()` is true.
 
-        Gives whether it went by itself.
+        Returns whether the process exited by itself.
         """
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
         while self.exit_code() is None and time.monotonic() < deadline and not hurried():
             time.sleep(POLL_SECONDS)
-        willing = self.exit_code() is not None
+        exited = self.exit_code() is not None
         self._end_group()
         self._process.wait()
-        self._reader.join(timeout=1)  # its last words; a grandchild that left the group could hold the pipe open
-        return willing
+        self._reader.join(timeout=1)  # read its last output; a grandchild outside the group could keep the pipe open
+        return exited
 
     def _signal(self, number: signal.Signals) -> None:
         if self.exit_code() is None:
             self._process.send_signal(number)
 
     def _end_group(self) -> None:
-        """What is left of the group, the leader or processes it left behind."""
+        """Kill the rest of the group: the leader, or processes that it left behind."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # nobody left (macOS says the latter when only a zombie is)
+        except (ProcessLookupError, PermissionError):  # no process left (macOS raises PermissionError for a zombie)
             return
 
     def _read(self, show: Callable[[str, str], None]) -> None:
-        assert self._process.stdout is not None  # noqa: S101  (it was asked for)
+        assert self._process.stdout is not None  # noqa: S101  (stdout=PIPE)
         with self._process.stdout as output:
             for line in output:
                 show(self.name, line.rstrip())
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """What the child does before its program starts: ask to be told to end when the supervisor's main thread is gone."""
+def _exit_with_parent(parent: int) -> Callable[[], None] | None:
+    """Return a function for the child to run before exec: it requests SIGTERM when the supervisor's main thread exits."""
     if _libc is None:
         return None
     prctl, exit_now, parent_of = _libc.prctl, os._exit, os.getppid
 
-    def tie() -> None:
+    def request_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if parent_of() != parent:  # it was gone before we asked
+        if parent_of() != parent:  # the parent exited before the request
             exit_now(1)
 
-    return tie
+    return request_signal

@@ -1,4 +1,4 @@
-"""The parts of the stack: what is started, on which port, when it is ready, and how long it may take to end."""
+"""The processes of the stack, with their ports, readiness checks and stop timeouts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from yout.supervisor.procfile import read_procfile
 from yout.supervisor.ready import Check, answers, models_loaded, pongs
 
 GRACE_SECONDS = 15
-# Who must be gone before whom: a worker without its broker, or an edge without its database of limits, would only complain.
+# Clients stop before their servers: a worker without its broker, or an edge without Redis, would only log errors.
 STOP_ORDER = ("worker", "web", "console", "local", "valkey")
 
 
 class Part(NamedTuple):
-    """One process of the stack. Without `ready` it is ready as soon as it runs; `log` is a file it writes to instead of here."""
+    """A process of the stack. Without `ready` it is ready as soon as it runs; `log` is the file that it logs to, if any."""
 
     name: str
     arguments: Sequence[str]
@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 
 def embedded_parts(settings: Settings, *, local_model: bool) -> list[Part]:
-    """Valkey, unless REDIS_URL names another server, and the model server if wanted."""
+    """Return Valkey, unless REDIS_URL names another server, and the model server if enabled."""
     parts = []
     if settings.embedded_valkey:
         arguments, log = valkey_arguments(settings.data_dir), valkey_log(settings.data_dir)
@@ -43,12 +43,12 @@ def embedded_parts(settings: Settings, *, local_model: bool) -> list[Part]:
 
 
 def local_health_url(settings: Settings) -> str:
-    """The URL of the embedded model server's status."""
+    """Return the health URL of the embedded model server."""
     return f"http://127.0.0.1:{settings.local_port}/healthz"
 
 
 def procfile_parts(settings: Settings, procfile: Path) -> list[Part]:
-    """The processes of the Procfile; `web` (the edge) and `console` have a readiness check."""
+    """Return the processes of the Procfile; `web` (the edge) and `console` have a readiness check."""
     host = reachable_host(settings.bind_host)
     listeners = {
         "web": Listener("the edge", settings.bind_host, settings.edge_port, "YOUT_EDGE_PORT"),
@@ -66,5 +66,5 @@ def procfile_parts(settings: Settings, procfile: Path) -> list[Part]:
 
 
 def in_stop_order(names: Sequence[str]) -> list[str]:
-    """Processes of the Procfile's own making first, then the known ones."""
+    """Sort names for stopping: processes that only the Procfile defines first, then the known ones."""
     return sorted(names, key=lambda name: STOP_ORDER.index(name) if name in STOP_ORDER else -1)

@@ -1,4 +1,4 @@
-"""Readiness: how a started process shows that it can be used. A check gives None when it can, else what is missing."""
+"""Readiness checks of started processes. A check returns None if the process is ready, else what is missing."""
 
 from __future__ import annotations
 
@@ -18,29 +18,26 @@ CHECK_SECONDS = 2
 
 
 def answers(url: str) -> Check:
-    """Ready when GET `url` answers with a status below 400."""
+    """Return a check that GET `url` responds with a status below 400."""
     return partial(_get, url)
 
 
 def pongs(path: Path) -> Check:
-    """Ready when the Redis-protocol server on this socket answers a PING (while loading its file it refuses)."""
+    """Return a check that the Redis server on this socket answers a PING, which it refuses while it loads its data."""
     return partial(_ping, path)
 
 
 def models_loaded(url: str) -> Check:
-    """Ready when the embedded model server at `url` has loaded its models or failed to."""
+    """Return a check that the embedded model server has loaded its models or failed to."""
     return partial(_loading, url)
 
 
 def served_models(url: str) -> frozenset[str]:
-    """The models that the embedded model server at `url` has loaded.
-
-    Raises `SettingsError` when it does not answer.
-    """
+    """Return the models that the embedded model server has loaded. Raises `SettingsError` if it does not respond."""
     try:
         states = _model_states(url)
-    except (OSError, http.client.HTTPException, ValueError) as problem:
-        raise SettingsError(f"The embedded model server stopped answering ({problem or type(problem).__name__}).") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise SettingsError(f"The embedded model server stopped responding ({error or type(error).__name__}).") from None
     return frozenset(name for name, state in states.items() if state == "ready")
 
 
@@ -50,9 +47,9 @@ def _get(url: str) -> str | None:
     try:
         connection.request("GET", parts.path)
         answer = connection.getresponse()
-        return None if answer.status < 400 else f"GET {url} answers {answer.status}"
-    except (OSError, http.client.HTTPException) as problem:
-        return f"GET {url}: {problem or type(problem).__name__}"
+        return None if answer.status < 400 else f"GET {url} returned {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {url}: {error or type(error).__name__}"
     finally:
         connection.close()
 
@@ -60,8 +57,8 @@ def _get(url: str) -> str | None:
 def _loading(url: str) -> str | None:
     try:
         states = _model_states(url)
-    except (OSError, http.client.HTTPException, ValueError) as problem:
-        return f"GET {url}: {problem or type(problem).__name__}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"GET {url}: {error or type(error).__name__}"
     return next((f"{name} is loading" for name, state in states.items() if state == "loading"), None)
 
 
@@ -83,6 +80,6 @@ def _ping(path: Path) -> str | None:
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
             answer = connection.recv(64)
-    except OSError as problem:
-        return f"{path}: {problem}"
-    return None if answer.startswith(b"+PONG") else f"{path} answers {answer!r}"
+    except OSError as error:
+        return f"{path}: {error}"
+    return None if answer.startswith(b"+PONG") else f"{path} answered {answer!r}"

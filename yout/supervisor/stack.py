@@ -1,4 +1,4 @@
-"""The life of the stack: ports, data, processes, readiness, the welcome; then watch, and stop in order."""
+"""Runs the stack: chooses ports, prepares data, starts processes, prints the greeting, then watches and stops them in order."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from yout.supervisor.procfile import PROJECT_PROCFILE
 from yout.supervisor.ready import served_models
 from yout.supervisor.terminal import Terminal
 
-READY_SECONDS = 120  # the first start of a model on a slow disk; a process that dies is noticed at once
+READY_SECONDS = 120  # allows for a first model load on a slow disk; a process that exits is noticed at once
 CHECK_INTERVAL_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = None) -> int:
-    """Start everything, print how to use it, and run until a signal comes (gives 0) or a process ends (gives its code, never 0).
+    """Start everything, print how to use it, and run until a signal (returns 0) or until a process exits (its code, never 0).
 
-    Raises `SettingsError` before anything is started when a port is taken, the data folder is in use or a setting is wrong.
+    Raises `SettingsError` before anything is started if a port is in use, the data folder is locked or a setting is invalid.
     """
     settings = ensure_secret_key(settings)
     with claimed(settings.data_dir):
@@ -51,7 +51,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
 
 @contextmanager
 def _published_ports(settings: Settings) -> Iterator[None]:
-    """Write the chosen ports to a file, for the stack's processes and for other commands."""
+    """Write the chosen ports to a file, for the stack's processes and other commands."""
     path = settings.data_dir / PORTS_FILE
     write_private(path, json.dumps({name: getattr(settings, name) for name in CHOSEN_FIELDS}) + "\n")
     try:
@@ -61,9 +61,9 @@ def _published_ports(settings: Settings) -> Iterator[None]:
 
 
 class Stack:
-    """The running processes. Signal handlers only increment `_asked`; the loops check it.
+    """The running processes. Signal handlers only increment `_signals_received`; the loops check it.
 
-    The `project` processes start when the `embedded` ones are ready and `welcome()`, which may use them, has returned the
+    The `project` processes start after the `embedded` ones are ready and `welcome()`, which may use them, has returned the
     text to print.
     """
 
@@ -72,15 +72,15 @@ class Stack:
         self._embedded, self._project, self._welcome = embedded, project, welcome
         self._parts = {part.name: part for part in parts}
         self._children: dict[str, Child] = {}
-        self._asked = 0
+        self._signals_received = 0
         self._terminal = Terminal([part.name for part in parts])
 
     @contextmanager
     def listening_to_signals(self) -> Iterator[None]:
-        """Count the signals that ask for the end, in the block."""
+        """Count termination signals in the block."""
         former = {number: signal.getsignal(number) for number in _SIGNALS}
         for number in _SIGNALS:
-            if not (number == signal.SIGHUP and former[number] == signal.SIG_IGN):  # nohup means it
+            if not (number == signal.SIGHUP and former[number] == signal.SIG_IGN):  # keep nohup's setting
                 signal.signal(number, self._ask)
         try:
             yield
@@ -89,13 +89,13 @@ class Stack:
                 signal.signal(number, handler)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked += 1
+        self._signals_received += 1
 
     def run(self) -> int:
-        """The whole life, from the first start to the last end. Nothing that was started outlives this call."""
+        """Run until stopped. No started process outlives this call."""
         try:
             code = self._start()
-            while code is None and not self._asked:
+            while code is None and not self._signals_received:
                 time.sleep(POLL_SECONDS)
                 code = self._dead()
             return code or 0
@@ -103,13 +103,13 @@ class Stack:
             self._stop()
 
     def _start(self) -> int | None:
-        """Start all processes, the embedded servers first. Returns an exit code if that fails."""
+        """Start all processes, the embedded servers first. Returns an exit code on failure."""
         code = self._start_parts(self._embedded)
-        if code is not None or self._asked:
+        if code is not None or self._signals_received:
             return code
         text = self._welcome()
         code = self._start_parts(self._project)
-        if code is None and not self._asked:
+        if code is None and not self._signals_received:
             self._terminal.text(text)
         return code
 
@@ -121,7 +121,7 @@ class Stack:
     def _wait_until_ready(self, parts: list[Part]) -> int | None:
         deadline = time.monotonic() + READY_SECONDS
         waiting = {part.name: part.ready for part in parts if part.ready is not None}
-        while not self._asked:
+        while not self._signals_received:
             missing = {name: check() for name, check in waiting.items()}
             waiting = {name: check for name, check in waiting.items() if missing[name] is not None}
             code = self._dead()
@@ -129,30 +129,30 @@ class Stack:
                 return code
             if time.monotonic() > deadline:
                 name = next(iter(waiting))
-                self._say(f"{name} is not ready after {READY_SECONDS} s: {missing[name]}. Stopping.")
+                self._print(f"{name} is not ready after {READY_SECONDS} s: {missing[name]}. Stopping.")
                 return 1
             time.sleep(CHECK_INTERVAL_SECONDS)
         return None
 
     def _dead(self) -> int | None:
-        """The exit code for the first process that ended, None while all run."""
+        """Return the exit code for the first process that exited, or None while all run."""
         for name, child in self._children.items():
             code = child.exit_code()
             if code is not None:
                 log = self._parts[name].log
                 place = f"in {log}" if log else "above"
-                self._say(f"{name} ended with exit code {code}; what it said is {place}. Stopping the others.")
+                self._print(f"{name} exited with code {code}; see its output {place}. Stopping the others.")
                 return code or 1
         return None
 
     def _stop(self) -> None:
-        """End all in order, each within its grace; one more signal hurries."""
-        asked = self._asked
-        if asked:
-            self._say("Stopping in order; Ctrl-C again to hurry.")
+        """Stop all in order, each within its grace period; another signal kills the rest."""
+        initial_signals = self._signals_received
+        if initial_signals:
+            self._print("Stopping. Press Ctrl-C again to stop immediately.")
         for name in in_stop_order(list(self._children)):
-            if not self._children[name].stop(self._parts[name].grace_seconds, lambda: self._asked > asked):
-                self._say(f"{name} did not end in time and was killed.")
+            if not self._children[name].stop(self._parts[name].grace_seconds, lambda: self._signals_received > initial_signals):
+                self._print(f"{name} did not stop in time and was killed.")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._terminal.line("yout", text)

@@ -1,4 +1,4 @@
-"""What `yout up` prints: lines under the name of who said them, never two at once."""
+"""The output of `yout up`: whole lines, each prefixed with the process name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ class Terminal:
     def __init__(self, names: list[str]) -> None:
         self._width = max(len(name) for name in [*names, "yout"])
         self._lock = threading.Lock()
-        self._read = True
+        self._open = True
 
     def line(self, name: str, text: str) -> None:
-        """One line under `name`."""
+        """Print one line prefixed with `name`."""
         self.text(f"{name:{self._width}} | {text}")
 
     def text(self, text: str) -> None:
-        """Text as it is. When nobody reads any more it is dropped: the stack must still be stopped in order."""
+        """Print text as it is. If the output is closed it is dropped, so that the stack is still stopped in order."""
         with self._lock:
-            if not self._read:
+            if not self._open:
                 return
             try:
                 print(text, flush=True)
             except OSError:
-                self._read = False
+                self._open = False
