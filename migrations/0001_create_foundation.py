@@ -1,6 +1,6 @@
-"""The foundation: accounts and staff, keys, catalogue and prices, plans, holds, the ledgers.
+"""Creates accounts, staff, keys, the catalog, prices, plans, holds and ledgers.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import (

@@ -1,6 +1,6 @@
-"""Plan credits and overage beside the balance, periods of subscriptions, allowances of keys and visitors, payments and codes.
+"""Adds plan credits, overage, subscription periods, spending of keys and visitors, payments and redeem codes.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import (

@@ -1,6 +1,6 @@
-"""The web account: a password of an account, and the sessions that were begun with it.
+"""Adds account passwords and web sessions.
 
-The model here is a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The model is a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import BigIntegerField, CharField, Check, ForeignKeyField, Model, UUIDField

@@ -1,6 +1,6 @@
-"""Stored conversations and their messages, shares, and the jobs that empty an account.
+"""Adds stored conversations, messages, shares and purge jobs.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import (
@@ -19,7 +19,7 @@ from peewee import (
 
 
 class Account(Model):
-    """As far as the tables below refer to it."""
+    """The columns that the tables below refer to."""
 
     id = UUIDField(primary_key=True)
 

@@ -1,4 +1,4 @@
-"""Media: jobs and their outputs, webhook secrets, prices of seconds and characters, and how long a plan keeps media."""
+"""Adds media jobs, outputs, webhook secrets, prices per second and per character, and media retention of plans."""
 
 import re
 
@@ -141,12 +141,12 @@ def down(migrator, db):
 
 
 def with_column(sql, column):
-    """A CREATE TABLE with one more column, before the constraints of the table: where a new table would have it."""
+    """Add a column to a CREATE TABLE statement, before the table constraints, where a new table would have it."""
     return FIRST_CONSTRAINT.sub(f", {column}, ", sql, count=1)
 
 
 def rewrite(db, table, change):
-    """Make a SQLite table anew by its changed statement. Foreign keys are off while a migration runs."""
+    """Rebuild a SQLite table from its changed statement. Foreign keys are off while a migration runs."""
     statement = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
     indexes = "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     old = db.execute_sql(statement, (table,)).fetchone()[0]

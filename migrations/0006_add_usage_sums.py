@@ -1,6 +1,6 @@
-"""Sums of the usage by hour and day, and the indexes that the console's filters read by.
+"""Adds hourly and daily usage rollups, and the indexes for the console's filters.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import SQL, BigIntegerField, CharField, Check, CompositeKey, IntegerField, Model, SmallIntegerField, UUIDField
@@ -112,7 +112,7 @@ class MediaJob(Model):
 TABLES = (PlatformUsage, AccountUsage, RollupState)
 INDEXED = (UsageLedger, LedgerEntry, AuditEntry, MediaJob)
 
-# name, columns of one model, condition
+# name, columns, condition
 INDEXES = (
     ("usage_ledger_by_model", (UsageLedger.model, UsageLedger.created_at), None),
     ("usage_ledger_by_channel", (UsageLedger.channel, UsageLedger.created_at), "channel IS NOT NULL"),

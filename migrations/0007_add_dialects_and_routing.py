@@ -1,9 +1,10 @@
-"""Dialects of Anthropic and Google, kinds of models that only some channels have, the price of writing a vendor's prompt cache,
-and what became of a call on its way: which attempts failed, which model was asked for, what was done on a cut.
+"""Adds the Anthropic and Gemini dialects, more model kinds, cache write prices, and details of each call.
+
+The details are the failed attempts, the requested model, and what happened after a cut.
 
 SQLite cannot alter a CHECK. It is replaced in the text of the table's definition, as "Making Other Kinds Of Table Schema Changes"
-in SQLite's documentation of ALTER TABLE describes for changes that touch no stored row: rows, indexes and foreign keys stay, and
-no DROP TABLE cascades to the rows that refer to it. The check that follows reads every row.
+in SQLite's documentation of ALTER TABLE describes for changes that affect no stored row: rows, indexes and foreign keys stay,
+and no DROP TABLE cascades to referencing rows. The check that follows reads every row.
 """
 
 from peewee import SqliteDatabase
@@ -14,7 +15,7 @@ OLD_KINDS = ("chat", "embedding", "image", "video", "speech")
 NEW_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "transcription")
 CUTS = ("cancelled_upstream", "drained", "broken_upstream")
 
-# table, column, type, CHECK; in the order in which they are added
+# table, column, type, CHECK
 COLUMNS = (
     (
         "price",
@@ -39,7 +40,7 @@ def up(migrator, db):
 
 
 def down(migrator, db):
-    """Fails, and changes nothing, while a channel or a model needs what is taken away."""
+    """Fail without changes while a channel or a model uses what is removed."""
     for table, column, _, _ in reversed(COLUMNS):
         db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
     _allow(db, "model", "kind", NEW_KINDS, OLD_KINDS)
@@ -47,7 +48,7 @@ def down(migrator, db):
 
 
 def _allow(db, table, column, old, new):
-    """Replace the CHECK that limits `column` to `old` by one that limits it to `new`."""
+    """Replace the CHECK that limits `column` to `old` with one that limits it to `new`."""
     if isinstance(db, SqliteDatabase):
         _rewrite(db, table, _check(column, old), _check(column, new))
         return
@@ -67,7 +68,7 @@ def _rewrite(db, table, old, new):
     ((version,),) = db.execute_sql("PRAGMA schema_version").fetchall()
     db.execute_sql("PRAGMA writable_schema = ON")
     db.execute_sql("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (sql.replace(old, new), table))
-    db.execute_sql(f"PRAGMA schema_version = {version + 1}")  # so that every connection reads the definition again
+    db.execute_sql(f"PRAGMA schema_version = {version + 1}")  # makes every connection reload the definition
     db.execute_sql("PRAGMA writable_schema = OFF")
     problems = [row[0] for row in db.execute_sql(f"PRAGMA integrity_check({table})").fetchall()]
     if problems != ["ok"]:

@@ -1,6 +1,6 @@
-"""Staff sessions on the server, a second factor with recovery codes, and first passwords that must be changed.
+"""Adds staff sessions, second factors, recovery codes, and first passwords that must be changed.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import (
@@ -68,7 +68,7 @@ def up(migrator, db):
 
 
 def down(migrator, db):
-    """Every session ends, and who had a second factor has it no longer."""
+    """End all staff sessions and remove all second factors."""
     with db.bind_ctx([StaffUser, *TABLES]):
         db.drop_tables(TABLES)
     _add(migrator, REMOVED)

@@ -1,6 +1,6 @@
-"""Drafts of prices, what channels cost us, notes on accounts, and channels that rest for a while.
+"""Adds price drafts, provider costs, account notes, and pausing of channels.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import BigIntegerField, CharField, Check, ForeignKeyField, Model, TextField, UUIDField

@@ -1,7 +1,7 @@
-"""What each account was charged by the hour and the day, to rank accounts by; the overage in the sums; and their indexes by model
-and channel, which hold all that a ranking reads.
+"""Adds hourly and daily totals per account, for rankings, and overage to the usage rollups.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The indexes by model and channel cover everything that a ranking reads. The models are a frozen copy of `shared/models.py`, so
+that this migration never changes.
 """
 
 from peewee import BigIntegerField, Check, CompositeKey, Model, SmallIntegerField, SqliteDatabase, UUIDField

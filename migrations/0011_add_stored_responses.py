@@ -1,13 +1,13 @@
-"""Responses that a call stored, to be read, deleted and continued.
+"""Adds stored responses.
 
-The models here are a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import BigIntegerField, CharField, ForeignKeyField, Model, TextField, UUIDField
 
 
 class Account(Model):
-    """As far as the table below refers to it."""
+    """The columns that the table below refers to."""
 
     id = UUIDField(primary_key=True)
 

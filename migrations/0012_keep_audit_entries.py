@@ -1,7 +1,7 @@
-"""Let the database itself refuse to change or remove an entry of the audit log.
+"""Adds database triggers that prevent changing or deleting audit entries.
 
-Code that forgets the rule, a console route that is added later or a hand at the SQL prompt gets an error instead. Whoever owns
-the schema can still drop the triggers; a role without that right cannot.
+They also stop code that forgets the rule, such as a new console route, and manual SQL. The owner of the schema can still drop
+the triggers; other roles cannot.
 """
 
 from peewee import SqliteDatabase

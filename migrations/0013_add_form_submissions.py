@@ -1,6 +1,6 @@
-"""Forms that were sent, so that each takes effect once and its secret is shown once.
+"""Adds form submissions, so that each form takes effect once and shows its secret once.
 
-The model here is a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The model is a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import BigIntegerField, CharField, Check, Model, TextField, UUIDField

@@ -1,7 +1,7 @@
-"""One form for every e-mail address: composed letters, and domains as people read them (`bücher.example`, not `xn--…`).
+"""Normalizes all emails: composed letters, and domains in Unicode (`bücher.example`, not `xn--…`).
 
-An address whose one form another row has already stays as it is: staff decide which of the two accounts to keep. This is a frozen
-copy of `shared/identity/emails.py` as it was, so that this file means the same for ever.
+An email whose normalized form already belongs to another row is kept: staff decide which of the two accounts to keep. The
+functions are a frozen copy of `shared/emails.py`, so that this migration never changes.
 """
 
 import logging
@@ -15,7 +15,7 @@ TABLES = ("account", "staff_user")
 
 
 def canonical(email):
-    """The one form of an address, or the address itself where there is none."""
+    """Return the normalized form of an email, or the email itself if it has none."""
     local, _, domain = unicodedata.normalize("NFC", email).rpartition("@")
     try:
         readable = idna.decode(idna.encode(domain, uts46=True))
@@ -43,4 +43,4 @@ def up(migrator, db):
 
 
 def down(migrator, db):
-    """Nothing: the former spelling is not known, and both mean the same mailbox."""
+    """Do nothing: the original spelling is unknown, and both mean the same mailbox."""

@@ -1,6 +1,6 @@
-"""Keys that keys create: they are bound by their creator's limits, and managing the account is a right that a key has or lacks.
+"""Adds keys created by keys, which share their creator's limits, and an explicit permission to manage the account.
 
-Until now a key with limits could create further keys, each with a monthly count of its own. Such a key loses the right; one
+Before, a key with limits could create keys that each had a monthly limit of their own. Such a key loses the permission; a key
 without limits keeps it.
 """
 
