@@ -1,4 +1,4 @@
-"""The JSON that Anthropic's Messages API sends, in builders, by `anthropic.types`; `tests/upstream.py` sends it."""
+"""Builders for the JSON of Anthropic's Messages API, following `anthropic.types`; `tests/upstream.py` sends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL = "claude-test-1"
 
 
 def usage(input: int = 7, output: int = 3, *, read: int = 0, written: int = 0, thought: int | None = None) -> Json:
-    """`Usage`: what was read from the cache and written to it is not in `input_tokens`."""
+    """`Usage`. As in Anthropic's API, `input_tokens` excludes tokens read from or written to the cache."""
     told: Json = {"input_tokens": input, "output_tokens": output, "cache_read_input_tokens": read}
     told |= {"cache_creation_input_tokens": written, "service_tier": "standard"}
     return told if thought is None else {**told, "output_tokens_details": {"thinking_tokens": thought}}
@@ -32,7 +32,7 @@ def tool_use(id: str, name: str, **input: Any) -> Json:
 
 
 def message(*content: Json, stop: str = "end_turn", told: Json | None = None) -> Json:
-    """A whole `Message`."""
+    """A complete `Message`."""
     return {
         "id": "msg_01AbCdEfGhIjKlMnOpQrStUv",
         "type": "message",
@@ -46,12 +46,12 @@ def message(*content: Json, stop: str = "end_turn", told: Json | None = None) ->
 
 
 def event(data: Json) -> bytes:
-    """One event as the API writes it, with its name."""
+    """One event as the API sends it, including its `event:` line."""
     return f"event: {data['type']}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 def events(whole: Json, *, piece: int = 4) -> list[Json]:
-    """The `RawMessageStreamEvent`s that would have streamed a whole message, text in pieces of so many characters."""
+    """The `RawMessageStreamEvent`s that stream the message `whole`, with text split into pieces of `piece` characters."""
     told = whole["usage"]
     start = {**whole, "content": [], "stop_reason": None, "usage": {**told, "output_tokens": 1}}
     start["usage"].pop("output_tokens_details", None)
@@ -90,17 +90,17 @@ def _cut(words: str, size: int) -> list[str]:
 
 
 def wire(whole: Json) -> bytes:
-    """A message as the bytes of its stream."""
+    """The bytes of a stream that carries the message `whole`."""
     return b"".join(map(event, events(whole)))
 
 
 def failure(kind: str = "api_error", words: str = "Internal server error") -> Json:
-    """`ErrorResponse`; as an event of a stream it looks alike."""
+    """`ErrorResponse`; a stream's error event has the same JSON."""
     return {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
 
 
 def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
-    """A script: `whole`, streamed when it is asked to be."""
+    """A script that answers with `whole`, streamed if the request asks for a stream."""
 
     def answer(request: Request) -> Answer:
         return stream(*map(event, events(whole)), *also) if request.json.get("stream") else reply(whole)

@@ -1,4 +1,4 @@
-"""Fixtures: real servers, started when the first test asks for them, and processes whose output is shown when a test fails."""
+"""Fixtures: real servers, started on first use, and processes whose output is shown when a test fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.upstream import Upstream
 
-# A busy machine is slow at making examples, and that is nobody's fault.
+# Generating examples can be slow on a busy machine; that must not fail a test.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 PRODUCTION = {"database_url": "postgresql://db/yout", "redis_url": "redis://cache/0", "public_url": "https://yout.example"}
@@ -38,7 +38,7 @@ _PROCESSES = pytest.StashKey[list[Process]]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the processes of a failed test printed."""
+    """Show the output of a failed test's processes."""
     report = yield
     if report.failed:
         for process in item.stash.get(_PROCESSES, []):
@@ -51,7 +51,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """`make_settings(edge_port=1234, …)`: checked settings that read no environment, with a data folder of the test's own."""
+    """`make_settings(edge_port=1234, …)`: checked settings that ignore the environment, with a data folder for this test only."""
 
     def make(**overrides: Any) -> Settings:
         needed = PRODUCTION if overrides.get("environment") == "production" else {}
@@ -66,7 +66,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The PostgreSQL of this test process."""
+    """The PostgreSQL server of this test process."""
     server = Postgres()
     yield server
     server.stop()
@@ -83,7 +83,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A PostgreSQL database of the test's own, at the current schema."""
+    """A PostgreSQL database for this test only, at the current schema."""
     url = postgres.create_migrated()
     yield url
     postgres.drop(url)
@@ -91,7 +91,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
-    """A SQLite file of the test's own, at the current schema."""
+    """A SQLite file for this test only, at the current schema."""
     path = tmp_path / "yout.db"
     shutil.copy(migrated_sqlite, path)
     return f"sqlite:///{path}"
@@ -99,14 +99,14 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_database_url(request: pytest.FixtureRequest) -> str:
-    """Each of the two in turn."""
+    """Runs the test on SQLite and on PostgreSQL."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without a table, of each kind in turn."""
+    """A database without tables; runs the test on both kinds."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.db'}"
         return
@@ -118,13 +118,13 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def bound_database(any_database_url: str) -> Iterator[peewee.Database]:
-    """`any_database_url`, opened and made the database of all models."""
+    """`any_database_url`, opened and bound to all models."""
     yield from _bound(any_database_url)
 
 
 @pytest.fixture
 def bound_postgres(postgres_url: str) -> Iterator[peewee.Database]:
-    """`postgres_url`, opened and made the database of all models."""
+    """`postgres_url`, opened and bound to all models."""
     yield from _bound(postgres_url)
 
 
@@ -136,7 +136,7 @@ def _bound(url: str) -> Iterator[peewee.Database]:
 
 
 def _require(missing: Sequence[str]) -> None:
-    """Skip the test for what this machine lacks; in CI it fails."""
+    """Skip the test if something is missing on this machine; fail in CI."""
     if missing:
         reason = f"{', '.join(missing)}: not on this machine"
         if os.environ.get("CI"):
@@ -146,7 +146,7 @@ def _require(missing: Sequence[str]) -> None:
 
 @pytest.fixture
 def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
-    """`start_pgbouncer(pool_size=5, network=…)`: a PgBouncer in transaction mode before `postgres`."""
+    """`start_pgbouncer(pool_size=5, network=…)`: a PgBouncer in transaction mode in front of `postgres`."""
     _require([] if pgbouncer_path() else ["pgbouncer"])
     running: list[PgBouncer] = []
 
@@ -161,7 +161,7 @@ def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    """A network of its own for a server, whose packets the test may drop."""
+    """A network namespace for a server, in which the test can drop packets."""
     _require(missing_programs())
     made = Network()
     yield made
@@ -173,7 +173,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="session")
 def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
-    """The shared servers of this test process, by kind, each started when first asked for."""
+    """The shared Redis servers of this test process by kind, each started on first use."""
     running: dict[str, RedisServer] = {}
 
     def get(kind: str) -> RedisServer:
@@ -188,7 +188,7 @@ def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 @pytest.fixture
 def redis_url(redis_servers: Callable[[str], RedisServer]) -> str:
-    """An empty Valkey, or what YOUT_TEST_REDIS names (`valkey`, `redis-server`)."""
+    """An empty Valkey, or an empty server of the kind named by YOUT_TEST_REDIS (`valkey`, `redis-server`)."""
     server = redis_servers(os.environ.get("YOUT_TEST_REDIS", "valkey"))
     server.flush()
     return server.url
@@ -196,7 +196,7 @@ def redis_url(redis_servers: Callable[[str], RedisServer]) -> str:
 
 @pytest.fixture(params=KINDS)
 def any_redis_url(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> str:
-    """An empty server of each kind in turn. Without redis-server installed that half is skipped, except in CI."""
+    """Runs the test on Valkey and on redis-server, both empty. Skipped if redis-server is not installed, except in CI."""
     if binary(request.param) is None:
         missing = f"{request.param} is not installed"
         if os.environ.get("CI"):
@@ -209,7 +209,7 @@ def any_redis_url(request: pytest.FixtureRequest, redis_servers: Callable[[str],
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Valkey that the test may kill, freeze and restart."""
+    """A Valkey server that the test may kill, freeze and restart."""
     server = RedisServer("valkey", tmp_path)
     yield server
     server.kill()
@@ -220,7 +220,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """The S3-speaking server of this test process."""
+    """The S3-compatible server of this test process."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     yield server
     server.stop()
@@ -228,7 +228,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(params=["disk", "s3"])
 def media_settings(request: pytest.FixtureRequest, make_settings: Callable[..., Settings]) -> Settings:
-    """Settings with an empty media store of each kind in turn: a folder, and a bucket of a real S3-speaking server."""
+    """Settings with an empty media store; runs the test on a folder and on a bucket of a real S3-compatible server."""
     if request.param == "disk":
         return make_settings()
     server: S3Server = request.getfixturevalue("s3_server")
@@ -240,7 +240,7 @@ def media_settings(request: pytest.FixtureRequest, make_settings: Callable[..., 
 
 @pytest.fixture
 def start_upstream() -> Iterator[Callable[[], Upstream]]:
-    """`start_upstream()` starts a scripted upstream; call it again for another one."""
+    """`start_upstream()` starts a scripted upstream; each call starts another one."""
     running: list[Upstream] = []
 
     def start() -> Upstream:
@@ -254,13 +254,13 @@ def start_upstream() -> Iterator[Callable[[], Upstream]]:
 
 @pytest.fixture
 def upstream(start_upstream: Callable[[], Upstream]) -> Upstream:
-    """One scripted upstream."""
+    """A scripted upstream."""
     return start_upstream()
 
 
 @pytest.fixture
 def processes(request: pytest.FixtureRequest) -> Iterator[list[Process]]:
-    """Every process added to this list has its output shown if the test fails, and is gone after it."""
+    """Processes in this list are stopped after the test, and their output is shown if it fails."""
     started: list[Process] = []
     request.node.stash[_PROCESSES] = started
     yield started
@@ -273,7 +273,7 @@ StartWeb = Callable[..., WebProcess]
 
 @pytest.fixture(name="start_edge")
 def _start_edge(processes: list[Process], tmp_path: Path) -> StartWeb:
-    """`start_edge(database_url=…, redis_url=…, drain_seconds=5, …)`: a real edge; the names are those of `Settings`."""
+    """`start_edge(database_url=…, redis_url=…, drain_seconds=5, …)`: a real edge; keyword arguments are fields of `Settings`."""
 
     def start(**settings: Any) -> WebProcess:
         edge = start_edge(tmp_path, environment_of(settings))
@@ -309,19 +309,19 @@ def _start_worker(processes: list[Process], tmp_path: Path) -> Callable[..., Pro
 
 @pytest.fixture(scope="session")
 def axe(node_sdk: NodeSdk) -> str:
-    """The script that looks for what keeps people from using a page."""
+    """The source of axe, which checks pages for accessibility."""
     return (node_sdk.folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="session")
 def node_sdk() -> NodeSdk:
-    """The official Node SDK, installed once for each lock file."""
+    """The official Node SDK, installed once per lock file."""
     return install_node_sdk()
 
 
 @pytest.fixture(scope="session")
 def python_sdks() -> PythonSdks:
-    """Python libraries that need an older openai package than ours, installed once for each lock file."""
+    """Python libraries that need an older openai package than ours, installed once per lock file."""
     return install_python_sdks()
 
 
@@ -333,9 +333,9 @@ OpenPage = Callable[..., Awaitable[Page]]
 
 @pytest.fixture(name="open_page")
 async def _open_page() -> AsyncIterator[OpenPage]:
-    """`await open_page(viewport=PHONE, scheme="dark")`: a page in a signed-out Chromium; errors that pages make fail the test.
+    """`await open_page(viewport=PHONE, scheme="dark")`: a page in a signed-out Chromium. Errors on the page fail the test.
 
-    Without Chromium the test is skipped, except in CI. A test that provokes an error empties `page.problems` afterwards.
+    Without Chromium the test is skipped, except in CI. A test that provokes an error must clear `page.problems` afterwards.
     """
     if chromium_path() is None:
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""Open a database the way the product does, and leave no connection of it behind."""
+"""Open a database as the product does, and close every connection afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.core.database import open_database
 
 @contextmanager
 def opened(url: str) -> Iterator[peewee.Database]:
-    """The database at `url`; on leaving, every connection is closed, a pool's and those of other threads included."""
+    """The database at `url`; on exit, every connection is closed, including pooled ones and those of other threads."""
     target = open_database(url)
     try:
         yield target

@@ -1,10 +1,10 @@
-"""Rows for tests, in the bound database, made as an operator makes them.
+"""Create rows in the bound database through the same operations that an operator uses.
 
-    owner = build.account(credits=1_000)
-    row, secret = build.api_key(owner)
-    build.model("m-1", build.channel(upstream.url), input=200, output=800)
+owner = build.account(credits=1_000)
+row, secret = build.api_key(owner)
+build.model("m-1", build.channel(upstream.url), input=200, output=800)
 
-Whoever runs the edge on these rows must give it the same SECRET_KEY: channel secrets are sealed with it.
+An edge that reads these rows needs the same SECRET_KEY, because channel secrets are encrypted with it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _numbers = count(1)
 
 
 def account(credits: int = 1_000_000, *, email: str | None = None) -> Account:
-    """An account whose whole balance is one grant."""
+    """An account whose whole balance comes from one grant."""
     return create_account(email or f"account-{next(_numbers)}@example.com", credits, actor=ACTOR)
 
 
 def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey, str]:
-    """A key and its secret; `options` are those of `shared.operations.keys.create_key`."""
+    """Returns the key's row and its secret; `options` are passed to `shared.operations.keys.create_key`."""
     created = create_key(owner.id, name, actor=ACTOR, **options)
     return created.row, created.secret
 
@@ -37,7 +37,6 @@ def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey,
 def channel(
     base_url: str, *, name: str | None = None, secret: str = UPSTREAM_SECRET, dialect: str = "openai", **columns: Any
 ) -> Channel:
-    """A channel."""
     made: Channel = Channel.create(
         name=name or f"channel-{next(_numbers)}",
         dialect=dialect,
@@ -63,7 +62,7 @@ def model(
     upstream_model: str = "vendor-model",
     **columns: Any,
 ) -> AIModel:
-    """A model with one price (credits per 1,000 tokens, or a call), served by `channels`, the first one tried first."""
+    """A model with one price (credits per 1,000 tokens, or per call), served by `channels` in this order of preference."""
     made: AIModel = AIModel.create(id=id, **columns)
     for priority, serving in enumerate(channels):
         ChannelModel.create(channel=serving, model=made, upstream_model=upstream_model, priority=priority)
@@ -83,5 +82,5 @@ def model(
 
 
 def raise_catalog_version() -> None:
-    """Let running edges see what changed."""
+    """Make running edges reload the catalog."""
     CatalogVersion.update(version=CatalogVersion.version + 1).execute()

@@ -1,4 +1,4 @@
-"""The JSON that Gemini's generateContent sends, in builders, by `google.genai.types`; `tests/upstream.py` sends it."""
+"""Builders for the JSON of Gemini's generateContent, following `google.genai.types`; `tests/upstream.py` sends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL = "gemini-test-1"
 
 
 def usage(input: int = 7, output: int = 3, *, cached: int = 0, thoughts: int = 0) -> Json:
-    """`UsageMetadata`: thoughts are not in `candidatesTokenCount`, cached tokens are in the prompt."""
+    """`UsageMetadata`: `candidatesTokenCount` excludes thoughts, and the prompt count includes cached tokens."""
     told: Json = {"promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input + output + thoughts}
     if cached:
         told["cachedContentTokenCount"] = cached
@@ -49,7 +49,7 @@ def blocked(reason: str = "PROHIBITED_CONTENT") -> Json:
 
 
 def events(whole: Json, *, piece: int = 4) -> list[Json]:
-    """The responses that would have streamed a whole one: text in pieces, counts that grow, the reason at the end."""
+    """The responses that stream `whole`: text in pieces, growing counts, and the finish reason at the end."""
     (candidate,) = whole["candidates"]
     head = {name: value for name, value in whole.items() if name not in ("candidates", "usageMetadata")}
     found: list[Json] = []
@@ -77,7 +77,7 @@ def event(data: Json) -> bytes:
 
 
 def wire(whole: Json) -> bytes:
-    """An answer as the bytes of its stream."""
+    """The bytes of a stream that carries `whole`."""
     return b"".join(map(event, events(whole)))
 
 
@@ -86,7 +86,7 @@ def failure(code: int, status: str, words: str, *details: Json) -> Json:
 
 
 def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
-    """A script: `whole`, streamed when the path asks for it."""
+    """A script that answers with `whole`, streamed if the path asks for it."""
 
     def script(request: Request) -> Answer:
         return stream(*map(event, events(whole)), *also) if ":streamGenerateContent" in request.path else reply(whole)

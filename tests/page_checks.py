@@ -1,4 +1,4 @@
-"""A page looked at: by axe for whoever cannot see it well, for its width, and by a person who wants a picture of it."""
+"""Check a page for accessibility with axe and for horizontal scrolling, and optionally save a screenshot."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SERIOUS = ("serious", "critical")
 PICTURES = os.environ.get("YOUT_TEST_SCREENSHOTS")
 
 
-# What reaches beyond the window and lies in nothing that scrolls by itself.
+# Elements that extend beyond the viewport, except inside a container that scrolls by itself.
 _WIDE_ELEMENTS = """[...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > innerWidth
   && !one.closest(".table, pre, nav")).map((one) => one.outerHTML.slice(0, 120)).slice(-3)"""
 
 
 async def look_at(page: Page, axe: str, name: str = "") -> None:
-    """Fail on what axe finds serious, and on a page that is wider than its window.
+    """Fail on serious axe violations, or if the page is wider than the viewport.
 
-    With YOUT_TEST_SCREENSHOTS a picture of the whole page goes to that folder, under `name` or the page's path.
+    If YOUT_TEST_SCREENSHOTS is set, a screenshot of the whole page is saved to that folder, named `name` or by the page's path.
     """
     await page.evaluate(axe)
     found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -1,4 +1,4 @@
-"""The browser that the other tests look through: it shows pages, and what a page does wrong is seen."""
+"""The browser that other tests use: it opens pages, and reports their errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
 
 
-async def test_a_page_is_shown_and_its_errors_are_kept(open_page: OpenPage) -> None:
+async def test_a_page_opens_and_its_errors_are_collected(open_page: OpenPage) -> None:
     page = await open_page(viewport=PHONE, scheme="dark")
     await page.set_content("<h1>Hello</h1><script>console.error('oh'); undefinedFunction()</script>")
     assert await page.inner_text("h1") == "Hello"

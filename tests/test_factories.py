@@ -1,4 +1,4 @@
-"""The builders' rows keep the invariants that the product's own code relies on."""
+"""Rows made by the builders meet the invariants that the product relies on."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def test_an_account_s_balance_is_the_sum_of_its_ledger() -> None:
     assert (entry.seq, entry.kind, entry.amount, entry.balance_after) == (owner.ledger_seq, "grant", 500, owner.balance)
 
 
-def test_an_account_may_be_poor() -> None:
+def test_an_account_may_have_no_credits() -> None:
     assert factories.account(credits=0).balance == 0
 
 
-def test_a_key_is_known_by_the_digest_of_its_secret() -> None:
+def test_a_key_is_found_by_the_digest_of_its_secret() -> None:
     row, secret = factories.api_key(factories.account())
     assert ApiKey.get(ApiKey.digest == digest(secret)).id == row.id
 
 
-def test_a_model_is_priced_served_and_announced() -> None:
+def test_a_model_has_a_price_a_route_and_raises_the_catalog_version() -> None:
     before = CatalogVersion.get().version
     first, second = factories.channel("http://127.0.0.1:1/v1"), factories.channel("http://127.0.0.1:2/v1")
     made = factories.model("m-1", first, second, input=200, output=800, per_call=5)
@@ -42,6 +42,6 @@ def test_a_model_is_priced_served_and_announced() -> None:
     assert CatalogVersion.get().version > before
 
 
-def test_tests_do_not_see_each_other_s_rows(bound_database: peewee.Database) -> None:
+def test_tests_do_not_share_rows(bound_database: peewee.Database) -> None:
     assert ApiKey.select().count() == 0
     assert LedgerEntry.select().count() == 0

@@ -1,4 +1,4 @@
-"""The suite's own servers: real ones, cut off and brought back as tests of outages need it, and none left behind."""
+"""The test suite's own servers: real, stoppable and restartable for outage tests, and never left running."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.servers.process import Process, StartFailed, dies_with_parent, eventu
 from tests.servers.redis import RedisServer
 
 
-def test_postgresql_is_the_real_one_and_current(postgres_url: str) -> None:
+def test_postgresql_is_real_and_current(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         assert connection.info.server_version >= 180_000
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="this way of starting is for root on Linux")
-def test_postgresql_starts_where_namespaces_are_refused() -> None:
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only needed for root on Linux")
+def test_postgresql_starts_without_user_namespaces() -> None:
     server = Postgres(as_nobody)
     try:
         with psycopg.connect(server.url("postgres")) as connection:
@@ -34,7 +34,7 @@ def test_postgresql_starts_where_namespaces_are_refused() -> None:
         server.stop()
 
 
-def test_a_database_can_be_cut_off_and_let_in_again(postgres: Postgres, postgres_url: str) -> None:
+def test_a_database_can_be_cut_off_and_reconnected(postgres: Postgres, postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         postgres.cut_off(postgres_url)
         with pytest.raises(psycopg.OperationalError):
@@ -64,7 +64,7 @@ def test_a_redis_can_crash_hang_and_come_back(own_redis: RedisServer) -> None:
         assert client.ping()
 
 
-def test_a_process_that_ends_early_says_why(processes: list[Process], tmp_path: Path) -> None:
+def test_a_process_that_exits_early_reports_its_output(processes: list[Process], tmp_path: Path) -> None:
     process = run_python("raise SystemExit('the port is taken')", tmp_path)
     processes.append(process)
     with pytest.raises(StartFailed, match="the port is taken"):
@@ -72,7 +72,7 @@ def test_a_process_that_ends_early_says_why(processes: list[Process], tmp_path: 
     assert process.returncode == 1
 
 
-def test_a_killed_process_takes_its_children_along(tmp_path: Path) -> None:
+def test_killing_a_process_kills_its_children(tmp_path: Path) -> None:
     child_program = "import os, time; print(os.getpid()); time.sleep(600)"
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child_program!r}])"
     process = run_python(program, tmp_path)
@@ -89,14 +89,14 @@ def run_python(program: str, folder: Path) -> Process:
 
 
 def ended(pid: int) -> bool:
-    """Whether the process is gone, or dead and only waiting for init to bury it."""
+    """Whether the process is gone, or is a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):
         return True
 
 
-def test_settings_by_field_name_become_variables() -> None:
+def test_settings_become_environment_variables() -> None:
     values = {"edge_port": 1234, "local_model": False, "trusted_proxies": ("10.0.0.1", "10.0.0.2")}
     settings = Settings.load(environment_of(values), dotenv=None)
     assert {name: getattr(settings, name) for name in values} == values

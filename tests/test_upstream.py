@@ -1,4 +1,4 @@
-"""The scripted upstream does on the wire what its script says, seen from a bare socket."""
+"""The scripted upstream sends exactly what its script says, observed through a raw socket."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Caller:
         return received
 
     def read_answer(self) -> tuple[bytes, bytes]:
-        """The head and the body of an answer that says its length."""
+        """Head and body of a response with Content-Length."""
         head, body = b"", b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.socket.recv(1)
@@ -73,7 +73,7 @@ class Caller:
         return head, body
 
     def read_stream(self) -> bytes:
-        """The bytes of a chunked body, its framing taken off."""
+        """The body of a chunked response, without its framing."""
         return unchunk(self.read_until(b"0\r\n\r\n").partition(b"\r\n\r\n")[2])
 
 
@@ -92,7 +92,7 @@ def caller(upstream: Upstream) -> Iterator[Caller]:
         yield open_caller
 
 
-def test_it_is_polite_without_a_script_and_records_what_came(upstream: Upstream, caller: Caller) -> None:
+def test_without_a_script_it_answers_and_records_requests(upstream: Upstream, caller: Caller) -> None:
     caller.send()
     head, body = caller.read_answer()
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -104,14 +104,14 @@ def test_it_is_polite_without_a_script_and_records_what_came(upstream: Upstream,
 
 
 @pytest.mark.parametrize("include_usage", [True, False])
-def test_its_polite_stream_has_usage_only_when_asked(caller: Caller, include_usage: bool) -> None:
+def test_its_default_stream_has_usage_only_if_requested(caller: Caller, include_usage: bool) -> None:
     caller.send({**ASK, "stream": True, "stream_options": {"include_usage": include_usage}})
     events = caller.read_stream().split(b"\n\n")
     assert events[-2:] == [b"data: [DONE]", b""]
     assert [b'"usage"' in event for event in events].count(True) == include_usage
 
 
-def test_a_script_is_played_in_order_and_over_one_connection(upstream: Upstream, caller: Caller) -> None:
+def test_a_script_is_consumed_in_order_over_one_connection(upstream: Upstream, caller: Caller) -> None:
     upstream.script(status(429, headers={"retry-after": "3"}), lambda request: reply({"echo": request.json["model"]}))
     caller.send()
     head, body = caller.read_answer()
@@ -125,7 +125,7 @@ def test_a_script_is_played_in_order_and_over_one_connection(upstream: Upstream,
     assert len(upstream.calls) == 3
 
 
-def test_a_listing_takes_nothing_from_the_script(upstream: Upstream, caller: Caller) -> None:
+def test_a_get_does_not_consume_the_script(upstream: Upstream, caller: Caller) -> None:
     upstream.script(status(500))
     caller.send(method="GET")
     assert json.loads(caller.read_answer()[1])["data"][0]["id"] == "vendor-model"
@@ -133,7 +133,7 @@ def test_a_listing_takes_nothing_from_the_script(upstream: Upstream, caller: Cal
     assert b" 500 " in caller.read_answer()[0]
 
 
-def test_errors_carry_the_vendor_shape(upstream: Upstream, caller: Caller) -> None:
+def test_errors_have_the_providers_format(upstream: Upstream, caller: Caller) -> None:
     upstream.script(context_too_long(), html())
     caller.send()
     assert json.loads(caller.read_answer()[1])["error"]["code"] == "context_length_exceeded"
@@ -144,7 +144,7 @@ def test_errors_carry_the_vendor_shape(upstream: Upstream, caller: Caller) -> No
     assert body.startswith(b"<html>")
 
 
-def test_pieces_go_out_as_they_are(upstream: Upstream, caller: Caller) -> None:
+def test_pieces_are_sent_unchanged(upstream: Upstream, caller: Caller) -> None:
     pieces = (b": comment\n\n", b"id: 1\nretry: 10\nevent: message\n", chunk("é"), b"data:\n\n", b"data: {oops\n\n", failure())
     upstream.script(stream(*pieces, finish(), usage(1, 2), DONE))
     caller.send()
@@ -153,7 +153,7 @@ def test_pieces_go_out_as_they_are(upstream: Upstream, caller: Caller) -> None:
     assert "é".encode() in expected
 
 
-def test_line_ends_can_be_crlf(upstream: Upstream, caller: Caller) -> None:
+def test_line_endings_can_be_crlf(upstream: Upstream, caller: Caller) -> None:
     upstream.script(stream(chunk("a"), line_end="\r\n"))
     caller.send()
     assert caller.read_stream() == frame(chunk("a"))[:-2] + b"\r\n\r\n"
@@ -197,7 +197,7 @@ def test_nothing_is_sent_before_the_gate_opens(upstream: Upstream, caller: Calle
 
 
 @pytest.mark.parametrize("answer", [silence(), stream(chunk("a"), HANG)], ids=["before the head", "within a stream"])
-def test_a_caller_that_leaves_is_noticed(upstream: Upstream, answer: Answer) -> None:
+def test_a_disconnect_is_detected(upstream: Upstream, answer: Answer) -> None:
     upstream.script(answer)
     with Caller(upstream) as caller:
         caller.send({**ASK, "stream": True})
@@ -207,7 +207,7 @@ def test_a_caller_that_leaves_is_noticed(upstream: Upstream, answer: Answer) -> 
 
 
 def wait_for_call(upstream: Upstream) -> None:
-    """A second connection is served after the first one's request was read: both come through one loop."""
+    """Return once the first request was read: the same loop then serves a second connection."""
     while not upstream.calls:
         with Caller(upstream) as second:
             second.send(method="GET")
@@ -244,7 +244,7 @@ def test_a_connection_can_end_too_early(upstream: Upstream, caller: Caller, answ
     assert upstream.calls[0].wait_outcome() == "broken"
 
 
-def test_a_mistake_in_a_script_is_told_at_the_end() -> None:
+def test_an_error_in_a_script_is_raised_on_close() -> None:
     def broken(request: Request) -> Answer:
         raise LookupError("no such answer")
 
@@ -257,7 +257,7 @@ def test_a_mistake_in_a_script_is_told_at_the_end() -> None:
         upstream.close()
 
 
-def test_two_upstreams_keep_apart(start_upstream: Callable[[], Upstream]) -> None:
+def test_two_upstreams_are_independent(start_upstream: Callable[[], Upstream]) -> None:
     first, second = start_upstream(), start_upstream()
     with Caller(second) as caller:
         caller.send()

@@ -1,4 +1,4 @@
-"""Several threads that start together, and are waited for no longer than a test may take."""
+"""Start several threads together, and wait for them with a timeout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ WAIT_SECONDS = 60
 
 
 def at_once(work: Callable[[int], Any], number: int, seconds: float = WAIT_SECONDS) -> list[Any]:
-    """Run `work(0)`, `work(1)`, … in threads that start together and return their results, in no certain order.
+    """Run `work(0)`, `work(1)`, … in threads that start together; returns their results in any order.
 
-    Raises what the first failing one raised, and `AssertionError` when one has not ended after `seconds`.
+    Re-raises the first exception, or raises `AssertionError` if a thread has not ended after `seconds`.
     """
     results: list[Any] = []
     failures: list[BaseException] = []
@@ -36,6 +36,6 @@ def at_once(work: Callable[[int], Any], number: int, seconds: float = WAIT_SECON
 
 
 def join(thread: threading.Thread, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for a thread's end. Raises `AssertionError` when it has not ended after `seconds`."""
+    """Wait for a thread to end. Raises `AssertionError` if it has not ended after `seconds`."""
     thread.join(seconds)
     assert not thread.is_alive(), f"{thread.name} has not ended after {seconds} s"

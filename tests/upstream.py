@@ -38,7 +38,7 @@ Script = Answer | Callable[["Request"], Answer]
 class Request:
     """One received request. `outcome` says how it ended once `ended` is set.
 
-    `answered`: all was sent; `disconnected`: the caller left before that; `broken`: the script ended the connection.
+    `answered`: everything was sent; `disconnected`: the caller disconnected earlier; `broken`: the script broke the connection.
     """
 
     method: str
@@ -53,13 +53,13 @@ class Request:
         return json.loads(self.body)
 
     def wait_outcome(self) -> str | None:
-        """The outcome, awaited."""
+        """Wait for the outcome."""
         assert self.ended.wait(WAIT_SECONDS), f"{self.method} {self.path} is still being answered"
         return self.outcome
 
 
 def polite(request: Request) -> Answer:
-    """What a healthy vendor answers: a short text, with exact usage, streamed when asked."""
+    """The default script: a short text with exact usage, streamed if requested."""
     if request.method == "GET":
         return reply({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "vendor"}]})
     asked = request.json
@@ -77,7 +77,7 @@ def polite(request: Request) -> Answer:
 
 
 class Upstream:
-    """The running server. `url` is what a channel takes as its base URL."""
+    """The running server. `url` is the base URL for a channel."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -97,15 +97,15 @@ class Upstream:
 
     @property
     def calls(self) -> list[Request]:
-        """The requests that were POSTed."""
+        """The POST requests."""
         return [request for request in self.requests if request.method == "POST"]
 
     def script(self, *answers: Script) -> None:
-        """Answer the next POSTs with these, one each and in this order; after them, with `default` again."""
+        """Answer the next POSTs with these, one each, in this order; afterwards use `default` again."""
         self._script.extend(answers)
 
     def close(self) -> None:
-        """Stop listening and end every connection. Raises what a scripted callable raised."""
+        """Stop listening and close every connection. Re-raises the exception of a scripted callable."""
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         join(self._thread, WAIT_SECONDS)
@@ -114,14 +114,14 @@ class Upstream:
             raise self._problems[0]
 
     def choose(self, request: Request) -> Answer:
-        """Record `request` and say what it gets."""
+        """Record `request` and choose its answer."""
         self.requests.append(request)
         scripted = request.method == "POST" and self._script
         answer = self._script.popleft() if scripted else self.default
         return answer if isinstance(answer, Answer) else answer(request)
 
     def report(self, problem: Exception) -> None:
-        """Keep what went wrong in the script itself for `close` to raise."""
+        """Remember an exception in the script itself, for `close` to raise."""
         self._problems.append(problem)
 
     def _call(self, coroutine: Any) -> Any:
@@ -139,11 +139,11 @@ class Upstream:
 
 
 class _Broken(Exception):
-    """The script ended the connection."""
+    """The script broke the connection."""
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: parses requests, plays answers, notices at once when the caller leaves."""
+    """One connection: parses requests, plays answers, and notices a disconnect immediately."""
 
     def __init__(self, upstream: Upstream, connections: set[_Connection]) -> None:
         self._upstream, self._connections = upstream, connections
@@ -252,7 +252,7 @@ class _Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes) -> None:
         await self._writable.wait()
-        await asyncio.sleep(0)  # let a disconnection be seen between two pieces
+        await asyncio.sleep(0)  # let a disconnect be noticed between two pieces
         self._transport.write(data)
 
 

@@ -1,4 +1,4 @@
-"""A console on each kind of database, and people who sign in to it the way a browser does: by its forms."""
+"""A console on each kind of database, and staff members who sign in through its forms as a browser does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSWORD = "correct horse battery"
 
 
 class Browser:
-    """A signed-out visitor. `send` fills in the form that a page holds, hidden fields included."""
+    """A signed-out visitor. `send` submits a form of a page, including its hidden fields."""
 
     def __init__(self, client: FlaskClient) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Browser:
         return self._client.post(path, data=data, **options)
 
     def form(self, page: str, action: str | None = None) -> dict[str, str]:
-        """The hidden fields of the form on `page` that goes to `action` (by default the page itself)."""
+        """The hidden fields of the form on `page` that posts to `action` (by default to `page` itself)."""
         text = self.get(page).text
         forms = re.findall(r"<form[^>]*method=\"post\"[^>]*>.*?</form>", text, re.DOTALL)
         wanted = [form for form in forms if (f'action="{action}"' in form if action else "action=" not in form.split(">")[0])]
@@ -46,7 +46,7 @@ class Browser:
         return {_attribute(tag, "name"): _attribute(tag, "value") for tag in tags}
 
     def send(self, page: str, action: str, **values: Any) -> TestResponse:
-        """Open `page`, fill in its form for `action`, send it, and follow where it leads."""
+        """Open `page`, fill in its form for `action`, submit it, and follow redirects."""
         return self.post(action, {**self.form(page, action), **values}, follow_redirects=True)
 
     def sign_in(self, email: str, password: str = PASSWORD, path: str = "/login", **options: Any) -> TestResponse:
@@ -71,7 +71,7 @@ def browser(app: Flask) -> Browser:
 
 @pytest.fixture
 def staff(app: Flask) -> Callable[[str], StaffUser]:
-    """`staff("billing")`: a person of this role, with `PASSWORD`."""
+    """`staff("billing")`: a staff member with this role; the password is `PASSWORD`."""
 
     def make(role: str) -> StaffUser:
         return create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")[0]
@@ -81,7 +81,7 @@ def staff(app: Flask) -> Callable[[str], StaffUser]:
 
 @pytest.fixture
 def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], Browser]:
-    """`signed_in("owner")`: a browser with the session of a new person of this role."""
+    """`signed_in("owner")`: a browser signed in as a new staff member with this role."""
 
     def make(role: str = "owner") -> Browser:
         visitor = Browser(app.test_client())
@@ -93,7 +93,7 @@ def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], 
 
 @pytest.fixture
 def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
-    """`await enter("/usage/")`: that page of a console, signed in as an owner."""
+    """`await enter("/usage/")`: this console page in Chromium, signed in as an owner."""
     create_staff("owner@yout.example", "owner", PASSWORD, actor="test")
     console = start_console(database_url=any_database_url)
 

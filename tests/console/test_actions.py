@@ -1,4 +1,4 @@
-"""What staff change, by the forms of the pages: the row, the trail, the words, and a second click."""
+"""Changes that staff make through forms: the row, the audit entry, the confirmation, and a second submission."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ THIN = "\u202f"
 
 
 def last_entry(action: str) -> AuditEntry:
-    """The newest audit entry of this action, which must name the signed-in person and their address."""
+    """The newest audit entry of this action; asserts that it names the signed-in staff member and their IP address."""
     entry = AuditEntry.select().where(AuditEntry.action == action).order_by(AuditEntry.id.desc()).first()
     assert entry is not None, f"no audit entry {action}"
     assert (entry.actor, entry.address) == ("owner@yout.example", "127.0.0.1")
     return entry
 
 
-def test_a_grant_is_one_ledger_entry_one_audit_entry_and_exact_words(signed_in):
+def test_a_grant_writes_one_ledger_entry_and_one_audit_entry(signed_in):
     account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
     answer = signed_in("owner").send(page, f"{page}/credits", amount=f" 50{THIN}000 ", reason="Goodwill")
@@ -37,7 +37,7 @@ def test_a_grant_is_one_ledger_entry_one_audit_entry_and_exact_words(signed_in):
     assert verify(now_ms()).problems == ()
 
 
-def test_a_negative_number_takes_credits(signed_in):
+def test_a_negative_amount_deducts_credits(signed_in):
     account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
     answer = signed_in("owner").send(page, f"{page}/credits", amount="\u2212200", reason="Granted by mistake")
@@ -46,7 +46,7 @@ def test_a_negative_number_takes_credits(signed_in):
     assert last_entry("credits.adjustment").after["amount"] == -200
 
 
-def test_a_form_sent_twice_moves_the_credits_once(signed_in):
+def test_a_form_submitted_twice_adjusts_credits_once(signed_in):
     account = factories.account(credits=1_000)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     filled = {**browser.form(page, f"{page}/credits"), "amount": "500", "reason": "Goodwill"}
@@ -60,7 +60,7 @@ def test_a_form_sent_twice_moves_the_credits_once(signed_in):
     assert AuditEntry.select().where(AuditEntry.action == "credits.grant").count() == 1
 
 
-def test_a_refused_grant_may_be_corrected_on_the_same_form(signed_in):
+def test_a_rejected_grant_can_be_corrected_on_the_same_form(signed_in):
     account = factories.account(credits=100)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     filled = {**browser.form(page, f"{page}/credits"), "amount": "-500", "reason": "Too much"}
@@ -71,7 +71,7 @@ def test_a_refused_grant_may_be_corrected_on_the_same_form(signed_in):
 
 
 @pytest.mark.parametrize("amount", ["", "0", "1,000", "1.5", "1e6", "ten", "9" * 17, "9" * 40])
-def test_an_amount_that_cannot_be_used_is_refused_in_words(signed_in, amount):
+def test_an_unusable_amount_is_rejected_with_an_explanation(signed_in, amount):
     account = factories.account(credits=100)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     answer = browser.send(page, f"{page}/credits", amount=amount, reason="x")
@@ -98,7 +98,7 @@ def test_an_account_is_suspended_and_activated(signed_in):
     assert Account.get_by_id(account.id).status == "active"
 
 
-def test_a_key_is_revoked_when_its_name_is_typed(signed_in):
+def test_revoking_a_key_requires_typing_its_name(signed_in):
     row, _ = factories.api_key(factories.account(), name="production")
     browser, page = signed_in("owner"), f"/keys/{row.id}"
     wrong = browser.send(page, f"{page}/revoke", confirmation="staging")
@@ -113,7 +113,7 @@ def test_a_key_is_revoked_when_its_name_is_typed(signed_in):
 RATES = {"input": "1", "output": "1", "cached_input": "", "cache_write": "", "per_call": "0", "minimum": "0"}
 
 
-def test_a_price_is_drafted_compared_and_published_and_the_old_one_stays(signed_in):
+def test_a_price_is_drafted_compared_and_published_and_the_old_row_stays(signed_in):
     factories.model("m/1", input=100, output=300)
     version = CatalogVersion.get().version
     browser = signed_in("billing")
@@ -133,7 +133,7 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_one_stays(signed_
     assert not PriceDraft.select().exists()
 
 
-def test_a_price_may_begin_later_and_never_earlier(signed_in):
+def test_a_price_may_start_in_the_future_but_not_in_the_past(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
@@ -146,7 +146,7 @@ def test_a_price_may_begin_later_and_never_earlier(signed_in):
     assert price_in_force("m").credits_per_1k_input == 100
 
 
-def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
+def test_publishing_over_a_price_that_changed_meanwhile_is_rejected(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
@@ -156,10 +156,10 @@ def test_a_price_that_changed_meanwhile_is_not_overrun(signed_in):
     assert (answer.status_code, "has changed since" in answer.text) == (422, True)
     assert price_in_force("m").credits_per_1k_input == 700
     assert browser.send("/models/m", "/models/m/draft/publish", effective_at="").status_code == 200
-    assert browser.post("/models/m/draft/publish", filled).status_code == 404  # a second click
+    assert browser.post("/models/m/draft/publish", filled).status_code == 404  # second submission
 
 
-def test_a_draft_that_changed_meanwhile_is_not_published_and_can_be_thrown_away(signed_in):
+def test_a_draft_that_changed_meanwhile_is_not_published_but_can_be_discarded(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
     browser.send("/models/m", "/models/m/draft", **RATES)
@@ -172,7 +172,7 @@ def test_a_draft_that_changed_meanwhile_is_not_published_and_can_be_thrown_away(
 
 
 @pytest.mark.parametrize("missing", ["input", "output", "per_call", "minimum"])
-def test_a_price_needs_its_numbers(signed_in, missing):
+def test_a_price_requires_amounts(signed_in, missing):
     factories.model("m")
     filled = {name: value for name, value in RATES.items() if name != missing}
     assert signed_in("owner").send("/models/m", "/models/m/draft", **filled).status_code == 422
@@ -189,7 +189,7 @@ def test_a_model_is_disabled_and_enabled(signed_in):
     assert AIModel.get_by_id("m").status == "active"
 
 
-def test_a_channel_is_disabled_enabled_and_given_a_new_secret_that_no_page_shows(signed_in):
+def test_a_channel_is_disabled_enabled_and_gets_a_new_secret_that_no_page_shows(signed_in):
     channel = factories.channel("https://up.example/v1", name="up")
     browser, page = signed_in("owner"), f"/channels/{channel.id}"
     assert "New calls stop within a second" in browser.send(page, f"{page}/disable").text
@@ -206,7 +206,7 @@ def test_a_channel_is_disabled_enabled_and_given_a_new_secret_that_no_page_shows
         assert "secret-part" not in text
 
 
-def test_an_entry_names_the_person_behind_a_trusted_proxy_and_nobody_elses_claim(app, signed_in, make_settings):
+def test_an_audit_entry_trusts_forwarded_addresses_only_from_a_trusted_proxy(app, signed_in, make_settings):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     hidden = browser.form(page, f"{page}/suspend")

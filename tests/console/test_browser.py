@@ -1,4 +1,4 @@
-"""A day in the console, in a real browser, with a real edge beside it: what staff change is what customers meet next."""
+"""Staff work in the console in a real browser, with a real edge beside it: each change takes effect on the next API call."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from tests.upstream_responses import Gate, stream
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 
 
-class Day(NamedTuple):
-    """What a test has: a console, an edge, a vendor, an account with a key and a model."""
+class ConsoleAndEdge(NamedTuple):
+    """Everything a test needs: a console, an edge, a provider, and an account with a key and a model."""
 
     console: WebProcess
     edge: WebProcess
-    vendor: Upstream
+    provider: Upstream
     account: Account
     key: ApiKey
     secret: str
 
     async def call(self, model: str = "m-1") -> Answered:
-        """One chat call at the edge, as the customer makes it."""
+        """Make one chat call to the edge with the customer's key."""
         return await asyncio.to_thread(chat, self.edge, self.secret, model=model)
 
 
 @pytest.fixture
-def day(bound_database, any_database_url, redis_url, upstream, start_edge: StartWeb, start_console: StartWeb) -> Day:
+def setup(bound_database, any_database_url, redis_url, upstream, start_edge: StartWeb, start_console: StartWeb) -> ConsoleAndEdge:
     for role in ("owner", "readonly"):
         create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")
     account = factories.account(credits=100_000)
@@ -51,47 +51,47 @@ def day(bound_database, any_database_url, redis_url, upstream, start_edge: Start
     settings: dict[str, Any] = {"database_url": any_database_url, "redis_url": redis_url}
     edge = start_edge(**settings)
     console = start_console(**settings, edge_port=edge.port)
-    return Day(console, edge, upstream, account, key, secret)
+    return ConsoleAndEdge(console, edge, upstream, account, key, secret)
 
 
 @pytest.fixture
-def enter(day: Day, open_page: OpenPage) -> Callable[..., Any]:
-    """`await enter("owner")`: a page of the console, signed in."""
+def enter(setup: ConsoleAndEdge, open_page: OpenPage) -> Callable[..., Any]:
+    """`await enter("owner")`: a console page, signed in."""
 
     async def make(role: str = "owner", **options: Any) -> Page:
         page = await open_page(**options)
-        await page.goto(f"{day.console.url}/login")
+        await page.goto(f"{setup.console.url}/login")
         await page.fill("[name=email]", f"{role}@yout.example")
         await page.fill("[name=password]", PASSWORD)
         await page.click("text=Sign in")
-        await page.wait_for_url(f"{day.console.url}/")
+        await page.wait_for_url(f"{setup.console.url}/")
         return page
 
     return make
 
 
-async def test_a_key_that_is_revoked_is_refused_by_the_next_call(day: Day, enter) -> None:
-    assert (await day.call()).status == 200
+async def test_a_revoked_key_is_rejected_on_the_next_call(setup: ConsoleAndEdge, enter) -> None:
+    assert (await setup.call()).status == 200
     page = await enter()
-    await page.goto(f"{day.console.url}/keys/")
-    await page.fill("[name=q]", day.secret[:9])
+    await page.goto(f"{setup.console.url}/keys/")
+    await page.fill("[name=q]", setup.secret[:9])
     await page.press("[name=q]", "Enter")
     await page.click("a.row")
     await page.fill("[name=confirmation]", "laptop")
-    await page.click(f"button:has-text('Revoke {day.key.prefix}')")
+    await page.click(f"button:has-text('Revoke {setup.key.prefix}')")
     await page.wait_for_selector("text=Requests with it are rejected")
-    refused = await day.call()
+    refused = await setup.call()
     assert (refused.status, refused.code) == (401, "invalid_api_key")
 
 
-async def test_a_published_price_holds_for_the_next_call_and_not_for_the_one_that_runs(day: Day, enter) -> None:
+async def test_a_published_price_applies_to_the_next_call_but_not_to_a_running_one(setup: ConsoleAndEdge, enter) -> None:
     gate = Gate()
-    day.vendor.script(stream(chunk("Hel"), gate, finish(), usage()))
-    running = await asyncio.to_thread(Stream, day.edge, day.secret)
+    setup.provider.script(stream(chunk("Hel"), gate, finish(), usage()))
+    running = await asyncio.to_thread(Stream, setup.edge, setup.secret)
     await asyncio.to_thread(running.open)
     await asyncio.to_thread(gate.wait_reached)
     page = await enter("owner")
-    await page.goto(f"{day.console.url}/models/m-1")
+    await page.goto(f"{setup.console.url}/models/m-1")
     await page.fill("[name=input]", "10 000")
     await page.fill("[name=output]", "20 000")
     await page.click("text=Save draft")
@@ -99,24 +99,24 @@ async def test_a_published_price_holds_for_the_next_call_and_not_for_the_one_tha
     assert await page.locator("table.diff tbody tr").count() == 2
     await page.click("text=Publish price")
     await page.wait_for_selector("text=The new price of m-1 is in effect")
-    await asyncio.to_thread(eventually, lambda: _charged_at_new_price(day), "the new price at the edge")
+    await asyncio.to_thread(eventually, lambda: _charged_at_new_price(setup), "the new price at the edge")
     gate.open()
     await asyncio.to_thread(running.rest)
     running.leave()
     old = UsageLedger.select().order_by(UsageLedger.created_at).get()
-    assert old.credits == 7 + 3 * 2  # 7 tokens in at 1 credit, 3 out at 2: the price it began with
+    assert old.credits == 7 + 3 * 2  # 7 input tokens at 1 credit, 3 output tokens at 2: the price when the call started
     assert verify(now_ms()).problems == ()
 
 
-def _charged_at_new_price(day: Day) -> bool:
-    """Edges know within a second; a call made by then costs ten times as much."""
-    charged: int = chat(day.edge, day.secret).body["yout"]["credits_charged"]
+def _charged_at_new_price(setup: ConsoleAndEdge) -> bool:
+    """Edges load a new price within a second. The new price is ten times the old one."""
+    charged: int = chat(setup.edge, setup.secret).body["yout"]["credits_charged"]
     return charged == 10 * 13
 
 
-async def test_credits_are_granted_and_an_account_is_suspended(day: Day, enter) -> None:
+async def test_credits_are_granted_and_an_account_is_suspended(setup: ConsoleAndEdge, enter) -> None:
     page = await enter()
-    await page.goto(f"{day.console.url}/accounts/{day.account.id}")
+    await page.goto(f"{setup.console.url}/accounts/{setup.account.id}")
     await page.fill("[name=amount]", "50 000")
     assert "50\u202f000 credits" in await page.inner_text("form[data-balance] button")
     await page.fill("[name=reason]", "Goodwill")
@@ -124,23 +124,23 @@ async def test_credits_are_granted_and_an_account_is_suspended(day: Day, enter) 
     await page.wait_for_selector("text=New balance: 150\u202f000")
     await page.click("text=Suspend account >> nth=-1")
     await page.wait_for_selector("text=is suspended")
-    refused = await day.call()
+    refused = await setup.call()
     assert (refused.status, refused.code) == (403, "account_suspended")
     await page.click("button:has-text('Activate account')")
     await page.wait_for_selector("text=Its keys work again")
-    assert (await day.call()).body["yout"]["balance"] == 150_000 - 13
+    assert (await setup.call()).body["yout"]["balance"] == 150_000 - 13
 
 
-async def test_a_channel_and_a_model_are_added_and_answer(day: Day, enter) -> None:
+async def test_a_new_channel_and_model_serve_calls(setup: ConsoleAndEdge, enter) -> None:
     page = await enter()
-    await page.goto(f"{day.console.url}/channels/")
+    await page.goto(f"{setup.console.url}/channels/")
     await page.click("text=Add channel")
     await page.fill("[name=name]", "second")
-    await page.fill("[name=base_url]", day.vendor.url)
+    await page.fill("[name=base_url]", setup.provider.url)
     await page.fill("[name=secret]", "sk-second")
     await page.click("button:has-text('Add channel')")
     await page.wait_for_selector("text=Channel second created")
-    await page.goto(f"{day.console.url}/models/")
+    await page.goto(f"{setup.console.url}/models/")
     await page.click("text=Add model")
     await page.fill("[name=model]", "fresh")
     await page.select_option("[name=channel]", "second")
@@ -149,31 +149,31 @@ async def test_a_channel_and_a_model_are_added_and_answer(day: Day, enter) -> No
     await page.click("button:has-text('Add model')")
     await page.wait_for_selector("text=fresh added to the catalog")
     await asyncio.to_thread(
-        eventually, lambda: chat(day.edge, day.secret, model="fresh").status == 200, "the new model at the edge"
+        eventually, lambda: chat(setup.edge, setup.secret, model="fresh").status == 200, "the new model at the edge"
     )
-    assert day.vendor.calls[-1].headers["authorization"] == "Bearer sk-second"
+    assert setup.provider.calls[-1].headers["authorization"] == "Bearer sk-second"
 
 
-async def test_a_model_is_tried_and_charged_to_the_account_that_is_named(day: Day, enter) -> None:
+async def test_a_trial_call_is_charged_to_the_chosen_account(setup: ConsoleAndEdge, enter) -> None:
     page = await enter()
-    await page.goto(f"{day.console.url}/models/m-1")
+    await page.goto(f"{setup.console.url}/models/m-1")
     await page.click("text=Send a message as a customer")
     await page.fill("[name=prompt]", "Hello?")
-    await page.fill("[name=account]", day.account.email)
+    await page.fill("[name=account]", setup.account.email)
     await page.click("button:has-text('Send')")
     await page.wait_for_selector("text=13 credits charged, balance 99\u202f987")
     assert (await page.inner_text(".tried p >> nth=0")).strip()
-    assert ApiKey.select().where(ApiKey.revoked_at.is_null()).count() == 1  # the customer's own
+    assert ApiKey.select().where(ApiKey.revoked_at.is_null()).count() == 1  # only the customer's own key
 
 
-async def test_who_may_only_look_finds_no_button_and_is_refused_behind_it(day: Day, enter) -> None:
+async def test_readonly_staff_see_no_forms_and_their_posts_are_rejected(setup: ConsoleAndEdge, enter) -> None:
     page = await enter("readonly")
     paths = [
         "/",
         "/accounts/",
-        f"/accounts/{day.account.id}",
+        f"/accounts/{setup.account.id}",
         "/keys/",
-        f"/keys/{day.key.id}",
+        f"/keys/{setup.key.id}",
         "/models/",
         "/models/m-1",
         "/channels/",
@@ -191,22 +191,22 @@ async def test_who_may_only_look_finds_no_button_and_is_refused_behind_it(day: D
         "/holds/",
         "/audit/",
     ]:
-        await page.goto(day.console.url + path)
+        await page.goto(setup.console.url + path)
         forms = await page.locator("form[method=post]:not([action='/logout'])").count()
         assert forms == 0, path
     token = await page.get_attribute("[name=csrf_token] >> nth=0", "value")
-    target = f"{day.console.url}/accounts/{day.account.id}/suspend"
-    answer = await page.request.post(target, form={"csrf_token": token or ""}, headers={"referer": day.console.url})
+    target = f"{setup.console.url}/accounts/{setup.account.id}/suspend"
+    answer = await page.request.post(target, form={"csrf_token": token or ""}, headers={"referer": setup.console.url})
     assert answer.status == 403
-    assert (await day.call()).status == 200
+    assert (await setup.call()).status == 200
 
 
-async def test_a_key_is_rotated_and_both_work_until_the_grace_ends(day: Day, enter) -> None:
+async def test_old_and_new_key_both_work_during_the_grace_period(setup: ConsoleAndEdge, enter) -> None:
     page = await enter()
-    await page.goto(f"{day.console.url}/keys/{day.key.id}")
+    await page.goto(f"{setup.console.url}/keys/{setup.key.id}")
     await page.click("button:has-text('Rotate key')")
     fresh = await page.inner_text("code.secret")
-    assert (await day.call()).status == 200
-    assert (await day._replace(secret=fresh).call()).status == 200
-    await page.goto(f"{day.console.url}/keys/{day.key.id}")
+    assert (await setup.call()).status == 200
+    assert (await setup._replace(secret=fresh).call()).status == 200
+    await page.goto(f"{setup.console.url}/keys/{setup.key.id}")
     assert fresh not in await page.content()

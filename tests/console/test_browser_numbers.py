@@ -1,4 +1,4 @@
-"""The pages of numbers in a real browser: charts, filters as chips, a receipt, a CSV, a hold released, the books proved."""
+"""Pages with figures in a real browser: charts, filter chips, a receipt, CSV, releasing a hold, verifying the ledger."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirec
 
 
 @pytest.fixture
-def used(bound_database) -> None:
-    """Three days of calls, summed up as far as they can be."""
+def three_days_of_calls(bound_database) -> None:
+    """Three days of calls, partly rolled up."""
     owner, channel = factories.account(email="mira@example.com"), factories.channel("https://up.example/v1", name="east")
     factories.model("m-1", channel)
     for number in range(60):
@@ -39,11 +39,11 @@ def used(bound_database) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"viewport": PHONE, "scheme": "dark"}])
-async def test_home_draws_its_charts_from_their_tables_and_changes_its_range(used, enter: Enter, options) -> None:
+async def test_home_draws_charts_from_tables_and_switches_the_range(three_days_of_calls, enter: Enter, options) -> None:
     page = await enter("/", **options)
     await page.wait_for_selector("figure[data-chart] canvas")
     assert await page.locator("figure[data-chart] canvas").count() == 3
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is no wider than the screen"
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page must not scroll sideways"
     await page.click("nav.ranges >> text=7d")
     await page.wait_for_selector("figure[data-chart] canvas")
     assert await page.inner_text("h1") == "The last 7 days"
@@ -56,18 +56,18 @@ async def test_home_draws_its_charts_from_their_tables_and_changes_its_range(use
     await page.wait_for_url("**/?range=7d")
 
 
-async def test_a_filter_is_a_chip_and_a_row_opens_its_receipt(used, enter: Enter) -> None:
+async def test_a_filter_shows_as_a_chip_and_a_row_opens_its_receipt(three_days_of_calls, enter: Enter) -> None:
     page = await enter("/usage/")
     assert await page.locator("tbody tr").count() == 50
     await page.select_option("#status", "failed")
     await page.wait_for_selector("a.chip:has-text('failed')")
     assert await page.locator("tbody tr").count() == 6
-    await page.locator("tbody tr >> nth=0 >> td >> nth=6").click(force=True)  # the row's link lies over all of it
+    await page.locator("tbody tr >> nth=0 >> td >> nth=6").click(force=True)  # the row's link covers the whole row
     await page.wait_for_selector("h1:has-text('Receipt')")
     assert "east" in await page.inner_text("aside")
 
 
-async def test_exactly_what_is_filtered_is_saved_as_csv(used, enter: Enter, tmp_path: Path) -> None:
+async def test_the_csv_contains_exactly_the_filtered_rows(three_days_of_calls, enter: Enter, tmp_path: Path) -> None:
     page = await enter("/usage/?status=failed")
     async with page.expect_download() as expected:
         await page.click("text=Export CSV")
@@ -92,7 +92,7 @@ async def test_a_hold_is_released_with_a_reason(enter: Enter) -> None:
     assert (state_of(call_id), customer.held) == ("released", 0)
 
 
-async def test_the_books_are_proved_by_a_button(enter: Enter) -> None:
+async def test_a_button_verifies_the_ledger(enter: Enter) -> None:
     Customer(credits=1_000)
     page = await enter("/ledger/")
     await page.click("text=Verify ledger")

@@ -1,4 +1,4 @@
-"""The catalogue made and changed in the console: channels, models, routes and their cost, a channel that rests."""
+"""Managing the catalog in the console: channels, models, routes and their costs, pausing a channel."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_channel_and_a_model_are_added_and_served(signed_in):
     assert CatalogVersion.get().version > before
 
 
-def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_taken_in_unoffered(signed_in):
+def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(signed_in):
     browser = signed_in("owner")
     page = browser.get("/channels/new?template=anthropic").text
     address = re.search(r'name="base_url"[^>]*value="([^"]+)"', page).group(1)
@@ -91,14 +91,14 @@ def test_a_channel_begins_with_what_is_known_of_its_vendor_and_its_models_are_ta
         ("name", "", "Enter a name."),
     ],
 )
-def test_a_wrong_channel_is_told_what_is_wrong(signed_in, field, value, words):
+def test_an_invalid_channel_form_shows_what_is_wrong(signed_in, field, value, words):
     answer = signed_in("owner").send("/channels/new", "/channels/new", **{**CHANNEL, field: value})
     assert (answer.status_code, words in answer.text) == (422, True)
     assert "sk-secret" not in answer.text
     assert not Channel.select().exists()
 
 
-def test_a_model_needs_a_channel_a_price_and_an_id_of_its_own(signed_in):
+def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
     browser = signed_in("owner")
     assert browser.get("/models/new").location == "/channels/new"
     factories.channel("https://api.example.com/v1", name="vendor")
@@ -116,7 +116,7 @@ def test_a_price_is_a_whole_number(signed_in, value):
     assert (answer.status_code, "Write a whole number" in answer.text) == (422, True)
 
 
-def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):
+def test_model_details_are_edited_and_audited(signed_in):
     factories.model("m", factories.channel("https://api.example.com/v1"))
     browser = signed_in("owner")
     values = {
@@ -132,7 +132,7 @@ def test_what_the_catalogue_says_is_changed_with_its_trail(signed_in):
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
 
 
-def test_a_model_gets_a_second_channel_whose_share_and_cost_are_changed_and_loses_it(signed_in):
+def test_a_second_route_is_added_edited_and_removed(signed_in):
     factories.model("m", factories.channel("https://a.example.com/v1", name="a"), input=100, output=300)
     factories.channel("https://b.example.com/v1", name="b")
     browser = signed_in("support")
@@ -151,7 +151,7 @@ def test_a_model_gets_a_second_channel_whose_share_and_cost_are_changed_and_lose
     assert browser.get(page).status_code == 404
 
 
-def test_a_channel_rests_and_comes_back(signed_in):
+def test_a_channel_is_paused_and_resumed(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="a")
     browser, page = signed_in("support"), f"/channels/{channel.id}"
     answer = browser.send(page, f"{page}/rest", minutes="30", reason="Their status page is red")
@@ -163,7 +163,7 @@ def test_a_channel_rests_and_comes_back(signed_in):
     assert browser.send(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
 
 
-def test_the_address_of_a_channel_is_for_owners(signed_in):
+def test_only_owners_change_the_base_url_of_a_channel(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="a")
     page = f"/channels/{channel.id}"
     owner = signed_in("owner")
@@ -187,7 +187,7 @@ def test_the_address_of_a_channel_is_for_owners(signed_in):
         (html(), "does not match the dialect"),
     ],
 )
-def test_a_channel_is_tested_by_a_tiny_call(signed_in, upstream, answer, words):
+def test_a_channel_test_makes_one_tiny_call(signed_in, upstream, answer, words):
     channel = factories.channel(upstream.url, name="vendor")
     factories.model("m", channel, upstream_model="vendor-m")
     upstream.script(answer)
@@ -198,7 +198,7 @@ def test_a_channel_is_tested_by_a_tiny_call(signed_in, upstream, answer, words):
     assert call.headers["authorization"] == f"Bearer {factories.UPSTREAM_SECRET}"
 
 
-def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_so(signed_in, upstream):
+def test_all_enabled_channels_are_tested_and_unreachable_ones_are_reported(signed_in, upstream):
     factories.model("m", factories.channel(upstream.url, name="good"), factories.channel("http://127.0.0.1:9", name="gone"))
     factories.channel(upstream.url, name="idle")
     page = signed_in("owner").send("/channels/", "/channels/test").text
@@ -206,7 +206,7 @@ def test_all_channels_in_service_are_tested_and_one_that_cannot_be_reached_says_
     assert len(upstream.calls) == 1
 
 
-def test_a_vendors_own_list_comes_in_unpriced_and_unoffered(signed_in, upstream):
+def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_in, upstream):
     channel = factories.channel(upstream.url, name="vendor")
     factories.model("model-2", channel)
     rows = [{"id": "model-1"}, {"id": "model-2"}, {"id": "no good"}, {"id": "model-1"}]
@@ -227,7 +227,7 @@ def test_a_vendors_own_list_comes_in_unpriced_and_unoffered(signed_in, upstream)
 
 
 @pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is invalid"), (html(), "not a model list")])
-def test_a_vendor_without_a_usable_list_changes_nothing(signed_in, upstream, answer, words):
+def test_an_unusable_provider_list_changes_nothing(signed_in, upstream, answer, words):
     channel = factories.channel(upstream.url, name="vendor")
     upstream.default = lambda _: answer
     page = f"/channels/{channel.id}"
@@ -235,7 +235,7 @@ def test_a_vendor_without_a_usable_list_changes_nothing(signed_in, upstream, ans
     assert not AIModel.select().exists()
 
 
-def test_a_channel_shows_how_its_calls_went_and_a_model_that_nobody_calls_is_found(signed_in):
+def test_a_channel_shows_its_call_outcomes_and_unused_models_can_be_listed(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="busy")
     factories.model("called", channel)
     factories.model("forgotten", channel)
@@ -259,7 +259,7 @@ def test_a_channel_shows_how_its_calls_went_and_a_model_that_nobody_calls_is_fou
     assert ("forgotten" in unused, ">called<" in unused) == (True, False)
 
 
-def test_a_try_out_needs_an_account_and_an_edge(signed_in):
+def test_a_trial_call_requires_an_account_and_a_reachable_edge(signed_in):
     account = factories.account()
     factories.model("m", factories.channel("https://a.example.com/v1"))
     browser = signed_in("support")
@@ -270,7 +270,7 @@ def test_a_try_out_needs_an_account_and_an_edge(signed_in):
     assert ApiKey.get().revoked_at is not None
 
 
-def test_a_try_out_that_is_sent_twice_is_one_call(signed_in):
+def test_a_trial_submitted_twice_makes_one_call(signed_in):
     account = factories.account()
     factories.model("m", factories.channel("https://a.example.com/v1"))
     browser = signed_in("support")
@@ -278,13 +278,13 @@ def test_a_try_out_that_is_sent_twice_is_one_call(signed_in):
     assert "No answer from the edge" in browser.post("/models/m/try", values).text
     again = browser.post("/models/m/try", values)
     assert (again.status_code, "submitted twice" in again.text) == (422, True)
-    assert ApiKey.select().count() == 1  # a call has a key of its own
+    assert ApiKey.select().count() == 1  # each trial call creates one key
     token = re.search(r'name="token"[^>]*value="([^"]+)"', again.text[again.text.index("/models/m/try") :])
     assert token is not None
     assert "No answer from the edge" in browser.post("/models/m/try", {**values, "token": token[1]}).text
 
 
-def test_margins_say_what_is_left_of_a_price():
+def test_margins_are_price_minus_cost():
     class Row:
         def __init__(self, **values):
             self.__dict__.update(values)

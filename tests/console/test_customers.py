@@ -1,4 +1,4 @@
-"""Plans, redeem codes, and what is done to an account and its keys in the console."""
+"""Plans, redeem codes, and changes to accounts and their keys in the console."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAN = {
 }
 
 
-def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
+def test_a_plan_is_created_edited_assigned_and_removed(signed_in):
     account = factories.account(credits=100)
     browser, page = signed_in("billing"), f"/accounts/{account.id}"
     assert "Plan Pro is made" in browser.send("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
@@ -51,7 +51,7 @@ def test_a_plan_is_made_changed_given_and_taken_off(signed_in):
     assert verify(now_ms()).problems == ()
 
 
-def test_a_plan_goes_on_or_ends_with_its_period_and_rests_while_suspended(signed_in):
+def test_a_subscription_renews_or_ends_with_its_period_and_pauses_while_suspended(signed_in):
     account = factories.account()
     create_plan("Basic", {"monthly_credits": 10}, actor="test")
     browser, page, care = signed_in("owner"), f"/accounts/{account.id}", f"/account/{account.id}"
@@ -66,14 +66,14 @@ def test_a_plan_goes_on_or_ends_with_its_period_and_rests_while_suspended(signed
         assert (getattr(Subscription.get(), column) is not None) == state, verb
 
 
-def test_what_is_wrong_with_a_short_form_is_said_on_the_page(signed_in):
+def test_an_inline_form_shows_its_errors_on_the_page(signed_in):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     assert "Enter a note." in browser.send(page, f"/account/{account.id}/notes", text="").text
     assert "Type the email." in browser.send(page, f"/account/{account.id}/purge", confirmation="").text
 
 
-def test_notes_are_kept_removed_and_shown_as_text(signed_in):
+def test_notes_are_saved_deleted_and_escaped(signed_in):
     account = factories.account()
     browser, page = signed_in("support"), f"/accounts/{account.id}"
     answer = browser.send(page, f"/account/{account.id}/notes", text="<b>Called</b> about invoices")
@@ -85,7 +85,7 @@ def test_notes_are_kept_removed_and_shown_as_text(signed_in):
     assert not AccountNote.select().exists()
 
 
-def test_a_purge_asks_for_the_email(signed_in):
+def test_a_purge_requires_typing_the_email(signed_in):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
     assert "The email does not match" in browser.send(page, f"/account/{account.id}/purge", confirmation="yes").text
@@ -94,7 +94,7 @@ def test_a_purge_asks_for_the_email(signed_in):
     assert PurgeJob.get().account_id == account.id
 
 
-def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
+def test_codes_are_shown_once_redeemed_once_and_can_be_voided(signed_in):
     account = factories.account(credits=0)
     browser = signed_in("billing")
     made = browser.send("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
@@ -109,7 +109,7 @@ def test_codes_are_shown_once_redeemed_once_and_voided(signed_in):
     assert wrong.status_code == 422
 
 
-def test_many_batches_of_codes_come_in_pages(signed_in, monkeypatch):
+def test_code_batches_are_paginated(signed_in, monkeypatch):
     for number in range(PAGE_SIZE + 2):
         create_codes(100 + number, 2, actor="test")
     redeem(factories.account().id, create_codes(7, 3, note="newest", actor="test").codes[0], actor="test")
@@ -119,13 +119,13 @@ def test_many_batches_of_codes_come_in_pages(signed_in, monkeypatch):
     execute = kind.execute_sql
     monkeypatch.setattr(kind, "execute_sql", lambda self, sql, *rest: queries.append(sql) or execute(self, sql, *rest))
     first = browser.get("/codes/").text
-    assert sum('"redeem_code"' in query for query in queries) == 1  # not one for each batch
+    assert sum('"redeem_code"' in query for query in queries) == 1  # one query in total, not one per batch
     assert re.search(r'newest</td><td class="right">7</td><td class="right">2</td><td class="right">1</td>', first)
     older = re.search(r'href="(/codes/\?before=\w+)"', first).group(1)
     assert (first.count("<tr><td>"), browser.get(older).text.count("<tr><td>")) == (PAGE_SIZE, 3)
 
 
-def test_a_key_is_rotated_with_a_grace(signed_in):
+def test_a_key_is_rotated_with_a_grace_period(signed_in):
     owner = factories.account()
     old, _ = factories.api_key(owner, name="laptop", rpm=7, monthly_credit_limit=500)
     browser, page = signed_in("support"), f"/keys/{old.id}"
@@ -143,7 +143,7 @@ def test_a_key_is_rotated_with_a_grace(signed_in):
     assert ApiKey.select().count() == 3
 
 
-def test_an_accounts_email_is_changed_when_the_present_one_is_typed(signed_in):
+def test_changing_an_email_requires_typing_the_current_one(signed_in):
     account, taken = factories.account(email="ida@example.com"), factories.account()
     browser, page, action = signed_in("support"), f"/accounts/{account.id}", f"/account/{account.id}/email"
     wrong = browser.send(page, action, email="ada@example.com", confirmation="ada@example.com")
@@ -179,14 +179,14 @@ def test_a_key_is_edited(signed_in):
     assert other.post(f"{page}/edit", {**fields, "csrf_token": other.form("/", "/logout")["csrf_token"]}).status_code == 403
 
 
-def test_a_rotated_key_never_outlives_its_own_end(bound_database):
+def test_the_grace_period_of_a_rotated_key_ends_at_its_expiry(bound_database):
     ends = now_ms() + 60_000
     old, _ = factories.api_key(factories.account(), expires_at=ends)
     created = rotate_key(old.id, 3_600_000, actor="test")
     assert (ApiKey.get_by_id(old.id).expires_at, created.row.expires_at) == (ends, ends)
 
 
-def test_keys_that_a_search_finds_are_revoked_together_when_their_number_is_typed(signed_in):
+def test_bulk_revocation_requires_typing_the_number_of_keys(signed_in):
     ana, ben = factories.account(email="ana@corp.example"), factories.account(email="ben@other.example")
     keys = [factories.api_key(ana)[0] for _ in range(3)]
     other, _ = factories.api_key(ben)
@@ -209,7 +209,7 @@ def test_revoking_twice_counts_once(bound_database):
 
 
 @pytest.mark.parametrize("role", ["support", "readonly"])
-def test_plans_and_codes_are_for_owner_and_billing(signed_in, role):
+def test_only_owner_and_billing_see_plans_and_codes(signed_in, role):
     browser = signed_in(role)
     token = browser.form("/", "/logout")
     for path in ("/plans/new", "/codes/"):

@@ -1,5 +1,5 @@
-"""Every page that can be reached from the first one, on a desk by day and on a phone by night, as `tests.page_checks` looks at
-it."""
+"""Checks every page that is linked from the home page with `tests.page_checks`, on a desktop in light and a phone in dark
+mode."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.workers.holds import HOUR_MS, Customer
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}]
-APART = {"/login", "/login/code", "/healthz"} | {"/account/", "/routes/"}  # the last two lead to others
+APART = {"/login", "/login/code", "/healthz"} | {"/account/", "/routes/"}  # the last two only redirect
 
-LONG_MODEL = "laboratory/" + "x" * 48  # without a place where a browser would break the line
+LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
 
 
 @pytest.fixture
-def business(bound_database) -> None:
-    """Something of everything that staff look at."""
+def filled_database(bound_database) -> None:
+    """At least one row of everything that staff can view."""
     channel = factories.channel("https://up.example/v1", name="east")
     factories.model("m-1", channel)
     factories.model(LONG_MODEL, channel)
@@ -56,7 +56,7 @@ def business(bound_database) -> None:
 
 
 def pages(app: Flask) -> set[str]:
-    """The paths of all pages, from the table of routes; an id is ID, and a model's is the one above."""
+    """The paths of all pages from the URL map; an id is ID, and a model's id is LONG_MODEL."""
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     files = {rule for rule in rules if rule.endswith((".csv", ":filename>"))}
     once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
@@ -64,7 +64,7 @@ def pages(app: Flask) -> set[str]:
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=["desk", "phone"])
-async def test_they_can_be_read_by_everybody(business: None, app: Flask, enter: Enter, axe: str, look: dict[str, Any]) -> None:
+async def test_every_page_is_accessible(filled_database: None, app: Flask, enter: Enter, axe: str, look: dict[str, Any]) -> None:
     page = await enter("/", **look)
     home = page.url
     waiting, kinds = [home], {"/"}

@@ -1,4 +1,4 @@
-"""Forms of the console that create something: each takes effect once, and what it made is shown once."""
+"""Console forms that create something take effect once, and secrets are shown once."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def secret_on(text: str) -> str:
 
 
 def send_twice(browser: Browser, page: str, action: str, fields: dict[str, Any]) -> list[str]:
-    """The same form twice, one after the other; the pages that it led to."""
+    """Submit the same form twice, one after the other; returns both resulting pages."""
     filled = {**browser.form(page, action), **fields}
     return [browser.post(action, filled, follow_redirects=True).text for _ in range(2)]
 
 
-def test_codes_are_made_and_shown_once(signed_in) -> None:
+def test_codes_are_created_and_shown_once(signed_in) -> None:
     first, second = send_twice(signed_in("owner"), "/codes/", "/codes/", CODES)
     assert len(secret_on(first).split()) == 3
     assert "Already shown" in second
@@ -51,7 +51,7 @@ def test_codes_are_made_and_shown_once(signed_in) -> None:
     assert FormSubmission.get().sealed is None
 
 
-def test_a_staff_member_is_made_once_and_a_new_password_too(signed_in) -> None:
+def test_a_staff_member_and_a_new_password_are_created_once(signed_in) -> None:
     owner = signed_in("owner")
     first, second = send_twice(owner, "/staff/", "/staff/", {"email": "ben@yout.example", "role": "support"})
     assert secret_on(first)
@@ -70,7 +70,7 @@ def test_a_key_is_rotated_once(signed_in) -> None:
     assert ApiKey.select().count() == 2
 
 
-def test_what_has_no_secret_is_made_once_and_leads_to_the_same_page(signed_in) -> None:
+def test_rows_without_secrets_are_created_once_and_both_submissions_redirect_there(signed_in) -> None:
     plan = {"name": "Pro", "monthly_credits": "100", "price_cents": "0"}
     channel = {"name": "east", "dialect": "openai", "base_url": "https://up.example/v1", "settings": "{}", "secret": "s"}
     owner = signed_in("owner")
@@ -83,7 +83,7 @@ def test_what_has_no_secret_is_made_once_and_leads_to_the_same_page(signed_in) -
         assert model.select().count() == 1
 
 
-def test_two_sendings_at_once_make_one_batch(signed_in, app: Flask) -> None:
+def test_two_concurrent_submissions_create_one_batch(signed_in, app: Flask) -> None:
     browser = signed_in("owner")
     filled = {**browser.form("/codes/", "/codes/"), **CODES}
     cookie = browser._client.get_cookie("yout_console").value
@@ -98,7 +98,7 @@ def test_two_sendings_at_once_make_one_batch(signed_in, app: Flask) -> None:
     assert CodeBatch.select().count() == 1
 
 
-def test_what_somebody_made_nobody_else_sees(signed_in) -> None:
+def test_a_one_time_page_is_visible_only_to_its_creator(signed_in) -> None:
     owner = signed_in("owner")
     address = owner.post("/codes/", {**owner.form("/codes/", "/codes/"), **CODES}).location
     assert signed_in("billing").get(address).status_code == 404
@@ -109,7 +109,7 @@ def test_what_somebody_made_nobody_else_sees(signed_in) -> None:
 @pytest.mark.parametrize(
     "look", [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}], ids=["desk", "phone"]
 )
-async def test_the_pages_that_show_once_in_a_browser(enter: Enter, axe: str, look: dict[str, Any]) -> None:
+async def test_one_time_pages_in_a_browser(enter: Enter, axe: str, look: dict[str, Any]) -> None:
     page = await enter("/codes/", **look)
     await page.fill("[name=credits]", "25")
     await page.fill("[name=count]", "2")

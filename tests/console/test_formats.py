@@ -1,4 +1,4 @@
-"""How differences are written."""
+"""How changes are formatted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from console import formats
 NOW = 1_795_390_000_123
 
 
-def test_changes_pair_what_was_with_what_is():
+def test_changes_pair_old_and_new_values():
     before, after = {"status": "active", "gone": 1}, {"status": "disabled", "amount": -1_500, "free": True, "effective_at": NOW}
     assert formats.changes(before, after) == [
         ("status", "active", "disabled"),

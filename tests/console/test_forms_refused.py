@@ -1,4 +1,4 @@
-"""Forms that the console refuses whoever sends them: from other sites, too large, unreadable, too many at once."""
+"""Forms that the console rejects regardless of the sender: cross-site, too large, unreadable, too many at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGES = ["/accounts/", "/keys/", "/usage/", "/ledger/", "/audit/", "/jobs/", "/h
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_a_good_token_is_worth_nothing_on_a_page_of_another_site(signed_in, browser, headers) -> None:
+def test_a_valid_token_is_rejected_from_another_site(signed_in, browser, headers) -> None:
     person = signed_in("owner")
     hidden = person.form("/", "/logout")
     refused = person.post("/logout", hidden, headers=headers)
@@ -36,20 +36,20 @@ def test_a_good_token_is_worth_nothing_on_a_page_of_another_site(signed_in, brow
 
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
-def test_a_page_of_our_own_is_taken(staff, browser, headers) -> None:
+def test_a_same_origin_form_is_accepted(staff, browser, headers) -> None:
     staff("owner")
     assert browser.sign_in("owner@yout.example", headers=headers).status_code == 303
 
 
-def test_a_proxy_that_changes_the_host_is_named(browser) -> None:
+def test_a_proxy_that_changes_the_host_is_explained(browser) -> None:
     headers = {"Origin": "https://console.example", "Host": "backend:8001"}
     answer = browser.sign_in("owner@yout.example", headers=headers)
     for words in ("from https://console.example", "for the host backend:8001", "pass on the original Host header"):
         assert words in answer.text
 
 
-def test_a_console_that_needs_https_says_so(bound_database, make_settings) -> None:
-    client = create_app(make_settings(environment="production")).test_client(use_cookies=False)  # Secure ones are not kept
+def test_sign_in_over_http_explains_that_https_is_required(bound_database, make_settings) -> None:
+    client = create_app(make_settings(environment="production")).test_client(use_cookies=False)  # Secure cookies are dropped
     answer = Browser(client).sign_in("owner@yout.example", headers={"Origin": "http://localhost"})
     assert answer.status_code == 400
     assert "requires HTTPS" in answer.text
@@ -57,7 +57,7 @@ def test_a_console_that_needs_https_says_so(bound_database, make_settings) -> No
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_text_that_no_database_can_hold_is_refused_with_its_field(signed_in) -> None:
+def test_unstorable_text_is_rejected_with_the_field_name(signed_in) -> None:
     owner = signed_in("owner")
     for path in PAGES:
         for name in ("q", "account", "model", "before"):
@@ -81,17 +81,17 @@ def test_a_compressed_form_is_refused_with_the_reason(signed_in, coding) -> None
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example:8001"])
-def test_a_host_that_cannot_exist_is_refused(browser, host) -> None:
+def test_an_invalid_host_header_is_rejected(browser, host) -> None:
     for path in ("/", "/login", "/nothing"):
         answer = browser.get(path, headers={"Host": host})
         assert (answer.status_code, answer.text) == (400, "Invalid Host header.\n")
 
 
-def test_a_sign_in_cannot_hold_it_either(browser) -> None:
+def test_a_sign_in_with_unstorable_text_is_rejected(browser) -> None:
     assert browser.sign_in("a\0@example.com").status_code == 400
 
 
-def test_a_stranger_who_guesses_does_not_lock_a_person_out(staff, app) -> None:
+def test_failed_guesses_do_not_lock_out_a_known_browser(staff, app) -> None:
     person = staff("owner")
     stranger, owner = (Browser(app.test_client()) for _ in range(2))
     far, near = ({"environ_base": {"REMOTE_ADDR": address}} for address in ("203.0.113.9", "198.51.100.7"))
@@ -100,10 +100,10 @@ def test_a_stranger_who_guesses_does_not_lock_a_person_out(staff, app) -> None:
     assert stranger.sign_in(person.email, **far).status_code == 429
     assert owner.sign_in(person.email, **near).status_code == 303
     owner.send("/", "/logout")
-    assert owner.sign_in(person.email, **far).status_code == 303, "a browser that is known"
+    assert owner.sign_in(person.email, **far).status_code == 303, "a known browser can still sign in"
 
 
-def test_too_many_sign_ins_at_once_are_refused_at_once(staff, app, browser) -> None:
+def test_excess_concurrent_sign_ins_are_rejected_immediately(staff, app, browser) -> None:
     person = staff("owner")
     hashes = app.extensions["yout_proofs"].hashes
     with ExitStack() as held:
@@ -115,7 +115,7 @@ def test_too_many_sign_ins_at_once_are_refused_at_once(staff, app, browser) -> N
     assert browser.sign_in(person.email).status_code == 303
 
 
-def test_a_known_browser_has_places_of_its_own(staff, app, browser) -> None:
+def test_a_known_browser_has_reserved_capacity(staff, app, browser) -> None:
     person = staff("owner")
     browser.sign_in(person.email)
     browser.send("/", "/logout")
@@ -127,7 +127,7 @@ def test_a_known_browser_has_places_of_its_own(staff, app, browser) -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_a_body_without_a_length_is_bounded_like_any(bound_database, any_database_url, start_console) -> None:
+def test_a_body_without_content_length_is_limited_too(bound_database, any_database_url, start_console) -> None:
     console = start_console(database_url=any_database_url)
     headers = {"content-type": "application/x-www-form-urlencoded"}
     for pieces, status in ((1, 400), (LARGEST_FORM_BYTES // 10_000 + 1, 413)):

@@ -1,4 +1,4 @@
-"""Holds, jobs, the ledger and the trail by the pages: filters, deeds, the proof of the books, and CSVs of exactly the filter."""
+"""Holds, jobs, the ledger and the audit trail: filters, actions, verification, and CSVs of exactly the filtered rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def csv_of(browser: Any, path: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"))))
 
 
-def test_stuck_holds_stand_first_and_filters_choose(signed_in):
+def test_stuck_holds_are_listed_first_and_filters_apply(signed_in):
     customer, other = Customer(), Customer()
     alive = EdgeProcess.create(host="here", pid=1).id
     dead = EdgeProcess.create(host="gone", pid=2, seen_at=now_ms() - HOUR_MS).id
@@ -48,7 +48,7 @@ def test_stuck_holds_stand_first_and_filters_choose(signed_in):
     assert "/release" not in page, "readonly sees no form"
 
 
-def test_a_hold_is_released_by_its_page_and_a_second_click_changes_nothing(signed_in):
+def test_a_hold_is_released_once_even_if_submitted_twice(signed_in):
     customer = Customer(credits=1_000)
     [call_id] = customer.hold(lasts_ms=HOUR_MS)
     browser, page = signed_in("owner"), f"/holds/{call_id}"
@@ -62,7 +62,7 @@ def test_a_hold_is_released_by_its_page_and_a_second_click_changes_nothing(signe
     assert customer.account_row().balance == 1_000
 
 
-def test_a_hold_is_settled_by_its_page_for_no_more_than_is_held(signed_in):
+def test_staff_settle_a_hold_for_at_most_the_held_amount(signed_in):
     customer = Customer(credits=1_000)
     [call_id] = customer.hold(lasts_ms=HOUR_MS)
     browser, page = signed_in("billing"), f"/holds/{call_id}"
@@ -74,7 +74,7 @@ def test_a_hold_is_settled_by_its_page_for_no_more_than_is_held(signed_in):
     assert "This hold is closed" in browser.get(page).text
 
 
-def test_jobs_are_filtered_leafed_through_and_exported(signed_in):
+def test_jobs_are_filtered_paged_and_exported(signed_in):
     customer, other = Customer(), Customer()
     first = [ordered(customer) for _ in range(2)]
     done = succeeded(other, 10)
@@ -95,7 +95,7 @@ def test_jobs_are_filtered_leafed_through_and_exported(signed_in):
         assert "sealed" not in browser.get(path).text
 
 
-def test_a_job_is_polled_failed_and_refunded_by_its_page(signed_in):
+def test_staff_poll_fail_and_refund_a_job(signed_in):
     customer = Customer(credits=1_000)
     job, done = ordered(customer), succeeded(customer, 60)
     browser, page = signed_in("owner"), f"/jobs/{job}"
@@ -108,7 +108,7 @@ def test_a_job_is_polled_failed_and_refunded_by_its_page(signed_in):
     assert Account.get_by_id(customer.account).balance == 1_000
 
 
-def test_a_poll_is_told_to_the_workers(bound_database, redis_url, make_settings, staff):
+def test_a_poll_is_queued_for_the_workers(bound_database, redis_url, make_settings, staff):
     from console.app import create_app
     from tests.console.conftest import Browser
 
@@ -132,7 +132,7 @@ def books(bound_database) -> dict[str, Any]:
     return {"first": first, "second": second, "used": used}
 
 
-def test_the_ledger_is_filtered_summed_and_exported(signed_in, books):
+def test_the_ledger_is_filtered_totaled_and_exported(signed_in, books):
     browser = signed_in("readonly")
     movement = r'class="(?:plus|minus)">([^<]+)</span></td>'
     for query, wanted in (
@@ -155,7 +155,7 @@ def test_the_ledger_is_filtered_summed_and_exported(signed_in, books):
     assert browser.get(f"/ledger/?request={new_id()}").status_code == 404
 
 
-def test_the_books_are_proved_on_the_page_and_what_is_wrong_is_named(signed_in, books, monkeypatch):
+def test_verifying_the_ledger_names_each_problem(signed_in, books, monkeypatch):
     browser = signed_in("support")
     token = browser.form("/ledger/", "/ledger/verify")
     assert "The ledger balances. Verified 2 accounts, 4 entries" in browser.post("/ledger/verify", token).text
@@ -167,7 +167,7 @@ def test_the_books_are_proved_on_the_page_and_what_is_wrong_is_named(signed_in, 
     assert "yout ledger verify" in browser.post("/ledger/verify", token).text
 
 
-def test_the_trail_is_filtered_and_exported_and_cannot_be_changed(app, signed_in, books):
+def test_the_audit_trail_is_filtered_exported_and_read_only(app, signed_in, books):
     browser = signed_in("owner")
     for query, count in (
         ("action=credits.adjustment", 1),
@@ -181,7 +181,7 @@ def test_the_trail_is_filtered_and_exported_and_cannot_be_changed(app, signed_in
         assert count in (None, len(lines)), query
         assert len(lines) == shown, query
     exported = csv_of(browser, "/audit/audit.csv?action=export.audit")
-    assert len(exported) in (5, 6), "each export is an entry too, this one perhaps"
+    assert len(exported) in (5, 6), "each export is audited too, so this one may be included"
     paths = [
         rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("audit.") and rule.methods & {"POST", "DELETE"}
     ]
@@ -189,7 +189,7 @@ def test_the_trail_is_filtered_and_exported_and_cannot_be_changed(app, signed_in
     assert AuditEntry.select().where(AuditEntry.action == "export.audit").count() == 6
 
 
-def test_home_links_to_what_it_counts(signed_in, books):
+def test_home_figures_link_to_the_matching_lists(signed_in, books):
     text = signed_in("owner").get("/").text
     assert figures_of(text)["Refunded today"] == "5"
     for link in ("/ledger/?kind=refund", "/jobs/?status=queued", "/jobs/?status=failed"):

@@ -1,4 +1,4 @@
-"""The first page: figures of a range, by account, model and channel, and what is open now."""
+"""The home page: figures for a range, by account, model and channel, and items that need attention."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def figures_of(text: str) -> dict[str, str]:
     return dict(re.findall(r'<dt>([^<]+)</dt>\s*<dd class="figure[^"]*">([^<]+)</dd>', text))
 
 
-def test_home_counts_the_last_day_and_nothing_older(signed_in):
+def test_home_counts_only_the_last_day(signed_in):
     owner = factories.account()
     for credits, status in ((700, "completed"), (50, "cancelled"), (0, "failed")):
         call(owner, credits=credits, status=status, input_tokens=10, output_tokens=4, first_token_ms=420)
@@ -59,7 +59,7 @@ def test_home_counts_the_last_day_and_nothing_older(signed_in):
 
 
 @pytest.mark.parametrize(("name", "calls"), [("1h", 1), ("24h", 2), ("7d", 3), ("30d", 4), ("nonsense", 2)])
-def test_each_range_counts_its_calls_summed_up_or_not(signed_in, name, calls):
+def test_each_range_counts_calls_whether_rolled_up_or_not(signed_in, name, calls):
     owner, now = factories.account(), now_ms()
     for ago in (60_000, 20 * HOUR, 5 * DAY, 20 * DAY, 40 * DAY):
         call(owner, created_at=now - ago, credits=10)
@@ -71,7 +71,7 @@ def test_each_range_counts_its_calls_summed_up_or_not(signed_in, name, calls):
     assert RollupState.get().rolled_until > now - 2 * HOUR
 
 
-def test_filters_narrow_every_figure_and_can_be_taken_off(signed_in):
+def test_filters_apply_to_every_figure_and_can_be_removed(signed_in):
     first, second = factories.account(), factories.account()
     channel = factories.channel("https://up.example/v1")
     factories.model("m-1", channel)
@@ -92,10 +92,10 @@ def test_filters_narrow_every_figure_and_can_be_taken_off(signed_in):
     assert browser.get("/?channel=nonsense").status_code == 400
     assert browser.get("/?account=nobody@example.com").status_code == 404
     text = browser.get("/").text
-    assert text.index(first.email) < text.index(second.email), "the account that was charged most stands first"
+    assert text.index(first.email) < text.index(second.email), "accounts are sorted by charge, highest first"
 
 
-def test_a_channel_is_told_by_the_share_of_its_calls_that_failed(signed_in):
+def test_a_channel_shows_its_error_rate(signed_in):
     owner = factories.account()
     for failed, name in ((0, "good"), (1, "so-so"), (6, "bad")):
         channel = factories.channel("https://up.example/v1", name=name)
@@ -109,7 +109,7 @@ def test_a_channel_is_told_by_the_share_of_its_calls_that_failed(signed_in):
     assert Channel.select().count() == 4
 
 
-def test_messages_that_wait_and_jobs_are_counted(bound_database, make_settings, redis_url, staff: Callable[[str], Any]):
+def test_queued_messages_and_jobs_are_counted(bound_database, make_settings, redis_url, staff: Callable[[str], Any]):
     client = redis.Redis.from_url(redis_url)
     client.rpush("dramatiq:media", "a", "b")
     client.rpush("dramatiq:default.DQ", "c")
@@ -134,7 +134,7 @@ def test_messages_that_wait_and_jobs_are_counted(bound_database, make_settings, 
     assert "1 delayed · 1 dead" in text
 
 
-def test_sums_that_are_behind_are_said_so(signed_in):
+def test_a_lagging_rollup_is_reported(signed_in):
     call(factories.account(), created_at=now_ms() - 10 * HOUR)
     roll(now_ms() - 5 * HOUR, 60)
     text = signed_in("owner").get("/").text
@@ -142,7 +142,7 @@ def test_sums_that_are_behind_are_said_so(signed_in):
     assert figures_of(text)["Calls"] == "1"
 
 
-def test_every_answer_tells_how_long_the_server_took(signed_in):
+def test_every_response_has_a_server_timing_header(signed_in):
     browser = signed_in("owner")
     for path in ("/", "/usage/", "/nothing", "/healthz"):
         assert re.fullmatch(r"app;dur=\d+\.\d", browser.get(path).headers["Server-Timing"]), path

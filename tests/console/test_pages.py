@@ -1,4 +1,4 @@
-"""What the pages show, what they must never show, and how they leaf through long tables."""
+"""What the pages show, what they must never show, and pagination of long tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hold(account: Any, **values: Any) -> Hold:
 
 @pytest.fixture
 def filled() -> dict[str, str]:
-    """A row of everything; gives the address of each detail page."""
+    """One row of everything; returns the URL of each detail page."""
     owner = factories.account(email="mira@example.com")
     key, _ = factories.api_key(owner, name="<script>alert(1)</script>")
     revoke_key(factories.api_key(owner, name="old")[0].id, actor="test")
@@ -53,7 +53,7 @@ def filled() -> dict[str, str]:
     }
 
 
-def test_no_page_holds_inline_script_or_style_or_a_secret_and_each_says_so_to_the_browser(signed_in, filled):
+def test_no_page_has_inline_script_inline_style_or_a_secret_and_csp_is_set(signed_in, filled):
     browser = signed_in("owner")
     secrets = [UPSTREAM_SECRET, *(row.digest for row in ApiKey.select()), *(row.sealed_secret for row in Channel.select())]
     secrets += [row.password_hash for row in StaffUser.select()]
@@ -73,18 +73,18 @@ def test_no_page_holds_inline_script_or_style_or_a_secret_and_each_says_so_to_th
         assert not [secret for secret in secrets if secret in answer.text], path
 
 
-def test_every_asset_of_a_page_is_served_from_our_own_origin(signed_in):
+def test_every_asset_is_served_from_our_own_origin(signed_in):
     browser = signed_in("owner")
     assets = re.findall(r'(?:href|src)="(/(?:static|shared)/[^"]+)"', browser.get("/").text)
     assert len(assets) == 8
     for path in assets:
-        answer = browser.get(path, buffered=True)  # read and closed
+        answer = browser.get(path, buffered=True)  # buffered, so that the response is closed
         assert answer.status_code == 200
     assert browser.get("/shared/../models.py").status_code == 404
     assert SHARED_STATIC.joinpath("tokens.css").is_file()
 
 
-def test_empty_pages_say_what_would_be_there(signed_in):
+def test_empty_pages_explain_what_they_will_show(signed_in):
     browser = signed_in("readonly")
     words = {
         "/": "No calls in the last 24 hours",
@@ -107,7 +107,7 @@ def rows_of(text: str, pattern: str) -> list[str]:
 
 
 def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
-    """Every row's match of `pattern`, page by page, by the link to the older ones."""
+    """All matches of `pattern` on all pages, following the link to older rows."""
     seen = []
     for _ in range(10):
         text = browser.get(path).text
@@ -116,10 +116,10 @@ def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
         if following is None:
             return seen
         path = following.group(1).replace("&amp;", "&")
-    raise AssertionError("the pages do not end")
+    raise AssertionError("pagination does not end")
 
 
-def test_usage_pages_show_each_call_once_newest_first_also_within_one_millisecond(signed_in):
+def test_usage_pages_show_each_call_once_newest_first_even_within_a_millisecond(signed_in):
     owner, moment = factories.account(), now_ms()
     made = [call(owner, created_at=moment - number // 40) for number in range(120)]
     browser = signed_in("owner")
@@ -142,12 +142,12 @@ def test_ledger_pages_show_each_entry_once_for_all_and_for_one_account(signed_in
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "1_2_3", "-1_00000000000000000000000000000001", "9" * 30 + "_" + "0" * 32])
-def test_a_mangled_page_address_is_told_so(signed_in, cursor):
+def test_a_malformed_page_cursor_is_rejected(signed_in, cursor):
     answer = signed_in("owner").get(f"/usage/?before={cursor}")
     assert (answer.status_code, "Start from the first page" in answer.text) == (400, True)
 
 
-def test_usage_filters_narrow_and_stay_in_the_address(signed_in):
+def test_usage_filters_apply_and_stay_in_the_url(signed_in):
     owner, other = factories.account(), factories.account()
     key, _ = factories.api_key(owner)
     wanted = call(owner, api_key=key.id, model="m-1", status="failed")
@@ -161,7 +161,7 @@ def test_usage_filters_narrow_and_stay_in_the_address(signed_in):
     assert signed_in("support").get("/usage/?key=nonsense").status_code == 400
 
 
-def test_a_receipt_multiplies_rounds_and_names_the_charge(signed_in):
+def test_a_receipt_shows_each_product_the_rounding_and_the_charge(signed_in):
     owner = factories.account()
     factories.model("m", input=1_250, output=10_000, cached_input=125, minimum=10)
     price = Price.get(Price.model == "m")
@@ -175,13 +175,13 @@ def test_a_receipt_multiplies_rounds_and_names_the_charge(signed_in):
     assert "the platform" in signed_in("support").get(f"/usage/{made.id}").text
 
 
-def test_a_receipt_stays_readable_when_price_key_and_channel_are_gone(signed_in):
+def test_a_receipt_stays_readable_after_price_key_and_channel_are_deleted(signed_in):
     made = call(factories.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
     answer = signed_in("owner").get(f"/usage/{made.id}")
     assert (answer.status_code, "price of this call was deleted" in answer.text) == (200, True)
 
 
-def test_accounts_are_found_by_the_beginning_of_an_email_and_by_id(signed_in):
+def test_accounts_are_found_by_email_prefix_and_by_id(signed_in):
     wanted = factories.account(email="mira@example.com")
     factories.account(email="tom_1@example.com")
     browser = signed_in("owner")
@@ -192,7 +192,7 @@ def test_accounts_are_found_by_the_beginning_of_an_email_and_by_id(signed_in):
     assert "No accounts match" in browser.get("/accounts/?q=tom%2D").text
 
 
-def test_keys_are_found_by_prefix_by_owner_and_by_a_pasted_key_that_is_taken_off_the_page(signed_in):
+def test_keys_are_found_by_prefix_owner_or_a_pasted_key_that_is_not_echoed(signed_in):
     owner = factories.account(email="mira@example.com")
     row, secret = factories.api_key(owner)
     factories.api_key(factories.account())
@@ -206,7 +206,7 @@ def test_keys_are_found_by_prefix_by_owner_and_by_a_pasted_key_that_is_taken_off
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_a_database_that_does_not_answer_is_said_so_and_comes_back(signed_in, postgres, any_database_url):
+def test_a_database_outage_is_explained_and_pages_recover(signed_in, postgres, any_database_url):
     browser = signed_in("owner")
     postgres.cut_off(any_database_url)
     answer = browser.get("/")
@@ -218,7 +218,7 @@ def test_a_database_that_does_not_answer_is_said_so_and_comes_back(signed_in, po
     assert browser.get("/").status_code == 200
 
 
-def test_a_page_that_fails_says_so_without_its_reasons(app, signed_in):
+def test_an_unhandled_error_page_reveals_no_details(app, signed_in):
     def fail() -> str:
         raise RuntimeError("secret reason")
 
@@ -227,7 +227,7 @@ def test_a_page_that_fails_says_so_without_its_reasons(app, signed_in):
     assert (answer.status_code, "Internal error" in answer.text, "secret reason" in answer.text) == (500, True, False)
 
 
-def test_unknown_rows_are_told_so(signed_in):
+def test_unknown_rows_are_not_found(signed_in):
     browser, unknown = signed_in("owner"), new_id()
     for path in (f"/accounts/{unknown}", f"/keys/{unknown}", f"/usage/{unknown}", f"/channels/{unknown}", "/models/none", "/x"):
         answer = browser.get(path)

@@ -15,7 +15,7 @@ from tests.servers.edge import SECRET_KEY, environment_of
 from tests.servers.process import ROOT
 
 
-def test_it_serves_a_sign_in_and_stops_with_0(start_console, bound_database, any_database_url, redis_url):
+def test_it_serves_the_sign_in_page_and_exits_with_0(start_console, bound_database, any_database_url, redis_url):
     create_staff("ana@yout.example", "owner", "correct horse battery", actor="test")
     console = start_console(database_url=any_database_url, redis_url=redis_url)
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
@@ -35,22 +35,22 @@ def _run(folder, **settings) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "console"], env=environ, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-def test_a_wrong_setting_is_one_line_and_2(tmp_path):
+def test_an_invalid_setting_prints_one_line_and_exits_with_2(tmp_path):
     ended = _run(tmp_path, console_port="many")
     assert (ended.returncode, ended.stderr) == (2, "console: YOUT_CONSOLE_PORT must be a whole number, not 'many'.\n")
 
 
-def test_a_schema_that_is_not_migrated_is_one_line_and_2(tmp_path, empty_database_url):
+def test_an_unmigrated_schema_prints_one_line_and_exits_with_2(tmp_path, empty_database_url):
     ended = _run(tmp_path, database_url=empty_database_url)
     assert ended.returncode == 2
     assert re.fullmatch(r"console: The database lacks migration .* Run `yout migrate` first\.\n", ended.stderr)
 
 
-def test_an_ipv6_address_is_bound_as_one(make_settings):
+def test_an_ipv6_address_can_be_bound(make_settings):
     assert configuration(make_settings(bind_host="::1", console_port=81))["bind"] == "[::1]:81"
 
 
-def test_a_trusted_proxy_is_one_also_where_ipv4_comes_inside_ipv6(make_settings):
+def test_a_trusted_ipv4_proxy_matches_its_ipv6_mapped_address(make_settings):
     trusted = make_settings(bind_host="::", trusted_proxies=("10.1.2.3/8", "::ffff:192.0.2.1", "2001:db8::1"))
     allowed = configuration(trusted)["forwarded_allow_ips"].split(",")
     assert allowed == ["10.0.0.0/8", "::ffff:10.0.0.0/104", "192.0.2.1/32", "::ffff:192.0.2.1/128", "2001:db8::1/128"]

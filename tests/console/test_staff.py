@@ -1,4 +1,4 @@
-"""Staff and one's own account: who may let whom in, the second factor at the door, sessions that one sees and ends."""
+"""Staff management and one's own account: who may add whom, the second factor at sign-in, listing and ending sessions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEW_PASSWORD = "one more correct horse"
 
 @pytest.fixture
 def with_app(app, staff) -> Callable[[str], tuple[Browser, pyotp.TOTP, list[str]]]:
-    """`with_app("owner")`: a stranger's browser, and the authenticator app and recovery codes of a person of this role."""
+    """`with_app("owner")`: a signed-out browser, plus the authenticator app and recovery codes of such a staff member."""
 
     def make(role: str) -> tuple[Browser, pyotp.TOTP, list[str]]:
         person, device = staff(role), pyotp.TOTP(new_secret())
@@ -40,7 +40,7 @@ def send_code(browser: Browser, code: str, path: str = "/login/code"):
     return browser.post(path, {**browser.form("/login/code"), "code": code})
 
 
-def test_the_password_alone_does_not_open_a_door_with_two_locks(with_app) -> None:
+def test_the_password_alone_does_not_sign_in_with_a_second_factor(with_app) -> None:
     browser, device, _ = with_app("owner")
     answer = browser.sign_in("owner@yout.example", path="/login?next=/usage/")
     assert answer.location == "/login/code?next=/usage/"
@@ -51,7 +51,7 @@ def test_the_password_alone_does_not_open_a_door_with_two_locks(with_app) -> Non
     assert browser.get("/").status_code == 200
 
 
-def test_a_recovery_code_opens_it_once(with_app, app) -> None:
+def test_a_recovery_code_works_once(with_app, app) -> None:
     browser, _, codes = with_app("owner")
     browser.sign_in("owner@yout.example")
     assert send_code(browser, codes[0]).status_code == 303
@@ -61,7 +61,7 @@ def test_a_recovery_code_opens_it_once(with_app, app) -> None:
     assert send_code(again, codes[0]).status_code == 403
 
 
-def test_codes_are_not_guessed_without_end(with_app) -> None:
+def test_second_factor_guesses_are_limited(with_app) -> None:
     browser, device, _ = with_app("owner")
     browser.sign_in("owner@yout.example")
     for _ in range(FAILURES_A_PERSON):
@@ -70,7 +70,7 @@ def test_codes_are_not_guessed_without_end(with_app) -> None:
     assert (answer.status_code, "Too many attempts" in answer.text) == (429, True)
 
 
-def test_the_second_step_is_for_those_who_did_the_first(browser, with_app) -> None:
+def test_the_second_step_requires_the_first(browser, with_app) -> None:
     with_app("owner")
     assert browser.get("/login/code").location == "/login"
     stranger, _, _ = with_app("billing")
@@ -79,7 +79,7 @@ def test_the_second_step_is_for_those_who_did_the_first(browser, with_app) -> No
     assert stranger.get("/login/code").location == "/login"
 
 
-def test_one_sets_up_a_second_factor_by_oneself_and_is_shown_the_codes_once(signed_in) -> None:
+def test_staff_set_up_a_second_factor_and_see_recovery_codes_once(signed_in) -> None:
     browser = signed_in("readonly")
     page = browser.get("/me/").text
     secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', page).group(1)
@@ -101,7 +101,7 @@ def recovery_codes(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("action", ["/me/recovery-codes", "/me/second-factor/off"])
-def test_an_open_session_alone_changes_nothing_about_the_second_factor(with_app, action: str) -> None:
+def test_changing_the_second_factor_requires_the_password(with_app, action: str) -> None:
     browser, _, codes = with_app("owner")
     browser.sign_in("owner@yout.example")
     send_code(browser, codes[0])
@@ -114,7 +114,7 @@ def test_an_open_session_alone_changes_nothing_about_the_second_factor(with_app,
 
 
 @pytest.mark.parametrize(("action", "page"), [("/me/password", "/me/password"), ("/me/second-factor", "/me/second-factor")])
-def test_ones_own_password_is_not_guessed_without_end_by_an_open_session(signed_in, app, action: str, page: str) -> None:
+def test_password_guesses_in_an_open_session_are_limited(signed_in, app, action: str, page: str) -> None:
     browser = signed_in("owner")
     hidden = browser.form("/me/", page)
     fields = {"new": NEW_PASSWORD, "again": NEW_PASSWORD, "code": "123456"}
@@ -123,10 +123,10 @@ def test_ones_own_password_is_not_guessed_without_end_by_an_open_session(signed_
         assert "Incorrect password" in wrong.text
     right = browser.post(action, {**hidden, **fields, "current": PASSWORD, "password": PASSWORD})
     assert "Too many attempts" in right.text
-    assert Browser(app.test_client()).sign_in("owner@yout.example").status_code == 303, "the door is another matter"
+    assert Browser(app.test_client()).sign_in("owner@yout.example").status_code == 303, "signing in has its own limit"
 
 
-def test_one_changes_ones_own_password(signed_in, app) -> None:
+def test_staff_change_their_own_password(signed_in, app) -> None:
     browser = signed_in("support")
     elsewhere = Browser(app.test_client())
     elsewhere.sign_in("support@yout.example")
@@ -138,7 +138,7 @@ def test_one_changes_ones_own_password(signed_in, app) -> None:
     assert Browser(app.test_client()).sign_in("support@yout.example", NEW_PASSWORD).status_code == 303
 
 
-def test_one_sees_and_ends_ones_own_sessions_and_nobody_elses(signed_in, app) -> None:
+def test_staff_see_and_end_only_their_own_sessions(signed_in, app) -> None:
     other = signed_in("billing")
     browser = signed_in("support")
     second = Browser(app.test_client())
@@ -178,7 +178,7 @@ def test_many_sessions_are_shown_by_pages(signed_in) -> None:
     assert [row.digest for row in StaffSession.select().where(StaffSession.revoked_at.is_null(False))] == [f"{PAGE_SIZE:064}"]
 
 
-def test_an_owner_lets_somebody_in_changes_and_disables_them(signed_in, app) -> None:
+def test_an_owner_adds_edits_and_disables_a_staff_member(signed_in, app) -> None:
     owner = signed_in("owner")
     page = owner.send("/staff/", "/staff/", email="Ben@Yout.example", role="support")
     password = re.search(r'<code class="secret">([^<]+)</code>', page.text).group(1)
@@ -195,7 +195,7 @@ def test_an_owner_lets_somebody_in_changes_and_disables_them(signed_in, app) -> 
     assert "already exists" in owner.send("/staff/", "/staff/", email="ben@yout.example", role="support").text
 
 
-def test_the_last_owner_cannot_be_taken_away(signed_in) -> None:
+def test_the_last_owner_cannot_be_demoted_or_disabled(signed_in) -> None:
     owner = signed_in("owner")
     me = StaffUser.get()
     assert "only active owner" in owner.send(f"/staff/{me.id}", f"/staff/{me.id}/role", role="support").text
@@ -203,8 +203,8 @@ def test_the_last_owner_cannot_be_taken_away(signed_in) -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-class TestWhoOwesSomething:
-    """A password that was made for one, or a second factor that the console asks for, comes before everything else."""
+class TestRequiredSetup:
+    """An initial password or a required second factor must be dealt with before any other page opens."""
 
     @pytest.fixture
     def production(self, bound_database, make_settings: Callable[..., Settings]):
@@ -214,7 +214,7 @@ class TestWhoOwesSomething:
 
         return make
 
-    def test_a_first_password_is_changed_before_anything_is_seen(self, production) -> None:
+    def test_an_initial_password_must_be_changed_first(self, production) -> None:
         create_staff("ana@yout.example", "owner", PASSWORD, must_change_password=True, actor="test")
         browser = production()
         browser.sign_in("ana@yout.example")
@@ -226,7 +226,7 @@ class TestWhoOwesSomething:
         browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
         assert browser.get("/").status_code == 200
 
-    def test_a_second_factor_that_is_asked_for_is_set_up_first(self, production) -> None:
+    def test_a_required_second_factor_must_be_set_up_first(self, production) -> None:
         create_staff("ana@yout.example", "owner", PASSWORD, actor="test")
         browser = production(staff_second_factor=True)
         browser.sign_in("ana@yout.example")

@@ -1,4 +1,4 @@
-"""The usage page: every filter alone and with others, sums, pages while calls come in, and the CSV of exactly the filter."""
+"""The usage page: filters alone and combined, totals, pagination while calls come in, and the filtered CSV."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LINK = r'class="row" href="/usage/([0-9a-f-]+)"'
 
 
 @pytest.fixture
-def world(bound_database) -> dict[str, Any]:
-    """Calls that differ in everything that can be filtered by."""
+def varied_calls(bound_database) -> dict[str, Any]:
+    """Calls that differ in every filterable field."""
     owners = [factories.account(email=f"{name}@example.com") for name in ("mira", "tom")]
     keys = [factories.api_key(owner)[0] for owner in owners]
     channels = [factories.channel("https://up.example/v1", name=name) for name in ("east", "west")]
@@ -57,14 +57,14 @@ def world(bound_database) -> dict[str, Any]:
     return {"owner": owners[0], "key": keys[0], "channel": channels[0], "now": now}
 
 
-def filters_of(world: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Each filter: its query, and whether a call is among those that it asks for."""
-    some, now = UsageLedger.select().order_by(UsageLedger.created_at).first(), world["now"]
+def filters_of(varied_calls: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Each filter: its query string, and a predicate for the calls that it should match."""
+    some, now = UsageLedger.select().order_by(UsageLedger.created_at).first(), varied_calls["now"]
     return {
-        "account": (f"account={world['owner'].email}", lambda row: row.account_id == world["owner"].id),
-        "key": (f"key={world['key'].id}", lambda row: row.api_key == world["key"].id),
+        "account": (f"account={varied_calls['owner'].email}", lambda row: row.account_id == varied_calls["owner"].id),
+        "key": (f"key={varied_calls['key'].id}", lambda row: row.api_key == varied_calls["key"].id),
         "model": ("model=m-1", lambda row: row.model == "m-1"),
-        "channel": (f"channel={world['channel'].id}", lambda row: row.channel == world["channel"].id),
+        "channel": (f"channel={varied_calls['channel'].id}", lambda row: row.channel == varied_calls["channel"].id),
         "status": ("status=failed", lambda row: row.status == "failed"),
         "error": ("error=upstream_timeout", lambda row: row.error_code == "upstream_timeout"),
         "estimated": ("estimated=yes", lambda row: row.estimated),
@@ -88,11 +88,11 @@ def csv_of(browser: Any, query: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"))))
 
 
-def test_each_filter_chooses_its_calls_on_the_page_in_the_sums_and_in_the_csv(signed_in, world):
+def test_each_filter_applies_to_the_page_the_totals_and_the_csv(signed_in, varied_calls):
     browser = signed_in("readonly")
     rows = list(UsageLedger.select().order_by(UsageLedger.created_at.desc(), UsageLedger.id.desc()))
     for rolled in (False, True):
-        for name, (query, wanted) in filters_of(world).items():
+        for name, (query, wanted) in filters_of(varied_calls).items():
             expected = [row for row in rows if wanted(row)]
             assert 0 < len(expected) < len(rows), name
             assert leaf_through(browser, f"/usage/?{query}", LINK) == [str(row.id) for row in expected], name
@@ -101,12 +101,14 @@ def test_each_filter_chooses_its_calls_on_the_page_in_the_sums_and_in_the_csv(si
             assert sums["Calls"] == str(len(expected)), (name, rolled)
             assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
             assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
-        roll(world["now"], 60)
+        roll(varied_calls["now"], 60)
 
 
-def test_filters_together_are_chips_that_can_be_taken_off(signed_in, world):
+def test_combined_filters_show_as_removable_chips(signed_in, varied_calls):
     browser = signed_in("owner")
-    queries = [query for name, (query, _) in filters_of(world).items() if name in ("account", "model", "status", "estimated")]
+    queries = [
+        query for name, (query, _) in filters_of(varied_calls).items() if name in ("account", "model", "status", "estimated")
+    ]
     text = browser.get(f"/usage/?{'&'.join(queries)}").text
     assert text.count('class="chip"') == 4
     [without_status] = re.findall(r'class="chip" href="([^"]+)"[^>]*><i>status</i>', text)
@@ -126,7 +128,7 @@ def test_filters_together_are_chips_that_can_be_taken_off(signed_in, world):
         ("channel=xyz", "is no channel id"),
     ],
 )
-def test_a_filter_that_cannot_be_read_is_told_so(signed_in, query, words):
+def test_an_invalid_filter_is_explained(signed_in, query, words):
     browser = signed_in("owner")
     for path in ("/usage/", "/usage/usage.csv"):
         answer = browser.get(f"{path}?{query}")
@@ -134,15 +136,15 @@ def test_a_filter_that_cannot_be_read_is_told_so(signed_in, query, words):
 
 
 @pytest.mark.parametrize("what", ["page", "csv"])
-def test_no_call_is_lost_or_shown_twice_while_calls_come_in(signed_in, monkeypatch, what):
-    """New calls begin now; late ones began before, and may appear anywhere."""
+def test_pagination_neither_loses_nor_repeats_calls_while_calls_come_in(signed_in, monkeypatch, what):
+    """New calls start now; late rows belong to calls that started earlier and may appear on any page."""
     monkeypatch.setattr(paging, "BATCH_SIZE", 7)
     monkeypatch.setattr(paging.batches, "__defaults__", (7,))
     owner, chosen, now = factories.account(), random.Random(3), now_ms()
     before = {str(call(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
     original = paging._older_than
 
-    with ThreadPoolExecutor(1) as elsewhere:  # with a connection of its own, as the edge has
+    with ThreadPoolExecutor(1) as elsewhere:  # on a connection of its own, as the edge uses
 
         def coming_in(*arguments: Any) -> Any:
             elsewhere.submit(call, owner, created_at=now_ms()).result(WAIT_SECONDS)
@@ -161,8 +163,8 @@ def test_no_call_is_lost_or_shown_twice_while_calls_come_in(signed_in, monkeypat
     assert UsageLedger.select().count() > 160
 
 
-def test_the_csv_names_everything_and_no_formula_or_secret_gets_into_it(signed_in, world):
-    Channel.update(name='=HYPERLINK("x")').where(Channel.id == world["channel"].id).execute()
+def test_the_csv_has_all_columns_and_no_formula_or_secret(signed_in, varied_calls):
+    Channel.update(name='=HYPERLINK("x")').where(Channel.id == varied_calls["channel"].id).execute()
     UsageLedger.update(error_code="@SUM(1)").where(UsageLedger.status == "failed").execute()
     lines = csv_of(signed_in("owner"), "")
     assert len(lines) == 70
@@ -175,14 +177,14 @@ def test_the_csv_names_everything_and_no_formula_or_secret_gets_into_it(signed_i
     assert (trail.actor, trail.after) == ("owner@yout.example", {})
 
 
-def test_sums_that_no_rollup_knows_are_of_the_newest_calls_and_say_so(signed_in, world, monkeypatch):
+def test_totals_without_a_rollup_cover_the_newest_calls_and_say_so(signed_in, varied_calls, monkeypatch):
     monkeypatch.setattr(usage_filters, "ADD_UP", 5)
     text = signed_in("owner").get("/usage/?streamed=yes").text
     assert "Totals of the newest 5 calls" in text
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_a_query_that_takes_too_long_is_stopped_and_said_so(bound_database, signed_in, monkeypatch):
+def test_a_slow_query_is_cancelled_and_explained(bound_database, signed_in, monkeypatch):
     call(factories.account())
     assert query_timeout.within(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
     with pytest.raises(peewee.ProgrammingError):
@@ -193,7 +195,7 @@ def test_a_query_that_takes_too_long_is_stopped_and_said_so(bound_database, sign
     assert "Too many calls to add up" in text
 
 
-def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
+def test_a_receipt_lists_ledger_entries_and_staff_actions(signed_in):
     owner = factories.account(credits=100)
     made = call(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
     text = signed_in("owner").get(f"/usage/{made.id}").text
@@ -209,7 +211,7 @@ def test_a_receipt_shows_what_the_ledger_and_staff_made_of_the_call(signed_in):
         ("speech", {"characters": 1_001, "delivered": 1}, {"per_1k_characters": 15_000}, 15_015, "Characters"),
     ],
 )
-def test_a_receipt_of_media_counts_what_was_delivered(signed_in, kind, options, prices, credits, line):
+def test_a_media_receipt_counts_delivered_units(signed_in, kind, options, prices, credits, line):
     owner = factories.account(credits=10_000_000)
     factories.model("m-media", kind=kind, input=0, output=0, **prices)
     made = call(owner, model="m-media", price=Price.get(Price.model == "m-media").id, credits=credits)

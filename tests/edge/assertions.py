@@ -1,4 +1,4 @@
-"""What the tests with misbehaving vendors share: good answers, and what must hold afterwards."""
+"""Shared by the tests of misbehaving providers: valid responses, and what must hold after each call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assert_nothing_taken(lane: Lane) -> None:
 
 
 def assert_clean(body: bytes) -> None:
-    """Every rule for the bytes of a good stream."""
+    """Asserts every rule for the bytes of a valid stream."""
     assert body.endswith(b"\n\ndata: [DONE]\n\n")
     events = body.split(b"\n\n")[:-1]
     assert events[-1] == b"data: [DONE]"

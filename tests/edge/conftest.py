@@ -1,4 +1,4 @@
-"""The stack that the tests of the edge share, and the lane that each takes on it."""
+"""The shared stack of the edge tests, and each test's lane on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STACK = pytest.StashKey[Stack]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of what the shared edges printed when a test fails."""
+    """Show the end of the shared edges' output when a test fails."""
     report = yield
     stack = item.config.stash.get(_STACK, None)
     if report.failed and stack is not None:
@@ -35,7 +35,7 @@ def stack(
     migrated_sqlite: Path,
     redis_servers: Callable[[str], RedisServer],
 ) -> Iterator[Stack]:
-    """The shared processes. Their Redis is the one that other tests empty, which harms nobody."""
+    """The shared processes. Other tests empty their Redis, which does no harm."""
     folder = tmp_path_factory.mktemp("stack")
     shutil.copy(migrated_sqlite, folder / "yout.db")
     made = Stack(folder, f"sqlite:///{folder / 'yout.db'}", redis_servers("valkey").url)
@@ -46,7 +46,7 @@ def stack(
 
 @pytest.fixture(scope="session")
 def open_books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBooks:
-    """`with open_books("sqlite") as books`: those of a package of tests, bound. Also of "postgresql"."""
+    """`with open_books("sqlite") as books`: a bound database for a package of tests. Also accepts "postgresql"."""
 
     def start(kind: str) -> AbstractContextManager[Books]:
         source: Path | Postgres = request.getfixturevalue("postgres" if kind == "postgresql" else "migrated_sqlite")
@@ -57,7 +57,7 @@ def open_books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def lane(stack: Stack) -> Iterator[Lane]:
-    """A lane of the test's own; the stack's database is bound."""
+    """A lane for this test only; the stack's database is bound."""
     with stack.bound():
         yield stack.take_lane()
         stack.close_lanes()
@@ -65,6 +65,6 @@ def lane(stack: Stack) -> Iterator[Lane]:
 
 @pytest.fixture
 def hasty_lane(stack: Stack, lane: Lane) -> Lane:
-    """A lane on an edge that waits a second for an upstream, and no longer."""
+    """A lane on an edge that waits only one second for an upstream."""
     lane.edge = stack.edge(upstream_connect_seconds=1, upstream_first_byte_seconds=1, upstream_idle_seconds=1)
     return lane

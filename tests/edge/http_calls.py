@@ -1,4 +1,4 @@
-"""Call an edge as a customer does, from threads: whole answers, and streams read event by event."""
+"""Call an edge as a customer does, from threads: complete responses, and streams read event by event."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from tests.servers.edge import WebProcess
 
-WAIT_SECONDS = 30  # bounds a failure
+WAIT_SECONDS = 30  # only limits a failing test
 T = TypeVar("T")
 
 
 class Answered(NamedTuple):
-    """A whole answer: status, headers in lower case, decoded body."""
+    """A complete response: status, lower-case headers, decoded body."""
 
     status: int
     headers: dict[str, str]
@@ -24,7 +24,7 @@ class Answered(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The error's code."""
+        """The error code."""
         return str(self.body["error"]["code"])
 
 
@@ -34,13 +34,13 @@ def body_of(model: str = "m-1", *, stream: bool = False, **fields: Any) -> dict[
 
 
 def chat(edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> Answered:
-    """`POST /v1/chat/completions` on a connection of its own."""
+    """`POST /v1/chat/completions` on a new connection."""
     with Stream(edge, secret, headers, **{"stream": False, **fields}) as call:
         return call.whole()
 
 
 class Stream:
-    """One call whose answer is read as it comes. Leaving the block closes the connection, as a client that goes away."""
+    """One call whose response is read incrementally. Leaving the block closes the connection, like a client disconnect."""
 
     def __init__(self, edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=WAIT_SECONDS)
@@ -55,30 +55,30 @@ class Stream:
         self.leave()
 
     def leave(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         if self._connection.sock is not None:
             self._connection.sock.close()
         self._connection.close()
 
     def open(self) -> http.client.HTTPResponse:
-        """The answer's head, awaited."""
+        """Wait for the response head."""
         self.response = self._connection.getresponse()
         return self.response
 
     def whole(self) -> Answered:
-        """The whole answer, which must be JSON."""
+        """The whole response, which must be JSON."""
         response = self.open()
         data = response.read()
         return Answered(response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(data))
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The data of the events until the end of the stream; `{"done": True}` stands for `[DONE]`."""
+        """The `data:` of each event until the end of the stream; `{"done": True}` stands for `[DONE]`."""
         while line := self.response.readline():
             if line.startswith(b"data: "):
                 yield {"done": True} if line.strip() == b"data: [DONE]" else json.loads(line[6:])
 
     def read_text(self, wanted: str) -> None:
-        """Read until the deltas have made `wanted`."""
+        """Read until the deltas add up to `wanted`."""
         text = ""
         for event in self.events():
             text += "".join(choice["delta"].get("content") or "" for choice in event["choices"])
@@ -87,15 +87,15 @@ class Stream:
         raise AssertionError(f"the stream ended after {text!r}")
 
     def rest(self) -> list[dict[str, Any]]:
-        """Everything to the end of the stream; also when the connection just ends."""
+        """All remaining events, even if the connection is cut."""
         found = []
         with suppress(http.client.IncompleteRead, ConnectionError):
             for event in self.events():
-                found.append(event)  # one by one: what came before the break counts
+                found.append(event)  # collect one by one, to keep what arrived before a break
         return found
 
 
 def together(calls: int, work: Callable[[int], T]) -> list[T]:
-    """`work(0)`, `work(1)`, … all at once."""
+    """Run `work(0)`, `work(1)`, … concurrently."""
     with ThreadPoolExecutor(calls) as pool:
         return list(pool.map(work, range(calls)))

@@ -1,4 +1,4 @@
-"""The books of a whole package of tests: a database of each kind in turn, which must agree after every single test."""
+"""One database of each kind for a whole package of tests; its ledger must verify after every test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.process import eventually
 
 @dataclass(frozen=True)
 class Books:
-    """A migrated database, and a folder for the processes that work on it."""
+    """A migrated database, and a folder for the processes that use it."""
 
     url: str
     folder: Path
@@ -29,7 +29,7 @@ class Books:
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """Bound while a test runs. After it every media job has ended, nothing is held, and the books agree."""
+        """Bind the database during a test. Afterwards every media job has ended, nothing is held, and the ledger verifies."""
         bind(self.database)
         yield
         eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends")
@@ -40,7 +40,7 @@ class Books:
 
 @contextmanager
 def new_books(folder: Path, source: Path | Postgres) -> Iterator[Books]:
-    """Books on a copy of a migrated SQLite file, or in a database of their own of a server. They are bound."""
+    """Books on a copy of a migrated SQLite file, or on a new database of a PostgreSQL server. Binds the database."""
     if isinstance(source, Postgres):
         url = source.create_migrated()
     else:

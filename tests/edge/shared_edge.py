@@ -1,7 +1,7 @@
-"""One edge, one database and one scripted upstream for many tests: a test takes a `Lane` of its own on them.
+"""One edge, one database and one scripted upstream shared by many tests; each test gets its own `Lane` on them.
 
-A lane is an account with a key, a model that nobody else calls, and the vendor behind it; so neither money nor breakers nor
-scripts are shared, and only the processes are.
+A lane is an account with a key, models that no other test calls, and the scripted provider behind them. Tests share the
+processes, but no credits, circuit breakers or scripts.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.upstream import Request, Script, Upstream, polite
 from tests.upstream_responses import WAIT_SECONDS, Answer
 
-LANES = 1_000  # more than all tests take: one of two test processes may be given most of them
+LANES = 1_000  # more than all tests need: one of two test processes may run most of them
 CREDITS = 1_000_000
-PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # a credit a token of input, two a token of output
-POLITE_COST = 13  # of the 7 and 3 tokens that a polite vendor reports
+PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # one credit per input token, two per output token
+POLITE_COST = 13  # for the 7 and 3 tokens that the default upstream response reports
 
 
 class Vendor:
-    """One channel's share of the scripted upstream, told apart by its path."""
+    """One channel's share of the scripted upstream, identified by its path."""
 
     def __init__(self, upstream: Upstream, name: str) -> None:
         self.url = f"{upstream.url}/{name}"
@@ -43,11 +43,11 @@ class Vendor:
 
     @property
     def calls(self) -> list[Request]:
-        """What was POSTed to this channel."""
+        """The POST requests to this channel."""
         return [call for call in self._upstream.calls if call.path == self._path]
 
     def script(self, *answers: Script) -> None:
-        """As `Upstream.script`, for this channel alone."""
+        """Like `Upstream.script`, but only for this channel."""
         self._script.extend(answers)
 
     def answer(self, request: Request) -> Answer:
@@ -56,7 +56,7 @@ class Vendor:
 
 
 class Reply(NamedTuple):
-    """A whole HTTP answer. `headers` in lower case; `cut` when the connection ended before the body did."""
+    """A complete HTTP response. Header names are lower-case; `cut` means that the connection ended before the body did."""
 
     status: int
     headers: dict[str, str]
@@ -74,23 +74,23 @@ class Reply(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """The lines of a stream that are not empty."""
+        """The non-empty lines of a stream."""
         return [line for line in self.body.decode().split("\n") if line]
 
     @property
     def chunks(self) -> list[Json]:
-        """The JSON of every `data:` line but `[DONE]`."""
+        """The JSON of every `data:` line except `[DONE]`."""
         return [json.loads(line[6:]) for line in self.lines if line.startswith("data: ") and line != "data: [DONE]"]
 
     @property
     def text(self) -> str:
-        """The content of all chunks, joined."""
+        """The concatenated content of all chunks."""
         deltas = [choice["delta"] for chunk in self.chunks for choice in chunk.get("choices", ())]
         return "".join(delta.get("content") or "" for delta in deltas)
 
 
 def read(response: http.client.HTTPResponse) -> Reply:
-    """Read all of an answer, however it ends."""
+    """Read a whole response, even if the connection is cut."""
     headers = {name.lower(): value for name, value in response.getheaders()}
     try:
         return Reply(response.status, headers, response.read())
@@ -99,7 +99,7 @@ def read(response: http.client.HTTPResponse) -> Reply:
 
 
 class Lane:
-    """What one test has: `model` on the channel `vendor`, `pair` on `vendor` and then `second`."""
+    """What a test may use: `model` on the channel `vendor`, and `pair` on `vendor` with fallback to `second`."""
 
     def __init__(self, stack: Stack, number: int, account: Account, secret: str) -> None:
         self.model, self.pair = f"solo-{number}", f"duo-{number}"
@@ -110,19 +110,19 @@ class Lane:
 
     @property
     def api(self) -> str:
-        """The base URL that an SDK takes."""
+        """The base URL for an SDK."""
         return f"{self.edge.url}/v1"
 
     def body(self, **fields: Any) -> Json:
-        """A small chat body."""
+        """A small chat request body."""
         return {"model": self.model, "messages": [{"role": "user", "content": "Hi"}], **fields}
 
     def chat(self, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
-        """Call the edge with `body(**fields)` and read the whole answer."""
+        """Call the edge with `body(**fields)` and read the whole response."""
         return self.post(json.dumps(self.body(**fields)).encode(), headers)
 
     def post(self, data: bytes, headers: dict[str, str] | None = None, path: str = "/v1/chat/completions") -> Reply:
-        """POST any bytes, with the lane's key unless `headers` bring another."""
+        """POST any bytes, with the lane's key unless `headers` override it."""
         return self.request("POST", path, data, headers)
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
@@ -135,13 +135,13 @@ class Lane:
             return read(connection.getresponse())
 
     def open(self, **fields: Any) -> OpenStream:
-        """Begin a stream, and read it piece by piece."""
+        """Start a stream that the test reads piece by piece."""
         data = json.dumps(self.body(**{"stream": True, **fields})).encode()
         self._open.append(OpenStream(self.edge.port, self.secret, data))
         return self._open[-1]
 
     def close(self) -> None:
-        """Leave every stream that the test has left open."""
+        """Close every stream that the test left open."""
         for stream in self._open:
             stream.leave()
 
@@ -151,7 +151,7 @@ class Lane:
 
     @property
     def charged(self) -> int:
-        """Credits that have left the account."""
+        """Credits charged to the account so far."""
         return CREDITS - int(self._account().balance)
 
     @property
@@ -164,7 +164,7 @@ class Lane:
 
 
 class OpenStream:
-    """A stream that the test reads byte by byte, and may leave."""
+    """A stream that the test reads incrementally and can disconnect from."""
 
     def __init__(self, port: int, secret: str, data: bytes) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
@@ -176,7 +176,7 @@ class OpenStream:
         self.received = b""
 
     def read_until(self, text: bytes) -> None:
-        """Return when `text` has come."""
+        """Return once `text` has been received."""
         while text not in self.received:
             data = self._socket.recv(65_536)
             assert data, f"the stream ended before {text!r}: {self.received!r}"
@@ -187,7 +187,7 @@ class OpenStream:
 
 
 class Stack:
-    """Made once for a test process; `close` ends it."""
+    """Created once per test process; `close` stops it."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
         self.folder, self.database_url, self._redis_url = folder, database_url, redis_url
@@ -202,11 +202,11 @@ class Stack:
                 self._build(number)
 
     def bound(self) -> Any:
-        """A context in which all models are bound to the stack's database."""
+        """A context manager that binds all models to the stack's database."""
         return _Bound(self.database_url)
 
     def edge(self, **settings: Any) -> WebProcess:
-        """An edge with these settings, started when first asked for."""
+        """An edge with these settings, started on first use."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
             values = {"database_url": self.database_url, "redis_url": self._redis_url, "data_dir": self.folder, **settings}
@@ -214,7 +214,7 @@ class Stack:
         return self._edges[key]
 
     def take_lane(self, **key_options: Any) -> Lane:
-        """The next unused lane, with a fresh account. The database must be bound."""
+        """The next unused lane, with a new account. The database must be bound."""
         number = next(self._numbers)
         owner = create_account(f"lane-{number}@example.com", CREDITS, actor="test")
         self._lanes.append(Lane(self, number, owner, factories.api_key(owner, **key_options)[1]))
@@ -227,7 +227,7 @@ class Stack:
         self._lanes.clear()
 
     def logs(self) -> str:
-        """All that the edges have printed."""
+        """Everything that the edges have printed."""
         return "".join(path.read_text(errors="replace") for path in self.folder.glob("edge-*.log"))
 
     def close(self) -> None:

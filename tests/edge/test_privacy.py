@@ -1,4 +1,4 @@
-"""What a caller says is nowhere afterwards: not in the database, not in Redis, not in what the edge prints, not in its folder."""
+"""Content leaves no trace after a call: not in the database, Redis, the edge's output or its data folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ StartWeb = Callable[..., WebProcess]
 
 
 def asked(model: object, **fields: Any) -> openai_payloads.Json:
-    """A body that holds the canary wherever content can stand."""
+    """A body with the canary in every field that may contain content."""
     arguments = json.dumps({"q": SAID})
     call = {"id": f"call_{CANARY}", "type": "function", "function": {"name": f"f_{CANARY}", "arguments": arguments}}
     return {
@@ -53,7 +53,7 @@ def asked(model: object, **fields: Any) -> openai_payloads.Json:
 TOLD = {"error": {"message": f"You said {SAID}.", "type": CANARY, "param": f"messages {CANARY}", "code": f"{CANARY} {SAID}"}}
 ANSWERS: list[tuple[str, Answer, openai_payloads.Json]] = [
     ("completed", reply(completion(SAID, usage=tokens(7, 3))), {}),
-    ("completed", reply({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted here
+    ("completed", reply({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted locally
     ("completed", stream(role(), chunk(SAID), finish(), usage(7, 3), DONE), {"stream": True}),
     ("completed", stream(role(), chunk(SAID), finish(), DONE), {"stream": True}),
     ("failed", status(400, TOLD), {}),
@@ -72,7 +72,7 @@ REFUSED: list[bytes] = [
 ]
 
 
-def test_what_was_said_is_nowhere_afterwards(
+def test_content_leaves_no_trace(
     bound_database: peewee.Database,
     any_database_url: str,
     redis_url: str,
@@ -81,7 +81,7 @@ def test_what_was_said_is_nowhere_afterwards(
     tmp_path: Path,
 ) -> None:
     _, secret = factories.api_key(factories.account())
-    for number in range(len(ANSWERS) + 1):  # a model each: none suffers from another's broken vendor
+    for number in range(len(ANSWERS) + 1):  # one model each, so that no breaker opened by one affects another
         factories.model(f"m-{number}", factories.channel(upstream.url))
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, log_level="debug")
     headers = {"idempotency-key": f"{CANARY}-key", "x-canary": CANARY, "user-agent": CANARY, "cookie": f"a={CANARY}"}
@@ -91,11 +91,11 @@ def test_what_was_said_is_nowhere_afterwards(
         data = json.dumps(asked(f"m-{number}", **fields)).encode()
         got = post(edge, secret, data, {**headers, "idempotency-key": f"{CANARY}-{number}"})
         seen = seen or SAID.encode() in got.body
-    assert seen, "the canary did go through"
+    assert seen, "the canary must have passed through"
     for data in REFUSED:
         assert post(edge, secret, data, headers).status in (400, 404)
     assert post(edge, f"{secret}{CANARY}", REFUSED[0], headers).status == 401
-    leave_in_mid_stream(edge, secret, upstream, f"m-{len(ANSWERS)}")
+    disconnect_mid_stream(edge, secret, upstream, f"m-{len(ANSWERS)}")
     eventually(lambda: UsageLedger.select().count() == len(ANSWERS) + 1, "all calls are settled")
     settled = [row.status for row in UsageLedger.select().order_by(UsageLedger.id)]
     assert settled == [*(expected for expected, _, _ in ANSWERS), "cancelled"]
@@ -105,17 +105,17 @@ def test_what_was_said_is_nowhere_afterwards(
     assert CANARY not in redis_dump(redis_url)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
     assert secret not in database_dump(bound_database) + redis_dump(redis_url) + edge.process.log.read_text()
-    assert '"status":"completed"' in edge.process.log.read_text(), "the log holds its line a call"
+    assert '"status":"completed"' in edge.process.log.read_text(), "the log must have one line per call"
 
 
 def post(edge: WebProcess, secret: str, data: bytes, headers: dict[str, str]) -> Reply:
-    """One call, whatever comes of it."""
+    """Make one call; any outcome is fine."""
     with closing(http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)) as connection:
         connection.request("POST", "/v1/chat/completions", data, {"authorization": f"Bearer {secret}", **headers})
         return read(connection.getresponse())
 
 
-def leave_in_mid_stream(edge: WebProcess, secret: str, upstream: Upstream, model: str) -> None:
+def disconnect_mid_stream(edge: WebProcess, secret: str, upstream: Upstream, model: str) -> None:
     upstream.default = stream(role(), chunk(SAID), HANG)
     running = OpenStream(edge.port, secret, json.dumps(asked(model, stream=True)).encode())
     running.read_until(SAID.encode())
@@ -140,12 +140,12 @@ def redis_dump(url: str) -> str:
             kind = client.type(key)
             arguments = (0, -1) if kind in ("list", "zset") else ()
             found.append((key, getattr(client, readers[kind])(key, *arguments)))
-    assert found, "the limiter has left its buckets"
+    assert found, "the limiter's buckets must be there"
     return repr(found)
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_the_dumps_would_find_what_is_there(bound_database: peewee.Database, any_database_url: str, redis_url: str) -> None:
+def test_the_dumps_would_find_a_canary(bound_database: peewee.Database, any_database_url: str, redis_url: str) -> None:
     factories.account(email=f"{CANARY}@example.com")
     with redis.Redis.from_url(redis_url) as client:
         client.zadd("leases", {CANARY: 1})

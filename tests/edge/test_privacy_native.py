@@ -1,4 +1,4 @@
-"""The native API keeps content only where it is asked to, and after a purge not even that: in no row, log or slack of a file."""
+"""The native API stores content only on request, and a purge removes it: no row, log or unused file page contains it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.upstream_responses import stream
 
 StartWeb = Callable[..., WebProcess]
 StartWorker = Callable[..., Process]
-WORDS = f"{CANARY} " * 2_000  # of more than a page of the database's file
+WORDS = f"{CANARY} " * 2_000  # larger than a page of the SQLite file
 MESSAGES = [{"role": "system", "content": SAID}, {"role": "user", "content": WORDS}]
 ANSWER = stream(role(), chunk(f"{SAID} {WORDS}", reasoning=SAID), finish(), usage(7, 3), DONE)
-# What says something and must leave nothing: calls that keep nothing, and bodies that are refused.
+# Requests with content that must leave no trace: unstored calls, and rejected bodies.
 FORGOTTEN: list[tuple[str, str, Any, int]] = [
     ("POST", "/api/chat/stream/", {"model": "m-1", "prompt": SAID}, 200),
     ("POST", "/api/chat/stream/", {"model": "m-1", "messages": MESSAGES, "store": False}, 200),
@@ -56,7 +56,7 @@ FORGOTTEN: list[tuple[str, str, Any, int]] = [
 
 
 class Speaker:
-    """Somebody who says the canary wherever a request has room for it."""
+    """A caller who sends the canary in every field that has room for it."""
 
     def __init__(self, edge: WebProcess, secret: str) -> None:
         self._edge, self._secret = edge, secret
@@ -69,12 +69,12 @@ class Speaker:
             return read(connection.getresponse())
 
     def store(self, **fields: Any) -> str:
-        """A stored call; the conversation's id."""
+        """Make a stored call; returns the conversation's id."""
         got = self.request("POST", "/api/chat/stream/", {"model": "m-1", "messages": MESSAGES, "store": True, **fields})
         return str(json.loads(got.lines[-1][6:])["conversation_id"])
 
 
-def keeper() -> tuple[Account, str]:
+def storing_account() -> tuple[Account, str]:
     owner = factories.account()
     Subscription.create(account=owner, plan=Plan.create(name="Keeps", stores_content=True))
     return owner, factories.api_key(owner)[1]
@@ -84,7 +84,7 @@ def files_with_canary(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
 
 
-def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
+def test_unstored_content_leaves_no_trace_and_stored_content_can_be_purged(
     bound_database: peewee.Database,
     any_database_url: str,
     redis_url: str,
@@ -93,7 +93,7 @@ def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
     start_worker: StartWorker,
     tmp_path: Path,
 ) -> None:
-    owner, secret = keeper()
+    owner, secret = storing_account()
     factories.model("m-1", factories.channel(upstream.url))
     factories.model("m-2", factories.channel(upstream.url))
     factories.model("picture-1", factories.channel(upstream.url), kind="image", per_call=10)
@@ -139,10 +139,10 @@ def test_what_is_not_stored_is_nowhere_and_what_is_can_be_purged(
     assert (edge.terminate(), worker.terminate()) == (0, 0)
     assert CANARY not in database_dump(bound_database)
     assert CANARY not in redis_dump(redis_url)
-    bound_database.close()  # the last connection: SQLite brings its log into the file
-    assert files_with_canary(tmp_path) == [], "not in the file, its log or what was printed"
+    bound_database.close()  # after the last connection closes, SQLite merges its write-ahead log into the file
+    assert files_with_canary(tmp_path) == [], "not in the file, its write-ahead log or the output"
 
 
-def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
+def test_the_search_would_find_a_canary(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(f"it was {SAID}")
     assert files_with_canary(tmp_path) == ["a.log"]

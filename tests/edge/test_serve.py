@@ -1,4 +1,4 @@
-"""What prevents the edge's start is one line and an exit code, never a traceback."""
+"""A startup failure prints one line and exits with an error code, never a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.process import ROOT
 
 
 def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m edge`, which is expected to refuse."""
+    """Run `python -m edge`, which is expected to exit with an error."""
     settings = {"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **environ}
     argv = [sys.executable, "-m", "edge"]
     return subprocess.run(argv, env=settings, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
@@ -34,7 +34,7 @@ def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ({"DATABASE_URL": f"sqlite:///{__file__}"}, "DATABASE_URL cannot be used: file is not a database"),
     ],
 )
-def test_a_wrong_or_dangerous_setting_stops_it(tmp_path: Path, environ: dict[str, str], words: str) -> None:
+def test_an_invalid_or_insecure_setting_prevents_startup(tmp_path: Path, environ: dict[str, str], words: str) -> None:
     refused = start(tmp_path, **environ)
     assert refused.returncode == 2
     assert refused.stderr.startswith("edge: ")
@@ -42,7 +42,7 @@ def test_a_wrong_or_dangerous_setting_stops_it(tmp_path: Path, environ: dict[str
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_schema_that_it_does_not_know_stops_it(tmp_path: Path, sqlite_url: str) -> None:
+def test_an_unknown_schema_version_prevents_startup(tmp_path: Path, sqlite_url: str) -> None:
     empty = start(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/empty.db")
     assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
     assert "Run `yout migrate` first" in empty.stderr
@@ -53,7 +53,7 @@ def test_a_schema_that_it_does_not_know_stops_it(tmp_path: Path, sqlite_url: str
     assert "newer than this code" in newer.stderr
 
 
-def test_a_database_that_does_not_answer_stops_it(tmp_path: Path) -> None:
+def test_an_unreachable_database_prevents_startup(tmp_path: Path) -> None:
     refused = start(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/yout")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("edge: The database of DATABASE_URL refuses: ")

@@ -1,4 +1,4 @@
-"""The embedded provider, once a module, and OpenAI's SDK pointed at it."""
+"""The embedded model server, once per module, and OpenAI's SDK connected to it."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.embedded.embedded_server import KEY, Server, start, stop
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The provider with its real model."""
+    """The server with the real model."""
     server = start(tmp_path_factory.mktemp("cache"))
     yield server
     assert stop(server) == 0
@@ -18,7 +18,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def echo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The provider with demo-echo alone: quick to start."""
+    """The server with demo-echo only, which starts quickly."""
     server = start(tmp_path_factory.mktemp("cache"), YOUT_LOCAL_MODEL="off")
     yield server
     assert stop(server) == 0
@@ -31,11 +31,11 @@ def _client(server: Server) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[openai.OpenAI]:
-    """OpenAI's own SDK, pointed straight at the provider with the real model."""
+    """OpenAI's SDK, connected directly to the server with the real model."""
     yield from _client(server)
 
 
 @pytest.fixture
 def echo(echo_server: Server) -> Iterator[openai.OpenAI]:
-    """OpenAI's own SDK, pointed straight at the provider without the real model."""
+    """OpenAI's SDK, connected directly to the server without the real model."""
     yield from _client(echo_server)

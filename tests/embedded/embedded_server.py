@@ -1,4 +1,4 @@
-"""The embedded provider as it is run: its own process on a free port."""
+"""The embedded model server as in production: a separate process on a free port."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ SMOLLM = "smollm2-135m-instruct"
 
 @dataclass(frozen=True)
 class Server:
-    """A running provider. `url` has no trailing slash and no /v1."""
+    """A running server. `url` has no trailing slash and no /v1."""
 
     process: Process
     url: str
@@ -26,7 +26,7 @@ class Server:
 
 
 def start(cache: Path, *options: str, **environment: str) -> Server:
-    """Start the provider and return once it listens."""
+    """Start the server and return once it listens."""
     cache.mkdir(parents=True, exist_ok=True)
     log = cache / f"{len(list(cache.glob('*.log')))}.log"
     argv = [sys.executable, "-m", "embedded", "--port", "0", "--cache-dir", str(cache), *options]
@@ -43,12 +43,12 @@ def start(cache: Path, *options: str, **environment: str) -> Server:
 
 
 def stop(server: Server) -> int:
-    """End the provider as a supervisor would; its exit status."""
+    """Stop the server as a supervisor would; returns its exit code."""
     return server.process.terminate()
 
 
 async def send(server: Server, method: str, path: str, key: str = KEY, **rest: Any) -> tuple[int, Any]:
-    """A plain request: the status and the JSON of its answer."""
+    """Send a plain request; returns the status and JSON of the response."""
     async with (
         aiohttp.ClientSession(
             server.url, headers={"Authorization": f"Bearer {key}"}, timeout=aiohttp.ClientTimeout(total=WAIT_SECONDS)
@@ -59,7 +59,7 @@ async def send(server: Server, method: str, path: str, key: str = KEY, **rest: A
 
 
 async def until_busy(session: aiohttp.ClientSession, wanted: int) -> None:
-    """Wait until this many slots generate, by llama.cpp's own count. Fails at once when the model is off."""
+    """Wait until `wanted` slots are generating, according to llama.cpp. Fails immediately if the model is off."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             async with session.get("/healthz") as reply:

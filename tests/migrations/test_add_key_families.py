@@ -1,4 +1,4 @@
-"""Keys of before the migration that had limits can no longer manage the account; those without can."""
+"""Existing keys keep the permission to manage keys only if they have no limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests import factories
 NAME = "0015_add_key_families"
 
 
-def test_only_keys_without_limits_keep_the_right_to_manage(bound_database: peewee.Database) -> None:
+def test_only_keys_without_limits_keep_the_permission_to_manage(bound_database: peewee.Database) -> None:
     owner = factories.account()
     plain, limited = factories.api_key(owner)[0], factories.api_key(owner, monthly_credit_limit=5, can_manage=True)[0]
     Runner(bound_database, str(MIGRATIONS)).down(NAME)

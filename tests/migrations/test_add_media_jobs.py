@@ -1,4 +1,4 @@
-"""The migration of media rewrites two tables on SQLite: what stands in them stays, and what points at them still does."""
+"""The media migration rewrites two tables on SQLite; their rows, and rows that reference them, survive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.models import Plan, Price, Subscription
 from tests import factories
 
 
-def test_rows_survive_the_way_down_and_up(bound_database: peewee.Database) -> None:
+def test_rows_survive_both_directions(bound_database: peewee.Database) -> None:
     owner = factories.account()
     plan = Plan.create(name="Studio", monthly_credits=5, media_days=3)
     Subscription.create(account=owner, plan=plan)
@@ -25,4 +25,4 @@ def test_rows_survive_the_way_down_and_up(bound_database: peewee.Database) -> No
     with pytest.raises(peewee.IntegrityError), bound_database.atomic():
         Plan.update(media_days=0).execute()
     with pytest.raises(peewee.IntegrityError), bound_database.atomic():
-        Plan.delete().execute()  # the subscription still holds on to it
+        Plan.delete().execute()  # the subscription still references the plan

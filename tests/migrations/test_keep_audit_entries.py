@@ -1,4 +1,4 @@
-"""The database refuses to change or remove an entry of the audit log, until the migration is undone."""
+"""The database rejects changing or deleting audit entries until the migration is undone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shared.operations.audit import Origin, record
 NAME = "0012_keep_audit_entries"
 
 
-def deeds(target: peewee.Database) -> list[str]:
-    """Every way to lose an entry. SQLite has no TRUNCATE."""
+def tampering_statements(target: peewee.Database) -> list[str]:
+    """Every statement that would lose an entry. SQLite has no TRUNCATE."""
     ways = ["UPDATE audit_entry SET actor = 'somebody else'", "DELETE FROM audit_entry"]
     return ways if is_sqlite(target) else [*ways, "TRUNCATE audit_entry"]
 
 
-def test_an_entry_can_only_be_added(bound_database: peewee.Database) -> None:
+def test_entries_can_only_be_inserted(bound_database: peewee.Database) -> None:
     record(Origin("boss@example.com", "192.0.2.1"), "account.suspend", "a", before={"status": "active"})
     kept = AuditEntry.select().dicts().get()
-    for deed in deeds(bound_database):
+    for deed in tampering_statements(bound_database):
         with pytest.raises(peewee.IntegrityError, match="append-only"), bound_database.atomic():
             bound_database.execute_sql(deed)
     assert list(AuditEntry.select().dicts()) == [kept]
@@ -31,7 +31,7 @@ def test_an_entry_can_only_be_added(bound_database: peewee.Database) -> None:
     assert AuditEntry.select().count() == 2
 
 
-def test_undone_it_leaves_nothing_behind_and_can_be_applied_again(bound_database: peewee.Database) -> None:
+def test_it_can_be_undone_completely_and_applied_again(bound_database: peewee.Database) -> None:
     record(Origin("boss@example.com"), "account.suspend", "a")
     Runner(bound_database, str(MIGRATIONS)).down(NAME)
     assert AuditEntry.update(actor="x").execute() == 1

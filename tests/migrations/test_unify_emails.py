@@ -1,4 +1,4 @@
-"""E-mail addresses get their one form, except where another row has it already."""
+"""The migration normalizes emails, except where another row already has the normalized form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.models import Account, StaffUser
 NAME = "0014_unify_emails"
 
 
-def test_addresses_get_their_one_form_unless_it_is_taken(bound_database: peewee.Database) -> None:
+def test_emails_are_normalized_unless_the_result_is_taken(bound_database: peewee.Database) -> None:
     decomposed = unicodedata.normalize("NFD", "jürgen@example.com")
     emails = ["plain@example.com", "ida@xn--bcher-kva.example", decomposed, "twin@xn--bcher-kva.example", "twin@bücher.example"]
     for email in [*emails, "odd@xn--a"]:

@@ -1,4 +1,4 @@
-"""What a user of instructor gets in each of its modes, as one line of JSON."""
+"""Use instructor in each of its modes; prints the results as one line of JSON."""
 
 import json
 import os

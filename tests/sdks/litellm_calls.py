@@ -1,4 +1,4 @@
-"""What a user of LiteLLM gets, by chats, Responses and Messages, as one line of JSON."""
+"""Use LiteLLM with chat completions, Responses and Messages; prints the results as one line of JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a user of LlamaIndex gets, by chats and by the older completions, as one line of JSON."""
+"""Use LlamaIndex with chat completions and legacy completions; prints the results as one line of JSON."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""Real servers and processes that the suite starts itself, and stops whatever happens."""
+"""Real servers and processes that the tests start, and that are always stopped afterwards."""

@@ -23,7 +23,7 @@ def named(common_name: str) -> x509.Name:
 
 
 class Authority:
-    """A certificate authority of this test run alone."""
+    """A certificate authority used only by this test run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,14 +33,14 @@ class Authority:
 
     @property
     def path(self) -> Path:
-        """Its certificate, as a file."""
+        """The path of its certificate."""
         return self._folder / "ca.pem"
 
     def client_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.path)
 
     def server_context(self, *names: x509.GeneralName) -> ssl.SSLContext:
-        """A server whose certificate is for these names; it would rather speak HTTP/2."""
+        """A server context with a certificate for these names; it prefers HTTP/2."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._sign("a server", key, x509.SubjectAlternativeName(names)).public_bytes(PEM)
         private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -1,4 +1,4 @@
-"""A real browser: the machine's Chromium, driven by Playwright, with every error that a page makes kept for the test."""
+"""A real browser: the installed Chromium, driven by Playwright; errors on its pages are collected for the test."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
-# Chromium refuses its sandbox to root, and needs no network of its own here.
+# Chromium refuses to run its sandbox as root, and needs no background networking here.
 _ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
 
 
 def chromium_path() -> str | None:
-    """The Chromium of this machine; `bin/setup dev` installs Debian's."""
+    """Path of the installed Chromium; `bin/setup dev` installs Debian's."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A Chromium of one's own, ended at the end."""
+    """A Chromium for the duration of the block."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path(), args=_ARGUMENTS)
         try:
@@ -33,7 +33,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def open_page(
     browser: Browser, problems: list[str], viewport: ViewportSize = DESKTOP, scheme: str = "light", javascript: bool = True
 ) -> Page:
-    """A page in a context of its own (no cookies). What it says on the error console, CSP violations too, goes to `problems`."""
+    """A page in a new context without cookies. Console errors, including CSP violations, are appended to `problems`."""
     context = await browser.new_context(
         viewport=viewport,
         color_scheme="dark" if scheme == "dark" else "light",

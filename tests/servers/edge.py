@@ -1,4 +1,4 @@
-"""The project's own processes (edge, console, worker), run as an operator runs them: `python -m …` and an environment."""
+"""The project's own processes (edge, console, worker), started as an operator does: `python -m …` with an environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONDEVMODE")
 
 
 def environment_of(values: dict[str, Any]) -> dict[str, str]:
-    """Settings by field name, written as the environment variables that would set them."""
+    """The environment variables that set these `Settings` fields."""
     variables = {item.name: item.metadata["variables"][0] for item in fields(Settings)}
     return {variables[name]: _as_text(value) for name, value in values.items()}
 
@@ -30,7 +30,7 @@ def _as_text(value: Any) -> str:
 
 
 class WebProcess:
-    """A process that listens on a port of its own, named by the environment variable `port_variable`."""
+    """A process that listens on a free port, passed in the environment variable `port_variable`."""
 
     def __init__(self, module: str, port_variable: str, folder: Path, environ: Mapping[str, str], ready_path: str) -> None:
         def start(port: int) -> Process:
@@ -46,26 +46,26 @@ class WebProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
+        """SIGKILL, like a crash."""
         self.process.kill()
 
     def terminate(self) -> int:
-        """SIGTERM, wait for the drain, return the exit code."""
+        """Send SIGTERM, wait for the drain, and return the exit code."""
         return self.process.terminate()
 
 
 def start_edge(folder: Path, environ: Mapping[str, str]) -> WebProcess:
-    """`python -m edge`, up when `/readyz` says so. `environ` holds the settings; nothing is inherited that could be one."""
+    """`python -m edge`, ready when `/readyz` says so. `environ` holds all settings; none are inherited."""
     return WebProcess("edge", "YOUT_EDGE_PORT", folder, environ, "/readyz")
 
 
 def start_console(folder: Path, environ: Mapping[str, str]) -> WebProcess:
-    """`python -m console`, up when `/healthz` answers 200."""
+    """`python -m console`, ready when `/healthz` answers 200."""
     return WebProcess("console", "YOUT_CONSOLE_PORT", folder, environ, "/healthz")
 
 
 def start_worker(folder: Path, environ: Mapping[str, str]) -> Process:
-    """`python -m workers`, up when Dramatiq says that its worker process takes messages."""
+    """`python -m workers`, ready when Dramatiq reports that its worker process accepts messages."""
     process = _start("workers", folder, environ)
     process.wait_ready(lambda: "ready for action" in process.output())
     return process
@@ -76,7 +76,7 @@ def _start(module: str, folder: Path, environ: Mapping[str, str]) -> Process:
     settings = {"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     argv = dies_with_parent([sys.executable, "-m", module])
     number = len(list(folder.glob(f"{module}-*.log")))
-    # Not started in the checkout: a developer's .env there must not decide what a test sees.
+    # Not started in the checkout, because a developer's .env there must not affect tests.
     return Process(module, argv, env={**inherited, **settings, **environ}, cwd=folder, log=folder / f"{module}-{number}.log")
 
 

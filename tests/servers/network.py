@@ -1,4 +1,4 @@
-"""A network of its own for a server: a namespace with one link to ours, whose packets can be dropped without a word."""
+"""A network namespace for a server, with one link to the host, on which packets can be silently dropped."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _numbers = count(os.getpid() % 2_000 * 8)
 
 
 def missing_programs() -> list[str]:
-    """What this machine lacks for it; `bin/setup dev` installs them as root on Debian."""
+    """Programs that this machine lacks for it; `bin/setup dev` installs them on Debian if run as root."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     return missing if os.geteuid() == 0 else [*missing, "root"]
 
 
 class Network:
-    """Two addresses with a link between them: ours, and `address` inside. It is gone when nothing runs in it any more."""
+    """A link between an address of ours and `address` inside the namespace. It disappears with the last process inside."""
 
     def __init__(self) -> None:
         number = next(_numbers) % 16_384
-        subnet = ip_address("198.18.0.0") + number * 4  # set apart for tests of networks (RFC 2544)
+        subnet = ip_address("198.18.0.0") + number * 4  # reserved for network tests (RFC 2544)
         ours, self.address = str(subnet + 1), str(subnet + 2)
         self._holder = subprocess.Popen(["unshare", "--net", "setpriv", "--pdeathsig", "KILL", "sleep", "infinity"])
         link = f"yout{number}"
@@ -43,19 +43,19 @@ class Network:
             raise
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        """`argv`, run inside."""
+        """`argv`, run inside the namespace."""
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *argv]
 
     def forget_connections(self) -> None:
-        """Drop every packet of the TCP connections that are open now, as a firewall that lost its state; new ones get through."""
+        """Drop every packet of the currently open TCP connections, like a firewall that lost its state; new connections work."""
         table = self._inside("cat", "/proc/net/tcp").splitlines()[1:]
         peers = sorted({int(line.split()[2].rsplit(":", 1)[1], 16) for line in table} - {0})
-        assert peers, "no connection is open"
+        assert peers, "there must be an open connection"
         self._inside("nft", f"add rule ip f in tcp sport {{ {', '.join(map(str, peers))} }} drop")
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Drop every packet that comes in for the block."""
+        """Drop every incoming packet during the block."""
         self._inside("nft", "add chain ip f silence { type filter hook input priority -1; policy drop; }")
         try:
             yield
@@ -70,7 +70,7 @@ class Network:
         ours = os.readlink("/proc/self/ns/net")
         while os.readlink(f"/proc/{self._holder.pid}/ns/net") == ours:
             if self._holder.poll() is not None:
-                raise AssertionError("no network namespace can be made here")
+                raise AssertionError("cannot create a network namespace")
 
     def _inside(self, *argv: str) -> str:
         return _run(*self.wrap(argv))

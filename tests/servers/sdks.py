@@ -1,4 +1,4 @@
-"""Python libraries that need an older openai package than ours, in an environment of their own from `requirements/sdks.txt`."""
+"""Python libraries that need an older openai package than ours, in a separate environment from `requirements/sdks.txt`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _CACHE = ROOT / "var" / "test-sdks"
 
 @dataclass(frozen=True, slots=True)
 class PythonSdks:
-    """`binary` is the Python of the environment."""
+    """`binary` is the environment's Python."""
 
     binary: Path
 
     def run(self, script: Path, env: dict[str, str], seconds: float = 180) -> subprocess.CompletedProcess[str]:
-        """Run a script and return its exit code and output."""
+        """Run a script; returns its exit code and output."""
         command = [str(self.binary), "-I", str(script)]
         return subprocess.run(command, cwd=_CACHE, env=env, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def install_python_sdks() -> PythonSdks:
-    """Make the environment, unless an earlier run did, and return it. Safe from several processes."""
+    """Create the environment unless an earlier run did, and return it. Safe in parallel processes."""
     folder = _CACHE / hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:16]
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "install.lock").open("w") as guard:
@@ -44,7 +44,7 @@ def _install(folder: Path) -> None:
     _run([sys.executable, "-m", "venv", str(folder)])
     python, locked = str(folder / "bin" / "python"), ["--require-hashes", "-r", str(_REQUIREMENTS)]
     uv = Path(sys.executable).with_name("uv")
-    # As `bin/setup` does: uv where it is, and pip where uv is not or does not reach the index.
+    # Like `bin/setup`: use uv if installed, and pip if uv is missing or cannot reach the index.
     if not uv.exists() or _run([str(uv), "pip", "install", "--quiet", "--python", python, *locked], must=False):
         _run([python, "-m", "pip", "install", "--quiet", *locked])
     (folder / "complete").touch()

@@ -1,4 +1,4 @@
-"""What a process tries before it serves, on real servers: what can't work is one line that names the setting."""
+"""Startup checks against real servers: a problem is reported in one line that names the setting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QUOTED = "p%40ss%2Fw%3Ard%23%3F%25"
 
 
 def refusal(work: Callable[[], object]) -> str:
-    """The one line that `work` is refused with."""
+    """The one-line error that `work` raises."""
     with pytest.raises(SettingsError) as refused:
         work()
     assert "\n" not in str(refused.value)
@@ -54,7 +54,7 @@ def refusal(work: Callable[[], object]) -> str:
 
 
 class TlsRedis:
-    """A real redis-server that speaks TLS alone, with a certificate of an authority that nobody knows, and one user."""
+    """A real redis-server with TLS only, a certificate of an untrusted authority, and one user."""
 
     def __init__(self, folder: Path) -> None:
         authority = Authority(folder)
@@ -81,7 +81,7 @@ def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedis]:
     made.server.kill()
 
 
-def test_a_self_signed_redis_is_refused_by_the_name_of_the_setting(make_settings: MakeSettings, tls_redis: TlsRedis) -> None:
+def test_a_self_signed_redis_is_rejected_with_the_name_of_the_setting(make_settings: MakeSettings, tls_redis: TlsRedis) -> None:
     line = refusal(lambda: require_redis(make_settings(redis_url=tls_redis.url())))
     assert line.startswith("REDIS_URL: the server's certificate is not valid")
     assert "YOUT_REDIS_TLS_VERIFY=false" in line
@@ -90,7 +90,7 @@ def test_a_self_signed_redis_is_refused_by_the_name_of_the_setting(make_settings
 
 
 @pytest.mark.parametrize("how", ["any certificate", "the authority"])
-async def test_every_kind_of_client_reaches_it_alike(tls_redis: TlsRedis, how: str) -> None:
+async def test_every_kind_of_client_can_connect(tls_redis: TlsRedis, how: str) -> None:
     url = (
         without_verification(tls_redis.url()) if how == "any certificate" else tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")
     )
@@ -116,7 +116,7 @@ async def test_every_kind_of_client_reaches_it_alike(tls_redis: TlsRedis, how: s
         ({"scheme": "redis"}, "uses TLS on this port; use rediss://"),
     ],
 )
-def test_a_wrong_login_or_scheme_is_refused(
+def test_a_wrong_login_or_scheme_is_rejected(
     make_settings: MakeSettings, tls_redis: TlsRedis, changed: dict[str, str], words: str
 ) -> None:
     settings = make_settings(redis_url=tls_redis.url(**changed), redis_tls_verify=False)
@@ -126,24 +126,24 @@ def test_a_wrong_login_or_scheme_is_refused(
     assert "wrong" not in line
 
 
-def test_what_a_plain_redis_lacks_is_refused(make_settings: MakeSettings, redis_url: str) -> None:
+def test_tls_and_login_are_rejected_by_a_plain_redis(make_settings: MakeSettings, redis_url: str) -> None:
     assert "no database with that number" in refusal(lambda: require_redis(make_settings(redis_url=f"{redis_url[:-1]}9999")))
     tls = redis_url.replace("redis://", "rediss://")
     assert "does not use TLS" in refusal(lambda: require_redis(make_settings(redis_url=tls)))
 
 
-def test_a_redis_that_is_away_prevents_no_start(make_settings: MakeSettings, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_redis_does_not_prevent_startup(make_settings: MakeSettings, caplog: pytest.LogCaptureFixture) -> None:
     require_redis(make_settings(redis_url=f"redis://127.0.0.1:{free_port()}"))
-    assert caplog.records == []  # whoever uses it says so
+    assert caplog.records == []  # reported later by whatever uses it
 
 
 # SECRET_KEY
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_a_secret_key_that_opens_nothing_is_refused(any_database_url: str) -> None:
+def test_a_secret_key_that_decrypts_nothing_is_rejected(any_database_url: str) -> None:
     with opened(any_database_url) as database:
-        require_secret_key(database, OTHER_KEY)  # nothing is sealed yet
+        require_secret_key(database, OTHER_KEY)  # nothing is encrypted yet
         factories.channel("http://127.0.0.1:9/v1")
         require_secret_key(database, SECRET_KEY)
         assert refusal(lambda: require_secret_key(database, OTHER_KEY)).startswith("SECRET_KEY is not the one")
@@ -151,7 +151,9 @@ def test_a_secret_key_that_opens_nothing_is_refused(any_database_url: str) -> No
 
 @pytest.mark.usefixtures("bound_database")
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_key_that_decrypts_only_some_secrets_is_a_warning(
+    any_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     factories.channel("http://127.0.0.1:9/v1")
     WebhookSecret.create(account=factories.account().id, sealed_secret=seal("whsec_", OTHER_KEY, WEBHOOK_SECRET))
     with opened(any_database_url) as database:
@@ -160,7 +162,7 @@ def test_a_secret_key_that_opens_some_is_a_warning(any_database_url: str, caplog
     assert record.getMessage().startswith("1 webhook secrets were encrypted with another SECRET_KEY")
 
 
-def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
+def test_everything_is_reencrypted_with_a_new_key(bound_database: Any) -> None:
     channel, account = factories.channel("http://127.0.0.1:9/v1", secret="sk-1"), factories.account()
     keyless = factories.channel("http://127.0.0.1:9/v1", secret="")
     WebhookSecret.create(account=account.id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
@@ -172,10 +174,10 @@ def test_everything_is_sealed_with_a_new_key(bound_database: Any) -> None:
     assert type(channel).get_by_id(keyless.id).sealed_secret == ""
     assert unseal(WebhookSecret.get().sealed_secret, OTHER_KEY, WEBHOOK_SECRET) == "whsec_x"
     assert unseal(StaffUser.get_by_id(staff.id).sealed_totp, OTHER_KEY, SECOND_FACTOR) == "totp"
-    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=0)  # nothing is left to do
+    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=0)  # nothing left to do
 
 
-def test_what_a_lost_key_sealed_is_erased(bound_database: Any) -> None:
+def test_secrets_encrypted_with_a_lost_key_are_erased(bound_database: Any) -> None:
     channel = factories.channel("http://127.0.0.1:9/v1", secret="sk-1")
     WebhookSecret.create(account=factories.account().id, sealed_secret=seal("whsec_x", SECRET_KEY, WEBHOOK_SECRET))
     staff = StaffUser.create(
@@ -187,10 +189,10 @@ def test_what_a_lost_key_sealed_is_erased(bound_database: Any) -> None:
     assert StaffUser.get_by_id(staff.id).sealed_totp == ""
 
 
-# The database's rights, the media store, the port
+# Database permissions, media store, port
 
 
-def test_a_user_who_may_only_read_is_refused(make_settings: MakeSettings, postgres_url: str) -> None:
+def test_a_read_only_database_user_is_rejected(make_settings: MakeSettings, postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as owner:
         owner.execute("DROP ROLE IF EXISTS only_reads")
         owner.execute("CREATE ROLE only_reads LOGIN")
@@ -202,23 +204,23 @@ def test_a_user_who_may_only_read_is_refused(make_settings: MakeSettings, postgr
     assert line.startswith("DATABASE_URL: the database does not let its user write: permission denied for table")
 
 
-def test_a_media_store_that_works(media_settings: Settings) -> None:
+def test_a_working_media_store(media_settings: Settings) -> None:
     require_storage(media_settings)
 
 
-def test_a_folder_that_cannot_be_written_to(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_a_read_only_folder(make_settings: MakeSettings, tmp_path: Path) -> None:
     (tmp_path / "media").touch()
     line = refusal(lambda: require_storage(make_settings(data_dir=tmp_path)))
     assert line.startswith(f"YOUT_DATA_DIR: media outputs cannot be written to {tmp_path}/media: File exists.")
     assert "YOUT_MEDIA_URL" in line
 
 
-def test_a_bucket_that_is_not_there(make_settings: MakeSettings, s3_server: S3Server) -> None:
+def test_a_missing_bucket(make_settings: MakeSettings, s3_server: S3Server) -> None:
     bucket = {**s3_server.settings_of_new_bucket(), "media_url": "s3://no-such-bucket"}
     assert refusal(lambda: require_storage(make_settings(**bucket))) == "YOUT_MEDIA_URL: the store has no such bucket."
 
 
-def test_a_port_that_is_taken(make_settings: MakeSettings) -> None:
+def test_a_port_in_use(make_settings: MakeSettings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -251,7 +253,7 @@ def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
         ),
     ],
 )
-def test_what_an_operator_should_know(make_settings: MakeSettings, settings: dict[str, Any], lines: list[str]) -> None:
+def test_notices_for_the_operator(make_settings: MakeSettings, settings: dict[str, Any], lines: list[str]) -> None:
     found = notices(make_settings(**settings))
     assert len(found) == len(lines)
     assert all(line.startswith(begin) for line, begin in zip(found, lines, strict=True))
@@ -263,7 +265,7 @@ def test_what_an_operator_should_know(make_settings: MakeSettings, settings: dic
 @pytest.mark.parametrize("module", ["edge", "console", "workers"])
 @pytest.mark.usefixtures("bound_database")
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_each_process_says_it_in_one_line(tmp_path: Path, any_database_url: str, module: str) -> None:
+def test_each_process_reports_it_in_one_line(tmp_path: Path, any_database_url: str, module: str) -> None:
     factories.channel("http://127.0.0.1:9/v1")
     settings = {"SECRET_KEY": OTHER_KEY, "YOUT_DATA_DIR": str(tmp_path), "DATABASE_URL": any_database_url}
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}

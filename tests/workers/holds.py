@@ -1,4 +1,4 @@
-"""Holds of calls that an edge took and never finished, made through the ledger, and what became of them."""
+"""Holds of unfinished calls, created through the ledger, and checks of what happened to them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Customer:
     def hold(
         self, count: int = 1, *, lasts_ms: int = -1, edge_process: UUID | None = None, claim: Claim | None = None
     ) -> list[UUID]:
-        """Take `count` holds of `AMOUNT`, by default over since a millisecond; give the ids of their calls."""
+        """Create `count` holds of `AMOUNT`, by default already overdue; returns the ids of their calls."""
         now = now_ms()
         asks = [
             Reservation(
@@ -71,18 +71,18 @@ def state_of(call: UUID) -> str:
 
 
 def expired_calls() -> int:
-    """How many calls have a usage row that says that they were swept."""
+    """The number of usage rows of swept calls."""
     return int(UsageLedger.select().where(UsageLedger.status == "expired").count())
 
 
 def assert_books_are_right() -> None:
-    """Every balance is its ledger's sum, every `held` that of its open holds, and nothing is overdue."""
+    """Every balance matches its ledger, every `held` matches its open holds, and nothing is overdue."""
     assert verify(now_ms() + HOUR_MS // 60).problems == ()
 
 
 @contextmanager
 def locked(url: str, customer: Customer) -> Iterator[None]:
-    """Nobody else can change the customer's account inside the block."""
+    """Lock the customer's account row for the duration of the block."""
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")

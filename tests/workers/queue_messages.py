@@ -1,4 +1,4 @@
-"""The queue of the workers, as somebody sees it who sends them messages."""
+"""The workers' message queue from the sender's side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 
 class Queue:
-    """The default queue as somebody sees it who knows the actors' names alone."""
+    """The default queue, for a sender that knows only the actors' names."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url)
@@ -24,14 +24,14 @@ class Queue:
         return int(self._client.llen("dramatiq:default"))
 
     def unfinished(self) -> int:
-        """Messages that are neither acknowledged nor given up, those that a worker holds included."""
+        """Messages not yet acknowledged or dead-lettered, including those that a worker has received."""
         return int(self._client.hlen("dramatiq:default.msgs"))
 
     def given_up(self) -> int:
         return int(self._client.zcard("dramatiq:default.XQ"))
 
     def let_a_minute_pass(self) -> None:
-        """Make every worker look silent; those that live say otherwise within a second, the dead one's messages come back."""
+        """Expire every worker's heartbeat. Live workers renew it within a second; messages of dead ones are requeued."""
         for worker in self._client.zrange("dramatiq:__heartbeats__", 0, -1):
             self._client.zadd("dramatiq:__heartbeats__", {worker: 0})
         self._broker.do_qsize("default")

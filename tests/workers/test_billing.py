@@ -1,4 +1,4 @@
-"""The worker's renewals, on real servers: each period is granted once, whatever dies and however many run."""
+"""Renewals by real workers: each period is granted once, even with crashes and concurrent workers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def basic(bound_database: object) -> None:
 
 
 @pytest.mark.usefixtures("basic")
-def test_a_worker_killed_in_the_middle_of_a_renewal_grants_once(
+def test_a_worker_killed_during_a_renewal_grants_once(
     any_database_url: str, redis_url: str, queue: Queue, start_worker: StartWorker
 ) -> None:
     customers = [subscriber() for _ in range(3)]
@@ -73,7 +73,7 @@ def test_two_workers_and_many_messages_grant_once(
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_a_worker_opens_the_visitors_pool(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
+def test_a_worker_creates_the_visitor_pool(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
     for _ in range(2):
         start_worker(database_url=any_database_url, redis_url=redis_url, visitor_pool_credits=700)
     eventually(lambda: Account.get_or_none(Account.id == POOL) is not None, "the pool is there")

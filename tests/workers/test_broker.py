@@ -1,4 +1,4 @@
-"""The broker on a real Redis: what a message carries, and what an outage raises."""
+"""The broker on a real Redis: the content of messages, and the errors during an outage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMPT = "a private thought"
 
 @contextmanager
 def working(url: str, *actors: Callable[..., None], **options: Any) -> Iterator[list[dramatiq.Actor[Any, Any]]]:
-    """The actors, served by one thread of this process."""
+    """Run the actors in one thread of this process."""
     broker = make_broker(url)
     declared = [dramatiq.actor(broker=broker, **options)(function) for function in actors]
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
@@ -33,7 +33,7 @@ def working(url: str, *actors: Callable[..., None], **options: Any) -> Iterator[
 
 
 def messages(url: str, queue: str) -> list[bytes]:
-    """The messages that Redis keeps for `queue`: `default.DQ` are those to be tried later, `default.XQ` those given up."""
+    """The messages of `queue` in Redis: `default.DQ` are delayed ones, `default.XQ` dead-lettered ones."""
     with redis.Redis.from_url(url) as client:
         return list(client.hvals(f"dramatiq:{queue}.msgs"))
 
@@ -52,7 +52,7 @@ def test_the_text_of_an_exception_stays_out_of_redis(any_redis_url: str) -> None
 
 
 @pytest.mark.usefixtures("bound_postgres")
-def test_the_last_failure_leaves_no_text_either(redis_url: str) -> None:
+def test_the_last_failure_leaves_no_text_in_redis(redis_url: str) -> None:
     def fail() -> None:
         raise ValueError(PROMPT)
 
@@ -65,9 +65,7 @@ def test_the_last_failure_leaves_no_text_either(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize(("fail", "kept"), [(False, True), (True, False)])
-def test_only_a_message_that_went_well_gives_its_connection_back(
-    bound_postgres: Any, redis_url: str, fail: bool, kept: bool
-) -> None:
+def test_only_a_successful_message_returns_its_connection(bound_postgres: Any, redis_url: str, fail: bool, kept: bool) -> None:
     used: list[int] = []
 
     def ask(fail: bool) -> None:
@@ -75,7 +73,7 @@ def test_only_a_message_that_went_well_gives_its_connection_back(
         if fail:
             raise ValueError("on purpose")
 
-    database.close()  # now the pool's one connection is free
+    database.close()  # now the pool's only connection is free
     with working(redis_url, ask, max_retries=0) as [actor]:
         for number in (1, 2):
             actor.send(fail)
@@ -83,7 +81,7 @@ def test_only_a_message_that_went_well_gives_its_connection_back(
     assert (used[0] == used[1]) is kept
 
 
-def test_sending_during_an_outage_is_an_error_of_both_libraries(own_redis: RedisServer) -> None:
+def test_sending_during_an_outage_raises_an_error_of_both_libraries(own_redis: RedisServer) -> None:
     broker = make_broker(own_redis.url)
     message: dramatiq.Message[Any] = dramatiq.Message("default", "anything", (), {}, {})
     own_redis.kill()
@@ -97,7 +95,7 @@ def test_sending_during_an_outage_is_an_error_of_both_libraries(own_redis: Redis
 
 
 @pytest.mark.usefixtures("bound_postgres")
-def test_a_stop_during_an_outage_leaves_waiting_messages_behind(own_redis: RedisServer) -> None:
+def test_shutdown_during_an_outage_keeps_waiting_messages(own_redis: RedisServer) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:

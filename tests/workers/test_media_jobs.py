@@ -1,4 +1,4 @@
-"""Media jobs when processes die and servers go: one end, one charge or refund, nothing lost."""
+"""Media jobs when processes are killed and servers fail: each ends once, with one charge or refund, and none is lost."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ StartWeb = Callable[..., WebProcess]
 StartWorker = Callable[..., Process]
 
 
-class Shop:
-    """An account, a model of each kind, and the edge that takes its orders."""
+class MediaSetup:
+    """An account, a model of each kind, and an edge that accepts its jobs."""
 
     def __init__(self, edge: WebProcess, upstream: Upstream) -> None:
         self.edge, self.upstream = edge, upstream
@@ -70,40 +70,40 @@ class Shop:
     def held(self) -> int:
         return int(Account.get_by_id(self.account.id).held)
 
-    def assert_right(self) -> None:
-        """Every job has one end, one usage row and at most one charge, and the books agree."""
+    def assert_consistent(self) -> None:
+        """Asserts that every job ended once, with one usage row and at most one charge, and that the ledger verifies."""
         jobs = list(MediaJob.select())
         assert not [job for job in jobs if job.finished_at is None]
         charges = LedgerEntry.select().where(LedgerEntry.kind == "charge")
         assert sum(-entry.amount for entry in charges) == self.spent == sum(job.credits_charged for job in jobs)
         assert UsageLedger.select().count() == len(jobs)
-        assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()  # what is held is let go of, not paid back
+        assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()  # unused holds are released, not refunded
         assert self.held == 0
         assert verify(now_ms()).problems == ()
 
 
-def let_leases_lapse() -> None:
-    """Half a minute passes for the jobs of workers that are gone."""
+def expire_leases() -> None:
+    """Expire the leases of dead workers."""
     MediaJob.update(claimed_until=1, due_at=1).where(MediaJob.finished_at.is_null()).execute()
 
 
 @pytest.fixture
-def shop(
+def setup(
     bound_postgres: Any, postgres_url: str, redis_url: str, tmp_path: Path, start_edge: StartWeb, upstream: Upstream
-) -> Shop:
+) -> MediaSetup:
     upstream.default = vendor
-    return Shop(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), upstream)
+    return MediaSetup(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), upstream)
 
 
 @pytest.fixture
 def work(postgres_url: str, redis_url: str, tmp_path: Path, start_worker: StartWorker) -> Callable[[], Process]:
-    """Start one more worker."""
+    """Starts another worker."""
     return lambda: start_worker(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path, media_answer_seconds=20)
 
 
 @pytest.fixture
 def gate(upstream: Upstream) -> Iterator[Gate]:
-    """The vendor keeps every picture back until the gate opens."""
+    """The provider delays every image until the gate opens."""
     made = Gate()
     upstream.default = lambda request: later(made, pictures(PNG))
     yield made
@@ -111,35 +111,35 @@ def gate(upstream: Upstream) -> Iterator[Gate]:
         made.open()
 
 
-def test_a_worker_that_is_killed_six_times_in_one_job(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
-    ordered = shop.order()
+def test_a_job_whose_workers_are_killed_six_times(setup: MediaSetup, work: Callable[[], Process], gate: Gate) -> None:
+    ordered = setup.order()
     for kill in range(1, KILLS + 1):
         worker = work()
         if kill < KILLS:
-            eventually(lambda: len(shop.upstream.calls) == kill, "the job is in hand")  # noqa: B023  (used at once)
-            assert shop.job(ordered).attempts == kill
+            eventually(lambda: len(setup.upstream.calls) == kill, "the job is in hand")  # noqa: B023  (used at once)
+            assert setup.job(ordered).attempts == kill
         else:
-            eventually(lambda: shop.job(ordered).status == "failed", "the job is given up")
+            eventually(lambda: setup.job(ordered).status == "failed", "the job is given up")
         worker.kill()
-        let_leases_lapse()
+        expire_leases()
     worker = work()
-    job = shop.job(ordered)
+    job = setup.job(ordered)
     assert (job.status, job.error_code, job.credits_charged, job.sealed_params) == ("failed", "worker_lost", 0, None)
-    assert (shop.spent, Hold.get().state, UsageLedger.get().status) == (0, "released", "failed")
-    shop.assert_right()
+    assert (setup.spent, Hold.get().state, UsageLedger.get().status) == (0, "released", "failed")
+    setup.assert_consistent()
 
 
-def test_a_job_goes_on_when_its_worker_died(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
-    ordered = shop.order()
+def test_a_job_continues_after_its_worker_died(setup: MediaSetup, work: Callable[[], Process], gate: Gate) -> None:
+    ordered = setup.order()
     worker = work()
     gate.wait_reached()
     worker.kill()
-    let_leases_lapse()
+    expire_leases()
     gate.open()
     work()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker makes it")
-    assert (shop.job(ordered).attempts, shop.spent) == (2, IMAGE)
-    shop.assert_right()
+    eventually(lambda: setup.job(ordered).status == "succeeded", "another worker makes it")
+    assert (setup.job(ordered).attempts, setup.spent) == (2, IMAGE)
+    setup.assert_consistent()
 
 
 @contextmanager
@@ -149,26 +149,26 @@ def locked(url: str, account: Any) -> Iterator[None]:
         yield
 
 
-def test_a_worker_killed_in_the_last_statement_charges_nothing_twice(
-    shop: Shop, work: Callable[[], Process], postgres_url: str, tmp_path: Path
+def test_a_worker_killed_in_the_last_statement_charges_once(
+    setup: MediaSetup, work: Callable[[], Process], postgres_url: str, tmp_path: Path
 ) -> None:
-    ordered = shop.order()
-    with locked(postgres_url, shop.account.id):
+    ordered = setup.order()
+    with locked(postgres_url, setup.account.id):
         worker = work()
-        eventually(lambda: bool(shop.upstream.calls), "the vendor is asked")
-        shop.upstream.calls[0].wait_outcome()
+        eventually(lambda: bool(setup.upstream.calls), "the vendor is asked")
+        setup.upstream.calls[0].wait_outcome()
         eventually(
             lambda: any("#" not in file.name for file in stored(tmp_path)),
             "the picture is stored, and the end waits for the account",
         )
         worker.kill()
-    assert (shop.spent, shop.job(ordered).status) == (0, "running")
-    let_leases_lapse()
+    assert (setup.spent, setup.job(ordered).status) == (0, "running")
+    expire_leases()
     work()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker makes it again")
-    assert shop.spent == IMAGE
-    shop.assert_right()
-    assert len(stored(tmp_path)) == 2  # one that no row knows
+    eventually(lambda: setup.job(ordered).status == "succeeded", "another worker makes it again")
+    assert setup.spent == IMAGE
+    setup.assert_consistent()
+    assert len(stored(tmp_path)) == 2  # one is not referenced by any row
     delete_old_orphans(tmp_path)
     assert [file.name for file in stored(tmp_path)] == [MediaOutput.get().storage_key.partition("/")[2]]
 
@@ -184,47 +184,47 @@ def delete_old_orphans(folder: Path) -> None:
         delete_orphans(Storage(LocalStore(folder / "media")))
 
 
-def test_a_film_that_was_begun_is_not_ordered_twice(shop: Shop, work: Callable[[], Process]) -> None:
-    shop.upstream.default = lambda request: film_job("in_progress", 30)
-    ordered = shop.order("video")
+def test_a_started_video_is_not_submitted_twice(setup: MediaSetup, work: Callable[[], Process]) -> None:
+    setup.upstream.default = lambda request: film_job("in_progress", 30)
+    ordered = setup.order("video")
     worker = work()
-    eventually(lambda: shop.job(ordered).progress == 30, "the vendor works on it")
+    eventually(lambda: setup.job(ordered).progress == 30, "the vendor works on it")
     worker.kill()
-    let_leases_lapse()
-    shop.upstream.default = vendor
+    expire_leases()
+    setup.upstream.default = vendor
     work()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "another worker asks after it")
-    assert len(shop.upstream.calls) == 1
-    shop.assert_right()
+    eventually(lambda: setup.job(ordered).status == "succeeded", "another worker asks after it")
+    assert len(setup.upstream.calls) == 1
+    setup.assert_consistent()
 
 
-def test_a_message_that_was_lost_is_sent_again(shop: Shop, work: Callable[[], Process], redis_url: str) -> None:
-    ordered = shop.order()
+def test_a_lost_message_is_sent_again(setup: MediaSetup, work: Callable[[], Process], redis_url: str) -> None:
+    ordered = setup.order()
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     work()
     MediaJob.update(due_at=1).execute()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "the sweep finds it")
-    shop.assert_right()
+    eventually(lambda: setup.job(ordered).status == "succeeded", "the sweep finds it")
+    setup.assert_consistent()
 
 
-def test_a_job_that_is_too_old_is_refunded(shop: Shop, work: Callable[[], Process], gate: Gate) -> None:
-    waiting, running = shop.order(), shop.order()
+def test_a_timed_out_job_is_refunded(setup: MediaSetup, work: Callable[[], Process], gate: Gate) -> None:
+    waiting, running = setup.order(), setup.order()
     work()
     gate.wait_reached()
     MediaJob.update(deadline_at=1).execute()
     for ordered in (waiting, running):
-        eventually(lambda: shop.job(ordered).error_code == "job_timeout", "the sweep ends it")  # noqa: B023  (used at once)
-    assert (shop.spent, shop.held) == (0, 0)
+        eventually(lambda: setup.job(ordered).error_code == "job_timeout", "the sweep ends it")  # noqa: B023  (used at once)
+    assert (setup.spent, setup.held) == (0, 0)
     gate.open()
-    for call in shop.upstream.calls:
+    for call in setup.upstream.calls:
         call.wait_outcome()
-    assert shop.order().status == 202  # the late pictures do no harm, and the next one is made
+    assert setup.order().status == 202  # the late images do no harm, and the next job succeeds
     eventually(lambda: MediaJob.select().where(MediaJob.status == "succeeded").count() == 1, "the next one is made")
-    shop.assert_right()
+    setup.assert_consistent()
 
 
-def test_without_redis_nothing_is_taken_and_nothing_is_lost(
+def test_without_redis_no_job_is_accepted_and_none_is_lost(
     bound_postgres: Any,
     postgres_url: str,
     own_redis: RedisServer,
@@ -234,40 +234,40 @@ def test_without_redis_nothing_is_taken_and_nothing_is_lost(
     upstream: Upstream,
 ) -> None:
     upstream.default = vendor
-    shop = Shop(start_edge(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path), upstream)
-    taken = shop.order()
+    setup = MediaSetup(start_edge(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path), upstream)
+    taken = setup.order()
     for outage in (own_redis.kill, own_redis.freeze):
         outage()
         for _ in range(2):
-            refused = shop.order()
+            refused = setup.order()
             assert (refused.status, refused.error["code"]) == (503, "service_unavailable")
             assert int(refused.headers["retry-after"]) > 0
         own_redis.thaw() if outage == own_redis.freeze else own_redis.restart()
-    assert (MediaJob.select().count(), shop.spent, shop.held) == (1, 0, IMAGE)
+    assert (MediaJob.select().count(), setup.spent, setup.held) == (1, 0, IMAGE)
     start_worker(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path)
     MediaJob.update(due_at=1).execute()
-    eventually(lambda: shop.job(taken).status == "succeeded", "the job that was taken is made")
-    eventually(lambda: shop.order().status == 202, "orders are taken again")
+    eventually(lambda: setup.job(taken).status == "succeeded", "the job that was taken is made")
+    eventually(lambda: setup.order().status == 202, "orders are taken again")
     eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "and made")
-    shop.assert_right()
+    setup.assert_consistent()
 
 
-def test_the_prompt_is_nowhere_while_the_job_runs_and_after_it(
-    shop: Shop, work: Callable[[], Process], gate: Gate, redis_url: str, postgres_url: str
+def test_the_prompt_is_never_stored_in_plain_text(
+    setup: MediaSetup, work: Callable[[], Process], gate: Gate, redis_url: str, postgres_url: str
 ) -> None:
-    ordered = shop.order()
+    ordered = setup.order()
     worker = work()
     gate.wait_reached()
-    assert shop.job(ordered).sealed_params is not None
+    assert setup.job(ordered).sealed_params is not None
     assert CANARY not in everything(redis_url, postgres_url)
     gate.open()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "the job ends")
-    assert shop.job(ordered).sealed_params is None
-    assert CANARY not in everything(redis_url, postgres_url) + worker.output() + shop.edge.process.output()
+    eventually(lambda: setup.job(ordered).status == "succeeded", "the job ends")
+    assert setup.job(ordered).sealed_params is None
+    assert CANARY not in everything(redis_url, postgres_url) + worker.output() + setup.edge.process.output()
 
 
 def everything(redis_url: str, postgres_url: str) -> str:
-    """All rows, and all that Redis holds."""
+    """All rows, and everything in Redis."""
     found: list[object] = []
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter():
@@ -281,25 +281,25 @@ def everything(redis_url: str, postgres_url: str) -> str:
     return repr(found)
 
 
-def test_a_queue_of_many_jobs_is_accounted_for_to_the_credit(shop: Shop, work: Callable[[], Process]) -> None:
-    """Four workers; of every ten answers one fails, one brings half, one is no answer at all, and some jobs are cancelled."""
+def test_many_jobs_are_charged_exactly(setup: MediaSetup, work: Callable[[], Process]) -> None:
+    """Four workers; of every ten responses one fails, one is half complete and one is invalid, and some jobs are cancelled."""
 
     def answer(request: Request) -> Any:
-        number = len(shop.upstream.calls) % 10
+        number = len(setup.upstream.calls) % 10
         return {3: status(500), 5: pictures(PNG), 7: status(400)}.get(number, pictures(PNG, PNG))
 
-    shop.upstream.default = answer
-    ordered = [reply for group in range(6) for reply in together(10, lambda _: shop.order(n=2))]
+    setup.upstream.default = answer
+    ordered = [reply for group in range(6) for reply in together(10, lambda _: setup.order(n=2))]
     assert {reply.status for reply in ordered} == {202}
-    assert shop.held == 60 * 2 * IMAGE
+    assert setup.held == 60 * 2 * IMAGE
     workers = [work() for _ in range(4)]
     for reply in ordered[::7]:
-        shop.request("POST", f"/api/media/jobs/{reply.json['job_uuid']}/cancel/")
+        setup.request("POST", f"/api/media/jobs/{reply.json['job_uuid']}/cancel/")
     workers[0].kill()
-    let_leases_lapse()
+    expire_leases()
     eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends", 60)
     ends = {state: MediaJob.select().where(MediaJob.status == state).count() for state in ("succeeded", "failed", "cancelled")}
     assert sum(ends.values()) == 60
     assert ends["succeeded"] >= 20
-    assert shop.spent % IMAGE == 0
-    shop.assert_right()
+    assert setup.spent % IMAGE == 0
+    setup.assert_consistent()

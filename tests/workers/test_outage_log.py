@@ -1,4 +1,4 @@
-"""An outage of Redis is told once, also where a thread learns of it late."""
+"""A Redis outage is logged once, even if a thread notices it late."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from tests.threads import join
 from workers.broker import make_broker
 
 
-def test_a_command_that_fails_late_tells_of_no_second_outage(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_late_failure_does_not_log_a_second_outage(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "yout.worker.broker")
     begun, over = threading.Event(), threading.Event()
 

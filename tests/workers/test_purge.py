@@ -1,4 +1,4 @@
-"""A purge, carried out by real workers on both databases: what goes, what stays, and that no death of a worker changes either."""
+"""A purge by real workers, on both databases: what is deleted and kept, and that killed workers do not change the result."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ SAID = [Turn("user", "Hi")]
 MODELS: tuple[type[Any], ...] = (Conversation, Message, Share, StoredResponse, UsageLedger, Hold, IdempotencyClaim)
 
 
-def keeping(account: UUID, conversation: UUID | None = None) -> Keeping:
+def storing_conversation(account: UUID, conversation: UUID | None = None) -> Keeping:
     return Keeping(account, conversation or new_id(), conversation is None, True, purges_begun(account), [])
 
 
-def looking(account: UUID) -> Looking:
+def storing_response(account: UUID) -> Looking:
     return Looking(account, None, True, purges_begun(account), [], 0)
 
 
-def furnish(customer: Customer, *, conversations: int = 3, calls: int = 4) -> dict[str, int]:
-    """Give an account a past of every kind; give its rows by store."""
+def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4) -> dict[str, int]:
+    """Create rows of every kind for an account; returns them by table."""
     for _ in range(conversations):
-        first = keeping(customer.account)
+        first = storing_conversation(customer.account)
         assert keep_turn(first, SAID, "Hello.", model="m-1", whole=True)
-        assert keep_turn(keeping(customer.account, first.conversation), SAID, "Again.", model="m-1", whole=False)
+        assert keep_turn(storing_conversation(customer.account, first.conversation), SAID, "Again.", model="m-1", whole=False)
     share_messages(customer.account, "A share", SAID)
-    assert keep_response(looking(customer.account), new_id(), [], {}, model="m-1")
+    assert keep_response(storing_response(customer.account), new_id(), [], {}, model="m-1")
     for number in range(calls):
         [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
         customer.settle(call, 10 * (number % 2), claimed=True)
@@ -77,7 +77,7 @@ def furnish(customer: Customer, *, conversations: int = 3, calls: int = 4) -> di
 
 
 def rows_of(account: UUID) -> int:
-    """Everything that a purge should remove."""
+    """Every row that a purge must delete."""
     messages = Message.select().join(Conversation).where(Conversation.account == account).count()
     return messages + sum(model.select().where(model.account == account).count() for model in MODELS if model is not Message)
 
@@ -88,21 +88,21 @@ def job_of(id: UUID) -> PurgeJob:
 
 
 def await_end(id: UUID, seconds: float = 30) -> dict[str, Any]:
-    """The certificate, verified."""
+    """Wait for the certificate and verify it."""
     eventually(lambda: job_of(id).status == "done", "the purge is done", seconds)
     document = json.loads(job_of(id).certificate)
     return certificates.verify(document, certificates.public_key(SECRET_KEY))
 
 
-def test_an_account_is_emptied_and_its_balance_stays(
+def test_an_account_is_purged_and_its_balance_stays(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
 ) -> None:
     customer, neighbour = Customer(), Customer()
-    expected = furnish(customer)
-    left = furnish(neighbour)
+    expected = create_history(customer)
+    left = create_history(neighbour)
     balance = customer.account_row().balance
     job = begin_purge(customer.account, actor="test")
-    assert begin_purge(customer.account, actor="test").id == job.id, "one at a time"
+    assert begin_purge(customer.account, actor="test").id == job.id, "only one purge at a time"
     start_worker(database_url=any_database_url, redis_url=redis_url)
     certificate = await_end(job.id)
     assert certificate["removed"] == expected
@@ -135,12 +135,12 @@ def test_an_account_without_a_balance_keeps_no_entry(
     assert_books_are_right()
 
 
-def test_running_calls_are_waited_for_and_new_ones_are_not(
+def test_running_calls_are_waited_for_but_not_new_ones(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
 ) -> None:
     customer = Customer()
-    furnish(customer)
-    before, looked = keeping(customer.account), looking(customer.account)
+    create_history(customer)
+    before, looked = storing_conversation(customer.account), storing_response(customer.account)
     [running] = customer.hold(lasts_ms=HOUR_MS)
     job = begin_purge(customer.account, actor="test")
     PurgeJob.update(boundary=PurgeJob.boundary + 1).where(PurgeJob.id == job.id).execute()
@@ -148,7 +148,7 @@ def test_running_calls_are_waited_for_and_new_ones_are_not(
     [newer] = customer.hold(lasts_ms=HOUR_MS)
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: job_of(job.id).step == "calls", "the purge waits for the call")
-    assert not keep_turn(before, SAID, "Late.", model="m-1", whole=True), "what it says is discarded"
+    assert not keep_turn(before, SAID, "Late.", model="m-1", whole=True), "its content must be discarded"
     assert not keep_response(looked, new_id(), [], {}, model="m-1")
     balance = customer.account_row().balance
     customer.settle(running, 60)
@@ -160,16 +160,16 @@ def test_running_calls_are_waited_for_and_new_ones_are_not(
     assert_books_are_right()
 
 
-def test_killed_workers_change_nothing(
+def test_killed_workers_do_not_change_the_result(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
 ) -> None:
     customer = Customer()
-    expected = furnish(customer, conversations=40, calls=60)
+    expected = create_history(customer, conversations=40, calls=60)
     balance = customer.account_row().balance
     job = begin_purge(customer.account, actor="test")
     jobs = Jobs(redis_url)
     steps = []
-    for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed in the middle of a step, and after one
+    for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed during a step, and after one
         seen = look(job.id)
         worker = start_worker(database_url=any_database_url, redis_url=redis_url)
         assert jobs.send(ACTOR, str(job.id))
@@ -182,7 +182,7 @@ def test_killed_workers_change_nothing(
         worker.kill()
         steps.append(step_of(job.id))
         assert_books_are_right()
-        PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # nobody waits for the lease of the dead
+        PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # skip the rest of the dead worker's lease
     jobs.close()
     start_worker(database_url=any_database_url, redis_url=redis_url)
     certificate = await_end(job.id)

@@ -1,4 +1,4 @@
-"""The worker sums the usage up by itself, and goes on where a killed one was."""
+"""The worker rolls up usage by itself, and continues where a killed one stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.servers.process import eventually
 from tests.shared.rollup.conftest import DAY, HOUR, call, sums_kept, sums_of_calls
 
 
-def test_a_worker_sums_up_what_a_killed_one_left(bound_database, any_database_url, redis_url, start_worker):
+def test_a_worker_continues_the_rollup_of_a_killed_one(bound_database, any_database_url, redis_url, start_worker):
     owner, now = factories.account().id, now_ms()
     for number in range(60):
         call(owner, now - 2 * DAY + number * HOUR // 2, credits=number)

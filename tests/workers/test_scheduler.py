@@ -1,4 +1,4 @@
-"""The clock: a beat, one run at a time, and one log line for each outage."""
+"""The scheduler: runs at intervals, never twice at once, and logs each outage in one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from workers.scheduler import Clock, Periodic, next_beat
 
 HOUR = 3600.0
 QUICK = 0.001
-SOON = 20  # seconds that only bound a failure
+SOON = 20  # seconds; only limits a failing test
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Clock]]:
-    """`start(work, …)`: a running clock; an OSError is an outage."""
+    """`start(work, …)`: a running scheduler that treats OSError as an outage."""
     running: list[Clock] = []
 
     def begin(*work: Periodic) -> Clock:
@@ -35,19 +35,19 @@ def start() -> Iterator[Callable[..., Clock]]:
 @pytest.mark.parametrize(
     ("due", "seconds", "now", "expected"),
     [
-        (100, 10, 100, 110),  # at once
-        (100, 10, 103, 110),  # a run of three seconds moves nothing
-        (100, 10, 110, 120),  # a beat that is now is over
-        (100, 10, 149, 150),  # four beats were slept through: none is made up for
+        (100, 10, 100, 110),  # on time
+        (100, 10, 103, 110),  # a run of three seconds shifts nothing
+        (100, 10, 110, 120),  # a tick that is due now has passed
+        (100, 10, 149, 150),  # four ticks were missed: none is made up for
         (100, 10, 95, 110),  # woken early
         (0.5, 0.25, 1.1, 1.25),
     ],
 )
-def test_next_beat(due: float, seconds: float, now: float, expected: float) -> None:
+def test_next_tick(due: float, seconds: float, now: float, expected: float) -> None:
     assert next_beat(due, seconds, now) == expected
 
 
-def test_everything_runs_at_the_start_and_again_on_its_beat(start: Callable[..., Clock]) -> None:
+def test_work_runs_at_the_start_and_at_every_interval(start: Callable[..., Clock]) -> None:
     rare, often = threading.Semaphore(0), threading.Semaphore(0)
     start(Periodic("rare", HOUR, rare.release), Periodic("often", QUICK, often.release))
     assert rare.acquire(timeout=SOON)
@@ -69,7 +69,7 @@ def test_one_run_at_a_time(start: Callable[..., Clock]) -> None:
     assert not any(overlaps)
 
 
-def test_stopping_waits_for_what_runs_and_begins_nothing_more(start: Callable[..., Clock]) -> None:
+def test_stop_waits_for_running_work_and_starts_none(start: Callable[..., Clock]) -> None:
     began, let_end, runs = threading.Event(), threading.Event(), []
 
     def run() -> None:
@@ -86,7 +86,7 @@ def test_stopping_waits_for_what_runs_and_begins_nothing_more(start: Callable[..
 
 
 class Flaky:
-    """Fails with each of `failures` in turn, then runs well; `turns` tells of every run."""
+    """Raises each of `failures` in turn, then succeeds; `turns` counts every run."""
 
     def __init__(self, *failures: Exception | None) -> None:
         self._failures = list(failures)
@@ -103,7 +103,7 @@ class Flaky:
             self.turns.get(timeout=SOON)
 
 
-def test_an_outage_is_told_once_and_so_is_its_end(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_and_its_end_are_logged_once(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     away = (ConnectionRefusedError("refused\nwith a hint"), TimeoutError("slow"), OSError("gone"))
     work = Flaky(*away, None, OSError("again"))
@@ -119,14 +119,16 @@ def test_an_outage_is_told_once_and_so_is_its_end(start: Callable[..., Clock], c
     assert not any(record.exc_info for record in caplog.records)
 
 
-def test_a_bug_brings_its_traceback_also_during_an_outage(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_logged_with_traceback_even_during_an_outage(
+    start: Callable[..., Clock], caplog: pytest.LogCaptureFixture
+) -> None:
     work = Flaky(OSError("gone"), KeyError("a bug"), KeyError("a bug"))
     start(Periodic("the work", QUICK, work))
     work.wait(4)
     assert [record.exc_info is not None for record in caplog.records] == [False, True]
 
 
-def test_failing_work_does_not_stop_its_neighbour(start: Callable[..., Clock]) -> None:
+def test_failing_work_does_not_stop_other_work(start: Callable[..., Clock]) -> None:
     well = threading.Semaphore(0)
     start(Periodic("ill", QUICK, Flaky(*[OSError("gone")] * 1_000)), Periodic("well", QUICK, well.release))
     assert all(well.acquire(timeout=SOON) for _ in range(5))

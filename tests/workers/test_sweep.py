@@ -1,4 +1,4 @@
-"""The sweep itself, on both databases."""
+"""The hold sweep, on both databases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_righ
 
 @pytest.fixture(autouse=True)
 def _database(bound_database: Any) -> None:
-    """All of these write rows."""
+    """Every test here writes rows."""
 
 
 def edge_process(seen_ago_ms: int) -> EdgeProcess:
@@ -23,14 +23,14 @@ def edge_process(seen_ago_ms: int) -> EdgeProcess:
     return row
 
 
-def test_a_running_call_is_left_alone() -> None:
+def test_a_running_call_is_not_swept() -> None:
     customer = Customer()
     [call] = customer.hold(lasts_ms=HOUR_MS, edge_process=edge_process(0).id)
     assert sweep(now_ms()) == 0
     assert (state_of(call), customer.held) == ("held", AMOUNT)
 
 
-def test_an_overdue_call_is_given_back_and_can_be_looked_up() -> None:
+def test_an_overdue_call_is_released_and_can_be_looked_up() -> None:
     customer = Customer()
     [call] = customer.hold()
     assert sweep(now_ms()) == 1
@@ -41,7 +41,7 @@ def test_an_overdue_call_is_given_back_and_can_be_looked_up() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_calls_of_a_dead_edge_process_are_given_back_before_their_deadline(known: bool) -> None:
+def test_calls_of_a_dead_edge_process_are_released_before_their_deadline(known: bool) -> None:
     customer = Customer()
     process = edge_process(SILENT_MS + 1_000).id if known else new_id()
     [call] = customer.hold(lasts_ms=HOUR_MS, edge_process=process)
@@ -69,7 +69,7 @@ def test_a_late_settlement_charges_free_credits_once() -> None:
     customer = Customer(credits=150)
     [call] = customer.hold()
     sweep(now_ms())
-    customer.hold(lasts_ms=HOUR_MS)  # takes 100 of the 150
+    customer.hold(lasts_ms=HOUR_MS)  # holds 100 of the 150
     late, again = customer.settle(call, 80), customer.settle(call, 80)
     assert (late.credits, late.overrun, late.fresh) == (50, 30, True)
     assert not again.fresh
@@ -77,7 +77,7 @@ def test_a_late_settlement_charges_free_credits_once() -> None:
     assert_books_are_right()
 
 
-def test_a_swept_call_gives_its_idempotency_key_back() -> None:
+def test_sweeping_a_call_releases_its_idempotency_key() -> None:
     customer, claim = Customer(), Claim("k" * 64, "b" * 64)
     customer.hold(claim=claim)
     sweep(now_ms())
@@ -93,7 +93,7 @@ def test_a_settled_call_keeps_its_idempotency_key() -> None:
     assert IdempotencyClaim.get().state == "done"
 
 
-def test_closed_holds_and_dead_processes_are_forgotten_in_time() -> None:
+def test_closed_holds_and_dead_processes_are_deleted_eventually() -> None:
     customer, alive = Customer(), edge_process(0)
     edge_process(2 * HOUR_MS)
     [old, recent] = customer.hold(2)
@@ -115,7 +115,7 @@ def test_missing_heartbeats_are_ignored_after_an_outage() -> None:
     assert sweep(now_ms()) == 1
 
 
-def test_missing_heartbeats_count_again_once_sweeps_have_succeeded_for_a_while() -> None:
+def test_missing_heartbeats_count_again_after_a_while() -> None:
     grace = HeartbeatGrace()
     beats = [(at, grace.is_over(at), grace.swept(at)) for at in range(0, GRACE_MS + 10_000, 10_000)]
     assert [over for _, over, _ in beats] == [False, False, True]

@@ -1,4 +1,4 @@
-"""Callbacks of ended jobs: a server that accepts and never answers delays neither others' jobs nor others' callbacks."""
+"""Webhooks of finished jobs: a receiver that never responds delays neither other jobs nor other webhooks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.edge.media.media_stack import vendor
 from tests.servers.process import Process, eventually
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, later, reply, silence
-from tests.workers.test_media_jobs import Shop
+from tests.workers.test_media_jobs import MediaSetup
 from workers.webhook_delivery import MAX_IN_FLIGHT, MAX_PER_ACCOUNT, MAX_PER_HOST, Callbacks, Delivery, choose, host_of
 
 DAY_MS = 86_400_000
 
 
 def ended_job(owner: Account, url: str, **columns: Any) -> UUID:
-    """A cancelled job whose callback is due."""
+    """A cancelled job whose webhook is due."""
     now = now_ms()
     values = {"status": "cancelled", "deadline_at": now, "due_at": now, "finished_at": now, "callback_due_at": 1, **columns}
     job: MediaJob = MediaJob.create(
@@ -40,7 +40,7 @@ def undelivered() -> int:
     return MediaJob.select().where(MediaJob.callback_url.is_null(False)).count()
 
 
-# What may start
+# Choosing deliveries
 
 
 ADA, BEN = new_id(), new_id()
@@ -54,20 +54,20 @@ def under_way(account: UUID, host: str, count: int) -> list[Delivery]:
     return [Delivery(new_id(), account, host) for _ in range(count)]
 
 
-def test_an_account_gets_its_share_and_no_more() -> None:
+def test_deliveries_per_account_are_limited() -> None:
     many, one = due(ADA, "a.example", 100), due(BEN, "b.example")
     assert choose([*many, *one], []) == ([*many[:MAX_PER_ACCOUNT], *one], [])
     assert choose([*many, *one], under_way(ADA, "elsewhere.example", MAX_PER_ACCOUNT - 1)).start == [many[0], *one]
 
 
-def test_a_host_gets_its_share_and_no_more() -> None:
+def test_deliveries_per_host_are_limited() -> None:
     accounts = [new_id() for _ in range(MAX_PER_HOST + 2)]
     same = [callback for account in accounts for callback in due(account, "a.example")]
     assert choose(same, []) == (same[:MAX_PER_HOST], same[MAX_PER_HOST:])
     assert choose(same, under_way(new_id(), "a.example", MAX_PER_HOST)) == ([], same)
 
 
-def test_a_process_delivers_only_so_many_at_once() -> None:
+def test_concurrent_deliveries_per_process_are_limited() -> None:
     different = [due(new_id(), f"{number}.example")[0] for number in range(MAX_IN_FLIGHT + 5)]
     assert choose(different, []) == (different[:MAX_IN_FLIGHT], [])
     assert choose(different, under_way(ADA, "x.example", MAX_IN_FLIGHT)) == ([], [])
@@ -82,7 +82,7 @@ def test_a_process_delivers_only_so_many_at_once() -> None:
         ("nonsense", ""),
     ],
 )
-def test_a_host_is_the_same_however_it_is_written(url: str, host: str) -> None:
+def test_hosts_are_compared_normalized(url: str, host: str) -> None:
     assert host_of(url) == host
 
 
@@ -96,7 +96,7 @@ def callbacks(bound_database: peewee.Database, make_settings: Callable[..., Sett
     made.finish(20)
 
 
-def test_silent_callbacks_of_one_account_delay_no_other(callbacks: Callbacks, start_upstream: Callable[[], Upstream]) -> None:
+def test_hanging_webhooks_of_one_account_delay_no_other(callbacks: Callbacks, start_upstream: Callable[[], Upstream]) -> None:
     silent, quick, gate = start_upstream(), start_upstream(), Gate()
     silent.default = lambda _: later(gate, reply({}))
     ada, ben = factories.account(), factories.account()
@@ -114,7 +114,7 @@ def test_silent_callbacks_of_one_account_delay_no_other(callbacks: Callbacks, st
     assert len(silent.calls) == len(held_back)
 
 
-def test_a_busy_host_is_put_off_without_counting_an_attempt(callbacks: Callbacks, upstream: Upstream) -> None:
+def test_a_busy_host_is_postponed_without_counting_an_attempt(callbacks: Callbacks, upstream: Upstream) -> None:
     gate = Gate()
     upstream.default = lambda _: later(gate, reply({}))
     jobs = [ended_job(factories.account(), f"{upstream.url}/hook") for _ in range(MAX_PER_HOST + 2)]
@@ -124,7 +124,7 @@ def test_a_busy_host_is_put_off_without_counting_an_attempt(callbacks: Callbacks
     assert sorted(row.callback_attempts for row in rows) == [0, 0, *[1] * MAX_PER_HOST]
     assert all(row.callback_due_at > began for row in rows)
     gate.open()
-    MediaJob.update(callback_due_at=1).where(MediaJob.callback_attempts == 0).execute()  # its pause is over
+    MediaJob.update(callback_due_at=1).where(MediaJob.callback_attempts == 0).execute()  # end the retry delay
     eventually(lambda: (callbacks.deliver_due(), undelivered() == 0)[1], "all are delivered")
 
 
@@ -135,14 +135,14 @@ def test_an_attempt_is_claimed_once(bound_database: peewee.Database) -> None:
     assert webhooks.due(10) == []
 
 
-def test_what_is_due_leaves_accounts_out(bound_database: peewee.Database) -> None:
+def test_due_deliveries_can_exclude_accounts(bound_database: peewee.Database) -> None:
     ada, ben = factories.account(), factories.account()
     late, later_still = ended_job(ada, "https://a.example/"), ended_job(ben, "https://b.example/", callback_due_at=2)
     assert [callback.job for callback in webhooks.due(10)] == [late, later_still]
     assert [callback.account for callback in webhooks.due(10, without=[ada.id])] == [ben.id]
 
 
-def test_a_callback_is_given_up_after_its_attempts_and_after_a_day(bound_database: peewee.Database) -> None:
+def test_a_webhook_is_abandoned_after_its_attempts_or_a_day(bound_database: peewee.Database) -> None:
     owner = factories.account()
     ended_job(owner, "https://a.example/", callback_attempts=webhooks.MAX_ATTEMPTS)
     ended_job(owner, "https://a.example/", finished_at=now_ms() - DAY_MS - 1)
@@ -151,7 +151,7 @@ def test_a_callback_is_given_up_after_its_attempts_and_after_a_day(bound_databas
     assert undelivered() == 1
 
 
-def test_silent_callbacks_do_not_delay_another_accounts_job(
+def test_hanging_webhooks_do_not_delay_another_accounts_job(
     bound_postgres: peewee.Database,
     postgres_url: str,
     redis_url: str,
@@ -162,12 +162,12 @@ def test_silent_callbacks_do_not_delay_another_accounts_job(
 ) -> None:
     seller, silent = start_upstream(), start_upstream()
     seller.default, silent.default = vendor, lambda _: silence()
-    shop = Shop(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), seller)
+    setup = MediaSetup(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), seller)
     other = factories.account()
     for _ in range(40):
         ended_job(other, f"{silent.url}/hook")
     start_worker(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path, outbound_networks=("127.0.0.1/32",))
     eventually(lambda: len(silent.calls) >= MAX_PER_ACCOUNT, "the callbacks are under way")
-    ordered = shop.order()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "the job is made meanwhile")
+    ordered = setup.order()
+    eventually(lambda: setup.job(ordered).status == "succeeded", "the job is made meanwhile")
     assert MediaJob.select().where(MediaJob.callback_attempts > 0).count() < 40

@@ -1,4 +1,4 @@
-"""The worker as an operator runs it, on real servers: holds come back, whatever dies."""
+"""The worker as an operator runs it, on real servers: holds are released despite crashes and outages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ StartWorker = Callable[..., Process]
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_abandoned_holds_are_given_back(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
+def test_abandoned_holds_are_released(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
     customer = Customer()
     dead = EdgeProcess.create(host="edge-1", pid=1, seen_at=now_ms() - HOUR_MS)
     alive = EdgeProcess.create(host="edge-2", pid=2, seen_at=now_ms() + HOUR_MS)
@@ -41,7 +41,7 @@ def test_abandoned_holds_are_given_back(any_database_url: str, redis_url: str, s
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(
+def test_a_worker_killed_mid_sweep_leaves_a_consistent_ledger(
     any_database_url: str, redis_url: str, queue: Queue, start_worker: StartWorker
 ) -> None:
     customer = Customer()
@@ -61,7 +61,7 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_two_workers_give_nothing_back_twice(
+def test_two_workers_release_nothing_twice(
     any_database_url: str, redis_url: str, queue: Queue, start_worker: StartWorker
 ) -> None:
     customers = [Customer() for _ in range(3)]
@@ -79,7 +79,7 @@ def test_two_workers_give_nothing_back_twice(
 
 @pytest.mark.usefixtures("bound_database")
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_holds_come_back_without_redis_and_messages_with_it(
+def test_holds_are_released_without_redis_and_messages_resume_with_it(
     any_database_url: str, own_redis: RedisServer, start_worker: StartWorker
 ) -> None:
     customer = Customer()
@@ -107,13 +107,13 @@ def test_holds_come_back_without_redis_and_messages_with_it(
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_a_lost_database_is_waited_for(
+def test_a_worker_waits_for_a_lost_database(
     bound_database: Any, any_database_url: str, postgres: Postgres, redis_url: str, queue: Queue, start_worker: StartWorker
 ) -> None:
     customer = Customer()
     worker = start_worker(database_url=any_database_url, redis_url=redis_url, worker_threads=1)
     postgres.cut_off(any_database_url)
-    drop_connection()  # the test's own was ended too
+    drop_connection()  # the test's own connection was closed too
     queue.send("sweep_holds")
     eventually(lambda: "hold sweeper failed" in worker.output(), "the clock meets the outage")
     eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
@@ -127,7 +127,7 @@ def test_a_lost_database_is_waited_for(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well(sqlite_url: str, redis_url: str, start_worker: StartWorker, number: signal.Signals) -> None:
+def test_a_signal_stops_it_cleanly(sqlite_url: str, redis_url: str, start_worker: StartWorker, number: signal.Signals) -> None:
     worker = start_worker(database_url=sqlite_url, redis_url=redis_url)
     assert worker.terminate(number) == 0
     assert f"stopping on {number.name}" in worker.output()
@@ -135,26 +135,26 @@ def test_a_signal_ends_it_well(sqlite_url: str, redis_url: str, start_worker: St
 
 
 def run_refused(folder: Path, **settings: Any) -> tuple[int, str]:
-    """The exit code of a worker that must not start, and everything it said."""
+    """Exit code and full output of a worker that must not start."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment_of({"data_dir": folder, **settings})}
     argv = [sys.executable, "-m", "workers"]
     done = subprocess.run(argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_schema_that_it_does_not_know(empty_database_url: str, tmp_path: Path) -> None:
+def test_an_unknown_schema_version(empty_database_url: str, tmp_path: Path) -> None:
     code, said = run_refused(tmp_path, database_url=empty_database_url, redis_url=NOWHERE)
     assert code == 2
     assert said.startswith("workers: The database lacks migration 0001_")
     assert said.count("\n") == 1
 
 
-def test_a_wrong_setting(tmp_path: Path) -> None:
+def test_an_invalid_setting(tmp_path: Path) -> None:
     code, said = run_refused(tmp_path, worker_threads=0)
     assert (code, said) == (2, "workers: YOUT_WORKER_THREADS must be between 1 and 64, not 0.\n")
 
 
-def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+def test_an_unreachable_database(tmp_path: Path) -> None:
     code, said = run_refused(tmp_path, database_url="postgresql://somebody:secret@127.0.0.1:1/yout")
     assert code == 1
     assert said.startswith("workers: The database of DATABASE_URL refuses: ")

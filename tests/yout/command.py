@@ -1,4 +1,4 @@
-"""Run `yout` on an installation in a folder of the test's own."""
+"""Run `yout` on an installation in a test's own folder."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Finished(NamedTuple):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The one JSON object that was printed."""
+        """The one printed JSON object."""
         [line] = self.out.splitlines()
         data: dict[str, Any] = json.loads(line)
         return data
 
 
 class Installation:
-    """A folder with a database, and the command that works on it. It reads no setting of the machine it runs on."""
+    """A folder with a database, and the command line that uses it. Ignores the machine's environment."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
@@ -42,12 +42,14 @@ class Installation:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
-        """Its SQLite file; what the block changes is committed, and the connection closed, which `sqlite3`'s own does not do."""
+        """Its SQLite file. The block's changes are committed and the connection is closed, unlike with sqlite3's own context
+        manager.
+        """
         with contextlib.closing(sqlite3.connect(self.folder / "var" / "yout.db")) as connection, connection:
             yield connection
 
     def yout(self, *arguments: str, typed: str = "") -> Finished:
-        """Run one command to its end, with `typed` on standard input. In this process: starting one takes a second."""
+        """Run one command with `typed` on standard input. Runs in this process, because starting one takes a second."""
         out, err = io.StringIO(), io.StringIO()
         with (
             patch.dict(os.environ, self.environment, clear=True),
@@ -58,12 +60,12 @@ class Installation:
         ):
             try:
                 code = main(arguments)
-            except SystemExit as end:  # argparse ends so after --help
+            except SystemExit as end:  # argparse exits after --help
                 code = int(end.code or 0)
         return Finished(code, out.getvalue(), err.getvalue())
 
     def yout_process(self, *arguments: str, typed: str = "") -> Finished:
-        """The same in a process of its own, as an operator runs it."""
+        """Like `yout`, but in a separate process, as an operator runs it."""
         done = subprocess.run(
             [sys.executable, "-m", "yout", *arguments],
             cwd=self.folder,

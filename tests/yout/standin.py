@@ -1,7 +1,7 @@
-"""A process that stands in for one of the stack's: `python standin.py NAME [stubborn|family|dies CODE]`.
+"""A stand-in for one of the stack's processes: `python standin.py NAME [stubborn|family|dies CODE]`.
 
-web and console answer every GET with 200 on their port; any other only lives. Each notes its pid (a family: two) in the file
-`pids`, and its name in `ends` when it is told to end. A stubborn one ignores being told.
+web and console answer every GET with 200 on their port; others only run. Each writes its pid to the file `pids` (family: two,
+with a child's) and, when it gets SIGTERM, its name to `ends`. A stubborn one ignores SIGTERM.
 """
 
 from __future__ import annotations

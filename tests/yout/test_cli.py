@@ -1,4 +1,4 @@
-"""The promised forms of the command line, word for word, and what goes wrong with them."""
+"""The documented commands exactly as documented, and their error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.yout.command import Installation
 
 LOOPBACK = "http://127.0.0.1:9/v1"
-# Every promised form, in an order in which each finds what it needs; and what its object holds beside `id`.
+# Every documented command, ordered so that each finds the rows it needs, with the fields of its output besides `id`.
 FORMS: list[tuple[str, dict[str, object]]] = [
     ("migrate", {"applied": []}),
     ("account create ada@example.com --credits 500", {"email": "ada@example.com", "credits": 500, "balance": 500}),
@@ -81,7 +81,7 @@ def installation(tmp_path: Path, migrated_sqlite: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def test_every_promised_form_gives_its_object(installation: Installation) -> None:
+def test_every_documented_command_prints_its_object(installation: Installation) -> None:
     for form, expected in FORMS:
         words = form.split()
         done = installation.yout(*words, "--json")
@@ -92,7 +92,7 @@ def test_every_promised_form_gives_its_object(installation: Installation) -> Non
         assert secret is None or len(done.data[secret]) >= 16, form
 
 
-def test_as_a_process_it_gives_the_same(installation: Installation) -> None:
+def test_a_separate_process_prints_the_same(installation: Installation) -> None:
     refused = installation.yout_process("account", "create", "ada", "--json")
     assert (refused.code, refused.err, refused.data["error"]["code"]) == (2, "", "invalid_input")
     words = ("channel", "create", "typed", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
@@ -102,7 +102,7 @@ def test_as_a_process_it_gives_the_same(installation: Installation) -> None:
     assert wrong.err.startswith("yout: ")
 
 
-def test_a_key_is_revoked_by_the_id_it_came_with(installation: Installation) -> None:
+def test_a_key_is_revoked_by_its_id(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
     key = installation.yout("--json", "key", "create", "ada@example.com").data
     first = installation.yout("key", "--json", "revoke", key["id"]).data
@@ -151,7 +151,7 @@ def test_codes_are_redeemed_once_and_voided_by_their_batch(installation: Install
     assert plans.out.startswith("No plans yet")
 
 
-def test_people_get_words_and_secrets_on_a_line_of_their_own(installation: Installation) -> None:
+def test_text_output_has_secrets_on_a_separate_line(installation: Installation) -> None:
     created = installation.yout("account", "create", "ada@example.com", "--credits", "5")
     assert created.out.startswith("Account ada@example.com")
     key = installation.yout("key", "create", "ada@example.com")
@@ -159,7 +159,7 @@ def test_people_get_words_and_secrets_on_a_line_of_their_own(installation: Insta
     assert "everything adds up" in installation.yout("ledger", "verify").out
 
 
-def test_secrets_may_come_from_standard_input(installation: Installation) -> None:
+def test_secrets_may_be_read_from_standard_input(installation: Installation) -> None:
     words = ("channel", "create", "vendor", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
     assert installation.yout(*words, typed="sk-typed\n").code == 0
     with installation.database() as database:
@@ -170,7 +170,7 @@ def test_secrets_may_come_from_standard_input(installation: Installation) -> Non
     assert staff.data["password"] == "a long enough one"
 
 
-def test_the_trail_names_the_operator(installation: Installation) -> None:
+def test_audit_entries_name_the_operator(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
     with installation.database() as database:
         [[actor]] = database.execute("SELECT actor FROM audit_entry")
@@ -211,7 +211,7 @@ def test_the_trail_names_the_operator(installation: Installation) -> None:
         ("staff create grace@example.com --role king", 2, "invalid_input"),
     ],
 )
-def test_what_cannot_be_is_one_line_that_helps(installation: Installation, words: str, code: int, kind: str) -> None:
+def test_an_invalid_command_prints_one_helpful_line(installation: Installation, words: str, code: int, kind: str) -> None:
     for_scripts = installation.yout("--json", *words.split())
     assert (for_scripts.code, for_scripts.err) == (code, "")
     assert for_scripts.data["error"]["code"] == kind
@@ -234,7 +234,7 @@ def test_what_cannot_be_is_one_line_that_helps(installation: Installation, words
         ("YOUT_DATA_DIR", "empty", "schema_mismatch", "yout migrate"),
     ],
 )
-def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value: str, kind: str, says: str) -> None:
+def test_an_invalid_environment_prints_one_line(tmp_path: Path, setting: str, value: str, kind: str, says: str) -> None:
     environment = {"SECRET_KEY": "short" if setting == "YOUT_ENV" else "0123456789abcdef" * 2}
     done = Installation(tmp_path, **environment, **{setting: value}).yout("ledger", "verify", "--json")
     assert (done.code, done.err) == (1, "")
@@ -243,7 +243,7 @@ def test_a_wrong_environment_is_one_line_too(tmp_path: Path, setting: str, value
     assert "hidden" not in done.out
 
 
-def test_a_link_says_where_it_leads(installation: Installation) -> None:
+def test_a_password_link_shows_its_base_url(installation: Installation) -> None:
     installation.yout("account", "create", "ada@example.com")
     command = ("account", "password-link", "ada@example.com")
     assert installation.yout(*command).out.startswith("http://127.0.0.1:")
@@ -256,7 +256,7 @@ def test_a_link_says_where_it_leads(installation: Installation) -> None:
     assert "YOUT_PUBLIC_URL" not in link
 
 
-def test_another_secret_key_is_refused_until_everything_is_sealed_with_it(installation: Installation) -> None:
+def test_another_secret_key_is_rejected_until_everything_is_reencrypted(installation: Installation) -> None:
     former, key = installation.environment["SECRET_KEY"], "another secret key, of 32 characters and more"
     installation.yout("channel", "create", "c", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1", "--secret", "sk-1")
     installation.environment["SECRET_KEY"] = key
@@ -272,7 +272,7 @@ def test_another_secret_key_is_refused_until_everything_is_sealed_with_it(instal
     assert installation.yout("ledger", "verify").code == 0
 
 
-def test_a_ledger_that_does_not_add_up_fails_and_says_where(installation: Installation) -> None:
+def test_an_inconsistent_ledger_fails_verification_with_details(installation: Installation) -> None:
     account = installation.yout("account", "create", "ada@example.com", "--credits", "500", "--json").data["id"]
     with installation.database() as connection:
         connection.execute("UPDATE account SET balance = balance + 1")
@@ -283,7 +283,7 @@ def test_a_ledger_that_does_not_add_up_fails_and_says_where(installation: Instal
     assert (report.code, report.data["clean"], len(report.data["problems"])) == (1, False, 1)
 
 
-def test_migrate_makes_the_schema_and_again_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_migrate_creates_the_schema_and_is_idempotent(tmp_path: Path) -> None:
     fresh = Installation(tmp_path)
     first = fresh.yout("migrate", "--json").data
     assert first["applied"][0] == "0001_create_foundation"
@@ -292,7 +292,7 @@ def test_migrate_makes_the_schema_and_again_finds_nothing_to_do(tmp_path: Path) 
     assert "up to date" in fresh.yout("migrate").out
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback(installation: Installation) -> None:
+def test_a_closed_pipe_prints_no_traceback(installation: Installation) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "yout", "ledger", "verify"],
         cwd=installation.folder,

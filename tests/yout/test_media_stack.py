@@ -1,4 +1,4 @@
-"""The whole stack as `yout up` starts it, of packaged parts alone: media made for a key, and on the account's page."""
+"""The whole stack as `yout up` starts it from packaged parts: media generated with a key and on the account page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stack:
             return json.load(answer)
 
     def make(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Order a job and wait for its end."""
+        """Submit a job and wait for its end."""
         job = self.call("POST", f"/api/media/{kind}/", fields)["job_uuid"]
         path = f"/api/media/jobs/{job}/"
         eventually(lambda: self.call("GET", path)["status"] not in ("queued", "running"), f"the {kind}", PATIENCE_SECONDS)
@@ -72,7 +72,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         process.kill()
 
 
-def test_the_printed_snippet_is_answered_by_the_local_model(stack: Stack, tmp_path: Path) -> None:
+def test_the_printed_snippet_calls_the_local_model(stack: Stack, tmp_path: Path) -> None:
     printed = stack.process.log.read_text()
     begin = printed.index("Paste into a shell:") + len("Paste into a shell:")
     snippet = printed[begin : printed.index("END\n", begin) + len("END\n")]
@@ -93,7 +93,9 @@ def test_the_printed_snippet_is_answered_by_the_local_model(stack: Stack, tmp_pa
         ("video", {"model": "demo-video", "prompt": "a lake", "seconds": 1, "size": "640x360"}, ["video/mp4"], VIDEO),
     ],
 )
-def test_every_kind_is_made_and_charged(stack: Stack, kind: str, fields: dict[str, Any], expected: list[str], cost: int) -> None:
+def test_every_kind_is_generated_and_charged(
+    stack: Stack, kind: str, fields: dict[str, Any], expected: list[str], cost: int
+) -> None:
     before = stack.balance
     job = stack.make(kind, **fields)
     assert (job["status"], job["error"], job["credits_cost"]) == ("succeeded", None, cost)
@@ -110,8 +112,9 @@ def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
         yield client
 
 
-@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")  # the shape outlives OpenAI's own service
-def test_openai_s_sdk_makes_them_too(stack: Stack, sdk: openai.OpenAI) -> None:
+# OpenAI's SDK warns that its own video service ends; this API keeps the format.
+@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
+def test_openais_sdk_generates_every_kind(stack: Stack, sdk: openai.OpenAI) -> None:
     before = stack.balance
     [picture] = sdk.images.generate(model="demo-image", prompt="a forest", size="1024x1024").data or []
     if picture.b64_json is not None:
@@ -128,18 +131,18 @@ def test_openai_s_sdk_makes_them_too(stack: Stack, sdk: openai.OpenAI) -> None:
     assert stack.balance == before - IMAGE - 90 - VIDEO
 
 
-def test_openai_s_sdk_gets_embeddings(stack: Stack, sdk: openai.OpenAI) -> None:
+def test_openais_sdk_creates_embeddings(stack: Stack, sdk: openai.OpenAI) -> None:
     answer = sdk.embeddings.create(model="all-minilm-l6-v2", input=["A cat sat on the mat.", "A kitten lay on the rug."])
     assert [len(one.embedding) for one in answer.data] == [384, 384]
-    assert answer.usage.prompt_tokens == 18  # nine each, the markers counted
+    assert answer.usage.prompt_tokens == 18  # nine each, including the special tokens
     assert sum(a * b for a, b in zip(answer.data[0].embedding, answer.data[1].embedding, strict=True)) > 0.5
 
 
-def test_langchain_s_token_ids_are_embedded_as_their_text(
+def test_token_ids_from_langchain_are_embedded_as_their_text(
     stack: Stack, sdk: openai.OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LangChain, as it is by default, cuts texts into ids of cl100k_base for a model that it does not know."""
-    kept = tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"  # as tiktoken names its copy: by the hash of the file's address
+    """By default, LangChain splits texts into cl100k_base ids for models that it does not know."""
+    kept = tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"  # tiktoken names its cached file by the hash of the file's URL
     kept.write_bytes(lzma.decompress(cl100k.RANKS.read_bytes()))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     texts = ["A cat sat on the mat.", "Ein Kätzchen 🐈 lag auf dem Teppich. " * 40]
@@ -160,7 +163,7 @@ async def sign_up(page: Page, stack: Stack, email: str) -> None:
     await page.wait_for_url("**/account**")
 
 
-async def test_a_picture_a_sound_and_a_playing_video_on_the_page(stack: Stack, open_page: OpenPage) -> None:
+async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenPage) -> None:
     page = await open_page()
     await sign_up(page, stack, "maker@example.com")
     await page.get_by_role("link", name="Media").click()
@@ -205,7 +208,7 @@ async def test_a_picture_a_sound_and_a_playing_video_on_the_page(stack: Stack, o
     await expect(page.locator(".flash")).to_have_count(0)
 
 
-async def test_a_video_is_cancelled_on_the_page_and_given_back(stack: Stack, open_page: OpenPage) -> None:
+async def test_a_video_is_cancelled_on_the_page_and_its_hold_released(stack: Stack, open_page: OpenPage) -> None:
     page = await open_page(viewport=PHONE, scheme="dark")
     await sign_up(page, stack, "changed-my-mind@example.com")
     await page.goto(f"{stack.url}/account/media?kind=video")
@@ -217,6 +220,6 @@ async def test_a_video_is_cancelled_on_the_page_and_given_back(stack: Stack, ope
     await expect(page.locator(".made")).to_contain_text("Nothing was charged")
     await page.get_by_role("link", name="Overview").click()
     await expect(page.locator("dl.figures")).to_contain_text("5\u202f000\u202f000")
-    # Nothing on the page is wider than a phone.
+    # No element is wider than a phone.
     await page.goto(f"{stack.url}/account/media?kind=video")
     assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -1,4 +1,4 @@
-"""Which ports `yout up` takes: those that were set, else the defaults or the next free ones."""
+"""The ports of `yout up`: those that are set, otherwise the defaults or the next free ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yout.supervisor.ports import Listener, choose_ports, require_free
 
 
 def busy(stack: ExitStack, *ports: int) -> None:
-    """Listen on these ports, unless somebody does already."""
+    """Listen on these ports, unless they are already in use."""
     for port in ports:
         try:
             stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -22,7 +22,7 @@ def busy(stack: ExitStack, *ports: int) -> None:
             continue
 
 
-def test_a_port_in_use_is_stepped_over_and_the_same_port_never_given_twice(make_settings: Callable[..., Settings]) -> None:
+def test_a_port_in_use_is_skipped_and_no_port_is_assigned_twice(make_settings: Callable[..., Settings]) -> None:
     with ExitStack() as stack:
         busy(stack, 8000, 8001, 8002)
         found = choose_ports(make_settings(), frozenset())
@@ -32,7 +32,7 @@ def test_a_port_in_use_is_stepped_over_and_the_same_port_never_given_twice(make_
         require_free(Listener("it", "127.0.0.1", port, "X") for port in ports)
 
 
-def test_a_port_that_was_set_stays_and_is_not_given_to_another(make_settings: Callable[..., Settings]) -> None:
+def test_a_configured_port_is_kept_and_not_assigned_to_another(make_settings: Callable[..., Settings]) -> None:
     with ExitStack() as stack:
         busy(stack, 8000)
         found = choose_ports(make_settings(edge_port=8000, console_port=8002), {"edge_port", "console_port"})
@@ -42,12 +42,12 @@ def test_a_port_that_was_set_stays_and_is_not_given_to_another(make_settings: Ca
             require_free([Listener("it", "127.0.0.1", found.edge_port, "YOUT_EDGE_PORT")])
 
 
-def test_in_production_nothing_is_chosen(make_settings: Callable[..., Settings]) -> None:
+def test_in_production_no_port_is_chosen(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(environment="production")
     with ExitStack() as stack:
         busy(stack, 8000, 8001, 8002)
         assert choose_ports(settings, frozenset()) == settings
 
 
-def test_which_fields_were_set() -> None:
+def test_detecting_configured_fields() -> None:
     assert Settings.explicit_fields({"PORT": "9000", "YOUT_LOG_LEVEL": ""}, dotenv=None) == {"edge_port", "console_port"}

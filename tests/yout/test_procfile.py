@@ -1,4 +1,4 @@
-"""The Procfile is read as Heroku-like platforms read it, less the shell."""
+"""The Procfile is parsed like Heroku-like platforms do, but without a shell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shared.core.errors import SettingsError
 from yout.supervisor.procfile import PROJECT_PROCFILE, read_procfile
 
 
-def test_the_project_s_own_names_the_three_processes() -> None:
+def test_our_procfile_names_the_three_processes() -> None:
     processes = read_procfile(PROJECT_PROCFILE)
     assert list(processes) == ["web", "console", "worker"]
     assert processes["web"] == [sys.executable, "-m", "edge"]
     assert "release: python -m yout migrate\n" in PROJECT_PROCFILE.read_text()
 
 
-def test_no_process_has_two_names() -> None:
+def test_process_names_are_unique() -> None:
     commands = [line.partition(":")[2].strip() for line in PROJECT_PROCFILE.read_text().splitlines()]
     assert len(commands) == len(set(commands)) == 4
 
@@ -33,13 +33,13 @@ def test_comments_quotes_and_programs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "release: yout migrate\n", "edge python\n", "edge: 'open\n", ": x\n"])
-def test_what_is_no_procfile_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_procfile_is_rejected(tmp_path: Path, text: str) -> None:
     file = tmp_path / "Procfile"
     file.write_text(text)
     with pytest.raises(SettingsError, match="Procfile"):
         read_procfile(file)
 
 
-def test_a_missing_procfile_is_refused(tmp_path: Path) -> None:
+def test_a_missing_procfile_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         read_procfile(tmp_path / "Procfile")

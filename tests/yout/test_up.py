@@ -1,4 +1,4 @@
-"""`yout up`: what it starts, what it prints, and that nothing is left of it however it ends."""
+"""`yout up`: the processes it starts, its output, and that nothing keeps running however it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def installation(tmp_path: Path) -> Installation:
 
 @pytest.fixture
 def start_up() -> Iterator[StartUp]:
-    """`start_up(installation, worker="stubborn")`: a `yout up` that is gone after the test."""
+    """`start_up(installation, worker="stubborn")`: a `yout up` that is stopped after the test."""
     started: list[Up] = []
 
     def start(installation: Installation, *, local_model: bool = False, **manners: str) -> Up:
@@ -48,15 +48,15 @@ def port(installation: Installation, name: str) -> int:
 
 
 def printed(output: str, label: str) -> list[str]:
-    """The words behind a label of the welcome."""
+    """The text after a label in the start banner."""
     [line] = [line for line in output.splitlines() if line.startswith(f"  {label}")]
     return line.removeprefix(f"  {label}").split()
 
 
-def test_ctrl_c_stops_all_in_order_and_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
+def test_ctrl_c_stops_all_processes_in_order(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation, worker="family")
     up.wait_for("Yout is up")
-    up.wait_for("web     | web speaks")  # a thread of its own passes it on
+    up.wait_for("web     | web speaks")  # a separate thread relays its output
     wait_until(lambda: len(up.pids()) == 4, "the stand-ins, of which two have no port to be waited for")
     assert all(alive(pid) for pid in up.pids())
     assert listening_socket(up.valkey)
@@ -67,7 +67,7 @@ def test_ctrl_c_stops_all_in_order_and_leaves_nothing(installation: Installation
     assert not listening_socket(up.valkey)
 
 
-def test_a_second_start_finds_all_as_it_was(installation: Installation, start_up: StartUp) -> None:
+def test_a_second_start_reuses_the_first_ones_data(installation: Installation, start_up: StartUp) -> None:
     first = start_up(installation)
     before = first.wait_for("Ctrl-C stops it")
     with redis.Redis(unix_socket_path=str(first.valkey)) as client:
@@ -100,7 +100,7 @@ def test_a_key_or_password_that_no_longer_works_is_not_printed(installation: Ins
     assert "yout staff password" in " ".join(printed(output, "Staff"))
 
 
-def test_what_is_kept_is_kept_private(installation: Installation, start_up: StartUp) -> None:
+def test_stored_files_are_private(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
     up.stop()
@@ -110,8 +110,8 @@ def test_what_is_kept_is_kept_private(installation: Installation, start_up: Star
     assert len((up.data / "secret.key").read_text().strip()) >= 32
 
 
-def test_nobody_else_can_talk_to_valkey(installation: Installation, start_up: StartUp) -> None:
-    (installation.folder / "var" / "valkey").mkdir(parents=True, mode=0o755)  # as an earlier umask may have left it
+def test_valkey_is_not_accessible_to_other_users(installation: Installation, start_up: StartUp) -> None:
+    (installation.folder / "var" / "valkey").mkdir(parents=True, mode=0o755)  # as an earlier umask may have created it
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
     assert stat.S_IMODE(up.valkey.parent.stat().st_mode) == 0o700
@@ -121,14 +121,14 @@ def test_nobody_else_can_talk_to_valkey(installation: Installation, start_up: St
     assert up.stop() == 0
 
 
-def test_a_data_folder_too_deep_for_a_socket_is_one_line(tmp_path: Path, start_up: StartUp) -> None:
+def test_a_data_folder_path_too_long_for_a_socket_is_explained(tmp_path: Path, start_up: StartUp) -> None:
     up = start_up(new_installation(tmp_path, YOUT_DATA_DIR=str(tmp_path / ("d" * 100))))
     assert up.wait() == 1
     [line] = up.output.splitlines()
     assert "Set YOUT_DATA_DIR to a shorter folder" in line
 
 
-def test_the_printed_curl_call_is_whole() -> None:
+def test_the_printed_curl_call_is_complete() -> None:
     shell = shlex.split(curl_snippet("http://127.0.0.1:8000", "yout-key", "m-1").replace("\\\n", ""))
     assert "http://127.0.0.1:8000/v1/chat/completions" in shell
     assert "Authorization: Bearer yout-key" in shell
@@ -136,7 +136,7 @@ def test_the_printed_curl_call_is_whole() -> None:
     assert (body["model"], body["stream"]) == ("m-1", True)
 
 
-def test_only_programs_that_are_there_are_printed(
+def test_only_installed_programs_are_printed(
     make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     welcome = Welcome("staff@x", None, "demo@x", 1, "yout-key", "m-1")
@@ -155,7 +155,7 @@ def switch_channel(installation: Installation, status: str) -> None:
         database.execute("UPDATE channel SET status = ?", (status,))
 
 
-def test_no_model_is_printed_that_cannot_be_called(installation: Installation, start_up: StartUp) -> None:
+def test_only_callable_models_are_printed(installation: Installation, start_up: StartUp) -> None:
     installation.yout("migrate")
     installation.yout("channel", "create", "provider", "--dialect", "openai", "--base-url", "http://127.0.0.1:9/v1")
     installation.yout("model", "create", "m-1", "--channel", "provider", "--input", "1", "--output", "1")
@@ -184,7 +184,7 @@ def test_a_local_model_that_cannot_be_loaded_is_neither_printed_nor_listed(tmp_p
 
 
 def test_a_second_checkout_runs_beside_the_first(tmp_path: Path, start_up: StartUp) -> None:
-    """Without a setting: each has ports of its own, which it prints, and which commands beside it know."""
+    """Without settings, each uses its own ports, prints them, and commands in the same folder find them."""
     edges = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -206,7 +206,7 @@ def test_ports_are_published_only_while_it_runs(tmp_path: Path, start_up: StartU
     assert not (up.data / PORTS_FILE).exists()
 
 
-def test_killing_the_supervisor_outright_leaves_nothing(installation: Installation, start_up: StartUp) -> None:
+def test_killing_the_supervisor_leaves_no_process(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
     assert up.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -215,9 +215,7 @@ def test_killing_the_supervisor_outright_leaves_nothing(installation: Installati
 
 
 @pytest.mark.parametrize(("manner", "code"), [("dies 7", 7), ("dies 0", 1)])
-def test_a_process_that_ends_takes_the_stack_with_it(
-    installation: Installation, start_up: StartUp, manner: str, code: int
-) -> None:
+def test_the_stack_stops_when_one_process_exits(installation: Installation, start_up: StartUp, manner: str, code: int) -> None:
     up = start_up(installation, worker=manner)
     assert up.wait() == code
     assert f"worker exited with code {manner[-1]}" in up.output
@@ -225,7 +223,7 @@ def test_a_process_that_ends_takes_the_stack_with_it(
     assert not listening_socket(up.valkey)
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installation, start_up: StartUp) -> None:
+def test_a_second_ctrl_c_kills_unresponsive_processes(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation, worker="stubborn")
     up.wait_for("Ctrl-C stops it")
     up.process.send_signal(signal.SIGINT)
@@ -236,7 +234,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(installation: Installati
 
 
 @pytest.mark.parametrize("name", ["EDGE", "CONSOLE"])
-def test_a_busy_port_is_told_before_anything_starts(installation: Installation, start_up: StartUp, name: str) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(installation: Installation, start_up: StartUp, name: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", port(installation, name)))
         other.listen()
@@ -256,9 +254,7 @@ def test_a_busy_port_is_told_before_anything_starts(installation: Installation, 
         ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL is unavailable"),
     ],
 )
-def test_a_setting_that_cannot_work_is_one_line(
-    tmp_path: Path, start_up: StartUp, settings: Mapping[str, str], says: str
-) -> None:
+def test_an_invalid_setting_prints_one_line(tmp_path: Path, start_up: StartUp, settings: Mapping[str, str], says: str) -> None:
     up = start_up(new_installation(tmp_path, **settings))
     assert up.wait() == 1
     [line] = up.output.splitlines()
@@ -267,7 +263,7 @@ def test_a_setting_that_cannot_work_is_one_line(
     assert up.pids() == []
 
 
-def test_one_data_folder_is_for_one_stack(installation: Installation, start_up: StartUp) -> None:
+def test_a_data_folder_is_used_by_one_stack_only(installation: Installation, start_up: StartUp) -> None:
     first = start_up(installation)
     first.wait_for("Ctrl-C stops it")
     folder = installation.folder / "second"
@@ -278,7 +274,7 @@ def test_one_data_folder_is_for_one_stack(installation: Installation, start_up: 
     assert first.stop() == 0
 
 
-def test_production_makes_and_prints_no_way_in(tmp_path: Path, start_up: StartUp) -> None:
+def test_production_creates_and_prints_no_credentials(tmp_path: Path, start_up: StartUp) -> None:
     allowed = {"YOUT_ALLOW_SQLITE": "true", "YOUT_ALLOW_EMBEDDED_VALKEY": "true", "YOUT_PUBLIC_URL": "https://yout.example"}
     installation = new_installation(tmp_path, YOUT_ENV="production", SECRET_KEY="0123456789abcdef" * 2, **allowed)
     up = start_up(installation)
@@ -290,7 +286,7 @@ def test_production_makes_and_prints_no_way_in(tmp_path: Path, start_up: StartUp
     assert installation.yout("ledger", "verify", "--json").data["accounts"] == 0
 
 
-def test_a_redis_of_ones_own_is_used_instead(tmp_path: Path, start_up: StartUp, redis_url: str) -> None:
+def test_a_configured_redis_is_used_instead(tmp_path: Path, start_up: StartUp, redis_url: str) -> None:
     installation = new_installation(tmp_path, REDIS_URL=redis_url)
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
@@ -298,7 +294,7 @@ def test_a_redis_of_ones_own_is_used_instead(tmp_path: Path, start_up: StartUp, 
     assert up.stop() == 0
 
 
-def test_a_program_that_is_not_there_is_told(installation: Installation, start_up: StartUp) -> None:
+def test_a_missing_program_is_reported(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation)
     up.wait_for("Ctrl-C stops it")
     up.stop()

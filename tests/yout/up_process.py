@@ -1,4 +1,4 @@
-"""`yout up` with stand-in processes, as a process of its own that a test may stop, kill and read."""
+"""`yout up` with stand-in processes, as a separate process that a test can stop, kill and read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 60
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on at the moment, all different."""
+    """Different ports that are free at the moment."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(number)]
         for probe in sockets:
@@ -28,14 +28,14 @@ def free_ports(number: int) -> list[int]:
 
 
 def new_installation(folder: Path, **environment: str) -> Installation:
-    """An installation on free ports, without a secret of its own."""
+    """An installation on free ports, without its own secret key."""
     settings = ("YOUT_EDGE_PORT", "YOUT_CONSOLE_PORT", "YOUT_LOCAL_PORT")
     ports = dict(zip(settings, map(str, free_ports(3)), strict=True))
     return Installation(folder, **{"SECRET_KEY": "", **ports, **environment})
 
 
 class Up:
-    """A running `yout up`. `manners` says how a stand-in behaves, by its name."""
+    """A running `yout up`. `manners` sets the behavior of stand-ins by process name."""
 
     def __init__(
         self, installation: Installation, manners: Mapping[str, str] | None = None, *, local_model: bool = False
@@ -62,18 +62,18 @@ class Up:
         return self.output_file.read_text()
 
     def wait_for(self, text: str) -> str:
-        """The output, as soon as it holds `text`."""
+        """Wait until the output contains `text`; returns the output."""
         wait_until(lambda: text in self.output or self.process.poll() is not None, f"{text!r} in the output")
         assert text in self.output, self.output
         return self.output
 
     def pids(self) -> list[int]:
-        """The stand-ins that were started, in whatever state they are."""
+        """Pids of all stand-ins started so far, running or not."""
         file = self.data / "pids"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
 
     def ends(self) -> list[str]:
-        """The stand-ins that were told to end, in that order."""
+        """Names of the stand-ins that were asked to stop, in order."""
         return (self.data / "ends").read_text().split()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
@@ -82,11 +82,11 @@ class Up:
         return self.wait()
 
     def wait(self) -> int:
-        """The exit code, when it is there."""
+        """Wait for the exit code."""
         return self.process.wait(PATIENCE_SECONDS)
 
     def clean_up(self) -> None:
-        """Leave nothing behind, whatever the test did not see to."""
+        """Kill everything that the test left running."""
         for pid in [self.process.pid, *self.pids()]:
             if alive(pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -95,7 +95,7 @@ class Up:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs. One that has ended and waits to be collected does not."""
+    """Whether a process is running. A zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -103,21 +103,21 @@ def alive(pid: int) -> bool:
 
 
 def listening(port: int) -> bool:
-    """Whether somebody answers on this loopback port."""
+    """Whether a server listens on this loopback port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def listening_socket(path: Path) -> bool:
-    """Whether somebody answers on this Unix socket."""
+    """Whether a server listens on this Unix socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
 def wait_until(condition: object, what: str) -> None:
-    """Look at `condition()` until it holds; fail after a minute."""
+    """Poll `condition()` until it is true; fails after a minute."""
     assert callable(condition)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The gate: every route against every kind of visitor, straight from the table of routes."""
+"""Access control: every route in the URL map against every role and against visitors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def posts(app: Flask) -> list[Rule]:
     return [rule for rule in app.url_map.iter_rules() if rule.methods - SAFE_METHODS and rule.endpoint not in PUBLIC]
 
 
-def test_every_page_asks_a_stranger_to_sign_in(app, browser):
+def test_every_page_redirects_visitors_to_sign_in(app, browser):
     checked = 0
     for rule in app.url_map.iter_rules():
         if rule.endpoint in PUBLIC or not rule.methods & {"GET"}:
@@ -44,18 +44,18 @@ def test_every_page_asks_a_stranger_to_sign_in(app, browser):
     assert checked > 12
 
 
-def test_an_unknown_address_asks_a_stranger_to_sign_in_too(browser):
+def test_an_unknown_path_redirects_visitors_to_sign_in(browser):
     assert browser.get("/no/such/page").location == "/login?next=/no/such/page"
 
 
-def test_a_stranger_changes_nothing_even_with_a_valid_form_token(app, browser):
+def test_a_visitor_changes_nothing_even_with_a_valid_csrf_token(app, browser):
     token = browser.form("/login")
     for rule in posts(app):
         assert browser.post(address(app, rule), token).location == "/login"
     assert not AuditEntry.select().exists()
 
 
-def test_every_form_without_its_token_is_refused(app, signed_in):
+def test_every_form_requires_its_csrf_token(app, signed_in):
     app.config["PROPAGATE_EXCEPTIONS"] = False
     browser = signed_in("owner")
     entries = AuditEntry.select().count()
@@ -65,36 +65,35 @@ def test_every_form_without_its_token_is_refused(app, signed_in):
     assert AuditEntry.select().count() == entries
 
 
-def test_every_changing_route_names_an_action_of_the_matrix(app):
+def test_every_post_route_has_an_action_in_the_permission_matrix(app):
     actions = {action_of(app.view_functions[rule.endpoint]) for rule in changing(app)}
     assert actions == set(ACTIONS)
 
 
 @pytest.mark.parametrize("role", STAFF_ROLES)
-def test_each_role_may_do_what_the_matrix_says_and_nothing_else(app, signed_in, role):
+def test_each_role_has_exactly_the_permissions_of_the_matrix(app, signed_in, role):
     browser = signed_in(role)
     token = {"csrf_token": browser.form("/", "/logout")["csrf_token"]}
     for rule in changing(app):
         action = action_of(app.view_functions[rule.endpoint])
         answer = browser.post(address(app, rule), token)
-        # The sample rows do not exist, forms that make a new one are empty, and there is nothing to test: whoever is let through
-        # is told so.
+        # The sample rows do not exist and forms are empty, so an allowed request ends as 200, 404 or 422.
         assert answer.status_code in ((200, 404, 422) if allowed(role, action) else (403,)), (role, rule)
 
 
-def test_readonly_may_do_nothing_and_an_unknown_action_is_nobodys():
+def test_readonly_has_no_actions_and_unknown_actions_are_denied():
     assert not any(allowed("readonly", action) for action in ACTIONS)
     assert not any(allowed(role, "staff.create") for role in STAFF_ROLES)
 
 
-def test_a_changing_route_that_names_no_action_is_closed_even_to_owners(app, signed_in):
+def test_a_post_route_without_an_action_is_denied_even_to_owners(app, signed_in):
     app.add_url_rule("/careless", "careless", lambda: "done", methods=["POST"])
     browser = signed_in("owner")
     answer = browser.post("/careless", browser.form("/", "/logout"))
     assert answer.status_code == 403
 
 
-def test_readonly_sees_a_page_without_its_buttons_and_is_refused_behind_them(signed_in):
+def test_readonly_sees_pages_without_buttons_and_posts_are_rejected(signed_in):
     account = factories.account(credits=500)
     browser = signed_in("readonly")
     page = f"/accounts/{account.id}"
@@ -105,6 +104,6 @@ def test_readonly_sees_a_page_without_its_buttons_and_is_refused_behind_them(sig
     assert LedgerEntry.select().count() == 1
 
 
-def test_health_needs_no_sign_in(browser: Browser):
+def test_health_requires_no_sign_in(browser: Browser):
     answer = browser.get("/healthz")
     assert (answer.status_code, answer.json) == (200, {"status": "ok"})

@@ -1,4 +1,4 @@
-"""Signing in: who gets in, who is slowed down, where they land, and how a session ends."""
+"""Sign-in: who is admitted, throttling, redirects after sign-in, and how a session ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.operations.staff_sessions import IDLE_MS, SESSION_MS
 from tests.console.conftest import PASSWORD, Browser
 
 
-def test_the_right_password_opens_the_console_and_is_on_record(browser, staff):
+def test_the_right_password_signs_in_and_is_audited(browser, staff):
     person = staff("support")
     answer = browser.sign_in(" Support@Yout.example ", follow_redirects=True)
     assert answer.status_code == 200
@@ -30,7 +30,7 @@ def test_the_right_password_opens_the_console_and_is_on_record(browser, staff):
 @pytest.mark.parametrize(
     ("email", "password"), [("owner@yout.example", "wrong horse battery"), ("nobody@yout.example", PASSWORD)]
 )
-def test_a_wrong_password_and_an_unknown_person_are_told_the_same(browser, staff, email, password):
+def test_a_wrong_password_and_an_unknown_email_get_the_same_response(browser, staff, email, password):
     staff("owner")
     answer = browser.sign_in(email, password)
     assert answer.status_code == 403
@@ -38,7 +38,7 @@ def test_a_wrong_password_and_an_unknown_person_are_told_the_same(browser, staff
     assert browser.get("/").status_code == 303
 
 
-def test_a_disabled_person_gets_no_session_and_loses_the_one_they_have(signed_in):
+def test_a_disabled_staff_member_cannot_sign_in_and_loses_open_sessions(signed_in):
     browser = signed_in("owner")
     StaffUser.update(status="disabled").execute()
     assert browser.get("/").location.startswith("/login")
@@ -52,7 +52,7 @@ def test_empty_fields_are_named(browser):
     assert "Enter your password." in answer.text
 
 
-def test_too_many_failures_of_a_person_close_the_door_to_the_right_password_too(browser, staff):
+def test_too_many_failures_block_the_right_password_too(browser, staff):
     person = staff("owner")
     for _ in range(FAILURES_A_PERSON):
         assert browser.sign_in(person.email, "wrong horse battery").status_code == 403
@@ -62,7 +62,7 @@ def test_too_many_failures_of_a_person_close_the_door_to_the_right_password_too(
     assert "Try again in" in answer.text
 
 
-def test_after_signing_in_one_lands_where_one_wanted_to_go(browser, staff):
+def test_sign_in_redirects_to_the_requested_page(browser, staff):
     staff("owner")
     door = browser.get("/usage/?status=failed").location
     assert door.startswith("/login?next=")
@@ -83,7 +83,7 @@ def test_after_signing_in_one_lands_where_one_wanted_to_go(browser, staff):
         None,
     ],
 )
-def test_nobody_is_sent_elsewhere_after_signing_in(target):
+def test_sign_in_never_redirects_to_another_site(target):
     assert safe_target(target) == "/"
 
 
@@ -104,18 +104,18 @@ def test_a_session_ends_twelve_hours_after_the_sign_in(signed_in, monkeypatch):
     assert browser.get("/me/").location.startswith("/login")
 
 
-def test_a_session_that_nobody_uses_ends_after_two_hours(signed_in, monkeypatch):
+def test_an_idle_session_ends_after_two_hours(signed_in, monkeypatch):
     browser = signed_in("owner")
     start = now_ms()
     monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + IDLE_MS - 60_000)
-    assert browser.get("/me/").status_code == 200  # which counts as a use
+    assert browser.get("/me/").status_code == 200  # counts as activity
     monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 2 * IDLE_MS - 90_000)
     assert browser.get("/me/").status_code == 200
     monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + 3 * IDLE_MS)
     assert browser.get("/me/").location.startswith("/login")
 
 
-def test_the_server_ends_sessions_and_a_copied_cookie_is_worth_nothing_after_the_sign_out(app, signed_in):
+def test_a_copied_cookie_is_useless_after_sign_out(app, signed_in):
     browser = signed_in("owner")
     stolen = browser._client.get_cookie("yout_console").value
     browser.send("/", "/logout")
@@ -125,7 +125,7 @@ def test_the_server_ends_sessions_and_a_copied_cookie_is_worth_nothing_after_the
     assert StaffSession.get().revoked_at is not None
 
 
-def test_signing_out_ends_the_session_and_takes_a_form(signed_in):
+def test_sign_out_requires_a_form_and_ends_the_session(signed_in):
     browser = signed_in("owner")
     assert browser.get("/logout").status_code == 405
     assert "You have signed out." in browser.send("/", "/logout").text
@@ -133,7 +133,7 @@ def test_signing_out_ends_the_session_and_takes_a_form(signed_in):
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_the_session_cookie_is_out_of_reach_and_secure_in_production(bound_database, make_settings, browser, staff):
+def test_the_session_cookie_is_httponly_and_secure_in_production(bound_database, make_settings, browser, staff):
     staff("owner")
     cookies = browser.sign_in("owner@yout.example").headers.getlist("Set-Cookie")
     assert sorted(cookie.split("=")[0] for cookie in cookies) == ["yout_browser_console", "yout_console"]

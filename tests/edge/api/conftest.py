@@ -1,4 +1,4 @@
-"""A shop for the tests of the native API: one edge and one scripted vendor on each kind of database, a customer a test."""
+"""One edge and one scripted provider on each kind of database for the tests of the native API, and a new customer per test."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ CREDITS = 1_000_000
 
 
 class Shop:
-    """`m-1` costs a credit a token of input and two a token of output, `m-2` the same; `free` costs nothing."""
+    """`m-1` and `m-2` cost one credit per input token and two per output token; `free` costs nothing."""
 
     def __init__(self, edge: WebProcess, upstream: Upstream, books: Books) -> None:
         self.edge, self.upstream, self.books = edge, upstream, books
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
-        """Somebody with an account and a key."""
+        """A new account with a key."""
         owner = factories.account(credits)
         return Customer(self, owner, factories.api_key(owner, **key_options)[1])
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
-        """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
+        """Send `body` (as JSON unless it is bytes) without a key; read the whole response."""
         with closing(self.open(method, path, body, headers)) as connection:
             return read(connection.getresponse())
 
     def open(self, method: str, path: str, body: object, headers: dict[str, str] | None = None) -> http.client.HTTPConnection:
-        """The same, but leave the answer to be read."""
+        """Like `request`, but leave the response body unread."""
         connection = http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=WAIT_SECONDS * 2)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection.request(method, path, data, headers or {})
@@ -49,7 +49,7 @@ class Shop:
 
 
 class Customer:
-    """An account, and the key that calls."""
+    """An account and the key it calls with."""
 
     def __init__(self, shop: Shop, account: Account, secret: str) -> None:
         self.shop, self.account, self.secret = shop, account, secret
@@ -68,11 +68,11 @@ class Customer:
         return self.request("POST", path, body, headers)
 
     def stream(self, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
-        """A prompt to `m-1`, unless `fields` say otherwise; the whole stream."""
+        """Stream a prompt to `m-1`, unless `fields` say otherwise; returns the whole stream."""
         return self.post("/api/chat/stream/", asked(**fields), headers)
 
     def open(self, **fields: Any) -> http.client.HTTPConnection:
-        """The same, with the answer left to be read."""
+        """Like `stream`, but leave the response body unread."""
         headers = {"authorization": f"Bearer {self.secret}"}
         return self.shop.open("POST", "/api/chat/stream/", asked(**fields), headers)
 
@@ -81,7 +81,7 @@ class Customer:
         return int(Account.get_by_id(self.account.id).balance)
 
     def usage(self) -> UsageLedger:
-        """The account's only usage row, awaited."""
+        """Wait for the account's only usage row."""
         rows = UsageLedger.select().where(UsageLedger.account == self.account.id)
         eventually(lambda: rows.clone().count() == 1, "the call is settled")
         found: UsageLedger = rows.get()
@@ -111,7 +111,7 @@ def opened_shop(
 
 @pytest.fixture
 def shop(opened_shop: Shop) -> Iterator[Shop]:
-    """The shop as a test finds it; after the test the books must agree, and nothing may be held."""
+    """Checks after the test that the ledger verifies and nothing is held."""
     with opened_shop.books.checked():
         yield opened_shop
 

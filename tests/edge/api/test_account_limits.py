@@ -1,4 +1,4 @@
-"""What a caller may still spend."""
+"""The remaining credits and limits of a caller."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_account_without_a_plan(customer: Customer, path: str) -> None:
     assert told == {"kind": "account", "balance": CREDITS, "held": 0, "plan": None}
 
 
-def test_a_running_call_is_held(customer: Customer) -> None:
+def test_a_running_call_counts_as_held(customer: Customer) -> None:
     gate = Gate()
     customer.shop.upstream.script(stream(role(), chunk("Hello"), gate, finish(), usage(7, 3), DONE))
     with closing(customer.open(max_tokens=100)) as connection:
@@ -41,7 +41,7 @@ def test_a_running_call_is_held(customer: Customer) -> None:
     assert (told["balance"], told["held"]) == (CREDITS - 13, 0)
 
 
-def test_the_plan_and_the_narrower_limits_of_the_key(shop: Shop) -> None:
+def test_plan_limits_and_narrower_key_limits(shop: Shop) -> None:
     customer = shop.customer(rpm=5, tpm=10**9)
     plan = Plan.create(name=f"plan of {customer.account.id}", monthly_credits=7, rpm=50, tpm=500, concurrency=3)
     Subscription.create(account=customer.account, plan=plan, overage_cap=9, overage_used=0, renews_at=1_800_000_000_123)
@@ -60,7 +60,7 @@ def test_the_plan_and_the_narrower_limits_of_the_key(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/chat/keys/", "/v1/models"])
-def test_who_may_not_ask(shop: Shop, path: str) -> None:
+def test_rejected_callers(shop: Shop, path: str) -> None:
     nobody = shop.request("GET", path)
     assert (nobody.status, nobody.error["code"]) == (401, "invalid_api_key")
     elsewhere = shop.customer(allowed_ips=["192.0.2.0/24"]).get(path)
@@ -72,5 +72,5 @@ def test_who_may_not_ask(shop: Shop, path: str) -> None:
     assert (refused.status, refused.error["code"]) == (403, "account_suspended")
 
 
-def test_a_key_may_come_as_x_api_key(customer: Customer) -> None:
+def test_a_key_may_be_sent_as_x_api_key(customer: Customer) -> None:
     assert customer.shop.request("GET", PATH, None, {"x-api-key": customer.secret}).status == 200

@@ -1,4 +1,4 @@
-"""The native stream: its body, its events, and that everything around them is as under /v1."""
+"""The native stream: its request body and events; limits, billing and errors match those of /v1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.openai_payloads import DONE, chunk, event, finish, frame, frames, rol
 from tests.upstream import polite
 from tests.upstream_responses import HANG, RESET, Answer, Gate, context_too_long, status, stream
 
-COST = 13  # of the 7 and 3 tokens that a polite vendor reports
+COST = 13  # for the 7 and 3 tokens that the default upstream response reports
 HI = [{"role": "user", "content": "Hi"}]
 PATH = "/api/chat/stream/"
 
@@ -33,18 +33,18 @@ def body_of(**fields: Any) -> Any:
     return native.read(orjson.dumps(asked(**fields))).call.body
 
 
-def test_a_prompt_is_one_message_of_the_user() -> None:
+def test_a_prompt_becomes_one_user_message() -> None:
     assert body_of() == {"model": "m-1", "messages": HI, "stream": True}
 
 
-def test_what_may_be_chosen_is_passed_on_and_nulls_are_left_out() -> None:
+def test_options_are_forwarded_and_nulls_are_omitted() -> None:
     chosen = {"temperature": 0, "max_tokens": 5}
     assert body_of(messages=HI, **chosen) == {"model": "m-1", "messages": HI, "stream": True, **chosen}
     left_out = dict.fromkeys(("temperature", "max_tokens", "conversation_id", "store", "prompt"))
     assert body_of(messages=HI, **left_out) == body_of(prompt="Hi", messages=None, store=False) == body_of()
 
 
-def test_a_message_may_have_parts() -> None:
+def test_a_message_may_have_content_parts() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
     assert body_of(messages=parts)["messages"] == parts
 
@@ -68,7 +68,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
-def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
+def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         native.read(orjson.dumps(body))
     assert caught.value.param == param
@@ -103,12 +103,12 @@ def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
         (event([]), []),
     ],
 )
-def test_what_a_chunk_says(sent: dict[str, Any], told: list[dict[str, Any]]) -> None:
+def test_the_fields_of_a_chunk(sent: dict[str, Any], told: list[dict[str, Any]]) -> None:
     assert rendered(sent) == told
 
 
 @given(st.lists(st.text(), max_size=5))
-def test_any_text_comes_through(texts: list[str]) -> None:
+def test_any_text_round_trips(texts: list[str]) -> None:
     assert rendered(*(chunk(text) for text in texts)) == [{"delta": text} for text in texts if text]
 
 
@@ -139,7 +139,7 @@ def test_a_prompt_is_answered_and_charged(customer: Customer, path: str) -> None
     assert (row.status, row.streamed, row.credits) == ("completed", True, COST)
 
 
-def test_the_vendor_gets_what_was_asked(customer: Customer) -> None:
+def test_the_provider_gets_the_requested_options(customer: Customer) -> None:
     customer.stream(messages=[{"role": "system", "content": "Be brief."}, *HI], temperature=0.5, max_tokens=9)
     sent = customer.shop.upstream.calls[-1].json
     assert sent.pop("stream_options") == {"include_usage": True}
@@ -147,7 +147,7 @@ def test_the_vendor_gets_what_was_asked(customer: Customer) -> None:
     assert sent == {"model": "vendor-model", "messages": messages, "stream": True, "temperature": 0.5, "max_tokens": 9}
 
 
-def test_reasoning_comes_before_text_and_the_last_chunk_may_hold_some(customer: Customer) -> None:
+def test_reasoning_precedes_text_and_the_last_chunk_may_contain_text(customer: Customer) -> None:
     last = event([{"index": 0, "delta": {"content": "!"}, "finish_reason": "length"}])
     customer.shop.upstream.script(stream(role(), chunk(reasoning_content="Hm."), chunk("Yes"), last, usage(7, 3), DONE))
     *told, done = customer.stream().chunks
@@ -155,7 +155,7 @@ def test_reasoning_comes_before_text_and_the_last_chunk_may_hold_some(customer: 
     assert done["finish_reason"] == "length"
 
 
-def test_text_that_was_cut_inside_a_character(customer: Customer) -> None:
+def test_text_split_inside_a_character(customer: Customer) -> None:
     customer.shop.upstream.script(stream(role(), *split_utf8(frame(chunk("日本 🎉"))), finish(), usage(7, 3), DONE))
     assert customer.stream().chunks[0] == {"delta": "日本 🎉"}
 
@@ -165,7 +165,7 @@ def test_a_free_model_costs_nothing(customer: Customer) -> None:
     assert customer.balance == CREDITS
 
 
-# Refusals keep their status
+# Errors keep their status
 
 
 def assert_refused(customer: Customer, code: int, name: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
@@ -183,11 +183,11 @@ def test_an_unknown_model(customer: Customer) -> None:
     assert_refused(customer, 404, "model_not_found", model="m-unknown")
 
 
-def test_a_conversation_is_for_other_plans(customer: Customer) -> None:
+def test_a_conversation_requires_a_plan(customer: Customer) -> None:
     assert_refused(customer, 403, "plan_required", store=True)
 
 
-def test_a_body_that_is_no_json(customer: Customer) -> None:
+def test_a_body_must_be_json(customer: Customer) -> None:
     assert customer.post(PATH, b"{").status == 400
 
 
@@ -211,7 +211,7 @@ def test_a_cap_bounds_the_charge(customer: Customer) -> None:
         ([status(500)] * 4, 502, "upstream_error"),
     ],
 )
-def test_a_vendor_that_refuses(customer: Customer, answers: list[Answer], code: int, name: str) -> None:
+def test_a_provider_error(customer: Customer, answers: list[Answer], code: int, name: str) -> None:
     upstream = customer.shop.upstream
     remaining = list(answers)
     upstream.default = lambda request: remaining.pop(0) if remaining else polite(request)
@@ -227,7 +227,7 @@ def test_only_post(customer: Customer) -> None:
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
-def test_an_idempotency_key_makes_one_call(customer: Customer) -> None:
+def test_an_idempotency_key_prevents_a_second_call(customer: Customer) -> None:
     first = customer.stream({"idempotency-key": "k"})
     assert_refused(customer, 409, "idempotency_key_used", {"idempotency-key": "k"})
     assert_refused(customer, 400, "idempotency_key_reused", {"idempotency-key": "k"}, prompt="Something else")
@@ -237,7 +237,7 @@ def test_an_idempotency_key_makes_one_call(customer: Customer) -> None:
 # After the first byte
 
 
-def test_a_stream_that_breaks_off_ends_with_an_error_and_is_billed(customer: Customer) -> None:
+def test_a_broken_stream_ends_with_an_error_and_is_billed(customer: Customer) -> None:
     customer.shop.upstream.script(stream(role(), chunk("Hello"), RESET))
     first, last = customer.stream().chunks
     assert first == {"delta": "Hello"}
@@ -250,14 +250,14 @@ def test_a_stream_that_breaks_off_ends_with_an_error_and_is_billed(customer: Cus
 
 
 def read_event(response: http.client.HTTPResponse) -> Any:
-    """The next event of a stream that is being read; None at its end."""
+    """The next event of an open stream; None at the end."""
     while line := response.readline():
         if line.startswith(b"data: "):
             return json.loads(line[6:])
     return None
 
 
-def test_a_caller_who_leaves_ends_the_call(customer: Customer) -> None:
+def test_a_client_disconnect_ends_the_call(customer: Customer) -> None:
     upstream = customer.shop.upstream
     upstream.script(stream(role(), chunk("Hello"), HANG))
     with closing(customer.open()) as connection:
@@ -270,7 +270,7 @@ def test_a_caller_who_leaves_ends_the_call(customer: Customer) -> None:
     assert 0 < row.credits == CREDITS - customer.balance
 
 
-def test_a_revoked_key_cuts_its_stream_off(customer: Customer) -> None:
+def test_revoking_a_key_ends_its_stream(customer: Customer) -> None:
     gate = Gate()
     customer.shop.upstream.script(stream(role(), chunk("Hello"), gate))
     with closing(customer.open()) as connection:

@@ -1,4 +1,4 @@
-"""Stored conversations: kept on request and only then, continued, cut, listed, read, deleted; never somebody else's."""
+"""Stored conversations: kept only on request, continued, truncated, listed, read, deleted, and private to their account."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HI = {"role": "user", "content": "Hi"}
 
 
 @pytest.fixture
-def keeper(shop: Shop) -> Customer:
-    """A customer whose plan stores content."""
+def storing(shop: Shop) -> Customer:
+    """A customer whose plan allows storing content."""
     customer = shop.customer()
     subscribe(customer.account, stores_content=True)
     return customer
@@ -46,39 +46,39 @@ def turns(customer: Customer, id: str) -> list[tuple[str, Any, str]]:
     return [(message["role"], message["content"], message["status"]) for message in messages]
 
 
-def test_a_conversation_is_kept_and_continued(shop: Shop, keeper: Customer) -> None:
+def test_a_conversation_is_stored_and_continued(shop: Shop, storing: Customer) -> None:
     shop.upstream.script(
         stream(role(), chunk("Hel"), chunk("lo.", reasoning="hm"), finish(), usage(7, 3), DONE),
         stream(role(), chunk("Yes.\x00"), finish(), usage(7, 3), DONE),
     )
-    first = done(keeper.stream(store=True, messages=[{"role": "system", "content": "Be kind."}, HI]))
+    first = done(storing.stream(store=True, messages=[{"role": "system", "content": "Be kind."}, HI]))
     id = first["conversation_id"]
-    assert turns(keeper, id) == [
+    assert turns(storing, id) == [
         ("system", "Be kind.", "complete"),
         ("user", "Hi", "complete"),
         ("assistant", "Hello.", "complete"),
     ]
-    second = done(keeper.stream(store=True, conversation_id=id, prompt="Really?"))
+    second = done(storing.stream(store=True, conversation_id=id, prompt="Really?"))
     assert second["conversation_id"] == id
     assert [message["content"] for message in shop.upstream.calls[-1].json["messages"]] == ["Be kind.", "Hi", "Hello.", "Really?"]
-    assert turns(keeper, id)[3:] == [("user", "Really?", "complete"), ("assistant", "Yes.\x00", "complete")]
-    document = keeper.get(f"{PATH}{id}/").json
+    assert turns(storing, id)[3:] == [("user", "Really?", "complete"), ("assistant", "Yes.\x00", "complete")]
+    document = storing.get(f"{PATH}{id}/").json
     assert (document["title"], document["message_count"], document["next"]) == ("Hi", 5, None)
     assert [message["model"] for message in document["messages"]] == [None, None, "m-1", None, "m-1"]
 
 
-def test_nothing_is_kept_unless_asked(shop: Shop, keeper: Customer) -> None:
-    assert done(keeper.stream())["conversation_id"] is None
-    assert done(keeper.stream(store=False))["conversation_id"] is None
-    assert keeper.get(PATH).json == {"conversations": [], "next": None}
-    id = done(keeper.stream(store=True))["conversation_id"]
-    before = turns(keeper, id)
-    assert done(keeper.stream(conversation_id=id, prompt="And?"))["conversation_id"] == id
+def test_nothing_is_stored_unless_requested(shop: Shop, storing: Customer) -> None:
+    assert done(storing.stream())["conversation_id"] is None
+    assert done(storing.stream(store=False))["conversation_id"] is None
+    assert storing.get(PATH).json == {"conversations": [], "next": None}
+    id = done(storing.stream(store=True))["conversation_id"]
+    before = turns(storing, id)
+    assert done(storing.stream(conversation_id=id, prompt="And?"))["conversation_id"] == id
     assert [message["content"] for message in shop.upstream.calls[-1].json["messages"]] == ["Hi", before[1][1], "And?"]
-    assert turns(keeper, id) == before, "it was read, and nothing was added"
+    assert turns(storing, id) == before, "it was read, but nothing may be added"
 
 
-def test_a_plan_must_include_it(shop: Shop) -> None:
+def test_storing_requires_a_plan_that_allows_it(shop: Shop) -> None:
     customer = shop.customer()
     for _ in range(2):
         reply = customer.stream(store=True)
@@ -89,8 +89,8 @@ def test_a_plan_must_include_it(shop: Shop) -> None:
     assert customer.balance == 1_000_000
 
 
-def test_other_peoples_conversations_are_unknown(shop: Shop, keeper: Customer) -> None:
-    id = done(keeper.stream(store=True))["conversation_id"]
+def test_conversations_of_other_accounts_are_not_found(shop: Shop, storing: Customer) -> None:
+    id = done(storing.stream(store=True))["conversation_id"]
     stranger = shop.customer()
     subscribe(stranger.account, stores_content=True)
     unknown = str(uuid4())
@@ -106,51 +106,54 @@ def test_other_peoples_conversations_are_unknown(shop: Shop, keeper: Customer) -
     assert stranger.get(PATH).json["conversations"] == []
 
 
-def test_a_bad_key_hears_nothing_of_conversations(shop: Shop, keeper: Customer) -> None:
-    wrong = keeper.with_key("yout-" + "x" * 38)
+def test_an_invalid_key_is_rejected(shop: Shop, storing: Customer) -> None:
+    wrong = storing.with_key("yout-" + "x" * 38)
     assert wrong.stream(store=True, conversation_id=str(uuid4())).status == 401
 
 
-def test_what_broke_off_is_kept_as_far_as_it_came(shop: Shop, keeper: Customer) -> None:
+def test_a_broken_stream_is_stored_as_partial(shop: Shop, storing: Customer) -> None:
     shop.upstream.script(stream(role(), chunk("Half of"), RESET))
-    reply = keeper.stream(store=True)
+    reply = storing.stream(store=True)
     assert "error" in json.loads(reply.lines[-1][6:])
-    [conversation] = awaited(keeper)
-    assert turns(keeper, str(conversation.id)) == [("user", "Hi", "complete"), ("assistant", "Half of", "partial")]
-    assert keeper.balance < 1_000_000, "and paid for"
+    [conversation] = wait_for_conversation(storing)
+    assert turns(storing, str(conversation.id)) == [("user", "Hi", "complete"), ("assistant", "Half of", "partial")]
+    assert storing.balance < 1_000_000, "the partial answer is charged"
 
 
-def test_what_a_client_left_is_kept_as_far_as_it_came(shop: Shop, keeper: Customer) -> None:
+def test_a_stream_cut_by_the_client_is_stored_as_partial(shop: Shop, storing: Customer) -> None:
     gate = Gate()
     shop.upstream.script(stream(role(), chunk("Before"), gate, chunk("after"), finish(), DONE))
-    with closing(keeper.open(store=True)) as connection:
+    with closing(storing.open(store=True)) as connection:
         assert b"Before" in connection.getresponse().readline()
-    [conversation] = awaited(keeper)
+    [conversation] = wait_for_conversation(storing)
     gate.open()
-    assert turns(keeper, str(conversation.id)) == [("user", "Hi", "complete"), ("assistant", "Before", "partial")]
+    assert turns(storing, str(conversation.id)) == [("user", "Hi", "complete"), ("assistant", "Before", "partial")]
 
 
-def test_what_said_nothing_is_not_kept(shop: Shop, keeper: Customer) -> None:
+def test_a_call_without_output_is_not_stored(shop: Shop, storing: Customer) -> None:
     shop.upstream.script(status(400, {"error": {"message": "no"}}))
-    assert keeper.stream(store=True).status == 400
+    assert storing.stream(store=True).status == 400
     shop.upstream.script(stream(role(), finish(), usage(7, 0), DONE))
-    assert done(keeper.stream(store=True))["conversation_id"] is None
-    assert keeper.get(PATH).json["conversations"] == []
+    assert done(storing.stream(store=True))["conversation_id"] is None
+    assert storing.get(PATH).json["conversations"] == []
 
 
-def awaited(customer: Customer) -> list[Conversation]:
+def wait_for_conversation(customer: Customer) -> list[Conversation]:
     rows = Conversation.select().where(Conversation.account == customer.account)
     eventually(lambda: rows.clone().count() == 1, "the turn is kept")
     return list(rows.clone())
 
 
-def test_a_call_from_before_a_purge_or_deletion_keeps_nothing(shop: Shop, keeper: Customer) -> None:
-    id = done(keeper.stream(store=True))["conversation_id"]
-    for end in (lambda: keeper.request("DELETE", f"{PATH}{id}/"), lambda: begin_purge(keeper.account.id, actor="test")):
+def test_a_call_started_before_a_purge_or_deletion_stores_nothing(shop: Shop, storing: Customer) -> None:
+    id = done(storing.stream(store=True))["conversation_id"]
+    for end in (
+        lambda: storing.request("DELETE", f"{PATH}{id}/"),
+        lambda: begin_purge(storing.account.id, actor="test"),
+    ):
         gate = Gate()
         shop.upstream.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
-        fields = {"conversation_id": id} if keeper.get(f"{PATH}{id}/").status == 200 else {}
-        with closing(keeper.open(store=True, **fields)) as connection:
+        fields = {"conversation_id": id} if storing.get(f"{PATH}{id}/").status == 200 else {}
+        with closing(storing.open(store=True, **fields)) as connection:
             response = connection.getresponse()
             gate.wait_reached()
             end()
@@ -158,56 +161,56 @@ def test_a_call_from_before_a_purge_or_deletion_keeps_nothing(shop: Shop, keeper
             last = json.loads(response.read().split(b"data: ")[-1])
         assert (last["done"], last["conversation_id"]) == (True, None)
     assert not Message.select().where(Message.content.contains("Late")).exists()
-    reply = keeper.stream(store=True)
+    reply = storing.stream(store=True)
     assert (reply.status, reply.error["code"]) == (409, "purge_in_progress")
-    assert done(keeper.stream())["conversation_id"] is None, "calls that keep nothing go on"
+    assert done(storing.stream())["conversation_id"] is None, "calls that store nothing still work"
 
 
-def test_they_are_listed_by_page_and_deleted(keeper: Customer) -> None:
-    ids = [done(keeper.stream(store=True, prompt=f"Talk {number}"))["conversation_id"] for number in range(3)]
-    first = keeper.get(f"{PATH}?limit=2").json
+def test_conversations_are_paginated_and_deleted(storing: Customer) -> None:
+    ids = [done(storing.stream(store=True, prompt=f"Talk {number}"))["conversation_id"] for number in range(3)]
+    first = storing.get(f"{PATH}?limit=2").json
     assert [row["title"] for row in first["conversations"]] == ["Talk 2", "Talk 1"]
-    assert keeper.get(f"{PATH}?limit=2&after={first['next']}").json["conversations"][0]["id"] == ids[0]
-    page = keeper.get(f"{PATH}{ids[0]}/?limit=1").json
+    assert storing.get(f"{PATH}?limit=2&after={first['next']}").json["conversations"][0]["id"] == ids[0]
+    page = storing.get(f"{PATH}{ids[0]}/?limit=1").json
     assert (len(page["messages"]), page["next"]) == (1, 1)
-    assert keeper.get(f"{PATH}{ids[0]}/?start=1").json["messages"][0]["role"] == "assistant"
-    assert keeper.request("DELETE", f"{PATH}{ids[0]}/").json == {"id": ids[0], "deleted": True}
-    assert keeper.get(f"{PATH}{ids[0]}/").status == 404
+    assert storing.get(f"{PATH}{ids[0]}/?start=1").json["messages"][0]["role"] == "assistant"
+    assert storing.request("DELETE", f"{PATH}{ids[0]}/").json == {"id": ids[0], "deleted": True}
+    assert storing.get(f"{PATH}{ids[0]}/").status == 404
     assert not Message.select().where(Message.conversation == ids[0]).exists()
-    assert len(keeper.get(PATH).json["conversations"]) == 2
+    assert len(storing.get(PATH).json["conversations"]) == 2
 
 
-def test_a_conversation_is_shared_as_it_is_then(shop: Shop, keeper: Customer) -> None:
-    id = done(keeper.stream(store=True, messages=[{"role": "system", "content": "Secret."}, HI]))["conversation_id"]
-    made = keeper.post("/api/chat/share/", {"conversation_id": id}).json
+def test_a_shared_conversation_is_a_snapshot(shop: Shop, storing: Customer) -> None:
+    id = done(storing.stream(store=True, messages=[{"role": "system", "content": "Secret."}, HI]))["conversation_id"]
+    made = storing.post("/api/chat/share/", {"conversation_id": id}).json
     assert (made["title"], made["conversation_id"]) == ("Hi", id)
     path = "/" + made["url"].split("/", 3)[3]
     json_of = {"accept": "application/json"}
     snapshot = shop.request("GET", path, headers=json_of).json
     assert [message["role"] for message in snapshot["messages"]] == ["user", "assistant"]
-    done(keeper.stream(store=True, conversation_id=id, prompt="More"))
-    assert keeper.request("DELETE", f"{PATH}{id}/").status == 200
+    done(storing.stream(store=True, conversation_id=id, prompt="More"))
+    assert storing.request("DELETE", f"{PATH}{id}/").status == 200
     assert shop.request("GET", path, headers=json_of).json == snapshot
 
 
-def test_two_turns_at_once_both_stay(shop: Shop, keeper: Customer) -> None:
-    id = done(keeper.stream(store=True))["conversation_id"]
+def test_two_concurrent_turns_are_both_stored(shop: Shop, storing: Customer) -> None:
+    id = done(storing.stream(store=True))["conversation_id"]
     gates = [Gate(), Gate()]
     for gate in gates:
         shop.upstream.script(stream(role(), chunk("One"), gate, finish(), usage(7, 3), DONE))
-    first, second = (keeper.open(store=True, conversation_id=id, prompt=f"At once {number}") for number in range(2))
+    first, second = (storing.open(store=True, conversation_id=id, prompt=f"At once {number}") for number in range(2))
     responses = [connection.getresponse() for connection in (first, second)]
     for gate in gates:
         gate.wait_reached()
         gate.open()
     for response in responses:
         assert b'"done":true' in response.read()
-    assert len(turns(keeper, id)) == 6
+    assert len(turns(storing, id)) == 6
     first.close()
     second.close()
 
 
-def test_visitors_have_no_conversations(shop: Shop) -> None:
+def test_visitors_cannot_store_conversations(shop: Shop) -> None:
     for fields in ({"store": True}, {"conversation_id": str(uuid4())}):
         reply = shop.request("POST", "/api/chat/stream/", {"model": "free", "prompt": "Hi", **fields})
         assert (reply.status, reply.error["code"]) == (403, "plan_required")

@@ -1,4 +1,4 @@
-"""What may be asked of a new key: anything that its maker has, and nothing more."""
+"""Options of a new key: at most the permissions of the key that creates it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 MODELS = ("m-1", "m-2", "m-3")
 
 
-def maker(**columns: Any) -> KeyRow:
+def creator(**columns: Any) -> KeyRow:
     free = KeyRow(new_id(), new_id(), "yout-AbCd…", None, None, None, None, OwnLimits())
     return free._replace(**columns)
 
 
-FREE = maker()
-BOUND = maker(
+FREE = creator()
+BOUND = creator(
     expires_at=NOW + 60_000,
     allowed_models=["m-1", "m-2"],
     allowed_ips=["10.0.0.0/8", "2001:db8::/32"],
@@ -41,11 +41,11 @@ def read(body: object, key: KeyRow = FREE) -> KeyRequest:
     return read_key_request(orjson.dumps(body), bounds_of(key), MODELS, NOW)
 
 
-def test_a_name_is_enough() -> None:
+def test_only_a_name_is_required() -> None:
     assert read({"name": " production "}) == KeyRequest("production", None, None, None, None, None, None)
 
 
-def test_everything() -> None:
+def test_all_fields() -> None:
     body = {
         "name": "x",
         "expires_at": "2027-01-15T09:00:30.500+01:00",
@@ -59,13 +59,13 @@ def test_everything() -> None:
     assert read(body) == KeyRequest("x", NOW + 30_500, 1, 2, 3, ["m-3"], ["10.1.2.3", "::1"], 4)
 
 
-def test_what_is_left_out_is_as_the_maker_has_it() -> None:
+def test_omitted_fields_are_inherited_from_the_creator() -> None:
     inherited = KeyRequest("x", NOW + 60_000, 5, 500, 2, ["m-1", "m-2"], ["10.0.0.0/8", "2001:db8::/32"], 700)
     assert read({"name": "x"}, BOUND) == inherited
     assert read({"name": "x", **dict.fromkeys(KeyRequest._fields[1:])}, BOUND) == inherited
 
 
-def test_as_much_as_the_maker_has_is_allowed() -> None:
+def test_the_same_limits_as_the_creator_are_allowed() -> None:
     body = {
         "name": "x",
         "expires_at": "2027-01-15T08:01:00Z",
@@ -96,14 +96,14 @@ WIDER: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", WIDER, ids=json.dumps)
-def test_a_key_makes_no_wider_one(fields: dict[str, Any]) -> None:
-    read({"name": "x", **fields})  # an unbound key may
+def test_a_key_cannot_create_a_wider_one(fields: dict[str, Any]) -> None:
+    read({"name": "x", **fields})  # an unrestricted key may
     with pytest.raises(InvalidRequest) as caught:
         read({"name": "x", **fields}, BOUND)
     assert caught.value.param == next(iter(fields))
 
 
-BITS = st.integers(0, 3)  # few, so that one network often lies in another
+BITS = st.integers(0, 3)  # few bits, so that one network often contains another
 NETWORKS = st.one_of(
     st.builds("{}.0.{}.0/{}".format, BITS.map(lambda bits: bits << 6), BITS, st.integers(0, 32)),
     st.builds("{:x}::{}/{}".format, BITS.map(lambda bits: bits << 14), BITS, st.integers(0, 128)),
@@ -111,13 +111,13 @@ NETWORKS = st.one_of(
 
 
 @given(st.lists(NETWORKS, min_size=1, max_size=3), st.lists(NETWORKS, min_size=1, max_size=3))
-def test_no_new_key_reaches_further(asked: list[str], open_to_maker: list[str]) -> None:
+def test_no_new_key_reaches_more_networks(asked: list[str], open_to_creator: list[str]) -> None:
     try:
-        allowed = read({"name": "x", "allowed_ips": asked}, maker(allowed_ips=open_to_maker)).allowed_ips
+        allowed = read({"name": "x", "allowed_ips": asked}, creator(allowed_ips=open_to_creator)).allowed_ips
     except InvalidRequest:
         return
     assert allowed is not None
-    wide = [ip_network(entry) for entry in open_to_maker]
+    wide = [ip_network(entry) for entry in open_to_creator]
     for entry in map(ip_network, allowed):
         assert any(entry[0] in wider and entry[-1] in wider for wider in wide)
 
@@ -156,19 +156,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
-def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
+def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(body)
     assert caught.value.param == param
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"x"', b"\xff"])
-def test_a_body_that_is_no_object(data: bytes) -> None:
+def test_a_body_must_be_an_object(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         read_key_request(data, bounds_of(FREE), MODELS, NOW)
 
 
-def test_moments_are_written_as_they_are_read() -> None:
+def test_timestamps_round_trip() -> None:
     written = iso_moment(NOW + 30_500)
     assert written == "2027-01-15T08:00:30.500Z"
     assert read({"name": "x", "expires_at": written}).expires_at == NOW + 30_500

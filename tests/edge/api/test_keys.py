@@ -1,4 +1,4 @@
-"""The keys of an account, seen and changed by one of them."""
+"""Listing, creating and changing the keys of an account with one of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PATH = "/api/chat/keys/"
 
 
 def listed(customer: Customer) -> dict[str, dict[str, Any]]:
-    """The keys by name."""
+    """The account's keys by name."""
     answer = customer.get(PATH)
     assert answer.status == 200
     return {key["name"]: key for key in answer.json["keys"]}
 
 
-def made(customer: Customer, name: str = "production", **fields: Any) -> dict[str, Any]:
+def create(customer: Customer, name: str = "production", **fields: Any) -> dict[str, Any]:
     answer = customer.post(PATH, {"name": name, **fields})
     assert answer.status == 201, answer.body
     document: dict[str, Any] = answer.json
@@ -41,7 +41,7 @@ def row_of(customer: Customer) -> ApiKey:
 
 
 @pytest.mark.parametrize("path", [PATH, PATH.rstrip("/")])
-def test_a_key_is_made_and_works_at_once(customer: Customer, path: str) -> None:
+def test_a_created_key_works_immediately(customer: Customer, path: str) -> None:
     answer = customer.post(path, {"name": "production"})
     assert answer.status == 201
     assert answer.headers["cache-control"] == "no-store"
@@ -54,11 +54,11 @@ def test_a_key_is_made_and_works_at_once(customer: Customer, path: str) -> None:
     assert customer.with_key(key["secret"]).stream().status == 200
 
 
-def test_what_was_asked_is_what_is_listed(customer: Customer) -> None:
+def test_a_created_key_is_listed_with_its_limits(customer: Customer) -> None:
     limits = {"rpm": 5, "tpm": 500, "concurrency": 2, "monthly_credit_limit": 9_000}
     limits |= {"allowed_models": ["m-1"], "allowed_ips": ["127.0.0.1"]}
     expires_at = iso_moment(now_ms() + 3_600_000)
-    document = made(customer, expires_at=expires_at, **limits)
+    document = create(customer, expires_at=expires_at, **limits)
     secret = document.pop("secret")
     assert document["expires_at"] == expires_at
     assert document["limits"] == {**limits, "allowed_ips": ["127.0.0.1/32"]}
@@ -68,12 +68,12 @@ def test_what_was_asked_is_what_is_listed(customer: Customer) -> None:
     assert customer.with_key(secret).stream().headers["x-ratelimit-limit-requests"] == "5"
 
 
-def test_the_list_tells_no_secret_and_only_active_keys_of_the_account(customer: Customer) -> None:
+def test_the_list_has_only_active_keys_and_no_secrets(customer: Customer) -> None:
     customer.shop.customer()
-    secret = made(customer)["secret"]
+    secret = create(customer)["secret"]
     expired = create_key(customer.account.id, "expired", actor="test").row
     ApiKey.update(expires_at=now_ms() - 1).where(ApiKey.id == expired.id).execute()
-    revoked = made(customer, "revoked")["id"]
+    revoked = create(customer, "revoked")["id"]
     customer.post(f"{PATH}{revoked}/revoke/")
     body = customer.get(PATH).body.decode()
     assert list(listed(customer)) == ["test", "production"]
@@ -81,9 +81,9 @@ def test_the_list_tells_no_secret_and_only_active_keys_of_the_account(customer: 
         assert hidden not in body
 
 
-def test_last_used_is_the_last_call(customer: Customer) -> None:
+def test_last_used_is_the_time_of_the_last_call(customer: Customer) -> None:
     assert listed(customer)["test"]["last_used"] is None
-    secret = made(customer)["secret"]
+    secret = create(customer)["secret"]
     assert customer.stream().status == 200
     first = customer.usage().created_at
     assert listed(customer)["test"]["last_used"] == iso_moment(first)
@@ -101,8 +101,8 @@ def test_last_used_is_the_last_call(customer: Customer) -> None:
 
 
 @pytest.mark.parametrize("slash", ["/", ""])
-def test_a_revoked_key_is_refused_at_the_next_request(customer: Customer, slash: str) -> None:
-    key = made(customer)
+def test_a_revoked_key_is_rejected_on_the_next_request(customer: Customer, slash: str) -> None:
+    key = create(customer)
     other = customer.with_key(key["secret"])
     assert other.stream().status == 200
     answer = customer.post(f"{PATH}{key['id']}/revoke{slash}")
@@ -110,7 +110,7 @@ def test_a_revoked_key_is_refused_at_the_next_request(customer: Customer, slash:
     assert answer.json["id"] == key["id"]
     for refused in (other.stream(), other.get(PATH), other.post(PATH, {"name": "x"}), other.get("/api/chat/limit/")):
         assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
-    assert customer.post(f"{PATH}{key['id']}/revoke/").json == answer.json  # the first moment stays
+    assert customer.post(f"{PATH}{key['id']}/revoke/").json == answer.json  # the time of the first revocation stays
 
 
 def test_a_key_may_revoke_itself(customer: Customer) -> None:
@@ -118,7 +118,7 @@ def test_a_key_may_revoke_itself(customer: Customer) -> None:
     assert customer.get(PATH).status == 401
 
 
-def test_somebody_elses_key_is_as_unknown_as_any(shop: Shop, customer: Customer) -> None:
+def test_a_key_of_another_account_is_not_found(shop: Shop, customer: Customer) -> None:
     neighbour = shop.customer()
     theirs = str(row_of(neighbour).id)
     answers = [customer.post(f"{PATH}{id}/revoke/") for id in (theirs, str(new_id()), "none", "%C3%A9")]
@@ -127,16 +127,16 @@ def test_somebody_elses_key_is_as_unknown_as_any(shop: Shop, customer: Customer)
     assert len({answer.body for answer in answers}) == 1
     headers = [{k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date")} for answer in answers]
     assert all(found == headers[0] for found in headers)
-    assert customer.post(f"{PATH}%00/revoke/").status == 404  # no address holds a NUL
+    assert customer.post(f"{PATH}%00/revoke/").status == 404  # no path may contain NUL
     assert neighbour.get(PATH).status == 200
 
 
-# What a key may give
+# Permissions of created keys
 
 
-def test_a_key_gives_its_limits_to_the_keys_that_it_creates(shop: Shop) -> None:
+def test_created_keys_inherit_the_creators_limits(shop: Shop) -> None:
     customer = shop.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"], can_manage=True)
-    child = made(customer)
+    child = create(customer)
     assert child["limits"]["rpm"] == 50
     assert child["limits"]["allowed_models"] == ["m-1"]
     assert child["limits"]["allowed_ips"] == ["127.0.0.0/8"]
@@ -148,9 +148,9 @@ def test_a_key_gives_its_limits_to_the_keys_that_it_creates(shop: Shop) -> None:
     assert list(listed(customer)) == ["test", "production"]
 
 
-def test_a_key_without_the_right_manages_nothing_but_itself(shop: Shop) -> None:
+def test_a_key_without_the_permission_manages_only_itself(shop: Shop) -> None:
     customer = shop.customer()
-    main, limited = row_of(customer), made(customer, "limited", monthly_credit_limit=30)
+    main, limited = row_of(customer), create(customer, "limited", monthly_credit_limit=30)
     other = customer.with_key(limited["secret"])
     for refused in (
         other.post(PATH, {"name": "more"}),
@@ -167,10 +167,10 @@ def test_a_key_without_the_right_manages_nothing_but_itself(shop: Shop) -> None:
     assert customer.get(PATH).status == 200
 
 
-def test_a_limited_key_manages_the_keys_that_it_created_alone(shop: Shop) -> None:
+def test_a_limited_key_manages_only_keys_it_created(shop: Shop) -> None:
     customer = shop.customer(rpm=50, can_manage=True)
     stranger = str(factories.api_key(customer.account, "of a person")[0].id)
-    child = made(customer, "child")
+    child = create(customer, "child")
     assert list(listed(customer)) == ["test", "child"]
     assert customer.post(f"{PATH}{stranger}/revoke/").status == 404
     assert customer.request("PATCH", f"{PATH}{stranger}/", {"name": "taken"}).status == 404
@@ -179,26 +179,26 @@ def test_a_limited_key_manages_the_keys_that_it_created_alone(shop: Shop) -> Non
     assert customer.request("PATCH", f"{PATH}{child['id']}/", {"rpm": 5}).json["limits"]["rpm"] == 5
 
 
-def test_a_key_and_the_keys_that_it_created_share_one_rate(shop: Shop) -> None:
+def test_a_key_and_the_keys_it_created_share_one_rate_limit(shop: Shop) -> None:
     customer = shop.customer(rpm=4, can_manage=True)
-    children = [customer.with_key(made(customer, name)["secret"]) for name in ("one", "two")]  # two requests of the four
+    children = [customer.with_key(create(customer, name)["secret"]) for name in ("one", "two")]  # uses two of the four requests
     assert [child.stream().status for child in children] == [200, 200]
     for caller in (customer, *children):
         refused = caller.stream()
         assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
 
 
-def test_four_keys_of_a_key_spend_no_more_than_it_may(shop: Shop) -> None:
+def test_created_keys_share_the_creators_monthly_limit(shop: Shop) -> None:
     customer = shop.customer(monthly_credit_limit=38, can_manage=True)
-    children = [customer.with_key(made(customer, f"key {number}")["secret"]) for number in range(4)]
+    children = [customer.with_key(create(customer, f"key {number}")["secret"]) for number in range(4)]
     shop.upstream.script(*[stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)] * 2)
     statuses = [child.stream(max_tokens=3).status for child in children]
-    assert statuses == [200, 200, 402, 402]  # 13 credits each; the 12 that are left do not cover a third call
+    assert statuses == [200, 200, 402, 402]  # 13 credits each; the remaining 12 do not cover a third call
     assert customer.stream(max_tokens=3).status == 402
 
 
-def test_a_key_is_changed(customer: Customer) -> None:
-    key = made(customer, rpm=5, monthly_credit_limit=100)
+def test_a_key_is_edited(customer: Customer) -> None:
+    key = create(customer, rpm=5, monthly_credit_limit=100)
     answer = customer.request(
         "PATCH", f"{PATH}{key['id']}/", {"name": "staging", "rpm": 7, "monthly_credit_limit": None, "allowed_models": ["m-1"]}
     )
@@ -222,9 +222,9 @@ def test_an_unknown_field_is_named(customer: Customer) -> None:
     assert (answer.status, answer.error["param"]) == (400, "budget")
 
 
-def test_a_key_stops_at_its_own_credits_of_the_month(customer: Customer) -> None:
+def test_a_key_stops_at_its_monthly_credit_limit(customer: Customer) -> None:
     customer.shop.upstream.script(stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE))
-    limited = customer.with_key(made(customer, "limited", monthly_credit_limit=40)["secret"])
+    limited = customer.with_key(create(customer, "limited", monthly_credit_limit=40)["secret"])
     assert '"credits_charged":13' in limited.stream(max_tokens=10).body.decode()
     key = listed(customer)["limited"]
     assert (key["spent_this_month"], key["limits"]["monthly_credit_limit"]) == (13, 40)
@@ -238,13 +238,13 @@ def test_a_key_stops_at_its_own_credits_of_the_month(customer: Customer) -> None
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", b"[1]", b"\xff"])
-def test_a_body_that_is_no_object(customer: Customer, body: bytes | None) -> None:
+def test_a_body_must_be_an_object(customer: Customer, body: bytes | None) -> None:
     answer = customer.post(PATH, body)
     assert (answer.status, answer.error["code"]) == (400, "invalid_request")
 
 
-def test_the_trail_says_which_key_did_it(customer: Customer) -> None:
-    key = made(customer)
+def test_the_audit_entry_names_the_acting_key(customer: Customer) -> None:
+    key = create(customer)
     customer.post(f"{PATH}{key['id']}/revoke/")
     prefix = row_of(customer).prefix
     entries = AuditEntry.select().where(AuditEntry.target == key["id"]).order_by(AuditEntry.id)
@@ -255,19 +255,19 @@ def test_the_trail_says_which_key_did_it(customer: Customer) -> None:
     assert key["secret"] not in repr([(entry.before, entry.after) for entry in entries])
 
 
-def test_there_is_a_most(customer: Customer) -> None:
+def test_the_number_of_keys_is_limited(customer: Customer) -> None:
     for number in range(MOST_KEYS - 1):
         factories.api_key(customer.account, f"key {number}")
     refused = customer.post(PATH, {"name": "one too many"})
     assert (refused.status, refused.error["code"]) == (400, "invalid_request")
     assert str(MOST_KEYS) in refused.error["message"]
     customer.post(f"{PATH}{ApiKey.get(ApiKey.name == 'key 0', ApiKey.account == customer.account.id).id}/revoke/")
-    assert made(customer, "in its place")["name"] == "in its place"
+    assert create(customer, "in its place")["name"] == "in its place"
 
 
-def test_making_keys_counts_as_requests(shop: Shop) -> None:
+def test_creating_keys_counts_as_requests(shop: Shop) -> None:
     customer = shop.customer(rpm=1, can_manage=True)
-    made(customer)
+    create(customer)
     refused = customer.post(PATH, {"name": "x"})
     assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
     assert int(refused.headers["retry-after"]) <= 60
@@ -275,7 +275,7 @@ def test_making_keys_counts_as_requests(shop: Shop) -> None:
     assert customer.get(PATH).status == 200
 
 
-def test_other_methods_are_refused(customer: Customer) -> None:
+def test_other_methods_are_rejected(customer: Customer) -> None:
     answer = customer.request("DELETE", PATH)
     assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
     assert customer.get(f"{PATH}{new_id()}/revoke/").status == 405

@@ -1,4 +1,4 @@
-"""The public catalogue."""
+"""The public catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers.process import eventually
 
 
 @pytest.mark.parametrize("path", ["/api/chat/models/", "/api/chat/models"])
-def test_anybody_sees_the_catalogue(shop: Shop, path: str) -> None:
+def test_the_catalog_is_public(shop: Shop, path: str) -> None:
     answer = shop.request("GET", path)
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"

@@ -1,4 +1,4 @@
-"""A purge as its owner asks for it: by key, by session, as a visitor; once at a time, and its key for everybody."""
+"""Purges requested with a key, with a session and by a visitor: one at a time, certified by a public key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATH = "/api/chat/purge/"
 StartWeb = Callable[..., WebProcess]
 
 
-def test_it_is_accepted_once_at_a_time(customer: Customer) -> None:
+def test_only_one_purge_runs_at_a_time(customer: Customer) -> None:
     first = customer.post(PATH)
     assert (first.status, first.json["status"], first.json["certificate"]) == (202, "queued", None)
     assert customer.post(PATH).json["id"] == first.json["id"]
@@ -38,7 +38,7 @@ def test_it_is_accepted_once_at_a_time(customer: Customer) -> None:
     assert entry.actor.startswith("key:")
 
 
-def test_its_key_is_public_and_a_wrong_key_purges_nothing(shop: Shop) -> None:
+def test_the_certificate_key_is_public_and_an_invalid_api_key_purges_nothing(shop: Shop) -> None:
     pem = shop.request("GET", "/.well-known/yout-purge-key.pem")
     assert (pem.status, pem.body) == (200, certificates.public_pem(SECRET_KEY))
     wrong = shop.request("POST", PATH, headers={"authorization": "Bearer yout-wrong"})
@@ -46,7 +46,7 @@ def test_its_key_is_public_and_a_wrong_key_purges_nothing(shop: Shop) -> None:
     assert shop.request("GET", f"{PATH}x/").status == 401
 
 
-def test_a_visitor_is_forgotten_but_for_what_was_used(
+def test_a_visitor_purge_keeps_only_the_used_allowance(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: StartWeb
 ) -> None:
     factories.model("free", factories.channel(upstream.url), input=0, output=0, is_free=True)

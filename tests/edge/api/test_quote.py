@@ -1,4 +1,4 @@
-"""Quotes: what a call would cost, told without a call; and the same in a 402."""
+"""Quotes: the cost of a call without making it, and the same figures in a 402."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def quote(lane: Lane, headers: dict[str, str] | None = None, **fields: Any) -> J
 
 
 @pytest.fixture
-def dear(lane: Lane, upstream: Upstream) -> str:
-    """A model that costs more than an account of the tests has, and one that has eyes."""
+def expensive_model(lane: Lane, upstream: Upstream) -> str:
+    """Creates a model that costs more than the test account has (its id is returned) and one with vision."""
     name = f"dear-{lane.model}"
     channel = factories.channel(upstream.url)
     factories.model(name, channel, input=100_000_000, output=100_000_000)
@@ -32,7 +32,7 @@ def dear(lane: Lane, upstream: Upstream) -> str:
     return name
 
 
-def test_a_quote_calls_and_holds_nothing(lane: Lane) -> None:
+def test_a_quote_makes_no_call_and_no_hold(lane: Lane) -> None:
     found = quote(lane, max_tokens=100)
     assert (found["model"], found["output_limit"], found["balance"], found["held"]) == (lane.model, 100, CREDITS, 0)
     assert found["pricing"]["credits_per_1k_output"] == 2_000
@@ -42,13 +42,13 @@ def test_a_quote_calls_and_holds_nothing(lane: Lane) -> None:
     assert (lane.vendor.calls, lane.usage(), lane.charged, lane.held) == ([], [], 0, 0)
 
 
-def test_the_worst_is_what_is_held_and_never_exceeded(lane: Lane) -> None:
+def test_worst_is_never_exceeded_and_respects_the_cap(lane: Lane) -> None:
     worst = quote(lane, max_tokens=3)["worst"]
     assert lane.chat(max_tokens=3).json["yout"]["credits_charged"] <= worst
     assert quote(lane, {"x-yout-max-credits": "100"}, max_tokens=1_000)["worst"] == 100
 
 
-def test_what_is_typical_is_learned_from_the_accounts_own_calls(lane: Lane) -> None:
+def test_typical_cost_is_learned_from_the_accounts_calls(lane: Lane) -> None:
     assert quote(lane, max_tokens=1_000)["typical_output_tokens"] == 256
     lane.chat()
     learned = quote(lane, max_tokens=1_000)
@@ -56,48 +56,48 @@ def test_what_is_typical_is_learned_from_the_accounts_own_calls(lane: Lane) -> N
     assert learned["typical"] == max(10, learned["input_tokens"] + 2 * 3)
 
 
-def test_models_that_fit_are_told_the_cheapest_first(lane: Lane, dear: str) -> None:
-    found = quote(lane, model=dear, max_tokens=2_000)
+def test_affordable_models_are_listed_cheapest_first(lane: Lane, expensive_model: str) -> None:
+    found = quote(lane, model=expensive_model, max_tokens=2_000)
     assert found["fits"] is False
     ids = [model["id"] for model in found["models"]]
-    assert dear not in ids
+    assert expensive_model not in ids
     worsts = [model["worst"] for model in found["models"]]
     assert worsts == sorted(worsts)
     assert all(model["required"] <= CREDITS for model in found["models"])
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-    seen = quote(lane, model=dear, messages=[{"role": "user", "content": [picture]}])
+    seen = quote(lane, model=expensive_model, messages=[{"role": "user", "content": [picture]}])
     ids = [model["id"] for model in seen["models"]]
     assert f"seeing-{lane.model}" in ids
     assert [id for id in ids if not id.startswith("seeing-")] == []
 
 
-def test_a_402_tells_what_would_do(stack: Stack, lane: Lane, dear: str) -> None:
-    answer = lane.chat(model=dear, max_tokens=2_000)
+def test_a_402_lists_cheaper_models(stack: Stack, lane: Lane, expensive_model: str) -> None:
+    answer = lane.chat(model=expensive_model, max_tokens=2_000)
     assert answer.status == 402
-    told = answer.json["yout"]
-    assert told["required"] > told["balance"] == CREDITS
-    assert 0 < len(told["cheaper_models"]) <= 5
-    assert all(set(model) == {"id", "worst"} and model["worst"] <= CREDITS for model in told["cheaper_models"])
-    narrow = stack.take_lane(allowed_models=[dear, lane.model])
-    told = narrow.chat(model=dear, max_tokens=2_000).json["yout"]
-    assert [model["id"] for model in told["cheaper_models"]] == [lane.model]
-    quoted = narrow.post(json.dumps(narrow.body(model=dear, max_tokens=2_000)).encode(), path="/api/quote/").json
-    assert {name: quoted[name] for name in told} == told, "the quote tells it before the call"
+    details = answer.json["yout"]
+    assert details["required"] > details["balance"] == CREDITS
+    assert 0 < len(details["cheaper_models"]) <= 5
+    assert all(set(model) == {"id", "worst"} and model["worst"] <= CREDITS for model in details["cheaper_models"])
+    narrow = stack.take_lane(allowed_models=[expensive_model, lane.model])
+    details = narrow.chat(model=expensive_model, max_tokens=2_000).json["yout"]
+    assert [model["id"] for model in details["cheaper_models"]] == [lane.model]
+    quoted = narrow.post(json.dumps(narrow.body(model=expensive_model, max_tokens=2_000)).encode(), path="/api/quote/").json
+    assert {name: quoted[name] for name in details} == details, "the quote must say the same before the call"
     assert quote(lane, max_tokens=2_000)["cheaper_models"] == []
     assert lane.vendor.calls == []
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
-def test_ones_own_cap_is_told_what_would_do_for_it(stack: Stack, lane: Lane, dear: str, path: str) -> None:
-    narrow = stack.take_lane(allowed_models=[dear, lane.model])
-    asked = json.dumps(narrow.body(model=dear, max_tokens=20)).encode()
+def test_a_402_for_the_callers_cap_lists_models_within_it(stack: Stack, lane: Lane, expensive_model: str, path: str) -> None:
+    narrow = stack.take_lane(allowed_models=[expensive_model, lane.model])
+    asked = json.dumps(narrow.body(model=expensive_model, max_tokens=20)).encode()
     for cap, fitting in (("500", [lane.model]), ("1", [])):
         answer = narrow.post(asked, {"x-yout-max-credits": cap}, path)
         assert answer.status == 402
         assert [model["id"] for model in answer.json["yout"]["cheaper_models"]] == fitting
 
 
-def test_errors_are_those_of_the_call(stack: Stack, lane: Lane) -> None:
+def test_errors_match_those_of_the_call(stack: Stack, lane: Lane) -> None:
     def refused(status: int, code: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
         answer = lane.post(json.dumps(lane.body(**fields)).encode(), headers, path="/api/quote/")
         assert (answer.status, answer.error["code"]) == (status, code)

@@ -1,4 +1,4 @@
-"""Receipts: the charge of a call computed again from what the receipt says, and nothing of what was said."""
+"""Receipts: the charge can be recomputed from the receipt alone, and no content is included."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def receipt(lane: Lane, id: str) -> Json:
 
 
 def computed(found: Json) -> int:
-    """The cost, from the counts and the price alone."""
+    """Recompute the cost from the receipt's counts and price."""
     counted, price = found["tokens"], found["price"]
     uncached = counted["input"] - counted["cached_input"] - counted["cache_write"]
     thousandths = (
@@ -35,7 +35,7 @@ def computed(found: Json) -> int:
     return int(max(price["minimum_credits"], price["credits_per_call"] - (-thousandths // 1000)))
 
 
-def test_a_charge_can_be_computed_again(lane: Lane) -> None:
+def test_a_charge_can_be_recomputed(lane: Lane) -> None:
     body = completion(SECRET_WORDS, usage=tokens(70, 21, cached=30, reasoning=5))
     lane.vendor.script(reply(body))
     called = lane.chat(messages=[{"role": "user", "content": SECRET_WORDS}])
@@ -56,14 +56,14 @@ def test_a_charge_can_be_computed_again(lane: Lane) -> None:
     assert SECRET_WORDS not in str(found)
 
 
-def test_the_minimum_is_a_step(lane: Lane) -> None:
+def test_the_minimum_charge_is_a_separate_step(lane: Lane) -> None:
     lane.vendor.script(reply(completion("Hi", usage=tokens(2, 1))))
     found = receipt(lane, lane.chat().headers["x-request-id"])
     assert found["credits_charged"] == found["cost"] == computed(found) == 10
     assert [step["result"] for step in found["steps"][-3:]] == [4, 4, 10]
 
 
-def test_what_failed_cost_nothing_and_says_so(lane: Lane) -> None:
+def test_a_failed_call_has_a_receipt_with_no_charge(lane: Lane) -> None:
     lane.vendor.default = lambda _: status(500)
     found = receipt(lane, lane.chat().headers["x-request-id"])
     assert (found["status"], found["error"], found["credits_charged"]) == ("failed", "upstream_error", 0)
@@ -71,7 +71,7 @@ def test_what_failed_cost_nothing_and_says_so(lane: Lane) -> None:
     assert "nothing was charged" in found["why"]
 
 
-def test_a_cut_says_what_was_done(lane: Lane) -> None:
+def test_a_truncated_call_explains_its_charge(lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     call = lane.open()
     call.read_until(b"Hello")
@@ -89,7 +89,7 @@ def test_an_unknown_id_is_not_found(lane: Lane, id: str) -> None:
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-def test_another_accounts_receipt_looks_like_none(stack: Stack, lane: Lane) -> None:
+def test_a_receipt_of_another_account_is_not_found(stack: Stack, lane: Lane) -> None:
     theirs = lane.chat().headers["x-request-id"]
     other = stack.take_lane()
     found, random = (other.get(f"/api/receipts/{id}/") for id in (theirs, f"req_{uuid4().hex}"))

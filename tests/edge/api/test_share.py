@@ -1,4 +1,4 @@
-"""Shares: what may be shared, what the page and its JSON show, and that only their owner takes them back."""
+"""Shares: what can be shared, what the page and its JSON show, and that only the owner can revoke them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def path_of(url: str) -> str:
     return "/" + url.split("/", 3)[3]
 
 
-def test_a_share_is_a_page_and_json(shop: Shop, customer: Customer) -> None:
+def test_a_share_is_served_as_page_and_json(shop: Shop, customer: Customer) -> None:
     made = shared(customer)
     assert len(made["slug"]) == 22
     assert made["url"] == f"{shop.edge.url}/c/{made['slug']}"
@@ -40,7 +40,7 @@ def test_a_share_is_a_page_and_json(shop: Shop, customer: Customer) -> None:
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     text = page.body.decode()
-    assert "What is **this**?" in text  # a person's text, as it was typed
+    assert "What is **this**?" in text  # user text is shown as typed
     assert "[image]" in text
     assert "<em>test</em>" in text
     assert "Be secret" not in text
@@ -56,7 +56,7 @@ def test_a_share_is_a_page_and_json(shop: Shop, customer: Customer) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_its_headers_keep_it_to_itself(shop: Shop, customer: Customer, accept: str) -> None:
+def test_share_headers_forbid_indexing_scripts_and_caching(shop: Shop, customer: Customer, accept: str) -> None:
     for path in (path_of(shared(customer)["url"]), "/c/unknown"):
         headers = shop.request("GET", path, headers={"accept": accept}).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
@@ -68,7 +68,7 @@ def test_its_headers_keep_it_to_itself(shop: Shop, customer: Customer, accept: s
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_revoked_and_unknown_are_alike(shop: Shop, customer: Customer, accept: str) -> None:
+def test_revoked_and_unknown_shares_look_the_same(shop: Shop, customer: Customer, accept: str) -> None:
     made = shared(customer)
     stranger = shop.customer()
     foreign = stranger.request("DELETE", path_of(made["delete_url"]))
@@ -85,7 +85,7 @@ def test_revoked_and_unknown_are_alike(shop: Shop, customer: Customer, accept: s
     assert (again.status, again.body) == (unknown.status, unknown.body)
 
 
-def test_shares_are_listed_by_page_without_their_text(customer: Customer) -> None:
+def test_the_share_list_is_paginated_and_has_no_content(customer: Customer) -> None:
     slugs = [shared(customer, title=f"Talk {number}")["slug"] for number in range(3)]
     first = customer.get(f"{PATH}?limit=2").json
     assert [share["slug"] for share in first["shares"]] == slugs[:0:-1]
@@ -118,24 +118,24 @@ WRONG: list[tuple[Any, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_wrong_field_is_named(body: Any, param: str) -> None:
+def test_an_invalid_field_is_named(body: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_share_request(orjson.dumps(body))
     assert caught.value.param == param
 
 
-def test_what_shows_nothing_or_too_much_is_refused(customer: Customer) -> None:
+def test_empty_or_oversized_shares_are_rejected(customer: Customer) -> None:
     for messages in ([{"role": "system", "content": "Hi"}], [{"role": "user", "content": "a" * (MOST_CHARACTERS + 1)}]):
         reply = customer.post(PATH, {"title": "a", "messages": messages})
         assert (reply.status, reply.error["param"]) == (400, "messages")
 
 
-def test_nothing_is_shared_during_a_purge(customer: Customer) -> None:
+def test_sharing_is_rejected_during_a_purge(customer: Customer) -> None:
     begin_purge(customer.account.id, actor="test")
     reply = customer.post(PATH, {"title": "a", "messages": MESSAGES})
     assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "purge_in_progress", "false")
 
 
-def test_an_unknown_key_shares_nothing(shop: Shop) -> None:
+def test_an_invalid_key_cannot_share(shop: Shop) -> None:
     assert shop.request("POST", PATH, {"title": "a", "messages": MESSAGES}).status == 401
     assert shop.request("GET", PATH).status == 401

@@ -1,4 +1,4 @@
-"""An upstream that does not stop: what is relayed and charged of it stays near what the call held."""
+"""An upstream that never stops: relaying and charging end close to the held amount."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.servers.process import eventually
 from tests.upstream_responses import HANG, Gate, reply, stream
 
 LIMIT = 60
-# More words than any margin allows, then a silence in which an edge that reads on would stay.
+# More words than any margin allows, then silence: an edge that kept reading would hang.
 FLOOD = (role(), *[openai_payloads.frames(*[chunk(f" word{number}") for number in range(100)])] * 20, HANG)
 PROMPT = [{"role": "user", "content": "Hi"}]
-MOST = 64 * 2 + 2 * LIMIT  # credits: the body's bytes in tokens, and all the output that was asked for
+MAX_CHARGE = 64 * 2 + 2 * LIMIT  # credits: the body's bytes in tokens, and the whole requested output
 
 
 def assert_ended_and_paid(lane: Lane, output_tokens: int = LIMIT) -> None:
@@ -30,10 +30,10 @@ def assert_ended_and_paid(lane: Lane, output_tokens: int = LIMIT) -> None:
     [row] = lane.usage()
     assert (row.status, row.output_tokens, row.estimated, row.cut) == ("completed", output_tokens, True, "cancelled_upstream")
     assert row.overrun_credits == 0
-    assert 2 * LIMIT < lane.charged == row.credits < MOST
+    assert 2 * LIMIT < lane.charged == row.credits < MAX_CHARGE
 
 
-def test_a_chat_ends_by_its_length(lane: Lane) -> None:
+def test_a_chat_stream_ends_as_length(lane: Lane) -> None:
     lane.vendor.script(stream(*FLOOD))
     answer = lane.chat(stream=True, max_tokens=LIMIT)
     assert answer.lines[-1] == "data: [DONE]"
@@ -43,7 +43,7 @@ def test_a_chat_ends_by_its_length(lane: Lane) -> None:
     assert answer.chunks[-1]["yout"]["credits_charged"] == lane.charged
 
 
-def test_each_choice_that_is_open_ends_by_its_length(lane: Lane) -> None:
+def test_each_open_choice_ends_as_length(lane: Lane) -> None:
     words = [openai_payloads.frames(*[chunk(f" word{number}", index=number % 2) for number in range(100)])] * 30
     lane.vendor.script(
         stream(openai_payloads.event([{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}]), *words, HANG)
@@ -54,7 +54,7 @@ def test_each_choice_that_is_open_ends_by_its_length(lane: Lane) -> None:
     assert_ended_and_paid(lane)
 
 
-def test_a_text_completion_ends_by_its_length(lane: Lane) -> None:
+def test_a_text_completion_ends_as_length(lane: Lane) -> None:
     lane.vendor.script(stream(*FLOOD))
     body = {"model": lane.model, "prompt": "Hi", "max_tokens": LIMIT, "stream": True}
     answer = lane.post(json.dumps(body).encode(), path="/v1/completions")
@@ -62,7 +62,7 @@ def test_a_text_completion_ends_by_its_length(lane: Lane) -> None:
     assert_ended_and_paid(lane)
 
 
-def test_a_message_ends_by_its_length(lane: Lane) -> None:
+def test_a_message_ends_as_max_tokens(lane: Lane) -> None:
     lane.vendor.script(stream(*FLOOD))
     body = {"model": lane.model, "messages": PROMPT, "max_tokens": LIMIT, "stream": True}
     answer = lane.post(json.dumps(body).encode(), path="/v1/messages")
@@ -71,7 +71,7 @@ def test_a_message_ends_by_its_length(lane: Lane) -> None:
     assert_ended_and_paid(lane)
 
 
-def test_a_response_ends_by_its_length(lane: Lane) -> None:
+def test_a_response_ends_as_incomplete(lane: Lane) -> None:
     lane.vendor.script(stream(*FLOOD))
     body = {"model": lane.model, "input": "Hi", "max_output_tokens": LIMIT, "stream": True}
     last = lane.post(json.dumps(body).encode(), path="/v1/responses").chunks[-1]
@@ -80,7 +80,7 @@ def test_a_response_ends_by_its_length(lane: Lane) -> None:
     assert_ended_and_paid(lane)
 
 
-def test_a_native_stream_ends_by_its_length(lane: Lane) -> None:
+def test_a_native_stream_ends_as_length(lane: Lane) -> None:
     lane.vendor.script(stream(*FLOOD))
     body = {"model": lane.model, "prompt": "Hi", "max_tokens": LIMIT}
     answer = lane.post(json.dumps(body).encode(), path="/api/chat/stream/")
@@ -91,7 +91,7 @@ def test_a_native_stream_ends_by_its_length(lane: Lane) -> None:
 @pytest.mark.parametrize(
     "delta", [{"reasoning_content": " word" * 50}, {"tool_calls": [{"index": 0, "function": {"arguments": " 1" * 50}}]}]
 )
-def test_reasoning_and_arguments_are_bounded_too(lane: Lane, delta: dict[str, Any]) -> None:
+def test_reasoning_and_arguments_are_limited_too(lane: Lane, delta: dict[str, Any]) -> None:
     lane.vendor.script(stream(role(), *[chunk(None, **delta)] * 200, HANG))
     answer = lane.chat(stream=True, max_tokens=LIMIT)
     assert answer.chunks[-1]["choices"][0]["finish_reason"] == "length"
@@ -115,7 +115,7 @@ def _gemini() -> bytes:
 
 
 @pytest.mark.parametrize(("dialect", "flood"), [("anthropic", _anthropic()), ("gemini", _gemini())], ids=["anthropic", "gemini"])
-def test_streams_of_other_dialects_are_measured_and_stopped_too(dialect: str, flood: bytes) -> None:
+def test_streams_of_other_dialects_are_limited_too(dialect: str, flood: bytes) -> None:
     call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
     reader = DIALECTS[dialect].read_stream(call, "chatcmpl-1", 1)
     reader.feed(flood)
@@ -125,7 +125,7 @@ def test_streams_of_other_dialects_are_measured_and_stopped_too(dialect: str, fl
     assert reader.tail()["choices"][0]["finish_reason"] == "length"
 
 
-def test_an_answer_with_a_finish_reason_in_every_chunk_is_read_to_its_end() -> None:
+def test_an_answer_with_a_finish_reason_in_every_chunk_is_read_completely() -> None:
     call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
     reader = DIALECTS["openai"].read_stream(call, "chatcmpl-1", 1)
     patience = Patience(60)
@@ -139,7 +139,7 @@ def test_an_answer_with_a_finish_reason_in_every_chunk_is_read_to_its_end() -> N
     assert patience.seconds(reader, 40) == 60
 
 
-def test_no_more_of_a_text_is_kept_than_counting_needs() -> None:
+def test_text_kept_for_counting_is_limited() -> None:
     call = chat(json.dumps({"model": "m-1", "messages": PROMPT, "stream": True}).encode())
     reader = DIALECTS["openai"].read_stream(call, "chatcmpl-1", 1)
     for _ in range(10):
@@ -148,7 +148,7 @@ def test_no_more_of_a_text_is_kept_than_counting_needs() -> None:
     assert len(reader.text()) == MAX_KEPT_TEXT_BYTES
 
 
-def test_an_upstream_that_goes_on_after_its_end_is_left(lane: Lane) -> None:
+def test_an_upstream_that_continues_after_its_end_is_disconnected(lane: Lane) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Hello"), finish(), *[openai_payloads.event([], pad="x" * 80_000)] * 250, gate))
     answer = lane.chat(stream=True, max_tokens=LIMIT)
@@ -158,15 +158,15 @@ def test_an_upstream_that_goes_on_after_its_end_is_left(lane: Lane) -> None:
     assert lane.usage()[0].status == "completed"
 
 
-def test_megabytes_that_deliver_nothing_are_a_failure(lane: Lane) -> None:
+def test_megabytes_without_output_are_a_failure(lane: Lane) -> None:
     lane.vendor.default = stream(*[b": " + b"x" * 80_000 + b"\n\n"] * 250, HANG)
     answer = lane.chat(stream=True)
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert lane.charged == 0
 
 
-def test_a_whole_answer_costs_about_what_was_held(lane: Lane) -> None:
-    """With usage that is too much for the call but not absurd, with absurd usage, and with none."""
+def test_an_oversized_whole_answer_costs_about_the_held_amount(lane: Lane) -> None:
+    """With usage slightly too high for the call, with absurd usage, and without usage."""
     held = 2 * LIMIT + len(json.dumps(lane.body(max_tokens=LIMIT)))
     margin = 100
     for usage in (tokens(7, 9 * LIMIT), tokens(7, 10**9), None):
@@ -179,7 +179,7 @@ def test_a_whole_answer_costs_about_what_was_held(lane: Lane) -> None:
     assert lane.charged < CREDITS // 100
 
 
-def test_a_whole_answer_of_any_size_is_not_taken(lane: Lane) -> None:
+def test_the_size_of_a_whole_answer_is_limited(lane: Lane) -> None:
     lane.vendor.default = reply(completion("x" * 9_000_000))
     answer = lane.chat(max_tokens=LIMIT)
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")

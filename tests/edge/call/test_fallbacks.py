@@ -1,4 +1,4 @@
-"""Callers choose their way: fallback models, preferred channels, and what they are told and charged for the one that served."""
+"""Callers choose models and channels: fallback models, channel preferences, and the charge of the model that served."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOOD = reply(openai_payloads.completion("Hello", usage=openai_payloads.tokens(7,
 CHEAP_COST, DEAR_COST = 10, 157
 
 
-class Street(NamedTuple):
-    """One edge, two shops (vendors) on it, and a key."""
+class RoutingSetup(NamedTuple):
+    """One edge, two scripted providers, and a key."""
 
     edge: WebProcess
-    near: Upstream
-    far: Upstream
+    primary: Upstream
+    secondary: Upstream
     secret: str
     owner: Any
 
@@ -42,40 +42,40 @@ pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=Tr
 
 
 @pytest.fixture
-def street(bound_database: Any, any_database_url: str, redis_url: str, start_upstream: Any, start_edge: Any) -> Street:
-    near, far = start_upstream(), start_upstream()
-    near.default = far.default = GOOD
+def setup(bound_database: Any, any_database_url: str, redis_url: str, start_upstream: Any, start_edge: Any) -> RoutingSetup:
+    primary, secondary = start_upstream(), start_upstream()
+    primary.default = secondary.default = GOOD
     owner = factories.account(credits=1_000_000)
     _, secret = factories.api_key(owner)
-    first = factories.channel(near.url, name="account-of-jane", settings={"provider": "acme", "public_name": "acme-eu"})
-    second = factories.channel(far.url, name="account-of-jim", settings={"provider": "best", "data_collection": "deny"})
+    first = factories.channel(primary.url, name="account-of-jane", settings={"provider": "acme", "public_name": "acme-eu"})
+    second = factories.channel(secondary.url, name="account-of-jim", settings={"provider": "best", "data_collection": "deny"})
     factories.model("cheap", first, **CHEAP, max_output_tokens=100)
     factories.model("dear", second, **DEAR, max_output_tokens=100)
     factories.model("both", first, second, **CHEAP, max_output_tokens=100)
-    factories.model("mixed", factories.channel(near.url, dialect="anthropic"), second, **CHEAP)
+    factories.model("mixed", factories.channel(primary.url, dialect="anthropic"), second, **CHEAP)
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
-    return Street(edge, near, far, secret, owner)
+    return RoutingSetup(edge, primary, secondary, secret, owner)
 
 
-def test_a_fallback_model_serves_at_its_own_price_and_under_its_own_name(street: Street) -> None:
-    street.near.default = status(500)
-    answer = street.chat(models=["cheap", "dear"], model=None)
+def test_a_fallback_model_serves_at_its_own_price_and_under_its_own_name(setup: RoutingSetup) -> None:
+    setup.primary.default = status(500)
+    answer = setup.chat(models=["cheap", "dear"], model=None)
     assert answer.status == 200
     assert answer.body["model"] == "dear"
     assert answer.body["yout"]["credits_charged"] == DEAR_COST
     assert (answer.headers["x-yout-channel"], answer.headers["x-yout-attempts"]) == ("best", "4")
-    row = street.row()
+    row = setup.row()
     assert (row.model, row.asked_model, row.credits, row.attempts) == ("dear", "cheap", DEAR_COST, 4)
     assert row.failed_attempts == "status_500,status_500,status_500"
-    assert street.far.calls[0].json["model"] == "vendor-model"
-    assert not {"models", "provider"} & set(street.far.calls[0].json)
+    assert setup.secondary.calls[0].json["model"] == "vendor-model"
+    assert not {"models", "provider"} & set(setup.secondary.calls[0].json)
     assert {hold.state for hold in Hold.select()} == {"settled"}
 
 
-def test_a_fallback_in_a_stream(street: Street) -> None:
-    street.near.default = stream(role(), b"data: {garbage\n\n")
-    street.far.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
-    with Stream(street.edge, street.secret, model="cheap", models=["dear"], stream_options={"include_usage": True}) as running:
+def test_a_fallback_in_a_stream(setup: RoutingSetup) -> None:
+    setup.primary.default = stream(role(), b"data: {garbage\n\n")
+    setup.secondary.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
+    with Stream(setup.edge, setup.secret, model="cheap", models=["dear"], stream_options={"include_usage": True}) as running:
         headers = dict(running.open().getheaders())
         events = running.rest()
     assert headers["x-yout-channel"] == "best"
@@ -83,29 +83,29 @@ def test_a_fallback_in_a_stream(street: Street) -> None:
     assert events[-2]["yout"]["credits_charged"] == DEAR_COST
 
 
-def test_the_hold_pays_for_the_dearest(street: Street) -> None:
+def test_the_hold_covers_the_most_expensive_model(setup: RoutingSetup) -> None:
     poor = factories.account(credits=200)
     _, secret = factories.api_key(poor)
-    assert chat(street.edge, secret, model="cheap").status == 200
-    refused = chat(street.edge, secret, model="cheap", models=["dear"])
+    assert chat(setup.edge, secret, model="cheap").status == 200
+    refused = chat(setup.edge, secret, model="cheap", models=["dear"])
     assert (refused.status, refused.code) == (402, "insufficient_credits")
 
 
-def test_a_prompt_too_long_for_one_model_is_carried_to_the_next(street: Street) -> None:
-    street.near.default = context_too_long()
-    answer = street.chat(model="cheap", models=["dear"])
+def test_a_prompt_too_long_for_one_model_falls_back_to_the_next(setup: RoutingSetup) -> None:
+    setup.primary.default = context_too_long()
+    answer = setup.chat(model="cheap", models=["dear"])
     assert (answer.status, answer.body["model"]) == (200, "dear")
-    assert street.chat(model="cheap").code == "context_length_exceeded"
-    street.near.default = status(400)
-    assert street.chat(model="cheap", models=["dear"]).status == 400, "a request that is wrong is wrong everywhere"
+    assert setup.chat(model="cheap").code == "context_length_exceeded"
+    setup.primary.default = status(400)
+    assert setup.chat(model="cheap", models=["dear"]).status == 400, "an invalid request must not fall back"
 
 
-def test_every_named_model_must_be_there_and_allowed(street: Street) -> None:
-    assert street.chat(model="cheap", models=["nobody"]).code == "model_not_found"
-    _, secret = factories.api_key(street.owner, "narrow", allowed_models=["cheap"])
-    refused = chat(street.edge, secret, model="cheap", models=["dear"])
+def test_every_requested_model_must_exist_and_be_allowed(setup: RoutingSetup) -> None:
+    assert setup.chat(model="cheap", models=["nobody"]).code == "model_not_found"
+    _, secret = factories.api_key(setup.owner, "narrow", allowed_models=["cheap"])
+    refused = chat(setup.edge, secret, model="cheap", models=["dear"])
     assert (refused.status, refused.code) == (403, "model_not_allowed")
-    assert street.near.calls + street.far.calls == []
+    assert setup.primary.calls + setup.secondary.calls == []
 
 
 @pytest.mark.parametrize(
@@ -119,61 +119,61 @@ def test_every_named_model_must_be_there_and_allowed(street: Street) -> None:
         ({"data_collection": "deny"}, "best"),
     ],
 )
-def test_a_caller_chooses_the_channel(street: Street, provider: dict[str, Any], served_by: str) -> None:
-    answer = street.chat(model="both", provider=provider)
+def test_a_caller_chooses_the_channel(setup: RoutingSetup, provider: dict[str, Any], served_by: str) -> None:
+    answer = setup.chat(model="both", provider=provider)
     assert answer.headers["x-yout-channel"] == served_by
-    sent = (street.near if served_by == "acme-eu" else street.far).calls[0].json
+    sent = (setup.primary if served_by == "acme-eu" else setup.secondary).calls[0].json
     assert "provider" not in sent
 
 
-def test_no_channel_is_left(street: Street) -> None:
-    answer = street.chat(model="cheap", provider={"data_collection": "deny"})
+def test_no_matching_channel(setup: RoutingSetup) -> None:
+    answer = setup.chat(model="cheap", provider={"data_collection": "deny"})
     assert (answer.status, answer.code, answer.body["error"]["param"]) == (400, "no_matching_provider", "provider")
-    answer = street.chat(model="both", provider={"only": ["account-of-jane"]})
-    assert answer.code == "no_matching_provider", "a channel's own name is nobody's business"
-    answer = street.chat(model="dear", provider={"max_price": {"completion": 49_999}})
+    answer = setup.chat(model="both", provider={"only": ["account-of-jane"]})
+    assert answer.code == "no_matching_provider", "a channel's internal name must not match"
+    answer = setup.chat(model="dear", provider={"max_price": {"completion": 49_999}})
     assert answer.body["error"]["param"] == "provider.max_price"
 
 
-def test_models_by_price(street: Street) -> None:
-    answer = street.chat(model="dear", models=["cheap"], provider={"sort": "price"})
+def test_models_sorted_by_price(setup: RoutingSetup) -> None:
+    answer = setup.chat(model="dear", models=["cheap"], provider={"sort": "price"})
     assert (answer.body["model"], answer.body["yout"]["credits_charged"]) == ("cheap", CHEAP_COST)
-    assert street.row().asked_model == "dear"
+    assert setup.row().asked_model == "dear"
 
 
-def test_without_fallbacks_the_other_channel_is_left_alone(street: Street) -> None:
-    street.near.default = status(500)
-    assert street.chat(model="both", provider={"order": ["acme"], "allow_fallbacks": False}).status == 502
-    assert street.far.calls == []
+def test_without_fallbacks_the_other_channel_is_not_called(setup: RoutingSetup) -> None:
+    setup.primary.default = status(500)
+    assert setup.chat(model="both", provider={"order": ["acme"], "allow_fallbacks": False}).status == 502
+    assert setup.secondary.calls == []
 
 
-def test_the_latency_that_was_seen_decides(street: Street) -> None:
-    street.near.default = street.far.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
+def test_channels_sorted_by_measured_latency(setup: RoutingSetup) -> None:
+    setup.primary.default = setup.secondary.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
     seen = set()
-    for _ in range(2):  # an unknown channel is tried before a known one
-        with Stream(street.edge, street.secret, model="both", provider={"sort": "latency"}) as running:
+    for _ in range(2):  # a channel without measurements is tried first
+        with Stream(setup.edge, setup.secret, model="both", provider={"sort": "latency"}) as running:
             seen.add(running.open().getheader("x-yout-channel"))
             running.rest()
     assert seen == {"acme-eu", "best"}
 
 
-def test_a_short_wait_that_a_vendor_asks_for_is_waited(street: Street) -> None:
-    street.near.script(status(429, headers={"retry-after-ms": "300"}))
-    answer = street.chat(model="cheap")
+def test_a_short_retry_after_is_waited_for(setup: RoutingSetup) -> None:
+    setup.primary.script(status(429, headers={"retry-after-ms": "300"}))
+    answer = setup.chat(model="cheap")
     assert (answer.status, answer.headers["x-yout-attempts"]) == (200, "2")
-    assert street.row().failed_attempts == "status_429"
+    assert setup.row().failed_attempts == "status_429"
 
 
-def test_a_date_is_understood_as_a_wait(street: Street) -> None:
-    street.near.script(status(503, headers={"retry-after": formatdate(time.time() + 40, usegmt=True)}))
-    assert street.chat(model="cheap").status == 502
-    assert street.chat(model="cheap").status == 503, "the vendor is left alone for as long as it asked for"
-    assert len(street.near.calls) == 1
+def test_retry_after_accepts_a_date(setup: RoutingSetup) -> None:
+    setup.primary.script(status(503, headers={"retry-after": formatdate(time.time() + 40, usegmt=True)}))
+    assert setup.chat(model="cheap").status == 502
+    assert setup.chat(model="cheap").status == 503, "the channel is paused for the requested time"
+    assert len(setup.primary.calls) == 1
 
 
-def test_a_channel_without_a_place_for_a_field_is_passed_over(street: Street) -> None:
-    street.near.default = claude.say(claude.message(claude.text("Hello")))
-    assert street.chat(model="mixed").headers["x-yout-channel"] == "anthropic"
-    answer = street.chat(model="mixed", seed=5)
+def test_a_channel_that_does_not_support_a_field_is_skipped(setup: RoutingSetup) -> None:
+    setup.primary.default = claude.say(claude.message(claude.text("Hello")))
+    assert setup.chat(model="mixed").headers["x-yout-channel"] == "anthropic"
+    answer = setup.chat(model="mixed", seed=5)
     assert (answer.headers["x-yout-channel"], answer.headers["x-yout-attempts"]) == ("best", "1")
-    assert street.far.calls[0].json["seed"] == 5
+    assert setup.secondary.calls[0].json["seed"] == 5

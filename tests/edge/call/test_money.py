@@ -1,4 +1,4 @@
-"""The money of calls through real edges: nobody gets more than is paid for, nobody pays more than was delivered."""
+"""Billing through real edges: callers get at most what they pay for, and pay for at most what was delivered."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ TEXT = "Hello there, I am a model."
 PROMPT_TOKENS = tokenizer.count(body_of()["messages"][0]["content"])
 TEXT_TOKENS = tokenizer.count(TEXT)
 HELLO = (role(), chunk(TEXT))
-PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # a credit a token of input, two a token of output
-POLITE_COST = 13  # 7 tokens of input and 3 of output
+PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # one credit per input token, two per output token
+POLITE_COST = 13  # 7 input and 3 output tokens
 
 
-class Shop:
-    """Two edges on one PostgreSQL, with a scripted vendor behind `m-1`, `dear` (1,000 credits a call) and `free`."""
+class TwoEdges:
+    """Two edges on one PostgreSQL, and a scripted provider behind `m-1`, `dear` (1,000 credits per call) and `free`."""
 
     def __init__(self, edges: list[WebProcess], upstream: Upstream, books: peewee.Database) -> None:
         self.edges, self.upstream, self.books = edges, upstream, books
@@ -53,7 +53,7 @@ class Shop:
 
 
 def stock(upstream: Upstream) -> None:
-    """The models of every test here."""
+    """Create the models used by every test here."""
     channel = factories.channel(upstream.url)
     factories.model("m-1", channel, **PRICES)
     factories.model("dear", channel, input=0, output=0, per_call=1_000)
@@ -61,10 +61,10 @@ def stock(upstream: Upstream) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened_shop(
+def running_edges(
     postgres: Postgres, redis_servers: Callable[[str], RedisServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
-    url, upstream, folder = postgres.create_migrated(), Upstream(), tmp_path_factory.mktemp("shop")
+) -> Iterator[TwoEdges]:
+    url, upstream, folder = postgres.create_migrated(), Upstream(), tmp_path_factory.mktemp("two_edges")
     with opened(url) as target:
         bind(target)
         stock(upstream)
@@ -73,7 +73,7 @@ def opened_shop(
         try:
             for _ in range(2):
                 edges.append(start_edge(folder, environ))
-            yield Shop(edges, upstream, target)
+            yield TwoEdges(edges, upstream, target)
         finally:
             for edge in edges:
                 edge.kill()
@@ -82,16 +82,16 @@ def opened_shop(
 
 
 @pytest.fixture
-def shop(opened_shop: Shop) -> Iterator[Shop]:
-    """The shop as a test finds it; after the test the books must agree, and nothing may be held."""
-    bind(opened_shop.books)
-    yield opened_shop
-    opened_shop.upstream.default = polite
-    assert_books_agree()
+def two_edges(running_edges: TwoEdges) -> Iterator[TwoEdges]:
+    """Checks after the test that the ledger verifies and nothing is held."""
+    bind(running_edges.books)
+    yield running_edges
+    running_edges.upstream.default = polite
+    assert_ledger_verifies()
     database.initialize(None)
 
 
-def assert_books_agree() -> None:
+def assert_ledger_verifies() -> None:
     eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
     assert verify(now_ms()).problems == ()
 
@@ -101,7 +101,7 @@ def balance(owner: Account) -> int:
 
 
 def usage_of(owner: Account) -> UsageLedger:
-    """The account's only usage row, awaited."""
+    """Wait for the account's only usage row."""
     rows = UsageLedger.select().where(UsageLedger.account == owner.id)
     eventually(lambda: rows.clone().count() == 1, "the call is settled")
     return rows.get()
@@ -112,7 +112,7 @@ def customer(credits: int = 1_000_000) -> tuple[Account, str]:
     return owner, factories.api_key(owner)[1]
 
 
-# Exactly what is paid for
+# Concurrent calls never exceed the balance
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def customer(credits: int = 1_000_000) -> tuple[Account, str]:
     indirect=["any_database_url"],
     ids=["sqlite", "two edges", "two workers"],
 )
-def test_of_200_calls_at_once_exactly_those_succeed_that_are_paid_for(
+def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
     bound_database: Any,
     any_database_url: str,
     redis_url: str,
@@ -151,49 +151,49 @@ def test_of_200_calls_at_once_exactly_those_succeed_that_are_paid_for(
     assert len(upstream.calls) == 37
     charged = -sum(entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge"))
     assert (balance(owner), charged) == (0, 37_000)
-    assert_books_agree()
+    assert_ledger_verifies()
     assert [edge.terminate() for edge in running] == [0] * edges
 
 
-def test_a_pool_below_the_bound_pays_for_a_shorter_answer(shop: Shop) -> None:
+def test_a_low_balance_shortens_the_answer(two_edges: TwoEdges) -> None:
     owner, secret = customer(90)
-    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
-    answer = chat(shop.edge, secret, max_tokens=5_000)
-    assert 16 <= shop.upstream.calls[-1].json["max_tokens"] <= 45
+    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    answer = chat(two_edges.edge, secret, max_tokens=5_000)
+    assert 16 <= two_edges.upstream.calls[-1].json["max_tokens"] <= 45
     assert answer.body["yout"] == {"credits_charged": 90, "balance": 0}
     assert usage_of(owner).overrun_credits == 20 + 2_000 - 90
 
 
-def test_a_pool_without_a_sensible_answer_is_refused(shop: Shop) -> None:
+def test_a_balance_too_low_for_any_useful_answer_is_rejected(two_edges: TwoEdges) -> None:
     _, secret = customer(40)
-    before = len(shop.upstream.calls)
-    answer = chat(shop.edge, secret)
+    before = len(two_edges.upstream.calls)
+    answer = chat(two_edges.edge, secret)
     assert (answer.status, answer.code) == (402, "insufficient_credits")
     told = answer.body["yout"]
     assert told["balance"] == 40
     assert told["required"] > 40
     assert 0 < told["max_tokens_affordable"] < 16
-    assert len(shop.upstream.calls) == before
+    assert len(two_edges.upstream.calls) == before
 
 
-def test_a_cap_below_the_minimum_refuses_the_call(shop: Shop) -> None:
+def test_a_cap_below_the_minimum_rejects_the_call(two_edges: TwoEdges) -> None:
     _, secret = customer()
-    before = len(shop.upstream.calls)
-    answer = chat(shop.edge, secret, {"x-yout-max-credits": "9"})
+    before = len(two_edges.upstream.calls)
+    answer = chat(two_edges.edge, secret, {"x-yout-max-credits": "9"})
     assert (answer.status, answer.code) == (402, "insufficient_credits")
     assert answer.headers["x-should-retry"] == "false"
-    assert len(shop.upstream.calls) == before
+    assert len(two_edges.upstream.calls) == before
 
 
-def test_a_call_never_costs_more_than_its_cap(shop: Shop) -> None:
+def test_a_call_never_costs_more_than_its_cap(two_edges: TwoEdges) -> None:
     _, secret = customer()
-    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
-    answer = chat(shop.edge, secret, {"x-yout-max-credits": "100"}, max_tokens=3_000)
+    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    answer = chat(two_edges.edge, secret, {"x-yout-max-credits": "100"}, max_tokens=3_000)
     assert answer.body["yout"] == {"credits_charged": 100, "balance": 999_900}
-    assert shop.upstream.calls[-1].json["max_tokens"] <= 50
+    assert two_edges.upstream.calls[-1].json["max_tokens"] <= 50
 
 
-# What is charged
+# Charges
 
 
 IMPOSSIBLE: list[dict[str, Any] | None] = [
@@ -209,11 +209,11 @@ IMPOSSIBLE: list[dict[str, Any] | None] = [
 
 @pytest.mark.parametrize("told", IMPOSSIBLE)
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
-def test_usage_that_cannot_be_is_counted_here(shop: Shop, streaming: bool, told: dict[str, Any] | None) -> None:
+def test_impossible_usage_is_counted_locally(two_edges: TwoEdges, streaming: bool, told: dict[str, Any] | None) -> None:
     owner, secret = customer()
     ending = [finish("stop", usage=told)] if told else [finish()]
-    shop.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=told)))
-    with Stream(shop.edge, secret, stream=streaming, max_tokens=500) as call:
+    two_edges.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=told)))
+    with Stream(two_edges.edge, secret, stream=streaming, max_tokens=500) as call:
         call.open()
         if streaming:
             call.rest()
@@ -224,55 +224,56 @@ def test_usage_that_cannot_be_is_counted_here(shop: Shop, streaming: bool, told:
     assert row.credits == PROMPT_TOKENS + 2 * TEXT_TOKENS == 1_000_000 - balance(owner)
 
 
-def test_one_impossible_count_leaves_the_other_as_told(shop: Shop) -> None:
+def test_one_impossible_count_does_not_affect_the_other(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    shop.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 9, "completion_tokens": 10**12})))
-    chat(shop.edge, secret)
+    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 9, "completion_tokens": 10**12})))
+    chat(two_edges.edge, secret)
     row = usage_of(owner)
     assert (row.estimated, row.input_tokens, row.output_tokens) == (True, 9, TEXT_TOKENS)
 
 
 @pytest.mark.parametrize("told", [None, {"prompt_tokens": 7, "completion_tokens": 0}])
-def test_an_empty_completion_costs_nothing(shop: Shop, told: dict[str, Any] | None) -> None:
+def test_an_empty_completion_costs_nothing(two_edges: TwoEdges, told: dict[str, Any] | None) -> None:
     owner, secret = customer()
-    shop.upstream.script(reply(completion("", usage=told)))
-    assert chat(shop.edge, secret).body["yout"] == {"credits_charged": 0, "balance": 1_000_000}
+    two_edges.upstream.script(reply(completion("", usage=told)))
+    assert chat(two_edges.edge, secret).body["yout"] == {"credits_charged": 0, "balance": 1_000_000}
     assert usage_of(owner).status == "completed"
 
 
-def test_what_cannot_be_counted_is_not_free(shop: Shop) -> None:
+def test_uncountable_output_costs_the_minimum(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    shop.upstream.script(reply(completion(None, audio={"id": "a", "data": "UklGRg=="})))
-    chat(shop.edge, secret)
+    two_edges.upstream.script(reply(completion(None, audio={"id": "a", "data": "UklGRg=="})))
+    chat(two_edges.edge, secret)
     assert usage_of(owner).credits >= 10
 
 
-def test_a_free_model_needs_no_credits(shop: Shop) -> None:
+def test_a_free_model_needs_no_credits(two_edges: TwoEdges) -> None:
     _, secret = customer(0)
-    assert chat(shop.edge, secret, model="free").body["yout"] == {"credits_charged": 0, "balance": 0}
+    assert chat(two_edges.edge, secret, model="free").body["yout"] == {"credits_charged": 0, "balance": 0}
 
 
-def test_cached_tokens_have_their_own_price(shop: Shop) -> None:
-    factories.model("cached", factories.channel(shop.upstream.url), **PRICES, cached_input=100)
+def test_cached_tokens_have_their_own_price(two_edges: TwoEdges) -> None:
+    factories.model("cached", factories.channel(two_edges.upstream.url), **PRICES, cached_input=100)
     _, secret = customer()
     told = {"prompt_tokens": 1_000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 800}}
     eventually(
-        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="cached").status == 200, "the new model serves"
+        lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="cached").status == 200,
+        "the new model serves",
     )
-    shop.upstream.script(reply(completion(TEXT, usage=told)))
-    assert chat(shop.edge, secret, model="cached").body["yout"]["credits_charged"] == 200 + 80 + 20
+    two_edges.upstream.script(reply(completion(TEXT, usage=told)))
+    assert chat(two_edges.edge, secret, model="cached").body["yout"]["credits_charged"] == 200 + 80 + 20
 
 
-# A caller who leaves
+# Client disconnects
 
 
-def test_a_caller_who_leaves_pays_for_what_was_delivered(shop: Shop) -> None:
+def test_a_disconnect_bills_delivered_output(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    shop.upstream.script(stream(*HELLO, HANG))
-    with Stream(shop.edge, secret, max_tokens=500) as call:
+    two_edges.upstream.script(stream(*HELLO, HANG))
+    with Stream(two_edges.edge, secret, max_tokens=500) as call:
         call.open()
         call.read_text(TEXT)
-        upstream_call = shop.upstream.calls[-1]
+        upstream_call = two_edges.upstream.calls[-1]
     assert upstream_call.wait_outcome() == "disconnected"
     row = usage_of(owner)
     assert (row.status, row.error_code, row.estimated) == ("cancelled", "client_closed", True)
@@ -280,17 +281,17 @@ def test_a_caller_who_leaves_pays_for_what_was_delivered(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
-def test_a_caller_who_leaves_before_the_first_token_pays_for_the_prompt(shop: Shop, streaming: bool) -> None:
-    """Each time: to leave just before the answer comes is no way to have providers work for nothing."""
+def test_a_disconnect_before_the_first_token_bills_the_prompt(two_edges: TwoEdges, streaming: bool) -> None:
+    """On every attempt: disconnecting just before the answer must not get providers to work for free."""
     owner, secret = customer()
     prompt = [{"role": "user", "content": "Say something long about " + "everything " * 100}]
     cost = tokenizer.count(prompt[0]["content"])
     for times in (1, 2):
         gate = Gate()
-        shop.upstream.script(later(gate, stream(role(), HANG)))
-        with Stream(shop.edge, secret, stream=streaming, messages=prompt):
+        two_edges.upstream.script(later(gate, stream(role(), HANG)))
+        with Stream(two_edges.edge, secret, stream=streaming, messages=prompt):
             gate.wait_reached()
-        assert shop.upstream.calls[-1].wait_outcome() == "disconnected"
+        assert two_edges.upstream.calls[-1].wait_outcome() == "disconnected"
         eventually(lambda: balance(owner) == 1_000_000 - times * cost, "the prompt is paid")  # noqa: B023  (called at once)
         gate.open()
     for row in UsageLedger.select().where(UsageLedger.account == owner.id):
@@ -298,110 +299,111 @@ def test_a_caller_who_leaves_before_the_first_token_pays_for_the_prompt(shop: Sh
         assert (row.input_tokens, row.output_tokens, row.cut) == (cost, 0, "cancelled_upstream")
 
 
-def test_a_caller_pays_nothing_where_a_provider_takes_nothing_for_what_is_cancelled(shop: Shop) -> None:
-    factories.model("own", factories.channel(shop.upstream.url, settings={"cancel": "free"}), **PRICES)
+def test_a_disconnect_costs_nothing_if_the_provider_does_not_bill_cancelled_calls(two_edges: TwoEdges) -> None:
+    factories.model("own", factories.channel(two_edges.upstream.url, settings={"cancel": "free"}), **PRICES)
     owner, secret = customer()
     eventually(
-        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="own").status == 200, "the new model serves"
+        lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="own").status == 200, "the new model serves"
     )
     gate = Gate()
-    shop.upstream.script(later(gate, stream(*HELLO, HANG)))
-    with Stream(shop.edge, secret, model="own"):
+    two_edges.upstream.script(later(gate, stream(*HELLO, HANG)))
+    with Stream(two_edges.edge, secret, model="own"):
         gate.wait_reached()
     assert (usage_of(owner).status, usage_of(owner).credits) == ("cancelled", 0)
     gate.open()
 
 
-def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit(shop: Shop) -> None:
+def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit(two_edges: TwoEdges) -> None:
     """Of an answer with 700 reasoning tokens nothing is cut; one without an end is cut beyond what both limits pay for."""
-    channel = factories.channel(shop.upstream.url, settings={"reasoning_tokens_limit": {"thinker": 500}})
+    channel = factories.channel(two_edges.upstream.url, settings={"reasoning_tokens_limit": {"thinker": 500}})
     factories.model("thinker", channel, upstream_model="thinker", **PRICES)
     owner, secret = customer()
     eventually(
-        lambda: chat(shop.edge, factories.api_key(factories.account())[1], model="thinker").status == 200, "the new model serves"
+        lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="thinker").status == 200,
+        "the new model serves",
     )
     thoughts = [openai_payloads.event([{"index": 0, "delta": {"reasoning_content": " thought" * 100}}])] * 7
-    shop.upstream.script(stream(role(), *thoughts, chunk(TEXT), finish(), usage(7, 510), DONE))
-    with Stream(shop.edge, secret, model="thinker", max_tokens=10) as call:
+    two_edges.upstream.script(stream(role(), *thoughts, chunk(TEXT), finish(), usage(7, 510), DONE))
+    with Stream(two_edges.edge, secret, model="thinker", max_tokens=10) as call:
         call.open()
         *chunks, last, _ = call.rest()
     assert sum(chunk["choices"][0]["delta"].get("reasoning_content", "").count("thought") for chunk in chunks) == 700
     assert last["choices"][0]["finish_reason"] == "stop"
     assert balance(owner) == 1_000_000 - 7 - 2 * 510
-    assert shop.upstream.calls[-1].json["max_tokens"] == 10
-    shop.upstream.script(stream(role(), *thoughts, *thoughts, HANG))
-    with Stream(shop.edge, secret, model="thinker", max_tokens=10) as call:
+    assert two_edges.upstream.calls[-1].json["max_tokens"] == 10
+    two_edges.upstream.script(stream(role(), *thoughts, *thoughts, HANG))
+    with Stream(two_edges.edge, secret, model="thinker", max_tokens=10) as call:
         call.open()
         assert call.rest()[-2]["choices"][0]["finish_reason"] == "length"
-    assert shop.upstream.calls[-1].wait_outcome() == "disconnected"
-    refused = chat(shop.edge, factories.api_key(factories.account(1_000))[1], model="thinker", max_tokens=10)
+    assert two_edges.upstream.calls[-1].wait_outcome() == "disconnected"
+    refused = chat(two_edges.edge, factories.api_key(factories.account(1_000))[1], model="thinker", max_tokens=10)
     assert (refused.status, refused.code) == (402, "insufficient_credits")
 
 
-def test_an_upstream_that_breaks_off_is_billed_as_far_as_it_came(shop: Shop) -> None:
+def test_a_broken_upstream_stream_bills_delivered_output(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    shop.upstream.script(stream(*HELLO, RESET))
-    with Stream(shop.edge, secret) as call:
+    two_edges.upstream.script(stream(*HELLO, RESET))
+    with Stream(two_edges.edge, secret) as call:
         call.open()
         assert call.rest()[-1]["error"]["code"] == "upstream_error"
     row = usage_of(owner)
     assert (row.status, row.credits) == ("failed", PROMPT_TOKENS + 2 * TEXT_TOKENS)
 
 
-def test_callers_who_leave_at_any_moment_leave_nothing_behind(shop: Shop) -> None:
+def test_disconnects_at_any_moment_leave_no_hold_or_slot(two_edges: TwoEdges) -> None:
     owner = factories.account()
     _, secret = factories.api_key(owner, concurrency=100)
 
     def call_and_leave(number: int) -> None:
-        with Stream(shop.edges[number % 2], secret, stream=number % 3 > 0):
-            time.sleep(number % 25 * 0.001)  # when they leave is the input of this test, nothing is measured
+        with Stream(two_edges.edges[number % 2], secret, stream=number % 3 > 0):
+            time.sleep(number % 25 * 0.001)  # the time of the disconnect is the input of this test; nothing is measured
 
     for _ in range(2):
         together(50, call_and_leave)
-    assert_books_agree()
-    # All slots are free again: as many calls as the key may make at once get through.
-    answers = together(100, lambda number: chat(shop.edges[number % 2], secret))
+    assert_ledger_verifies()
+    # All slots are free again: the key's full concurrency gets through.
+    answers = together(100, lambda number: chat(two_edges.edges[number % 2], secret))
     assert {answer.status for answer in answers} == {200}
 
 
-# Keys that are no good any more
+# Revoked, expired and suspended keys
 
 
-def test_a_revoked_key_is_refused_on_the_very_next_request_of_every_edge(shop: Shop) -> None:
+def test_a_revoked_key_is_rejected_on_the_next_request_to_every_edge(two_edges: TwoEdges) -> None:
     row, secret = factories.api_key(factories.account())
-    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
     revoke_key(row.id, actor="test")
-    for edge in shop.edges:
+    for edge in two_edges.edges:
         answer = chat(edge, secret)
         assert (answer.status, answer.code) == (401, "invalid_api_key")
         assert answer.body["error"]["type"] == "authentication_error"
 
 
 @pytest.mark.parametrize("fields", [{"model": "no-such-model"}, {"messages": []}, {"max_tokens": -1}])
-def test_a_revoked_key_learns_nothing_else(shop: Shop, fields: dict[str, Any]) -> None:
+def test_a_revoked_key_gets_no_other_error(two_edges: TwoEdges, fields: dict[str, Any]) -> None:
     row, secret = factories.api_key(factories.account())
-    assert chat(shop.edge, secret).status == 200
-    assert chat(shop.edge, secret, **fields).status in (400, 404)
+    assert chat(two_edges.edge, secret).status == 200
+    assert chat(two_edges.edge, secret, **fields).status in (400, 404)
     revoke_key(row.id, actor="test")
-    for edge in shop.edges:
+    for edge in two_edges.edges:
         assert chat(edge, secret, **fields).status == 401
 
 
-def test_an_expired_key_is_refused(shop: Shop) -> None:
+def test_an_expired_key_is_refused(two_edges: TwoEdges) -> None:
     row, secret = factories.api_key(factories.account())
-    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
     ApiKey.update(expires_at=now_ms()).where(ApiKey.id == row.id).execute()
-    assert [chat(edge, secret).code for edge in shop.edges] == ["invalid_api_key"] * 2
+    assert [chat(edge, secret).code for edge in two_edges.edges] == ["invalid_api_key"] * 2
 
 
-def test_a_suspended_account_is_refused_until_it_is_active_again(shop: Shop) -> None:
+def test_a_suspended_account_is_refused_until_it_is_active_again(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
     set_account_status(owner.id, "suspended", actor="test")
-    answers = [chat(edge, secret) for edge in shop.edges]
+    answers = [chat(edge, secret) for edge in two_edges.edges]
     assert [(answer.status, answer.code) for answer in answers] == [(403, "account_suspended")] * 2
     set_account_status(owner.id, "active", actor="test")
-    assert [chat(edge, secret).status for edge in shop.edges] == [200, 200]
+    assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
 
 
 def expire(key: UUID) -> None:
@@ -417,19 +419,19 @@ def expire(key: UUID) -> None:
     ],
     ids=["revoked", "expired", "suspended"],
 )
-def test_a_running_stream_is_cut_off_and_billed_for_what_it_delivered(
-    shop: Shop, stop: Callable[[UUID, UUID], Any], code: str
+def test_a_running_stream_is_ended_and_bills_delivered_output(
+    two_edges: TwoEdges, stop: Callable[[UUID, UUID], Any], code: str
 ) -> None:
     owner = factories.account()
     key, secret = factories.api_key(owner)
     _, other_secret = customer()
     gate = Gate()
-    shop.upstream.script(stream(*HELLO, HANG), stream(*HELLO, gate, finish(), usage(7, 3), DONE))
-    with Stream(shop.edge, secret) as cut:
+    two_edges.upstream.script(stream(*HELLO, HANG), stream(*HELLO, gate, finish(), usage(7, 3), DONE))
+    with Stream(two_edges.edge, secret) as cut:
         cut.open()
         cut.read_text(TEXT)
-        upstream_call = shop.upstream.calls[-1]
-        with Stream(shop.edge, other_secret) as other:  # sent only now: the script is played in the order of arrival
+        upstream_call = two_edges.upstream.calls[-1]
+        with Stream(two_edges.edge, other_secret) as other:  # sent only now, because the script is consumed in order of arrival
             other.open()
             other.read_text(TEXT)
             stop(owner.id, key.id)
@@ -442,12 +444,12 @@ def test_a_running_stream_is_cut_off_and_billed_for_what_it_delivered(
     assert (row.status, row.error_code, row.credits) == ("cancelled", code, PROMPT_TOKENS + 2 * TEXT_TOKENS)
 
 
-def test_a_call_without_an_answer_yet_gets_the_real_status_when_its_key_is_revoked(shop: Shop) -> None:
+def test_a_call_without_output_gets_401_when_its_key_is_revoked(two_edges: TwoEdges) -> None:
     owner = factories.account()
     key, secret = factories.api_key(owner)
     gate = Gate()
-    shop.upstream.script(later(gate, reply(completion(TEXT))))
-    with Stream(shop.edge, secret, stream=False) as call:
+    two_edges.upstream.script(later(gate, reply(completion(TEXT))))
+    with Stream(two_edges.edge, secret, stream=False) as call:
         gate.wait_reached()
         revoke_key(key.id, actor="test")
         answer = call.whole()
@@ -459,29 +461,29 @@ def test_a_call_without_an_answer_yet_gets_the_real_status_when_its_key_is_revok
 # Idempotency-Key
 
 
-def test_an_idempotency_key_makes_one_call(shop: Shop) -> None:
+def test_an_idempotency_key_prevents_a_second_call(two_edges: TwoEdges) -> None:
     owner, secret = customer()
     _, other_secret = customer()
     headers = {"idempotency-key": "order-1"}
     gate = Gate()
-    shop.upstream.script(later(gate, polite_answer()))
-    with Stream(shop.edge, secret, headers, stream=False) as first:
+    two_edges.upstream.script(later(gate, polite_answer()))
+    with Stream(two_edges.edge, secret, headers, stream=False) as first:
         gate.wait_reached()
-        for edge in shop.edges:
+        for edge in two_edges.edges:
             answer = chat(edge, secret, headers)
             assert (answer.status, answer.code) == (409, "idempotency_in_progress")
             assert answer.headers["x-should-retry"] == "false"
             assert answer.headers["x-ratelimit-limit-requests"]
-        assert chat(shop.edges[1], secret, headers, temperature=1).code == "idempotency_key_reused"
-        assert chat(shop.edge, other_secret, headers).status == 200
+        assert chat(two_edges.edges[1], secret, headers, temperature=1).code == "idempotency_key_reused"
+        assert chat(two_edges.edge, other_secret, headers).status == 200
         gate.open()
         done = first.whole()
     assert done.body["yout"]["credits_charged"] == POLITE_COST
-    for edge in shop.edges:
+    for edge in two_edges.edges:
         answer = chat(edge, secret, headers)
         assert (answer.status, answer.code) == (409, "idempotency_key_used")
         assert answer.body["yout"] == {"request_id": done.headers["x-request-id"], "credits_charged": POLITE_COST}
-    reused = chat(shop.edge, secret, headers, temperature=1)
+    reused = chat(two_edges.edge, secret, headers, temperature=1)
     assert (reused.status, reused.code) == (400, "idempotency_key_reused")
     assert balance(owner) == 1_000_000 - POLITE_COST
 
@@ -490,57 +492,57 @@ def polite_answer() -> Answer:
     return reply(completion(TEXT, usage={"prompt_tokens": 7, "completion_tokens": 3}))
 
 
-def test_of_many_calls_at_once_with_one_idempotency_key_one_is_made(shop: Shop) -> None:
+def test_concurrent_calls_with_one_idempotency_key_make_one_call(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    answers = together(30, lambda number: chat(shop.edges[number % 2], secret, {"idempotency-key": "same"}))
+    answers = together(30, lambda number: chat(two_edges.edges[number % 2], secret, {"idempotency-key": "same"}))
     assert sorted(answer.status for answer in answers) == [200] + [409] * 29
     assert balance(owner) == 1_000_000 - POLITE_COST
 
 
 @pytest.mark.parametrize("failure", [context_too_long(), status(401)], ids=["refused", "failed"])
-def test_a_call_that_failed_for_nothing_gives_its_idempotency_key_back(shop: Shop, failure: Answer) -> None:
+def test_an_uncharged_failure_releases_the_idempotency_key(two_edges: TwoEdges, failure: Answer) -> None:
     _, secret = customer()
     headers = {"idempotency-key": "again"}
-    shop.upstream.script(failure)
-    assert chat(shop.edge, secret, headers).status in (400, 502)
-    assert chat(shop.edges[1], secret, headers).status == 200
+    two_edges.upstream.script(failure)
+    assert chat(two_edges.edge, secret, headers).status in (400, 502)
+    assert chat(two_edges.edges[1], secret, headers).status == 200
 
 
-def test_a_caller_who_leaves_early_gets_the_idempotency_key_back(shop: Shop) -> None:
+def test_an_early_disconnect_releases_the_idempotency_key(two_edges: TwoEdges) -> None:
     owner, secret = customer()
     headers = {"idempotency-key": "left"}
     gate = Gate()
-    shop.upstream.script(later(gate, polite_answer()))
-    with Stream(shop.edge, secret, headers):
+    two_edges.upstream.script(later(gate, polite_answer()))
+    with Stream(two_edges.edge, secret, headers):
         gate.wait_reached()
     assert usage_of(owner).status == "cancelled"
-    assert chat(shop.edge, secret, headers).status == 200
+    assert chat(two_edges.edge, secret, headers).status == 200
     gate.open()
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_an_idempotency_key_has_a_length(shop: Shop, key: str) -> None:
+def test_the_length_of_an_idempotency_key_is_limited(two_edges: TwoEdges, key: str) -> None:
     _, secret = customer()
-    answer = chat(shop.edge, secret, {"idempotency-key": key})
+    answer = chat(two_edges.edge, secret, {"idempotency-key": key})
     assert (answer.status, answer.body["error"]["param"]) == (400, "Idempotency-Key")
 
 
-# Prices that change
+# Price changes
 
 
-def test_a_running_call_keeps_the_price_it_began_with(shop: Shop) -> None:
-    factories.model("changing", factories.channel(shop.upstream.url), **PRICES)
+def test_a_running_call_keeps_its_initial_price(two_edges: TwoEdges) -> None:
+    factories.model("changing", factories.channel(two_edges.upstream.url), **PRICES)
     owner, secret = customer()
     gate = Gate()
-    eventually(lambda: chat(shop.edge, customer()[1], model="changing").status == 200, "the new model serves")
-    shop.upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE))
-    with Stream(shop.edge, secret, model="changing") as call:
+    eventually(lambda: chat(two_edges.edge, customer()[1], model="changing").status == 200, "the new model serves")
+    two_edges.upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE))
+    with Stream(two_edges.edge, secret, model="changing") as call:
         call.open()
         call.read_text(TEXT)
         set_price("changing", input=1_000_000, output=0, actor="test")
 
         def charged() -> Any:
-            return chat(shop.edge, customer()[1], model="changing").body["yout"]["credits_charged"]
+            return chat(two_edges.edge, customer()[1], model="changing").body["yout"]["credits_charged"]
 
         eventually(lambda: charged() == 7_000, "the new price is in force")
         gate.open()
@@ -548,11 +550,11 @@ def test_a_running_call_keeps_the_price_it_began_with(shop: Shop) -> None:
     assert usage_of(owner).credits == POLITE_COST
 
 
-# The end of an edge
+# Edge shutdown and crash
 
 
-def streams_in_the_middle(edge: WebProcess, secret: str, number: int) -> list[Stream]:
-    """Streams that have delivered `TEXT`."""
+def open_streams(edge: WebProcess, secret: str, number: int) -> list[Stream]:
+    """Streams that have delivered `TEXT` and are still open."""
     calls = [Stream(edge, secret) for _ in range(number)]
     for call in calls:
         call.open()
@@ -568,7 +570,7 @@ def test_a_killed_edge_leaves_nothing_held_or_charged_twice(
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     assert chat(edge, secret).body["yout"]["credits_charged"] == POLITE_COST
     upstream.default = stream(*HELLO, HANG)
-    calls = streams_in_the_middle(edge, secret, 6)
+    calls = open_streams(edge, secret, 6)
 
     edge.kill()
 
@@ -589,7 +591,7 @@ def test_a_killed_edge_leaves_nothing_held_or_charged_twice(
     assert chat(edge, secret).body["yout"]["balance"] == 1_000_000 - 2 * POLITE_COST
 
 
-def test_a_stopped_edge_lets_streams_end_and_settles_those_that_do_not(
+def test_a_graceful_shutdown_lets_streams_finish_and_settles_the_rest(
     bound_database: Any, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     stock(upstream)
@@ -597,8 +599,8 @@ def test_a_stopped_edge_lets_streams_end_and_settles_those_that_do_not(
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, drain_seconds=2)
     gate = Gate()
     upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE), stream(*HELLO, HANG))
-    (first,) = streams_in_the_middle(edge, ending_secret, 1)
-    (second,) = streams_in_the_middle(edge, endless_secret, 1)
+    (first,) = open_streams(edge, ending_secret, 1)
+    (second,) = open_streams(edge, endless_secret, 1)
 
     edge.process.send_signal(signal.SIGTERM)
     threading.Timer(0.5, gate.open).start()
@@ -609,25 +611,25 @@ def test_a_stopped_edge_lets_streams_end_and_settles_those_that_do_not(
     assert usage_of(ending).credits == POLITE_COST
     row = usage_of(endless)
     assert (row.status, row.credits) == ("cancelled", PROMPT_TOKENS + 2 * TEXT_TOKENS)
-    assert_books_agree()
+    assert_ledger_verifies()
     for call in (first, second):
         call.leave()
 
 
-def test_a_call_has_a_longest_life(
+def test_the_duration_of_a_call_is_limited(
     bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     stock(upstream)
     owner, secret = customer()
     edge = start_edge(database_url=postgres_url, redis_url=redis_url, call_seconds=5)
     upstream.script(stream(*HELLO, HANG))
-    (call,) = streams_in_the_middle(edge, secret, 1)
+    (call,) = open_streams(edge, secret, 1)
     assert [event["error"]["code"] for event in call.rest()] == ["upstream_timeout"]
     assert usage_of(owner).credits == PROMPT_TOKENS + 2 * TEXT_TOKENS
     call.leave()
 
 
-def test_answers_name_the_call_that_the_books_know(shop: Shop) -> None:
+def test_response_ids_match_the_ledger(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    answer: Answered = chat(shop.edge, secret)
+    answer: Answered = chat(two_edges.edge, secret)
     assert answer.headers["x-request-id"] == f"req_{usage_of(owner).id.hex}"

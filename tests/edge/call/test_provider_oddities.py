@@ -1,4 +1,4 @@
-"""Vendors that speak the dialect in their own way: what the caller gets is in order all the same, and paid for exactly."""
+"""Unusual but valid provider streams: the caller gets a well-formed response, charged exactly."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens,
 from tests.upstream_responses import reply, stream
 
 
-def said(text: str, reason: str | None = None, **delta: object) -> openai_payloads.Json:
-    """A chunk with text and a finish reason at once."""
+def one_chunk_answer(text: str, reason: str | None = None, **delta: object) -> openai_payloads.Json:
+    """A chunk with both text and a finish reason."""
     return openai_payloads.event([{"index": 0, "delta": {"content": text, **delta}, "finish_reason": reason}])
 
 
@@ -37,17 +37,17 @@ def text_of(chunks: list[openai_payloads.Json]) -> str:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_any_line_end_will_do(lane: Lane, line_end: str) -> None:
+def test_any_line_ending_is_accepted(lane: Lane, line_end: str) -> None:
     pieces = [*WHOLE_STREAM[:-1], f"data: [DONE]{line_end}{line_end}".encode()]
     assert text_of(relayed(lane, *pieces, line_end=line_end)) == "Hello"
 
 
-def test_text_split_inside_a_character_arrives_whole(lane: Lane) -> None:
+def test_text_split_inside_a_character_arrives_intact(lane: Lane) -> None:
     first, second = openai_payloads.split_utf8(openai_payloads.frame(chunk("naïve 🙂 Größe")))
     assert text_of(relayed(lane, role(), first, second, finish(), usage(), DONE)) == "naïve 🙂 Größe"
 
 
-def test_what_official_sdks_choke_on_is_dropped(lane: Lane) -> None:
+def test_events_that_break_official_sdks_are_dropped(lane: Lane) -> None:
     hello = b"event: message\nid: 7\nretry: 3\n" + openai_payloads.frame(chunk("Hello"))
     noise = (
         b": comment\n\n",
@@ -69,7 +69,7 @@ def test_a_byte_order_mark_and_unknown_fields_are_ignored(lane: Lane) -> None:
     assert text_of(chunks) == "Hello"
 
 
-def test_json_over_several_data_lines_becomes_one(lane: Lane) -> None:
+def test_json_over_several_data_lines_is_joined(lane: Lane) -> None:
     lines = json.dumps(chunk("Hello"), indent=1).split("\n")
     pretty = "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
     assert text_of(relayed(lane, role(), pretty, finish(), usage(), DONE)) == "Hello"
@@ -87,7 +87,7 @@ def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
         (role(), chunk("Hello"), usage(), DONE),  # no finish reason
         (chunk("Hello"), finish(), usage(), DONE),  # no role
         (role(), chunk("Hello"), finish(), finish(), usage(), DONE),  # two finish reasons
-        (role(), chunk("Hello"), finish(), chunk(""), usage(), DONE),  # something after it
+        (role(), chunk("Hello"), finish(), chunk(""), usage(), DONE),  # an event after the finish reason
         (role(), chunk("Hello"), finish(), usage(), DONE, chunk("late"), DONE),
         (role(), openai_payloads.frames(chunk("Hel"), chunk("lo"), finish(), usage()) + DONE),
         (
@@ -146,7 +146,7 @@ def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
         ({**role(), "usage": None}, {**chunk("Hello"), "usage": None}, {**finish(), "usage": None}, usage(), DONE),
     ],
 )
-def test_an_odd_stream_is_put_in_order(lane: Lane, pieces: tuple[object, ...]) -> None:
+def test_an_odd_stream_is_normalized(lane: Lane, pieces: tuple[object, ...]) -> None:
     chunks = relayed(lane, *pieces)
     assert text_of(chunks) == "Hello"
     assert chunks[-1]["choices"] == []
@@ -170,7 +170,7 @@ def test_changing_ids_and_missing_fields_become_one_id(lane: Lane) -> None:
     assert len({found["model"] for found in relayed(lane, *pieces)}) == 1
 
 
-def test_the_vendors_model_name_in_the_text_is_left_alone(lane: Lane) -> None:
+def test_the_providers_model_name_in_the_text_is_unchanged(lane: Lane) -> None:
     quoted = 'I am {"model":"vendor-model","id":"chatcmpl-upstream-1"}'
     assert text_of(relayed(lane, role(), chunk(quoted), finish(), usage(), DONE)) == quoted
 
@@ -182,7 +182,7 @@ def test_two_choices_each_have_a_role_and_an_end(lane: Lane) -> None:
     assert text_of(chunks) == "ABC"
 
 
-def test_tool_calls_come_through_as_they_were(lane: Lane) -> None:
+def test_tool_calls_pass_through_unchanged(lane: Lane) -> None:
     first = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}]
     more = [{"index": 0, "function": {"arguments": '{"n": 12345678901234567890123}'}}]
     big = [{"index": 0, "function": {"arguments": ""}, "n": 10**30}]
@@ -193,7 +193,7 @@ def test_tool_calls_come_through_as_they_were(lane: Lane) -> None:
 
 
 @both
-def test_compressed_answers_are_read(lane: Lane, streaming: bool) -> None:
+def test_compressed_responses_are_decoded(lane: Lane, streaming: bool) -> None:
     packed = (
         stream(*WHOLE_STREAM, compressed=True) if streaming else reply(completion("Hello", usage=tokens(7, 3)), compressed=True)
     )
@@ -205,7 +205,7 @@ def test_compressed_answers_are_read(lane: Lane, streaming: bool) -> None:
 
 
 @both
-def test_a_huge_answer_comes_through(lane: Lane, streaming: bool) -> None:
+def test_a_huge_answer_passes_through(lane: Lane, streaming: bool) -> None:
     text = "Hello there! " * 300_000
     whole = stream(role(), chunk(text), finish(), usage(7, 3), DONE) if streaming else reply(completion(text, usage=tokens(7, 3)))
     lane.vendor.script(whole)
@@ -214,7 +214,7 @@ def test_a_huge_answer_comes_through(lane: Lane, streaming: bool) -> None:
     assert lane.charged == POLITE_COST
 
 
-def test_a_long_stream_of_small_chunks_comes_through(lane: Lane) -> None:
+def test_a_long_stream_of_small_chunks_passes_through(lane: Lane) -> None:
     words = [f"w{number} " for number in range(2_000)]
     assert text_of(relayed(lane, role(), *map(chunk, words), finish(), usage(), DONE)) == "".join(words)
 
@@ -241,7 +241,7 @@ def test_a_whole_answer_has_our_id_and_model(lane: Lane, change: openai_payloads
     assert answer["yout"] == {"credits_charged": POLITE_COST, "balance": 1_000_000 - POLITE_COST}
 
 
-def test_a_whole_answer_nested_too_deeply_to_pass_on_is_a_failure_of_the_vendor(lane: Lane) -> None:
+def test_a_too_deeply_nested_answer_is_an_upstream_error(lane: Lane) -> None:
     deep = json.dumps(completion("Hello", usage=tokens(7, 3))).encode()[:-1] + b',"x":' + b"[" * 400 + b"]" * 400 + b"}"
     lane.vendor.default = reply(deep)
     assert (lane.chat().status, lane.charged, lane.held) == (502, 0, 0)
@@ -267,7 +267,7 @@ def test_a_whole_answer_nested_too_deeply_to_pass_on_is_a_failure_of_the_vendor(
     ],
 )
 @both
-def test_missing_or_impossible_usage_is_counted_here(lane: Lane, told: object, streaming: bool) -> None:
+def test_missing_or_impossible_usage_is_counted_locally(lane: Lane, told: object, streaming: bool) -> None:
     text = "one two three four five six seven eight"
     if streaming:
         lane.vendor.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=told), DONE))
@@ -302,7 +302,7 @@ def test_missing_or_impossible_usage_is_counted_here(lane: Lane, told: object, s
         (role(), chunk("Hello"), finish(), {"choices": None, "usage": tokens(7, 3)}, DONE),
     ],
 )
-def test_usage_is_found_wherever_it_is_told(lane: Lane, pieces: tuple[object, ...]) -> None:
+def test_usage_is_found_wherever_it_is_reported(lane: Lane, pieces: tuple[object, ...]) -> None:
     chunks = relayed(lane, *pieces)
     assert text_of(chunks) == "Hello"
     assert (chunks[-1]["usage"]["prompt_tokens"], chunks[-1]["usage"]["completion_tokens"]) == (7, 3)
@@ -324,11 +324,11 @@ CALL = {"name": "look_up", "arguments": '{"city":"Bonn","days":[1,2,3]}'}
         ({"content": [{"type": "thinking", "thinking": "one two"}, {"type": "text", "text": " three"}]}, "one two three"),
     ],
 )
-def test_what_is_counted_is_the_same_streamed_and_whole(
+def test_local_counts_are_the_same_streamed_and_whole(
     lane: Lane, message: openai_payloads.Json, counted: str, streaming: bool
 ) -> None:
     pieces = [chunk(**message)]
-    if "tool_calls" in message:  # in fragments, whose envelopes are no tokens
+    if "tool_calls" in message:  # in fragments, whose JSON envelopes are not counted
         edges = range(len(CALL["arguments"]) + 1)
         calls = [{"index": 0, "function": {"arguments": CALL["arguments"][edge : edge + 1]}} for edge in edges]
         first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": CALL["name"], "arguments": ""}}
@@ -345,7 +345,7 @@ def test_what_is_counted_is_the_same_streamed_and_whole(
 
 
 @both
-def test_an_image_is_delivered_and_charged_without_usage_too(lane: Lane, streaming: bool) -> None:
+def test_an_image_without_usage_is_delivered_and_charged(lane: Lane, streaming: bool) -> None:
     images = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
     body = completion("", images=images)
     lane.vendor.script(stream(role(), chunk(images=images), finish(), DONE) if streaming else reply(body))
@@ -374,7 +374,7 @@ def test_an_empty_completion_costs_nothing(lane: Lane, told: openai_payloads.Jso
     assert_nothing_taken(lane)
 
 
-def test_a_stream_of_nothing_but_its_end_is_an_empty_answer(lane: Lane) -> None:
+def test_a_stream_with_only_an_end_is_an_empty_answer(lane: Lane) -> None:
     lane.vendor.script(stream(DONE))
     answer = lane.chat(stream=True)
     assert_clean(answer.body)

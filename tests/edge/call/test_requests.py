@@ -1,4 +1,4 @@
-"""What the edge says to requests that cannot be served as they are: always a clear 4xx, never a 500."""
+"""Requests that cannot be served get a clear 4xx, never a 500."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def form_of(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option_of_a_client_is_refused_and_a_null_dropped(name: str) -> None:
+def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> None:
     for value in ("x", 1, {"a": 1}, False):
         with pytest.raises(InvalidRequest, match="client library") as refused:
             fields.json_object(json.dumps(chat(**{name: value})).encode())
@@ -117,7 +117,7 @@ def test_an_option_of_a_client_is_refused_and_a_null_dropped(name: str) -> None:
         ("videos", {"model": "m", "prompt": "Hi"}),
     ],
 )
-def test_no_surface_passes_a_clients_option_on(lane: Lane, path: str, body: dict[str, Any]) -> None:
+def test_no_surface_forwards_client_library_options(lane: Lane, path: str, body: dict[str, Any]) -> None:
     data = json.dumps({**body, "model": lane.model, "api_base": "http://127.0.0.1:1/"}).encode()
     answer = lane.post(data, {"content-type": "application/json"}, f"/v1/{path}")
     assert (answer.status, "'api_base' is an option" in answer.json["error"]["message"]) == (400, True)
@@ -125,7 +125,7 @@ def test_no_surface_passes_a_clients_option_on(lane: Lane, path: str, body: dict
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
-def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
+def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         requests.chat(json.dumps(body).encode())
     assert caught.value.param == param
@@ -151,16 +151,16 @@ def test_a_wrong_field_is_named(body: dict[str, Any], param: str) -> None:
         {"top_k": -1, "unheard_of": [None]},
     ],
 )
-def test_what_is_usual_is_taken(fields: dict[str, Any]) -> None:
+def test_common_fields_are_accepted(fields: dict[str, Any]) -> None:
     body = chat(**fields)
     assert requests.chat(json.dumps(body).encode()).body == body
 
 
-def test_the_smaller_output_limit_counts() -> None:
+def test_the_smaller_output_limit_applies() -> None:
     assert requests.chat(json.dumps(chat(max_tokens=9, max_completion_tokens=5)).encode()).output_limit == 5
 
 
-def test_text_is_bounded_by_its_bytes_and_pictures_by_a_price_of_their_own() -> None:
+def test_the_bound_counts_text_bytes_and_a_fixed_cost_per_image() -> None:
     text = requests.chat(json.dumps(chat(messages=[{"role": "user", "content": "x" * 1_000}])).encode())
     assert 1_000 <= text.input_bound < 1_200
     assert 250 <= text.input_estimate < 300
@@ -199,7 +199,7 @@ BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4).flatmap(
 
 @given(BODIES)
 @settings(max_examples=150, deadline=None)
-def test_any_json_is_a_call_or_a_named_mistake(body: dict[str, Any]) -> None:
+def test_any_json_is_a_call_or_a_named_error(body: dict[str, Any]) -> None:
     try:
         call = requests.chat(json.dumps(body).encode("utf-8", "surrogatepass"))
     except InvalidRequest as error:
@@ -211,21 +211,21 @@ def test_any_json_is_a_call_or_a_named_mistake(body: dict[str, Any]) -> None:
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 @settings(max_examples=150, deadline=None)
-def test_any_bytes_are_refused_politely(data: bytes) -> None:
+def test_any_bytes_are_rejected_with_400(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         requests.chat(data)
 
 
 @given(BODIES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_json_gets_an_answer_that_is_no_500(lane: Lane, body: dict[str, Any]) -> None:
+def test_any_json_never_gets_a_500(lane: Lane, body: dict[str, Any]) -> None:
     answer = lane.post(json.dumps({**body, "model": lane.model} if body.get("model") == "m" else body).encode())
     assert answer.status in (200, 400)
 
 
 @pytest.mark.parametrize("depth", [10, 200, 260, 1_000, 1_100, 100_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_deep_nesting_is_passed_on_or_refused(lane: Lane, depth: int, opening: str) -> None:
+def test_deep_nesting_is_forwarded_or_rejected(lane: Lane, depth: int, opening: str) -> None:
     closing_bracket = "]" if opening == "[" else "}"
     deep = f"{opening * depth}1{closing_bracket * depth}"
     answer = lane.post(json.dumps(lane.body())[:-1].encode() + f', "x": {deep}}}'.encode())
@@ -235,14 +235,14 @@ def test_deep_nesting_is_passed_on_or_refused(lane: Lane, depth: int, opening: s
         assert_error(answer, 400, "invalid_request")
 
 
-def test_only_what_orjson_cannot_write_is_too_deep() -> None:
+def test_only_nesting_that_orjson_cannot_write_is_too_deep() -> None:
     wide = json.dumps([[]] * 5_000).encode()
     assert not too_deep(wide, json.loads(wide))
     deep = b"[" * 254 + b"]" * 254
     assert too_deep(deep, json.loads(deep))
 
 
-# Bodies that are no JSON object
+# Bodies that are not a JSON object
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_only_what_orjson_cannot_write_is_too_deep() -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_a_body_that_is_no_object(lane: Lane, data: bytes) -> None:
+def test_a_body_must_be_an_object(lane: Lane, data: bytes) -> None:
     answer = lane.post(data)
     assert_error(answer, 400, "invalid_request")
 
@@ -290,7 +290,7 @@ def test_a_body_in_another_encoding_is_refused_by_name(lane: Lane, encoding: str
 
 
 def assert_error(answer: Reply, status: int, code: str) -> None:
-    """The one shape of errors, and the id that support asks for."""
+    """Asserts the error format, and the request id for support."""
     assert answer.status == status
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"].startswith("req_")
@@ -307,18 +307,18 @@ def assert_error(answer: Reply, status: int, code: str) -> None:
     ["", "Bearer", "Bearer ", "Basic eW91dA==", "yout-x", "Bearer yout-\xf6\xdf", "Bearer a b", "Bearer " + "x" * 5_000],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
-def test_a_header_that_holds_no_key(lane: Lane, authorization: str, path: str) -> None:
+def test_a_header_without_a_key(lane: Lane, authorization: str, path: str) -> None:
     method, data = ("POST", json.dumps(lane.body()).encode()) if "chat" in path else ("GET", None)
     assert_error(lane.request(method, path, data, {"authorization": authorization}), 401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
-def test_the_scheme_may_be_written_in_any_case(lane: Lane, scheme: str) -> None:
+def test_the_scheme_is_case_insensitive(lane: Lane, scheme: str) -> None:
     assert lane.chat({"authorization": f"{scheme} {lane.secret}"}).status == 200
     assert lane.get("/v1/models", {"authorization": f"{scheme} {lane.secret}"}).status == 200
 
 
-def test_a_key_may_come_as_x_api_key(lane: Lane) -> None:
+def test_a_key_may_be_sent_as_x_api_key(lane: Lane) -> None:
     headers = {"authorization": "", "x-api-key": lane.secret}
     assert lane.chat(headers).status == 200
     assert lane.get("/v1/models", headers).status == 200
@@ -326,7 +326,7 @@ def test_a_key_may_come_as_x_api_key(lane: Lane) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/models", "/api/chat/models/", "/api/chat/keys/"])
 def test_two_keys_in_one_request_are_refused(lane: Lane, path: str) -> None:
-    """A proxy and this server might each read another one of them."""
+    """A proxy might read a different key than this server does."""
     method = "POST" if path in ("/v1/chat/completions", "/v1/messages") else "GET"
     bearer = f"authorization: Bearer {lane.secret}"
     for lines in ((bearer, bearer), (bearer, "authorization: Bearer yout-other"), (bearer, "x-api-key: yout-other")):
@@ -336,20 +336,20 @@ def test_two_keys_in_one_request_are_refused(lane: Lane, path: str) -> None:
         assert "Send" in answer.json["error"]["message"]
 
 
-def test_one_key_in_two_headers_is_one_key(lane: Lane) -> None:
+def test_the_same_key_in_two_headers_is_accepted(lane: Lane) -> None:
     assert lane.chat({"x-api-key": lane.secret}).status == 200
     assert lane.get("/v1/models", {"x-api-key": lane.secret}).status == 200
 
 
 @pytest.mark.parametrize("name", ["idempotency-key", "x-yout-max-credits"])
-def test_a_header_that_may_come_once_is_refused_twice(lane: Lane, name: str) -> None:
+def test_a_duplicated_singleton_header_is_rejected(lane: Lane, name: str) -> None:
     answer = raw(lane, head(lane, f"{name}: 5", f"{name}: 500", "content-length: 0"))
     assert_error(answer, 400, "invalid_request")
     assert answer.error["param"] == name
 
 
 @pytest.mark.parametrize("cap", ["", "-1", "1.5", "all", "9" * 16])
-def test_a_cap_that_is_no_number(lane: Lane, cap: str) -> None:
+def test_a_cap_must_be_a_number(lane: Lane, cap: str) -> None:
     answer = lane.chat({"x-yout-max-credits": cap})
     assert_error(answer, 400, "invalid_request")
     assert answer.error["param"] == "x-yout-max-credits"
@@ -365,15 +365,15 @@ def test_an_idempotency_key_of_the_wrong_length(lane: Lane, key: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/json; charset=x"]
 )
-def test_the_content_type_is_not_looked_at(lane: Lane, content_type: str) -> None:
+def test_the_content_type_is_ignored(lane: Lane, content_type: str) -> None:
     assert lane.chat({"content-type": content_type}).status == 200
 
 
-# The HTTP around it
+# HTTP framing
 
 
 def raw(lane: Lane, data: bytes) -> Reply:
-    """Send bytes and read one answer."""
+    """Send raw bytes and read one response."""
     with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(data)
         response = http.client.HTTPResponse(connection)
@@ -388,7 +388,7 @@ def head(lane: Lane, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "+5", "99999999999999999999"])
-def test_a_content_length_that_is_no_length(lane: Lane, length: str) -> None:
+def test_an_invalid_content_length(lane: Lane, length: str) -> None:
     answer = raw(lane, head(lane, f"content-length: {length}") + json.dumps(lane.body()).encode())
     assert answer.status in (400, 413)
     assert answer.error["message"]
@@ -402,7 +402,7 @@ def test_a_body_shorter_than_announced_costs_nothing(lane: Lane) -> None:
     assert len(lane.vendor.calls) == 1
 
 
-def test_a_body_longer_than_announced_is_cut_where_it_was_announced(lane: Lane) -> None:
+def test_a_body_longer_than_content_length_is_cut(lane: Lane) -> None:
     data = json.dumps(lane.body()).encode()
     answer = raw(lane, head(lane, f"content-length: {len(data)}") + data + b"GET /x")
     assert answer.status == 200
@@ -414,11 +414,11 @@ def test_a_chunked_body(lane: Lane) -> None:
     assert raw(lane, head(lane, "transfer-encoding: chunked") + chunks).status == 200
 
 
-def test_a_body_that_is_announced_too_large_is_refused_unread(lane: Lane) -> None:
+def test_a_body_with_too_large_content_length_is_rejected_unread(lane: Lane) -> None:
     assert_error(raw(lane, head(lane, "content-length: 20000001")), 413, "request_too_large")
 
 
-def test_a_chunked_body_that_grows_too_large(lane: Lane) -> None:
+def test_a_too_large_chunked_body(lane: Lane) -> None:
     from_client = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
     with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(head(lane, "transfer-encoding: chunked"))
@@ -426,7 +426,7 @@ def test_a_chunked_body_that_grows_too_large(lane: Lane) -> None:
             for _ in range(220):
                 connection.sendall(from_client)
         except ConnectionError:
-            return  # cut off in the middle: nothing was kept of it either
+            return  # disconnected before the response: the body was dropped too
         response = http.client.HTTPResponse(connection)
         response.begin()
         assert response.status == 413
@@ -455,26 +455,26 @@ def test_an_unknown_path(lane: Lane, path: str) -> None:
         ("POST", "/healthz", "GET"),
     ],
 )
-def test_a_method_that_a_path_does_not_take(lane: Lane, method: str, path: str, allowed: str) -> None:
+def test_a_method_not_allowed(lane: Lane, method: str, path: str, allowed: str) -> None:
     answer = lane.request(method, path)
     assert_error(answer, 405, "method_not_allowed")
     assert allowed in answer.headers["allow"]
 
 
-def test_a_slash_at_the_end_changes_nothing(lane: Lane) -> None:
+def test_a_trailing_slash_changes_nothing(lane: Lane) -> None:
     assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions/").status == 200
     assert lane.get("/v1/models/").json == lane.get("/v1/models").json
     assert lane.get(f"/v1/models/{lane.model}/").json == lane.get(f"/v1/models/{lane.model}").json
 
 
 @pytest.mark.parametrize("prefix", ["//v1", "/v1//", "///v1/", "/v1/v1", "/v1//v1/"])
-def test_what_a_base_url_has_twice_is_read_once(lane: Lane, prefix: str) -> None:
+def test_a_duplicated_path_prefix_is_collapsed(lane: Lane, prefix: str) -> None:
     assert lane.post(json.dumps(lane.body()).encode(), path=f"{prefix}/chat/completions").status == 200
     assert lane.get(f"{prefix}/models").json == lane.get("/v1/models").json
     assert_error(lane.get(f"{prefix}/chat/completions"), 405, "method_not_allowed")
 
 
-def test_a_path_under_another_prefix_says_which_base_url_is_right(lane: Lane) -> None:
+def test_a_wrong_prefix_suggests_the_right_base_url(lane: Lane) -> None:
     told = lane.post(b"{}", path="/chat/completions").error["message"]
     assert told.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
     told = lane.post(b"{}", path="/messages").error["message"]
@@ -492,17 +492,17 @@ def test_health_needs_no_key(lane: Lane, path: str) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-def test_every_answer_has_an_id_of_its_own(lane: Lane) -> None:
+def test_every_response_has_a_unique_id(lane: Lane) -> None:
     answers = [lane.chat(), lane.chat(), lane.chat(stream=True), lane.chat(n=0), lane.get("/v1/models"), lane.get("/nothing")]
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_model_that_is_not_there(lane: Lane) -> None:
+def test_an_unknown_model(lane: Lane) -> None:
     answer = lane.chat(model="x" * 150)
     assert_error(answer, 404, "model_not_found")
     assert answer.error["param"] == "model"
     assert_error(lane.get("/v1/models/a%2Fb%F0"), 404, "model_not_found")
 
 
-def test_the_dialects_are_the_ones_that_channels_may_name() -> None:
+def test_the_dialects_match_those_allowed_for_channels() -> None:
     assert set(DIALECTS) == set(CHANNEL_DIALECTS)

@@ -1,4 +1,4 @@
-"""`models` and `provider` of a body: what is read of them, and what is refused by name."""
+"""Parsing `models` and `provider` of a request body, and rejecting invalid values by field name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_models(fields: dict[str, Any], model: str, fallbacks: tuple[str, ...]) 
     assert "models" not in call.body
 
 
-def test_a_preference_is_never_part_of_what_a_vendor_gets() -> None:
+def test_preferences_are_never_sent_to_the_provider() -> None:
     call = read(model="a", provider={"only": ["acme"]})
     assert call.preferences == Preferences(only=("acme",))
     assert "provider" not in call.body
@@ -71,7 +71,7 @@ def test_all_preferences() -> None:
         ({"provider": {"max_price": {"image": 5}}}, "provider.max_price.image"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+def test_invalid_values_are_rejected_by_field_name(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read(**{"model": "a", **fields})
     assert refused.value.param == param

@@ -1,4 +1,6 @@
-"""Bounds beside the pool, through two edges at once: a key's month, a plan's overage, a visitor's day and all visitors' pool."""
+"""Spending limits besides the balance, under concurrent calls to two edges: key's month, plan's overage, visitor's day, visitor
+pool.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ POSTGRES = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=
 PER_CALL = 1_000
 
 
-def open_shop(upstream: Upstream, start_edge: Any, **settings: Any) -> Edges:
-    """Two edges; `dear` costs 1,000 credits a call, and so does `gift`, which visitors may call."""
+def start_two_edges(upstream: Upstream, start_edge: Any, **settings: Any) -> Edges:
+    """Two edges; a call costs 1,000 credits on `dear`, and also on `gift`, which visitors may use."""
     channel = factories.channel(upstream.url)
     for model, free in (("dear", False), ("gift", True)):
         factories.model(model, channel, input=0, output=0, per_call=PER_CALL, is_free=free)
@@ -36,7 +38,7 @@ def open_shop(upstream: Upstream, start_edge: Any, **settings: Any) -> Edges:
 
 
 def visit(edge: WebProcess, agent: str) -> tuple[int, dict[str, str], str]:
-    """One native stream without a key: status, headers in lower case, the whole body."""
+    """One native stream without a key: status, lower-case headers, whole body."""
     with closing(http.client.HTTPConnection("127.0.0.1", edge.port, timeout=WAIT_SECONDS)) as connection:
         body = json.dumps({"model": "gift", "prompt": "Hi"})
         connection.request("POST", "/api/chat/stream/", body, {"user-agent": agent, "content-type": "application/json"})
@@ -44,14 +46,16 @@ def visit(edge: WebProcess, agent: str) -> tuple[int, dict[str, str], str]:
         return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read().decode()
 
 
-def assert_books_agree() -> None:
+def assert_ledger_verifies() -> None:
     assert verify(now_ms()).problems == ()
 
 
 @POSTGRES
 @pytest.mark.usefixtures("bound_database")
-def test_calls_at_once_stop_at_the_keys_month(any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any) -> None:
-    edges = open_shop(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
+def test_concurrent_calls_stop_at_the_keys_monthly_limit(
+    any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    edges = start_two_edges(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
     owner = factories.account(1_000_000)
     key, secret = factories.api_key(owner, monthly_credit_limit=7_500)
     answers = together(40, lambda number: chat(edges[number % 2], secret, model="dear"))
@@ -59,15 +63,15 @@ def test_calls_at_once_stop_at_the_keys_month(any_database_url: str, redis_url: 
     assert all("own limit is 7500 a month" in answer.body["error"]["message"] for answer in answers if answer.status == 402)
     assert month_spending(owner.id, now_ms()) == {key.id: 7_000}
     assert Account.get_by_id(owner.id).balance == 993_000
-    assert_books_agree()
+    assert_ledger_verifies()
 
 
 @POSTGRES
 @pytest.mark.usefixtures("bound_database")
-def test_calls_at_once_stop_at_the_overage_cap(
+def test_concurrent_calls_stop_at_the_overage_limit(
     any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
-    edges = open_shop(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
+    edges = start_two_edges(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
     owner = factories.account(1_500)
     _, secret = factories.api_key(owner)
     subscribe(owner.id, create_plan("pro", {"monthly_credits": 3_000, "overage_allowed": True}, actor="test").id, actor="test")
@@ -78,15 +82,15 @@ def test_calls_at_once_stop_at_the_overage_cap(
     row = Subscription.get()
     assert (Account.get_by_id(owner.id).balance, row.overage_used, row.overage_held) == (0, 4_500, 0)
     assert sum(usage.overage_credits for usage in UsageLedger.select()) == 4_500
-    assert_books_agree()
+    assert_ledger_verifies()
 
 
 @POSTGRES
 @pytest.mark.usefixtures("bound_database")
-def test_visitors_at_once_stop_at_their_day_and_at_the_pool(
+def test_concurrent_visitors_stop_at_the_daily_and_the_pool_limit(
     any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
-    edges = open_shop(
+    edges = start_two_edges(
         *(upstream, start_edge),
         database_url=any_database_url,
         redis_url=redis_url,
@@ -104,4 +108,4 @@ def test_visitors_at_once_stop_at_their_day_and_at_the_pool(
     assert Account.get_by_id(POOL).balance == 0
     assert all(row.used <= 4_000 and row.held == 0 for row in Allowance.select())
     assert Counter(row.kind for row in LedgerEntry.select().where(LedgerEntry.account == POOL)) == {"grant": 1, "charge": 9}
-    assert_books_agree()
+    assert_ledger_verifies()

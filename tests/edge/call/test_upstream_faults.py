@@ -1,4 +1,4 @@
-"""What the edge makes of a vendor that misbehaves: what the caller gets, what it costs, and that nothing stays held."""
+"""How the edge handles a misbehaving provider: what the caller gets, what it costs, and that nothing stays held."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.upstream_responses import (
     stream,
 )
 
-# Before the first byte: tried again, or told with a real status
+# Before the first byte: retried, or reported with a real status
 
 
 @both
@@ -57,7 +57,7 @@ from tests.upstream_responses import (
         stream(b"data: {}\n", Torn(b"data: {}\n\n")),
     ],
 )
-def test_a_failure_before_the_first_byte_is_tried_again_and_charged_once(lane: Lane, fault: Answer, streaming: bool) -> None:
+def test_a_failure_before_the_first_byte_is_retried_and_charged_once(lane: Lane, fault: Answer, streaming: bool) -> None:
     lane.vendor.script(fault, good(streaming))
     answer = lane.chat(stream=streaming)
     assert answer.status == 200
@@ -65,7 +65,7 @@ def test_a_failure_before_the_first_byte_is_tried_again_and_charged_once(lane: L
     assert (lane.charged, lane.held) == (POLITE_COST, 0)
     [row] = lane.usage()
     assert (row.status, row.credits, row.estimated) == ("completed", POLITE_COST, False)
-    assert row.attempts in (1, 2), "a kept connection that ends without a byte is replaced within one attempt"
+    assert row.attempts in (1, 2), "a stale keep-alive connection is replaced within one attempt"
 
 
 @both
@@ -93,7 +93,7 @@ def test_when_all_attempts_fail_nothing_is_charged(lane: Lane, fault: Answer, ex
     assert lane.usage()[0].error_code == expected[1]
 
 
-def test_a_refused_credential_is_not_tried_again_on_the_same_channel(lane: Lane) -> None:
+def test_a_rejected_credential_is_not_retried_on_the_same_channel(lane: Lane) -> None:
     lane.vendor.default = status(401)
     lane.chat()
     assert len(lane.vendor.calls) == 1
@@ -105,11 +105,11 @@ def test_silence_before_the_first_byte_is_a_timeout(hasty_lane: Lane, fault: Ans
     hasty_lane.vendor.default = fault
     answer = hasty_lane.chat(stream=streaming)
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
-    assert len(hasty_lane.vendor.calls) == 1, "a slow channel is not asked twice"
+    assert len(hasty_lane.vendor.calls) == 1, "a slow channel must not be retried"
     assert_nothing_taken(hasty_lane)
 
 
-def test_a_vendor_that_asks_for_time_is_left_alone_for_it(lane: Lane) -> None:
+def test_retry_after_pauses_a_channel(lane: Lane) -> None:
     lane.vendor.script(status(429, headers={"retry-after": "30"}))
     assert lane.chat().error["code"] == "no_upstream_available"
     assert lane.chat().error["code"] == "no_upstream_available"
@@ -127,17 +127,17 @@ def test_another_channel_takes_over(lane: Lane, streaming: bool) -> None:
 
 
 @pytest.mark.parametrize("wait", ["\u00b2", "-1", "9" * 400, "Mon, 21 Sep 99999 14:13:50 GMT", "soon"])
-def test_a_wait_that_cannot_be_read_is_ignored(lane: Lane, wait: str) -> None:
+def test_an_invalid_retry_after_is_ignored(lane: Lane, wait: str) -> None:
     lane.vendor.script(status(429, headers={"retry-after": wait}))
     answer = lane.chat(model=lane.pair)
     assert (answer.status, len(lane.second.calls)) == (200, 1)
     assert lane.vendor.calls[0].wait_outcome() == "answered"
     assert lane.charged == POLITE_COST
-    assert lane.chat().status == 200, "the channel was not put aside for it"
+    assert lane.chat().status == 200, "the channel must not be paused"
     assert len(lane.vendor.calls) == 2
 
 
-def test_a_refused_request_is_not_carried_to_another_channel(lane: Lane) -> None:
+def test_a_rejected_request_is_not_sent_to_another_channel(lane: Lane) -> None:
     lane.vendor.default = status(400)
     assert lane.chat(model=lane.pair).status == 400
     assert lane.second.calls == []
@@ -146,7 +146,7 @@ def test_a_refused_request_is_not_carried_to_another_channel(lane: Lane) -> None
 def test_the_breaker_opens_and_a_probe_closes_it(lane: Lane) -> None:
     lane.vendor.default = status(500)
     assert [lane.chat().status for _ in range(3)] == [502, 502, 503]
-    assert len(lane.vendor.calls) == 5, "five failures in a row open the breaker"
+    assert len(lane.vendor.calls) == 5, "five consecutive failures open the breaker"
     lane.vendor.default = status(429, headers={"retry-after": "2"})
     eventually(lambda: lane.chat().status == 503 and len(lane.vendor.calls) > 5, "a probe is let through after the cooldown")
     lane.vendor.default = good(streaming=False)
@@ -180,10 +180,10 @@ def test_requests_that_a_provider_fails_on_close_its_channel_to_their_payer_alon
     assert lane.chat(headers={"authorization": f"Bearer {other}"}).status == 200
 
 
-# A refusal of the request
+# Rejected requests
 
 
-def test_a_context_that_is_too_long_stays_a_400(lane: Lane) -> None:
+def test_a_too_long_context_stays_a_400(lane: Lane) -> None:
     lane.vendor.default = context_too_long()
     answer = lane.chat()
     assert answer.status == 400
@@ -194,7 +194,7 @@ def test_a_context_that_is_too_long_stays_a_400(lane: Lane) -> None:
     assert_nothing_taken(lane)
 
 
-def test_a_vendors_message_is_scrubbed(lane: Lane) -> None:
+def test_a_providers_message_is_scrubbed(lane: Lane) -> None:
     secret = f"sk-vendor-{lane.model.removeprefix('solo-')}-secret"
     told = (
         f"Bad image for vendor-model at {lane.vendor.url}/chat/completions (127.0.0.1:{lane.vendor.port}) with key {secret}, "
@@ -208,11 +208,11 @@ def test_a_vendors_message_is_scrubbed(lane: Lane) -> None:
     assert message.startswith("Bad image for ")
     kept = ("127.0.0.1", str(lane.vendor.port), "sk-vendor", "abcdef01", "org-", "vendor", "AIza", "6c0e-4b7a")
     assert [word for word in kept if word in message.replace(lane.model, "")] == []
-    assert lane.model in message, "the vendor's name of the model becomes the caller's"
+    assert lane.model in message, "the provider's model name must become the caller's"
 
 
 @pytest.mark.parametrize("body", [b"", b"no", b"{}", b'{"error": 3}', b'{"error": {"message": 3}}', b"[[]]", b"\xff"])
-def test_a_refusal_without_a_readable_message_is_a_400_all_the_same(lane: Lane, body: bytes) -> None:
+def test_a_rejection_without_a_readable_message_is_still_a_400(lane: Lane, body: bytes) -> None:
     lane.vendor.default = reply(body, 422)
     answer = lane.chat()
     assert answer.status == 400
@@ -221,12 +221,12 @@ def test_a_refusal_without_a_readable_message_is_a_400_all_the_same(lane: Lane, 
 
 
 @pytest.mark.parametrize("shape", ['{{"error": {0}}}', '[{{"error": {{"message": {0}}}}}]', '{{"message": {0}}}'])
-def test_a_refusal_in_another_shape_keeps_its_message(lane: Lane, shape: str) -> None:
+def test_a_rejection_in_another_format_keeps_its_message(lane: Lane, shape: str) -> None:
     lane.vendor.default = reply(shape.format('"Too many images."').encode(), 400)
     assert lane.chat().error["message"] == "Too many images."
 
 
-def test_a_refusal_of_megabytes_is_cut_quickly(lane: Lane) -> None:
+def test_an_oversized_error_is_truncated(lane: Lane) -> None:
     lane.vendor.default = status(400, {"error": {"message": "a" * 60_000 + " " + "." * 3_000}})
     answer = lane.chat()
     assert answer.status == 400
@@ -234,14 +234,14 @@ def test_a_refusal_of_megabytes_is_cut_quickly(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("code", ["no code at all", "x" * 500, 42, None, {"a": 1}])
-def test_a_code_that_is_no_code_is_replaced(lane: Lane, code: object) -> None:
+def test_an_invalid_error_code_is_replaced(lane: Lane, code: object) -> None:
     lane.vendor.default = status(400, {"error": {"message": "No.", "param": {"x": 1}, "code": code}})
     answer = lane.chat()
     assert (answer.error["code"], answer.error["param"]) == ("invalid_request", None)
     assert lane.usage()[0].error_code == "invalid_request"
 
 
-# In the middle of a stream
+# Mid-stream
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_code_that_is_no_code_is_replaced(lane: Lane, code: object) -> None:
         b'event: error\ndata: {"error": {"message": "x"}}\n\n',
     ],
 )
-def test_a_stream_that_breaks_off_ends_with_one_error_and_is_billed_for_what_came(lane: Lane, breaks: object) -> None:
+def test_a_broken_stream_ends_with_one_error_and_bills_delivered_output(lane: Lane, breaks: object) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Hello there, you "), gate, breaks))
     running = lane.open()
@@ -272,12 +272,12 @@ def test_a_stream_that_breaks_off_ends_with_one_error_and_is_billed_for_what_cam
     assert b"10.0.0.1" not in running.received
     error = json.loads(running.received.split(b"data: ")[-1].split(b"\n")[0])["error"]
     assert (error["code"], error["type"], error["param"]) == ("upstream_error", "upstream_error", None)
-    assert len(lane.vendor.calls) == 1, "nothing is tried again once the caller has a part"
+    assert len(lane.vendor.calls) == 1, "no retry once the caller has received output"
     assert_billed_in_part(lane)
 
 
-def said(text: str, reason: str) -> openai_payloads.Json:
-    """A whole answer in one chunk."""
+def one_chunk_answer(text: str, reason: str) -> openai_payloads.Json:
+    """A complete answer in one chunk."""
     return openai_payloads.event([{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}])
 
 
@@ -290,7 +290,7 @@ def assert_billed_in_part(lane: Lane, status: str = "failed") -> None:
 
 
 @pytest.mark.parametrize("breaks", [b"data: {garbage\n\n", openai_payloads.frame(openai_payloads.failure("Boom."))])
-def test_what_came_in_one_piece_with_the_failure_is_delivered_before_it(lane: Lane, breaks: bytes) -> None:
+def test_output_received_together_with_the_failure_is_delivered(lane: Lane, breaks: bytes) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Hello"), gate, openai_payloads.frame(chunk(" there, you ")) + breaks, HANG))
     running = lane.open()
@@ -304,7 +304,7 @@ def test_what_came_in_one_piece_with_the_failure_is_delivered_before_it(lane: La
 
 
 @pytest.mark.parametrize("breaks", [RESET, CLOSE, openai_payloads.failure("Boom."), b"garbage\n\n"])
-def test_a_stream_that_breaks_after_its_finish_reason_is_whole(lane: Lane, breaks: object) -> None:
+def test_a_stream_that_breaks_after_its_finish_reason_is_complete(lane: Lane, breaks: object) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Hello"), finish(), gate, breaks))
     running = lane.open()
@@ -317,8 +317,10 @@ def test_a_stream_that_breaks_after_its_finish_reason_is_whole(lane: Lane, break
 
 
 @pytest.mark.parametrize("late", [b"data: {garbage\n\n", b"data: []\n\n", b'data: {"choices":[],"usage":{"a":\xff}}\n\n'])
-@pytest.mark.parametrize("opening", [(role(), chunk("Hello"), finish()), (said("Hello", "stop"),)], ids=["chunks", "one chunk"])
-def test_an_answer_in_one_read_survives_an_unreadable_usage_event(
+@pytest.mark.parametrize(
+    "opening", [(role(), chunk("Hello"), finish()), (one_chunk_answer("Hello", "stop"),)], ids=["chunks", "one chunk"]
+)
+def test_an_answer_in_one_read_survives_an_invalid_usage_event(
     lane: Lane, opening: tuple[openai_payloads.Json, ...], late: bytes
 ) -> None:
     lane.vendor.script(stream(openai_payloads.frames(*opening) + late + DONE))
@@ -331,13 +333,13 @@ def test_an_answer_in_one_read_survives_an_unreadable_usage_event(
 
 
 @pytest.mark.parametrize("late", [b"data: {garbage\n\n", openai_payloads.frame(openai_payloads.failure("Boom."))])
-def test_an_error_before_anything_was_delivered_is_tried_again(lane: Lane, late: bytes) -> None:
+def test_an_error_before_any_output_is_retried(lane: Lane, late: bytes) -> None:
     lane.vendor.script(stream(openai_payloads.frames(role(), finish()) + late))
     assert_clean(lane.chat(stream=True).body)
     assert [(row.attempts, row.credits) for row in lane.usage()] == [(2, POLITE_COST)]
 
 
-def test_a_stream_that_fails_after_the_role_alone_is_tried_again(lane: Lane) -> None:
+def test_a_stream_that_fails_after_only_the_role_is_retried(lane: Lane) -> None:
     lane.vendor.script(stream(role(), RESET))
     answer = lane.chat(stream=True)
     assert_clean(answer.body)
@@ -345,13 +347,13 @@ def test_a_stream_that_fails_after_the_role_alone_is_tried_again(lane: Lane) -> 
     assert [(row.attempts, row.failed_attempts, row.credits) for row in lane.usage()] == [(2, "connection", POLITE_COST)]
 
 
-def test_a_stream_that_only_ever_names_the_role_costs_nothing(lane: Lane) -> None:
+def test_a_stream_with_only_a_role_costs_nothing(lane: Lane) -> None:
     lane.vendor.default = stream(role(), RESET)
     assert lane.chat(stream=True).status == 502
     assert_nothing_taken(lane)
 
 
-def test_a_stream_that_falls_silent_is_given_up(hasty_lane: Lane) -> None:
+def test_a_stalled_stream_times_out(hasty_lane: Lane) -> None:
     hasty_lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     answer = hasty_lane.chat(stream=True)
     assert answer.chunks[-1]["error"]["code"] == "upstream_timeout"
@@ -360,7 +362,7 @@ def test_a_stream_that_falls_silent_is_given_up(hasty_lane: Lane) -> None:
     assert_billed_in_part(hasty_lane)
 
 
-def test_a_vendor_that_never_ends_a_finished_stream_is_not_waited_for(hasty_lane: Lane) -> None:
+def test_a_finished_stream_that_stays_open_is_closed(hasty_lane: Lane) -> None:
     hasty_lane.vendor.script(stream(*HELLO, usage(7, 3), HANG))
     answer = hasty_lane.chat(stream=True)
     assert_clean(answer.body)
@@ -368,7 +370,7 @@ def test_a_vendor_that_never_ends_a_finished_stream_is_not_waited_for(hasty_lane
 
 
 @pytest.mark.parametrize("fast_http", [True, False])
-def test_both_http_connections_send_the_same_and_notice_a_client_that_leaves(stack: Stack, lane: Lane, fast_http: bool) -> None:
+def test_fast_and_stock_connections_send_the_same_and_notice_a_disconnect(stack: Stack, lane: Lane, fast_http: bool) -> None:
     lane.edge = stack.edge(fast_http=fast_http)
     answer = lane.chat(stream=True)
     assert_clean(answer.body)
@@ -383,7 +385,7 @@ def test_both_http_connections_send_the_same_and_notice_a_client_that_leaves(sta
     eventually(lambda: lane.held == 0, "the hold is gone")
 
 
-def test_a_client_that_leaves_cancels_the_upstream_and_pays_for_what_came(lane: Lane) -> None:
+def test_a_disconnect_cancels_the_upstream_and_bills_delivered_output(lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     running = lane.open()
     running.read_until(b"Hello there, you ")
@@ -395,7 +397,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_pays_for_what_came(lane: 
 
 
 @both
-def test_a_client_that_leaves_before_the_first_byte_pays_for_the_prompt_alone(lane: Lane, streaming: bool) -> None:
+def test_a_disconnect_before_the_first_byte_bills_only_the_prompt(lane: Lane, streaming: bool) -> None:
     gate = Gate()
     lane.vendor.script(later(gate, good(streaming)))
     running = lane.open() if streaming else lane.open(stream=False)
@@ -407,13 +409,13 @@ def test_a_client_that_leaves_before_the_first_byte_pays_for_the_prompt_alone(la
     assert (lane.usage()[0].output_tokens, lane.usage()[0].estimated) == (0, True)
 
 
-def test_a_client_that_leaves_between_two_attempts_pays_nothing(lane: Lane) -> None:
-    """The provider has refused, and the next attempt is still to come."""
+def test_a_disconnect_between_two_attempts_costs_nothing(lane: Lane) -> None:
+    """The first attempt has failed, and the next has not started."""
     lane.vendor.script(status(503, headers={"retry-after": "8"}))
     running = lane.open()
     eventually(lambda: bool(lane.vendor.calls), "the first attempt is made")
     assert lane.vendor.calls[0].wait_outcome() == "answered"
-    assert lane.chat().error["code"] == "no_upstream_available", "the refusal was read: the channel is left alone"
+    assert lane.chat().error["code"] == "no_upstream_available", "the failure was read, so the channel is paused"
     running.leave()
     eventually(lambda: len(lane.usage()) == 2, "the call is settled")
     assert (lane.charged, lane.held) == (0, 0)
@@ -422,8 +424,8 @@ def test_a_client_that_leaves_between_two_attempts_pays_nothing(lane: Lane) -> N
 # Keepalives
 
 
-def test_keepalives_while_the_vendor_thinks_and_an_error_after_them(stack: Stack, lane: Lane) -> None:
-    """One slow test: the first comment comes after 10 seconds of silence."""
+def test_keepalives_while_the_provider_is_silent_and_a_later_error(stack: Stack, lane: Lane) -> None:
+    """The only slow test here: the first keepalive comes after 10 seconds of silence."""
     other = stack.take_lane()
     gates: list[Gate] = [Gate(), Gate()]
     lane.vendor.script(later(gates[0], good(streaming=True)))
@@ -445,7 +447,7 @@ def test_keepalives_while_the_vendor_thinks_and_an_error_after_them(stack: Stack
 
 
 def _body(received: bytes) -> bytes:
-    """The body of a chunked HTTP answer."""
+    """The decoded body of a chunked HTTP response."""
     rest = received.split(b"\r\n\r\n", 1)[1]
     body = b""
     while True:

@@ -1,4 +1,4 @@
-"""What a vendor learns of the caller: nothing."""
+"""Requests to providers reveal nothing about the caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.edge.shared_edge import Lane
 from tests.upstream_responses import status
 
 
-def test_the_caller_stays_unknown_to_the_vendor(lane: Lane) -> None:
+def test_requests_to_the_provider_do_not_identify_the_caller(lane: Lane) -> None:
     who = {
         "user-agent": "MyApp/1.0",
         "x-forwarded-for": "203.0.113.7",
@@ -34,7 +34,7 @@ def test_the_caller_stays_unknown_to_the_vendor(lane: Lane) -> None:
     assert call.json["metadata"]["run"] == "1"
 
 
-def test_a_pseudonym_is_stable_for_a_channel_and_differs_between_channels(lane: Lane) -> None:
+def test_a_pseudonym_is_stable_within_a_channel_and_differs_between_channels(lane: Lane) -> None:
     for user in ("alice", "alice", "bob"):
         lane.chat(user=user)
     lane.vendor.default = status(500)
@@ -45,7 +45,7 @@ def test_a_pseudonym_is_stable_for_a_channel_and_differs_between_channels(lane: 
     assert lane.second.calls[0].json["user"] not in (alice, bob)
 
 
-def test_the_vendor_is_called_by_its_own_name_of_the_model_and_asked_for_usage(lane: Lane) -> None:
+def test_the_provider_gets_its_own_model_name_and_a_request_for_usage(lane: Lane) -> None:
     lane.chat(stream=True)
     lane.chat(stream=False)
     streamed, whole = (call.json for call in lane.vendor.calls)

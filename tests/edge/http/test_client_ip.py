@@ -1,4 +1,4 @@
-"""One client is one client however its address is written: allow-lists, /metrics and links, on an edge that listens on `::`."""
+"""A client IP is the same in every notation: allow-lists, /metrics and links, on an edge that listens on `::`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPELLINGS = ["203.0.113.7", "203.0.113.7:51008", "::ffff:203.0.113.7", '"203.0.1
 
 @pytest.fixture
 def dual(stack: Stack, lane: Lane) -> Lane:
-    """A lane on an edge that listens on `::`, where IPv4 comes inside IPv6."""
+    """A lane on an edge that listens on `::`, where IPv4 clients appear as IPv4-mapped IPv6."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     lane.edge = stack.edge(**TRUSTED)
@@ -33,9 +33,9 @@ def call(lane: Lane, path: str, address: str = "127.0.0.1", **headers: str) -> R
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stored", ["203.0.113.0/24", "::ffff:203.0.113.7"])
-def test_an_allow_list_knows_an_address_in_each_spelling(stack: Stack, dual: Lane, spelling: str, stored: str) -> None:
+def test_an_allow_list_matches_every_notation_of_an_address(stack: Stack, dual: Lane, spelling: str, stored: str) -> None:
     lane = stack.take_lane(allowed_ips=["203.0.113.7"])
-    ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == lane.account).execute()  # as an older release stored it
+    ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == lane.account).execute()  # the notation of an older release
     lane.edge = dual.edge
     allowed = {"x-forwarded-for": spelling}
     assert lane.chat(allowed).status == 200
@@ -44,29 +44,29 @@ def test_an_allow_list_knows_an_address_in_each_spelling(stack: Stack, dual: Lan
         assert lane.chat({"x-forwarded-for": other}).status == 403
 
 
-def test_a_list_of_addresses_in_several_headers_is_one_list(stack: Stack, dual: Lane) -> None:
+def test_several_forwarded_headers_are_one_list(stack: Stack, dual: Lane) -> None:
     lane = stack.take_lane(allowed_ips=["203.0.113.7"])
     lane.edge = dual.edge
     with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.putrequest("GET", "/v1/models")
         connection.putheader("authorization", f"Bearer {lane.secret}")
         connection.putheader("x-forwarded-for", "203.0.113.7")
-        connection.putheader("x-forwarded-for", "127.0.0.1")  # the inner proxy's own peer
+        connection.putheader("x-forwarded-for", "127.0.0.1")  # the peer address of the inner proxy
         connection.endheaders()
         assert read(connection.getresponse()).status == 200
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_metrics_are_for_this_machine_in_either_family(dual: Lane, address: str) -> None:
+def test_metrics_are_served_to_localhost_over_ipv4_and_ipv6(dual: Lane, address: str) -> None:
     assert call(dual, "/metrics", address).status == 200
     for header in ("x-forwarded-for", "forwarded", "x-real-ip"):
         assert call(dual, "/metrics", address, **{header: "127.0.0.1"}).status == 404
 
 
-def test_links_do_not_lead_where_a_caller_says(dual: Lane) -> None:
+def test_links_ignore_an_untrusted_host_header(dual: Lane) -> None:
     foreign = {"host": "evil.example", "x-forwarded-host": "evil.example"}
     document = call(dual, "/openapi.json", "::1", **foreign)
     assert document.json["servers"][0]["url"] == f"http://[::1]:{dual.edge.port}"
     shared = dual.request("POST", "/api/chat/share/", b'{"title": "t", "messages": [{"role": "user", "content": "x"}]}', foreign)
-    assert shared.json["url"].startswith("http://evil.example/c/")  # 127.0.0.1 is a trusted proxy here, and says so
+    assert shared.json["url"].startswith("http://evil.example/c/")  # 127.0.0.1 is a trusted proxy here, so its host is used
     assert b"evil.example" not in call(dual, "/", "::1", accept="text/html", **foreign).body

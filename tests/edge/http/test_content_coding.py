@@ -1,4 +1,4 @@
-"""Compressed request bodies: decoded within the limit wherever a body is read, and refused in words where they cannot be."""
+"""Compressed request bodies: decoded within the size limit on every route, and rejected with an explanation otherwise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MANY = 1_000_000
 
 
 class Source:
-    """An ASGI `receive` that gives these pieces, and counts what was taken."""
+    """An ASGI `receive` that returns these pieces and counts how many were consumed."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
@@ -59,7 +59,7 @@ class Source:
 
 
 async def decode(header: str, *pieces: bytes, limit: int = MANY) -> bytes:
-    """The whole body."""
+    """Decode and return the whole body."""
     body = DecodedBody(Source(*pieces), codings_of(header.encode()), limit)
     found = b""
     while True:
@@ -80,20 +80,20 @@ async def test_each_coding(coding: str, compress: Callable[[bytes], bytes]) -> N
 
 
 @EACH
-async def test_a_body_that_comes_byte_by_byte(coding: str, compress: Callable[[bytes], bytes]) -> None:
+async def test_a_body_sent_byte_by_byte(coding: str, compress: Callable[[bytes], bytes]) -> None:
     packed = compress(b'{"model": "m"}')
     assert await decode(coding, *(packed[at : at + 1] for at in range(len(packed))), b"") == b'{"model": "m"}'
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
-async def test_members_follow_one_another(compress: Callable[[bytes], bytes]) -> None:
+async def test_concatenated_members(compress: Callable[[bytes], bytes]) -> None:
     coding = "gzip" if compress is gzip.compress else "zstd"
     packed = compress(b"one ") + compress(b"") + compress(b"two")
     assert await decode(coding, packed) == b"one two"
     assert await decode(coding, packed[:30], packed[30:]) == b"one two"
 
 
-async def test_codings_one_over_another() -> None:
+async def test_nested_codings() -> None:
     assert await decode("gzip, br", brotli_compress(gzip.compress(b"twice"))) == b"twice"
     assert await decode("identity, gzip,", gzip.compress(b"once")) == b"once"
     assert await decode("gzip", b"") == b""
@@ -106,13 +106,13 @@ async def test_any_data_in_any_pieces(data: bytes, coding: tuple[str, Callable[[
 
 
 async def read_on(body: DecodedBody, sizes: list[int]) -> None:
-    """Read until something stops it."""
+    """Read until an exception is raised."""
     while True:
         sizes.append(len((await body())["body"]))
 
 
 @EACH
-async def test_a_bomb_is_refused_while_it_is_decoded(coding: str, compress: Callable[[bytes], bytes]) -> None:
+async def test_a_bomb_is_rejected_during_decoding(coding: str, compress: Callable[[bytes], bytes]) -> None:
     packed = compress(bytes(20 * MANY))
     pieces = [packed[at : at + 64] for at in range(0, len(packed), 64)]
     source = Source(*pieces)
@@ -121,7 +121,7 @@ async def test_a_bomb_is_refused_while_it_is_decoded(coding: str, compress: Call
     with pytest.raises(RequestTooLarge):
         await read_on(body, sizes)
     assert sum(sizes) <= MANY
-    assert len(pieces) < 40 or source.taken < len(pieces) / 2  # br and zstd say it all in a few bytes
+    assert len(pieces) < 40 or source.taken < len(pieces) / 2  # br and zstd compress it to a few bytes
 
 
 async def test_a_bomb_between_two_codings_counts_too() -> None:
@@ -137,13 +137,13 @@ async def test_a_bomb_between_two_codings_counts_too() -> None:
         ("zstd", zstd.compress(b"")),
         ("zstd", bytes.fromhex("502a4d18 00000000")),
     ],
-    ids=["empty member", "empty frame", "skippable frame"],  # the bytes hold the time
+    ids=["empty member", "empty frame", "skippable frame"],  # explicit ids: the gzip bytes contain the current time
 )
-async def test_parts_that_hold_nothing_are_counted(coding: str, part: bytes) -> None:
+async def test_empty_members_are_counted(coding: str, part: bytes) -> None:
     assert await decode(coding, part * MAX_PARTS) == b""
     with pytest.raises(InvalidRequest, match="compress it as one"):
         await decode(coding, part * (MAX_PARTS + 1))
-    with pytest.raises(InvalidRequest, match="compress it as one"):  # the least that can be sent for the most work
+    with pytest.raises(InvalidRequest, match="compress it as one"):  # the smallest body that causes the most work
         await decode(f"{coding}, gzip", gzip.compress(part * (MAX_PARTS + 1)))
 
 
@@ -152,7 +152,7 @@ async def test_the_compressed_bytes_count_too() -> None:
         await decode("gzip", *[gzip.compress(b"")] * 100, limit=1_000)
 
 
-async def test_a_frame_that_needs_much_memory_is_refused() -> None:
+async def test_a_frame_with_a_large_window_is_rejected() -> None:
     greedy = zstd.compress(bytes(20 * MANY), options={zstd.CompressionParameter.window_log: 27})
     with pytest.raises(InvalidRequest, match="not valid zstd data"):
         await decode("zstd", greedy)
@@ -169,14 +169,14 @@ async def test_damaged_data(coding: str, compress: Callable[[bytes], bytes]) -> 
         await decode(coding, packed, b"{}")
 
 
-async def test_what_follows_the_body_is_passed_on() -> None:
+async def test_messages_after_the_body_are_passed_on() -> None:
     body = DecodedBody(Source(gzip.compress(b"x")), ["gzip"], MANY)
     assert [(await body())["type"] for _ in range(3)] == ["http.request", "http.request", "http.disconnect"]
-    assert (await DecodedBody(Source(), ["gzip"], MANY)())["type"] == "http.disconnect"  # left before it had sent all
+    assert (await DecodedBody(Source(), ["gzip"], MANY)())["type"] == "http.disconnect"  # disconnected before sending everything
 
 
 @pytest.mark.parametrize("header", ["compress", "lzma", "gzip, aes128gcm", "\xff", ", ".join(["gzip"] * (MAX_CODINGS + 1))])
-def test_a_coding_that_is_not_read_here(header: str) -> None:
+def test_an_unsupported_coding(header: str) -> None:
     with pytest.raises(UnsupportedContentCoding):
         codings_of(header.encode("latin-1"))
 
@@ -198,7 +198,7 @@ def multipart(lane: Lane) -> bytes:
 
 BOMB = gzip.compress(bytes(21_000_000))
 JSON, FORM = "application/json", "multipart/form-data; boundary=b"
-# Routes that read a body, and what tells that it was read: the error that names what is in it.
+# Routes with a request body, and an error code which proves that the body was decoded.
 ROUTES: list[tuple[str, str, bytes, str]] = [
     ("/v1/responses", JSON, b'{"input": 5}', "'input'"),
     ("/v1/messages", JSON, b'{"max_tokens": "5"}', "'max_tokens'"),
@@ -233,7 +233,7 @@ def test_every_route_decodes_its_body(lane: Lane, path: str, kind: str, data: by
     assert unknown.headers["accept-encoding"] == ACCEPTED
 
 
-def test_what_is_the_same_is_told_by_what_was_compressed(lane: Lane) -> None:
+def test_idempotency_compares_the_decoded_body(lane: Lane) -> None:
     data, headers = json.dumps(lane.body()).encode(), {"idempotency-key": "once"}
     assert lane.post(data, headers).status == 200
     assert lane.post(gzip.compress(data), {**headers, "content-encoding": "gzip"}).error["code"] == "idempotency_key_used"

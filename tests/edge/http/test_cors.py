@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call the API with a key, and that a real browser lets them."""
+"""CORS: which origins may call the API with a key, checked in a real browser too."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_preflight_is_answered(lane: Lane, path: str) -> None:
     assert public.headers["access-control-allow-private-network"] == "true"
 
 
-def test_every_answer_may_be_read_errors_too(lane: Lane) -> None:
+def test_every_response_is_readable_including_errors(lane: Lane) -> None:
     page = {"origin": PAGE}
     wrong = {**page, "authorization": "Bearer yout-wrong"}
     answers = [
@@ -61,12 +61,12 @@ def test_every_answer_may_be_read_errors_too(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/account", "/healthz", "/c/AAAAAAAAAAAAAAAAAAAAAA"])
-def test_pages_are_for_their_own_origin(lane: Lane, path: str) -> None:
+def test_html_pages_are_same_origin_only(lane: Lane, path: str) -> None:
     for answer in (lane.get(path, {"origin": PAGE}), preflight(lane, path)):
         assert not any(name.startswith("access-control") for name in answer.headers)
 
 
-def test_origins_may_be_listed(stack: Stack, lane: Lane) -> None:
+def test_allowed_origins_can_be_restricted(stack: Stack, lane: Lane) -> None:
     lane.edge = stack.edge(cors_origins=(PAGE,))
     assert preflight(lane, "/v1/models").headers["access-control-allow-origin"] == PAGE
     answer = lane.chat({"origin": PAGE})
@@ -74,17 +74,17 @@ def test_origins_may_be_listed(stack: Stack, lane: Lane) -> None:
     for other in ("https://evil.example", "http://app.example.com", "null"):
         assert preflight(lane, "/v1/chat/completions", other).status == 405
         refused = lane.chat({"origin": other})
-        assert refused.status == 200  # it is for the browser to keep the page from it
+        assert refused.status == 200  # the browser hides the response from the page
         assert "access-control-allow-origin" not in refused.headers
 
 
-def test_none_may_call_where_it_is_turned_off() -> None:
+def test_cors_can_be_disabled() -> None:
     cors = Cors(())
     assert cors.headers(PAGE.encode()) == [(b"vary", b"origin")]
     assert cors.preflight([(b"origin", PAGE.encode()), (b"access-control-request-method", b"GET")]) is None
 
 
-def test_what_is_no_preflight_is_none() -> None:
+def test_other_options_requests_are_not_preflights() -> None:
     cors = Cors(("*",))
     assert cors.headers(None) == []
     assert cors.preflight([(b"origin", PAGE.encode())]) is None
@@ -104,7 +104,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def other_origin(node_sdk: NodeSdk, tmp_path: Path) -> Iterator[str]:
-    """A server of pages that has the Node SDK's modules beside an empty page."""
+    """A web server with an empty page and the Node SDK's modules."""
     (tmp_path / "openai").symlink_to(node_sdk.folder / "node_modules" / "openai")
     (tmp_path / "index.html").write_text("<!doctype html><title>Elsewhere</title><link rel=icon href=data:,>")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(tmp_path))) as server:
@@ -134,14 +134,14 @@ COOKIES = """async ([url]) => {
 }"""
 
 
-async def test_a_page_calls_it_with_the_sdk(lane: Lane, other_origin: str, open_page: OpenPage) -> None:
+async def test_a_page_of_another_origin_calls_the_api_with_the_sdk(lane: Lane, other_origin: str, open_page: OpenPage) -> None:
     lane.vendor.default = stream(role(), chunk("Hel"), chunk("lo"), finish("stop"), usage(7, 3), DONE)
     page = await open_page()
     await page.goto(other_origin)
     text, request_id, limit = await page.evaluate(SDK, [lane.api, lane.secret, lane.model])
     assert (text, request_id[:4], int(limit) > 0) == ("Hello", "req_", True)
     assert await page.evaluate(FETCH, [lane.api, "yout-wrong"]) == [401, "invalid_api_key", "false"]
-    assert await page.evaluate(COOKIES, [lane.api]) == "TypeError"  # no page reads an answer to its visitor's cookies
+    assert await page.evaluate(COOKIES, [lane.api]) == "TypeError"  # pages of other origins cannot read responses to cookies
     problems: list[str] = page.problems  # type: ignore[attr-defined]  # put there by `open_page`
     assert all("401" in problem or "credentials" in problem or "ERR_FAILED" in problem for problem in problems), problems
     problems.clear()

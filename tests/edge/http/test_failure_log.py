@@ -1,4 +1,4 @@
-"""What is our fault is in the log with its reason, and without what callers sent."""
+"""Internal errors are logged with their cause, and without content that callers sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def get(edge: WebProcess, path: str, secret: str) -> http.client.HTTPResponse:
         return connection.getresponse()
 
 
-def test_a_failure_is_described_without_foreign_texts() -> None:
+def test_a_failure_report_contains_no_caller_content() -> None:
     try:
         try:
             int(CANARY)
@@ -39,7 +39,7 @@ def test_a_failure_is_described_without_foreign_texts() -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_an_error_of_ours_is_in_the_log_with_its_reason(
+def test_an_internal_error_is_logged_with_its_cause(
     bound_database: Any, any_database_url: str, redis_url: str, upstream: Any, start_edge: Any
 ) -> None:
     _, secret = factories.api_key(factories.account())
@@ -55,7 +55,7 @@ def test_an_error_of_ours_is_in_the_log_with_its_reason(
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_a_channel_whose_secret_cannot_be_opened_fails_no_call_that_another_can_serve(
+def test_calls_skip_a_channel_whose_secret_cannot_be_decrypted(
     bound_database: Any, any_database_url: str, redis_url: str, upstream: Any, start_edge: Any
 ) -> None:
     _, secret = factories.api_key(factories.account())

@@ -1,4 +1,4 @@
-"""Paths that a client's base URL has made wrong: read as they were meant, or answered with what to set."""
+"""Paths from a misconfigured base URL: served if the intent is clear, otherwise answered with the correct base URL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE = "https://api.example.com"
         ("//api/chat/models/", "/api/chat/models/"),
         ("/v1/models", "/v1/models"),
         ("/v1/v1", "/v1/v1"),
-        ("//metrics", "//metrics"),  # a proxy may keep strangers from a path by its plain form
+        ("//metrics", "//metrics"),  # not normalized, because a proxy may block the plain path
         ("//account", "//account"),
         ("/v11//models", "/v11//models"),
     ],

@@ -1,4 +1,4 @@
-"""Where links lead: where the operator or a trusted proxy says, or to where the connection arrived; never where a caller says."""
+"""Base URL of links: the operator's or a trusted proxy's, else the connection's address; never an untrusted Host header."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORWARDED = {"host": "evil.example", "x-forwarded-host": "chat.example.com", "x-
         ({}, None, None, FORWARDED, "http://127.0.0.1:8000"),
     ],
 )
-def test_the_address_of_links(
+def test_base_url_of_links(
     make_settings: Any, settings: dict[str, Any], client: Any, server: Any, headers: dict[str, str], expected: str
 ) -> None:
     made = make_settings(secret_key="s" * 40, trusted_proxies=("10.0.0.0/8",), edge_port=8000, **settings)

@@ -1,4 +1,4 @@
-"""Receiving bodies: none of an unknown key's, and no more at once than the process may hold."""
+"""Receiving bodies: rejected early for unknown keys, and limited by a memory budget per process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 100_000
 
 
 class Body:
-    """The `receive` of a request whose body comes in `pieces`."""
+    """The `receive` of a request whose body arrives in `pieces`."""
 
     def __init__(self, *pieces: bytes, ends: bool = True) -> None:
         self._messages: Iterator[dict[str, Any]] = iter(
@@ -36,8 +36,8 @@ class Body:
         return message
 
 
-class Desk:
-    """A reader of bodies with a budget."""
+class BudgetedReader:
+    """A body reader with a budget."""
 
     def __init__(self) -> None:
         self.budget = BodyBudget(2 * LIMIT)
@@ -47,54 +47,54 @@ class Desk:
         return await self._reader.read(body, length, address)
 
 
-async def test_a_large_body_comes_whole() -> None:
-    desk = Desk()
-    assert await desk.read(Body(*[b"x" * 1_000] * 100)) == b"x" * LIMIT
-    assert desk.budget.taken == 0
+async def test_a_large_body_is_received_completely() -> None:
+    reader = BudgetedReader()
+    assert await reader.read(Body(*[b"x" * 1_000] * 100)) == b"x" * LIMIT
+    assert reader.budget.taken == 0
 
 
 @pytest.mark.parametrize(("pieces", "length"), [(1, b"100001"), (101, None), (200, b"5")])
 async def test_a_body_over_the_limit_is_refused(pieces: int, length: bytes | None) -> None:
-    desk, body = Desk(), Body(*[b"x" * 1_000] * pieces)
+    reader, body = BudgetedReader(), Body(*[b"x" * 1_000] * pieces)
     with pytest.raises(RequestTooLarge):
-        await desk.read(body, length)
+        await reader.read(body, length)
     assert body.received <= LIMIT + 1_000
-    assert desk.budget.taken == 0
+    assert reader.budget.taken == 0
 
 
 @pytest.mark.parametrize("pieces", [1, 50])
-async def test_a_client_that_leaves_gives_back_what_it_took(pieces: int) -> None:
-    desk = Desk()
+async def test_a_disconnect_returns_the_budget(pieces: int) -> None:
+    reader = BudgetedReader()
     with pytest.raises(ClientGone):
-        await desk.read(Body(*[b"x" * 1_000] * pieces, ends=False))
-    assert desk.budget.taken == 0
+        await reader.read(Body(*[b"x" * 1_000] * pieces, ends=False))
+    assert reader.budget.taken == 0
 
 
-async def test_what_is_received_is_within_the_budget() -> None:
-    desk = Desk()
-    desk.budget.take("b", LIMIT)
+async def test_received_bytes_stay_within_the_budget() -> None:
+    reader = BudgetedReader()
+    reader.budget.take("b", LIMIT)
     with pytest.raises(Overloaded):
-        desk.budget.take("b", 1)  # half of it is the most for one address
-    desk.budget.take("c", LIMIT // 2)
+        reader.budget.take("b", 1)  # one client IP may use at most half
+    reader.budget.take("c", LIMIT // 2)
     with pytest.raises(Overloaded):
-        await desk.read(Body(*[b"x" * 1_000] * 60))
-    assert desk.budget.taken == LIMIT * 3 // 2, "what was taken of the body that was refused is given back"
-    assert await desk.read(Body(*[b"x" * 1_000] * 40))
-    desk.budget.give("c", LIMIT // 2)
-    desk.budget.give("b", LIMIT)
-    assert await desk.read(Body(*[b"x" * 1_000] * 100))
+        await reader.read(Body(*[b"x" * 1_000] * 60))
+    assert reader.budget.taken == LIMIT * 3 // 2, "the budget of the rejected body must be returned"
+    assert await reader.read(Body(*[b"x" * 1_000] * 40))
+    reader.budget.give("c", LIMIT // 2)
+    reader.budget.give("b", LIMIT)
+    assert await reader.read(Body(*[b"x" * 1_000] * 100))
 
 
 async def test_an_ipv6_network_has_one_share() -> None:
-    desk = Desk()
-    desk.budget.take("2001:db8::/64", LIMIT)
+    reader = BudgetedReader()
+    reader.budget.take("2001:db8::/64", LIMIT)
     with pytest.raises(Overloaded):
-        await desk.read(Body(b"x" * LARGE), address="2001:db8::7")
-    assert await desk.read(Body(b"x" * LARGE), address="2001:db8:0:1::7")
+        await reader.read(Body(b"x" * LARGE), address="2001:db8::7")
+    assert await reader.read(Body(b"x" * LARGE), address="2001:db8:0:1::7")
 
 
 class Upload:
-    """A POST whose body is sent by hand."""
+    """A POST whose body the test sends piece by piece."""
 
     def __init__(self, port: int, secret: str, length: int, path: str = "/v1/chat/completions") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
@@ -117,12 +117,12 @@ class Upload:
 
 @pytest.fixture(params=[True, False], ids=["fast", "stock"])
 def narrow_lane(request: pytest.FixtureRequest, stack: Stack, lane: Lane) -> Lane:
-    """A lane on an edge that receives two megabytes at once, and one from one address."""
+    """A lane on an edge with a body budget of two megabytes, one per client IP."""
     lane.edge = stack.edge(max_unread_bytes=2_000_000, fast_http=request.param)
     return lane
 
 
-def test_an_unknown_key_is_refused_before_its_body_has_come(narrow_lane: Lane) -> None:
+def test_an_unknown_key_is_rejected_before_its_body_arrives(narrow_lane: Lane) -> None:
     upload = Upload(narrow_lane.edge.port, new_key().secret, 14_000_000)
     upload.send(b"x" * 100_000)
     reply = upload.reply()
@@ -137,7 +137,7 @@ def test_an_unknown_key_is_refused_before_its_body_has_come(narrow_lane: Lane) -
         *("/api/quote/", "/api/chat/keys/", "/api/chat/share/"),
     ],
 )
-def test_no_route_waits_for_the_body_of_an_unknown_key(lane: Lane, path: str) -> None:
+def test_no_route_reads_the_body_of_an_unknown_key(lane: Lane, path: str) -> None:
     upload = Upload(lane.edge.port, new_key().secret, 14_000_000, path)
     reply = upload.reply()
     assert (reply.status, reply.json["error"]["code"]) == (401, "invalid_api_key")
@@ -145,12 +145,12 @@ def test_no_route_waits_for_the_body_of_an_unknown_key(lane: Lane, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
-def test_bodies_beyond_the_budget_are_told_to_come_back(narrow_lane: Lane, path: str) -> None:
+def test_bodies_beyond_the_budget_get_503(narrow_lane: Lane, path: str) -> None:
     body = json.dumps(narrow_lane.body(user="x" * 800_000)).encode()
     first = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     first.send(body[:-10])
 
-    for _ in range(5):  # each is many turns of the loop that receives the first one's bytes
+    for _ in range(5):  # each takes many iterations of the loop that receives the first body
         assert narrow_lane.chat().status == 200
     second = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     second.send(body[:400_000])

@@ -1,4 +1,4 @@
-"""Headers that every answer of the API has, whichever part of the edge made it."""
+"""Headers that every API response has, whichever part of the edge creates it."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def chat_body(lane: Lane) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("key", ["good", "wrong"])
-def test_no_cache_keeps_what_a_key_was_sent_for(lane: Lane, method: str, path: str, key: str) -> None:
+def test_authenticated_responses_are_not_cacheable(lane: Lane, method: str, path: str, key: str) -> None:
     headers = {"authorization": f"Bearer {lane.secret if key == 'good' else 'yout-wrong'}"}
     answer = call(lane, method, path, chat_body(lane) if method == "POST" else None, **headers)
     assert answer.headers["cache-control"] == "no-store", answer
 
 
-def test_no_cache_keeps_an_answer(lane: Lane) -> None:
+def test_no_response_is_cacheable(lane: Lane) -> None:
     for answer in (lane.chat(), lane.chat(stream=True), lane.chat(n=0)):
         assert answer.headers["cache-control"] == "no-store"
 
 
 def refusals(lane: Lane) -> list[tuple[int, Reply]]:
-    """Answers that no retry will change, on hot and other routes."""
+    """Errors that a retry cannot fix, on the ASGI routes and on Quart routes."""
     wrong, other = {"authorization": "Bearer yout-wrong"}, lane.body(model="none")
     anthropic = {"model": "none", "max_tokens": 5, "messages": lane.body()["messages"]}
     once = {"idempotency-key": "once"}
@@ -84,25 +84,25 @@ def refusals(lane: Lane) -> list[tuple[int, Reply]]:
     ]
 
 
-def test_what_no_retry_changes_says_so(lane: Lane) -> None:
+def test_permanent_errors_forbid_retries(lane: Lane) -> None:
     for expected, answer in refusals(lane):
         assert answer.status == expected, answer
         assert answer.headers["x-should-retry"] == "false", answer
 
 
-def test_a_key_of_other_addresses_is_not_tried_again(stack: Any, lane: Lane) -> None:
+def test_a_disallowed_client_ip_forbids_retries(stack: Any, lane: Lane) -> None:
     limited = stack.take_lane(allowed_ips=["192.0.2.0/24"])
     for answer in (limited.chat(), limited.get("/v1/models")):
         assert (answer.status, answer.headers["x-should-retry"]) == (403, "false")
 
 
-def test_what_may_pass_is_left_to_the_client(lane: Lane) -> None:
+def test_temporary_errors_leave_retries_to_the_client(lane: Lane) -> None:
     lane.vendor.default = status(500)
     assert "x-should-retry" not in lane.chat().headers
 
 
-def test_a_key_that_is_sent_must_be_good(lane: Lane) -> None:
-    """Also where none is needed."""
+def test_an_invalid_key_is_rejected(lane: Lane) -> None:
+    """Even on routes that require no key."""
     assert keyless(lane, "GET", "/api/chat/models/").status == 200
     assert lane.get("/api/chat/models/").status == 200
     revoke_key(ApiKey.get(ApiKey.account == lane.account).id, actor="test")

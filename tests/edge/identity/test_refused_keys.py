@@ -1,4 +1,4 @@
-"""Invalid keys from one network: counted together, cheap for the database, and no harm to valid keys from there."""
+"""Invalid keys from one network: counted together, cheap for the database, and without effect on valid keys from there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests import factories
 from tests.edge.http_calls import Answered, chat
 from tests.servers.edge import WebProcess
 
-NOBODY = "redis://127.0.0.1:1/0"  # nothing listens there
+NOBODY = "redis://127.0.0.1:1/0"  # no server listens there
 
 
 def unknown() -> str:
-    """A key of the right form that nobody was given."""
+    """A well-formed key that does not exist."""
     return new_key().secret
 
 
@@ -29,10 +29,10 @@ def from_network(edge: WebProcess, secret: str, address: str) -> Answered:
     return chat(edge, secret, {"x-forwarded-for": address})
 
 
-def test_a_network_that_sends_invalid_keys_is_told_to_wait(
+def test_a_network_that_sends_invalid_keys_gets_429(
     bound_database: Any, any_database_url: str, redis_url: str, upstream: Any, start_edge: Any
 ) -> None:
-    """On every process; others, and valid keys from there, go on."""
+    """On every process. Other networks, and valid keys from this one, still work."""
     owner = factories.account(credits=1_000_000)
     _, secret = factories.api_key(owner)
     factories.model("m-1", factories.channel(upstream.url))
@@ -54,7 +54,7 @@ def test_a_network_that_sends_invalid_keys_is_told_to_wait(
 
 @pytest.fixture
 def refused(make_settings: Any) -> RefusedKeys:
-    """Of a process whose Redis is away."""
+    """The counter of a process whose Redis is down."""
     return RefusedKeys(make_settings(refused_keys_rpm=2, secret_key="s" * 40), Limiter(NOBODY, 60))
 
 
@@ -69,7 +69,7 @@ async def test_without_redis_each_process_counts_by_itself(refused: RefusedKeys)
     assert not refused.is_throttled("203.0.113.8")
 
 
-def test_what_is_remembered_is_bounded(refused: RefusedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_keys_are_limited(refused: RefusedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_keys, "MAX_REMEMBERED", 3)
     for digest in "abcd":
         refused.remember(digest)
@@ -79,7 +79,7 @@ def test_what_is_remembered_is_bounded(refused: RefusedKeys, monkeypatch: pytest
 
 
 class Database:
-    """Reads that are counted, and wait until they are let go on."""
+    """Counts reads, and blocks them until `open` is set."""
 
     def __init__(self) -> None:
         self.reads: list[list[str]] = []
@@ -92,14 +92,14 @@ class Database:
         return {digest: f"row of {digest}" if digest.startswith("good") else InvalidKey() for digest in digests}
 
 
-async def test_reads_of_many_keys_go_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_key_reads_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
     database = Database()
     gathered = GatheredReads(database.read)
     first = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-1", "bad", "good-1")]
     await database.reading.wait()
     later = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-2", "good-3")]
-    first[0].cancel()  # somebody else waits for the same key
+    first[0].cancel()  # another caller waits for the same key
     database.open.set()
     found = await asyncio.gather(*first, *later, return_exceptions=True)
     assert isinstance(found[0], asyncio.CancelledError)
@@ -109,7 +109,7 @@ async def test_reads_of_many_keys_go_as_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert await gathered.get("good-4") == "row of good-4"
 
 
-async def test_no_more_wait_than_one_read_can_find(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_reads_are_limited_to_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_keys, "MAX_GATHERED", 2)
     monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
     database = Database()
@@ -122,7 +122,7 @@ async def test_no_more_wait_than_one_read_can_find(monkeypatch: pytest.MonkeyPat
     assert await asyncio.gather(*waiting) == ["row of good-0", "row of good-1"]
 
 
-async def test_a_database_that_is_away_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_outage_is_reported_to_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
 
     async def read(_: Collection[str]) -> dict[str, str]:

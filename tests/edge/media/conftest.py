@@ -1,4 +1,4 @@
-"""A studio for the tests of media: an edge, a worker and a scripted vendor on each kind of database, a customer a test."""
+"""An edge, a worker and a scripted provider on each kind of database for the media tests, and a new customer per test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def opened_studio(
 
 @pytest.fixture
 def studio(opened_studio: Studio) -> Iterator[Studio]:
-    """The studio as a test finds it; after the test every job has ended, nothing is held, and the books agree."""
+    """Checks after the test that every job has ended, nothing is held, and the ledger verifies."""
     with opened_studio.books.checked():
         yield opened_studio
 

@@ -1,4 +1,4 @@
-"""The studio's parts: what is for sale, who buys, and what the vendor's files look like."""
+"""Helpers of the media tests: models, customers, and the scripted provider's files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.upstream_responses import WAIT_SECONDS, Answer, reply
 
 LANES = 300
 CREDITS = 10_000_000
-IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # a picture, five seconds, a thousand characters
+IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # per image, per five seconds, per thousand characters
 SETTINGS = {"media_answer_seconds": 3, "media_job_seconds": 60, "media_max_bytes": 100_000, "outbound_networks": "127.0.0.1/32"}
 CANARY = "a lighthouse that nobody has painted yet"
 
@@ -46,7 +46,7 @@ MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
 
 
 def stock(vendor_url: str) -> None:
-    """Put the models on sale: one of each kind in every lane, so that no test finds the breaker that another has opened."""
+    """Create one model of each kind per lane, so that a circuit breaker opened by one test does not affect another."""
     media = {"input": 0, "output": 0}
     with transaction():
         for lane in range(LANES):
@@ -57,7 +57,7 @@ def stock(vendor_url: str) -> None:
 
 
 def pictures(*files: bytes | str) -> Answer:
-    """An answer with these pictures: bytes as base64, text as a link."""
+    """A response with these images: bytes as base64, a str as a URL."""
     items = [{"b64_json": base64.b64encode(file).decode()} if isinstance(file, bytes) else {"url": file} for file in files]
     return reply({"created": 1, "data": items})
 
@@ -71,7 +71,7 @@ def film_job(status: str, progress: int = 0, **fields: Any) -> Answer:
 
 
 def vendor(request: Request) -> Answer:
-    """A vendor in good health."""
+    """The default script: every request succeeds."""
     if request.path.endswith("/images/generations"):
         return pictures(*[PNG] * request.json["n"])
     if request.path.endswith("/audio/speech"):
@@ -82,48 +82,48 @@ def vendor(request: Request) -> Answer:
 
 
 class Studio:
-    """What is running. Each test scripts the vendor anew."""
+    """The running processes. Each test scripts the provider itself."""
 
     def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: Books) -> None:
         self.edge, self.worker, self.upstream, self.books = edge, worker, upstream, books
         self._lanes = iter(range(LANES))
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
-        """Somebody with an account and a key; the vendor is well again."""
+        """A new account with a key; also resets the provider to its default script."""
         self.upstream.default = vendor
         owner = factories.account(credits)
         return Customer(self, owner, factories.api_key(owner, **key_options)[1], next(self._lanes))
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
-        """Send `body` (as JSON unless it is bytes) without a key; read the whole answer."""
+        """Send `body` (as JSON unless it is bytes) without a key; read the whole response."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=WAIT_SECONDS * 2)) as connection:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             connection.request(method, path, data, headers or {})
             return read(connection.getresponse())
 
     def follow(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
-        """Fetch a link that an answer holds."""
+        """Fetch a URL from a response."""
         parts = urlsplit(url)
         return self.request(method, f"{parts.path}?{parts.query}", None, headers)
 
     def expire_files(self) -> None:
-        """Do at once what a worker does each minute."""
+        """Run the worker's periodic file cleanup now."""
         delete_expired(Storage(LocalStore(self.books.folder / "media")))
 
     def files(self) -> int:
-        """How many files are stored."""
+        """The number of stored files."""
         return sum(1 for path in (self.books.folder / "media").rglob("*") if path.is_file())
 
 
 class Customer:
-    """An account, the key that calls, and the lane whose models it orders."""
+    """An account, the key it calls with, and the lane whose models it uses."""
 
     def __init__(self, studio: Studio, account: Account, secret: str, lane: int) -> None:
         self.studio, self.account, self.secret, self.lane = studio, account, secret, lane
         self.picture, self.film, self.voice = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
 
     def asked(self, kind: str, **fields: Any) -> Json:
-        """A small order of this kind."""
+        """A small request body for this kind of media."""
         models = {"image": self.picture, "video": self.film, "speech": self.voice}
         return {"model": models[kind], "input" if kind == "speech" else "prompt": CANARY, **fields}
 
@@ -137,25 +137,25 @@ class Customer:
         return self.request("POST", path, body, headers)
 
     def order(self, kind: str = "image", headers: dict[str, str] | None = None, **fields: Any) -> str:
-        """Order a job that must be taken; give its id."""
+        """Submit a job that must be accepted; returns its id."""
         reply = self.post(f"/api/media/{kind}/", self.asked(kind, **fields), headers)
         assert reply.status == 202, reply.body
         return str(reply.json["job_uuid"])
 
     def job(self, id: str) -> Json:
-        """The job as it is now."""
+        """The current state of the job."""
         reply = self.get(f"/api/media/jobs/{id}/")
         assert reply.status == 200, reply.body
         document: Json = reply.json
         return document
 
     def ended(self, id: str) -> Json:
-        """The job at its end, awaited."""
+        """Wait for the end of the job."""
         eventually(lambda: self.job(id)["status"] not in ("queued", "running"), "the job ends")
         return self.job(id)
 
     def make(self, kind: str = "image", **fields: Any) -> Json:
-        """Order a job and wait for its end."""
+        """Submit a job and wait for its end."""
         return self.ended(self.order(kind, **fields))
 
     def row(self, id: str) -> MediaJob:

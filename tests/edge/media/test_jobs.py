@@ -1,4 +1,4 @@
-"""Media jobs from order to file, on both databases: what they cost, what they deliver, and what is left when they fail."""
+"""Media jobs from submission to file, on both databases: charges, outputs, and what remains after a failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.upstream_responses import status
         ("video", MP4, "video/mp4", VIDEO),
     ],
 )
-def test_each_kind_is_made_charged_and_fetched(
+def test_each_kind_is_generated_charged_and_downloaded(
     studio: Studio, customer: Customer, kind: str, content: bytes, type: str, cost: int
 ) -> None:
     ordered = customer.post(f"/api/media/{kind}/", customer.asked(kind))
@@ -40,27 +40,27 @@ def test_each_kind_is_made_charged_and_fetched(
     assert receipt["steps"][0]["count"] == {"image": 1, "speech": 40, "video": 4}[kind]
 
 
-def test_half_of_the_pictures_cost_half(customer: Customer, studio: Studio) -> None:
+def test_half_of_the_images_cost_half(customer: Customer, studio: Studio) -> None:
     studio.upstream.script(pictures(PNG, PNG))
     job = customer.make(n=4)
     assert (job["status"], len(job["outputs"]), job["credits_cost"]) == ("succeeded", 2, 2 * IMAGE)
     assert customer.spent == 2 * IMAGE
 
 
-def test_more_pictures_than_ordered_are_not_charged(customer: Customer, studio: Studio) -> None:
+def test_more_images_than_requested_are_not_charged(customer: Customer, studio: Studio) -> None:
     studio.upstream.script(pictures(PNG, PNG, PNG))
     job = customer.make(n=2)
     assert (len(job["outputs"]), customer.spent) == (2, 2 * IMAGE)
 
 
-def test_a_failing_vendor_costs_nothing(customer: Customer, studio: Studio) -> None:
+def test_a_failing_provider_costs_nothing(customer: Customer, studio: Studio) -> None:
     studio.upstream.default = status(500)
     job = customer.make()
     assert (job["status"], job["error"]["code"], job["credits_cost"]) == ("failed", "upstream_error", 0)
     assert (customer.spent, customer.usage()[0].status) == (0, "failed")
 
 
-def test_a_film_shows_how_far_it_is(customer: Customer, studio: Studio) -> None:
+def test_a_video_job_reports_progress(customer: Customer, studio: Studio) -> None:
     polls = iter([film_job("in_progress", 40), film_job("completed")])
     studio.upstream.script(film_job("queued"))
     well = studio.upstream.default
@@ -71,7 +71,7 @@ def test_a_film_shows_how_far_it_is(customer: Customer, studio: Studio) -> None:
     assert (job["status"], job["credits_cost"], customer.row(id).attempts) == ("succeeded", 2 * VIDEO, 1)
 
 
-def test_another_accounts_job_is_as_one_that_never_was(customer: Customer, studio: Studio) -> None:
+def test_a_job_of_another_account_is_not_found(customer: Customer, studio: Studio) -> None:
     id = customer.order()
     stranger = studio.customer()
     for method, path in (("GET", "/api/media/jobs/{}/"), ("POST", "/api/media/jobs/{}/cancel/")):
@@ -81,7 +81,7 @@ def test_another_accounts_job_is_as_one_that_never_was(customer: Customer, studi
     assert customer.ended(id)["status"] == "succeeded"
 
 
-def test_files_are_kept_as_long_as_the_plan_says(customer: Customer) -> None:
+def test_files_are_kept_for_the_plans_retention_period(customer: Customer) -> None:
     by_setting = customer.row(customer.make()["job_uuid"])
     plan = create_plan(f"studio-{customer.lane}", {"media_days": 3}, actor="test")
     Subscription.create(account=customer.account, plan=plan)
@@ -90,7 +90,7 @@ def test_files_are_kept_as_long_as_the_plan_says(customer: Customer) -> None:
     assert kept == [30, 3]
 
 
-def test_nothing_of_the_prompt_outlives_the_job(customer: Customer) -> None:
+def test_the_prompt_is_deleted_when_the_job_ends(customer: Customer) -> None:
     id = customer.order()
     customer.ended(id)
     assert MediaJob.get_by_id(id).sealed_params is None

@@ -1,4 +1,4 @@
-"""What the job API promises beside making media: cancelling, repeating, following, listing, links, callbacks."""
+"""The job API besides generation: cancellation, idempotency, progress events, listing, links, webhooks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.servers.process import eventually
 from tests.upstream_responses import Gate, later
 
 
-def test_a_cancelled_job_is_refunded_and_its_late_picture_discarded(customer: Customer, studio: Studio) -> None:
+def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Customer, studio: Studio) -> None:
     gate = Gate()
     studio.upstream.script(later(gate, pictures(PNG)))
     id = customer.order()
@@ -36,19 +36,19 @@ def test_a_cancelled_job_is_refunded_and_its_late_picture_discarded(customer: Cu
     studio.upstream.calls[-1].wait_outcome()
     again = customer.post(f"/api/media/jobs/{id}/cancel/")
     assert (again.status, again.json["status"]) == (200, "cancelled")
-    # The worker's next picture is stored after the late one was: by then that one is gone again.
+    # The next image is stored after the late one, so by then the late one has been deleted.
     assert customer.make()["status"] == "succeeded"
     eventually(lambda: studio.files() == files + 1, "only the second picture is kept")
     assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
 
 
-def test_a_finished_job_stays_as_it_is(customer: Customer) -> None:
+def test_a_finished_job_cannot_be_cancelled(customer: Customer) -> None:
     job = customer.make()
     assert customer.post(f"/api/media/jobs/{job['job_uuid']}/cancel/").json["status"] == "succeeded"
     assert customer.spent == IMAGE
 
 
-def test_cancelling_and_finishing_race_to_one_end(customer: Customer) -> None:
+def test_cancelling_while_finishing_ends_the_job_once(customer: Customer) -> None:
     ids = [customer.order() for _ in range(8)]
     together(8, lambda number: customer.post(f"/api/media/jobs/{ids[number]}/cancel/"))
     ends = [customer.ended(id)["status"] for id in ids]
@@ -57,7 +57,7 @@ def test_cancelling_and_finishing_race_to_one_end(customer: Customer) -> None:
     assert len(customer.usage()) == 8
 
 
-def test_the_same_key_is_the_same_job_whatever_became_of_it(customer: Customer, studio: Studio) -> None:
+def test_the_same_idempotency_key_returns_the_same_job_even_after_a_failure(customer: Customer, studio: Studio) -> None:
     key = {"Idempotency-Key": "one"}
     replies = together(4, lambda _: customer.post("/api/media/image/", customer.asked("image"), key))
     assert {reply.status for reply in replies} == {202}
@@ -67,24 +67,24 @@ def test_the_same_key_is_the_same_job_whatever_became_of_it(customer: Customer, 
     assert customer.spent == IMAGE
     other = customer.post("/api/media/image/", customer.asked("image", n=2), key)
     assert (other.status, other.error["code"]) == (400, "idempotency_key_reused")
-    assert studio.customer().order(headers=key) != id  # keys are an account's own
+    assert studio.customer().order(headers=key) != id  # idempotency keys are scoped to an account
 
 
-def test_a_pool_that_is_too_small_is_told_before_anything(studio: Studio) -> None:
+def test_insufficient_credits_are_reported_before_submission(studio: Studio) -> None:
     poor = studio.customer(credits=IMAGE - 1)
     reply = poor.post("/api/media/image/", poor.asked("image"))
     assert (reply.status, reply.json["yout"]["required"], reply.json["yout"]["balance"]) == (402, IMAGE, IMAGE - 1)
     assert not MediaJob.select().where(MediaJob.account == poor.account.id).exists()
 
 
-def test_a_cap_is_kept(customer: Customer) -> None:
+def test_a_cap_is_respected(customer: Customer) -> None:
     refused = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO - 1)})
     assert (refused.status, refused.json["yout"]["required"]) == (402, VIDEO)
     taken = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO)})
     assert taken.status == 202
 
 
-def test_somebody_who_is_signed_in_orders_and_looks(studio: Studio) -> None:
+def test_a_web_session_submits_and_lists_jobs(studio: Studio) -> None:
     account = sign_up("painter@example.com", "known to nobody", CREDITS)
     lane = studio.customer()
     browser = Browser(studio.edge.port)
@@ -105,7 +105,7 @@ def test_an_unknown_field_is_named(customer: Customer) -> None:
     assert (reply.status, reply.error["param"]) == (400, "colour")
 
 
-def test_changes_are_streamed_to_the_end(customer: Customer, studio: Studio) -> None:
+def test_progress_is_streamed_to_the_end(customer: Customer, studio: Studio) -> None:
     gate = Gate()
     polls = iter([film_job("in_progress", 40), later(gate, film_job("completed"))])
     well = studio.upstream.default
@@ -128,11 +128,11 @@ def test_changes_are_streamed_to_the_end(customer: Customer, studio: Studio) -> 
     assert studio.follow(seen[-1]["output_url"]).body == MP4
 
 
-def test_a_page_of_jobs_follows_the_other(customer: Customer, studio: Studio) -> None:
+def test_jobs_are_paginated(customer: Customer, studio: Studio) -> None:
     ids = [customer.order() for _ in range(3)]
     for id in ids:
         customer.ended(id)
-    studio.customer().order()  # somebody else's, which is in no page
+    studio.customer().order()  # belongs to another account, so it is on no page
     first = customer.get("/api/media/jobs/?limit=2").json
     assert [job["job_uuid"] for job in first["jobs"]] == ids[:0:-1]
     second = customer.get(f"/api/media/jobs/?limit=2&after={first['next']}").json
@@ -143,7 +143,7 @@ def test_a_page_of_jobs_follows_the_other(customer: Customer, studio: Studio) ->
     assert customer.get("/api/media/jobs/?status=odd").error["param"] == "status"
 
 
-def test_a_link_is_for_one_file_and_a_while(customer: Customer, studio: Studio) -> None:
+def test_a_link_is_valid_for_one_file_and_expires(customer: Customer, studio: Studio) -> None:
     url = customer.make()["output_url"]
     file = studio.follow(url)
     assert file.headers["x-content-type-options"] == "nosniff"
@@ -168,8 +168,8 @@ def test_a_link_is_for_one_file_and_a_while(customer: Customer, studio: Studio) 
         ("lines=1-2", 200, slice(0, None)),
     ],
 )
-def test_a_part_of_a_file(customer: Customer, studio: Studio, asked_range: str, status: int, part: slice) -> None:
-    url = _one_picture(customer)
+def test_a_byte_range_of_a_file(customer: Customer, studio: Studio, asked_range: str, status: int, part: slice) -> None:
+    url = _one_image(customer)
     file = studio.follow(url, {"range": asked_range})
     assert (file.status, file.body) == (status, PNG[part])
     assert file.headers["content-length"] == str(len(PNG[part]))
@@ -179,13 +179,13 @@ def test_a_part_of_a_file(customer: Customer, studio: Studio, asked_range: str, 
     assert studio.follow(url, method="HEAD").headers["content-length"] == str(len(PNG))
 
 
-def _one_picture(customer: Customer) -> str:
+def _one_image(customer: Customer) -> str:
     url: str = customer.make()["output_url"]
     return url
 
 
 class Receiver:
-    """A customer's server that is told of the ends of jobs. `statuses` are what it answers, the last one for ever."""
+    """A customer's webhook server. `statuses` are its responses in order; the last one repeats."""
 
     def __init__(self, *statuses: int) -> None:
         self.told: list[tuple[dict[str, str], bytes]] = []
@@ -219,7 +219,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-def test_the_owner_is_told_by_a_signed_webhook(customer: Customer, receiver: Receiver) -> None:
+def test_the_owner_gets_a_signed_webhook(customer: Customer, receiver: Receiver) -> None:
     job = customer.make(callback_url=receiver.url)
     eventually(lambda: len(receiver.told) == 1, "the webhook arrives")
     headers, body = receiver.told[0]
@@ -235,12 +235,12 @@ def test_the_owner_is_told_by_a_signed_webhook(customer: Customer, receiver: Rec
     assert customer.post("/api/media/webhook-secret/").json["secret"] != secret
 
 
-def test_a_webhook_that_is_not_taken_is_sent_again(customer: Customer) -> None:
+def test_a_rejected_webhook_is_retried(customer: Customer) -> None:
     receiver = Receiver(500, 302, 200)
     job = customer.make(callback_url=receiver.url)
     for attempt in (1, 2):
         eventually(lambda: len(receiver.told) == attempt, "another attempt")  # noqa: B023  (used at once)
-        MediaJob.update(callback_due_at=1).where(MediaJob.id == job["job_uuid"]).execute()  # its pause is over
+        MediaJob.update(callback_due_at=1).where(MediaJob.id == job["job_uuid"]).execute()  # end the retry delay
     eventually(lambda: len(receiver.told) == 3, "the third is taken")
     eventually(lambda: customer.row(job["job_uuid"]).callback_url is None, "and is the last")
     assert len({headers["webhook-id"] for headers, _ in receiver.told}) == 1
@@ -248,13 +248,13 @@ def test_a_webhook_that_is_not_taken_is_sent_again(customer: Customer) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.2/x", "ftp://example.com/", "https://169.254.169.254/latest", "nonsense"])
-def test_a_callback_to_an_inner_address_is_refused(customer: Customer, url: str) -> None:
+def test_a_callback_to_a_private_address_is_rejected(customer: Customer, url: str) -> None:
     reply = customer.post("/api/media/image/", customer.asked("image", callback_url=url))
     assert (reply.status, reply.error["param"]) == (400, "callback_url")
     assert not MediaJob.select().where(MediaJob.account == customer.account.id).exists()
 
 
-def test_expired_files_go_and_the_job_stays(customer: Customer, studio: Studio) -> None:
+def test_expired_files_are_deleted_but_the_job_stays(customer: Customer, studio: Studio) -> None:
     job = customer.make()
     files = studio.files()
     MediaJob.update(files_expire_at=1).where(MediaJob.id == job["job_uuid"]).execute()

@@ -1,4 +1,4 @@
-"""The one place where a body becomes a media call: what it is priced by, what may be kept of it, and what is refused."""
+"""Parsing a body into a media call: the priced units, what may be stored of it, and what is rejected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPT = "a lighthouse"
         ("video", {"prompt": PROMPT, "seconds": "12", "size": "80x64"}, MediaUnits(seconds=12), {"seconds": 12, "size": "80x64"}),
     ],
 )  # fmt: skip
-def test_what_a_call_is_priced_by(kind: str, fields: dict[str, Any], units: MediaUnits, options: dict[str, Any]) -> None:
+def test_priced_units_of_a_call(kind: str, fields: dict[str, Any], units: MediaUnits, options: dict[str, Any]) -> None:
     call, callback = native(kind, orjson.dumps({"model": "m", **fields}))
     assert (call.units, call.options, callback) == (units, options, None)
 
@@ -52,7 +52,7 @@ def test_what_a_call_is_priced_by(kind: str, fields: dict[str, Any], units: Medi
         ("video", {"prompt": PROMPT, "size": f"{PROMPT}"}, "size"),
     ],
 )
-def test_what_is_refused(kind: str, fields: dict[str, Any], param: str) -> None:
+def test_rejected_bodies(kind: str, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         native(kind, orjson.dumps({"model": "m", **fields}))
     assert refusal.value.param == param
@@ -64,7 +64,7 @@ values = (
 
 
 @given(st.sampled_from(sorted(FIELDS)), st.data())
-def test_any_body_is_a_call_or_a_refusal_and_keeps_no_text(kind: str, data: st.DataObject) -> None:
+def test_any_body_is_parsed_or_rejected_and_no_text_is_kept(kind: str, data: st.DataObject) -> None:
     body = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys((*FIELDS[kind], "colour"), values)))
     body |= data.draw(st.sampled_from([{}, {"model": "m", "prompt": PROMPT, "input": PROMPT}]))
     try:

@@ -1,4 +1,4 @@
-"""OpenAI's own SDK makes pictures, speech and films here, on the same jobs and prices."""
+"""OpenAI's Python SDK generates images, speech and videos through the same jobs and prices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client(customer: Customer, studio: Studio) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def test_pictures_come_in_the_answer(client: openai.OpenAI, customer: Customer) -> None:
+def test_images_are_returned_as_base64(client: openai.OpenAI, customer: Customer) -> None:
     made: Any = client.images.generate(model=customer.picture, prompt=CANARY, n=2, size="1024x1024")
     assert [base64.b64decode(item.b64_json) for item in made.data] == [PNG, PNG]
     assert (made.yout["credits_charged"], made.yout["balance"]) == (2 * IMAGE, CREDITS - 2 * IMAGE)
@@ -29,12 +29,12 @@ def test_pictures_come_in_the_answer(client: openai.OpenAI, customer: Customer) 
     assert made.size == "1024x1024"
 
 
-def test_pictures_come_by_links(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+def test_images_are_returned_as_urls(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
     made: Any = client.images.generate(model=customer.picture, prompt=CANARY, response_format="url")
     assert studio.follow(made.data[0].url).body == PNG
 
 
-def test_speech_is_the_answer(client: openai.OpenAI, customer: Customer) -> None:
+def test_speech_is_the_response_body(client: openai.OpenAI, customer: Customer) -> None:
     made = client.audio.speech.with_raw_response.create(model=customer.voice, voice="nova", input="x" * 1_001)
     assert made.content == MP3
     assert made.headers["content-type"] == "audio/mpeg"
@@ -44,7 +44,7 @@ def test_speech_is_the_answer(client: openai.OpenAI, customer: Customer) -> None
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-def test_a_film_is_ordered_polled_downloaded_and_deleted(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+def test_a_video_is_created_polled_downloaded_and_deleted(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
     film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, seconds="8", size="1280x720", poll_interval_ms=200)
     assert (film.status, film.seconds, film.size, film.progress) == ("completed", "8", "1280x720", 100)
     assert client.videos.download_content(film.id).read() == MP4
@@ -59,9 +59,9 @@ def test_a_film_is_ordered_polled_downloaded_and_deleted(client: openai.OpenAI, 
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-def test_pages_of_films(client: openai.OpenAI, customer: Customer) -> None:
+def test_videos_are_paginated(client: openai.OpenAI, customer: Customer) -> None:
     ordered = [client.videos.create(model=customer.film, prompt=CANARY).id for _ in range(3)]
-    assert [film.id for film in client.videos.list(limit=2)] == ordered[::-1]  # the SDK asks for the second page
+    assert [film.id for film in client.videos.list(limit=2)] == ordered[::-1]  # the SDK requests the second page itself
     assert [film.id for film in client.videos.list(limit=2, order="asc")] == ordered
 
 
@@ -90,7 +90,7 @@ def test_a_failure_is_an_error_and_costs_nothing(
     assert customer.spent == 0
 
 
-def test_a_caller_who_leaves_pays_nothing(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+def test_a_client_that_disconnects_pays_nothing(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
     gate = Gate()
     studio.upstream.script(later(gate, pictures(PNG)))
     with pytest.raises(openai.APITimeoutError):
@@ -139,7 +139,9 @@ def test_a_model_of_another_kind_is_not_found(customer: Customer) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-def test_a_film_that_the_vendor_gives_up_is_failed_and_free(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+def test_a_video_that_the_provider_abandons_fails_without_charge(
+    client: openai.OpenAI, customer: Customer, studio: Studio
+) -> None:
     studio.upstream.default = film_job("failed", error={"code": "moderation_blocked", "message": f"no {CANARY}"})
     film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, poll_interval_ms=200)
     assert film.status == "failed"

@@ -1,4 +1,4 @@
-"""The official Node SDK makes pictures, speech and films here, unmodified."""
+"""The unmodified official Node SDK generates images, speech and videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vendors that misbehave, and what they learn: a job ends once, is charged for what was delivered, and leaves no file behind."""
+"""Misbehaving providers, and what providers learn: a job ends once, charges delivered outputs only, and leaves no stray file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = b"<html><body>Welcome to nginx!</body></html>"
 
 
 def made_by(customer: Customer, kind: str, answer: Answer, **fields: Any) -> Json:
-    """A job whose every request is answered like this."""
+    """A job with this response to its first request."""
     customer.studio.upstream.default = answer
     return customer.make(kind, **fields)
 
@@ -48,7 +48,7 @@ def made_by(customer: Customer, kind: str, answer: Answer, **fields: Any) -> Jso
         ("video", reply({"id": "../../x", "status": "queued"}), "upstream_error", "malformed_answer"),
     ],
 )
-def test_a_vendor_that_fails_costs_nothing(
+def test_a_provider_failure_costs_nothing(
     customer: Customer, studio: Studio, kind: str, answer: Answer, code: str, error_class: str
 ) -> None:
     files = studio.files()
@@ -60,31 +60,31 @@ def test_a_vendor_that_fails_costs_nothing(
     eventually(lambda: studio.files() == files, "nothing of it is kept")
 
 
-def test_a_link_at_the_vendors_own_address_is_fetched(customer: Customer, studio: Studio) -> None:
-    well = studio.upstream.default
+def test_a_url_on_the_providers_own_host_is_fetched(customer: Customer, studio: Studio) -> None:
+    healthy = studio.upstream.default
     studio.upstream.script(pictures(f"{studio.upstream.url}/made.png"))
-    studio.upstream.default = lambda request: reply(PNG) if request.path == "/v1/made.png" else well(request)
+    studio.upstream.default = lambda request: reply(PNG) if request.path == "/v1/made.png" else healthy(request)
     job = customer.make()
     assert studio.follow(job["output_url"]).body == PNG
-    assert "authorization" not in studio.upstream.requests[-1].headers  # the link is no place for the credential
+    assert "authorization" not in studio.upstream.requests[-1].headers  # the credential must not be sent to the URL
 
 
-def test_a_link_that_redirects_to_an_inner_address_is_as_a_picture_that_never_came(customer: Customer, studio: Studio) -> None:
-    well = studio.upstream.default
+def test_an_image_url_that_redirects_to_a_private_address_is_not_charged(customer: Customer, studio: Studio) -> None:
+    healthy = studio.upstream.default
     inner = reply(b"", 302, {"location": "http://127.0.0.2:1/latest"})
     studio.upstream.script(pictures(PNG, f"{studio.upstream.url}/moved.png"))
-    studio.upstream.default = lambda request: inner if request.path == "/v1/moved.png" else well(request)
+    studio.upstream.default = lambda request: inner if request.path == "/v1/moved.png" else healthy(request)
     job = customer.make(n=2)
     assert (job["status"], len(job["outputs"]), customer.spent) == ("succeeded", 1, IMAGE)
 
 
-def test_bare_samples_are_taken_where_they_were_asked_for(customer: Customer, studio: Studio) -> None:
+def test_raw_pcm_is_accepted_only_if_requested(customer: Customer, studio: Studio) -> None:
     samples = bytes(range(256)) * 4
     studio.upstream.default = sound(samples, "audio/pcm")
     job = customer.make("speech", response_format="pcm")
     file = studio.follow(job["output_url"])
     assert (file.body, file.headers["content-type"]) == (samples, "audio/pcm")
-    assert customer.make("speech")["status"] == "failed"  # as mp3 they are nothing
+    assert customer.make("speech")["status"] == "failed"  # invalid as the default mp3
 
 
 def test_the_second_channel_takes_over(customer: Customer, studio: Studio, start_upstream: Any) -> None:
@@ -110,25 +110,25 @@ def _known(customer: Customer, model: str) -> bool:
     return any(found["id"] == model for found in customer.get("/v1/models").json["data"])
 
 
-def test_a_busy_vendor_is_waited_for(customer: Customer, studio: Studio) -> None:
+def test_a_busy_provider_is_retried_after_its_delay(customer: Customer, studio: Studio) -> None:
     studio.upstream.script(status(429, headers={"retry-after": "1"}))
     job = customer.make()
     assert (job["status"], customer.spent, customer.row(job["job_uuid"]).attempts) == ("succeeded", IMAGE, 2)
 
 
-def test_a_vendor_that_stays_busy_is_given_up(customer: Customer, studio: Studio) -> None:
+def test_a_provider_that_stays_busy_fails_the_job(customer: Customer, studio: Studio) -> None:
     studio.upstream.default = status(429)
     id = customer.order()
 
     def ended() -> bool:
-        MediaJob.update(due_at=1).where((MediaJob.id == id) & MediaJob.claimed_by.is_null()).execute()  # its pause is over
+        MediaJob.update(due_at=1).where((MediaJob.id == id) & MediaJob.claimed_by.is_null()).execute()  # end the retry delay
         return customer.job(id)["status"] == "failed"
 
     eventually(ended, "the job is given up")
     assert (customer.job(id)["error"]["code"], customer.row(id).attempts, customer.spent) == ("no_upstream_available", 4, 0)
 
 
-def test_a_vendor_learns_nothing_of_the_caller(customer: Customer, studio: Studio) -> None:
+def test_a_provider_learns_nothing_about_the_caller(customer: Customer, studio: Studio) -> None:
     customer.make("image", user="ada@example.com", quality="high")
     request: Request = studio.upstream.calls[-1]
     assert (request.json["prompt"], request.json["model"], request.json["quality"]) == (CANARY, "vendor-model", "high")
@@ -139,7 +139,7 @@ def test_a_vendor_learns_nothing_of_the_caller(customer: Customer, studio: Studi
         assert secret not in told
 
 
-def test_the_channels_signals_against_keeping_are_sent(customer: Customer, studio: Studio) -> None:
+def test_the_channels_no_retention_settings_are_sent(customer: Customer, studio: Studio) -> None:
     quiet = factories.channel(studio.upstream.url, settings={"body": {"store": False}, "headers": {"X-No-Log": "1"}})
     factories.model("quiet", quiet, kind="speech", input=0, output=0, per_1k_characters=1)
     eventually(lambda: _known(customer, "quiet"), "the edge knows the model")
@@ -149,11 +149,11 @@ def test_the_channels_signals_against_keeping_are_sent(customer: Customer, studi
     assert request.json["input"] == CANARY
 
 
-def test_a_film_whose_vendor_falls_silent_is_asked_for_again(customer: Customer, studio: Studio) -> None:
-    well = studio.upstream.default
+def test_a_video_is_polled_again_after_a_failed_poll(customer: Customer, studio: Studio) -> None:
+    healthy = studio.upstream.default
     polls = iter([status(500), film_job("completed")])
     studio.upstream.script(film_job("queued"))
-    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    studio.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
     made, asked = len(studio.upstream.calls), len(studio.upstream.requests)
     id = customer.order("video")
     eventually(lambda: customer.row(id).vendor_job == "video_1" and customer.row(id).due_at > 0, "the film is ordered")

@@ -1,4 +1,4 @@
-"""A purge takes media too: files and jobs go, what runs is cancelled and given back, what comes late is thrown away."""
+"""A purge includes media: files and jobs are deleted, running jobs are cancelled and refunded, late results are discarded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.servers.process import eventually
 from tests.upstream_responses import Gate, later
 
 
-def purged(customer: Customer) -> Json:
-    """The certificate of a purge, awaited."""
+def wait_for_certificate(customer: Customer) -> Json:
+    """Wait for the certificate of a purge."""
     begun = customer.post("/api/chat/purge/")
     assert (begun.status, begun.json["status"]) == (202, "queued")
     path = f"/api/chat/purge/{begun.json['id']}/"
@@ -19,7 +19,7 @@ def purged(customer: Customer) -> Json:
     return certificate
 
 
-def test_media_go_with_their_files(studio: Studio, customer: Customer) -> None:
+def test_media_jobs_and_files_are_purged(studio: Studio, customer: Customer) -> None:
     neighbour = studio.customer()
     theirs = neighbour.make()
     files = studio.files()
@@ -29,10 +29,10 @@ def test_media_go_with_their_files(studio: Studio, customer: Customer) -> None:
     running = customer.order(n=1)
     gate.wait_reached()
     spent = customer.spent
-    certificate = purged(customer)
+    certificate = wait_for_certificate(customer)
     gate.open()
     assert {name: certificate["removed"][name] for name in ("media_jobs", "media_files")} == {"media_jobs": 3, "media_files": 2}
-    assert customer.spent == spent, "what ran was given back"
+    assert customer.spent == spent, "the hold of the running job must be released"
     eventually(lambda: studio.files() == files, "the late picture is thrown away")
     assert not MediaJob.select().where(MediaJob.account == customer.account).exists()
     assert customer.get(f"/api/media/jobs/{running}/").status == 404
@@ -44,7 +44,7 @@ def test_media_go_with_their_files(studio: Studio, customer: Customer) -> None:
     assert customer.spent == spent + IMAGE
 
 
-def test_other_peoples_purges_are_unknown(studio: Studio, customer: Customer) -> None:
+def test_a_purge_of_another_account_is_not_found(studio: Studio, customer: Customer) -> None:
     begun = customer.post("/api/chat/purge/").json
     stranger = studio.customer()
     unknown = stranger.get("/api/chat/purge/01890000-0000-7000-8000-000000000000/")

@@ -1,4 +1,4 @@
-"""The document and its page: every route is in them, and what they show works as it is pasted."""
+"""The OpenAPI document and its page: every route is included, and the examples work when pasted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def app(make_settings: Callable[..., Settings]) -> Any:
     return create_app(make_settings())
 
 
-def test_every_route_declares_itself(app: Any) -> None:
+def test_every_route_has_a_spec(app: Any) -> None:
     routes = list(routes_of(app, SURFACES))
     assert [route for route in routes if route.declaration is None] == []
     assert {route.path for route in routes} >= {"/v1/chat/completions", "/api/chat/stream/", "/api/media/image/", "/c/{slug}"}
@@ -51,7 +51,7 @@ def test_every_route_declares_itself(app: Any) -> None:
     assert documented == {(route.method, route.path) for route in routes}
 
 
-def test_a_route_that_declares_nothing_is_found(app: Any) -> None:
+def test_a_route_without_a_spec_is_detected(app: Any) -> None:
     extra = Blueprint("extra", __name__)
 
     @extra.get("/api/extra/")
@@ -62,12 +62,12 @@ def test_a_route_that_declares_nothing_is_found(app: Any) -> None:
     assert [route.path for route in routes_of(app, SURFACES) if route.declaration is None] == ["/api/extra/"]
 
 
-def test_pages_for_people_are_the_only_ones_left_out(app: Any) -> None:
+def test_only_html_pages_are_excluded(app: Any) -> None:
     outside = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.split(".")[0] in NOT_THE_API}
     assert not [path for path in outside if path.startswith(("/v1", "/api"))]
 
 
-def test_statuses_and_codes_are_those_of_the_error_table() -> None:
+def test_statuses_and_codes_match_the_error_table() -> None:
     assert refused((errors.InvalidKey, errors.RateLimited, errors.UpstreamTimeout)) == {
         401: ["invalid_api_key"],
         429: ["rate_limit_exceeded"],
@@ -79,7 +79,7 @@ def test_statuses_and_codes_are_those_of_the_error_table() -> None:
 
 
 @pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
-def test_every_503_says_when_to_come_back(surface: Surface) -> None:
+def test_every_503_has_retry_after(surface: Surface) -> None:
     kinds = [kind for kind in (errors.Unavailable, *descendants(errors.Unavailable)) if face_of(kind()).status == 503]
     assert {errors.DatabaseUnavailable, errors.StorageUnavailable, errors.Stopping, errors.SettlementPending} < set(kinds)
     for kind in kinds:
@@ -91,7 +91,7 @@ def descendants(kind: type[Exception]) -> list[type[Exception]]:
     return [found for child in kind.__subclasses__() for found in (child, *descendants(child))]
 
 
-def test_schemas_say_what_they_take() -> None:
+def test_schemas_describe_every_field() -> None:
     assert or_null(whole(1, 2)) == {"type": ["integer", "null"], "minimum": 1, "maximum": 2}
     assert fill({"model": "$model", "of": ["$image"]}, {"chat": "c"}) == {"model": "c", "of": ["a-image-model"]}
 
@@ -110,7 +110,7 @@ def open_edge(
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("language", SHELLS)
-def test_examples_work_as_they_are_pasted(open_edge: tuple[WebProcess, str], language: str, tmp_path: Path) -> None:
+def test_examples_work_when_pasted(open_edge: tuple[WebProcess, str], language: str, tmp_path: Path) -> None:
     program = shutil.which(SHELLS[language])
     if program is None:
         missing = f"{SHELLS[language]} is not installed"
@@ -130,7 +130,7 @@ def test_examples_work_as_they_are_pasted(open_edge: tuple[WebProcess, str], lan
 
 
 def example_of(page: str, operation: str, language: str) -> str:
-    """What a reader would copy."""
+    """The example as a reader would copy it."""
     article = page.split(f'<article id="{operation}">')[1].split("</article>")[0]
     found = re.search(rf"<summary>{language}</summary><pre[^>]*><code>(.*?)</code>", article, re.S)
     assert found, article
@@ -155,7 +155,7 @@ def test_awkward_values_are_quoted() -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-async def test_the_page_reads_well(open_edge: tuple[WebProcess, str], open_page: OpenPage) -> None:
+async def test_the_page_is_readable(open_edge: tuple[WebProcess, str], open_page: OpenPage) -> None:
     edge, _ = open_edge
     page = await open_page()
     await page.goto(f"{edge.url}/docs")

@@ -1,4 +1,6 @@
-"""Schemathesis against a real edge: what fits the API's document, or just does not, gets a documented answer and never a 500."""
+"""Schemathesis against a real edge: requests that match the OpenAPI document, or just miss it, get documented responses, never a
+500.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,17 @@ from tests.servers.edge import environment_of, start_edge
 from tests.upstream import Upstream
 
 EXAMPLES = 12
-# Not whether wrong data is refused: unknown fields are passed on to vendors, and null is as good as left out.
+# Rejection of invalid data is not checked: unknown fields are forwarded to providers, and null means omitted.
 NAMES = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
 
 
 class Target:
-    """An edge, its document, and a key whose plan includes everything."""
+    """An edge, its OpenAPI document, and a key on a plan with every feature."""
 
     def __init__(self, url: str, secret: str) -> None:
         self.url, self.secret = url, secret
         self.document: dict[str, Any] = requests.get(f"{url}/openapi.json", timeout=30).json()
-        for path, methods in self.document["paths"].items():  # name models that are there, or few calls would go beyond a 404
+        for path, methods in self.document["paths"].items():  # use existing models; otherwise most calls end as 404
             body = methods.get("post", {}).get("requestBody")
             properties = next(iter(body["content"].values()))["schema"]["properties"] if body else {}
             if "model" in properties:
@@ -64,14 +66,14 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
         database.initialize(None)
 
 
-def test_every_operation_answers_as_documented(target: Target) -> None:
+def test_every_operation_responds_as_documented(target: Target) -> None:
     schema = schemathesis.openapi.from_dict(target.document)
     checks = [CHECKS.get_one(name) for name in NAMES]
     tried: dict[str, int] = {}
     operations = [result.ok() for result in schema.get_all_operations()]
-    for operation in sorted(operations, key=lambda one: "purge" in one.label):  # the purge last: it stops others from storing
+    for operation in sorted(operations, key=lambda one: "purge" in one.label):  # the purge last: it blocks storing content
         try_all(operation, GenerationMode.POSITIVE, target, checks, tried)
-        with suppress(Unsatisfiable):  # where nothing can be sent, nothing wrong can
+        with suppress(Unsatisfiable):  # nothing can be invalid if nothing is sent
             try_all(operation, GenerationMode.NEGATIVE, target, checks, tried)
     assert len(tried) == sum(len(methods) for methods in target.document["paths"].values())
     assert min(tried.values()) >= 1

@@ -1,4 +1,4 @@
-"""What a scripted vendor says in the contract tests of the SDKs: the same answers, whatever surface asks for them."""
+"""Scripted provider responses for the SDK tests: the same answers on every API surface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEATHER_CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "
 
 
 def either(whole: Json, *chunks: Any, input: int = 7, output: int = 3) -> Any:
-    """One answer in both forms: as the vendor is asked."""
+    """One answer, streamed or whole as the request asks."""
 
     def answer(request: Request) -> Answer:
         if request.json.get("stream"):
@@ -30,7 +30,7 @@ def either(whole: Json, *chunks: Any, input: int = 7, output: int = 3) -> Any:
 
 
 def says(text: str, *, reasoning: str = "") -> Any:
-    """A text, perhaps after some reasoning."""
+    """A text answer, optionally after reasoning."""
     thought = [chunk(reasoning_content=reasoning)] if reasoning else []
     more: Json = {"reasoning_content": reasoning} if reasoning else {}
     half = len(text) // 2
@@ -38,7 +38,7 @@ def says(text: str, *, reasoning: str = "") -> Any:
 
 
 def calls_weather(name: str = "weather", *, text: str | None = None, reasoning: str = "") -> Any:
-    """A call of the tool `weather`, or of another that takes a city, its arguments in pieces; perhaps after some words."""
+    """A call of the tool `weather`, or of another tool that takes a city, with arguments in pieces; optionally after text."""
     call = {**WEATHER_CALL, "function": {"name": name, "arguments": ARGUMENTS}}
     head = {"index": 0, **call, "function": {"name": name, "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": part}} for part in (ARGUMENTS[:6], ARGUMENTS[6:])]
@@ -50,5 +50,5 @@ def calls_weather(name: str = "weather", *, text: str | None = None, reasoning: 
 
 
 def breaks_off() -> Answer:
-    """A stream that fails after its first words; the pause lets them arrive on their own, so that nothing is tried again."""
+    """A stream that fails after some text. The pause makes the text arrive separately, so that the edge does not retry."""
     return stream(role(), chunk("Hel"), Pause(0.3), failure("Boom."))

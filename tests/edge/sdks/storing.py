@@ -1,4 +1,4 @@
-"""What the tests of stored responses share: an account whose plan stores content, and a call that gives its whole response."""
+"""Helpers of the stored-response tests: an account on a plan that stores content, and a call that returns the whole response."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def subscribe(account: Account, *, stores_content: bool = True) -> None:
 
 
 def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> Response:
-    """The whole response, of a stream its last event's."""
+    """The whole response; for a stream, the one in its last event."""
     fields = {"model": lane.model, "input": "Hi", **fields}
     if not streams:
         whole: Response = client.responses.create(**fields)

@@ -1,4 +1,4 @@
-"""The same SDKs on models of providers that want their thoughts back, signed or not: they come back by every surface."""
+"""SDK tool round trips on providers that require their reasoning or signatures back: every surface returns them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def openai(lane: Lane) -> Iterator[OpenAI]:
 
 
 def check(upstream: Upstream, dialect: str) -> None:
-    """The second call had the model's own thought or signature, beside the call that it belongs to, and the tool's result."""
+    """Asserts that the second call has the model's own reasoning or signature at its tool call, and the tool's result."""
     turns = upstream.calls[1].json["contents" if dialect == "gemini" else "messages"]
     if dialect == "deepseek":
         assert turns[1] == {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [WEATHER_CALL]}

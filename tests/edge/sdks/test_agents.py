@@ -1,4 +1,4 @@
-"""pydantic-ai and OpenAI Agents, unmodified, each by the surfaces it can speak: text, streams, tools, typed output, errors."""
+"""Unmodified pydantic-ai and OpenAI Agents on each surface that they support: text, streams, tools, typed output, errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Clients = Callable[..., Any]
 
 @pytest.fixture
 async def clients(lane: Lane) -> AsyncIterator[Clients]:
-    """`clients(AsyncOpenAI, secret)`: a client of the lane's edge that is closed in the end."""
+    """`clients(AsyncOpenAI, secret)`: a client of the lane's edge, closed after the test."""
     made: list[Any] = []
 
     def make(kind: type[Any], secret: str = "") -> Any:
@@ -92,7 +92,7 @@ async def test_pydantic_ai_types_its_output_by_a_tool(lane: Lane, clients: Clien
     assert lane.vendor.calls[0].json["tools"][0]["function"]["name"] == "final_result"
 
 
-@pytest.mark.parametrize("kind", ["chat", "responses"])  # the library asks only Anthropic's own models for a schema
+@pytest.mark.parametrize("kind", ["chat", "responses"])  # the library requests a schema only from Anthropic's own models
 async def test_pydantic_ai_types_its_output(lane: Lane, clients: Clients, kind: str) -> None:
     lane.vendor.script(says(ARGUMENTS))
     agent = Agent(pydantic_model(kind, lane, clients), output_type=NativeOutput(City))

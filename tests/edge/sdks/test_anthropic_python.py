@@ -1,4 +1,4 @@
-"""The official Anthropic SDK for Python, unmodified, on models behind an OpenAI-shaped vendor: what its users see."""
+"""The unmodified official Anthropic SDK for Python, on models behind an OpenAI-shaped provider."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def ask(client: Anthropic, lane: Lane, **fields: Any) -> Any:
 
 
 def checked(message: Any) -> Message:
-    """`message`, every field as the SDK's own types have it."""
+    """Validates every field of `message` against the SDK's own types."""
     Message.model_validate(message.model_dump(warnings="error"), strict=True)
     found: Message = message
     return found
 
 
 def events_of(client: Anthropic, lane: Lane, **fields: Any) -> list[Any]:
-    """All raw events of a stream, each as the SDK's types have it."""
+    """All raw events of a stream, each validated against the SDK's types."""
     events: list[Any] = list(ask(client, lane, stream=True, **fields))
     for event in events:
         EVENTS.validate_python(event.model_dump(warnings=False))
@@ -138,20 +138,20 @@ def test_structured_output_is_parsed(client: Anthropic, lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(("reason", "told"), [("length", "max_tokens"), ("content_filter", "refusal"), ("stop", "end_turn")])
-def test_why_it_stopped(client: Anthropic, lane: Lane, reason: str, told: str) -> None:
+def test_stop_reasons(client: Anthropic, lane: Lane, reason: str, told: str) -> None:
     answer = either(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
     lane.vendor.script(answer, answer)
     assert ask(client, lane).stop_reason == told
     assert events_of(client, lane)[-2].delta.stop_reason == told
 
 
-def test_cached_tokens_are_told_apart(client: Anthropic, lane: Lane) -> None:
+def test_cached_tokens_are_reported_separately(client: Anthropic, lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hi"), finish(), usage(100, 3, cached=40), DONE))
     used = events_of(client, lane)[-2].usage
     assert (used.input_tokens, used.cache_read_input_tokens, used.cache_creation_input_tokens) == (60, 40, 0)
 
 
-def test_what_only_anthropic_knows_does_not_reach_others(client: Anthropic, lane: Lane) -> None:
+def test_anthropic_only_fields_do_not_reach_other_providers(client: Anthropic, lane: Lane) -> None:
     lane.vendor.script(says("Rain."))
     marked: Any = {"cache_control": {"type": "ephemeral"}}
     ask(
@@ -203,18 +203,18 @@ def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
     assert lane.charged == 0
 
 
-def test_a_stream_that_breaks_off_raises(client: Anthropic, lane: Lane) -> None:
+def test_a_broken_stream_raises(client: Anthropic, lane: Lane) -> None:
     lane.vendor.script(breaks_off())
     events: list[Any] = []
     with pytest.raises(anthropic.APIStatusError) as caught:
-        events.extend(ask(client, lane, stream=True))  # keeps what came before the error
+        events.extend(ask(client, lane, stream=True))  # collects the events before the error
     told: Any = caught.value.body
     assert (told["error"]["type"], told["error"]["code"]) == ("api_error", "upstream_error")
     assert events[-1].delta.text == "Hel"
     assert lane.charged > 0
 
 
-def test_leaving_a_stream(client: Anthropic, lane: Lane) -> None:
+def test_closing_a_stream(client: Anthropic, lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     with client.messages.stream(model=lane.model, max_tokens=100, messages=HI) as helper:
         assert next(iter(helper.text_stream)) == "Hello there, you "
@@ -237,7 +237,7 @@ def test_tokens_are_counted_without_a_call(client: Anthropic, lane: Lane) -> Non
     assert (lane.charged, lane.vendor.calls) == (0, [])
 
 
-def test_both_headers_and_both_base_urls_are_served(lane: Lane) -> None:
+def test_both_key_headers_and_both_base_urls_work(lane: Lane) -> None:
     body = json.dumps({"model": lane.model, "max_tokens": 5, "messages": HI}).encode()
     for path in ("/v1/messages", "/v1/messages/", "/v1/v1/messages"):
         key = {"authorization": "", "x-api-key": lane.secret, "anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}

@@ -1,6 +1,6 @@
-"""What Claude Code sends, field by field, on models behind all three dialects: it works there, and nothing breaks a vendor.
+"""Requests with the fields that Claude Code sends work on models behind all three dialects without upsetting a provider.
 
-Claude Code itself is no part of this project; what it sends was read from a call of it, and its words are replaced by others.
+Claude Code itself is not part of this project. The fields were recorded from one of its calls; the texts are our own.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def test_a_tool_round_trip(client: Anthropic, upstream: Upstream, model: str, di
     first, second = upstream.calls
     CHECKS[dialect](first.json, second.json)
     for call in (first, second):
-        assert "anthropic-beta" not in call.headers, "a channel says itself what it wants to try"
+        assert "anthropic-beta" not in call.headers, "a channel can opt in by its settings"
         assert USER not in call.body.decode()
 
 
@@ -179,7 +179,7 @@ def test_a_title_in_json_without_thinking(client: Anthropic, upstream: Upstream,
         assert call.json["thinking"] == {"type": "disabled"}
 
 
-def test_a_failed_tool_that_shows_a_picture(client: Anthropic, upstream: Upstream, model: str, dialect: str) -> None:
+def test_a_failed_tool_result_with_an_image(client: Anthropic, upstream: Upstream, model: str, dialect: str) -> None:
     upstream.script(SCRIPTS[dialect][1])
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
     use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Bonn"}}
@@ -189,7 +189,7 @@ def test_a_failed_tool_that_shows_a_picture(client: Anthropic, upstream: Upstrea
     assert "iVBORw0KGgo=" in upstream.calls[0].body.decode()
 
 
-def test_the_probe_and_the_counts_of_tokens(client: Anthropic, lane: Lane, model: str) -> None:
+def test_the_probe_call_and_token_counting(client: Anthropic, lane: Lane, model: str) -> None:
     assert lane.request("HEAD", "/").status == 200
     counted = client.beta.messages.count_tokens(
         model=model, messages=[{"role": "user", "content": "foo"}], tools=[TOOL], betas=BETAS

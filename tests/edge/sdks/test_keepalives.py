@@ -1,4 +1,4 @@
-"""Silence while a vendor thinks, before its stream and inside it: it is filled, and the official SDKs read through that."""
+"""Keepalives while a provider is silent, before and inside its stream, do not disturb the official SDKs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.upstream_responses import Gate, later, stream
 COMMENT, PING = b": keepalive\n", b"event: ping\n"
 
 
-class Line(httpx2.HTTPTransport):
-    """The way of an SDK's bytes. Each time that one more `filler` has come, one more of the `gates` is opened."""
+class KeepaliveWatcher(httpx2.HTTPTransport):
+    """Watches the bytes that an SDK receives, and opens the next gate each time another keepalive (`filler`) arrives."""
 
     def __init__(self, filler: bytes, gates: list[Gate]) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class Line(httpx2.HTTPTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = super().handle_request(request)
-        response.stream = Tapped(response.stream, self._hear)
+        response.stream = Tapped(response.stream, self._watch)
         return response
 
-    def _hear(self, data: bytes) -> None:
+    def _watch(self, data: bytes) -> None:
         self.received += data
         for gate in self._gates[: self.received.count(self._filler)]:
             if not gate.is_open:
@@ -38,12 +38,12 @@ class Line(httpx2.HTTPTransport):
 
 
 class Tapped(httpx2.SyncByteStream):
-    def __init__(self, inner: Any, hear: Callable[[bytes], None]) -> None:
-        self._inner, self._hear = inner, hear
+    def __init__(self, inner: Any, watch: Callable[[bytes], None]) -> None:
+        self._inner, self._watch = inner, watch
 
     def __iter__(self) -> Iterator[bytes]:
         for data in self._inner:
-            self._hear(data)
+            self._watch(data)
             yield data
 
     def close(self) -> None:
@@ -52,37 +52,41 @@ class Tapped(httpx2.SyncByteStream):
 
 def chat(lane: Lane, http: httpx2.Client) -> str:
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client:
-        told = client.chat.completions.create(model=lane.model, messages=[{"role": "user", "content": "Hi"}], stream=True)
-        return "".join(event.choices[0].delta.content or "" for event in told if event.choices)
+        stream_reader = client.chat.completions.create(
+            model=lane.model, messages=[{"role": "user", "content": "Hi"}], stream=True
+        )
+        return "".join(event.choices[0].delta.content or "" for event in stream_reader if event.choices)
 
 
 def response(lane: Lane, http: httpx2.Client) -> str:
     with (
         OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client,
-        client.responses.stream(model=lane.model, input="Hi") as told,
+        client.responses.stream(model=lane.model, input="Hi") as stream_reader,
     ):
-        kinds = [event.type for event in told]
+        kinds = [event.type for event in stream_reader]
         assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
-        return told.get_final_response().output_text
+        return stream_reader.get_final_response().output_text
 
 
 def message(lane: Lane, http: httpx2.Client) -> str:
     with (
         Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0, http_client=http) as client,
-        client.messages.stream(model=lane.model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as told,
+        client.messages.stream(model=lane.model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream_reader,
     ):
-        return told.get_final_text()
+        return stream_reader.get_final_text()
 
 
 @pytest.mark.parametrize(("call", "filler"), [(chat, COMMENT), (response, COMMENT), (message, PING)])
-def test_sdks_read_through_what_fills_a_silence(stack: Stack, lane: Lane, call: Any, filler: bytes) -> None:
+def test_sdks_ignore_keepalives(stack: Stack, lane: Lane, call: Any, filler: bytes) -> None:
     lane.edge = stack.edge(keepalive_first_seconds=1, keepalive_seconds=1)
     gates = [Gate() for _ in range(3)]
     answer = stream(role(), chunk("Hel"), gates[1], gates[2], chunk("lo."), finish(), usage(7, 3), DONE)
     lane.vendor.script(later(gates[0], answer))
-    line = Line(filler, gates)
-    with httpx2.Client(transport=line) as http:
+    watcher = KeepaliveWatcher(filler, gates)
+    with httpx2.Client(transport=watcher) as http:
         assert call(lane, http) == "Hello."
-    assert line.received.count(filler) >= len(gates)
-    assert line.received.index(filler) < line.received.index(b"Hel"), "the first came before the vendor had begun"
+    assert watcher.received.count(filler) >= len(gates)
+    assert watcher.received.index(filler) < watcher.received.index(b"Hel"), (
+        "the first keepalive must precede the provider's response"
+    )
     assert lane.charged == POLITE_COST

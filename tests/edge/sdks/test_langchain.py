@@ -1,4 +1,4 @@
-"""LangChain, unmodified, by chats, Responses and Messages: text, streams, tools, structured output, errors."""
+"""Unmodified LangChain on chat completions, Responses and Messages: text, streams, tools, structured output, errors."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_errors(lane: Lane, kind: str) -> None:
     assert broke.value.status_code == 402
     lane.vendor.script(breaks_off())
     seen: list[Any] = []
-    with pytest.raises((library.APIError, ValueError)):  # LangChain makes a ValueError of a response that failed
-        seen.extend(model_of(kind, lane).stream("Hi"))  # keeps what came before the error
+    with pytest.raises((library.APIError, ValueError)):  # LangChain raises ValueError for a failed response
+        seen.extend(model_of(kind, lane).stream("Hi"))  # collects the chunks before the error
     assert "".join(piece.text for piece in seen) == "Hel"
 
 

@@ -1,4 +1,4 @@
-"""Node's libraries, unmodified: Anthropic's SDK, the Vercel AI SDK with four providers, LangChain."""
+"""Unmodified Node libraries: Anthropic's SDK, the Vercel AI SDK with four providers, LangChain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPTS = ROOT / "tests" / "node"
 
 
 def run(sdk: NodeSdk, script: str, lane: Lane, **env: str) -> Any:
-    """Run a script to its end and give what it found."""
+    """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
     given = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model, **env}
     done = sdk.run((SCRIPTS / script).read_text(), given)

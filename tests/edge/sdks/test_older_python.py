@@ -1,4 +1,4 @@
-"""LiteLLM, LlamaIndex and instructor, unmodified, in an environment of their own."""
+"""Unmodified LiteLLM, LlamaIndex and instructor, in a separate environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
 
 
 def run(sdks: PythonSdks, script: str, lane: Lane) -> Any:
-    """Run a script to its end and give what it found."""
+    """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
     env = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model}
     done = sdks.run(SCRIPTS / script, env)

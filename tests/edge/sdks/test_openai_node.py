@@ -1,4 +1,4 @@
-"""The official Node SDK, unmodified, against a real edge: what its users see."""
+"""The unmodified official Node SDK against a real edge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPTS = ROOT / "tests" / "node"
 
 
 def run(sdk: NodeSdk, script: Path, lane: Lane, **env: str) -> str:
-    """Run a script to its end and give what it printed."""
+    """Run a script to its end and return what it printed."""
     done = sdk.run(script.read_text(), {"BASE_URL": lane.api, "API_KEY": lane.secret, "MODEL": lane.model, **env})
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -63,7 +63,7 @@ def text_of(chunks: list[openai_payloads.Json]) -> str:
 
 
 def test_failed_calls(node_sdk: NodeSdk, lane: Lane) -> None:
-    # The pause lets the first part arrive on its own; what came in one piece with a failure would be tried again.
+    # The pause makes the first part arrive separately; otherwise the edge would retry.
     broken = stream(role(), chunk("Hel"), Pause(0.3), openai_payloads.failure("Boom."))
     lane.vendor.script(context_too_long(), status(401), broken, broken)
     poor = factories.api_key(factories.account(credits=9))[1]
@@ -84,14 +84,14 @@ def test_failed_calls(node_sdk: NodeSdk, lane: Lane) -> None:
         "helperBreaksOff": ("APIError", None, "upstream_error", None),
     }
     assert found["part"] == "Hel"
-    assert (found["noCredits"]["sent"], found["noCreditsStreaming"]["sent"]) == (1, 1), "a 402 is not tried again"
+    assert (found["noCredits"]["sent"], found["noCreditsStreaming"]["sent"]) == (1, 1), "a 402 must not be retried"
     assert found["noCredits"]["type"] == "insufficient_credits"
     with_status = [error for name, error in found.items() if name != "part" and error["status"]]
     assert [error for error in with_status if not error["requestID"]] == []
     assert lane.held == 0
 
 
-def test_leaving_a_stream(node_sdk: NodeSdk, lane: Lane) -> None:
+def test_closing_a_stream(node_sdk: NodeSdk, lane: Lane) -> None:
     endless = stream(role(), chunk("Hello there, you "), HANG)
     lane.vendor.script(endless, endless)
     assert run(node_sdk, SCRIPTS / "leaving.mjs", lane) == "APIUserAbortError\n"

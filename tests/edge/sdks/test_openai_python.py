@@ -1,4 +1,4 @@
-"""The official Python SDK, unmodified, against a real edge: what its users see."""
+"""The unmodified official Python SDK against a real edge."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_stream_is_iterated(client: OpenAI, lane: Lane) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
 
 
-def test_usage_comes_last_when_it_was_asked_for(client: OpenAI, lane: Lane) -> None:
+def test_usage_comes_last_if_requested(client: OpenAI, lane: Lane) -> None:
     options: Any = {"include_usage": True}
     with client.chat.completions.create(model=lane.model, messages=HI, stream=True, stream_options=options) as events:
         *chunks, last = list(events)
@@ -172,10 +172,10 @@ def test_a_raw_stream_has_the_headers(client: OpenAI, lane: Lane) -> None:
         assert list(raw.iter_lines())[-2:] == ["data: [DONE]", ""]
 
 
-# What reaches the vendor
+# Requests to the provider
 
 
-def test_everything_that_openai_documents_reaches_the_vendor(client: OpenAI, lane: Lane) -> None:
+def test_every_documented_field_reaches_the_provider(client: OpenAI, lane: Lane) -> None:
     asked: dict[str, Any] = {
         "messages": [
             {"role": "developer", "content": "Be brief."},
@@ -227,7 +227,7 @@ def call(id: str, arguments: str) -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": "weather", "arguments": arguments}}
 
 
-def test_explicit_nulls_are_as_good_as_nothing(client: OpenAI, lane: Lane) -> None:
+def test_explicit_nulls_count_as_omitted(client: OpenAI, lane: Lane) -> None:
     names = (
         *("temperature", "top_p", "n", "stop", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty"),
         *("logit_bias", "user", "seed", "tools", "tool_choice", "response_format", "stream", "stream_options", "logprobs"),
@@ -238,7 +238,7 @@ def test_explicit_nulls_are_as_good_as_nothing(client: OpenAI, lane: Lane) -> No
     assert answer.choices[0].message.content == "Hello there."
 
 
-def test_two_choices_come_back_and_are_billed_as_the_vendor_counts(client: OpenAI, lane: Lane) -> None:
+def test_two_choices_are_returned_and_billed_by_the_providers_count(client: OpenAI, lane: Lane) -> None:
     body = completion("A", usage=tokens(7, 6))
     body["choices"].append({**body["choices"][0], "index": 1})
     lane.vendor.script(reply(body))
@@ -250,7 +250,7 @@ def test_two_choices_come_back_and_are_billed_as_the_vendor_counts(client: OpenA
 # Tools and structured output
 
 
-def test_tool_calls_come_through_a_stream(client: OpenAI, lane: Lane) -> None:
+def test_streamed_tool_calls(client: OpenAI, lane: Lane) -> None:
     parts = ['{"ci', 'ty":"Bo', 'nn"}']
     first = [{"index": 0, **call("call_1", "")}]
     rest = [chunk(tool_calls=[{"index": 0, "function": {"arguments": part}}]) for part in parts]
@@ -287,8 +287,8 @@ def test_structured_output_is_parsed(client: OpenAI, lane: Lane) -> None:
 # Errors
 
 
-@pytest.mark.parametrize("key", ["sk-wrong", "yout-" + "a" * 38, "one that nobody has"])
-def test_a_wrong_key(lane: Lane, key: str) -> None:
+@pytest.mark.parametrize("key", ["sk-wrong", "yout-" + "a" * 38, "an unknown one"])
+def test_an_invalid_key(lane: Lane, key: str) -> None:
     with OpenAI(base_url=lane.api, api_key=new_key().secret if " " in key else key) as client:
         for ask in (client.models.list, lambda: client.chat.completions.create(model=lane.model, messages=HI)):
             with pytest.raises(openai.AuthenticationError) as caught:
@@ -299,7 +299,7 @@ def test_a_wrong_key(lane: Lane, key: str) -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_no_credits_is_a_402_that_is_not_tried_again(lane: Lane, streaming: bool) -> None:
+def test_insufficient_credits_are_a_402_that_is_not_retried(lane: Lane, streaming: bool) -> None:
     secret = factories.api_key(factories.account(credits=9))[1]
     seen: list[int] = []
     hooks: Any = {"response": [lambda response: seen.append(response.status_code)]}
@@ -336,14 +336,14 @@ def test_a_bad_request_names_the_field(client: OpenAI, lane: Lane) -> None:
     )
 
 
-def test_a_context_that_is_too_long(client: OpenAI, lane: Lane) -> None:
+def test_a_too_long_context(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(context_too_long())
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=lane.model, messages=HI, stream=True)
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_a_request_that_is_too_large(stack: Stack, lane: Lane) -> None:
+def test_a_too_large_request(stack: Stack, lane: Lane) -> None:
     lane.edge = stack.edge(max_body_bytes=10_000)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client, pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model=lane.model, messages=[{"role": "user", "content": "x" * 20_000}])
@@ -371,7 +371,7 @@ def test_a_rate_limit_says_how_long_to_wait(stack: Stack, lane: Lane) -> None:
         (silence(), (504, "upstream_timeout")),
     ],
 )
-def test_failures_of_the_vendor_are_server_errors(hasty_lane: Lane, fault: Any, expected: tuple[int, str]) -> None:
+def test_provider_failures_are_server_errors(hasty_lane: Lane, fault: Any, expected: tuple[int, str]) -> None:
     hasty_lane.vendor.default = fault
     with OpenAI(base_url=hasty_lane.api, api_key=hasty_lane.secret, max_retries=0) as client:
         with pytest.raises(openai.InternalServerError) as caught:
@@ -380,14 +380,14 @@ def test_failures_of_the_vendor_are_server_errors(hasty_lane: Lane, fault: Any, 
     assert (hasty_lane.charged, hasty_lane.held) == (0, 0)
 
 
-def test_the_sdk_tries_again_and_is_charged_once(lane: Lane) -> None:
+def test_an_sdk_retry_is_charged_once(lane: Lane) -> None:
     lane.vendor.script(status(401), status(401))
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=2) as client:
         client.chat.completions.create(model=lane.model, messages=HI)
     assert lane.charged == POLITE_COST
 
 
-def test_a_stream_that_breaks_off_raises(client: OpenAI, lane: Lane) -> None:
+def test_a_broken_stream_raises(client: OpenAI, lane: Lane) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Hel"), gate, openai_payloads.failure("Boom.")))
     with client.chat.completions.create(model=lane.model, messages=HI, stream=True) as events:
@@ -399,10 +399,10 @@ def test_a_stream_that_breaks_off_raises(client: OpenAI, lane: Lane) -> None:
     assert (caught.value.code, caught.value.type) == ("upstream_error", "upstream_error")
 
 
-# Leaving
+# Disconnecting
 
 
-def test_closing_a_stream_cancels_the_vendor_and_bills_what_came(client: OpenAI, lane: Lane) -> None:
+def test_closing_a_stream_cancels_the_upstream_and_bills_delivered_output(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     with client.chat.completions.create(model=lane.model, messages=HI, stream=True) as events:
         while not next(events).choices[0].delta.content:
@@ -410,7 +410,7 @@ def test_closing_a_stream_cancels_the_vendor_and_bills_what_came(client: OpenAI,
     assert_left(lane)
 
 
-async def test_closing_an_asynchronous_stream_does_too(async_client: AsyncOpenAI, lane: Lane) -> None:
+async def test_closing_an_async_stream_does_the_same(async_client: AsyncOpenAI, lane: Lane) -> None:
     lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
     events = await async_client.chat.completions.create(model=lane.model, messages=HI, stream=True)
     async for event in events:
@@ -429,9 +429,9 @@ def assert_left(lane: Lane) -> None:
     assert lane.held == 0
 
 
-def test_a_time_out_of_the_sdk_before_the_first_token_costs_the_prompt(client: OpenAI, lane: Lane) -> None:
+def test_an_sdk_timeout_before_the_first_token_bills_the_prompt(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(silence())
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).chat.completions.create(model=lane.model, messages=HI)
     eventually(lambda: bool(lane.usage()), "the call is settled")
-    assert (lane.charged, lane.held) == (10, 0)  # the minimum: the provider was at work
+    assert (lane.charged, lane.held) == (10, 0)  # the minimum charge: the provider was working

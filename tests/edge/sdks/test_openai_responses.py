@@ -1,4 +1,4 @@
-"""The Responses of the official Python SDK, unmodified, against a real edge: what its users see."""
+"""The Responses API of the unmodified official Python SDK, against a real edge."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def client(lane: Lane) -> Iterator[OpenAI]:
 
 
 def checked(response: Response) -> Response:
-    """`response`, every field as the SDK's own types have it."""
+    """Validates every field of `response` against the SDK's own types."""
     Response.model_validate(response.model_dump(warnings="error"), strict=True)
     return response
 
 
 def events_of(client: OpenAI, lane: Lane, **fields: Any) -> list[Any]:
-    """All events of a stream, each as the SDK's types have it, numbered without a gap."""
+    """All events of a stream, validated against the SDK's types; asserts sequence numbers without gaps."""
     with client.responses.create(model=lane.model, input="Hi", stream=True, **fields) as stream:
         events: list[Any] = list(stream)
     for event in events:
@@ -44,7 +44,7 @@ def events_of(client: OpenAI, lane: Lane, **fields: Any) -> list[Any]:
     return events
 
 
-def test_a_response_is_whole_and_charged(client: OpenAI, lane: Lane) -> None:
+def test_a_response_is_complete_and_charged(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(says("Hello there."))
     response = checked(client.responses.create(model=lane.model, input="Hi", instructions="Be brief.", metadata={"a": "b"}))
     assert (response.output_text, response.status, response.model) == ("Hello there.", "completed", lane.model)
@@ -80,7 +80,7 @@ def test_the_events_of_a_text(client: OpenAI, lane: Lane) -> None:
     assert {event.item_id for event in events if hasattr(event, "item_id")} == {final.output[0].id}
 
 
-def test_reasoning_is_an_item_of_its_own(client: OpenAI, lane: Lane) -> None:
+def test_reasoning_is_a_separate_item(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(says("Rain.", reasoning="Clouds."), says("Rain.", reasoning="Clouds."))
     events = events_of(client, lane, reasoning={"effort": "low", "summary": "auto"})
     kinds = [event.type.removeprefix("response.") for event in events]
@@ -144,7 +144,7 @@ def test_the_stream_helper_assembles_and_parses(client: OpenAI, lane: Lane) -> N
 
 
 @pytest.mark.parametrize(("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
-def test_an_answer_that_is_cut_short_is_incomplete(client: OpenAI, lane: Lane, reason: str, why: str) -> None:
+def test_a_truncated_response_is_incomplete(client: OpenAI, lane: Lane, reason: str, why: str) -> None:
     cut = either(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
     lane.vendor.script(cut, cut)
     whole = checked(client.responses.create(model=lane.model, input="Hi", max_output_tokens=16))
@@ -170,14 +170,14 @@ def test_log_probabilities(client: OpenAI, lane: Lane) -> None:
     assert lane.vendor.calls[0].json["logprobs"] is True
 
 
-def test_a_stream_that_breaks_off_raises(client: OpenAI, lane: Lane) -> None:
+def test_a_broken_stream_raises(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(breaks_off())
     events: list[Any] = []
     with (
         client.responses.create(model=lane.model, input="Hi", stream=True) as stream,
         pytest.raises(openai.APIError) as caught,
     ):
-        events.extend(stream)  # keeps what came before the error
+        events.extend(stream)  # collects the events before the error
     assert (caught.value.code, caught.value.type) == ("upstream_error", "upstream_error")
     assert events[-1].type == "response.failed"
     assert events[-1].response.error.code == "upstream_error"
@@ -215,7 +215,7 @@ def test_errors_have_their_classes(client: OpenAI, lane: Lane) -> None:
     assert lane.charged == 0
 
 
-def test_what_is_not_stored_is_not_found(client: OpenAI) -> None:
+def test_an_unstored_response_is_not_found(client: OpenAI) -> None:
     for ask in (client.responses.retrieve, client.responses.delete, client.responses.cancel, client.responses.input_items.list):
         with pytest.raises(openai.NotFoundError) as caught:
             ask("resp_1")

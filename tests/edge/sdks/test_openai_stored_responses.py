@@ -1,4 +1,4 @@
-"""Stored responses by the official Python SDK, unmodified: kept on request and only then, continued, read, deleted, purged."""
+"""Stored responses with the unmodified official Python SDK: stored only on request, continued, read, deleted, purged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(lane: Lane) -> Iterator[OpenAI]:
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_a_tool_round_trip_continues_from_what_is_stored(client: OpenAI, lane: Lane, streams: bool) -> None:
+def test_a_tool_round_trip_continues_a_stored_response(client: OpenAI, lane: Lane, streams: bool) -> None:
     lane.vendor.script(calls_weather(), says("Rain."), says("Really."))
     first = ask(client, lane, streams=streams, store=True, tools=[WEATHER], instructions="Be brief.")
     second = ask(client, lane, streams=streams, store=True, tools=[WEATHER], input=OUTPUT, previous_response_id=first.id)
@@ -46,14 +46,14 @@ def test_a_tool_round_trip_continues_from_what_is_stored(client: OpenAI, lane: L
     ]
     sent = [call.json["messages"] for call in lane.vendor.calls]
     assert sent[0] == [{"role": "system", "content": "Be brief."}, earlier[0]]
-    assert sent[1] == earlier, "instructions are not carried over"
+    assert sent[1] == earlier, "instructions must not carry over"
     assert sent[2] == [*earlier, {"role": "assistant", "content": "Rain."}, {"role": "user", "content": "Really?"}]
-    assert [f"resp_{row.id.hex}" for row in kept(lane)] == [first.id, second.id], "the third did not ask to be kept"
-    assert [len(json.loads(row.input)) for row in kept(lane)] == [1, 1], "each holds its own input alone"
+    assert [f"resp_{row.id.hex}" for row in kept(lane)] == [first.id, second.id], "the third call did not set 'store'"
+    assert [len(json.loads(row.input)) for row in kept(lane)] == [1, 1], "each row must store only its own input"
     assert lane.charged == 3 * POLITE_COST
 
 
-def test_it_is_read_as_it_came_and_deleted(client: OpenAI, lane: Lane) -> None:
+def test_a_stored_response_is_retrieved_unchanged_and_deleted(client: OpenAI, lane: Lane) -> None:
     for streams in (False, True):
         lane.vendor.script(says("Hello\x00 there."))
         made = ask(client, lane, streams=streams, store=True, input="Hi \x00")
@@ -87,7 +87,7 @@ def test_its_input_items_are_listed(client: OpenAI, lane: Lane) -> None:
     for order, expected in (("asc", ids), ("desc", ids[::-1])):
         pages = client.responses.input_items.list(second.id, limit=3, order=order)  # type: ignore[arg-type]  # a plain string
         assert (len(pages.data), pages.has_more) == (3, True)
-        assert [item.id for item in pages] == expected, "the SDK asks for the second page itself"
+        assert [item.id for item in pages] == expected, "the SDK requests the second page itself"
     assert [item.id for item in client.responses.input_items.list(second.id, after=ids[2])] == [ids[1], ids[0]]
     for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "msg_1"}):
         with pytest.raises(openai.BadRequestError) as caught:
@@ -95,7 +95,7 @@ def test_its_input_items_are_listed(client: OpenAI, lane: Lane) -> None:
         assert caught.value.param == next(iter(wrong))
 
 
-def test_a_chain_with_a_hole_is_not_continued(client: OpenAI, lane: Lane) -> None:
+def test_a_chain_with_a_deleted_response_cannot_be_continued(client: OpenAI, lane: Lane) -> None:
     first = ask(client, lane, store=True)
     second = ask(client, lane, store=True, previous_response_id=first.id)
     client.responses.delete(first.id)
@@ -105,7 +105,7 @@ def test_a_chain_with_a_hole_is_not_continued(client: OpenAI, lane: Lane) -> Non
     assert len(lane.vendor.calls) == 2
 
 
-def test_other_peoples_responses_are_unknown(client: OpenAI, lane: Lane) -> None:
+def test_responses_of_other_accounts_are_not_found(client: OpenAI, lane: Lane) -> None:
     own = ask(client, lane, store=True).id
     unstored = ask(client, lane).id
     stranger = factories.account()
@@ -124,7 +124,7 @@ def test_other_peoples_responses_are_unknown(client: OpenAI, lane: Lane) -> None
 
 
 @pytest.mark.parametrize("subscribed", [False, True])
-def test_a_plan_must_include_it(lane: Lane, subscribed: bool) -> None:
+def test_storing_requires_a_plan_that_allows_it(lane: Lane, subscribed: bool) -> None:
     if subscribed:
         subscribe(lane.account, stores_content=False)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
@@ -136,14 +136,14 @@ def test_a_plan_must_include_it(lane: Lane, subscribed: bool) -> None:
     assert (lane.vendor.calls, lane.charged) == ([], 0)
 
 
-def test_nothing_is_kept_unless_asked(client: OpenAI, lane: Lane) -> None:
+def test_nothing_is_stored_unless_requested(client: OpenAI, lane: Lane) -> None:
     for fields in ({}, {"store": False}, {"store": None}):
         for streams in (False, True):
             assert ask(client, lane, streams=streams, **fields).store is False  # type: ignore[attr-defined]  # their type leaves it out
     assert kept(lane) == []
 
 
-def test_what_broke_off_is_not_kept(client: OpenAI, lane: Lane) -> None:
+def test_a_broken_response_is_not_stored(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(breaks_off())
     told: list[Any] = []
     with client.responses.create(model=lane.model, input="Hi", stream=True, store=True) as events, pytest.raises(openai.APIError):
@@ -153,7 +153,7 @@ def test_what_broke_off_is_not_kept(client: OpenAI, lane: Lane) -> None:
     assert kept(lane) == []
 
 
-def test_a_chain_has_an_end(client: OpenAI, lane: Lane) -> None:
+def test_the_length_of_a_chain_is_limited(client: OpenAI, lane: Lane) -> None:
     id = ask(client, lane, store=True).id
     [row] = kept(lane)
     columns = {"account": lane.account, "model": row.model, "input": row.input, "response": row.response}
@@ -171,7 +171,7 @@ def test_a_chain_has_an_end(client: OpenAI, lane: Lane) -> None:
         assert (caught.value.param, caught.value.code) == ("previous_response_id", "invalid_request")
 
 
-def test_the_hold_covers_what_was_said_before(client: OpenAI, lane: Lane) -> None:
+def test_the_hold_covers_earlier_turns(client: OpenAI, lane: Lane) -> None:
     ask(client, lane, store=True, input="word " * 2_000, max_output_tokens=1)
     poor = factories.account(credits=1_000)
     subscribe(poor)
@@ -184,7 +184,7 @@ def test_the_hold_covers_what_was_said_before(client: OpenAI, lane: Lane) -> Non
     assert len(lane.vendor.calls) == 2
 
 
-def test_a_call_from_before_a_purge_is_not_kept(client: OpenAI, lane: Lane) -> None:
+def test_a_call_started_before_a_purge_is_not_stored(client: OpenAI, lane: Lane) -> None:
     gate = Gate()
     lane.vendor.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
     body = {"model": lane.model, "input": "Hi", "stream": True, "store": True}
@@ -200,5 +200,5 @@ def test_a_call_from_before_a_purge_is_not_kept(client: OpenAI, lane: Lane) -> N
     with pytest.raises(openai.ConflictError) as caught:
         ask(client, lane, store=True)
     assert caught.value.code == "purge_in_progress"
-    assert ask(client, lane).status == "completed", "calls that keep nothing go on"
+    assert ask(client, lane).status == "completed", "calls that store nothing still work"
     PurgeJob.delete().where(PurgeJob.account == lane.account).execute()

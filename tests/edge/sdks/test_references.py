@@ -1,4 +1,4 @@
-"""References to items of earlier answers: by the Vercel AI SDK's tool loop, and by hand with OpenAI's Python SDK."""
+"""Item references to earlier responses, sent by the Vercel AI SDK's tool loop and directly with OpenAI's Python SDK."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reference(item: Any) -> Any:
 
 
 def last_sent(lane: Lane) -> list[Any]:
-    """The messages of the vendor's latest call."""
+    """The messages of the provider's latest call."""
     messages: list[Any] = lane.vendor.calls[-1].json["messages"]
     return messages
 
@@ -63,7 +63,7 @@ def test_the_vercel_tool_loop(node_sdk: NodeSdk, lane: Lane, store: str, stores_
 
 
 @pytest.mark.parametrize("stores_content", [True, False])
-def test_the_vercel_tool_loop_by_default_leaves_out_thoughts_alone(node_sdk: NodeSdk, lane: Lane, stores_content: bool) -> None:
+def test_the_vercel_tool_loop_omits_only_reasoning_by_default(node_sdk: NodeSdk, lane: Lane, stores_content: bool) -> None:
     subscribe(lane.account, stores_content=stores_content)
     thinks = calls_weather(reasoning="Hmm.")
     lane.vendor.script(thinks, says("Rain."), thinks, says("Rain."))
@@ -75,7 +75,7 @@ def test_the_vercel_tool_loop_by_default_leaves_out_thoughts_alone(node_sdk: Nod
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_references_are_whole_for_the_vendor_and_in_what_is_kept(client: OpenAI, lane: Lane, streams: bool) -> None:
+def test_references_are_resolved_for_the_provider_and_in_storage(client: OpenAI, lane: Lane, streams: bool) -> None:
     lane.vendor.script(calls_weather(text="Let me look.", reasoning="Hmm."), says("Rain."), says("Really."))
     first = ask(client, lane, streams=streams, store=True, tools=[WEATHER])
     assert [item.type for item in first.output] == ["reasoning", "message", "function_call"]
@@ -86,10 +86,10 @@ def test_references_are_whole_for_the_vendor_and_in_what_is_kept(client: OpenAI,
     client.responses.delete(first.id)
     ask(client, lane, streams=streams, previous_response_id=second.id, input=[reference(second.output[0]), HI])
     rain = {"role": "assistant", "content": "Rain."}
-    assert last_sent(lane) == [HI, said, RAIN, rain, rain, HI], "the items are kept with the response that referred to them"
+    assert last_sent(lane) == [HI, said, RAIN, rain, rain, HI], "the referenced items must be stored with the response"
 
 
-def test_only_ones_own_stored_items_are_there(client: OpenAI, lane: Lane) -> None:
+def test_only_stored_items_of_the_same_account_are_found(client: OpenAI, lane: Lane) -> None:
     own, unstored = (ask(client, lane, store=store).output[0].id for store in (True, False))
     stranger = factories.account()
     subscribe(stranger)
@@ -118,7 +118,7 @@ def test_a_reference_to_an_input_item(client: OpenAI, lane: Lane) -> None:
     assert [message["role"] for message in last_sent(lane)] == ["user", "assistant", "user"]
 
 
-def test_what_is_referred_to_is_input_like_any_other(client: OpenAI, lane: Lane) -> None:
+def test_referenced_items_count_as_input(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(says("word " * 2_000))
     made = ask(client, lane, store=True, max_output_tokens=5_000)
     poor = factories.account(credits=1_000)

@@ -1,4 +1,4 @@
-"""Faults of the database while calls run: what was delivered is charged once, nothing stays held, nothing hangs."""
+"""Database faults during calls: delivered output is charged once, nothing stays held, nothing hangs."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ Fault = Callable[[Postgres, str], AbstractContextManager[None]]
 
 @pytest.fixture
 def account(bound_postgres: Any, upstream: Upstream) -> tuple[Account, str]:
-    """An account with credits, and the secret of its key; `m-1` is the model that it may call."""
+    """An account with credits and the secret of its key; it may call the model `m-1`."""
     factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
     owner = factories.account(CREDITS)
     return owner, factories.api_key(owner)[1]
 
 
 def assert_charged(owner: Account, calls: int) -> None:
-    """So many calls were charged, all of them once; nothing is held, and the books agree."""
+    """Asserts that `calls` calls were charged once each, that nothing is held, and that the ledger verifies."""
     eventually(lambda: Account.get_by_id(owner.id).held == 0, "nothing is held")
     assert UsageLedger.select().where(UsageLedger.credits == COST).count() == UsageLedger.select().count() == calls
     assert Account.get_by_id(owner.id).balance == CREDITS - calls * COST
     assert verify(now_ms()).problems == ()
 
 
-def halved(gate: Gate) -> Any:
-    """A stream that stops in the middle until `gate` opens."""
+def paused_stream(gate: Gate) -> Any:
+    """A stream that pauses halfway until `gate` opens."""
     return stream(role(), chunk("Hello"), gate, finish(), usage(7, 3), DONE)
 
 
@@ -61,13 +61,13 @@ def revoked_right(postgres: Postgres, url: str) -> AbstractContextManager[None]:
 
 
 @pytest.mark.parametrize("fault", [read_only, revoked_right])
-def test_a_refused_write_is_waited_for_and_the_answer_is_charged(
+def test_a_refused_write_is_retried_and_the_call_is_charged(
     fault: Fault, account: Any, postgres: Postgres, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     owner, secret = account
     edge = start_edge(database_url=postgres.application(postgres_url), redis_url=redis_url)
     gate = Gate()
-    upstream.script(halved(gate))
+    upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
         running.open()
         running.read_text("Hello")
@@ -86,13 +86,13 @@ def test_a_refused_write_is_waited_for_and_the_answer_is_charged(
     assert_charged(owner, 2)
 
 
-def test_a_stop_during_refused_writes_says_that_the_answer_is_complete(
+def test_shutdown_during_refused_writes_reports_the_complete_answer(
     account: Any, postgres: Postgres, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     _, secret = account
     edge = start_edge(database_url=postgres_url, redis_url=redis_url, drain_seconds=1)
     gate = Gate()
-    upstream.script(halved(gate))
+    upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
         running.open()
         running.read_text("Hello")
@@ -102,11 +102,11 @@ def test_a_stop_during_refused_writes_says_that_the_answer_is_complete(
             assert edge.terminate() == 0
             ending = running.rest()
     assert ending[-1]["error"]["code"] == "settlement_pending"
-    # Its row is left to the sweeper, by the death of the process.
+    # The process is gone, so the sweeper will settle this hold.
     assert Account.get().held > 0
 
 
-def test_calls_through_a_pooler_in_transaction_mode_are_charged_and_leave_nothing_on_its_connections(
+def test_pgbouncer_in_transaction_mode_works_and_keeps_no_session_state(
     account: Any, start_pgbouncer: StartPgBouncer, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     owner, secret = account
@@ -124,7 +124,7 @@ def test_calls_through_a_pooler_in_transaction_mode_are_charged_and_leave_nothin
     with psycopg.connect(postgres_url) as connection:
         (session,) = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() or ()
     assert session == 0
-    for _ in range(6):  # more than the pool has
+    for _ in range(6):  # more than the pool size
         with psycopg.connect(pooled) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
             assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
@@ -142,7 +142,7 @@ def test_connections_whose_packets_are_dropped_are_replaced(
     owner, secret = account
     edge = start_edge(database_url=start_pgbouncer(network=network).url(postgres_url), redis_url=redis_url)
     gates = [Gate() for _ in range(3)]
-    upstream.script(*map(halved, gates))
+    upstream.script(*map(paused_stream, gates))
     with ExitStack() as stack:
         streams = [stack.enter_context(Stream(edge, secret)) for _ in gates]
         for running in streams:
@@ -156,7 +156,7 @@ def test_connections_whose_packets_are_dropped_are_replaced(
     assert_charged(owner, 4)
 
 
-def test_a_silent_database_does_not_hold_up_the_stop(
+def test_a_silent_database_does_not_delay_shutdown(
     account: Any,
     network: Network,
     start_pgbouncer: StartPgBouncer,
@@ -171,7 +171,7 @@ def test_a_silent_database_does_not_hold_up_the_stop(
     edge, worker = start_edge(**settings), start_worker(**settings)
     assert chat(edge, secret).status == 200
     gate = Gate()
-    upstream.script(halved(gate))
+    upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
         running.open()
         running.read_text("Hello")
@@ -183,13 +183,13 @@ def test_a_silent_database_does_not_hold_up_the_stop(
             assert [process.wait(1 + EXIT_SECONDS + 10) for process in (edge.process, worker)] == [0, 0]
 
 
-def test_new_connections_are_refused_once_two_workers_stop(
+def test_new_connections_are_refused_once_two_workers_shut_down(
     account: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     owner, secret = account
     edge = start_edge(database_url=postgres_url, redis_url=redis_url, edge_workers=2)
     gate = Gate()
-    upstream.script(halved(gate))
+    upstream.script(paused_stream(gate))
 
     def refused() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=5)
@@ -197,7 +197,7 @@ def test_new_connections_are_refused_once_two_workers_stop(
             connection.request("GET", "/healthz")
             return not connection.getresponse()
         except TimeoutError as error:
-            raise AssertionError("a connection was taken and nobody answers") from error
+            raise AssertionError("a connection was accepted but gets no response") from error
         except (OSError, http.client.HTTPException):
             return True
         finally:

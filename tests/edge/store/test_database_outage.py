@@ -1,4 +1,4 @@
-"""PostgreSQL goes away and comes back: callers hear 503, running calls are settled late, and the books agree."""
+"""A PostgreSQL outage: callers get 503, running calls are settled afterwards, and the ledger verifies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.servers.process import eventually
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, stream
 
-COST = 13  # 7 tokens of input at one credit, 3 of output at two
+COST = 13  # 7 input tokens at one credit, 3 output tokens at two
 PRICE = PriceList(uuid4(), 0, 1_000, 1_000, None, 0, 0)
 
 
@@ -45,7 +45,7 @@ def readiness(edge: WebProcess) -> tuple[int, Any]:
         connection.close()
 
 
-def test_an_outage_is_503_and_what_ran_is_settled_after_it(
+def test_an_outage_is_503_and_running_calls_are_settled_afterwards(
     postgres: Postgres, bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
@@ -64,7 +64,7 @@ def test_an_outage_is_503_and_what_ran_is_settled_after_it(
         bound_postgres.close_all()
         postgres.cut_off(postgres_url)
         try:
-            # Known keys, a poor one among them, and one that this edge has never seen.
+            # Keys known to this edge (one without enough credits), and one it has never seen.
             answers = together(12, lambda number: chat(edge, (secret, poor_secret, unseen_secret)[number % 3]))
             assert {(answer.status, answer.code) for answer in answers} == {(503, "service_unavailable")}
             assert len(upstream.calls) == made_before
@@ -85,7 +85,7 @@ def test_an_outage_is_503_and_what_ran_is_settled_after_it(
     assert verify(now_ms()).problems == ()
 
 
-def test_a_caller_who_leaves_during_an_outage_pays_for_what_was_delivered_once(
+def test_a_disconnect_during_an_outage_bills_delivered_output_once(
     postgres: Postgres, bound_postgres: Any, postgres_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
@@ -111,14 +111,14 @@ def test_a_caller_who_leaves_during_an_outage_pays_for_what_was_delivered_once(
     assert verify(now_ms()).problems == ()
 
 
-# The queue between calls and ledger
+# The ledger queue
 
 
-def asking(digest: str, bound: int, claim: Claim | None = None) -> Reservation:
+def reservation_of(digest: str, bound: int, claim: Claim | None = None) -> Reservation:
     return Reservation(new_id(), "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, digest, claim=claim)
 
 
-def settling(taken: Reservation, owner: Account, cost: int) -> Settlement:
+def settlement_of(taken: Reservation, owner: Account, cost: int) -> Settlement:
     return Settlement(taken.call, owner.id, cost, status="completed", model="m-1", price=PRICE.id)
 
 
@@ -132,8 +132,8 @@ def digest(owner: Account) -> str:
     return str(factories.api_key(owner)[0].digest)
 
 
-def lose_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next transaction is committed, and then its connection is lost before that is told."""
+def lose_next_commit_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit the next transaction, then raise as if the connection was lost before the commit was confirmed."""
 
     @contextmanager
     def committed_and_lost() -> Iterator[Any]:
@@ -149,28 +149,28 @@ def held(owner: Account) -> int:
     return int(Account.get_by_id(owner.id).held)
 
 
-async def test_a_caller_who_leaves_between_commit_and_turn_leaves_no_hold(owner: Account, digest: str) -> None:
+async def test_a_cancellation_just_after_the_commit_leaves_no_hold(owner: Account, digest: str) -> None:
     ledger = LedgerQueue()
     claim = Claim("a" * 64, "b" * 64)
-    running = asyncio.create_task(ledger.reserve(asking(digest, 60, claim)))
+    running = asyncio.create_task(ledger.reserve(reservation_of(digest, 60, claim)))
     real = ledger._finish
 
     def cancel_first(results: Any) -> None:
-        running.cancel()  # as the client's disconnection does, in the very turn in which the commit is told
+        running.cancel()  # a disconnect in the same loop iteration that delivers the result
         real(results)
 
     ledger._finish = cancel_first  # type: ignore[method-assign]  # of this one object
     with pytest.raises(asyncio.CancelledError):
         await running
     ledger._finish = real  # type: ignore[method-assign]  # of this one object
-    assert isinstance(await ledger.reserve(asking(digest, 100, claim)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), Reserved)
     await ledger.close(5)
     assert held(owner) == 100
 
 
-async def test_a_caller_who_leaves_after_the_answer_came_leaves_no_hold(owner: Account, digest: str) -> None:
+async def test_a_cancellation_after_the_result_arrived_leaves_no_hold(owner: Account, digest: str) -> None:
     ledger = LedgerQueue()
-    running = asyncio.create_task(ledger.reserve(asking(digest, 60)))
+    running = asyncio.create_task(ledger.reserve(reservation_of(digest, 60)))
     real = ledger._finish
 
     def cancel_last(results: Any) -> None:
@@ -181,38 +181,36 @@ async def test_a_caller_who_leaves_after_the_answer_came_leaves_no_hold(owner: A
     with pytest.raises(asyncio.CancelledError):
         await running
     ledger._finish = real  # type: ignore[method-assign]  # of this one object
-    assert isinstance(await ledger.reserve(asking(digest, 100)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100)), Reserved)
     await ledger.close(5)
 
 
-async def test_one_refused_settlement_leaves_its_neighbours_alone(owner: Account, digest: str) -> None:
+async def test_a_failed_settlement_does_not_affect_others_in_the_batch(owner: Account, digest: str) -> None:
     ledger = LedgerQueue()
-    good, bad = asking(digest, 20), asking(digest, 20)
+    good, bad = reservation_of(digest, 20), reservation_of(digest, 20)
     await asyncio.gather(ledger.reserve(good), ledger.reserve(bad))
-    futures = [ledger.settle(settling(good, owner, 5)), ledger.settle(settling(bad, owner, -5))]
-    reservation = asyncio.create_task(ledger.reserve(asking(digest, 30)))
+    futures = [ledger.settle(settlement_of(good, owner, 5)), ledger.settle(settlement_of(bad, owner, -5))]
+    reservation = asyncio.create_task(ledger.reserve(reservation_of(digest, 30)))
     results = await asyncio.gather(*futures, reservation, return_exceptions=True)
     assert results[0].credits == 5
     assert isinstance(results[1], DatabaseUnavailable)
     assert isinstance(results[2], Reserved)
     await ledger.close(5)
-    assert held(owner) == 50  # the refused one waits for the sweeper
+    assert held(owner) == 50  # the failed one waits for the sweeper
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-async def test_an_account_that_another_transaction_has_locked_keeps_only_its_own_calls_waiting(
-    owner: Account, digest: str, any_database_url: str
-) -> None:
+async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest: str, any_database_url: str) -> None:
     ledger = LedgerQueue()
     other = factories.account(100)
     others_key = str(factories.api_key(other)[0].digest)
-    taken = asking(digest, 20)._replace(account=owner.id)
+    taken = reservation_of(digest, 20)._replace(account=owner.id)
     await ledger.reserve(taken)
     with psycopg.connect(any_database_url) as locking:
         locking.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (owner.id,))
-        settlement = ledger.settle(settling(taken, owner, 5))
-        refused = asyncio.ensure_future(ledger.reserve(asking(digest, 30)._replace(account=owner.id)))
-        passing = asyncio.ensure_future(ledger.reserve(asking(others_key, 30)._replace(account=other.id)))
+        settlement = ledger.settle(settlement_of(taken, owner, 5))
+        refused = asyncio.ensure_future(ledger.reserve(reservation_of(digest, 30)._replace(account=owner.id)))
+        passing = asyncio.ensure_future(ledger.reserve(reservation_of(others_key, 30)._replace(account=other.id)))
         assert isinstance(await passing, Reserved)
         with pytest.raises(DatabaseUnavailable):
             await refused
@@ -222,7 +220,7 @@ async def test_an_account_that_another_transaction_has_locked_keeps_only_its_own
     assert (held(owner), held(other)) == (0, 30)
 
 
-async def test_a_failing_job_does_not_end_the_queue(owner: Account, digest: str) -> None:
+async def test_a_failing_job_does_not_stop_the_queue(owner: Account, digest: str) -> None:
     ledger = LedgerQueue()
 
     def fail() -> None:
@@ -230,33 +228,33 @@ async def test_a_failing_job_does_not_end_the_queue(owner: Account, digest: str)
 
     assert isinstance(await ledger.run(fail), DatabaseUnavailable)
     with pytest.raises(InsufficientCredits):
-        await ledger.reserve(asking(digest, 101))
+        await ledger.reserve(reservation_of(digest, 101))
     await ledger.close(5)
 
 
-async def test_a_reservation_whose_commit_got_no_answer_is_released(
+async def test_a_reservation_with_an_unconfirmed_commit_is_released(
     owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = LedgerQueue()
     claim = Claim("a" * 64, "b" * 64)
-    lose_the_next_answer(monkeypatch)
+    lose_next_commit_confirmation(monkeypatch)
     with pytest.raises(DatabaseUnavailable):
-        await ledger.reserve(asking(digest, 60, claim))
+        await ledger.reserve(reservation_of(digest, 60, claim))
     assert held(owner) == 60
-    assert isinstance(await ledger.reserve(asking(digest, 100, claim)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), Reserved)
     await ledger.close(5)
     assert [hold.amount for hold in Hold.select().where(Hold.state == "held")] == [100]
     assert IdempotencyClaim.select().count() == 1
 
 
-async def test_a_settlement_whose_commit_got_no_answer_is_charged_once(
+async def test_a_settlement_with_an_unconfirmed_commit_is_charged_once(
     owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = LedgerQueue()
-    taken = asking(digest, 60)
+    taken = reservation_of(digest, 60)
     await ledger.reserve(taken)
-    lose_the_next_answer(monkeypatch)
-    settled = await ledger.settle(settling(taken, owner, 25))
+    lose_next_commit_confirmation(monkeypatch)
+    settled = await ledger.settle(settlement_of(taken, owner, 25))
     assert (settled.credits, settled.balance, settled.fresh) == (25, 75, False)
     await ledger.close(5)
     assert verify(now_ms()).problems == ()

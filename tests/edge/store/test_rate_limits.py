@@ -1,4 +1,4 @@
-"""Rate limits through real edges and a real Redis: what is refused, what it says, and that chat goes on without Redis."""
+"""Rate limits through real edges and a real Redis: rejected calls, their headers, and fallback when Redis is down."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def assert_limited(answer: Answered, what: str) -> None:
 
 
 @only_sqlite
-def test_what_a_key_may_do_in_a_minute_and_at_once(
+def test_limits_per_minute_and_concurrency_of_a_key(
     model: None, any_database_url: str, any_redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     edge = start_edge(database_url=any_database_url, redis_url=any_redis_url, default_rpm=1_000, default_tpm=100_000)
@@ -71,12 +71,12 @@ def test_what_a_key_may_do_in_a_minute_and_at_once(
     assert {answer.headers["x-ratelimit-limit-requests"] for answer in answers} == {"3"}
     assert len(upstream.calls) == 3
 
-    # The account's other key has its own bucket, and neither took more from the account than it was given.
+    # The account's other key has its own bucket, and the account was only charged for granted requests.
     other = chat(edge, key(owner))
     assert (other.status, other.headers["x-ratelimit-limit-requests"]) == (200, "1000")
     assert int(other.headers["x-ratelimit-remaining-requests"]) >= 1_000 - 4
 
-    # Tokens: an estimate is taken, what was not used comes back
+    # Tokens: an estimate is taken, and the unused part is returned
     secret = key(owner, tpm=1_000)
     assert chat(edge, secret, max_tokens=900).status == 200
     eventually(lambda: int(chat(edge, secret, max_tokens=1).headers["x-ratelimit-remaining-tokens"]) > 800, "tokens come back")
@@ -85,7 +85,7 @@ def test_what_a_key_may_do_in_a_minute_and_at_once(
     eventually(lambda: chat(edge, secret, max_tokens=100).status == 429, "what was used above the estimate is owed")
     assert_limited(chat(edge, secret, max_tokens=100), "1000 tokens per minute")
 
-    # Calls at once: a slot is free again after an answer, an error and a cancellation
+    # Concurrency: a slot is free again after an answer, an error and a cancellation
     secret = key(owner, concurrency=2)
     gate = Gate()
     upstream.script(later(gate, status(400)), stream(role(), chunk("Hi"), HANG))
@@ -100,7 +100,7 @@ def test_what_a_key_may_do_in_a_minute_and_at_once(
 
 
 @only_sqlite
-def test_what_an_account_may_do_counts_all_its_keys(
+def test_an_accounts_limits_count_all_its_keys(
     model: None, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
@@ -112,13 +112,13 @@ def test_what_an_account_may_do_counts_all_its_keys(
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert_limited(answers[2], "2 requests per minute")
     assert answers[0].headers["x-ratelimit-limit-tokens"] == "50000"
-    # A key's own limit cannot widen its account's.
+    # A key's own limit cannot exceed its account's.
     secret = key(wider, rpm=100)
     assert [chat(edge, secret).status for _ in range(3)] == [200, 200, 429]
 
 
 @only_sqlite
-def test_headers_of_limits_are_on_refusals_too(
+def test_rejections_have_limit_headers_too(
     model: None, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
@@ -151,7 +151,7 @@ def test_two_edges_share_the_limits(
 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 @only_sqlite
-def test_chat_goes_on_without_redis_under_limits_of_this_process(
+def test_without_redis_each_process_limits_by_itself(
     model: None, any_database_url: str, own_redis: RedisServer, upstream: Upstream, start_edge: Any, fault: str
 ) -> None:
     edge = start_edge(database_url=any_database_url, redis_url=own_redis.url)
@@ -172,7 +172,7 @@ def test_chat_goes_on_without_redis_under_limits_of_this_process(
         assert call.whole().status == 200
         if fault == "kill":
             own_redis.restart()
-    # Redis is back, with its memory if it was only frozen: the slot of the call that ended meanwhile is free there too.
+    # Redis is back (with its memory if it was only frozen): the slot of the call that ended during the outage is free.
     with redis.Redis.from_url(own_redis.url) as client:
 
         def serves() -> bool:
@@ -183,7 +183,7 @@ def test_chat_goes_on_without_redis_under_limits_of_this_process(
     assert UsageLedger.select().where(UsageLedger.status != "completed").count() == 0
 
 
-# Arithmetic: what the script does in Redis is what the pure functions say
+# Arithmetic: the Lua script computes the same as the pure functions
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def run(client: redis.Redis, names: Sequence[str], *arguments: object) -> list[int]:
-    """The script's answer to one operation on these keys."""
+    """The script's result for one operation on these keys."""
     (answer,) = client.eval(SCRIPT, len(names), *names, *arguments)
     return answer
 
@@ -204,7 +204,7 @@ levels = st.floats(-1e6, 1e6).map(lambda level: round(level, 3))
 
 @given(rpm=limits, tpm=limits, requests=levels, left=levels, ago=st.integers(0, 90_000), asked=st.integers(0, 2 * 10**6))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_script_computes_as_the_pure_functions(
+def test_the_script_matches_the_pure_functions(
     client: redis.Redis, rpm: int, tpm: int, requests: float, left: float, ago: int, asked: int
 ) -> None:
     client.flushdb()
@@ -214,7 +214,7 @@ def test_the_script_computes_as_the_pure_functions(
     answer = run(client, ("b", "l"), "t", "call", 1_000, asked, 1, rpm, tpm, 5)
     after = client.hmget("b", "r", "t", "at")
     if answer[0]:
-        # The script's own moment is not told by a refusal: it lies between these two.
+        # A rejection does not report the script's time; it lies between these two.
         seconds, micros = client.time()
         moments = range(at + ago, seconds * 1000 + micros // 1000 + 1)
         assert any(answer == refusal(requests, left, at, moment, rpm, tpm, asked) for moment in moments)
@@ -231,7 +231,7 @@ def test_the_script_computes_as_the_pure_functions(
 
 
 def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int, asked: int) -> list[int] | None:
-    """What the script answers at `now`; None when it would grant."""
+    """The script's expected rejection at `now`; None if it would grant the request."""
     have, rest = refill(Bucket(requests, at), rpm, now), refill(Bucket(left, at), tpm, now)
     standing = [rpm, floor(have), tpm, max(0, floor(rest))]
     if have < 1:
@@ -241,7 +241,7 @@ def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int,
     return None
 
 
-def test_a_refused_call_takes_nothing_from_any_scope(client: redis.Redis) -> None:
+def test_a_rejected_call_consumes_nothing_in_any_scope(client: redis.Redis) -> None:
     wide, names = ("t", "c1", 60_000, 10, 2, 100, 1_000, 5, 1, 1_000, 5), ("b1", "l1", "b2", "l2")
     assert run(client, names, *wide)[0] == 0
     before = client.hgetall("b1")
@@ -251,14 +251,14 @@ def test_a_refused_call_takes_nothing_from_any_scope(client: redis.Redis) -> Non
     assert client.zrange("l1", 0, -1) == [b"c1"]
 
 
-def test_a_slot_whose_call_was_lost_is_free_after_its_lease(client: redis.Redis) -> None:
+def test_the_slot_of_a_lost_call_is_freed_when_its_lease_expires(client: redis.Redis) -> None:
     take = ("t", "c1", 30, 0, 1, 100, 100, 1)
     assert run(client, ("b", "l"), *take)[0] == 0
     assert run(client, ("b", "l"), "t", "c2", 30, 0, 1, 100, 100, 1)[0] == 3
     eventually(lambda: run(client, ("b", "l"), "t", "c2", 30, 0, 1, 100, 100, 1)[0] == 0, "the lease is over")
 
 
-# The limiter of one process
+# The process-local limiter
 
 
 def scopes(rpm: int = 100, tpm: int = 1_000, concurrency: int = 10) -> KeyLimits:
@@ -269,7 +269,7 @@ def scopes(rpm: int = 100, tpm: int = 1_000, concurrency: int = 10) -> KeyLimits
 @pytest.mark.parametrize(
     ("few", "what"), [({"rpm": 2}, "requests"), ({"tpm": 20}, "tokens"), ({"concurrency": 2}, "calls at once")]
 )
-def test_the_local_limiter_refuses_alike(few: dict[str, int], what: str) -> None:
+def test_the_local_limiter_rejects_alike(few: dict[str, int], what: str) -> None:
     local, names = LocalLimiter(), _scopes(scopes(**few))
     calls = [uuid4() for _ in range(2)]
     for call in calls:
@@ -283,14 +283,14 @@ def test_the_local_limiter_refuses_alike(few: dict[str, int], what: str) -> None
         local.take(uuid4(), names, 10)
 
 
-async def test_a_caller_who_leaves_between_answer_and_turn_keeps_no_slot(redis_url: str) -> None:
+async def test_a_cancellation_just_after_the_result_keeps_no_slot(redis_url: str) -> None:
     limiter, limited = Limiter(redis_url, 60), scopes(concurrency=1)
     running: asyncio.Task[Any] = asyncio.create_task(limiter.take(uuid4(), limited, 1))
     real = limiter._script.run
 
     async def run_then_cancel(*arguments: Any) -> Any:
         answers = await real(*arguments)
-        # As a client does that closes its connection in the very moment of the answer.
+        # Like a client that disconnects at the moment of the answer.
         asyncio.get_running_loop().call_soon(running.cancel)
         return answers
 
@@ -309,4 +309,4 @@ async def take_when_free(limiter: Limiter, limited: KeyLimits) -> Any:
             return await limiter.take(uuid4(), limited, 1)
         except RateLimited:
             await asyncio.sleep(0.02)
-    raise AssertionError("the slot is never free")
+    raise AssertionError("the slot was never freed")

@@ -1,4 +1,4 @@
-"""One answer of an OpenAI-shaped provider as each surface gives it, streamed and whole, by the code that serves it."""
+"""One answer of an OpenAI-shaped provider, rendered by each surface, streamed and whole, with the production code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USAGE = Usage(7, 3)
 
 
 class Answer:
-    """What the reader of `dialect` gives the surfaces of one stream, and of one whole answer."""
+    """The canonical events that the reader of `dialect` produces from a stream and from a whole answer."""
 
     def __init__(self, dialect: str, stream: list[bytes], whole: Json | None = None) -> None:
         reader = DIALECTS[dialect].read_stream(call_of(stream=True), CALL_ID, BEGAN)
@@ -42,7 +42,7 @@ class Answer:
             self.whole_text, self.whole_images = answer.text, answer.images
 
     def chat(self) -> Json:
-        """The message and finish reason that OpenAI's SDK puts together of the stream, in strict types."""
+        """The message and finish reason that OpenAI's SDK assembles from the stream, validated by its types."""
         state = ChatCompletionStreamState()
         for chunk in [*self.chunks(), self.streamed.body]:
             state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
@@ -53,11 +53,11 @@ class Answer:
         return [orjson.loads(event[6:]) for relay in self.relays for event in relay.split(b"\n\n") if event]
 
     def whole_chat(self) -> Json:
-        """The same of the whole answer."""
+        """Like `chat`, from the whole answer."""
         return _chat(ChatCompletion.model_validate(self.whole.body).to_dict())
 
     def message(self) -> Json:
-        """The Messages API's message of the stream: the renderer gathers what it writes."""
+        """The Messages API message, assembled from the stream."""
         renderer = Message(CALL, call_of())
         self._render(renderer)
         end = {"index": 0, "message": {}, "finish_reason": self.streamed.body["choices"][0]["finish_reason"]}
@@ -84,7 +84,7 @@ class Answer:
         return _events(self._render(Events()))
 
     def completion_text(self) -> str:
-        """The text of the older completions."""
+        """The text of the legacy completions API."""
         chunks = _events(self._render(Texts(CALL, call_of(), "")))
         return "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
 

@@ -1,4 +1,4 @@
-"""The older completions, on chat models, by the official SDK."""
+"""The legacy completions API on chat models, called with the official SDK."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_stream(client: OpenAI, lane: Lane) -> None:
     assert last.usage.total_tokens == 10
 
 
-def test_without_usage_the_last_chunk_tells_the_charge(client: OpenAI, lane: Lane) -> None:
+def test_without_usage_the_last_chunk_has_the_charge(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(says("Hello there."))
     chunks = list(client.completions.create(model=lane.model, prompt=["Hi"], stream=True, max_tokens=40))
     assert [getattr(chunk, "yout", None) for chunk in chunks] == [None] * (len(chunks) - 1) + [YOUT]
@@ -87,7 +87,7 @@ def test_failures(client: OpenAI, lane: Lane) -> None:
         ({"max_tokens": 0}, "max_tokens"),
     ],
 )
-def test_a_wrong_field_is_named(asked: dict[str, Any], param: str) -> None:
+def test_an_invalid_field_is_named(asked: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(json.dumps({"model": "m", "prompt": "Hi", **asked}).encode())
     assert caught.value.param == param

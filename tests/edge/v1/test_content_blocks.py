@@ -1,4 +1,4 @@
-"""Deltas become blocks: one after the other, nothing lost, whatever a vendor interleaves."""
+"""Deltas become sequential content blocks, and nothing is lost however a provider interleaves them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
 from tests.openai_payloads import Json, chunk, completion, event, finish, frames, role
 
 
-class Journal:
-    """A shape that writes down what it is told."""
+class RecordingRenderer:
+    """A renderer that records its calls."""
 
     def __init__(self) -> None:
         self.open: int | None = None
@@ -41,14 +41,14 @@ def tool(index: int, arguments: str, **head: str) -> Json:
     return {"index": index, **({"id": head["id"]} if "id" in head else {}), "function": function}
 
 
-def told(*chunks: Json) -> tuple[bytes, list[tuple[str, str, str]]]:
-    blocks = Blocks(Journal())
+def render(*chunks: Json) -> tuple[bytes, list[tuple[str, str, str]]]:
+    blocks = Blocks(RecordingRenderer())
     written = blocks.add(pieces_of_events(frames(*chunks))) + blocks.close()
     return written, [(block.kind, block.name, block.text) for block in blocks.all]
 
 
-def test_what_a_stream_says_comes_in_order() -> None:
-    written, blocks = told(
+def test_streamed_blocks_are_in_order() -> None:
+    written, blocks = render(
         role(),
         chunk(reasoning_content="Let me "),
         chunk(reasoning="see."),
@@ -69,12 +69,12 @@ def test_what_a_stream_says_comes_in_order() -> None:
     ]
 
 
-def test_one_delta_may_say_everything() -> None:
-    _, blocks = told(chunk("So.", reasoning="hm", refusal="No.", tool_calls=[tool(0, "{}", name="f")]))
+def test_one_delta_may_contain_everything() -> None:
+    _, blocks = render(chunk("So.", reasoning="hm", refusal="No.", tool_calls=[tool(0, "{}", name="f")]))
     assert [kind for kind, *_ in blocks] == ["reasoning", "text", "refusal", "tool"]
 
 
-def test_a_whole_answer_says_the_same_as_its_stream() -> None:
+def test_a_whole_answer_has_the_same_blocks_as_its_stream() -> None:
     calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
     pieces, reason = pieces_of_body(completion("Hi", finish="tool_calls", tool_calls=calls, reasoning_content="hm"))
     assert reason == "tool_calls"
@@ -85,15 +85,15 @@ def test_a_whole_answer_says_the_same_as_its_stream() -> None:
     ]
 
 
-def test_the_last_chunk_tells_why() -> None:
+def test_the_last_chunk_has_the_finish_reason() -> None:
     assert pieces_of_body(finish("length")) == ([], "length")
     assert pieces_of_body(event([])) == ([], "stop")
 
 
-def test_an_image_is_a_block_of_its_own() -> None:
+def test_an_image_is_a_separate_block() -> None:
     urls = ["data:image/png;base64,AA==", "data:image/png;base64,AQ==", "https://example.com/a.png"]
     images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    _, blocks = told(chunk("See: ", images=images))
+    _, blocks = render(chunk("See: ", images=images))
     link = "![image](https://example.com/a.png)"
     assert blocks == [("text", "", "See: "), ("image", "", urls[0]), ("image", "", urls[1]), ("text", "", link)]
 
@@ -104,7 +104,7 @@ calls = st.lists(
 
 
 @given(calls, st.data())
-def test_tool_calls_that_come_by_turns_are_untangled(arguments: list[str], data: st.DataObject) -> None:
+def test_interleaved_tool_calls_are_separated(arguments: list[str], data: st.DataObject) -> None:
     left = {index: list(text) for index, text in enumerate(arguments)}
     chunks = [chunk(tool_calls=[tool(index, "", id=f"c{index}", name=f"f{index}") for index in left])]
     while left:
@@ -112,5 +112,5 @@ def test_tool_calls_that_come_by_turns_are_untangled(arguments: list[str], data:
         chunks.append(chunk(tool_calls=[tool(index, left[index].pop(0))]))
         if not left[index]:
             del left[index]
-    _, blocks = told(*chunks)
+    _, blocks = render(*chunks)
     assert sorted(blocks) == [("tool", f"f{index}", text) for index, text in enumerate(arguments)]

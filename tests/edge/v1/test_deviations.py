@@ -1,4 +1,4 @@
-"""Whatever an OpenAI-shaped provider makes of tool calls and content, every surface gives the same, streamed and whole."""
+"""However a provider deviates from OpenAI's format, every surface gives the same tool calls and content, streamed and whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TWO: Calls = [("c1", "f", '{"q":"x"}'), ("c2", "g", '{"q":"y"}')]
 
 
 def fn(name: Any = None, arguments: Any = None, **fields: Any) -> Json:
-    """One fragment of a call; what is None is left out."""
+    """One fragment of a tool call; None values are omitted."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     return {**fields, "function": function}
 
@@ -41,7 +41,7 @@ def answer(*deltas: Json | list[Json], reason: str = "tool_calls", whole: list[J
 
 
 def assert_calls(told: Answer, expected: Calls, *, whole: bool = False) -> None:
-    """The same calls on every surface; ids that are "" are ours."""
+    """Asserts the same calls on every surface; an expected id of "" stands for one that we generate."""
     for chat, message, response in [
         (told.chat(), told.message(), told.response()),
         *([(told.whole_chat(), told.whole_message(), told.whole_response())] if whole else []),
@@ -155,7 +155,7 @@ SECOND = [fn("g", '{"q":"y"}', id="c2", index=1)]
         pytest.param([["odd", fn("f", '{"q":"x"}', id="c1")], [7, fn("g", '{"q":"y"}', id="c2")]], id="no objects"),
     ],
 )
-def test_two_calls_are_two_calls(deltas: list[Any], reason: str) -> None:
+def test_two_calls_stay_two_calls(deltas: list[Any], reason: str) -> None:
     assert_calls(answer(*deltas, reason=reason), TWO)
 
 
@@ -183,9 +183,9 @@ def test_two_calls_are_two_calls(deltas: list[Any], reason: str) -> None:
         ([[fn("f", "{}", id="c1", index="0")], [fn("g", "{}", id="c2", index="1")]], [("c1", "f", "{}"), ("c2", "g", "{}")]),
     ],
 )
-def test_calls_without_a_good_id_arguments_or_name(deltas: list[Any], expected: Calls) -> None:
+def test_calls_without_a_valid_id_arguments_or_name(deltas: list[Any], expected: Calls) -> None:
     told = answer(*deltas)
-    if expected[0][2].startswith('["') or "000" in expected[0][2]:  # no tool input of Anthropic's SDK
+    if expected[0][2].startswith('["') or "000" in expected[0][2]:  # Anthropic's SDK accepts only objects as tool input
         assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == expected
     else:
         assert_calls(told, expected)
@@ -294,20 +294,20 @@ def test_two_signed_thoughts_of_claude_go_out_and_come_back() -> None:
     assert opened[1] == thoughts[1]
 
 
-def test_whole_calls_without_ids_or_arguments_get_them() -> None:
+def test_calls_in_a_whole_answer_get_missing_ids_and_arguments() -> None:
     told = answer([], whole=[fn("f", None), fn("g", "", id="c"), fn("g", None, id="c")])
     assert [call[1:] for call in calls_of_chat(told.whole_chat())] == [("f", "{}"), ("g", "{}"), ("g", "{}")]
     assert len({id for id, *_ in calls_of_chat(told.whole_chat())}) == 3
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-def test_a_call_that_was_cut_is_not_completed(reason: str) -> None:
+def test_a_truncated_call_is_not_completed(reason: str) -> None:
     told = answer([fn("f", None, id="c1", index=0)], reason=reason, whole=[fn("f", None, id="c1")])
     for chat in (told.chat(), told.whole_chat()):
         assert (calls_of_chat(chat), chat["finish_reason"]) == ([("c1", "f", "")], reason)
 
 
-def test_the_older_form_of_a_call() -> None:
+def test_the_legacy_function_call_format() -> None:
     deltas = [{"function_call": {"name": "f", "arguments": None}}, {"function_call": {"name": "f", "arguments": {"a": 1}}}]
     body = completion(None, function_call={"name": "f", "arguments": {"a": 1}}, finish="stop")
     told = Answer("openai", [frames(role(), *(chunk(**delta) for delta in deltas), finish(), usage()) + DONE], body)
@@ -316,7 +316,7 @@ def test_the_older_form_of_a_call() -> None:
     assert told.streamed_text == told.whole_text == 'f{"a":1}'
 
 
-def test_a_role_on_every_chunk_is_said_once() -> None:
+def test_a_role_on_every_chunk_is_relayed_once() -> None:
     told = Answer("openai", [frames(role(), chunk("a", role="assistant"), chunk("b", role="model"), finish(), usage()) + DONE])
     assert [choice["delta"].get("role") for each in told.chunks() for choice in each["choices"]] == ["assistant", None, None]
     assert (told.chat()["role"], told.chat()["content"]) == ("assistant", "ab")
@@ -332,7 +332,7 @@ PARTS: list[Any] = [
 ]
 
 
-def test_content_in_parts_is_text_and_nothing_of_it_is_lost() -> None:
+def test_content_parts_become_text_without_loss() -> None:
     stream = frames(role(), chunk(content=PARTS[:3]), chunk(content=PARTS[3:]), finish(), usage()) + DONE
     told = Answer("openai", [stream], completion(None, content=PARTS))
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -350,7 +350,7 @@ def test_content_in_parts_is_text_and_nothing_of_it_is_lost() -> None:
 
 
 @pytest.mark.parametrize("content", [[], {}, 0, False, 7, True, {"text": "42"}, ["4", "2"], [None], [[]]])
-def test_content_of_any_other_shape_is_text(content: Any) -> None:
+def test_content_of_any_other_type_becomes_text(content: Any) -> None:
     told = Answer("openai", [frames(role(), chunk(content=content), finish(), usage()) + DONE], completion(None, content=content))
     texts = [delta["content"] for each in told.chunks() for delta in [each["choices"][0]["delta"]] if "content" in delta]
     assert all(isinstance(text, str) for text in texts)
@@ -359,28 +359,28 @@ def test_content_of_any_other_shape_is_text(content: Any) -> None:
 
 
 @pytest.mark.parametrize("gone", [("id",), ("object",), ("created",), ("model",), ("id", "object", "created", "model")])
-def test_fields_that_openai_promises_are_there(gone: tuple[str, ...]) -> None:
+def test_required_openai_fields_are_present(gone: tuple[str, ...]) -> None:
     chunks = [{name: value for name, value in each.items() if name not in gone} for each in (role(), chunk("Hi"), finish())]
     body = {name: value for name, value in completion("Hi").items() if name not in gone}
     del body["choices"][0]["index"], body["choices"][0]["message"]["role"]
     told = Answer("openai", [b"".join(map(frame, chunks)) + b'data: {"usage": {"prompt_tokens": 1}}\n\n' + DONE], body)
-    assert told.chat()["content"] == told.whole_chat()["content"] == "Hi"  # validated by OpenAI's types on the way
+    assert told.chat()["content"] == told.whole_chat()["content"] == "Hi"  # validated by OpenAI's types in the process
     assert told.whole.body["choices"][0]["index"] == 0
 
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 
-def painted() -> Answer:
-    """An image of Gemini beside text, with a draft among its thoughts."""
+def image_answer() -> Answer:
+    """A Gemini image next to text, with a draft image among its reasoning."""
     draft = {"thought": True, "inlineData": {"mimeType": "image/png", "data": "AAAA"}}
     image = {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "c2ln"}
     whole = gemini.answer(gemini.thought("Red."), draft, gemini.text("Here:"), image, told=gemini.usage(output=1_295))
     return Answer("gemini", [gemini.event(whole)], whole)
 
 
-def test_an_image_of_gemini_is_where_other_gateways_have_it() -> None:
-    told = painted()
+def test_a_gemini_image_is_where_other_gateways_put_it() -> None:
+    told = image_answer()
     url = f"data:image/png;base64,{PNG}"
     signed = {"google": {"thought_signature": "c2ln"}}
     image = {"type": "image_url", "image_url": {"url": url}, "extra_content": signed}
@@ -391,8 +391,8 @@ def test_an_image_of_gemini_is_where_other_gateways_have_it() -> None:
     assert {"image": url} in told.native_events()
 
 
-def test_an_image_on_surfaces_without_a_word_for_it_goes_out_and_comes_back() -> None:
-    told = painted()
+def test_an_image_round_trips_on_surfaces_without_an_image_type() -> None:
+    told = image_answer()
     markdown = f"![image](data:image/png;base64,{PNG})"
     for message in (told.message(), told.whole_message()):
         assert [block.get("text") for block in message["content"]] == [None, "Here:", markdown]
@@ -424,8 +424,8 @@ def test_an_image_on_surfaces_without_a_word_for_it_goes_out_and_comes_back() ->
         assert call.input_bound < 3_000 + 2_000
 
 
-def test_what_an_image_was_made_of_goes_back_to_gemini() -> None:
-    said = painted().whole_chat()
+def test_the_signature_of_an_image_is_returned_to_gemini() -> None:
+    said = image_answer().whole_chat()
     said.pop("finish_reason")
     body = sent("gemini", modalities=["image", "text"], messages=[{"role": "user", "content": "Paint."}, said])
     parts = body["contents"][1]["parts"]
@@ -433,7 +433,7 @@ def test_what_an_image_was_made_of_goes_back_to_gemini() -> None:
     assert body["generationConfig"]["responseModalities"] == ["IMAGE", "TEXT"]
 
 
-def test_parts_of_gemini_without_a_place_are_passed_on() -> None:
+def test_unmapped_gemini_parts_are_passed_on() -> None:
     sound = {"inlineData": {"mimeType": "audio/L16", "data": "AAAA"}}
     code = [
         {"executableCode": {"language": "PYTHON", "code": "1+1"}},
@@ -449,15 +449,15 @@ def test_parts_of_gemini_without_a_place_are_passed_on() -> None:
     assert Answer("gemini", [gemini.event(alone)], alone).delivered
 
 
-# Any calls in any of these habits, cut anywhere
+# Any calls with any of these deviations, split anywhere
 
 ARGUMENTS = st.dictionaries(st.text(max_size=3), st.integers(-9, 9) | st.text(max_size=4), max_size=3).map(json.dumps)
 NAMES = st.sampled_from(["f", "g", "look_up"])
 
 
 @st.composite
-def spoken(draw: Any) -> tuple[Calls, bytes]:
-    """Calls, and a stream of them by a provider with habits."""
+def deviating_streams(draw: Any) -> tuple[Calls, bytes]:
+    """Calls, and a stream of them from a provider with random deviations."""
     calls = [(f"c{place}", draw(NAMES), draw(ARGUMENTS)) for place in range(draw(st.integers(1, 4)))]
     index = draw(st.sampled_from(["right", "from one", "zero", "none"]))
     ids, names = draw(st.sampled_from(["once", "always", "empty later"])), draw(st.sampled_from(["once", "always", "null later"]))
@@ -478,8 +478,8 @@ def spoken(draw: Any) -> tuple[Calls, bytes]:
     return calls, frames(*events, finish(draw(st.sampled_from(["stop", "tool_calls"]))), usage()) + DONE
 
 
-@given(spoken(), st.lists(st.integers(0, 10_000), max_size=5))
-def test_the_habits_of_providers_change_nothing(said: tuple[Calls, bytes], places: list[int]) -> None:
+@given(deviating_streams(), st.lists(st.integers(0, 10_000), max_size=5))
+def test_deviations_do_not_change_the_calls(said: tuple[Calls, bytes], places: list[int]) -> None:
     calls, stream = said
     told = Answer("openai", cut(stream, places))
     assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == calls

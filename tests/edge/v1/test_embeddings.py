@@ -1,4 +1,4 @@
-"""Embeddings: what is asked of a vendor, what comes back in both encodings, what it costs."""
+"""Embeddings: the request to the provider, the response in both encodings, and the charge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def packed(vector: list[float]) -> str:
 
 
 def embedded(request: Request) -> Answer:
-    """A vendor that honours `encoding_format`, and tells the last input first."""
+    """A provider that honors `encoding_format` and returns the last input first."""
     inputs = request.json["input"]
     count = len(inputs) if isinstance(inputs, list) and not isinstance(inputs[0], int) else 1
     encode: Any = packed if request.json.get("encoding_format") == "base64" else list
@@ -38,7 +38,7 @@ def embedded(request: Request) -> Answer:
 
 
 def floats_only(request: Request) -> Answer:
-    """A vendor that knows no base64 and tells no usage."""
+    """A provider without base64 support that reports no usage."""
     return reply({"data": [{"index": 0, "embedding": VECTORS[0]}]})
 
 
@@ -48,7 +48,7 @@ def packed_only(request: Request) -> Answer:
 
 @pytest.fixture
 def vectors(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
-    """A client, a model of its own, and the vendor behind it."""
+    """A client, a model for this test only, and the provider behind it."""
     model = f"vectors-{lane.model}"
     factories.model(model, factories.channel(upstream.url), kind="embedding", input=1_000, output=0, minimum=10)
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
@@ -59,7 +59,7 @@ def vectors(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstr
 def test_a_batch_in_both_encodings(vectors: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = vectors
     upstream.default = embedded
-    packed_answer = client.embeddings.create(model=model, input=["a", "b"])  # the SDK asks for base64 by default
+    packed_answer = client.embeddings.create(model=model, input=["a", "b"])  # the SDK requests base64 by default
     plain = client.embeddings.create(model=model, input=["a", "b"], encoding_format="float", dimensions=3, user="ann")
     for answer in (packed_answer, plain):
         assert [row.index for row in answer.data] == [0, 1]
@@ -75,7 +75,7 @@ def test_a_batch_in_both_encodings(vectors: tuple[OpenAI, str, Upstream], lane: 
     assert (lane.charged, lane.held) == (40, 0)
 
 
-def test_a_vendor_with_one_encoding_is_converted(vectors: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_encoding_of_a_provider_is_converted(vectors: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = vectors
     upstream.script(floats_only, packed_only)
     body = {"model": model, "input": "a small text", "encoding_format": "base64"}
@@ -130,7 +130,7 @@ def call_of(**fields: Any) -> Any:
     return read(json.dumps({"model": "m", "input": "Hi", **fields}).encode())
 
 
-def test_how_much_a_batch_may_be() -> None:
+def test_limits_of_a_batch() -> None:
     texts = call_of(input=["abcd"] * 3)
     assert (texts.choices, texts.output_limit, texts.kind) == (3, 0, "embedding")
     assert texts.input_estimate < texts.input_bound
@@ -154,7 +154,7 @@ WRONG: list[tuple[Json, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param"), WRONG)
-def test_a_wrong_field_is_named(asked: Json, param: str) -> None:
+def test_an_invalid_field_is_named(asked: Json, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         call_of(**asked)
     assert caught.value.param == param

@@ -1,4 +1,4 @@
-"""Moderations: what is asked of a vendor, what comes back, what it costs, and which model judges when none is named."""
+"""Moderations: the request to the provider, the response, the charge, and the default model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdict(flagged: bool) -> Json:
 
 
 def judged(request: Request) -> Answer:
-    """A vendor that flags every text with a bad word in it, and judges parts as one."""
+    """A provider that flags every text containing a bad word, and returns one result for a list of parts."""
     inputs = request.json["input"]
     texts = inputs if isinstance(inputs, list) and isinstance(inputs[0], str) else [json.dumps(inputs)]
     results = [verdict("bad" in text) for text in texts]
@@ -43,7 +43,7 @@ def judged(request: Request) -> Answer:
 
 @pytest.fixture
 def judge(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
-    """A client, a model of its own, and the vendor behind it."""
+    """A client, a model for this test only, and the provider behind it."""
     model = f"judge-{lane.model}"
     channel = factories.channel(upstream.url, settings={"body": {"store": False}, "headers": {"x-no-log": "1"}})
     factories.model(model, channel, kind="moderation", input=0, output=0, per_call=PRICE)
@@ -75,7 +75,7 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> Non
     assert (lane.charged, lane.held) == (3 * PRICE, 0)
 
 
-def test_the_only_model_of_a_key_needs_no_name(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_only_allowed_model_is_the_default(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = judge
     upstream.default = judged
     second = f"second-{model}"
@@ -165,14 +165,14 @@ def call_of(**fields: Any) -> Any:
     return read(json.dumps({"model": "m", "input": "Hi", **fields}).encode())
 
 
-def test_how_much_is_judged() -> None:
+def test_limits_of_a_request() -> None:
     texts = call_of(input=["abcd"] * 3)
     assert (texts.choices, texts.output_limit, texts.kind) == (3, 0, "moderation")
     assert texts.input_estimate < texts.input_bound
     large = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}
     parts = call_of(input=[{"type": "text", "text": "Hi"}, large, large])
     assert parts.choices == 1
-    assert parts.input_bound < 10_000, "a picture costs what pictures cost, not what its bytes do"
+    assert parts.input_bound < 10_000, "an image has a fixed cost, independent of its bytes"
     assert call_of(model=None).model == ""
 
 
@@ -193,7 +193,7 @@ WRONG: list[tuple[Json, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param"), WRONG)
-def test_a_wrong_field_is_named(asked: Json, param: str) -> None:
+def test_an_invalid_field_is_named(asked: Json, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         call_of(**asked)
     assert caught.value.param == param

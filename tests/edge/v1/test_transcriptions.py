@@ -1,4 +1,4 @@
-"""Transcriptions: what form a vendor gets, what comes back in each format, what it costs, and what is refused."""
+"""Transcriptions: the form sent to the provider, each response format, the charge, and rejected requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATH = "/v1/audio/transcriptions"
 
 
 def sent(request: Request) -> tuple[list[tuple[str, str]], File]:
-    """The form that a vendor got, read to the last byte."""
+    """The form that the provider received, parsed to the last byte."""
     boundary = request.headers["content-type"].removeprefix("multipart/form-data; boundary=")
     assert request.body.endswith(f"\r\n--{boundary}--\r\n".encode())
     form = read_form(request.body, request.headers["content-type"])
@@ -36,7 +36,7 @@ def sent(request: Request) -> tuple[list[tuple[str, str]], File]:
 
 
 def form(*fields: tuple[str, str], file: bytes | None = SOUND, boundary: str = "b0") -> tuple[bytes, dict[str, str]]:
-    """A body by hand, and its header."""
+    """A hand-written multipart body and its content type."""
     parts = [
         f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields
     ]
@@ -52,7 +52,7 @@ def text(said: str) -> Answer:
 
 @pytest.fixture
 def scribe(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
-    """A client, a model of its own, and the vendor behind it."""
+    """A client, a model for this test only, and the provider behind it."""
     model = f"scribe-{lane.model}"
     settings = {"body": {"store": False, "provider": {"data_collection": "deny"}}, "headers": {"x-no-log": "1"}}
     channels = [factories.channel(upstream.url, settings=settings) for _ in range(2)]
@@ -66,7 +66,7 @@ def post(lane: Lane, made: tuple[bytes, dict[str, str]], **headers: str) -> Repl
     return lane.post(made[0], {**made[1], **{name.replace("_", "-"): value for name, value in headers.items()}}, PATH)
 
 
-def test_what_a_vendor_gets(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     client, model, upstream = scribe
     upstream.default = reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
     answer = client.audio.transcriptions.create(
@@ -108,7 +108,7 @@ def test_what_a_vendor_gets(scribe: tuple[OpenAI, str, Upstream], lane: Lane) ->
     assert (lane.charged, lane.held) == (PRICE, 0)
 
 
-def test_a_vendor_reads_no_other_name_than_we_do(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_provider_gets_the_field_names_that_we_parsed(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     _, model, upstream = scribe
     upstream.default = reply({"text": "Hello."})
     body, header = form(("model", model))
@@ -119,7 +119,7 @@ def test_a_vendor_reads_no_other_name_than_we_do(scribe: tuple[OpenAI, str, Upst
 
 
 @pytest.mark.parametrize(("format", "said"), [("text", "Hello.\n"), ("srt", SRT), ("vtt", VTT)])
-def test_formats_that_are_no_json(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: Any, said: str) -> None:
+def test_text_formats(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: Any, said: str) -> None:
     client, model, upstream = scribe
     upstream.script(text(said))
     raw = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", SOUND), response_format=format)
@@ -185,7 +185,7 @@ def test_another_channel_takes_over(scribe: tuple[OpenAI, str, Upstream], lane: 
     assert (lane.charged, lane.held) == (PRICE, 0)
 
 
-def test_the_same_form_again_is_the_same_call(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_same_form_is_an_idempotent_retry(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     _, model, upstream = scribe
     upstream.default = reply({"text": "Hello."})
     again = [post(lane, form(("model", model), boundary=boundary), idempotency_key="k1") for boundary in ("one", "two")]
@@ -255,7 +255,7 @@ WRONG: list[tuple[Form, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param"), WRONG)
-def test_a_wrong_field_is_named(asked: Form, param: str) -> None:
+def test_an_invalid_field_is_named(asked: Form, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(asked)
     assert caught.value.param == param
@@ -272,7 +272,7 @@ def test_a_wrong_field_is_named(asked: Form, param: str) -> None:
         (File(b"?", "a", 'audio/x"\r\nx-evil: 1'), "audio", "application/octet-stream"),
     ],
 )
-def test_a_file_is_told_by_its_format_alone(file: File, name: str, type: str) -> None:
+def test_a_file_is_sent_with_a_generic_name(file: File, name: str, type: str) -> None:
     body = read(wav()._replace(files=(("file", file),))).body
     assert (body["file_name"], body["file_type"]) == (name, type)
 
@@ -288,6 +288,6 @@ def test_a_file_is_told_by_its_format_alone(file: File, name: str, type: str) ->
         (b"--b0\r\nno-disposition: x\r\n\r\nx\r\n--b0--\r\n", form()[1]),
     ],
 )
-def test_a_broken_form_is_refused(body: tuple[bytes, dict[str, str]]) -> None:
+def test_a_malformed_form_is_rejected(body: tuple[bytes, dict[str, str]]) -> None:
     with pytest.raises(InvalidRequest):
         read_form(body[0], body[1]["content-type"])

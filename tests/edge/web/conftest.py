@@ -1,4 +1,4 @@
-"""An edge with pages on each kind of database, and people who use it the way a browser does: by its forms and its cookies."""
+"""An edge with web pages on each kind of database, and visitors who use its forms and cookies like a browser."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 from tests.upstream_responses import WAIT_SECONDS
 
-COOKIE = "yout_session"  # where browsers come by plain http
+COOKIE = "yout_session"  # the cookie's name when served over plain HTTP
 PASSWORD = "correct horse battery"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _numbers = iter(range(1, 100_000))
 
 
 class Browser:
-    """Somebody with a browser, at an address of their own: keeps cookies, sends the page's token, follows nothing by itself."""
+    """A browser with its own IP address: stores cookies and sends form tokens, but does not follow redirects."""
 
     def __init__(self, port: int, agent: str = AGENT) -> None:
         self.port = port
         self.agent = agent
         number = next(_numbers)
         self.address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-        self.account: Account | None = None  # of a `member`
+        self.account: Account | None = None  # only set by `member`
         self.cookies: dict[str, str] = {}
-        self.set_cookies: list[str] = []  # the headers of the last answer, whole
+        self.set_cookies: list[str] = []  # the raw Set-Cookie headers of the last response
 
     def request(self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS * 2)) as connection:
@@ -63,24 +63,24 @@ class Browser:
         return self.request("GET", path, None, headers)
 
     def token(self, path: str = "/sign-in") -> str:
-        """The token of the forms on a page."""
+        """The CSRF token of the forms on a page."""
         return self.tokens(path)["csrf_token"]
 
     def tokens(self, path: str) -> dict[str, str]:
-        """The hidden tokens of a page's forms: the page's own, and that of a form which takes effect once."""
+        """The hidden tokens of a page's forms: the CSRF token, and the token of a single-use form."""
         found = dict(re.findall(r'name="(csrf_token|form_token)" value="([^"]*)"', self.get(path).body.decode()))
         assert found, f"{path} has no form"
         return {name: unescape(value) for name, value in found.items()}
 
     def follow(self, answer: Reply) -> Reply:
-        """The page that a form led to."""
+        """The page that a form redirected to."""
         assert answer.status == 303, answer.body.decode()
         return self.get(answer.headers["location"])
 
     def send(
         self, path: str, fields: dict[str, Any] | None = None, *, page: str = "", headers: dict[str, str] | None = None
     ) -> Reply:
-        """Fill in a form of `page` (by default `path`) and send it to `path`."""
+        """Fill in a form on `page` (by default `path`) and post it to `path`."""
         body = urlencode({**self.tokens(page or path), **(fields or {})}, doseq=True).encode()
         return self.post(path, body, headers)
 
@@ -89,12 +89,12 @@ class Browser:
         return self.request("POST", path, body, {**origin, **(headers or {})})
 
     async def lend_session(self, page: Page) -> None:
-        """Let a page of a real browser be signed in as this one."""
+        """Sign a real browser's page in with this session."""
         url = f"http://127.0.0.1:{self.port}"
         await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in self.cookies.items()])
 
     def sign_up(self, email: str | None = None, password: str = PASSWORD) -> str:
-        """Open an account; gives its e-mail."""
+        """Sign up; returns the email."""
         email = email or f"person-{next(_numbers)}@example.com"
         answer = self.send("/sign-up", {"email": email, "password": password})
         assert answer.status == 303, answer.body.decode()
@@ -104,7 +104,7 @@ class Browser:
         return self.send("/sign-in", {"email": email, "password": password})
 
     def api(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
-        """Call the native API as a script of the page does."""
+        """Call the native API as a script on the page does."""
         sent = {"accept": "application/json", "content-type": "application/json"}
         if method != "GET":
             page = "/account/keys" if COOKIE in self.cookies else "/sign-in"
@@ -114,7 +114,7 @@ class Browser:
 
 
 class Site:
-    """The edge, and who comes to it. `second` is another process on the same database."""
+    """The edge and its visitors. `second` is another process on the same database."""
 
     def __init__(self, redis_url: str, upstream: Upstream, books: Books) -> None:
         self.upstream, self.books = upstream, books
@@ -123,7 +123,7 @@ class Site:
         self._edges: dict[str, WebProcess] = {}
 
     def edge(self, **settings: Any) -> WebProcess:
-        """The edge with these settings besides the usual ones, started when first asked for."""
+        """The edge with these extra settings, started on first use."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
             self._edges[key] = start_edge(self.books.folder, environment_of({**self.settings, **settings}))
@@ -134,7 +134,7 @@ class Site:
         return Browser(self.edge(**settings).port, agent)
 
     def member(self, email: str = "", **settings: Any) -> Browser:
-        """A browser that is signed in to an account of its own, as `begin_session` leaves it: hashing a password takes long."""
+        """A browser signed in to a new account by `begin_session`, which avoids slow password hashing."""
         account = sign_up(email or f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
         browser = self.browser(**settings)
         browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
@@ -167,7 +167,7 @@ def opened_site(
 
 @pytest.fixture
 def site(opened_site: Site) -> Iterator[Site]:
-    """The site as a test finds it; after the test the books must agree, and nothing may be held."""
+    """Checks after the test that the ledger verifies and nothing is held."""
     with opened_site.books.checked():
         yield opened_site
 

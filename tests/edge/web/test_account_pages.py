@@ -1,4 +1,4 @@
-"""The account's pages: what they show, what they change, and that somebody else's things are not there."""
+"""The account pages: what they show, what they change, and that they never show another account's data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def owner(browser: Browser) -> Account:
 
 
 def text(body: bytes) -> str:
-    """A page without what differs from one answer to the next."""
+    """A page without the parts that differ between responses."""
     return re.sub(r">[^<]*</time>|req_\w+|value=\"([0-9a-f]{64}|[\w-]{22})\"|/[\w-]{36}/", "", body.decode())
 
 
@@ -44,14 +44,14 @@ def call(account: Account, model: str = "m-1", **columns: Any) -> UsageLedger:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *OTHERS])
-def test_a_page_of_the_account_is_for_who_is_signed_in(browser: Browser, path: str) -> None:
+def test_account_pages_require_sign_in(browser: Browser, path: str) -> None:
     answer = browser.get(path)
     assert answer.status == 303
     assert answer.headers["location"].startswith("/sign-in?next=/account")
 
 
 @pytest.mark.parametrize("path", ["/", "/chat", "/sign-in", *PAGES])
-def test_pages_keep_to_themselves(member: Browser, path: str) -> None:
+def test_pages_send_security_headers(member: Browser, path: str) -> None:
     if path == "/sign-in":
         member.cookies.clear()
     answer = member.get(path)
@@ -66,7 +66,7 @@ def test_pages_keep_to_themselves(member: Browser, path: str) -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|<style", page)
 
 
-def test_a_key_is_made_shown_once_and_revoked(site: Site, member: Browser) -> None:
+def test_a_key_is_created_shown_once_and_revoked(site: Site, member: Browser) -> None:
     made = member.send("/account/keys", {"name": "production", "rpm": "50", "allowed_ips": "10.0.0.0/8, 127.0.0.1"})
     shown = member.follow(made)
     secret = re.search(r'data-copy="(yout-\w+)"', shown.body.decode())
@@ -77,7 +77,7 @@ def test_a_key_is_made_shown_once_and_revoked(site: Site, member: Browser) -> No
     assert secret[1].encode() not in listed
     assert row.prefix.encode() in listed
     assert member.get(f"/account/keys/{row.id}/revoke").status == 200
-    assert ApiKey.get_by_id(row.id).revoked_at is None  # asking changes nothing
+    assert ApiKey.get_by_id(row.id).revoked_at is None  # opening the confirmation changes nothing
     assert member.send(f"/account/keys/{row.id}/revoke").status == 303
     sent = {"authorization": f"Bearer {secret[1]}", "accept": "application/json"}
     assert member.request("GET", "/api/chat/keys/", None, sent).status == 401
@@ -93,7 +93,7 @@ def test_a_key_is_made_shown_once_and_revoked(site: Site, member: Browser) -> No
         ({"name": "x", "allowed_ips": "elsewhere"}, "allowed_ips"),
     ],
 )
-def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser, fields: dict[str, str], wrong: str) -> None:
+def test_an_invalid_key_field_is_named_and_the_others_are_kept(member: Browser, fields: dict[str, str], wrong: str) -> None:
     answer = member.send("/account/keys", {"tpm": "777", **fields})
     assert answer.status == 422
     page = answer.body.decode()
@@ -101,7 +101,7 @@ def test_a_wrong_field_of_a_key_is_named_and_the_others_are_kept(member: Browser
     assert 'value="777"' in page
 
 
-def test_many_keys_come_in_pages_working_ones_first(site: Site, member: Browser) -> None:
+def test_keys_are_paginated_with_active_ones_first(site: Site, member: Browser) -> None:
     account = owner(member)
     rows = [factories.api_key(account, f"key {number}")[0] for number in range(SHOWN + 3)]
     revoked = [rows[-1], rows[-2], rows[0]]
@@ -136,14 +136,14 @@ def test_a_key_is_edited(site: Site, member: Browser) -> None:
     assert (saved.status, saved.headers["location"]) == (303, "/account/keys?done=key-updated")
     found = ApiKey.get_by_id(row.id)
     assert (found.name, found.rpm, found.tpm, found.allowed_ips) == ("renamed", None, 900, ["10.0.0.0/8"])
-    assert (found.expires_at, found.can_manage) == (row.expires_at, True)  # the same day: to the same moment
+    assert (found.expires_at, found.can_manage) == (row.expires_at, True)  # same day, so the exact time is kept
     wrong = member.send(path, {**fields, "rpm": "many"})
     assert wrong.status == 422
     assert re.search(r'id="rpm"[^>]*aria-invalid="true"', wrong.body.decode())
     assert ApiKey.get_by_id(row.id).rpm is None
 
 
-def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Browser) -> None:
+def test_data_of_other_accounts_is_not_found(site: Site, member: Browser) -> None:
     other = factories.account()
     key = factories.api_key(other)[0]
     conversation = Conversation.create(account=other, title="secret title")
@@ -166,7 +166,7 @@ def test_somebody_elses_things_are_told_as_what_never_was(site: Site, member: Br
     assert Share.get_or_none(Share.id == share.id) is not None
 
 
-def test_the_same_of_the_native_api(site: Site, member: Browser) -> None:
+def test_data_of_other_accounts_is_not_found_in_the_native_api(site: Site, member: Browser) -> None:
     other = factories.account()
     key = factories.api_key(other)[0]
     conversation = Conversation.create(account=other, title="t")
@@ -192,7 +192,7 @@ def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None
     assert member.get("/account/usage?days=nonsense").body.count(b"data-at=") == 30
 
 
-def test_every_call_comes_as_csv_that_no_spreadsheet_runs(site: Site, member: Browser) -> None:
+def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser) -> None:
     key = factories.api_key(owner(member), name="=HYPERLINK(1)")[0]
     made = call(owner(member), api_key=key.id)
     call(owner(member), created_at=now_ms() - 20 * 86_400_000)
@@ -239,7 +239,7 @@ def test_the_export_holds_every_table_and_no_secret(site: Site, member: Browser)
         assert hidden not in answer.body.decode()
 
 
-def test_every_table_of_an_account_is_exported_or_left_out_for_a_reason() -> None:
+def test_every_account_table_is_exported_or_explicitly_excluded() -> None:
     owned = {Account}
     while True:
         more = {
@@ -257,7 +257,7 @@ def test_every_table_of_an_account_is_exported_or_left_out_for_a_reason() -> Non
     assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - {"AuditEntry"} | set(LEFT_OUT)
 
 
-def test_a_purge_takes_the_typed_address(site: Site, member: Browser) -> None:
+def test_a_purge_requires_typing_the_email(site: Site, member: Browser) -> None:
     assert member.send("/account/purge", {"confirmation": "yes"}, page="/account/data").status == 422
     assert not PurgeJob.select().where(PurgeJob.account == owner(member).id).exists()
     assert member.send("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
@@ -274,7 +274,7 @@ def test_the_plan_and_its_overage_are_shown(site: Site, member: Browser) -> None
     assert "0 of 9\u202f000" in page
 
 
-def test_unknown_pages_are_told_to_people_as_pages_and_to_programs_as_json(member: Browser) -> None:
+def test_a_404_is_html_for_browsers_and_json_for_programs(member: Browser) -> None:
     answer = member.get("/nowhere")
     assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert owner(member).email.encode() in answer.body
@@ -283,27 +283,27 @@ def test_unknown_pages_are_told_to_people_as_pages_and_to_programs_as_json(membe
     assert member.get("/api/nowhere").error["code"] == "not_found"
 
 
-def test_text_of_a_customer_is_text_on_their_pages(site: Site, member: Browser) -> None:
+def test_customer_text_is_escaped(site: Site, member: Browser) -> None:
     member.send("/account/keys", {"name": "<script>alert(1)</script>"})
     page = member.get("/account/keys").body
     assert b"<script>alert" not in page
     assert b"&lt;script&gt;alert" in page
 
 
-def test_what_a_key_cost_this_month_stands_beside_its_limit(site: Site, member: Browser) -> None:
+def test_a_keys_monthly_usage_is_shown_with_its_limit(site: Site, member: Browser) -> None:
     key = factories.api_key(owner(member), name="limited", monthly_credit_limit=9_000)[0]
     page = member.get("/account/keys").body.decode()
     assert "of 9\u202f000<" in page
     assert key.prefix in page
 
 
-def test_without_a_pool_visitors_are_asked_to_sign_in_before_they_type(browser: Browser) -> None:
+def test_without_a_visitor_pool_the_chat_page_asks_visitors_to_sign_in(browser: Browser) -> None:
     page = browser.get("/chat").body.decode()
     assert "Sign in to chat" in page
     assert "<textarea" not in page
 
 
-def test_what_a_page_says_was_done_cannot_be_made_up(member: Browser) -> None:
+def test_flash_messages_cannot_be_forged(member: Browser) -> None:
     assert b"Key revoked." in member.get("/account/keys?done=key-revoked").body
     assert b"Send+money" not in member.get("/account/keys?" + urlencode({"done": "Send money"})).body
     assert b"Send money" not in member.get("/account/keys?" + urlencode({"done": "Send money"})).body

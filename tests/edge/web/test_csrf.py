@@ -1,4 +1,4 @@
-"""A request that a cookie pays for must come from a page of ours, and bring that page's token."""
+"""Requests authenticated by a cookie must come from our own pages, with their CSRF token."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def test_a_form_without_its_token_changes_nothing(member: Browser, path: str) ->
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_form_that_another_site_sends_changes_nothing_even_with_the_token(member: Browser, headers: dict[str, str]) -> None:
+def test_a_cross_site_form_changes_nothing_even_with_the_token(member: Browser, headers: dict[str, str]) -> None:
     assert member.send("/sign-out", page="/account", headers=headers).status == 403
     assert member.get("/account").status == 200
 
 
-def test_the_token_of_one_session_is_none_of_another(site: Site, member: Browser) -> None:
+def test_a_token_is_valid_for_one_session_only(site: Site, member: Browser) -> None:
     token = site.member().token("/account/keys")
     assert member.post("/account/keys", f"name=x&csrf_token={token}".encode()).status == 403
 
 
-def test_a_stranger_cannot_sign_somebody_in_to_the_strangers_account(site: Site, browser: Browser) -> None:
-    """The token of the sign-in form is bound to a cookie that the stranger cannot set."""
+def test_login_csrf_is_prevented(site: Site, browser: Browser) -> None:
+    """The sign-in form's token is bound to a cookie that an attacker cannot set."""
     email = site.browser().sign_up()
     stranger_token = site.browser().token("/sign-in")
     browser.get("/sign-in")
@@ -39,7 +39,7 @@ def test_a_stranger_cannot_sign_somebody_in_to_the_strangers_account(site: Site,
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)
-def test_a_call_with_a_cookie_needs_the_token(member: Browser, path: str, body: bytes) -> None:
+def test_a_cookie_authenticated_call_requires_the_token(member: Browser, path: str, body: bytes) -> None:
     sent = {"accept": "application/json", "content-type": "application/json"}
     answer = member.post(path, body, sent)
     assert (answer.status, answer.error["code"]) == (403, "csrf_failed")
@@ -49,7 +49,7 @@ def test_a_call_with_a_cookie_needs_the_token(member: Browser, path: str, body: 
 
 @pytest.mark.parametrize("headers", [*FOREIGN, {"origin": "", "sec-fetch-site": "cross-site"}])
 @pytest.mark.parametrize(("path", "body"), CALLS)
-def test_a_call_that_another_site_makes_is_refused(member: Browser, path: str, body: bytes, headers: dict[str, str]) -> None:
+def test_a_cross_site_call_is_rejected(member: Browser, path: str, body: bytes, headers: dict[str, str]) -> None:
     token = member.token("/account/keys")
     answer = member.post(path, body, {"accept": "application/json", "x-csrf-token": token, **headers})
     assert (answer.status, answer.error["code"]) == (403, "foreign_origin")
@@ -61,12 +61,12 @@ def test_another_site_cannot_spend_a_visitors_allowance(browser: Browser) -> Non
     assert (answer.status, answer.error["code"]) == (403, "foreign_origin")
 
 
-def test_a_key_needs_no_token_also_beside_a_cookie(site: Site, member: Browser) -> None:
+def test_a_key_needs_no_token_even_with_a_cookie(site: Site, member: Browser) -> None:
     made = member.api("POST", "/api/chat/keys/", {"name": "mine"}).json
     sent = {"authorization": f"Bearer {made['secret']}", "origin": "https://elsewhere.example", "accept": "application/json"}
     assert member.request("POST", "/api/chat/keys/", b'{"name": "more"}', sent).status == 201
 
 
-def test_a_form_is_small(member: Browser) -> None:
+def test_the_size_of_a_form_is_limited(member: Browser) -> None:
     answer = member.post("/account/keys", b"csrf_token=x&name=" + b"x" * 100_000)
     assert answer.status == 413

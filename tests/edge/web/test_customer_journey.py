@@ -1,5 +1,4 @@
-"""The whole story of a customer, in a real browser: from the front page to the certificate of a purge, with the pages looked at
-by axe on the way."""
+"""A complete customer journey in a real browser, from the landing page to the certificate of a purge; axe checks the pages."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ EMAIL = "story@example.com"
 ANSWER = "Here is **bold** and <img src=x onerror=alert(1)> and [a link](javascript:alert(1))."
 
 
-async def test_from_the_front_page_to_the_certificate(
+async def test_from_the_landing_page_to_the_certificate(
     site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process]
 ) -> None:
     edge = site.edge()
@@ -65,7 +64,7 @@ async def test_from_the_front_page_to_the_certificate(
     await expect(page.locator(".cost")).to_have_text("13 credits")
     await expect(page.locator("#standing")).to_have_text(re.compile("499.974 credits"))
     await expect(page.locator(".said strong")).to_have_text("bold")
-    assert await page.locator(".said img, .said a").count() == 0  # neither the picture nor the link was one
+    assert await page.locator(".said img, .said a").count() == 0  # neither the image nor the link was rendered
     assert await page.inner_text(".mine") == "Hello *there*"
     await look_at(page, axe)
 
@@ -111,7 +110,7 @@ async def test_from_the_front_page_to_the_certificate(
     await client.close()
 
 
-async def test_stopping_an_answer_keeps_what_came_and_pays_for_it(site: Site, open_page: OpenPage) -> None:
+async def test_stopping_an_answer_keeps_and_charges_the_partial_text(site: Site, open_page: OpenPage) -> None:
     gate = Gate()
     site.upstream.script(stream(role(), chunk("Half an "), gate, chunk("answer"), finish(), usage(7, 3), DONE))
     member = site.member()
@@ -128,7 +127,7 @@ async def test_stopping_an_answer_keeps_what_came_and_pays_for_it(site: Site, op
     await expect(page.locator("#send")).to_be_visible()
 
 
-async def test_an_answer_that_cannot_be_paid_says_so_and_keeps_the_question(site: Site, open_page: OpenPage) -> None:
+async def test_insufficient_credits_are_explained_and_the_prompt_is_kept(site: Site, open_page: OpenPage) -> None:
     member = site.member()
     assert member.account is not None
     grant_credits(member.account.id, -500_000, "spent", actor="test")
@@ -157,7 +156,7 @@ async def test_a_visitor_chats_within_the_allowance(site: Site, open_page: OpenP
     assert await page.locator("#share").is_hidden()
 
 
-async def test_pages_on_a_phone_in_the_dark(site: Site, open_page: OpenPage, axe: str) -> None:
+async def test_pages_on_a_phone_in_dark_mode(site: Site, open_page: OpenPage, axe: str) -> None:
     member = site.member()
     assert member.account is not None
     factories.api_key(member.account, name="a key with a rather long name for a small screen")

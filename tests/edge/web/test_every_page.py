@@ -1,4 +1,4 @@
-"""Every page with something on it, on a desk by day and on a phone by night, looked at as `tests.page_checks` does."""
+"""Checks every page, with content, on a desktop in light and a phone in dark mode, with `tests.page_checks`."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ SAID = [
     Turn("user", "How do tides work? " * 12),
     Turn("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
 ]
-LONG_MODEL = "laboratory/" + "x" * 48  # without a place where a browser would break the line
+LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
 FILES = {"/assets/<path:name>", "/account/export.json", "/account/usage.csv", "/account/purge/<purge_id>/certificate.json"}
-FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # of the media page
+FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
 pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(params=["desk", "phone"])
 def look(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """How a page is opened."""
+    """Viewport and color scheme of the page."""
     return {"viewport": DESKTOP, "scheme": "light"} if request.param == "desk" else {"viewport": PHONE, "scheme": "dark"}
 
 
-def furnish(member: Browser) -> dict[str, str]:
-    """Give somebody one of everything; the values for the places in the paths of pages."""
+def create_one_of_everything(member: Browser) -> dict[str, str]:
+    """Give an account one row of everything; returns the values for the parameters of page paths."""
     account = member.account
     assert account is not None
     plan = Plan.create(name=f"Keeper {account.email}", stores_content=True, monthly_credits=2_000_000, price_minor=900)
     Subscription.create(account=account, plan=plan)
-    if not AIModel.select().where(AIModel.id == LONG_MODEL).exists():  # the site is that of all tests here
+    if not AIModel.select().where(AIModel.id == LONG_MODEL).exists():  # the site is shared by all tests here
         factories.model(LONG_MODEL, Channel.get())
     key, _ = factories.api_key(account, name="A key with a rather long name, of the billing service")
     keeping = begin_turn(account.id, None, stores=True, coming=1)
@@ -71,7 +71,7 @@ def furnish(member: Browser) -> dict[str, str]:
 
 
 def pages() -> list[str]:
-    """The paths of all pages, as the routes name them."""
+    """The paths of all pages, as in the URL map."""
     app = Quart(__name__)
     app.register_blueprint(web)
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and rule.endpoint != "static"}
@@ -79,9 +79,9 @@ def pages() -> list[str]:
     return sorted(rules - FILES - FRAGMENTS)
 
 
-async def test_they_can_be_read_by_everybody(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+async def test_every_page_is_accessible(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
     member = site.member(email=f"{new_id().hex}{'n' * 31}@example.com")
-    values = furnish(member)
+    values = create_one_of_everything(member)
     page = await open_page(**look)
     await member.lend_session(page)
     for path in pages():
@@ -97,7 +97,7 @@ async def test_they_can_be_read_by_everybody(site: Site, open_page: OpenPage, ax
     await look_at(page, axe, "account-keys-shown-already")
 
 
-async def test_so_can_what_has_no_page(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
     page = await open_page(**look)
     for path, status in {
         "/c/AAAAAAAAAAAAAAAAAAAAAA": 404,
@@ -113,7 +113,7 @@ async def test_so_can_what_has_no_page(site: Site, open_page: OpenPage, axe: str
     page.problems.clear()  # type: ignore[attr-defined]  # a 404 is reported on the console
 
 
-async def test_so_can_a_purge_that_is_under_way(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+async def test_a_running_purge_is_accessible(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
     member = site.member()
     assert isinstance(member.account, Account)
     begin_purge(member.account.id, actor="test", address="")

@@ -1,4 +1,4 @@
-"""A form that creates something takes effect once, however often it is sent, and its secret is shown once."""
+"""A form that creates something takes effect once, however often it is submitted, and its secret is shown once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def secret_on(page: Reply) -> str | None:
     return found[1] if found else None
 
 
-def test_a_key_form_that_is_sent_twice_at_once_makes_one_key(site: Site, member: Browser) -> None:
+def test_two_concurrent_submissions_create_one_key(site: Site, member: Browser) -> None:
     body = urlencode({**member.tokens("/account/keys"), "name": "twice"}).encode()
     with ThreadPoolExecutor(2) as pool:
         answers = [sent.result() for sent in [pool.submit(member.post, "/account/keys", body) for _ in range(2)]]
@@ -40,7 +40,7 @@ def test_a_key_form_that_is_sent_twice_at_once_makes_one_key(site: Site, member:
     assert b"cannot be shown again" in shown[1].body
 
 
-def test_the_secret_is_sealed_for_the_session_that_made_it(site: Site, member: Browser) -> None:
+def test_the_secret_is_shown_only_to_the_session_that_created_it(site: Site, member: Browser) -> None:
     address = member.send("/account/keys", {"name": "mine"}).headers["location"]
     assert b"yout-" not in repr(list(FormSubmission.select().dicts())).encode()
     assert site.member().get(address).status == 404
@@ -49,7 +49,7 @@ def test_the_secret_is_sealed_for_the_session_that_made_it(site: Site, member: B
     assert secret_on(member.get(address)) is not None
 
 
-def test_a_token_is_for_one_content(member: Browser) -> None:
+def test_a_token_accepts_one_content_only(member: Browser) -> None:
     tokens = member.tokens("/account/keys")
     assert member.post("/account/keys", urlencode({**tokens, "name": "one"}).encode()).status == 303
     other = member.post("/account/keys", urlencode({**tokens, "name": "two"}).encode())
@@ -57,20 +57,20 @@ def test_a_token_is_for_one_content(member: Browser) -> None:
     assert [key.name for key in keys_of(member)] == ["one"]
 
 
-def test_a_form_that_was_refused_can_be_put_right(member: Browser) -> None:
+def test_a_rejected_form_can_be_corrected(member: Browser) -> None:
     tokens = member.tokens("/account/keys")
     assert member.post("/account/keys", urlencode({**tokens, "name": "x", "rpm": "no"}).encode()).status == 422
     assert member.post("/account/keys", urlencode({**tokens, "name": "x", "rpm": "5"}).encode()).status == 303
 
 
 @pytest.mark.parametrize("path", ["/account/keys", "/account/redeem"])
-def test_a_form_without_its_token_makes_nothing(member: Browser, path: str) -> None:
+def test_a_form_without_its_token_creates_nothing(member: Browser, path: str) -> None:
     token = member.token("/account/keys")
     answer = member.post(path, urlencode({"csrf_token": token, "name": "x", "code": "x"}).encode())
     assert (answer.status, b"form is incomplete" in answer.body) == (422, True)
 
 
-def test_a_code_that_is_sent_twice_is_redeemed_once_and_says_so(member: Browser) -> None:
+def test_a_code_submitted_twice_is_redeemed_once(member: Browser) -> None:
     assert member.account is not None
     batch = create_codes(250, actor="test")
     body = urlencode({**member.tokens("/account"), "code": batch.codes[0]}).encode()
@@ -82,7 +82,7 @@ def test_a_code_that_is_sent_twice_is_redeemed_once_and_says_so(member: Browser)
 
 @pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("javascript", [True, False])
-async def test_a_browser_that_clicks_twice_reloads_and_goes_back(site: Site, open_page: OpenPage, javascript: bool) -> None:
+async def test_double_click_reload_and_back_in_a_browser(site: Site, open_page: OpenPage, javascript: bool) -> None:
     member = site.member()
     page = await open_page(javascript=javascript)
     await member.lend_session(page)

@@ -1,4 +1,4 @@
-"""The media page by its forms: what it offers and costs, what it orders, and whose jobs it shows. No worker runs here."""
+"""The media page: models and prices, submitting jobs, and showing only the account's own jobs. No worker runs here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASKED = {"kind": "image", "model": "picture-1", "prompt": "a lighthouse <b>", "s
 
 @pytest.fixture
 def studio(site: Site, member: Browser) -> Iterator[Browser]:
-    """Somebody signed in, where media are for sale. What the test leaves unfinished is cancelled."""
+    """A signed-in browser on a site with media models. Cancels jobs that the test leaves unfinished."""
     media = {"input": 0, "output": 0, "minimum": 10}
     for id, options in {
         "picture-1": {"kind": "image", "per_call": PICTURE},
@@ -47,12 +47,12 @@ def held(member: Browser) -> int:
     return int(Account.get_by_id(member.account.id).held)
 
 
-def test_strangers_are_sent_to_sign_in(browser: Browser) -> None:
+def test_visitors_are_redirected_to_sign_in(browser: Browser) -> None:
     for path in ("/account/media", "/account/media/price?model=picture-1", f"/account/media/jobs/{uuid4()}"):
         assert browser.get(path).status == 303
 
 
-def test_a_form_that_is_sent_twice_orders_one_job(studio: Browser) -> None:
+def test_a_form_submitted_twice_creates_one_job(studio: Browser) -> None:
     tokens = studio.tokens("/account/media")
     filled = urlencode({**tokens, **ASKED}).encode()
     assert [studio.post("/account/media", filled).status for _ in range(2)] == [303, 303]
@@ -70,7 +70,7 @@ def test_a_form_that_is_sent_twice_orders_one_job(studio: Browser) -> None:
         ("speech", "voice-1", "10 credits"),
     ],
 )
-def test_the_page_offers_models_and_their_price(studio: Browser, kind: str, model: str, price: str) -> None:
+def test_the_page_lists_models_with_prices(studio: Browser, kind: str, model: str, price: str) -> None:
     html = studio.get(f"/account/media?kind={kind}").body.decode()
     assert f'<option value="{model}"' in html
     assert f"<b data-price>{price} (" in html
@@ -89,16 +89,16 @@ def test_the_page_offers_models_and_their_price(studio: Browser, kind: str, mode
         ("model=voice-1&characters=1001", "15\u202f015"),
     ],
 )
-def test_the_price_follows_the_choices(studio: Browser, query: str, credits: str) -> None:
+def test_the_price_depends_on_the_options(studio: Browser, query: str, credits: str) -> None:
     assert studio.get(f"/account/media/price?{query}").json["words"].startswith(f"{credits} credits (")
 
 
 @pytest.mark.parametrize("model", ["", "m-1", "no-such-model"])
-def test_only_media_have_a_price_here(studio: Browser, model: str) -> None:
+def test_only_media_models_have_a_price_here(studio: Browser, model: str) -> None:
     assert studio.get(f"/account/media/price?model={model}", {"accept": "application/json"}).status == 400
 
 
-def test_an_order_holds_its_price_and_is_shown_until_it_is_cancelled(studio: Browser) -> None:
+def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> None:
     answer = studio.send("/account/media", ASKED)
     assert (answer.status, answer.headers["location"]) == (303, "/account/media?kind=image&done=media-ordered")
     [job] = jobs_of(studio)
@@ -115,7 +115,7 @@ def test_an_order_holds_its_price_and_is_shown_until_it_is_cancelled(studio: Bro
     assert part.lstrip().startswith("<article")
 
 
-def test_a_job_is_shown_to_its_owner_alone(site: Site, studio: Browser) -> None:
+def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
     studio.send("/account/media", ASKED)
     [job] = jobs_of(studio)
     other = site.member()
@@ -138,9 +138,7 @@ def test_a_job_is_shown_to_its_owner_alone(site: Site, studio: Browser) -> None:
         ({"kind": "speech", "model": "voice-1", "speed": "9"}, 422, "from 0.25 to 4"),
     ],
 )
-def test_a_form_that_cannot_be_used_keeps_what_was_written(
-    studio: Browser, fields: dict[str, str], status: int, words: str
-) -> None:
+def test_a_rejected_form_keeps_its_values(studio: Browser, fields: dict[str, str], status: int, words: str) -> None:
     answer = studio.send("/account/media", ASKED | fields)
     html = answer.body.decode()
     assert answer.status == status
@@ -150,25 +148,25 @@ def test_a_form_that_cannot_be_used_keeps_what_was_written(
     assert jobs_of(studio) == []
 
 
-def test_what_the_pool_cannot_pay_is_said(studio: Browser) -> None:
+def test_insufficient_credits_are_explained(studio: Browser) -> None:
     answer = studio.send("/account/media", {"kind": "video", "model": "film-1", "prompt": "x", "seconds": "60"})
     assert answer.status == 402
     assert "needs at least 1440000 credits" in answer.body.decode()
     assert held(studio) == 0
 
 
-def test_a_form_from_elsewhere_orders_nothing(studio: Browser) -> None:
+def test_a_cross_site_form_creates_no_job(studio: Browser) -> None:
     assert studio.post("/account/media", b"kind=image&model=picture-1&prompt=x").status == 403
     assert jobs_of(studio) == []
 
 
-def test_the_api_takes_a_session_too(studio: Browser) -> None:
+def test_the_api_accepts_a_session(studio: Browser) -> None:
     answer = studio.api("POST", "/api/media/image/", {"model": "picture-1", "prompt": "x"})
     assert (answer.status, answer.json["credits_cost"]) == (202, PICTURE)
     assert held(studio) == PICTURE
 
 
-async def test_progress_is_told_while_the_page_is_open(site: Site, studio: Browser, open_page: OpenPage) -> None:
+async def test_progress_is_streamed_to_an_open_page(site: Site, studio: Browser, open_page: OpenPage) -> None:
     studio.send("/account/media", ASKED)
     [job] = jobs_of(studio)
     MediaJob.update(status="running", progress=40).where(MediaJob.id == job.id).execute()
@@ -183,7 +181,7 @@ async def test_progress_is_told_while_the_page_is_open(site: Site, studio: Brows
     await expect(page.locator("[data-words]")).to_have_text("Waiting for a worker", timeout=WAIT_SECONDS * 1000)
 
 
-def test_older_jobs_are_a_page_away(studio: Browser) -> None:
+def test_older_jobs_are_on_the_next_page(studio: Browser) -> None:
     assert studio.account is not None
     for _ in range(14):
         done = {"status": "succeeded", "progress": 100, "credits_held": 1, "credits_charged": 1, "finished_at": now_ms()}

@@ -1,4 +1,4 @@
-"""The pages while the database is away: a page that says so, nobody is signed out by it, and all is well after it."""
+"""Web pages during a database outage: an explanation is shown, and sessions survive."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PAGES = ("/account", "/account/usage", "/account/keys", "/account/data", "/accou
 
 @pytest.fixture
 def own_site(tmp_path: Path, postgres: Postgres, redis_servers: Callable[[str], RedisServer]) -> Iterator[Site]:
-    """A site whose database may be taken away."""
+    """A site whose database the test may cut off."""
     with new_books(tmp_path, postgres) as books:
         site = Site(redis_servers("valkey").url, Upstream(), books)
         yield site
         site.close()
 
 
-def test_an_outage_is_a_page_that_says_so_and_ends_no_session(own_site: Site, postgres: Postgres) -> None:
+def test_an_outage_is_explained_and_sessions_survive(own_site: Site, postgres: Postgres) -> None:
     member = own_site.member()
     assert member.get("/account").status == 200
     held, token = dict(member.cookies), member.token("/account/keys")

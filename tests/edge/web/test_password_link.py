@@ -1,4 +1,4 @@
-"""The link by which somebody sets a password: for one account, once, and for a day."""
+"""Password links: valid for one account, once, for one day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.edge import SECRET_KEY
 NEW = "a brand new password"
 
 
-def test_an_account_that_staff_opened_gets_its_first_password(site: Site, browser: Browser) -> None:
+def test_an_account_created_by_staff_gets_its_first_password(site: Site, browser: Browser) -> None:
     account = factories.account()
     link = make_password_link(account.email, SECRET_KEY, actor="operator:test")
     path = f"/password/{link.token}"
@@ -31,7 +31,7 @@ def test_an_account_that_staff_opened_gets_its_first_password(site: Site, browse
     assert entry.after == {"expires_at": link.expires_at}
 
 
-def test_a_lost_password_is_replaced_and_every_session_ended(site: Site, browser: Browser) -> None:
+def test_a_lost_password_is_reset_and_every_session_ends(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     former = browser.cookies[COOKIE]
     token = make_password_link(email, SECRET_KEY, actor="operator:test").token
@@ -42,18 +42,18 @@ def test_a_lost_password_is_replaced_and_every_session_ended(site: Site, browser
     assert browser.sign_in(email).status == 403
 
 
-def test_a_short_password_leaves_the_link_good(site: Site, browser: Browser) -> None:
+def test_a_short_password_keeps_the_link_valid(site: Site, browser: Browser) -> None:
     path = f"/password/{make_password_link(factories.account().email, SECRET_KEY, actor='test').token}"
     assert browser.send(path, {"password": "short"}).status == 422
     assert browser.send(path, {"password": NEW}).status == 303
 
 
 @pytest.mark.parametrize("token", ["x", "A" * 64, "=" * 64, "%00"])
-def test_what_is_no_link_is_told_as_a_used_one(browser: Browser, token: str) -> None:
+def test_an_unknown_link_looks_like_a_used_one(browser: Browser, token: str) -> None:
     assert browser.get(f"/password/{token}").status == 404
 
 
-def test_the_links_of_two_accounts_are_not_exchanged() -> None:
+def test_a_link_is_valid_for_its_own_account_only() -> None:
     first, second = Account(password_hash="a").id, Account(password_hash="a").id
     link = read_token(make_token(SECRET_KEY, first, "a", 5_000))
     assert proves(link, SECRET_KEY, "a", 4_999)

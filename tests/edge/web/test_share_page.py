@@ -1,4 +1,4 @@
-"""A shared page in a real browser: nothing that a message holds runs, loads, or leaves."""
+"""A shared page in a real browser: message content cannot run scripts, load resources or send data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
 
 StartWeb = Callable[..., WebProcess]
-# What has got through sanitisers and Markdown renderers elsewhere, each trying to set `window.ran` or to reach `evil.test`.
+# Payloads that got through sanitizers and Markdown renderers elsewhere. Each tries to set `window.ran` or to reach `evil.test`.
 CORPUS = [
     "<script>window.ran=1</script>",
     "<img src=x onerror=window.ran=1>",
@@ -65,7 +65,7 @@ CORPUS = [
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-async def test_nothing_runs_and_nothing_leaves(
+async def test_no_script_runs_and_no_request_leaves(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
     owner = factories.account()
@@ -93,7 +93,7 @@ async def test_nothing_runs_and_nothing_leaves(
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-async def test_it_fits_a_phone_and_says_when_it_is_gone(
+async def test_a_share_fits_a_phone_and_explains_when_it_is_gone(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
     text = "# A table\n\n| a | b |\n|-|-|\n| " + "long " * 40 + "| 2 |\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
@@ -111,7 +111,7 @@ async def test_it_fits_a_phone_and_says_when_it_is_gone(
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_the_html_alone_is_harmless(text: str) -> None:
+def test_the_html_is_harmless_even_without_csp(text: str) -> None:
     html = render(text).lower()
     for forbidden in (
         "<script",
@@ -137,7 +137,7 @@ def test_markdown_is_rendered() -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_one_network_reads_so_much_and_others_go_on(
+def test_reads_are_limited_per_network(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb
 ) -> None:
     share = share_messages(factories.account().id, "A talk", [Turn("user", "Hello")])

@@ -1,4 +1,4 @@
-"""What a shared message looks like, as the chat shows it, and that rendering is done once, apart and within bounds."""
+"""Shared messages look as in the chat, and are rendered once, in a separate process, within time and size limits."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PARITY = {
 
 
 @pytest.mark.parametrize(("text", "html"), PARITY.items())
-def test_an_answer_is_shown_as_in_the_chat(text: str, html: str) -> None:
+def test_a_share_renders_markdown_like_the_chat(text: str, html: str) -> None:
     assert render(text).replace("<br>\n", "<br>").strip() == html
 
 
-async def test_the_chat_shows_the_same(open_page: OpenPage) -> None:
+async def test_the_chat_renders_the_same(open_page: OpenPage) -> None:
     page = await open_page()
     await page.set_content("<div id=place></div>")
     await page.add_script_tag(content=(ROOT / "edge/web/static/markdown.js").read_text() + ";window.Markdown = Markdown;")
@@ -41,16 +41,16 @@ async def test_the_chat_shows_the_same(open_page: OpenPage) -> None:
     assert {text: await page.evaluate(show, text) for text in PARITY} == PARITY
 
 
-def test_what_a_person_wrote_is_shown_as_it_is() -> None:
+def test_user_text_is_shown_verbatim() -> None:
     assert plain("a <b>\n__x__ \\d") == '<div class="plain">a &lt;b&gt;\n__x__ \\d</div>'
 
 
-def test_delimiters_that_are_never_closed_are_text() -> None:
+def test_unclosed_delimiters_are_text() -> None:
     assert render("\\(a \\(b $$c") == "<p>\\(a \\(b $$c</p>\n"
     assert render("\\(a\n\n\\(b\\)") == "<p>\\(a</p>\n<p>\\(b\\)</p>\n"
 
 
-async def test_a_share_is_rendered_once_however_many_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_share_is_rendered_once_for_all_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, gate, share = [], asyncio.Event(), new_id()
 
     async def rendered(turns: Any) -> list[str]:
@@ -62,14 +62,14 @@ async def test_a_share_is_rendered_once_however_many_read_it(monkeypatch: pytest
     renderer = ShareRenderer()
     readers = [asyncio.create_task(renderer.render(share, [("assistant", "**x**")])) for _ in range(30)]
     await asyncio.sleep(0)
-    readers[0].cancel()  # whoever came first leaves
+    readers[0].cancel()  # the first reader disconnects
     gate.set()
     assert await asyncio.gather(*readers[1:]) == [["<p><strong>x</strong></p>\n"]] * 29
     assert await renderer.render(share, []) == ["<p><strong>x</strong></p>\n"]
     assert len(begun) == 1
 
 
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
 
     async def rendered(turns: Any) -> list[str]:
@@ -81,27 +81,27 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     first, second, large = new_id(), new_id(), new_id()
     for share, text in ((first, "a" * 16), (second, "b" * 16), (first, "a" * 16), (large, "c" * 100), (large, "c" * 100)):
         assert await renderer.render(share, [("user", text)]) == [text]
-    assert len(begun) == 5  # the second displaced the first, and the large one is never kept
+    assert len(begun) == 5  # the second evicted the first, and the large one is never cached
 
 
-async def test_what_takes_too_long_is_shown_as_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_rendering_falls_back_to_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(share_renderer, "CPU_SECONDS", 1)
-    turns = [("user", "hello")] + [("assistant", "[" * 190_000)] * 20  # far more than a share may hold
+    turns = [("user", "hello")] + [("assistant", "[" * 190_000)] * 20  # far more than a share may contain
     assert await ShareRenderer().render(new_id(), turns) == [plain(text) for _, text in turns]
 
 
-async def test_what_becomes_too_large_is_shown_as_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_oversized_rendering_falls_back_to_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(share_renderer, "MAX_HTML_CHARACTERS", 1_000)
     table = "|a|b|\n|-|-|\n" + "|\n" * 100
     assert await ShareRenderer().render(new_id(), [("assistant", table)]) == [plain(table)]
 
 
-async def test_a_renderer_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hung_renderer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(share_renderer, "RENDER_SECONDS", 0)
     assert await ShareRenderer().render(new_id(), [("assistant", "**x**")]) == [plain("**x**")]
 
 
-async def test_without_a_process_to_spare_it_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_renderer_process_it_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object, **__: object) -> None:
         raise BlockingIOError
 
@@ -109,6 +109,6 @@ async def test_without_a_process_to_spare_it_is_plain_text(monkeypatch: pytest.M
     assert await ShareRenderer().render(new_id(), [("assistant", "**x**")]) == [plain("**x**")]
 
 
-async def test_an_ordinary_share_is_rendered_apart() -> None:
+async def test_a_share_is_rendered_in_a_separate_process() -> None:
     turns = [("user", "**as it is**"), ("assistant", "**bold**")]
     assert await ShareRenderer().render(new_id(), turns) == [plain("**as it is**"), "<p><strong>bold</strong></p>\n"]

@@ -1,4 +1,4 @@
-"""Signing up, in and out: who gets in, what the cookie is, how a session ends, and that nobody learns who has an account."""
+"""Sign-up, sign-in and sign-out: who is admitted, the cookie, how sessions end, and no hint whether an account exists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
 from tests.servers.edge import SECRET_KEY
 
 
-def test_an_email_is_changed_with_the_password(site: Site) -> None:
+def test_changing_the_email_requires_the_password(site: Site) -> None:
     browser, stranger = site.browser(), factories.account()
     browser.sign_up("before@example.com")
     account = site.account("before@example.com")
@@ -38,12 +38,12 @@ def test_an_email_is_changed_with_the_password(site: Site) -> None:
     changed = browser.send("/account/email", fields, page="/account/sessions")
     assert changed.headers["location"] == "/account/sessions?done=email-changed"
     assert site.account("after@example.com").id == account.id
-    assert browser.get("/account").status == 200  # the session goes on
+    assert browser.get("/account").status == 200  # the session continues
     for email, status in (("before@example.com", 403), ("after@example.com", 303)):
         assert site.browser().send("/sign-in", {"email": email, "password": PASSWORD}).status == status
 
 
-def test_who_signs_up_has_an_account_with_the_credits_that_the_operator_gives(site: Site, browser: Browser) -> None:
+def test_sign_up_creates_an_account_with_the_opening_credits(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     account = site.account(email)
     assert (account.balance, account.password_hash.startswith("$argon2id$")) == (500_000, True)
@@ -59,7 +59,7 @@ def test_only_the_digest_of_the_cookie_is_stored(site: Site, browser: Browser) -
     assert row.agent == "Firefox on Linux"
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Browser) -> None:
+def test_the_cookie_is_httponly_and_same_site(browser: Browser) -> None:
     browser.sign_up()
     (cookie,) = [header for header in browser.set_cookies if header.startswith(f"{COOKIE}=")]
     assert "HttpOnly" in cookie
@@ -68,7 +68,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Browser)
     assert "Domain" not in cookie
 
 
-def test_where_browsers_come_by_https_the_cookie_is_secure_and_of_this_host_alone(site: Site) -> None:
+def test_over_https_the_cookie_is_secure_and_host_only(site: Site) -> None:
     browser = site.browser(public_url="https://yout.example")
     browser.sign_up()
     cookie = next(header for header in browser.set_cookies if header.startswith("__Host-yout_session="))
@@ -77,17 +77,15 @@ def test_where_browsers_come_by_https_the_cookie_is_secure_and_of_this_host_alon
     assert browser.get("/account").status == 200
 
 
-def test_a_session_of_another_name_is_none(site: Site, member: Browser) -> None:
-    """A cookie that a sibling host could have set is not taken where `__Host-` protects."""
+def test_a_cookie_with_the_wrong_name_is_ignored(site: Site, member: Browser) -> None:
+    """With the `__Host-` prefix in use, a cookie that a sibling host could have set is ignored."""
     strict = site.browser(public_url="https://yout.example")
     strict.cookies["yout_session"] = member.cookies[COOKIE]
     assert strict.get("/account").status == 303
 
 
 @pytest.mark.parametrize("email", ["nobody@example.com", "known@example.com", "no-password@example.com"])
-def test_a_wrong_password_an_unknown_person_and_an_account_without_a_password_are_told_the_same(
-    site: Site, browser: Browser, email: str
-) -> None:
+def test_all_failed_sign_ins_get_the_same_response(site: Site, browser: Browser, email: str) -> None:
     if email == "known@example.com":
         site.browser().sign_up("known@example.com")
     if email == "no-password@example.com":
@@ -100,7 +98,7 @@ def test_a_wrong_password_an_unknown_person_and_an_account_without_a_password_ar
     assert re.sub(rb'value="[^"]*"', b"", other.body) == told
 
 
-def test_too_many_failures_close_the_door_to_the_right_password_too(site: Site, browser: Browser) -> None:
+def test_too_many_failures_block_the_right_password_too(site: Site, browser: Browser) -> None:
     email = site.browser().sign_up()
     for _ in range(FAILURES_A_PERSON):
         assert browser.sign_in(email, "wrong horse battery").status == 403
@@ -109,7 +107,7 @@ def test_too_many_failures_close_the_door_to_the_right_password_too(site: Site, 
     assert 0 < int(answer.headers["retry-after"]) <= 15 * 60
 
 
-def test_signing_in_gives_a_fresh_secret_and_ends_the_session_that_was_there(site: Site, browser: Browser) -> None:
+def test_sign_in_replaces_the_previous_session(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     former = browser.cookies[COOKIE]
     browser.cookies.clear()
@@ -119,7 +117,7 @@ def test_signing_in_gives_a_fresh_secret_and_ends_the_session_that_was_there(sit
     assert browser.get("/account").status == 200
 
 
-def test_signing_out_ends_the_session_on_the_server(site: Site, member: Browser) -> None:
+def test_sign_out_ends_the_session_on_the_server(site: Site, member: Browser) -> None:
     secret = member.cookies[COOKIE]
     assert member.send("/sign-out", page="/account").status == 303
     assert COOKIE not in member.cookies
@@ -129,7 +127,7 @@ def test_signing_out_ends_the_session_on_the_server(site: Site, member: Browser)
     assert thief.api("GET", "/api/chat/keys/").status == 401
 
 
-def test_a_revoked_session_is_refused_on_the_next_request_of_every_process(site: Site, browser: Browser) -> None:
+def test_a_revoked_session_is_rejected_on_the_next_request_to_every_process(site: Site, browser: Browser) -> None:
     account = site.account(browser.sign_up())
     elsewhere = Browser(site.edge(visitor_rpm=21).port)
     elsewhere.cookies.update(browser.cookies)
@@ -139,7 +137,7 @@ def test_a_revoked_session_is_refused_on_the_next_request_of_every_process(site:
     assert browser.get("/account").headers["location"] == "/sign-in?next=/account"
 
 
-def test_signing_out_everywhere_keeps_this_browser(site: Site, browser: Browser) -> None:
+def test_signing_out_everywhere_keeps_the_current_session(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     other = site.browser()
     other.sign_in(email)
@@ -148,7 +146,7 @@ def test_signing_out_everywhere_keeps_this_browser(site: Site, browser: Browser)
     assert (browser.get("/account").status, other.get("/account").status) == (200, 303)
 
 
-def test_a_new_password_ends_the_other_sessions_and_renews_this_one(site: Site, browser: Browser) -> None:
+def test_a_new_password_ends_other_sessions_and_renews_the_current_one(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     other = site.browser()
     other.sign_in(email)
@@ -162,7 +160,7 @@ def test_a_new_password_ends_the_other_sessions_and_renews_this_one(site: Site, 
 
 
 @pytest.mark.parametrize(("field", "value"), [("current", "wrong horse battery"), ("password", "short")])
-def test_a_new_password_takes_the_former_one_and_twelve_characters(browser: Browser, field: str, value: str) -> None:
+def test_a_new_password_requires_the_current_one_and_twelve_characters(browser: Browser, field: str, value: str) -> None:
     browser.sign_up()
     fields = {"current": PASSWORD, "password": "another horse battery", field: value}
     answer = browser.send("/account/password", fields, page="/account/sessions")
@@ -170,7 +168,7 @@ def test_a_new_password_takes_the_former_one_and_twelve_characters(browser: Brow
     assert re.search(rb'id="%s"[^>]*aria-invalid' % field.encode(), answer.body)
 
 
-def test_somebody_elses_session_is_none(site: Site, member: Browser) -> None:
+def test_a_session_of_another_account_cannot_be_ended(site: Site, member: Browser) -> None:
     account = site.account(site.browser().sign_up())
     theirs = WebSession.get(WebSession.account == account).digest
     answers = [member.send(f"/account/sessions/{id}/end", page="/account/sessions") for id in (theirs, "0" * 64)]
@@ -191,14 +189,14 @@ def test_a_suspended_account_sees_why_and_can_sign_out(site: Site, browser: Brow
     assert browser.send("/sign-out", page="/chat").status == 303
 
 
-def test_a_taken_address_is_refused_without_saying_more(site: Site, browser: Browser) -> None:
+def test_a_taken_email_is_rejected_without_details(site: Site, browser: Browser) -> None:
     email = site.browser().sign_up()
     answer = browser.send("/sign-up", {"email": email.upper(), "password": "another horse battery"})
     assert answer.status == 422
     assert browser.sign_in(email, "another horse battery").status == 403
 
 
-def test_a_closed_site_opens_no_accounts(site: Site) -> None:
+def test_sign_up_can_be_disabled(site: Site) -> None:
     browser = site.browser(sign_up="closed")
     assert browser.get("/sign-up").status == 404
     token = browser.token("/sign-in")
@@ -207,13 +205,13 @@ def test_a_closed_site_opens_no_accounts(site: Site) -> None:
     assert b"/sign-up" not in browser.get("/").body
 
 
-def test_signing_in_is_on_record_without_the_password(site: Site, browser: Browser) -> None:
+def test_sign_in_is_audited_without_the_password(site: Site, browser: Browser) -> None:
     account = site.account(browser.sign_up())
     entry = AuditEntry.get((AuditEntry.action == "account.sign_in") & (AuditEntry.target == str(account.id)))
     assert (entry.actor, entry.before, entry.after) == (f"account:{account.id}", None, None)
 
 
-def test_after_signing_in_one_lands_where_one_wanted_to_go(site: Site, browser: Browser) -> None:
+def test_sign_in_redirects_to_the_requested_page(site: Site, browser: Browser) -> None:
     email = site.browser().sign_up()
     door = browser.get("/account/keys?x=1").headers["location"]
     assert door == "/sign-in?next=/account/keys%3Fx%3D1"
@@ -223,7 +221,7 @@ def test_after_signing_in_one_lands_where_one_wanted_to_go(site: Site, browser: 
 @pytest.mark.parametrize(
     "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "/\t/evil.example", "x", "", None]
 )
-def test_nobody_is_sent_elsewhere_after_signing_in(target: str | None) -> None:
+def test_sign_in_never_redirects_to_another_site(target: str | None) -> None:
     assert safe_target(target) == "/account"
 
 
@@ -241,11 +239,11 @@ def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_first() 
         ("curl/8.5", "An unknown browser"),
     ],
 )
-def test_a_browser_is_known_by_its_name_and_system(agent: str, label: str) -> None:
+def test_a_session_shows_browser_and_operating_system(agent: str, label: str) -> None:
     assert agent_label(agent) == label
 
 
-def test_a_network_gets_opening_credits_for_a_few_sign_ups_a_day(site: Site) -> None:
+def test_opening_credits_are_limited_per_network_and_day(site: Site) -> None:
     browser = site.browser()
     network = network_digest(SECRET_KEY, browser.address, now_ms())
     for number in range(MAX_CREDITED_SIGN_UPS):
@@ -254,7 +252,7 @@ def test_a_network_gets_opening_credits_for_a_few_sign_ups_a_day(site: Site) -> 
     assert site.account(site.browser().sign_up()).balance == 500_000
 
 
-def test_the_page_of_sessions_has_an_end(member: Browser) -> None:
+def test_the_list_of_sessions_is_limited(member: Browser) -> None:
     assert member.account is not None
     own = WebSession.get(WebSession.account == member.account.id)
     past = {**own.__data__, "seen_at": own.seen_at - 1}

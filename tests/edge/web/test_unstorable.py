@@ -1,4 +1,4 @@
-"""Text that PostgreSQL cannot hold (NUL) is refused with the name of its field, wherever it comes in."""
+"""Text that PostgreSQL cannot store (NUL) is rejected with the name of its field, on every route."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CALLS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "field"), FORMS)
-def test_a_field_of_a_form(member: Browser, path: str, field: str) -> None:
+def test_a_form_field(member: Browser, path: str, field: str) -> None:
     answer = member.post(path, f"{field}=a%00b".encode(), {"accept": "application/json"})
     assert (answer.status, answer.error["param"]) == (400, field)
     page = member.post(path, f"{field}=a%00b".encode())
@@ -46,18 +46,18 @@ def test_a_field_of_a_form(member: Browser, path: str, field: str) -> None:
 
 
 @pytest.mark.parametrize("path", QUERIES)
-def test_a_field_of_an_address(member: Browser, path: str) -> None:
+def test_a_query_parameter(member: Browser, path: str) -> None:
     answer = member.get(path, {"accept": "application/json"})
     assert (answer.status, answer.error["param"]) == (400, path.partition("?")[2].partition("=")[0])
 
 
 @pytest.mark.parametrize("path", ["/c/%00", "/account/keys/%00/revoke", "/account/conversations/%00/delete", "/docs/%00"])
-def test_a_path_leads_nowhere(member: Browser, path: str) -> None:
+def test_a_path_is_not_found(member: Browser, path: str) -> None:
     assert member.get(path).status == 404
 
 
 @pytest.mark.parametrize(("path", "body", "field"), CALLS, ids=lambda value: str(value)[:30])
-def test_a_field_of_a_call(site: Site, member: Browser, path: str, body: dict[str, Any], field: str) -> None:
+def test_an_api_field(site: Site, member: Browser, path: str, body: dict[str, Any], field: str) -> None:
     answer = member.api("POST", path, body)
     assert 400 <= answer.status < 500
     assert answer.error["param"] in (field, None) or answer.status == 404

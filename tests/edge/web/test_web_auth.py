@@ -1,4 +1,4 @@
-"""Who may call what: every endpoint of the native API, and of OpenAI's, by a key, by a session, and by nobody in particular."""
+"""Access to every endpoint of the native API and of OpenAI's, with a key, with a session, and as a visitor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STREAM = {"model": "free", "prompt": "Hi"}
 SHARE = {"title": "t", "messages": [{"role": "user", "content": "x"}]}
 NO_ID = "00000000-0000-7000-8000-000000000000"
 
-# method, path, body; then the status for a key, for a session, for a visitor
+# method, path, body, then the status with a key, with a session, and as a visitor
 CALLS: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/api/chat/models/", None, 200, 200, 200),
     ("GET", "/api/chat/limit/", None, 200, 200, 200),
@@ -49,7 +49,9 @@ CALLS: list[tuple[str, str, Any, int, int, int]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "key", "session", "visitor"), CALLS, ids=lambda value: str(value)[:40])
-def test_who_may_call_what(site: Site, method: str, path: str, body: object, key: int, session: int, visitor: int) -> None:
+def test_access_by_key_session_and_visitor(
+    site: Site, method: str, path: str, body: object, key: int, session: int, visitor: int
+) -> None:
     member = site.member(**POOL)
     assert member.account is not None
     secret = factories.api_key(member.account)[1]
@@ -66,7 +68,7 @@ def test_who_may_call_what(site: Site, method: str, path: str, body: object, key
             assert (answer.error["code"], answer.error["type"]) == ("invalid_api_key", "authentication_error")
 
 
-def test_a_session_streams_on_the_hot_path_and_its_account_pays(site: Site, member: Browser) -> None:
+def test_a_session_streams_and_its_account_is_charged(site: Site, member: Browser) -> None:
     assert member.account is not None
     answer = member.api("POST", "/api/chat/stream/", {"model": "m-1", "prompt": "Hi"})
     last = answer.chunks[-1]
@@ -77,28 +79,28 @@ def test_a_session_streams_on_the_hot_path_and_its_account_pays(site: Site, memb
     assert Account.get_by_id(member.account.id).balance == 499_987
 
 
-def test_a_session_is_told_what_would_do_for_the_credits_that_are_there(site: Site, member: Browser) -> None:
+def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member: Browser) -> None:
     assert member.account is not None
     name = f"dear-{member.account.id.hex}"
     factories.model(name, factories.channel(site.upstream.url), input=100_000_000, output=100_000_000)
     eventually(lambda: name in member.api("GET", "/api/chat/models/").body.decode(), "the edge knows the model")
     call = {"model": name, "prompt": "Hi", "max_tokens": 2_000}
     answer = member.api("POST", "/api/chat/stream/", call)
-    told = answer.json["yout"]
-    assert (answer.status, told["balance"]) == (402, 500_000)
-    assert {model["id"] for model in told["cheaper_models"]} >= {"m-1", "free"}
-    assert all(set(model) == {"id", "worst"} and model["worst"] <= 500_000 for model in told["cheaper_models"])
+    allowance_of = answer.json["yout"]
+    assert (answer.status, allowance_of["balance"]) == (402, 500_000)
+    assert {model["id"] for model in allowance_of["cheaper_models"]} >= {"m-1", "free"}
+    assert all(set(model) == {"id", "worst"} and model["worst"] <= 500_000 for model in allowance_of["cheaper_models"])
     asked = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2_000}
     quoted = member.api("POST", "/api/quote/", asked).json
     assert quoted["fits"] is False
-    assert [model["id"] for model in quoted["cheaper_models"]] == [model["id"] for model in told["cheaper_models"]]
+    assert [model["id"] for model in quoted["cheaper_models"]] == [model["id"] for model in allowance_of["cheaper_models"]]
     Subscription.create(account=member.account, plan=Plan.create(name=name, allowed_models=[name, "free"]))
-    told = member.api("POST", "/api/chat/stream/", call).json["yout"]
-    assert [model["id"] for model in told["cheaper_models"]] == ["free"], "the plan has no other"
+    allowance_of = member.api("POST", "/api/chat/stream/", call).json["yout"]
+    assert [model["id"] for model in allowance_of["cheaper_models"]] == ["free"], "no other model is on the plan"
     assert UsageLedger.select().where(UsageLedger.account == member.account).count() == 0
 
 
-def test_a_session_that_ended_pays_for_nothing_more(site: Site, member: Browser) -> None:
+def test_an_ended_session_is_rejected(site: Site, member: Browser) -> None:
     token = member.token("/account/keys")
     assert member.send("/sign-out", page="/account").status == 303
     member.cookies["yout_session"] = "x" * 43
@@ -106,7 +108,7 @@ def test_a_session_that_ended_pays_for_nothing_more(site: Site, member: Browser)
     assert member.post("/api/chat/stream/", b'{"model": "free", "prompt": "Hi"}', sent).status == 401
 
 
-def test_a_session_that_is_ended_cuts_its_stream_off_and_pays_for_what_came(site: Site, member: Browser) -> None:
+def test_ending_a_session_ends_its_stream_and_bills_delivered_output(site: Site, member: Browser) -> None:
     assert member.account is not None
     gate = Gate()
     site.upstream.script(stream_of(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage(7, 3), DONE))
@@ -125,7 +127,7 @@ def test_a_session_that_is_ended_cuts_its_stream_off_and_pays_for_what_came(site
     assert 10 <= row.credits <= 20
 
 
-def told(site: Site, visitor: Browser) -> dict[str, Any]:
+def allowance_of(site: Site, visitor: Browser) -> dict[str, Any]:
     document: dict[str, Any] = visitor.api("GET", "/api/chat/limit/").json
     return document
 
@@ -136,12 +138,12 @@ def stream(visitor: Browser, **fields: Any) -> Reply:
 
 def test_a_visitor_has_a_daily_allowance(site: Site) -> None:
     visitor = site.browser(**POOL)
-    before = told(site, visitor)
+    before = allowance_of(site, visitor)
     assert before.pop("resets_at").endswith("T00:00:00.000Z")
     assert before == {"kind": "anonymous", "daily_allowance": 1_000, "used": 0, "remaining": 1_000}
     last = stream(visitor).chunks[-1]
     assert (last["credits_charged"], last["balance"]) == (13, 987)
-    assert told(site, visitor)["remaining"] == 987
+    assert allowance_of(site, visitor)["remaining"] == 987
     for _ in range(100):  # 13 credits each
         if stream(visitor).status != 200:
             break
@@ -150,7 +152,7 @@ def test_a_visitor_has_a_daily_allowance(site: Site) -> None:
     assert int(refused.headers["retry-after"]) <= 60
 
 
-def test_a_visitor_whose_allowance_is_used_up_is_told_so(site: Site) -> None:
+def test_a_visitor_with_a_used_up_allowance_gets_an_explanation(site: Site) -> None:
     visitor = site.browser(visitor_pool_credits=50_000, visitor_daily_credits=15)
     stream(visitor, max_tokens=1)
     refused = stream(visitor)
@@ -158,22 +160,22 @@ def test_a_visitor_whose_allowance_is_used_up_is_told_so(site: Site) -> None:
     assert "retry-after-ms" in refused.headers
 
 
-def test_visitors_are_told_apart_by_address_and_agent_and_nothing_else(site: Site) -> None:
+def test_visitors_are_identified_only_by_client_ip_and_user_agent(site: Site) -> None:
     visitor = site.browser(**POOL)
     stream(visitor)
     same = site.browser(**POOL)
     same.address = visitor.address
-    assert told(site, same)["used"] > 0
+    assert allowance_of(site, same)["used"] > 0
     used = {}
     for number in range(24):
         other_agent = site.browser(f"Other/{number}", **POOL)
         other_agent.address = visitor.address
-        used[number] = told(site, other_agent)["used"]
-    assert 0 in used.values()  # a user agent of its own, though some share a place
-    assert told(site, site.browser(**POOL))["used"] == 0
+        used[number] = allowance_of(site, other_agent)["used"]
+    assert 0 in used.values()  # an unused user agent, though some share a network
+    assert allowance_of(site, site.browser(**POOL))["used"] == 0
 
 
-def test_a_visitor_who_changes_the_user_agent_is_bounded_by_the_network(site: Site) -> None:
+def test_rotating_user_agents_are_limited_per_network(site: Site) -> None:
     settings = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 15, "visitors_per_network": 2}
     visitor = site.browser(**settings)
     answers = []
@@ -182,21 +184,21 @@ def test_a_visitor_who_changes_the_user_agent_is_bounded_by_the_network(site: Si
         answers.append(stream(visitor, max_tokens=1))
     assert sum(answer.status == 200 for answer in answers) <= 2
     assert {answer.error["code"] for answer in answers if answer.status != 200} == {"daily_allowance_exhausted"}
-    assert stream(site.browser("Rotating/0", **settings), max_tokens=1).status == 200  # the pool still serves other networks
+    assert stream(site.browser("Rotating/0", **settings), max_tokens=1).status == 200  # other networks can still use the pool
 
 
-def test_an_ipv6_visitor_is_its_network(site: Site) -> None:
+def test_an_ipv6_visitor_is_identified_by_network(site: Site) -> None:
     visitor, neighbour = site.browser(**POOL), site.browser(**POOL)
     visitor.address, neighbour.address = "2001:db8:7:7::1", "2001:db8:7:7:ffff::2"
     stream(visitor)
-    assert told(site, neighbour)["used"] > 0
+    assert allowance_of(site, neighbour)["used"] > 0
 
 
-def test_a_forwarded_address_counts_from_a_trusted_proxy_alone(site: Site) -> None:
+def test_forwarded_addresses_are_used_only_from_a_trusted_proxy(site: Site) -> None:
     visitor, other = (site.browser(**POOL, trusted_proxies=()) for _ in range(2))
     visitor.agent = other.agent = "Untrusted/1.0"
     stream(visitor)
-    assert told(site, other)["used"] > 0  # both are 127.0.0.1, whatever they write
+    assert allowance_of(site, other)["used"] > 0  # both are 127.0.0.1, whatever their headers claim
 
 
 def test_a_visitors_requests_are_limited(site: Site) -> None:
@@ -207,13 +209,13 @@ def test_a_visitors_requests_are_limited(site: Site) -> None:
     assert answers[2].headers["x-ratelimit-limit-requests"] == "2"
 
 
-def test_visitors_are_let_in_only_where_the_operator_gave_them_a_pool(site: Site) -> None:
+def test_visitors_are_admitted_only_with_a_visitor_pool(site: Site) -> None:
     visitor = site.browser()
-    assert told(site, visitor)["daily_allowance"] == 0
+    assert allowance_of(site, visitor)["daily_allowance"] == 0
     assert (stream(visitor).status, stream(visitor).error["code"]) == (401, "invalid_api_key")
 
 
-def test_neither_address_nor_agent_is_stored(site: Site) -> None:
+def test_neither_client_ip_nor_user_agent_is_stored(site: Site) -> None:
     visitor = site.browser("Canary-Agent/7", **POOL)
     visitor.address = "203.0.113.77"
     stream(visitor)
@@ -224,7 +226,7 @@ def test_neither_address_nor_agent_is_stored(site: Site) -> None:
     assert "203.0.113.77" not in dump
 
 
-def test_a_visitor_is_somebody_else_tomorrow_and_on_another_installation() -> None:
+def test_visitor_ids_change_daily_and_differ_between_installations() -> None:
     def known(secret: str, now: int) -> str:
         return visitor_digest(secret, "192.0.2.1", "Agent", now, 8)
 
@@ -233,18 +235,18 @@ def test_a_visitor_is_somebody_else_tomorrow_and_on_another_installation() -> No
     assert len({today, known("secret", 6 * DAY_MS), known("other", 5 * DAY_MS)}) == 3
 
 
-def test_cookies_may_come_in_several_headers() -> None:
+def test_cookies_may_be_split_over_several_headers() -> None:
     sent = read_sent({"headers": [(b"cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"yout_session=x=y; b=2")]})
     assert (cookie_value(sent.cookie, "yout_session"), cookie_value(sent.cookie, "session"), sent.host) == ("x=y", "", "h")
 
 
-def test_a_chain_of_proxies_may_come_in_several_headers() -> None:
+def test_forwarded_addresses_may_be_split_over_several_headers() -> None:
     chain = [(b"x-forwarded-for", b"203.0.113.7"), (b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1, 10.0.0.2"), (b"host", b"b")]
     sent = read_sent({"headers": chain})
     assert (sent.forwarded_for, sent.host) == ("203.0.113.7, 10.0.0.1, 10.0.0.2", "b")
 
 
-def test_an_idempotency_key_of_one_visitor_is_none_of_another(site: Site) -> None:
+def test_idempotency_keys_are_scoped_to_a_visitor(site: Site) -> None:
     visitor, other = site.browser(**POOL), site.browser(**POOL)
     headers = {"idempotency-key": "k"}
     answers = [who.api("POST", "/api/chat/stream/", STREAM, headers) for who in (visitor, other, visitor)]

@@ -1,4 +1,4 @@
-"""What media cost: whole credits, begun steps count whole, what was not delivered costs nothing."""
+"""Media prices: whole credits, started units count fully, undelivered outputs cost nothing."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SPEECH = price(per_1k_characters=15_000)
         (SPEECH, MediaUnits(characters=1_000), 15_000),
         (SPEECH, MediaUnits(characters=1_001), 15_015),
         (SPEECH, MediaUnits(characters=1), 15),
-        (price(per_1k_characters=1), MediaUnits(characters=1), 10),  # the minimum
+        (price(per_1k_characters=1), MediaUnits(characters=1), 10),  # the minimum charge
         (price(per_1k_characters=1, minimum=0), MediaUnits(characters=1), 1),  # a thousandth rounds up
         (price(500, per_1k_characters=1_000), MediaUnits(characters=20), 520),
-        (price(), MediaUnits(4, 60, 10**6), 0),  # a free model, whatever its minimum
+        (price(), MediaUnits(4, 60, 10**6), 0),  # a free model, whatever its minimum charge
     ],
 )
-def test_what_media_cost(charged_by: PriceList, used: MediaUnits, credits: int) -> None:
+def test_media_charges(charged_by: PriceList, used: MediaUnits, credits: int) -> None:
     assert media_charge(charged_by, used) == credits
 
 
@@ -57,7 +57,7 @@ wishes = st.builds(MediaUnits, st.integers(1, 128), st.integers(0, 3_600), st.in
 
 
 @given(prices, wishes)
-def test_it_is_the_exact_sum_rounded_up_once(charged_by: PriceList, used: MediaUnits) -> None:
+def test_the_charge_is_the_exact_sum_rounded_up_once(charged_by: PriceList, used: MediaUnits) -> None:
     seconds = ceil(Fraction(used.seconds, 5)) * (charged_by.credits_per_5_seconds or 0)
     characters = Fraction(used.characters, 1000) * (charged_by.credits_per_1k_characters or 0)
     exact = ceil(charged_by.credits_per_call * used.units + seconds + characters)
@@ -68,8 +68,8 @@ def test_it_is_the_exact_sum_rounded_up_once(charged_by: PriceList, used: MediaU
 
 
 @given(prices, wishes, st.integers(0, 128))
-def test_a_part_never_costs_more_than_the_hold(charged_by: PriceList, asked: MediaUnits, delivered: int) -> None:
+def test_a_partial_delivery_never_costs_more_than_the_hold(charged_by: PriceList, asked: MediaUnits, delivered: int) -> None:
     part = asked._replace(units=min(delivered, asked.units))
     quoted = media_quote(charged_by, asked)
-    assert quoted.bound == quoted.minimum  # all or nothing
+    assert quoted.bound == quoted.minimum  # media calls have no shorter alternative
     assert 0 <= media_charge(charged_by, part) <= quoted.bound

@@ -1,4 +1,4 @@
-"""Prices: exact against fractions, never below the minimum, and a bound that no charge within it exceeds."""
+"""Prices: exact compared with fractions, never below the minimum charge, and never above the quoted bound."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def price(
 @pytest.mark.parametrize(
     ("rates", "used", "credits"),
     [
-        (price(100, 300), Usage(15, 2), 10),  # the contract's example: the minimum
+        (price(100, 300), Usage(15, 2), 10),  # the contract's example: the minimum charge
         (price(1_000, 2_000), Usage(7, 3), 13),
         (price(1_000, 2_000, minimum=0), Usage(0, 0), 0),
         (price(1, 0, minimum=0), Usage(1, 0), 1),  # a thousandth of a credit rounds up
@@ -36,15 +36,15 @@ def price(
         (price(1_000, 0, cached=100, minimum=0, written=1_250), Usage(1_000, 0, cached_tokens=500, cache_write_tokens=400), 650),
         (price(1_000, 0, minimum=0), Usage(1_000, 0, cache_write_tokens=400), 1_000),
         (price(1_000, 0, minimum=0, written=0), Usage(1_000, 0, cache_write_tokens=400), 600),
-        (price(0, 1_000, minimum=0), Usage(5, 9, reasoning_tokens=7), 9),  # reasoning is output
+        (price(0, 1_000, minimum=0), Usage(5, 9, reasoning_tokens=7), 9),  # reasoning tokens are output tokens
         (price(per_call=1_000), Usage(10**6, 10**6), 1_000),
         (price(1_000, per_call=500), Usage(20, 0), 520),
-        (price(), Usage(10**6, 10**6), 0),  # a free model, whatever its minimum
+        (price(), Usage(10**6, 10**6), 0),  # a free model, whatever its minimum charge
         (price(cached=1_000), Usage(10, 0, cached_tokens=10), 10),  # not free: only uncached tokens are
         (price(10**12, 10**12), Usage(10**9, 10**9), 2 * 10**18),
     ],
 )
-def test_what_a_call_costs(rates: PriceList, used: Usage, credits: int) -> None:
+def test_the_charge_of_a_call(rates: PriceList, used: Usage, credits: int) -> None:
     assert charge(rates, used) == credits
 
 
@@ -54,11 +54,11 @@ counts = st.integers(0, 10**7)
 
 
 @st.composite
-def usages(draw: st.DrawFn, most_input: int = 10**7, most_output: int = 10**7) -> Usage:
-    input_tokens = draw(st.integers(0, most_input))
+def usages(draw: st.DrawFn, max_input: int = 10**7, max_output: int = 10**7) -> Usage:
+    input_tokens = draw(st.integers(0, max_input))
     cached = draw(st.integers(0, input_tokens))
     written = draw(st.integers(0, input_tokens - cached))
-    return Usage(input_tokens, draw(st.integers(0, most_output)), cached, cache_write_tokens=written)
+    return Usage(input_tokens, draw(st.integers(0, max_output)), cached, cache_write_tokens=written)
 
 
 @given(prices, usages())
@@ -77,7 +77,7 @@ def test_charges_are_exact(rates: PriceList, used: Usage) -> None:
 
 
 @given(prices, usages(), counts, counts)
-def test_more_use_never_costs_less(rates: PriceList, used: Usage, more_input: int, more_output: int) -> None:
+def test_more_usage_never_costs_less(rates: PriceList, used: Usage, more_input: int, more_output: int) -> None:
     more = used._replace(input_tokens=used.input_tokens + more_input, output_tokens=used.output_tokens + more_output)
     assert charge(rates, more) >= charge(rates, used) >= 0
 
@@ -119,7 +119,7 @@ def test_a_cap_bounds_the_hold(rates: PriceList, call: dict[str, int], cap: int)
 
 
 @given(prices, calls, st.integers(0, 10**18))
-def test_what_is_affordable_can_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
+def test_affordable_tokens_can_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
     quoted = quote(rates, **call)
     output = affordable_output(quoted, credits)
     assert 0 <= output <= quoted.output_tokens
@@ -135,7 +135,7 @@ def test_one_token_more_than_affordable_cannot_be_paid(rates: PriceList, call: d
 
 
 @given(prices, calls)
-def test_the_minimum_buys_a_sensible_answer(rates: PriceList, call: dict[str, int]) -> None:
+def test_the_minimum_pays_for_a_useful_answer(rates: PriceList, call: dict[str, int]) -> None:
     quoted = quote(rates, **call)
     sensible = min(quoted.output_tokens, SENSIBLE_OUTPUT_TOKENS * call["choices"])
     assert affordable_output(quoted, quoted.minimum) >= sensible
@@ -150,6 +150,6 @@ def test_reasoning_that_the_limit_does_not_count_is_paid_in_addition() -> None:
     assert [affordable_output(quoted, credits) for credits in (999, 1_000, 1_050, 5_000)] == [0, 0, 50, 200]
 
 
-def test_an_output_that_costs_nothing_is_affordable_once_the_rest_is_paid() -> None:
+def test_free_output_is_affordable_once_the_rest_is_paid() -> None:
     quoted: Quote = quote(price(per_call=1_000), input_bound=10, input_estimate=5, output_limit=100)
     assert [affordable_output(quoted, credits) for credits in (999, 1_000)] == [0, 100]

@@ -1,4 +1,4 @@
-"""The relay limit: no honest answer is over it, and no endless one stays under it."""
+"""The relay limit: honest answers stay below it, and endless ones exceed it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ HONEST = {
 }
 
 
-def over(limit: RelayLimit, text: str) -> bool:
-    """Whether a stream that brings `text` in reads of 4 KiB gets over the limit."""
+def exceeds(limit: RelayLimit, text: str) -> bool:
+    """Whether a stream that delivers `text` in reads of 4 KiB exceeds the limit."""
     data = text.encode()
     for end in (*range(4_096, len(data), 4_096), len(data)):
         if end > limit.look_at and limit.exceeded(data[: min(end, MAX_KEPT_TEXT_BYTES)], end):
@@ -47,7 +47,7 @@ def over(limit: RelayLimit, text: str) -> bool:
 @pytest.mark.parametrize("text", HONEST.values(), ids=HONEST)
 def test_an_answer_as_long_as_its_limit_passes(text: str) -> None:
     counted = tokenizer.count(text)
-    assert not over(RelayLimit(counted), text)
+    assert not exceeds(RelayLimit(counted), text)
     assert least_tokens(text.encode()) <= counted
 
 
@@ -55,21 +55,21 @@ def test_an_answer_as_long_as_its_limit_passes(text: str) -> None:
 @pytest.mark.parametrize("limit", [1, 60])
 def test_an_endless_answer_is_stopped(limit: int, text: str) -> None:
     endless = text * (1 + 3_000_000 // len(text.encode()))
-    assert over(RelayLimit(limit), endless)
+    assert exceeds(RelayLimit(limit), endless)
 
 
-def test_words_are_stopped_near_the_margin() -> None:
+def test_plain_words_are_stopped_near_the_margin() -> None:
     limit = RelayLimit(1_000)
     allowed = MARGIN_FACTOR * 1_000 + MARGIN_TOKENS
     words = WORDS.split()
-    assert not over(limit, " ".join(words[:allowed]))
-    assert over(RelayLimit(1_000), " ".join(words[: allowed * 3 // 2]))
+    assert not exceeds(limit, " ".join(words[:allowed]))
+    assert exceeds(RelayLimit(1_000), " ".join(words[: allowed * 3 // 2]))
 
 
-def test_nothing_delivered_is_within_any_limit() -> None:
+def test_an_empty_stream_is_within_any_limit() -> None:
     assert not RelayLimit(0).exceeded(b"", 0)
 
 
-def test_a_whole_answer_has_room_for_log_probabilities_and_images() -> None:
+def test_a_whole_answer_may_contain_log_probabilities_and_images() -> None:
     assert max_answer_bytes(60, 64_000_000) == 8_491_520
     assert max_answer_bytes(1_000_000, 64_000_000) == 64_000_000

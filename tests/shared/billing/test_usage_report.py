@@ -1,4 +1,4 @@
-"""What an account used: the sums of whole days and the calls after them are one report."""
+"""An account's usage: rolled-up days and newer calls form one report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def call(account: Account, at: int, model: str = "m-1", credits: int = 5) -> Non
     )
 
 
-def test_days_that_are_summed_up_and_newer_calls_are_each_counted_once(bound_database: peewee.Database) -> None:
+def test_rolled_up_days_and_newer_calls_are_counted_once(bound_database: peewee.Database) -> None:
     account, other = factories.account(), factories.account()
     call(account, DAY + 1)
     call(account, DAY + DAY_MS - 1, credits=6)
@@ -37,7 +37,7 @@ def test_days_that_are_summed_up_and_newer_calls_are_each_counted_once(bound_dat
     expected = [Used(DAY, "m-1", 2, 14, 6, 11), Used(DAY + DAY_MS, "m-2", 1, 7, 3, 5)]
     assert used_by_day(account.id, DAY, DAY + 2 * DAY_MS) == expected
     assert roll(DAY + DAY_MS + 2 * HOUR_MS, 60).up_to_date
-    UsageLedger.delete().where(UsageLedger.created_at < DAY + DAY_MS).execute()  # only the sums know the first day now
+    UsageLedger.delete().where(UsageLedger.created_at < DAY + DAY_MS).execute()  # only the rollup knows the first day now
     assert used_by_day(account.id, DAY, DAY + 2 * DAY_MS) == expected
     assert used_by_day(account.id, DAY + DAY_MS, DAY + 2 * DAY_MS) == expected[1:]
 
@@ -45,7 +45,7 @@ def test_days_that_are_summed_up_and_newer_calls_are_each_counted_once(bound_dat
 def test_every_call_is_on_one_page(bound_database: peewee.Database) -> None:
     account = factories.account()
     for number in range(PAGE + 3):
-        call(account, DAY + number // 7)  # many in the same millisecond
+        call(account, DAY + number // 7)  # several in the same millisecond
     first = used_calls(account.id, DAY, DAY + DAY_MS)
     rest = used_calls(account.id, DAY, DAY + DAY_MS, (first[-1].at, first[-1].id))
     assert (len(first), len(rest)) == (PAGE, 3)

@@ -1,4 +1,4 @@
-"""The snapshot that edges serve by: who is in it, and when it must be read again without anybody having changed a row."""
+"""The catalog snapshot of an edge: its content, and when it must be reloaded although no row changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def served_by(model: str) -> list[str]:
     return sorted(route.channel_name for route in load().models[model].routes)
 
 
-def test_a_resting_channel_is_left_out_until_its_rest_is_over() -> None:
+def test_a_paused_channel_is_excluded_until_its_pause_ends() -> None:
     factories.model(
         "m", factories.channel("https://a.example.com", name="a"), factories.channel("https://b.example.com", name="b")
     )
@@ -33,14 +33,14 @@ def test_a_resting_channel_is_left_out_until_its_rest_is_over() -> None:
     assert (served_by("m"), load().stale_at) == (["a", "b"], None)
 
 
-def test_a_disabled_channel_that_rested_makes_nobody_read_again() -> None:
+def test_a_pause_of_a_disabled_channel_causes_no_reload() -> None:
     factories.model("m", factories.channel("https://a.example.com", name="a"))
     rest_channel("a", 60_000, "maintenance", actor="test")
     Channel.update(status="disabled").execute()
     assert (served_by("m"), load().stale_at) == ([], None)
 
 
-def test_a_limit_is_known_for_models_of_a_vendor_that_demands_one() -> None:
+def test_models_of_providers_that_require_an_output_limit_have_one() -> None:
     claude = factories.channel("https://a.example.com", name="a", dialect="anthropic")
     other = factories.channel("https://b.example.com", name="b")
     factories.model("known", claude, upstream_model="claude-opus-4-8")

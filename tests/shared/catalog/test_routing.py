@@ -1,4 +1,4 @@
-"""Routing: which channels are tried in which order, and a breaker that opens, probes and closes."""
+"""Routing: the order in which channels are tried, and circuit breakers that open, probe and close."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_lower_priority_comes_first_whatever_the_weights() -> None:
         assert names(order(routes, Health(), 0, random.Random(seed).random, ADA)) == ["first", "middle", "last"]
 
 
-def test_equals_share_the_calls_by_weight() -> None:
+def test_equal_priorities_share_calls_by_weight() -> None:
     routes = [route("heavy", 0, 3), route("light", 0, 1)]
     draw = random.Random(1).random
     firsts = Counter(order(routes, Health(), 0, draw, ADA)[0].channel_name for _ in range(4_000))
     assert 2_850 < firsts["heavy"] < 3_150
 
 
-def test_an_open_breaker_leaves_its_route_out_and_no_route_may_be_left() -> None:
+def test_an_open_breaker_excludes_its_route_even_if_it_is_the_last() -> None:
     bad, good, health = route("bad"), route("good", 1), Health()
     for _ in range(FAILURES_TO_OPEN):
         health.of(bad).fail(0)
@@ -58,7 +58,7 @@ def test_an_open_breaker_leaves_its_route_out_and_no_route_may_be_left() -> None
     assert names(order([bad, good], health, FIRST_COOLDOWN_MS, random.random, ADA)) == ["bad", "good"]
 
 
-def test_only_routes_of_the_catalogue_are_remembered() -> None:
+def test_only_routes_of_the_catalog_are_kept() -> None:
     kept, gone, health = route(), route(), Health()
     breaker = health.of(kept)
     health.of(gone)
@@ -67,7 +67,7 @@ def test_only_routes_of_the_catalogue_are_remembered() -> None:
 
 
 @pytest.mark.parametrize("failures", range(1, FAILURES_TO_OPEN))
-def test_a_success_forgives_what_was_before(failures: int) -> None:
+def test_a_success_resets_the_failure_count(failures: int) -> None:
     breaker = Breaker()
     for _ in range(failures):
         breaker.fail(0)
@@ -77,7 +77,7 @@ def test_a_success_forgives_what_was_before(failures: int) -> None:
     assert breaker.admits(0)
 
 
-def test_a_vendor_that_says_how_long_is_left_alone_for_so_long() -> None:
+def test_retry_after_sets_the_cooldown() -> None:
     breaker = Breaker()
     breaker.fail(0, retry_after_ms=2_000)
     assert [breaker.admits(now) for now in (0, 1_999, 2_000)] == [False, False, True]
@@ -86,7 +86,7 @@ def test_a_vendor_that_says_how_long_is_left_alone_for_so_long() -> None:
     assert greedy.admits(LONGEST_COOLDOWN_MS)
 
 
-def test_each_failed_probe_doubles_the_cooldown_up_to_the_longest() -> None:
+def test_each_failed_probe_doubles_the_cooldown_up_to_the_maximum() -> None:
     breaker, now, cooldowns = Breaker(), 0, []
     for _ in range(FAILURES_TO_OPEN - 1):
         breaker.fail(now)
@@ -159,7 +159,7 @@ def test_the_breakers_of_payers_are_bounded_and_go_with_their_route(monkeypatch:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Calls that begin, end well, end badly or are left, at moments of their own choosing."""
+    """Calls that start, succeed, fail or are abandoned at random times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class BreakerMachine(RuleBasedStateMachine):
             assert not self.breaker.admits(self.now)
 
     @invariant()
-    def nothing_is_shut_out_for_ever(self) -> None:
+    def no_route_is_excluded_forever(self) -> None:
         assert self.breaker.admits(self.now + LONGEST_COOLDOWN_MS + PROBE_MS)
 
     @invariant()
@@ -239,7 +239,7 @@ A, B, C = shown("a"), shown("b", "best", private=True), shown("c", "best")
         (Preferences(keeps_nothing=True), "b"),
     ],
 )
-def test_preferences_leave_out_channels(wanted: Preferences, left: str) -> None:
+def test_preferences_exclude_channels(wanted: Preferences, left: str) -> None:
     assert "".join(names(allowed([A, B, C], wanted))) == left
 
 
@@ -260,7 +260,7 @@ def test_faster_channels_first_and_unknown_ones_before_them() -> None:
     assert names(prefer([A, B], Preferences(sort="throughput", order=("b",)), health)) == ["b", "a"]
 
 
-def test_a_pace_follows_the_newest_calls() -> None:
+def test_measured_latency_follows_recent_calls() -> None:
     pace = Pace()
     pace.saw_first_token(100)
     for _ in range(30):
@@ -271,7 +271,7 @@ def test_a_pace_follows_the_newest_calls() -> None:
 
 
 @pytest.mark.parametrize(("retry", "low", "high"), [(1, 0.125, 0.25), (2, 0.25, 0.5), (5, 2.0, 4.0), (50, 2.0, 4.0)])
-def test_a_retry_waits_longer_each_time_and_by_chance(retry: int, low: float, high: float) -> None:
+def test_retry_delays_grow_with_jitter(retry: int, low: float, high: float) -> None:
     waits = [backoff_seconds(retry, random.Random(seed).random) for seed in range(200)]
     assert low <= min(waits) < low * 1.1
     assert high * 0.9 < max(waits) <= high

@@ -1,4 +1,4 @@
-"""Templates are whole: a channel of each can be made, and its dialect understands its settings."""
+"""Channel templates are complete: each creates a channel with settings that its dialect understands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNDERSTOOD = {
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
 
-def test_every_vendor_has_a_template() -> None:
+def test_every_provider_has_a_template() -> None:
     assert set(TEMPLATES) == VENDORS
 
 
@@ -76,11 +76,11 @@ def test_azure() -> None:
     assert json.loads(request.body)["max_completion_tokens"] == 50
 
 
-def test_openrouter_is_told_to_keep_nothing() -> None:
+def test_openrouter_requests_forbid_data_collection() -> None:
     assert json.loads(request_of(TEMPLATES["openrouter"]).body)["provider"] == {"data_collection": "deny", "zdr": True}
 
 
-def test_groq_is_told_the_efforts_that_its_models_take() -> None:
+def test_groq_gets_supported_efforts() -> None:
     template = TEMPLATES["groq"]
     assert set(template.settings["efforts"]) == {model.upstream or model.id for model in template.models}
     for upstream, expected in (("llama-3.1-8b-instant", None), ("openai/gpt-oss-20b", "high"), ("qwen/qwen3-32b", "default")):
@@ -89,7 +89,7 @@ def test_groq_is_told_the_efforts_that_its_models_take() -> None:
 
 
 @pytest.mark.parametrize("vendor", ["openai", "azure-openai", "groq", "mistral", "fireworks"])
-def test_strict_vendors_get_no_field_of_anothers_answer(vendor: str) -> None:
+def test_strict_providers_get_no_fields_of_other_providers(vendor: str) -> None:
     signed = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
     answer = {
         "role": "assistant",
@@ -102,7 +102,7 @@ def test_strict_vendors_get_no_field_of_anothers_answer(vendor: str) -> None:
     assert json.loads(request.body)["messages"][0] == {"role": "assistant", "content": "Hi"}
 
 
-def test_vendors_get_their_own_reasoning_back() -> None:
+def test_providers_get_their_own_reasoning_back() -> None:
     answer = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "reasoning": "hm"}
     for vendor, own in (
         ("deepseek", {"reasoning_content"}),
@@ -113,7 +113,7 @@ def test_vendors_get_their_own_reasoning_back() -> None:
         assert json.loads(request.body)["messages"][0].keys() - {"role", "content"} == own
 
 
-def test_mistral_is_not_asked_for_usage() -> None:
+def test_mistral_gets_no_stream_options() -> None:
     assert "stream_options" not in json.loads(request_of(TEMPLATES["mistral"], stream=True).body)
 
 

@@ -46,7 +46,7 @@ moments = st.integers(0, 4 * 10**12)
 
 
 @given(moment=moments, months=st.integers(1, 40))
-def test_a_renewal_lies_one_month_ahead_however_many_there_were(moment: int, months: int) -> None:
+def test_each_renewal_is_one_month_ahead(moment: int, months: int) -> None:
     anchor, seen = anchor_day(moment), month_of(moment)
     for _ in range(months):
         renewal = next_renewal(moment, anchor)
@@ -60,12 +60,12 @@ def test_a_renewal_lies_one_month_ahead_however_many_there_were(moment: int, mon
 
 
 @given(moment=moments)
-def test_a_moment_lies_in_its_day_and_its_month(moment: int) -> None:
+def test_a_time_is_within_its_day_and_month(moment: int) -> None:
     assert day_end(day_of(moment)) - DAY_MS <= moment < day_end(day_of(moment))
     assert month_start(moment) <= moment < month_end(moment)
     assert month_of(month_start(moment)) == month_of(month_end(moment) - 1) == month_of(moment)
 
 
-def test_moments_for_people() -> None:
+def test_display_of_times() -> None:
     assert moment_text(at("2027-03-01T00:00:00")) == "2027-03-01T00:00:00Z"
     assert month_of(at("2027-03-01T00:00:00")) == 202703

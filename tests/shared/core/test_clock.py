@@ -1,4 +1,4 @@
-"""Ids carry their time, sort in the order in which they were made, and never meet."""
+"""Ids contain their creation time, sort in creation order, and are unique."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_an_id_is_a_version_7_uuid_of_this_millisecond() -> None:
     assert before <= one.int >> 80 <= now_ms() + 1
 
 
-def test_ids_sort_in_the_order_in_which_they_were_made() -> None:
+def test_ids_sort_in_creation_order() -> None:
     made = [new_id() for _ in range(20_000)]
     assert sorted(made) == made
     assert [one.bytes for one in made] == sorted(one.bytes for one in made)
 
 
-def test_a_clock_that_stands_or_is_set_back_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_is_kept_if_the_clock_stops_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     first = new_id()
     now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now - 5_000_000_000)
@@ -32,7 +32,7 @@ def test_a_clock_that_stands_or_is_set_back_changes_no_order(monkeypatch: pytest
     assert sorted(made) == made
 
 
-def test_threads_never_make_the_same_id() -> None:
+def test_threads_never_create_the_same_id() -> None:
     with ThreadPoolExecutor(8) as threads:
         made = [one for many in threads.map(lambda _: [new_id() for _ in range(2_000)], range(8)) for one in many]
     assert len(set(made)) == len(made)

@@ -1,4 +1,4 @@
-"""What may pass: the table of SQLSTATEs, on errors as the drivers and Peewee raise them."""
+"""Which database errors are temporary: the SQLSTATE table, applied to errors as drivers and Peewee raise them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.servers.postgres import Postgres
         *((code, Fault.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
     ],
 )
-def test_a_code_decides_before_its_class(code: str, fault: Fault) -> None:
+def test_a_code_takes_precedence_over_its_class(code: str, fault: Fault) -> None:
     driver = type("Refused", (psycopg.Error,), {"sqlstate": code})("refused")
     assert fault_of(driver) is fault
     assert fault_of(peewee.InternalError(driver, "refused")) is fault
@@ -60,7 +60,7 @@ def test_errors_without_a_code(error: Exception, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
-def test_sqlite_is_sorted_by_its_result_codes(bound_database: peewee.Database, any_database_url: str) -> None:
+def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Database, any_database_url: str) -> None:
     with pytest.raises(peewee.OperationalError) as wrong:
         database.execute_sql("SELECT nothing FROM nowhere")
     assert fault_of(wrong.value) is Fault.BUG
@@ -76,14 +76,14 @@ def test_sqlite_is_sorted_by_its_result_codes(bound_database: peewee.Database, a
 
 @contextmanager
 def locked(url: str, account: Account) -> Iterator[None]:
-    """Another transaction has the account."""
+    """Another transaction locks the account row."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (account.id,))
         yield
 
 
 @pytest.mark.parametrize("begin", [transaction, batch_transaction])
-def test_refusals_of_a_real_server(begin: Any, bound_postgres: Any, postgres: Postgres, postgres_url: str) -> None:
+def test_errors_of_a_real_server(begin: Any, bound_postgres: Any, postgres: Postgres, postgres_url: str) -> None:
     owner = factories.account(100)
 
     def change(begin: Any) -> None:
@@ -117,7 +117,7 @@ def opened_as(url: str) -> Iterator[Any]:
     bind(before)
 
 
-def test_an_answer_that_does_not_come_ends_the_connection(postgres_url: str) -> None:
+def test_a_missing_response_closes_the_connection(postgres_url: str) -> None:
     target: Any = open_database(postgres_url, answer_seconds=0.2)
     with pytest.raises(peewee.OperationalError, match=r"did not respond within 0\.2 s") as late:
         target.execute_sql("SELECT pg_sleep(60)")
@@ -135,13 +135,13 @@ def test_prepared_statements_are_used_on_a_direct_connection_only(postgres_url: 
         target.close_all()
 
 
-def test_a_lost_prepared_statement_ends_their_use(bound_postgres: Any) -> None:
+def test_a_lost_prepared_statement_disables_them(bound_postgres: Any) -> None:
     assert database.connection().prepare_threshold is not None
     drop_connection(peewee.OperationalError(psycopg.errors.InvalidSqlStatementName("does not exist")))
     assert database.connection().prepare_threshold is None
 
 
-def test_a_standby_makes_every_thread_renew_its_connection(bound_postgres: Any) -> None:
+def test_a_standby_makes_every_thread_reconnect(bound_postgres: Any) -> None:
     before = generation()
     drop_connection(peewee.InternalError(psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")))
     assert generation() == before + 1
@@ -149,7 +149,7 @@ def test_a_standby_makes_every_thread_renew_its_connection(bound_postgres: Any) 
     assert generation() == before + 1
 
 
-def test_limits_end_with_their_transaction(bound_postgres: Any) -> None:
+def test_timeouts_end_with_their_transaction(bound_postgres: Any) -> None:
     for begin in (transaction, batch_transaction, lambda: snapshot(3)):
         with begin():
             database.execute_sql("SELECT 1")
@@ -159,10 +159,10 @@ def test_limits_end_with_their_transaction(bound_postgres: Any) -> None:
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_the_locks_of_a_client_that_vanishes_in_a_batch_are_released(
+def test_locks_of_a_client_that_vanishes_mid_batch_are_released(
     pooled: bool, bound_postgres: Any, postgres_url: str, request: pytest.FixtureRequest
 ) -> None:
-    """The server counts the time after a read as idle, and ends the transaction when it was too long."""
+    """The server counts the time after a read as idle, and ends the transaction after a timeout."""
     owner = factories.account(100)
     url = request.getfixturevalue("start_pgbouncer")().url(postgres_url) if pooled else postgres_url
     with (
@@ -180,17 +180,17 @@ def vanish_in_a_batch(owner: Account, watcher: psycopg.Connection[Any]) -> None:
         database.execute_sql("SELECT set_config('idle_in_transaction_session_timeout', '1', true)")
         database.execute_sql(
             "SELECT set_config('transaction_timeout', '0', true)"
-        )  # of PostgreSQL 17; older ones have the first alone
+        )  # new in PostgreSQL 17; older versions have only the first
         assert list(database.execute_sql("SELECT id FROM account FOR UPDATE")) == [(owner.id,)]
         watcher.execute("SET lock_timeout = '20s'")
         try:
             watcher.execute("SELECT 1 FROM account FOR UPDATE")
         except psycopg.errors.LockNotAvailable as error:
-            raise AssertionError("the lock is still there") from error
+            raise AssertionError("the lock is still held") from error
         database.execute_sql("UPDATE account SET held = 1")
 
 
-def test_a_snapshot_shows_one_moment(bound_postgres: Any, postgres_url: str) -> None:
+def test_a_snapshot_is_consistent(bound_postgres: Any, postgres_url: str) -> None:
     def add() -> None:
         factories.account(100)
         database.close()
@@ -200,6 +200,6 @@ def test_a_snapshot_shows_one_moment(bound_postgres: Any, postgres_url: str) -> 
         other = threading.Thread(target=add)
         other.start()
         other.join()
-        with snapshot():  # that of the block around it
+        with snapshot():  # the snapshot of the enclosing block
             assert Account.select().count() == 0
     assert Account.select().count() == 1

@@ -1,4 +1,4 @@
-"""`DATABASE_URL` as PostgreSQL's own library reads it, and other clients' options in it."""
+"""Parsing `DATABASE_URL` as libpq does, and options of other clients in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.servers.process import free_port
         ("postgres://db/yout?options=endpoint%3Dx", {"host": "db", "dbname": "yout", "options": "endpoint=x"}),
     ],
 )
-def test_what_is_understood(url: str, expected: dict[str, str]) -> None:
+def test_accepted_urls(url: str, expected: dict[str, str]) -> None:
     assert postgres_arguments(url) == expected
 
 
@@ -53,13 +53,13 @@ def test_what_is_understood(url: str, expected: dict[str, str]) -> None:
         ("postgres://db/yout?sslmode=require&charset=utf8", "unknown option 'charset'; remove it"),
     ],
 )
-def test_what_is_refused(url: str, words: str) -> None:
+def test_rejected_urls(url: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words) as refused:
         open_database(url)
     assert "hunter" not in str(refused.value)
 
 
-def test_options_without_effect_are_named() -> None:
+def test_ignored_options_are_reported() -> None:
     url = "postgres://db/yout?sslmode=require&connection_limit=1&pgbouncer=true&pool_timeout=3"
     assert ignored_options(url) == ["connection_limit", "pool_timeout"]
 

@@ -1,4 +1,4 @@
-"""How figures and times are written."""
+"""Formatting of figures and times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = 1_795_390_000_123
     ("amount", "plain", "signed"),
     [(0, "0", "0"), (999, "999", "+999"), (14_999_990, "14 999 990", "+14 999 990"), (-1_200, "−1 200", "−1 200")],
 )
-def test_credits_are_grouped_by_thin_spaces(amount, plain, signed):
+def test_credits_are_grouped_with_thin_spaces(amount, plain, signed):
     assert formats.credits(amount) == plain.replace(" ", formats.THIN)
     assert formats.signed(amount) == signed.replace(" ", formats.THIN)
 
@@ -39,6 +39,6 @@ def test_times_are_relative_for_a_month(ago_ms, text):
     assert formats.relative(NOW - ago_ms, NOW).replace("\u202f", " ") == text
 
 
-def test_a_time_carries_the_exact_moment():
+def test_a_time_includes_the_exact_timestamp():
     assert 'title="2026-11-22' in formats.when(NOW)
     assert ".123 UTC" in formats.when(NOW)

@@ -1,4 +1,4 @@
-"""`REDIS_URL` as it is read for every process: what is understood, and that what isn't is refused without quoting a secret."""
+"""Parsing `REDIS_URL` for every process: accepted URLs, and rejections that never quote a secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.core.redis_url import RedisAddress, ignored_options, read_redis_url,
         ("redis://cache?health_check_interval=30&protocol=3", {"host": "cache"}),
     ],
 )
-def test_what_is_understood(url: str, expected: dict[str, Any]) -> None:
+def test_accepted_urls(url: str, expected: dict[str, Any]) -> None:
     assert read_redis_url(url) == RedisAddress(**expected)
 
 
@@ -53,13 +53,13 @@ def test_what_is_understood(url: str, expected: dict[str, Any]) -> None:
         ("unix://run/redis.sock", "absolute path"),
     ],
 )
-def test_what_is_refused(url: str, words: str) -> None:
+def test_rejected_urls(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as refused:
         read_redis_url(url)
     assert "hunter" not in str(refused.value)
 
 
-def test_both_kinds_of_connection_verify_alike() -> None:
+def test_sync_and_async_connections_verify_alike() -> None:
     strict = read_redis_url("rediss://cache")
     context = strict.ssl_context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -73,7 +73,7 @@ def test_both_kinds_of_connection_verify_alike() -> None:
     assert lax.client_options()["ssl_cert_reqs"] == "none"
 
 
-def test_options_without_effect_are_named() -> None:
+def test_ignored_options_are_reported() -> None:
     assert ignored_options("redis://cache?socket_timeout=5&db=1&client_name=x") == ["socket_timeout", "client_name"]
 
 

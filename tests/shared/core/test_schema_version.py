@@ -1,4 +1,4 @@
-"""Models and migrations describe the same schema, and a schema that the code doesn't know is refused."""
+"""Models and migrations describe the same schema, and an unknown schema version is rejected."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from shared.models import MODELS
 from tests.databases import opened
 from tests.threads import at_once
 
-HISTORY = "schema_migration"  # the runner's own table, which no model describes
+HISTORY = "schema_migration"  # the runner's own table, which has no model
 
-# The order of columns and the names of constraints are left out: a column that a later migration added stands last in its table.
+# Column order and constraint names are ignored, because a column added by a later migration comes last in its table.
 _POSTGRES_SCHEMA = {
     "columns": """
         SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
@@ -37,14 +37,14 @@ Schema = dict[str, list[tuple[Any, ...]]]
 
 
 def schema_of(target: peewee.Database) -> Schema:
-    """Everything but rows that the database knows of its tables."""
+    """Everything the database knows about its tables, except rows."""
     if is_sqlite(target):
         return sqlite_schema_of(target)
     return {what: sorted(target.execute_sql(query).fetchall(), key=repr) for what, query in _POSTGRES_SCHEMA.items()}
 
 
 def sqlite_schema_of(target: peewee.Database) -> Schema:
-    """The same from SQLite, which keeps the text of its definitions: a column added later is written otherwise, and last."""
+    """The same for SQLite, which stores the text of definitions: columns added later are written differently, and last."""
     found = target.execute_sql(
         "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'schema_migration'"
     ).fetchall()
@@ -70,7 +70,7 @@ def checks_of(sql: str) -> list[str]:
 
 
 def names_of(schema: Schema) -> set[str]:
-    """Tables and indexes by name, to see that a comparison compared something."""
+    """Tables and indexes by name, to prove that a comparison was not empty."""
     return {str(value) for rows in schema.values() for row in rows for value in row[:3]}
 
 
@@ -84,7 +84,7 @@ FILES = sorted(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
 @pytest.mark.parametrize(
     ("any_database_url", "empty_database_url"), [("sqlite", "sqlite"), ("postgresql", "postgresql")], indirect=True
 )
-def test_migrations_make_what_the_models_describe(any_database_url: str, empty_database_url: str) -> None:
+def test_migrations_match_the_models(any_database_url: str, empty_database_url: str) -> None:
     with opened(any_database_url) as migrated, opened(empty_database_url) as created:
         with created.bind_ctx(MODELS):
             created.create_tables(MODELS)
@@ -102,7 +102,7 @@ def test_a_second_migration_changes_nothing(empty_database_url: str) -> None:
         assert applied(target) == FILES
 
 
-def test_migrations_can_be_undone_and_done_again(any_database_url: str) -> None:
+def test_migrations_can_be_undone_and_reapplied(any_database_url: str) -> None:
     with opened(any_database_url) as target:
         schema = schema_of(target)
         Runner(target, str(MIGRATIONS)).down(FILES[0])
@@ -116,12 +116,12 @@ def test_the_current_schema_is_accepted(any_database_url: str) -> None:
         require_current(target)
 
 
-def test_a_pending_migration_is_refused_with_the_command_that_helps(empty_database_url: str) -> None:
+def test_a_pending_migration_is_rejected_with_the_command_to_run(empty_database_url: str) -> None:
     with opened(empty_database_url) as target, pytest.raises(SchemaMismatch, match=f"{FILES[0]}.*yout migrate"):
         require_current(target)
 
 
-def test_a_migration_that_this_code_lacks_is_refused(any_database_url: str) -> None:
+def test_an_unknown_migration_is_rejected(any_database_url: str) -> None:
     with opened(any_database_url) as target:
         target.execute_sql(f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_invent_future', CURRENT_TIMESTAMP)")
         with pytest.raises(SchemaMismatch, match="9999_invent_future"):
@@ -147,13 +147,11 @@ def test_migrations_with_other_numbers_are_renumbered_and_not_applied_again(any_
 
 @pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("pooled", [False, True])
-def test_releases_that_migrate_at_once_migrate_once(
-    pooled: bool, empty_database_url: str, request: pytest.FixtureRequest
-) -> None:
+def test_concurrent_releases_migrate_once(pooled: bool, empty_database_url: str, request: pytest.FixtureRequest) -> None:
     url = empty_database_url
-    if pooled:  # in transaction mode: a lock of the session would be left on one of its connections
+    if pooled:  # in transaction mode, a session lock would stay on one of the pooled connections
         url = request.getfixturevalue("start_pgbouncer")(pool_size=2).url(empty_database_url)
-    results = run_at_once(4, lambda: migrate_alone(url))
+    results = run_together(4, lambda: migrate_alone(url))
     assert sorted(name for names in results for name in names) == FILES
     with opened(empty_database_url) as target:
         require_current(target)
@@ -166,6 +164,6 @@ def migrate_alone(url: str) -> list[str]:
         return migrate(target)
 
 
-def run_at_once(number: int, act: Callable[[], list[str]]) -> list[list[str]]:
-    """The results of `act` in `number` threads that start together."""
+def run_together(number: int, act: Callable[[], list[str]]) -> list[list[str]]:
+    """Run `act` in `number` threads that start together; returns their results."""
     return at_once(lambda _: act(), number)

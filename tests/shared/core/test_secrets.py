@@ -1,4 +1,4 @@
-"""Derived keys are those of RFC 5869 and apart for each purpose; sealed secrets come back only with their key."""
+"""Key derivation follows RFC 5869 with a separate key per purpose; encrypted secrets can be read only with their key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_derived_key_is_hkdf_sha256() -> None:
     assert derive_key(KEY, "other") != first
 
 
-def test_a_secret_comes_back_only_with_its_key_and_undamaged() -> None:
+def test_a_secret_is_decrypted_only_with_its_key_and_if_undamaged() -> None:
     sealed = seal("sk-ünïcode", KEY)
     assert unseal(sealed, KEY) == "sk-ünïcode"
     assert seal("sk-ünïcode", KEY) != sealed
@@ -31,5 +31,5 @@ def test_a_secret_comes_back_only_with_its_key_and_undamaged() -> None:
             unseal(damaged, key)
 
 
-def test_no_secret_needs_no_seal() -> None:
+def test_an_empty_secret_is_not_encrypted() -> None:
     assert seal("", KEY) == unseal("", KEY) == ""

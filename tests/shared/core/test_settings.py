@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused with which line, and that the documentation lists them all."""
+"""Settings: their sources, error messages for invalid ones, and complete documentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRODUCTION = {"YOUT_ENV": "production", "SECRET_KEY": SECRET, "YOUT_PUBLIC_URL":
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
-    """`load(NAME=value, …)`: settings of exactly this environment."""
+    """`load(NAME=value, …)`: settings from exactly these environment variables."""
 
     def load(**environ: str) -> Settings:
         return Settings.load({"YOUT_DATA_DIR": str(tmp_path), **environ}, dotenv=None)
@@ -29,7 +29,7 @@ def load(tmp_path: Path) -> Any:
     return load
 
 
-def test_nothing_need_be_set(load: Any, tmp_path: Path) -> None:
+def test_every_setting_is_optional(load: Any, tmp_path: Path) -> None:
     settings = load()
     assert (settings.edge_port, settings.console_port, settings.bind_host) == (8000, 8001, "127.0.0.1")
     assert settings.database_url == f"sqlite:///{tmp_path / 'yout.db'}"
@@ -37,31 +37,31 @@ def test_nothing_need_be_set(load: Any, tmp_path: Path) -> None:
     assert not settings.production
 
 
-def test_a_platform_that_sets_the_port_is_listened_to(load: Any) -> None:
+def test_the_platforms_port_variable_is_used(load: Any) -> None:
     settings = load(PORT="5000", SECRET_KEY=SECRET)
     assert (settings.edge_port, settings.console_port, settings.bind_host) == (5000, 5000, "0.0.0.0")
     assert load(PORT="5000", YOUT_EDGE_PORT="6000", SECRET_KEY=SECRET).edge_port == 6000
     assert load(WEB_CONCURRENCY="2", DATABASE_URL="postgres://db/yout").edge_workers == 2
 
 
-def test_staff_change_their_first_password_in_production_only_unless_it_is_set(load: Any) -> None:
+def test_staff_must_change_an_initial_password_by_default_only_in_production(load: Any) -> None:
     assert [load().staff_password_change, load(**PRODUCTION).staff_password_change] == [False, True]
     assert load(YOUT_STAFF_PASSWORD_CHANGE="yes").staff_password_change
     assert not load(**PRODUCTION, YOUT_STAFF_PASSWORD_CHANGE="no").staff_password_change
 
 
-def test_an_empty_variable_is_not_set(load: Any) -> None:
+def test_an_empty_variable_counts_as_unset(load: Any) -> None:
     assert load(YOUT_EDGE_PORT="", DATABASE_URL="").edge_port == 8000
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("YOUT_EDGE_PORT=7000\nYOUT_CONSOLE_PORT=7001\n")
     settings = Settings.load({"YOUT_DATA_DIR": str(tmp_path), "YOUT_EDGE_PORT": "9000"}, dotenv=dotenv)
     assert (settings.edge_port, settings.console_port) == (9000, 7001)
 
 
-def test_the_secret_of_the_data_folder_is_used_until_one_is_set(load: Any, tmp_path: Path) -> None:
+def test_the_generated_secret_key_is_used_until_one_is_set(load: Any, tmp_path: Path) -> None:
     (tmp_path / SECRET_KEY_FILE).write_text("made-by-yout-up\n")
     assert load().secret_key == "made-by-yout-up"
     assert load(SECRET_KEY=SECRET).secret_key == SECRET
@@ -141,7 +141,7 @@ def test_proxies(load: Any) -> None:
         ({"SECRET_KEY": f'"{SECRET}"'}, "SECRET_KEY begins or ends with a quotation mark; remove it"),
         ({"DATABASE_URL": "'postgres://db/yout'"}, "DATABASE_URL begins or ends with a quotation mark"),
         ({"SECRET_KEY": f"{SECRET}\n{SECRET}"}, "SECRET_KEY contains a line break or another control character; remove it."),
-        # Dangers
+        # Insecure settings
         ({"YOUT_ENV": "production"}, "SECRET_KEY must be set when YOUT_ENV is production"),
         ({"YOUT_ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "SECRET_KEY must be set when YOUT_ENV is production"),
         ({"YOUT_ENV": "production", "SECRET_KEY": "x" * 31}, "SECRET_KEY must have 32 characters or more"),
@@ -152,14 +152,14 @@ def test_proxies(load: Any) -> None:
         ({"PORT": "5000", "SECRET_KEY": "short"}, "32 characters or more"),
     ],
 )
-def test_what_is_wrong_or_dangerous_is_one_line(load: Any, environ: dict[str, str], line: str) -> None:
+def test_an_invalid_or_insecure_setting_is_one_line(load: Any, environ: dict[str, str], line: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load(**environ)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_production_with_its_servers_is_fine(load: Any) -> None:
+def test_production_with_all_servers_is_accepted(load: Any) -> None:
     assert load(**PRODUCTION, YOUT_BIND_HOST="0.0.0.0").production
 
 
@@ -184,7 +184,7 @@ def test_production_with_its_servers_is_fine(load: Any) -> None:
         ),
     ],
 )
-def test_production_refuses_what_loses_data_unless_it_is_allowed_by_name(
+def test_production_rejects_lossy_settings_unless_explicitly_allowed(
     load: Any, changed: dict[str, str], allowed: dict[str, str], line: str
 ) -> None:
     with pytest.raises(SettingsError, match="^" + re.escape(line)) as refused:
@@ -193,7 +193,7 @@ def test_production_refuses_what_loses_data_unless_it_is_allowed_by_name(
     assert load(**{**PRODUCTION, **changed, **allowed}).production
 
 
-def test_a_value_is_read_without_the_white_space_around_it(load: Any) -> None:
+def test_surrounding_whitespace_is_stripped(load: Any) -> None:
     settings = load(YOUT_EDGE_PORT=" 9000\n", YOUT_PUBLIC_URL="https://yout.example/ ", YOUT_LOG_LEVEL="INFO", REDIS_URL="  ")
     assert (settings.edge_port, settings.public_url, settings.log_level) == (9000, "https://yout.example", "info")
     assert settings.embedded_valkey
@@ -208,19 +208,19 @@ def test_a_value_is_read_without_the_white_space_around_it(load: Any) -> None:
         ("edge.internal", "edge.internal:8000", "http://edge.internal:8000"),
     ],
 )
-def test_an_address_to_listen_on_and_its_links(load: Any, host: str, listening: str, link: str) -> None:
+def test_listen_addresses_and_their_urls(load: Any, host: str, listening: str, link: str) -> None:
     settings = load(YOUT_BIND_HOST=host, SECRET_KEY=SECRET)
     assert (settings.listening(settings.edge_port), settings.edge_url) == (listening, link)
 
 
-def test_a_redis_whose_certificate_need_not_be_valid(load: Any) -> None:
+def test_redis_certificate_verification_can_be_disabled(load: Any) -> None:
     unverified = load(REDIS_URL="rediss://:pw@cache:6380", YOUT_REDIS_TLS_VERIFY="false")
     assert not read_redis_url(unverified.redis_url).verify
     assert read_redis_url(load(REDIS_URL="rediss://:pw@cache:6380").redis_url).verify
     assert read_redis_url(load(REDIS_URL="rediss://cache?ssl_cert_reqs=required", YOUT_REDIS_TLS_VERIFY="false").redis_url).verify
 
 
-def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+def test_a_binary_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SECRET_KEY=\xff\xfe")
     with pytest.raises(SettingsError, match="cannot be read: it is not UTF-8"):
         Settings.load({}, dotenv=tmp_path / ".env")
@@ -228,13 +228,13 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
 @pytest.mark.parametrize("password", ["hunter2", "hunter[2", "hunter℀2"])
-def test_no_secret_is_told_by_a_refusal(load: Any, name: str, password: str) -> None:
+def test_error_messages_contain_no_secret(load: Any, name: str, password: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load(**{name: f"mysql://user:{password}@db/yout"})
     assert "hunter" not in str(refused.value)
 
 
-def test_origins_are_read_as_browsers_send_them(load: Any) -> None:
+def test_origins_are_normalized_as_browsers_send_them(load: Any) -> None:
     found = load(YOUT_CORS_ORIGINS="https://App.example.com:443/, https://bücher.example:8443,http://[::1]:80").cors_origins
     assert found == ("https://app.example.com", "https://xn--bcher-kva.example:8443", "http://[::1]")
 

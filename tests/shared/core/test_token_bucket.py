@@ -17,12 +17,12 @@ from shared.core.token_bucket import LONGEST_RETRY_MS, WINDOW_MS, Bucket, Limits
         (Bucket(0, 0), 1_000, 1.0),
         (Bucket(0, 0), WINDOW_MS, 60.0),
         (Bucket(0, 0), 10 * WINDOW_MS, 60.0),  # never above its capacity
-        (Bucket(-30, 0), WINDOW_MS, 30.0),  # a debt is worked off first
-        (Bucket(10, 1_000), 0, 10.0),  # a clock that went back takes nothing away
+        (Bucket(-30, 0), WINDOW_MS, 30.0),  # a debt is paid off first
+        (Bucket(10, 1_000), 0, 10.0),  # a clock that goes back removes nothing
         (Bucket(100, 0), 0, 60.0),  # the limit was lowered meanwhile
     ],
 )
-def test_a_bucket_fills_evenly_over_a_minute(bucket: Bucket | None, now: int, level: float) -> None:
+def test_a_bucket_refills_evenly_over_a_minute(bucket: Bucket | None, now: int, level: float) -> None:
     assert refill(bucket, 60, now) == level
 
 
@@ -57,7 +57,7 @@ own = st.none() | st.integers(1, 10**6)
 
 
 @given(st.builds(Limits, *(st.integers(1, 10**6) for _ in range(3))), own, own, own)
-def test_a_key_is_never_wider_than_its_account(
+def test_key_limits_never_exceed_account_limits(
     account: Limits, rpm: int | None, tpm: int | None, concurrency: int | None
 ) -> None:
     narrow = narrower(account, rpm, tpm, concurrency)

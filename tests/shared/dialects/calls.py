@@ -1,4 +1,4 @@
-"""Calls of a dialect as pure functions: the request that a chat body becomes, and what its answers are read as."""
+"""Dialects as pure functions: the request for a chat body, and the result of reading a response."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def request_of(dialect: str, *, settings: Json | None = None, clamp: int | None 
 
 
 def sent(dialect: str, *, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> Json:
-    """The body that the vendor gets for a chat call with `fields`."""
+    """The body that the provider gets for a chat call with `fields`."""
     body: Json = orjson.loads(request_of(dialect, settings=settings, clamp=clamp, **fields).body)
     return body
 
@@ -46,7 +46,7 @@ def read_whole(dialect: str, body: Json, **fields: Any) -> Answer:
 
 
 class Streamed(NamedTuple):
-    """What a reader gave of one stream, put together; `error` where it gave up."""
+    """Everything a reader returned for one stream; `error` names the exception that ended it."""
 
     chunks: list[Json]
     usage: PartialUsage
@@ -56,7 +56,7 @@ class Streamed(NamedTuple):
 
 
 def read_stream(dialect: str, pieces: list[bytes], **fields: Any) -> Streamed:
-    """Feed `pieces` as the edge does, to the end."""
+    """Feed all `pieces` to a reader as the edge does."""
     reader = DIALECTS[dialect].read_stream(call_of(stream=True, **fields), CALL_ID, BEGAN)
     relay, error = b"", None
     try:
@@ -69,7 +69,7 @@ def read_stream(dialect: str, pieces: list[bytes], **fields: Any) -> Streamed:
     except (MalformedStream, BrokenStream) as problem:
         error = type(problem).__name__
     events = relay.split(b"\n\n")
-    assert events.pop() == b"", "only whole events are relayed"
+    assert events.pop() == b"", "only complete events may be relayed"
     chunks = [orjson.loads(event.removeprefix(b"data: ")) for event in events]
     if error is None:
         chunks.append(reader.tail())
@@ -77,7 +77,7 @@ def read_stream(dialect: str, pieces: list[bytes], **fields: Any) -> Streamed:
 
 
 def message_of(chunks: list[Json], index: int = 0) -> Json:
-    """The message and finish reason that a client makes of the chunks of one choice."""
+    """The message and finish reason that a client assembles from the chunks of one choice."""
     message: Json = {}
     calls: list[Json] = []
     for chunk in chunks:
@@ -93,7 +93,7 @@ def message_of(chunks: list[Json], index: int = 0) -> Json:
                 elif value is not None:
                     message[name] = message[name] + value if name in message else value
             if choice["finish_reason"]:
-                assert "finish_reason" not in message, "a choice ends once"
+                assert "finish_reason" not in message, "a choice must end once"
                 message["finish_reason"] = choice["finish_reason"]
     if calls:
         message["tool_calls"] = calls
@@ -109,8 +109,9 @@ def gather_call(calls: list[Json], piece: Json) -> None:
 
 
 def comparable(message: Json) -> Json:
-    """A message without what may differ between a stream and a whole answer: white space inside of arguments, empty content,
-    and the `index` of signed thoughts.
+    """A message without legitimate differences between stream and whole answer.
+
+    These are whitespace in arguments, empty content, and the `index` of signed thoughts.
     """
     calls = [
         {**call, "function": {**call["function"], "arguments": orjson.loads(call["function"]["arguments"])}}
@@ -123,6 +124,6 @@ def comparable(message: Json) -> Json:
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """`data` cut at `places` (taken modulo its length)."""
+    """`data` split at `places` (modulo its length)."""
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]

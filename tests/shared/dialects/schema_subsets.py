@@ -1,4 +1,4 @@
-"""What each provider documents of JSON Schema, written from its pages and apart from the converter's own profiles."""
+"""The subset of JSON Schema that each provider documents, written independently of the converter's own profiles."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
-# "Only the following properties are supported", reference of GenerationConfig.responseJsonSchema.
+# "Only the following properties are supported": Gemini API reference, GenerationConfig.responseJsonSchema.
 GEMINI = {
     *("$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems", "minItems"),
     *("maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required", "propertyOrdering"),
 }
-# "JSON Schema limitations" of Anthropic's structured outputs.
+# "JSON Schema limitations" in Anthropic's documentation of structured outputs.
 ANTHROPIC = {
     *("$defs", "$ref", "type", "format", "title", "description", "default", "enum", "const", "anyOf", "items", "minItems"),
     *("properties", "required", "additionalProperties"),
 }
 ANTHROPIC_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
-# "Supported schemas" of OpenAI's structured outputs.
+# "Supported schemas" in OpenAI's documentation of structured outputs.
 OPENAI = {
     *("$defs", "$ref", "type", "format", "title", "description", "enum", "const", "anyOf", "items", "minItems", "maxItems"),
     *("properties", "required", "additionalProperties", "pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum"),
@@ -35,7 +35,7 @@ def gemini(schema: Any) -> None:
         assert each.get("format") in (None, "date-time", "date", "time")
     cyclic = {name for name in schema.get("$defs", {}) if name in reached(schema, name)}
     for name in cyclic:
-        assert not cyclic & set(required_references(schema["$defs"][name])), "cycles only in properties that are not required"
+        assert not cyclic & set(required_references(schema["$defs"][name])), "cycles are allowed only in optional properties"
 
 
 def anthropic(schema: Any) -> None:
@@ -77,7 +77,7 @@ def types_of(schema: Any) -> set[str]:
 
 
 def below(schema: Any) -> Iterator[Any]:
-    """The schemas one level down, definitions apart."""
+    """Direct subschemas, except definitions."""
     yield from schema.get("properties", {}).values()
     for name in ("anyOf", "oneOf", "prefixItems"):
         yield from schema.get(name, ())
@@ -87,7 +87,7 @@ def below(schema: Any) -> Iterator[Any]:
 
 
 def schemas_of(schema: Any) -> Iterator[Any]:
-    """Every schema of a document."""
+    """Every schema in a document."""
     assert isinstance(schema, dict), schema
     yield schema
     for each in (*schema.get("$defs", {}).values(), *below(schema)):
@@ -109,7 +109,7 @@ def reached(document: Any, name: str) -> set[str]:
 
 
 def required_references(schema: Any) -> Iterator[str]:
-    """What a schema refers to outside of properties that are not required."""
+    """References of a schema outside its optional properties."""
     if "$ref" in schema:
         yield schema["$ref"].removeprefix("#/$defs/")
     for name, each in schema.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""What Anthropic is asked, by its own SDK's types, and what its errors mean."""
+"""Requests to Anthropic, validated by its own SDK's types, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CONVERSATION = [
 
 
 def valid(body: Json) -> Json:
-    """`body`, which the vendor's own SDK could have sent."""
+    """`body`, after checking that the provider's own SDK could have sent it."""
     _adapter().validate_python(body)
     return body
 
@@ -61,7 +61,7 @@ def _adapter() -> TypeAdapter[Any]:
     return TypeAdapter(MessageCreateParams)
 
 
-def test_a_whole_conversation_in_the_vendors_words() -> None:
+def test_a_complete_conversation_in_anthropics_format() -> None:
     body = valid(sent("anthropic", messages=CONVERSATION, tools=[TOOL], stop="END", temperature=0.5, top_p=0.9, stream=True))
     assert body["system"] == [
         {"type": "text", "text": "Be short."},
@@ -90,7 +90,7 @@ def test_a_whole_conversation_in_the_vendors_words() -> None:
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.5, 0.9, 1_000)
 
 
-def test_the_key_and_the_version_go_into_headers() -> None:
+def test_key_and_version_are_sent_as_headers() -> None:
     request = request_of("anthropic", settings={"headers": {"anthropic-beta": "files-1"}, "body": {"service_tier": "auto"}})
     headers = dict(request.headers)
     assert request.url == "http://vendor/v1/messages"
@@ -168,7 +168,7 @@ OWN: Json = {"type": "enabled", "budget_tokens": 4_000}
         (None, "high", "none", {}),
     ],
 )
-def test_a_callers_own_thinking_beside_an_effort(thinking: Json | None, effort: str | None, style: str, expected: Json) -> None:
+def test_thinking_together_with_an_effort(thinking: Json | None, effort: str | None, style: str, expected: Json) -> None:
     asked = {"thinking": thinking, "reasoning_effort": effort}
     body = valid(sent("anthropic", settings={"thinking": style}, max_tokens=20_000, **asked))
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
@@ -194,7 +194,7 @@ LATER: Any = [
         (["vendor-model"], "user system assistant user system", ["Be brief."]),
     ],
 )
-def test_later_instructions_stay_in_place_where_the_model_takes_them(told: Any, roles: str, system: list[str]) -> None:
+def test_later_system_messages_stay_in_place_if_the_model_supports_them(told: Any, roles: str, system: list[str]) -> None:
     body = valid(sent("anthropic", settings={"system_in_place": told}, messages=LATER))
     assert " ".join(turn["role"] for turn in body["messages"]) == roles
     assert [block["text"] for block in body["system"]] == system
@@ -202,14 +202,14 @@ def test_later_instructions_stay_in_place_where_the_model_takes_them(told: Any, 
     assert late == [[{"type": "text", "text": text}] for text in ("It is late.", "It is early.")][: len(late)]
 
 
-def test_instructions_after_the_last_answer_have_no_place_of_their_own() -> None:
+def test_system_messages_after_the_last_answer() -> None:
     body = valid(sent("anthropic", settings={"system_in_place": True}, messages=LATER[:5]))
     assert [turn["role"] for turn in body["messages"]] == ["user", "system", "assistant"]
     assert [block["text"] for block in body["system"]] == ["Be brief.", "It is early."]
 
 
 @pytest.mark.parametrize(("limit", "budget"), [(1_024, None), (1_025, 1_024), (5_000, 4_999)])
-def test_a_budget_of_thinking_stays_below_the_output_limit(limit: int, budget: int | None) -> None:
+def test_a_thinking_budget_stays_below_the_output_limit(limit: int, budget: int | None) -> None:
     body = sent("anthropic", settings={"thinking": "budget"}, reasoning_effort="medium", max_tokens=limit)
     assert body.get("thinking", {}).get("budget_tokens") == budget
 
@@ -223,18 +223,18 @@ def test_a_budget_of_thinking_stays_below_the_output_limit(limit: int, budget: i
         (500, {"type": "disabled"}),
     ],
 )
-def test_a_callers_own_budget_fits_what_the_credits_pay_for(clamp: int | None, expected: Json) -> None:
+def test_a_thinking_budget_is_reduced_to_the_affordable_output(clamp: int | None, expected: Json) -> None:
     wanted = {"type": "enabled", "budget_tokens": 4_000}
     assert valid(sent("anthropic", clamp=clamp, thinking=wanted, max_tokens=5_000))["thinking"] == expected
 
 
-def test_identity_is_a_pseudonym() -> None:
+def test_the_user_is_sent_as_a_pseudonym() -> None:
     assert valid(sent("anthropic", user="ada@example.com"))["metadata"] == {"user_id": "hash-of-15"}
     assert sent("anthropic", metadata={"user_id": "ada"})["metadata"] == {"user_id": "hash-of-3"}
     assert sent("anthropic", user="a", safety_identifier="bb")["metadata"] == {"user_id": "hash-of-2"}
 
 
-def test_cache_keys_ask_for_caching() -> None:
+def test_a_prompt_cache_key_enables_caching() -> None:
     assert valid(sent("anthropic", prompt_cache_key="k"))["cache_control"] == {"type": "ephemeral"}
     assert sent("anthropic", prompt_cache_retention="24h")["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     assert "cache_control" not in sent("anthropic")
@@ -246,7 +246,7 @@ def test_cache_keys_ask_for_caching() -> None:
 SCHEMA_FORMAT = {"type": "json_schema", "json_schema": {"name": "w", "schema": WEATHER, "strict": True}}
 
 
-def test_a_schema_is_the_vendors_own_output_format() -> None:
+def test_a_schema_becomes_anthropics_output_format() -> None:
     body = valid(sent("anthropic", response_format=SCHEMA_FORMAT, tools=[TOOL], reasoning_effort="low"))
     assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": WEATHER}}
 
@@ -256,7 +256,7 @@ def test_a_schema_is_the_vendors_own_output_format() -> None:
     [({"type": "json_object"}, {}), (SCHEMA_FORMAT, {"structured_output": False})],
     ids=["object", "schema"],
 )
-def test_json_by_a_tool_is_content_to_the_caller(wanted: Json, settings: Json) -> None:
+def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> None:
     body = valid(sent("anthropic", response_format=wanted, settings=settings))
     (tool,) = body["tools"]
     assert body["tool_choice"] == {"type": "tool", "name": tool["name"], "disable_parallel_tool_use": True}
@@ -269,7 +269,7 @@ def test_json_by_a_tool_is_content_to_the_caller(wanted: Json, settings: Json) -
     assert "tool_calls" not in streamed
 
 
-# What is refused
+# Rejected fields and messages
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_json_by_a_tool_is_content_to_the_caller(wanted: Json, settings: Json) -
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
     ],
 )
-def test_fields_without_a_place_are_refused_by_name(fields: Json, param: str) -> None:
+def test_unsupported_fields_are_rejected_by_name(fields: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
         sent("anthropic", **fields)
     assert refused.value.param == param
@@ -309,7 +309,7 @@ def test_fields_without_a_place_are_refused_by_name(fields: Json, param: str) ->
         {"modalities": ["text"], "store": True, "verbosity": "medium", "function_call": "auto", "seed": None},
     ],
 )
-def test_values_that_ask_for_nothing_are_accepted(fields: Json) -> None:
+def test_values_without_effect_are_accepted(fields: Json) -> None:
     valid(sent("anthropic", **fields))
 
 
@@ -344,7 +344,7 @@ def test_values_that_ask_for_nothing_are_accepted(fields: Json) -> None:
         ),
     ],
 )
-def test_messages_without_a_place_are_refused_by_name(message: Json, param: str) -> None:
+def test_unsupported_messages_are_rejected_by_name(message: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
         sent("anthropic", messages=[{"role": "user", "content": "Hello"}, message])
     assert refused.value.param.startswith(f"messages[1].{param}")
@@ -385,7 +385,7 @@ def test_errors(status: int, kind: str, words: str, about_request: bool, param: 
 
 
 @pytest.mark.parametrize("kind", ["overloaded_error", "api_error"])
-def test_an_error_in_the_middle_of_a_stream_breaks_it_after_what_came(kind: str) -> None:
+def test_a_mid_stream_error_is_raised_after_the_received_output(kind: str) -> None:
     events = claude.events(claude.message(claude.text("Hello there")))[:5]
     data = b"".join(map(claude.event, [*events, claude.failure(kind)]))
     streamed = read_stream("anthropic", [data])
@@ -393,7 +393,7 @@ def test_an_error_in_the_middle_of_a_stream_breaks_it_after_what_came(kind: str)
     assert (streamed.text, streamed.delivered) == ("Hello th", True)
 
 
-def test_events_of_the_future_are_ignored() -> None:
+def test_unknown_events_are_ignored() -> None:
     whole = claude.message(claude.text("Hi"))
     noise = claude.event({"type": "tea_time", "cups": 2})
     delta = claude.event({"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": {}}})

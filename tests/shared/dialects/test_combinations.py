@@ -1,4 +1,4 @@
-"""What Anthropic and Gemini refuse together, or in one form: the request is made one that they take, or refused by name."""
+"""Field combinations that Anthropic or Gemini reject: the request is adapted, or rejected with the field's name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(dialect: str, **fields: Any) -> str:
     return problem.value.param
 
 
-# Thinking beside other things
+# Thinking combined with other fields
 
 
 @pytest.mark.parametrize("choice", ["required", NAMED])
@@ -51,14 +51,14 @@ def refused(dialect: str, **fields: Any) -> str:
         ({}, None, {}),
     ],
 )
-def test_a_forced_tool_goes_without_thinking(settings: Json, effort: str | None, expected: Json, choice: Any) -> None:
+def test_a_forced_tool_disables_thinking(settings: Json, effort: str | None, expected: Json, choice: Any) -> None:
     body = claude(settings=settings, tools=[TOOL], tool_choice=choice, reasoning_effort=effort, max_tokens=20_000)
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
     free = claude(settings=settings, tools=[TOOL], tool_choice="auto", reasoning_effort="high", max_tokens=20_000)
     assert free["thinking"]["type"] in ("adaptive", "enabled")
 
 
-def test_models_that_take_no_forced_tool_refuse_it_by_name() -> None:
+def test_models_without_forced_tools_reject_them_by_name() -> None:
     settings = {"forced_tools": {"vendor-model": False}}
     assert refused("anthropic", settings=settings, tools=[TOOL], tool_choice="required") == "tool_choice"
     assert refused("anthropic", settings=settings, response_format={"type": "json_object"}) == "response_format"
@@ -73,12 +73,12 @@ def test_models_that_take_no_forced_tool_refuse_it_by_name() -> None:
         ({"vendor-model": "never"}, {"output_config": {"effort": "low"}}),
     ],
 )
-def test_how_a_model_is_kept_from_thinking(off: Any, expected: Json) -> None:
+def test_disabling_thinking(off: Any, expected: Json) -> None:
     body = claude(settings={"thinking_off": off}, reasoning_effort="none")
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
 
 
-def test_a_callers_budget_is_adaptive_where_nothing_else_is_taken() -> None:
+def test_a_budget_becomes_adaptive_thinking_if_nothing_else_is_supported() -> None:
     own = {"type": "enabled", "budget_tokens": 2_000}
     assert claude(settings={"thinking": "adaptive_only"}, thinking=own, max_tokens=5_000)["thinking"] == ADAPTIVE
     assert claude(thinking=own, max_tokens=5_000)["thinking"] == own
@@ -97,18 +97,18 @@ def test_a_callers_budget_is_adaptive_where_nothing_else_is_taken() -> None:
         ({"vendor-model": "none"}, False, {"temperature": 0.7}, {}),
     ],
 )
-def test_sampling_as_the_model_takes_it(takes: Any, thinks: bool, fields: Json, kept: Json) -> None:
+def test_sampling_fields_that_the_model_supports(takes: Any, thinks: bool, fields: Json, kept: Json) -> None:
     effort = "high" if thinks else None
     body = claude(settings={"sampling": takes}, reasoning_effort=effort, **fields)
     assert {name: body[name] for name in ("temperature", "top_p", "top_k") if name in body} == kept
 
 
 @pytest.mark.parametrize(("thought", "thinks"), [({}, False), (SIGNED, True)])
-def test_a_budget_needs_the_thought_before_a_call(thought: Json, thinks: bool) -> None:
+def test_a_budget_requires_the_reasoning_before_a_tool_call(thought: Json, thinks: bool) -> None:
     messages = [HI, {"role": "assistant", "content": "I look.", "tool_calls": [CALL], **thought}, RESULT]
     body = claude(settings={"thinking": "budget"}, messages=messages, tools=[TOOL], reasoning_effort="low", max_tokens=9_000)
     assert ("thinking" in body) == thinks
-    assert "thinking" in claude(messages=messages, tools=[TOOL], reasoning_effort="low"), "adaptive thinking needs none"
+    assert "thinking" in claude(messages=messages, tools=[TOOL], reasoning_effort="low"), "adaptive thinking does not need it"
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_a_budget_needs_the_thought_before_a_call(thought: Json, thinks: bool) -
         ("level", [], "high", None),
     ],
 )
-def test_an_effort_becomes_the_nearest_that_gemini_has(style: str, takes: Any, effort: str, expected: Json | None) -> None:
+def test_an_effort_becomes_the_nearest_gemini_level(style: str, takes: Any, effort: str, expected: Json | None) -> None:
     body = gemini(settings={"thinking": style, "efforts": takes}, reasoning_effort=effort)
     assert body.get("generationConfig", {}).get("thinkingConfig") == expected
 
 
-def test_the_efforts_of_claude() -> None:
+def test_claude_efforts() -> None:
     body = claude(settings={"efforts": {"vendor-model": ["none", "low", "high", "max"]}}, reasoning_effort="xhigh")
     assert body["output_config"] == {"effort": "high"}
 
@@ -152,7 +152,7 @@ def calls(*signatures: str | None) -> Json:
         ({"thinking": "none"}, (None, None), [None, None]),
     ],
 )
-def test_calls_of_another_model_get_googles_placeholder(settings: Json, signatures: Any, told: Any) -> None:
+def test_tool_calls_of_another_model_get_googles_placeholder_signature(settings: Json, signatures: Any, told: Any) -> None:
     results = [{**RESULT, "tool_call_id": f"call_{number}"} for number in range(len(signatures))]
     body = gemini(
         settings=settings, messages=[HI, calls(*signatures), *results, calls(None), {**RESULT, "tool_call_id": "call_0"}]
@@ -162,7 +162,7 @@ def test_calls_of_another_model_get_googles_placeholder(settings: Json, signatur
     assert steps[1] == [PLACEHOLDER_SIGNATURE if not settings else None]
 
 
-# Text that says nothing
+# Empty text
 
 EMPTY = [{"type": "text", "text": ""}, {"type": "text", "text": " \n"}]
 
@@ -175,7 +175,7 @@ def test_claude_gets_no_empty_text(role: str, nothing: Any) -> None:
     assert "system" not in body
 
 
-def test_what_stands_beside_empty_text_stays() -> None:
+def test_content_next_to_empty_text_is_kept() -> None:
     messages = [
         {"role": "user", "content": [EMPTY[0], {"type": "text", "text": " Hi "}]},
         {"role": "assistant", "content": "\n", "tool_calls": [CALL]},
@@ -192,14 +192,14 @@ def test_what_stands_beside_empty_text_stays() -> None:
     assert [turn["role"] for turn in gemini(messages=messages)["contents"]] == ["user", "model", "user", "model"]
 
 
-def test_a_mark_stays_on_the_last_block_with_text() -> None:
+def test_cache_control_moves_to_the_last_block_with_text() -> None:
     marked = {"role": "user", "content": [{"type": "text", "text": "Hi"}, EMPTY[0]], "cache_control": {"type": "ephemeral"}}
     (block,) = claude(messages=[marked])["messages"][0]["content"]
     assert block == {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
 
 
 @pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
-def test_a_call_of_which_nothing_is_left_is_refused(dialect: str) -> None:
+def test_a_call_without_any_content_is_rejected(dialect: str) -> None:
     assert refused(dialect, messages=[{"role": "user", "content": [EMPTY[0]]}]) == "messages"
 
 
@@ -208,7 +208,7 @@ def test_gemini_gets_no_empty_part() -> None:
     assert gemini(messages=messages) == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 
 
-def test_an_answer_that_has_begun() -> None:
+def test_a_prefilled_answer() -> None:
     begun = [HI, {"role": "assistant", "content": "Hello"}]
     assert claude(messages=begun, reasoning_effort="high")["thinking"] == {"type": "disabled"}
     assert refused("anthropic", settings={"prefill": {"vendor-model": False}}, messages=begun) == "messages[1].role"
@@ -222,16 +222,16 @@ def test_an_answer_that_has_begun() -> None:
         ("gemini", ["a", "b", "c", "d", "e", "f"], "stop"),
     ],
 )
-def test_stops_that_the_provider_does_not_take(dialect: str, stop: Any, param: str) -> None:
+def test_unsupported_stop_sequences(dialect: str, stop: Any, param: str) -> None:
     assert refused(dialect, stop=stop) == param
 
 
-def test_an_empty_stop_asks_for_nothing() -> None:
+def test_an_empty_stop_is_omitted() -> None:
     assert claude(stop=["", "END"])["stop_sequences"] == ["END"]
     assert gemini(stop="") == gemini()
 
 
-# Media by their content
+# Media types are detected from the content
 
 JPEG, PNG, GIF = b"\xff\xd8\xff\xe0" + bytes(60), b"\x89PNG\r\n\x1a\n" + bytes(60), b"GIF89a" + bytes(60)
 PDF = b"%PDF-1.7\n" + bytes(60)
@@ -263,7 +263,7 @@ def test_the_media_type_is_that_of_the_content(kind: str, label: str, content: b
     assert told["inlineData"]["mimeType"] == real
 
 
-def test_base64_in_lines_is_read_too() -> None:
+def test_base64_with_line_breaks_is_decoded() -> None:
     encoded = base64.encodebytes(JPEG).decode()
     part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
     (block,) = claude(messages=[{"role": "user", "content": [part]}])["messages"][0]["content"]
@@ -271,13 +271,13 @@ def test_base64_in_lines_is_read_too() -> None:
 
 
 @pytest.mark.parametrize("label", ["text/plain", "audio/mp3", "video/webm"])
-def test_labels_of_text_and_sound_stay(label: str) -> None:
+def test_media_types_of_text_and_audio_are_kept(label: str) -> None:
     part = {"type": "file", "file": {"file_data": url_of(label, JPEG)}}
     (told,) = gemini(messages=[{"role": "user", "content": [part]}])["contents"][0]["parts"]
     assert told["inlineData"]["mimeType"] == label
 
 
-def test_an_image_of_another_kind_is_refused_by_name() -> None:
+def test_an_unsupported_image_format_is_rejected_by_name() -> None:
     part = {"type": "image_url", "image_url": {"url": url_of("image/tiff", b"II*\x00")}}
     assert refused("anthropic", messages=[{"role": "user", "content": [part]}]) == "messages[0].content[0].image_url.url"
 
@@ -309,14 +309,14 @@ def test_a_tool_keeps_its_parameters(schema: Json) -> None:
         assert tool["input_schema"].get("additionalProperties") == (False if strict else None)
 
 
-def test_a_map_is_a_tools_parameters_too() -> None:
+def test_tool_parameters_may_be_a_map() -> None:
     assert gemini(tools=[tool_of(MAP)])["tools"][0]["functionDeclarations"] == [{"name": "f", "parametersJsonSchema": MAP}]
     assert claude(tools=[tool_of(MAP)])["tools"][0]["input_schema"] == MAP
     assert refused("anthropic", tools=[tool_of(MAP, strict=True)]) == "tools[0].function.parameters.additionalProperties"
 
 
 @pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
-def test_a_schema_that_is_none_is_refused_with_its_place(dialect: str) -> None:
+def test_an_invalid_schema_is_rejected_with_its_path(dialect: str) -> None:
     broken = {"type": "object", "properties": {"a": {"$ref": "#/$defs/Nowhere"}}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": broken}}
     assert refused(dialect, response_format=wanted) == "response_format.json_schema.schema.properties.a"
@@ -324,7 +324,7 @@ def test_a_schema_that_is_none_is_refused_with_its_place(dialect: str) -> None:
     assert refused(dialect, tools=[TOOL, tool]) == "tools[1].function.parameters"
 
 
-def test_what_claude_cannot_say_is_asked_for_by_a_tool_unless_it_is_strict() -> None:
+def test_an_unsupported_claude_schema_uses_a_tool_unless_strict() -> None:
     wanted: Json = {"type": "json_schema", "json_schema": {"name": "x", "schema": MAP}}
     body = claude(response_format=wanted)
     assert body["tools"][0]["input_schema"] == MAP
@@ -338,7 +338,7 @@ def test_what_claude_cannot_say_is_asked_for_by_a_tool_unless_it_is_strict() -> 
 
 @pytest.mark.parametrize("model", [model.id for model in TEMPLATES["anthropic"].models])
 def test_typed_output_and_temperature_for_every_model_of_the_template(model: str) -> None:
-    """What typed-output libraries send: an effort, a temperature and a forced tool."""
+    """As typed-output libraries do: an effort, a temperature and a forced tool in one request."""
     settings = {
         name: {"vendor-model": value[model]} if isinstance(value, dict) and model in value else value
         for name, value in TEMPLATES["anthropic"].settings.items()

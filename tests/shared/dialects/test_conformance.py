@@ -1,4 +1,4 @@
-"""One reply, streamed and whole, in every dialect: both say the same, however the stream's bytes are cut into reads."""
+"""One reply, streamed and whole, in every dialect: both give the same result, however the stream is split into reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EMOJI = "Grüße 🙂, naïve Ωmega"
 
 
 class Reply(NamedTuple):
-    """One reply of a vendor in both its forms, and what it means."""
+    """One provider reply in both forms, and the expected result."""
 
     dialect: str
     whole: Json
@@ -93,13 +93,13 @@ each = pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 
 
 @each
-def test_the_vendors_own_sdk_reads_what_the_mock_sends(reply: Reply) -> None:
+def test_the_providers_own_sdk_parses_the_test_data(reply: Reply) -> None:
     events = [json.loads(line[6:]) for line in reply.stream.decode().splitlines() if line.startswith("data: {")]
     if reply.dialect == "anthropic":
         Message.model_validate(reply.whole)
         reader: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
         for event in events:
-            if event["type"] != "ping":  # which the SDK handles before its types
+            if event["type"] != "ping":  # the SDK handles pings before it validates types
                 reader.validate_python(event)
     elif reply.dialect == "gemini":
         for response in (reply.whole, *events):
@@ -119,7 +119,7 @@ def test_stream_and_whole_answer_agree(reply: Reply) -> None:
 
 
 @each
-def test_openais_sdk_reads_what_the_caller_gets(reply: Reply) -> None:
+def test_openais_sdk_parses_the_callers_response(reply: Reply) -> None:
     ChatCompletion.model_validate(read_whole(reply.dialect, reply.whole).body)
     chunks = read_stream(reply.dialect, [reply.stream]).chunks
     for chunk in chunks:
@@ -130,19 +130,19 @@ def test_openais_sdk_reads_what_the_caller_gets(reply: Reply) -> None:
 
 
 @each
-def test_every_single_cut_gives_the_same(reply: Reply) -> None:
+def test_every_single_split_gives_the_same_result(reply: Reply) -> None:
     expected = read_stream(reply.dialect, [reply.stream])
     for place in range(len(reply.stream)):
         assert read_stream(reply.dialect, [reply.stream[:place], reply.stream[place:]]) == expected
 
 
 @given(st.sampled_from(list(REPLIES.values())), st.lists(st.integers(0, 10_000), max_size=30))
-def test_any_cuts_give_the_same(reply: Reply, places: list[int]) -> None:
+def test_any_splits_give_the_same_result(reply: Reply, places: list[int]) -> None:
     assert read_stream(reply.dialect, cut(reply.stream, places)) == read_stream(reply.dialect, [reply.stream])
 
 
 @given(st.sampled_from(["anthropic", "gemini"]), st.binary(max_size=300))
-def test_noise_is_refused_and_never_crashes(dialect: str, noise: bytes) -> None:
+def test_noise_is_rejected_and_never_crashes(dialect: str, noise: bytes) -> None:
     streamed = read_stream(dialect, [noise, b"\n\n"])
     assert streamed.error or streamed.chunks
 
@@ -168,7 +168,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(["anthropic", "gemini"]), st.lists(objects(JSON | st.sampled_from(TYPES)), max_size=4))
-def test_events_of_any_other_shape_never_crash(dialect: str, events: list[Json]) -> None:
+def test_unexpected_events_never_crash(dialect: str, events: list[Json]) -> None:
     data = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
     streamed = read_stream(dialect, [data])
     assert streamed.error in (None, "MalformedStream", "BrokenStream")

@@ -1,4 +1,4 @@
-"""Every field that OpenAI's SDK knows of a chat request has a place in every dialect's table, and the tables tell the truth."""
+"""Every chat request field of OpenAI's SDK is listed in every dialect's field table, and the tables match the behavior."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ each = pytest.mark.parametrize("dialect", TRANSLATED)
 
 
 @pytest.mark.parametrize("dialect", TABLES)
-def test_every_field_of_the_sdk_has_its_place(dialect: str) -> None:
+def test_every_field_of_the_sdk_is_listed(dialect: str) -> None:
     assert set(TABLES[dialect].fields) >= KNOWN
 
 
 @each
-def test_refused_fields_are_refused_by_name(dialect: str) -> None:
+def test_rejected_fields_are_rejected_by_name(dialect: str) -> None:
     values = {"modalities": ["audio"], "functions": [{}], "logit_bias": {"1": 1}, "logprobs": True, "n": 3, "top_logprobs": 4}
     refused: Fields = {name: field for name, field in TABLES[dialect].fields.items() if field.how == "refused"}
     assert refused
@@ -39,7 +39,7 @@ def test_refused_fields_are_refused_by_name(dialect: str) -> None:
 
 
 @each
-def test_passed_fields_reach_the_vendor_as_they_are(dialect: str) -> None:
+def test_passed_fields_reach_the_provider_unchanged(dialect: str) -> None:
     values: dict[str, Any] = {"stream": True, "top_p": 0.5, "top_k": 4, "thinking": {"type": "disabled"}}
     values["cache_control"] = {"type": "ephemeral"}
     for name, field in TABLES[dialect].fields.items():
@@ -48,14 +48,14 @@ def test_passed_fields_reach_the_vendor_as_they_are(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN - {"stream_options", "model", "messages"}))
-def test_openai_passes_what_it_does_not_map(name: str) -> None:
+def test_the_openai_dialect_forwards_unmapped_fields(name: str) -> None:
     value = {"stream": True, "logprobs": True, "n": 2}.get(name)
     if value is None or TABLES["openai"].fields[name].how != "passed":
         return
     assert sent("openai", **{name: value})[name] == value
 
 
-def test_the_document_is_what_the_tables_say() -> None:
+def test_the_compatibility_document_matches_the_tables() -> None:
     assert DOCUMENT.read_text() == compatibility.document(), (
         "run `python -m shared.dialects.compatibility > docs/compatibility.md`"
     )

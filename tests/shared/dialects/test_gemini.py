@@ -1,4 +1,4 @@
-"""What Gemini is asked, by its own SDK's types, and what its errors mean."""
+"""Requests to Gemini, validated by its own SDK's types, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTS: dict[str, type[Any]] = {
 
 
 def valid(body: Json) -> Json:
-    """`body`, every part of which the vendor's own SDK knows."""
+    """`body`, after checking that the provider's own SDK knows every part of it."""
     assert set(body) <= {"contents", "tools", *PARTS}
     for name, kind in PARTS.items():
         if name in body:
@@ -39,7 +39,7 @@ def config(**fields: Any) -> Json:
     return made
 
 
-def test_a_whole_conversation_in_the_vendors_words() -> None:
+def test_a_complete_conversation_in_geminis_format() -> None:
     signed = {"google": {"thought_signature": "c2ln"}}
     conversation = json.loads(json.dumps(CONVERSATION))
     conversation[3]["tool_calls"][0]["extra_content"] = signed
@@ -68,7 +68,7 @@ def test_a_whole_conversation_in_the_vendors_words() -> None:
     assert body["toolConfig"] == {"functionCallingConfig": {"mode": "AUTO"}}
 
 
-def test_an_object_as_a_tools_result_stays_an_object() -> None:
+def test_a_tool_result_object_stays_an_object() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": "x"},
@@ -110,7 +110,7 @@ def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> 
     assert config(settings={"thinking": style}, reasoning_effort=effort)["thinkingConfig"] == expected
 
 
-def test_a_model_that_does_not_think_gets_no_effort() -> None:
+def test_a_model_without_thinking_gets_no_effort() -> None:
     assert "thinkingConfig" not in config(settings={"thinking": {"vendor-model": "none"}}, reasoning_effort="high")
 
 
@@ -134,7 +134,7 @@ def test_strict_tools_are_validated() -> None:
     assert valid(sent("gemini", tools=[strict]))["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
 
 
-def test_only_the_first_call_where_parallel_calls_are_not_wanted() -> None:
+def test_without_parallel_calls_only_the_first_call_is_returned() -> None:
     whole = gemini.answer(gemini.call("weather", city="Bonn"), gemini.call("now"))
     (choice,) = read_whole("gemini", whole, parallel_tool_calls=False).body["choices"]
     streamed = message_of(read_stream("gemini", [gemini.wire(whole)], parallel_tool_calls=False).chunks)
@@ -164,19 +164,19 @@ def test_output_formats() -> None:
         ),
     ],
 )
-def test_what_has_no_place_is_refused_by_name(fields: Json, param: str) -> None:
+def test_unsupported_fields_are_rejected_by_name(fields: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
         sent("gemini", **fields)
     assert refused.value.param == param
 
 
-def test_identity_never_leaves() -> None:
+def test_the_user_id_is_never_sent() -> None:
     body = json.dumps(sent("gemini", user="ada@example.com", safety_identifier="ada", metadata={"user_id": "ada"}))
     assert "ada" not in body
     assert "hash-of" not in body
 
 
-def test_sound_and_video() -> None:
+def test_audio_and_video() -> None:
     parts = [
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
         {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
@@ -217,7 +217,7 @@ def test_several_candidates() -> None:
     assert [message_of(streamed.chunks, index)["content"] for index in (0, 1)] == ["One", "Two"]
 
 
-def test_a_blocked_prompt_is_told() -> None:
+def test_a_blocked_prompt_raises() -> None:
     types.GenerateContentResponse.model_validate(gemini.blocked(), extra="forbid")
     with pytest.raises(BlockedPrompt):
         read_whole("gemini", gemini.blocked())
@@ -226,7 +226,7 @@ def test_a_blocked_prompt_is_told() -> None:
 
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"])
-def test_what_the_vendor_gave_up_is_no_answer(reason: str) -> None:
+def test_an_abandoned_answer_raises(reason: str) -> None:
     assert read_stream("gemini", [gemini.wire(gemini.answer(gemini.text("I "), finish=reason))]).error == BrokenStream.__name__
 
 
@@ -272,6 +272,6 @@ def test_errors(
     assert (found.about_request, found.param, found.code, found.retry_after_ms) == (about_request, param, code, retry_after_ms)
 
 
-def test_an_error_list_is_read_too() -> None:
+def test_an_error_list_is_parsed() -> None:
     data = json.dumps([gemini.failure(400, "INVALID_ARGUMENT", "contents is wrong")]).encode()
     assert DIALECTS["gemini"].read_error(400, data, call_of(), target_of("gemini")).about_request

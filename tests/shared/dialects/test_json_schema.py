@@ -1,4 +1,4 @@
-"""The converter of JSON Schema: what comes out is in the provider's documented subset, and accepts what the original accepts."""
+"""The JSON Schema converter: its output is in the provider's documented subset and accepts the same values as the original."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def accepts(schema: Any, value: Any) -> bool:
     return valid
 
 
-# Any schema with a value that it accepts: what providers disagree about, in all combinations.
+# Any schema, with a value that it accepts: the features in which providers differ, in all combinations.
 
 
 def scalars() -> st.SearchStrategy[Case]:
@@ -96,7 +96,7 @@ def arrays(draw: Any, inner: Any) -> Case:
 
 @st.composite
 def combined(draw: Any, inner: Any) -> Case:
-    """Alternatives, and several schemas at once: one schema said in parts, and something else beside it."""
+    """Alternatives, and allOf: one schema split into parts, combined with an unrelated one."""
     schema, value = draw(inner)
     match draw(st.sampled_from(["anyOf", "oneOf", "allOf", "beside", "split"])):
         case "anyOf" | "oneOf" as name:
@@ -114,7 +114,7 @@ def combined(draw: Any, inner: Any) -> Case:
 
 @st.composite
 def documents(draw: Any, *, all_required: bool = False, is_open: bool = True, root_object: bool = False) -> Case:
-    """A whole schema; parts of it may stand in definitions, under either name."""
+    """A whole schema; parts of it may be definitions, under either keyword."""
     where = draw(st.sampled_from(["$defs", "definitions"]))
     defs: dict[str, Json] = {}
 
@@ -144,24 +144,24 @@ def check(name: str, case: Case, *, object_root: bool = False) -> None:
     made = convert(schema, PROFILES[name], object_root=object_root)
     CHECKS[name](made)
     assert accepts(made, value), made
-    assert json.dumps(schema) == before, "the original is not changed"
+    assert json.dumps(schema) == before, "the original must not change"
 
 
 @given(documents())
 @settings(max_examples=60)
-def test_gemini_gets_its_subset_of_any_schema(case: Case) -> None:
+def test_any_schema_is_converted_to_geminis_subset(case: Case) -> None:
     check("gemini", case)
 
 
 @given(documents(is_open=False))
 @settings(max_examples=60)
-def test_anthropic_gets_its_subset_of_schemas_with_named_keys(case: Case) -> None:
+def test_schemas_with_named_keys_are_converted_to_anthropics_subset(case: Case) -> None:
     check("anthropic", case)
 
 
 @given(documents(is_open=False, all_required=True, root_object=True))
 @settings(max_examples=60)
-def test_openai_gets_its_subset_where_all_is_required(case: Case) -> None:
+def test_schemas_with_only_required_keys_are_converted_to_openais_subset(case: Case) -> None:
     check("openai", case)
 
 
@@ -295,14 +295,14 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(["type", "properties", "anyOf", "allOf", "$ref", "items", "enum", "$defs"]), JSON))
 @example({"properties": 1, "allOf": [{}]})
 @example({"type": "object", "properties": {"a": {"type": "string", "required": True}}})
-def test_no_schema_does_more_than_be_refused(schema: Json) -> None:
+def test_any_input_is_converted_or_rejected(schema: Json) -> None:
     for profile in PROFILES.values():
         for object_root in (False, True):
             with suppress(Unconvertible):
                 convert(schema, profile, object_root=object_root)
 
 
-# What people send
+# Schemas as libraries send them
 
 
 class Item(BaseModel):
@@ -378,14 +378,14 @@ def test_a_pydantic_model(name: str, object_root: bool) -> None:
         ({"type": "STRING"}, GEMINI, {"type": "string"}),
     ],
 )
-def test_rewritten(schema: Json, profile: Profile, made: Json | None) -> None:
+def test_rewritten_schemas(schema: Json, profile: Profile, made: Json | None) -> None:
     assert convert(schema, profile) == (schema if made is None else made)
 
 
 @pytest.mark.parametrize("beside", [{"title": "x"}, {"description": "x"}, {"title": "x", "default": None}])
 @pytest.mark.parametrize("spelled", [{"$ref": "#/$defs/X"}, {"allOf": [{"$ref": "#/$defs/X"}]}])
 @each_profile
-def test_nothing_stands_beside_a_reference(name: str, spelled: Json, beside: Json) -> None:
+def test_a_reference_has_no_sibling_keywords(name: str, spelled: Json, beside: Json) -> None:
     item = {**ITEM, "required": ["a"]}
     schema = {
         "type": "object",
@@ -399,7 +399,7 @@ def test_nothing_stands_beside_a_reference(name: str, spelled: Json, beside: Jso
     assert made["properties"]["y"] == {"$ref": "#/$defs/X"}
 
 
-def test_recursion_is_optional_for_gemini_and_refused_for_anthropic() -> None:
+def test_recursion_is_optional_for_gemini_and_rejected_for_anthropic() -> None:
     check("gemini", (Tree.model_json_schema(), TREE))
     check("openai", (Tree.model_json_schema(), TREE))
     with pytest.raises(Unconvertible) as refused:
@@ -435,7 +435,7 @@ def test_a_recursive_reference_keeps_its_description() -> None:
         ({"$ref": "#/$defs/X", "$defs": {"X": {"type": "array", "items": {"$ref": "#/$defs/X"}}}}, GEMINI, "$defs.X.items"),
     ],
 )
-def test_refused_with_the_place(schema: Json, profile: Profile, where: str) -> None:
+def test_rejected_schemas_name_the_path(schema: Json, profile: Profile, where: str) -> None:
     with pytest.raises(Unconvertible) as refused:
         convert(schema, profile)
     assert refused.value.where == where
@@ -477,13 +477,13 @@ EXPLOSIVE = {
 @pytest.mark.parametrize("schema", EXPLOSIVE.values(), ids=EXPLOSIVE)
 @pytest.mark.parametrize("object_root", [False, True])
 @pytest.mark.parametrize("profile", [GEMINI, ANTHROPIC], ids=["gemini", "anthropic"])
-def test_what_explodes_on_the_way_is_refused(profile: Profile, object_root: bool, schema: Json) -> None:
+def test_a_schema_that_grows_exponentially_is_rejected(profile: Profile, object_root: bool, schema: Json) -> None:
     with pytest.raises(Unconvertible, match=r"too large|too deeply"):
         convert(schema, profile, object_root=object_root)
 
 
 @pytest.mark.parametrize(("dialect", "strict"), [("gemini", False), ("anthropic", True)])
-def test_the_tools_of_a_call_share_the_bound(dialect: str, strict: bool) -> None:
+def test_the_tools_of_a_call_share_one_size_limit(dialect: str, strict: bool) -> None:
     below = {f"X{n}": {"type": "object", "properties": {k: {"$ref": f"#/$defs/X{n + 1}", k: 1} for k in "ab"}} for n in range(10)}
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/X0", "x": 1}}, "$defs": below | {"X10": ITEM}}
     tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": schema, "strict": strict}} for n in range(10)]
@@ -493,7 +493,7 @@ def test_the_tools_of_a_call_share_the_bound(dialect: str, strict: bool) -> None
 
 
 @pytest.mark.parametrize("name", ["members", "alternatives", "references one after the other"])
-def test_an_object_at_the_root_does_not_explode_either(name: str) -> None:
+def test_wrapping_the_root_does_not_grow_exponentially(name: str) -> None:
     with pytest.raises(Unconvertible, match=r"too large|too deeply"):
         object_at_root(EXPLOSIVE[name])
 
@@ -505,20 +505,20 @@ def test_an_empty_keyword_is_dropped(object_root: bool) -> None:
     assert convert(schema, GEMINI, object_root=object_root) == made
 
 
-def test_notes_of_all_members_are_kept() -> None:
+def test_annotations_of_all_members_are_kept() -> None:
     members = [{"type": "string", "not": {"const": number}} for number in range(4)]
     made = convert({"allOf": [{"allOf": members[:2]}, {"allOf": members[2:]}]}, GEMINI)
     notes = ", ".join(f'not: {{"const":{number}}}' for number in (1, 2, 3, 0))
     assert made == {"type": "string", "description": f"({notes})"}
 
 
-def test_anchors_in_definitions_of_another_shape_point_to_nothing() -> None:
+def test_anchors_in_invalid_definitions_are_ignored() -> None:
     with pytest.raises(Unconvertible) as refused:
         convert({"type": "object", "$defs": [1], "properties": {"a": {"$ref": "#x"}}}, GEMINI)
     assert refused.value.where == "properties.a"
 
 
-def test_what_explodes_is_refused() -> None:
+def test_exponential_growth_is_rejected() -> None:
     defs: Json = {"X0": {"type": "string"}}
     for level in range(1, 30):
         below = {"$ref": f"#/$defs/X{level - 1}", "description": "d"}

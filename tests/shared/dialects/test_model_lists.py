@@ -1,4 +1,4 @@
-"""Lists of models, as each dialect's vendors give them."""
+"""Model lists in the format of each dialect's providers."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ def target(dialect: str, **settings: Any) -> Target:
         ("gemini", {}, "https://vendor.example/v1/models?pageSize=1000", ("x-goog-api-key", "the-secret")),
     ],
 )
-def test_each_dialect_asks_with_its_own_credential(
-    dialect: str, settings: dict[str, Any], url: str, header: tuple[str, str]
-) -> None:
+def test_each_dialect_sends_its_own_credential(dialect: str, settings: dict[str, Any], url: str, header: tuple[str, str]) -> None:
     asked = model_lists.request(target(dialect, **settings))
     assert (asked.method, asked.url, asked.body) == ("GET", url, b"")
     assert header in asked.headers
     assert "the-secret" not in asked.url
 
 
-def test_names_are_read_in_order_and_once() -> None:
+def test_names_are_read_in_order_without_duplicates() -> None:
     data = orjson.dumps({"data": [{"id": "b"}, {"id": "a"}, {"id": "b"}]})
     assert model_lists.read("openai", data) == model_lists.read("anthropic", data) == ["b", "a"]
     rows = [
@@ -50,6 +48,6 @@ def test_names_are_read_in_order_and_once() -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"{}", b'{"data":{},"models":3}', b'{"data":[1],"models":[{"name":2}]}'])
-def test_what_is_no_list_is_told_so(dialect: str, data: bytes) -> None:
+def test_an_invalid_list_is_rejected(dialect: str, data: bytes) -> None:
     with pytest.raises(MalformedStream):
         model_lists.read(dialect, data)

@@ -1,4 +1,4 @@
-"""What vendors are known to say that no other does: what the caller gets of it, streamed and whole."""
+"""Known quirks in provider responses: the caller's result, streamed and whole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def streamed(*pieces: Json | bytes) -> Any:
         ("of tomorrow", "stop"),
     ],
 )
-def test_finish_reasons_are_openais(theirs: str, ours: str) -> None:
+def test_finish_reasons_become_those_of_openai(theirs: str, ours: str) -> None:
     assert read_whole("openai", completion("Hi", finish=theirs)).body["choices"][0]["finish_reason"] == ours
     for pieces in ((chunk("Hi"), finish(theirs)), (event([{"index": 0, "delta": {"content": "Hi"}, "finish_reason": theirs}]),)):
         told = streamed(role(), *pieces, usage(), DONE)
@@ -41,14 +41,14 @@ def test_finish_reasons_are_openais(theirs: str, ours: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
-def test_a_vendor_that_gave_up_has_not_answered(reason: str) -> None:
+def test_an_abandoned_answer_is_a_failure(reason: str) -> None:
     with pytest.raises(MalformedStream):
         read_whole("openai", completion("Hel", finish=reason))
     told = streamed(role(), chunk("Hel"), finish(reason), usage(), DONE)
     assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
 
 
-def test_a_call_without_a_finish_reason_ends_as_one() -> None:
+def test_a_tool_call_without_a_finish_reason_ends_as_tool_calls() -> None:
     whole = completion(None, tool_calls=[CALL])
     whole["choices"][0]["finish_reason"] = None
     assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "tool_calls"
@@ -73,7 +73,7 @@ def test_a_call_without_a_finish_reason_ends_as_one() -> None:
     ],
     ids=repr,
 )
-def test_empty_values_of_another_type_cost_no_answer(odd: Json | bytes) -> None:
+def test_empty_values_of_another_type_are_tolerated(odd: Json | bytes) -> None:
     told = streamed(role(), chunk("H"), odd, chunk("i"), finish(), odd, usage(), b"data: [DONE] \n\n")
     assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
     assert (told.error, told.usage) == (None, PartialUsage(7, 3))
@@ -82,11 +82,11 @@ def test_empty_values_of_another_type_cost_no_answer(odd: Json | bytes) -> None:
 
 
 @pytest.mark.parametrize("odd", [b'data: "x"\n\n', {"choices": [{"index": "x", "delta": {}}]}, {"choices": [{"delta": "x"}]}])
-def test_a_chunk_of_no_known_shape_is_refused(odd: Json | bytes) -> None:
+def test_an_unknown_chunk_format_is_rejected(odd: Json | bytes) -> None:
     assert streamed(role(), odd, chunk("Hi"), finish(), DONE).error == MalformedStream.__name__
 
 
-def test_fragments_of_calls_that_share_an_index_go_by_their_ids() -> None:
+def test_call_fragments_with_the_same_index_are_separated_by_id() -> None:
     def piece(id: str, arguments: str, **more: str) -> Json:
         return chunk(tool_calls=[{"index": 0, "id": id, "type": "function", "function": {**more, "arguments": arguments}}])
 
@@ -98,7 +98,7 @@ def test_fragments_of_calls_that_share_an_index_go_by_their_ids() -> None:
 
 @pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use"])
 @pytest.mark.parametrize("calls", [None, []])
-def test_only_an_answer_with_calls_ends_by_them(reason: str, calls: Any) -> None:
+def test_only_an_answer_with_calls_ends_as_tool_calls(reason: str, calls: Any) -> None:
     whole = completion("Hi", finish=reason, tool_calls=calls)
     assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "stop"
     told = streamed(role(), chunk("Hi", **({} if calls is None else {"tool_calls": calls})), finish(reason), usage(), DONE)
@@ -108,13 +108,13 @@ def test_only_an_answer_with_calls_ends_by_them(reason: str, calls: Any) -> None
     assert read_whole("openai", called).body["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_an_error_beside_an_empty_answer_is_a_failure() -> None:
+def test_an_error_with_an_empty_answer_is_a_failure() -> None:
     with pytest.raises(MalformedStream):
         read_whole("openai", {**completion(""), "error": {"code": 502, "message": "Boom."}})
     assert read_whole("openai", {**completion("Hi"), "error": {"code": 502, "message": "Boom."}}).delivered
 
 
-def test_azure_tells_of_its_filters_before_and_after() -> None:
+def test_azure_sends_content_filter_results_before_and_after() -> None:
     results = {"hate": {"filtered": False, "severity": "safe"}}
     first = {**event([], prompt_filter_results=[{"prompt_index": 0, "content_filter_results": results}]), "id": "", "model": ""}
     late = event([{"index": 0, "delta": {}, "finish_reason": None, "content_filter_offsets": {"check_offset": 2}}])
@@ -125,7 +125,7 @@ def test_azure_tells_of_its_filters_before_and_after() -> None:
     assert told.usage == PartialUsage(7, 3)
 
 
-def test_mistral_thinks_in_parts_of_the_content() -> None:
+def test_mistral_sends_reasoning_as_content_parts() -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     told = streamed(role(), chunk(content=[thought]), chunk("42"), finish(usage=tokens(7, 3)), DONE)
     expected = {"role": "assistant", "content": "42", "reasoning_content": "Hm.", "finish_reason": "stop"}
@@ -137,7 +137,7 @@ def test_mistral_thinks_in_parts_of_the_content() -> None:
     assert (answer.delivered, answer.usage, answer.text) == (True, PartialUsage(7, 3), "42Hm.")
 
 
-def test_mistral_gets_its_thoughts_back_in_parts() -> None:
+def test_mistral_gets_its_reasoning_back_as_content_parts() -> None:
     said = {"role": "assistant", "content": "42", "reasoning_content": "Hm."}
     messages = [{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
@@ -148,18 +148,18 @@ def test_mistral_gets_its_thoughts_back_in_parts() -> None:
     assert kept == said
 
 
-def test_openrouter_tells_an_error_beside_its_choices() -> None:
+def test_openrouter_sends_an_error_next_to_choices() -> None:
     last = {**finish("error"), "error": {"code": 502, "message": "Provider disconnected"}}
     told = streamed(b": OPENROUTER PROCESSING\n\n", role(), chunk("Hel"), last, usage(), DONE)
     assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
 
 
-def test_what_comes_with_a_failure_in_one_piece_is_delivered_before_it() -> None:
+def test_output_received_together_with_a_failure_is_delivered_first() -> None:
     told = read_stream("openai", [frames(role(), chunk("Hel"), finish("error"))])
     assert (message_of(told.chunks), told.error) == ({"role": "assistant", "content": "Hel"}, BrokenStream.__name__)
 
 
-def test_claude_thinks_without_showing_it() -> None:
+def test_claude_thinks_without_visible_reasoning() -> None:
     whole = claude.message(claude.thinking(""), claude.text("42"))
     expected = [{"type": "thinking", "thinking": "", "signature": "c2lnbmVk"}]
     message = read_whole("anthropic", whole).body["choices"][0]["message"]
@@ -168,12 +168,12 @@ def test_claude_thinks_without_showing_it() -> None:
     assert message_of(read_stream("anthropic", [claude.wire(whole)]).chunks)["thinking_blocks"] == numbered
 
 
-def test_claude_is_overloaded_before_it_says_anything() -> None:
+def test_claude_is_overloaded_before_any_output() -> None:
     told = read_stream("anthropic", [claude.event(claude.failure("overloaded_error", "Overloaded"))])
     assert (told.error, told.delivered) == (BrokenStream.__name__, False)
 
 
-def test_claude_tells_its_whole_usage_at_the_end() -> None:
+def test_claude_reports_full_usage_at_the_end() -> None:
     events = claude.events(claude.message(claude.text("Hi"), told=claude.usage(input=0, output=5)))
     events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]  # of mixed values
     told = read_stream("anthropic", [b"".join(map(claude.event, events))])
@@ -190,7 +190,7 @@ def test_gemini_spends_its_limit_on_thoughts() -> None:
     assert (stream.usage, stream.delivered, message_of(stream.chunks)["finish_reason"]) == (answer.usage, False, "length")
 
 
-def test_gemini_blocks_in_the_middle_of_its_answer() -> None:
+def test_gemini_blocks_mid_answer() -> None:
     begun = gemini.answer(gemini.text("Hello"), finish=None)
     told = read_stream("gemini", [gemini.event(begun), gemini.event(gemini.blocked())])
     assert message_of(told.chunks) == {"role": "assistant", "content": "Hello", "finish_reason": "content_filter"}
@@ -198,8 +198,8 @@ def test_gemini_blocks_in_the_middle_of_its_answer() -> None:
         read_stream("gemini", [gemini.event({"usageMetadata": gemini.usage()}), gemini.event(gemini.blocked())])
 
 
-# What each documented reason means with an answer and without one. `error`: nothing that a caller could use.
-GEMINI_ENDS: dict[str, tuple[str, str]] = {
+# The meaning of each documented finish reason, with and without output. `error`: nothing usable for the caller.
+GEMINI_FINISH_REASONS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("STOP",), ("stop", "stop")),
     **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), ("length", "length")),
     **dict.fromkeys(
@@ -218,31 +218,31 @@ GEMINI_ENDS: dict[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(("OTHER", "IMAGE_OTHER", "NO_IMAGE", "OF_TOMORROW"), ("stop", "error")),
 }
-CLAUDE_ENDS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("end_turn", "stop_sequence", "tool_use"), ("stop", "stop")),  # "tool_use" without one: the JSON answer
+CLAUDE_STOP_REASONS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("end_turn", "stop_sequence", "tool_use"), ("stop", "stop")),  # "tool_use" without a call: a JSON answer
     **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), ("length", "length")),
     "refusal": ("content_filter", "content_filter"),
     **dict.fromkeys(("pause_turn", "of_tomorrow"), ("stop", "error")),
 }
 
 
-def test_no_documented_reason_is_forgotten() -> None:
-    assert {reason.value for reason in FinishReason} - set(GEMINI_ENDS) == {"FINISH_REASON_UNSPECIFIED"}
-    assert set(get_args(StopReason)) - set(CLAUDE_ENDS) == set()
+def test_every_documented_reason_is_listed() -> None:
+    assert {reason.value for reason in FinishReason} - set(GEMINI_FINISH_REASONS) == {"FINISH_REASON_UNSPECIFIED"}
+    assert set(get_args(StopReason)) - set(CLAUDE_STOP_REASONS) == set()
 
 
-@pytest.mark.parametrize("reason", GEMINI_ENDS)
+@pytest.mark.parametrize("reason", GEMINI_FINISH_REASONS)
 @pytest.mark.parametrize("parts", [(gemini.text("Hi"),), (), (gemini.text(""),)])
-def test_why_gemini_ends(reason: str, parts: tuple[Json, ...]) -> None:
+def test_gemini_finish_reasons(reason: str, parts: tuple[Json, ...]) -> None:
     whole = gemini.answer(*parts, finish=reason)
-    assert_ends("gemini", whole, [gemini.event(whole)], GEMINI_ENDS[reason][0 if parts and parts[0]["text"] else 1])
+    assert_ends("gemini", whole, [gemini.event(whole)], GEMINI_FINISH_REASONS[reason][0 if parts and parts[0]["text"] else 1])
 
 
-@pytest.mark.parametrize("reason", CLAUDE_ENDS)
+@pytest.mark.parametrize("reason", CLAUDE_STOP_REASONS)
 @pytest.mark.parametrize("content", [(claude.text("Hi"),), ()])
-def test_why_claude_ends(reason: str, content: tuple[Json, ...]) -> None:
+def test_claude_stop_reasons(reason: str, content: tuple[Json, ...]) -> None:
     whole = claude.message(*content, stop=reason)
-    assert_ends("anthropic", whole, [claude.wire(whole)], CLAUDE_ENDS[reason][0 if content else 1])
+    assert_ends("anthropic", whole, [claude.wire(whole)], CLAUDE_STOP_REASONS[reason][0 if content else 1])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_why_claude_ends(reason: str, content: tuple[Json, ...]) -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["Hi", ""])
-def test_why_others_end(reason: str, expected: str, empty: str, text: str) -> None:
+def test_finish_reasons_of_other_providers(reason: str, expected: str, empty: str, text: str) -> None:
     stream = frames(role(), *([chunk(text)] if text else []), finish(reason), usage()) + DONE
     assert_ends("openai", completion(text, finish=reason), [stream], expected if text else empty)
 
@@ -273,7 +273,7 @@ def assert_ends(dialect: str, whole: Json, stream: list[bytes], expected: str) -
         assert message_of(told.chunks)["finish_reason"] == expected
 
 
-def test_gemini_gives_up_a_call_after_some_text() -> None:
+def test_gemini_abandons_a_tool_call_after_some_text() -> None:
     whole = gemini.answer(gemini.text("I look."), finish="MALFORMED_FUNCTION_CALL")
     whole["candidates"][0]["finishMessage"] = "Malformed function call: print(weather('Bonn'))"
     told = read_stream("gemini", [gemini.wire(whole)])

@@ -1,4 +1,4 @@
-"""The quirks of vendors of OpenAI's format: what each takes of what a caller may say."""
+"""Adapting requests to quirks of providers with OpenAI's format."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ HISTORY: list[Json] = [
         (["low"], None, None),
     ],
 )
-def test_an_effort_becomes_the_nearest_that_the_model_takes(taken: Any, asked: str | None, told: str | None) -> None:
+def test_an_effort_becomes_the_nearest_supported_one(taken: Any, asked: str | None, told: str | None) -> None:
     body = sent("openai", settings={"efforts": taken}, reasoning_effort=asked)
     assert body.get("reasoning_effort") == told
 
 
-def test_a_vendor_gets_of_a_history_only_what_it_takes() -> None:
+def test_a_provider_gets_only_the_history_fields_it_accepts() -> None:
     body = sent("openai", settings={"history": []}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
     assert body["messages"] == PLAIN
-    assert body["tools"] == [TOOL], "what only looks alike is the caller's"
+    assert body["tools"] == [TOOL], "a field that only looks similar must be kept"
     assert "cache_control" not in body
 
 
 @pytest.mark.parametrize("taken", LEFT_BY_ANSWERS)
-def test_what_a_vendor_takes_it_gets_back(taken: str) -> None:
+def test_accepted_history_fields_are_sent_back(taken: str) -> None:
     body = sent("openai", settings={"history": [taken]}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
     asked, answered, result = body["messages"]
     assert {name for name in LEFT if name in answered} == {taken} - {"thinking"}
@@ -78,18 +78,18 @@ def test_what_a_vendor_takes_it_gets_back(taken: str) -> None:
     assert marked == (["body", "tool", "asked", "result"] if taken == "cache_control" else [])
 
 
-def test_parts_lose_their_marks_and_an_answer_of_thoughts_alone_is_empty() -> None:
+def test_cache_control_is_removed_and_a_reasoning_only_answer_is_empty() -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello", **MARK}]
     thoughts = {"role": "assistant", "content": parts[:1]}
     body = sent("openai", settings={"history": []}, messages=[{"role": "assistant", "content": parts}, thoughts, ASKED])
     assert [message["content"] for message in body["messages"]] == [[{"type": "text", "text": "Hello"}], "", ASKED["content"]]
 
 
-def test_a_vendor_of_which_nothing_is_known_gets_everything() -> None:
+def test_an_unknown_provider_gets_all_fields() -> None:
     assert sent("openai", messages=HISTORY)["messages"] == HISTORY
 
 
-def test_a_plain_history_is_known_by_its_bytes() -> None:
+def test_a_plain_history_is_detected_from_its_bytes() -> None:
     assert is_plain(request_of("openai", messages=PLAIN).body)
     for name, value in LEFT.items():
         assert not is_plain(request_of("openai", messages=[{**ANSWERED, "content": "Hi", name: value}, ASKED]).body)

@@ -1,4 +1,4 @@
-"""The wire formats of media, without a wire: what a vendor is asked, and what is read from whatever it answers."""
+"""Media requests and responses of the OpenAI dialect, without a network: requests built, and any response parsed or rejected."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def call(kind: str, **body: Any) -> MediaCall:
     return MediaCall(kind, "m", {"model": "m", **body}, MediaUnits(), {})
 
 
-def begun(kind: str, settings: dict[str, Any], **body: Any) -> dict[str, Any]:
+def start_request(kind: str, settings: dict[str, Any], **body: Any) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(MEDIA_DIALECTS["openai", kind].begin(call(kind, **body), target(**settings)).body)
     return found
 
 
-def test_the_vendor_is_asked_in_its_own_names() -> None:
+def test_requests_use_the_providers_field_names() -> None:
     request = IMAGES.begin(call("image", prompt="x", user="ada"), target(headers={"X-No-Log": "1"}))
     headers = dict(request.headers)
     assert (request.method, request.url) == ("POST", "http://vendor/v1/images/generations")
@@ -53,8 +53,8 @@ def test_the_vendor_is_asked_in_its_own_names() -> None:
         ({"image_format": "b64_json"}, {"response_format": "b64_json"}),
     ],
 )
-def test_a_channel_adds_its_own(settings: dict[str, Any], extra: dict[str, Any]) -> None:
-    assert begun("image", settings, prompt="x") == {"model": "vendor-model", "prompt": "x", **extra}
+def test_a_channel_adds_its_own_fields(settings: dict[str, Any], extra: dict[str, Any]) -> None:
+    assert start_request("image", settings, prompt="x") == {"model": "vendor-model", "prompt": "x", **extra}
 
 
 def test_speech_is_the_body_itself() -> None:
@@ -71,7 +71,7 @@ def test_speech_is_the_body_itself() -> None:
         ({"b64_json": None, "url": "https://files.example/x.png"}, Link("https://files.example/x.png")),
     ],
 )
-def test_a_picture_in_any_form(item: dict[str, Any], piece: object) -> None:
+def test_an_image_in_any_format(item: dict[str, Any], piece: object) -> None:
     assert IMAGES.read(orjson.dumps({"data": [{}, item]}), target()).pieces == (piece,)
 
 
@@ -89,11 +89,11 @@ def test_a_picture_in_any_form(item: dict[str, Any], piece: object) -> None:
         ({"id": "v_1", "status": "cancelled"}, MediaAnswer((), "v_1", None, "upstream_error")),
     ],
 )
-def test_how_a_film_is(body: dict[str, Any], expected: MediaAnswer) -> None:
+def test_the_status_of_a_video(body: dict[str, Any], expected: MediaAnswer) -> None:
     assert VIDEOS.read(orjson.dumps(body), target()) == expected
 
 
-def test_a_finished_film_is_downloaded_with_the_credential() -> None:
+def test_a_finished_video_is_downloaded_with_the_credential() -> None:
     answer = VIDEOS.read(b'{"id": "v_1", "status": "completed"}', target())
     [piece] = answer.pieces
     assert isinstance(piece, Download)
@@ -108,7 +108,7 @@ junk = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictio
 
 
 @given(st.binary(max_size=30) | junk.map(orjson.dumps))
-def test_whatever_comes_is_read_or_refused(data: bytes) -> None:
+def test_any_response_is_parsed_or_rejected(data: bytes) -> None:
     for dialect in (IMAGES, VIDEOS):
         try:
             answer = dialect.read(data, target())
@@ -117,7 +117,7 @@ def test_whatever_comes_is_read_or_refused(data: bytes) -> None:
         assert isinstance(answer, MediaAnswer)
 
 
-def test_only_a_refusal_of_the_request_is_about_it() -> None:
+def test_only_request_errors_are_permanent() -> None:
     told = orjson.dumps({"error": {"message": "blocked", "code": "moderation_blocked", "param": None}})
     refused = IMAGES.read_error(400, told, call("image"), target())
     assert (refused.about_request, refused.code) == (True, "moderation_blocked")

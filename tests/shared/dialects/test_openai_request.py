@@ -1,4 +1,4 @@
-"""What the vendor is asked: one output limit, never above what the hold pays for."""
+"""The output limit in a provider request: only one field, and never above the held amount."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.dialects.base import Target
 
 
 def asked(fields: dict[str, Any], *, clamp: int | None = None, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The limits in the vendor's request for a call with `fields`."""
+    """The output limit fields of the provider request for a call with `fields`."""
     id = UUID(int=1)
     route = Route(id, id, "c", "openai", "http://vendor/v1", "", settings or {}, "vendor-model", 0, 1)
     call = chat(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}))
@@ -39,7 +39,7 @@ def asked(fields: dict[str, Any], *, clamp: int | None = None, settings: dict[st
         ({"max_completion_tokens": None, "max_tokens": 50}, None, None, {"max_tokens": 50}),
     ],
 )
-def test_the_smallest_limit_under_one_name(
+def test_the_smallest_limit_is_sent_in_one_field(
     fields: dict[str, Any], clamp: int | None, settings: dict[str, Any] | None, expected: dict[str, Any]
 ) -> None:
     assert asked(fields, clamp=clamp, settings=settings) == expected

@@ -1,4 +1,4 @@
-"""The stream reader as a function of bytes: however a stream is cut into reads, what comes out is the same, and always JSON."""
+"""The stream reader as a function of bytes: however a stream is split into reads, the output is the same, and always JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGAN = 1_790_000_000
 
 
 class Outcome(NamedTuple):
-    """All that a reader gave; `error` where it gave up."""
+    """Everything that a reader returned; `error` names the exception that ended it."""
 
     relay: bytes
     tail: Json | None
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 def read(pieces: list[bytes]) -> Outcome:
-    """Feed `pieces` as the edge does, to the end."""
+    """Feed all `pieces` to a reader as the edge does."""
     reader = OpenAIStream("our-model", OUR_ID, BEGAN)
     relay = b""
     error = None
@@ -50,13 +50,13 @@ def read(pieces: list[bytes]) -> Outcome:
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """`data` cut at `places` (taken modulo its length)."""
+    """`data` split at `places` (modulo its length)."""
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
 
 def chunks_of(relay: bytes) -> list[Json]:
-    """The relayed chunks. Fails on a byte that belongs to no `data:` line."""
+    """The relayed chunks. Fails on any byte outside a `data:` line."""
     if not relay:
         return []
     assert relay.startswith(b"data: ")
@@ -66,7 +66,7 @@ def chunks_of(relay: bytes) -> list[Json]:
     return [json.loads(each[6:]) for each in events]
 
 
-# Streams as vendors send them
+# Streams as providers send them
 
 TEXT = st.text(min_size=1, max_size=6).map(lambda text: text.encode(errors="ignore").decode() or "x")
 TOOL = st.fixed_dictionaries({"index": st.integers(0, 2), "function": st.fixed_dictionaries({"arguments": TEXT})})
@@ -94,7 +94,7 @@ HEAD = st.fixed_dictionaries(
 
 @st.composite
 def streams(draw: Any) -> bytes:
-    """A good stream: noise, odd heads, any line ends, with or without [DONE]."""
+    """A valid stream with noise, unusual headers, any line endings, with or without [DONE]."""
     head = draw(HEAD)
     deltas = draw(st.lists(DELTAS, max_size=6))
     begun = {0, *(choice["index"] for each in deltas for choice in each["choices"])}
@@ -110,7 +110,7 @@ def streams(draw: Any) -> bytes:
 
 @given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
 @settings(max_examples=120, deadline=None)
-def test_where_the_reads_are_cut_changes_nothing(data: bytes, places: list[int]) -> None:
+def test_splitting_into_reads_changes_nothing(data: bytes, places: list[int]) -> None:
     whole = read([data])
     assert whole.error is None
     assert read(cut(data, places)) == whole
@@ -119,7 +119,7 @@ def test_where_the_reads_are_cut_changes_nothing(data: bytes, places: list[int])
 
 @given(streams())
 @settings(max_examples=120, deadline=None)
-def test_what_is_relayed_keeps_every_rule(data: bytes) -> None:
+def test_relayed_chunks_follow_every_rule(data: bytes) -> None:
     outcome = read([data])
     assert outcome.tail is not None
     chunks = [*chunks_of(outcome.relay), outcome.tail]
@@ -146,7 +146,7 @@ def test_all_text_is_relayed_and_counted(texts: list[str]) -> None:
     assert outcome.delivered
 
 
-# Usage, wherever it stands
+# Usage in any position
 
 USAGES = st.lists(
     st.fixed_dictionaries(
@@ -157,7 +157,7 @@ USAGES = st.lists(
 
 
 @given(USAGES, st.data())
-def test_the_last_word_on_each_count_wins_wherever_it_is_told(told: list[Json], data: Any) -> None:
+def test_the_last_value_of_each_count_wins(told: list[Json], data: Any) -> None:
     events = [role(), chunk("Hello"), chunk(" there"), finish()]
     for each in told:
         place = data.draw(st.integers(0, len(events)))
@@ -172,7 +172,7 @@ def test_the_last_word_on_each_count_wins_wherever_it_is_told(told: list[Json], 
 
 
 @given(st.integers(0, 3), st.integers(0, 99), st.integers(0, 99))
-def test_usage_beside_choices_is_read_and_not_relayed(place: int, input: int, output: int) -> None:
+def test_usage_next_to_choices_is_read_but_not_relayed(place: int, input: int, output: int) -> None:
     events = [role(), chunk("Hello"), chunk(" there"), finish()]
     events[place] = {**events[place], "usage": openai_payloads.tokens(input, output, cached=1, reasoning=2)}
     outcome = read([openai_payloads.frames(*events) + DONE])
@@ -180,7 +180,7 @@ def test_usage_beside_choices_is_read_and_not_relayed(place: int, input: int, ou
     assert b"usage" not in outcome.relay
 
 
-# Anything at all
+# Any input
 
 GARBAGE = st.one_of(
     st.binary(max_size=30),
@@ -215,7 +215,7 @@ GARBAGE = st.one_of(
 @example([b'data: {"choices":[{"delta":{"content":"x"}}],"skipped":"\xff"}\n\n'], [])
 @example([b'data: {"choices":[{"delta":{"content":"x"}}],"skipped":"\\ud800"}\n\n'], [])
 @example([frame(finish()), frame(chunk("x")), frame(finish())], [])
-def test_whatever_comes_nothing_but_json_is_relayed(pieces: list[bytes], places: list[int]) -> None:
+def test_only_json_is_relayed(pieces: list[bytes], places: list[int]) -> None:
     outcome = read(cut(b"".join(pieces), places))
     for each in chunks_of(outcome.relay):
         assert isinstance(each["choices"], list)
@@ -229,21 +229,21 @@ def test_whatever_comes_nothing_but_json_is_relayed(pieces: list[bytes], places:
 
 
 @pytest.mark.parametrize("end", [b"", frame(chunk("x")), frame(role()) + frame(usage())])
-def test_an_end_before_the_finish_reason_is_a_break(end: bytes) -> None:
+def test_an_end_before_the_finish_reason_is_a_broken_stream(end: bytes) -> None:
     assert read([end]).error == "BrokenStream"
 
 
-def test_a_choice_that_never_ended_is_a_break_although_another_did() -> None:
+def test_one_unfinished_choice_is_a_broken_stream() -> None:
     assert read([openai_payloads.frames(chunk("a"), chunk("b", index=1), finish())]).error == "BrokenStream"
 
 
-def test_what_came_before_an_error_is_given_before_it() -> None:
+def test_output_before_an_error_is_returned_first() -> None:
     reader = OpenAIStream("m", OUR_ID, BEGAN)
     assert b"Hello" in reader.feed(openai_payloads.frames(role(), chunk("Hello"), openai_payloads.failure("Boom.")))
     assert isinstance(reader.broken, BrokenStream)
 
 
-def test_an_event_without_an_end_is_given_up() -> None:
+def test_an_event_without_an_end_is_rejected() -> None:
     reader = OpenAIStream("m", OUR_ID, BEGAN)
     for _ in range(8):
         assert reader.feed(b"x" * 1_000_000) == b""
@@ -266,7 +266,7 @@ def test_an_early_finish_reason_is_moved_to_the_end() -> None:
     assert outcome.tail["choices"] == [{"index": 0, "delta": {}, "finish_reason": "length"}]
 
 
-def test_an_empty_stream_ends_in_one_whole_chunk() -> None:
+def test_an_empty_stream_ends_with_one_complete_chunk() -> None:
     outcome = read([DONE])
     assert outcome.tail == {
         "id": OUR_ID,

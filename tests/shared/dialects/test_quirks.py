@@ -1,4 +1,4 @@
-"""What a provider of OpenAI's format does not take of a request is fitted by its channel's settings."""
+"""Channel settings adapt requests to what a provider of OpenAI's format accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(id: str, name: str = "weather") -> Json:
 
 
 def turn(*ids: str, **fields: Any) -> list[Json]:
-    """A turn of the model that calls tools, and their results, in the other order."""
+    """An assistant turn that calls tools, and their results in reverse order."""
     results = [{"role": "tool", "tool_call_id": id, "content": id} for id in reversed(ids)]
     return [{"role": "assistant", "content": None, "tool_calls": [call(id) for id in ids], **fields}, *results]
 
@@ -38,7 +38,7 @@ def turn(*ids: str, **fields: Any) -> list[Json]:
 
 
 @pytest.mark.parametrize(
-    ("roles", "role", "told"),
+    ("roles", "role", "messages_sent"),
     [
         (FOUR, "developer", "system"),
         (FOUR, "system", "system"),
@@ -47,20 +47,20 @@ def turn(*ids: str, **fields: Any) -> list[Json]:
         ([*FOUR, "developer"], "developer", "developer"),
     ],
 )
-def test_a_role_becomes_one_that_the_provider_knows(roles: Any, role: str, told: str) -> None:
+def test_an_unsupported_role_is_replaced(roles: Any, role: str, messages_sent: str) -> None:
     settings = {} if roles is None else {"roles": roles}
     body = sent("openai", settings=settings, messages=[{"role": role, "content": "Be brief."}, HI])
-    assert [message["role"] for message in body["messages"]] == [told, "user"]
+    assert [message["role"] for message in body["messages"]] == [messages_sent, "user"]
 
 
-def test_a_role_without_another_is_refused_by_name() -> None:
+def test_a_role_without_a_replacement_is_rejected_by_name() -> None:
     with pytest.raises(UnsupportedField) as refused:
         sent("openai", settings={"roles": FOUR}, messages=[HI, {"role": "function", "name": "f", "content": "x"}])
     assert refused.value.param == "messages[1].role"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "messages_sent"),
     [
         ("Hi", "Ada: Hi"),
         ([{"type": "text", "text": "Hi"}], [{"type": "text", "text": "Ada: Hi"}]),
@@ -70,25 +70,25 @@ def test_a_role_without_another_is_refused_by_name() -> None:
         ),
     ],
 )
-def test_a_name_goes_before_the_text_where_it_has_no_place(content: Any, told: Any) -> None:
+def test_an_unsupported_name_is_prepended_to_the_text(content: Any, messages_sent: Any) -> None:
     messages = [
         {"role": "user", "name": "Ada", "content": content},
         {"role": "tool", "name": "f", "tool_call_id": "a", "content": "x"},
     ]
     body = sent("openai", settings={"named_roles": ["tool"]}, messages=messages)
-    assert body["messages"] == [{"role": "user", "content": told}, messages[1]]
+    assert body["messages"] == [{"role": "user", "content": messages_sent}, messages[1]]
     assert sent("openai", messages=messages)["messages"] == messages
 
 
 # Ids of tool calls
 
 
-def test_ids_fit_calls_and_results_alike() -> None:
+def test_ids_are_adapted_in_calls_and_results() -> None:
     messages = [HI, *turn("call_Zq81/öß", "Abc123xyz"), *turn("call_2")]
     body = sent("openai", settings={"tool_ids": MISTRAL_IDS}, messages=messages)
     calls = [each["id"] for message in body["messages"] for each in message.get("tool_calls", ())]
     results = [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
-    assert calls[1] == "Abc123xyz", "what fits stays"
+    assert calls[1] == "Abc123xyz", "valid ids must stay"
     assert results == [calls[1], calls[0], calls[2]]
     assert all(re.fullmatch(MISTRAL_IDS, id) for id in calls)
     assert [m["content"] for m in body["messages"] if m["role"] == "tool"] == ["Abc123xyz", "call_Zq81/öß", "call_2"]
@@ -102,14 +102,14 @@ def test_different_calls_keep_different_ids(ids: list[str], rule: tuple[str, str
     pattern, unwanted = rule
     messages = [message for id in ids for message in turn(id)]
     made = rewritten(messages, pattern, unwanted=unwanted)
-    told = {id: made.get(id, id) for id in ids if id}
-    assert all(re.fullmatch(pattern, id) for id in told.values())
-    assert len(set(told.values())) == len(told)
-    assert not {id for id in made if re.fullmatch(pattern, id)}, "what fits stays"
+    messages_sent = {id: made.get(id, id) for id in ids if id}
+    assert all(re.fullmatch(pattern, id) for id in messages_sent.values())
+    assert len(set(messages_sent.values())) == len(messages_sent)
+    assert not {id for id in made if re.fullmatch(pattern, id)}, "valid ids must stay"
     assert rewritten(messages, pattern, unwanted=unwanted) == made
 
 
-def test_ids_that_differ_only_in_odd_letters_do_not_meet() -> None:
+def test_ids_that_differ_only_in_unusual_letters_stay_different() -> None:
     body = sent("anthropic", messages=[HI, *turn("call.1", "call_1", "call/1")])
     calls = [block["id"] for block in body["messages"][1]["content"]]
     results = [block["tool_use_id"] for block in body["messages"][2]["content"]]
@@ -135,7 +135,7 @@ def test_ids_that_differ_only_in_odd_letters_do_not_meet() -> None:
         ({"another-model": "none"}, None, True),
     ],
 )
-def test_sampling_only_where_the_model_takes_it(takes: Any, effort: str | None, kept: bool) -> None:
+def test_sampling_fields_are_sent_only_if_supported(takes: Any, effort: str | None, kept: bool) -> None:
     fields = {"temperature": 0.7, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
     body = sent("openai", settings={"sampling": takes}, reasoning_effort=effort, seed=1, **fields)
     assert {name: body[name] for name in fields if name in body} == (fields if kept else {})
@@ -147,7 +147,7 @@ NAMED: Json = {"type": "function", "function": {"name": "weather"}}
 OFF: Json = {"thinking": {"type": "disabled"}}
 
 
-def test_the_effort_that_goes_with_tools() -> None:
+def test_effort_in_combination_with_tools() -> None:
     settings = {"effort_with_tools": {"vendor-model": "none"}}
     assert sent("openai", settings=settings, tools=[TOOL], reasoning_effort="high")["reasoning_effort"] == "none"
     assert sent("openai", settings=settings, reasoning_effort="high")["reasoning_effort"] == "high"
@@ -166,7 +166,7 @@ def test_the_effort_that_goes_with_tools() -> None:
         ({"reasoning_effort": "high"}, False),
     ],
 )
-def test_a_forced_tool_goes_without_thinking(fields: Json, off: bool) -> None:
+def test_a_forced_tool_disables_thinking(fields: Json, off: bool) -> None:
     body = sent("openai", settings={"no_thinking": OFF}, **fields)
     assert (body.get("thinking"), body.get("reasoning_effort")) == (
         (OFF["thinking"], None) if off else (None, fields.get("reasoning_effort"))
@@ -176,7 +176,7 @@ def test_a_forced_tool_goes_without_thinking(fields: Json, off: bool) -> None:
 # Strict schemas
 
 
-def test_strict_schemas_are_those_of_openai() -> None:
+def test_strict_schemas_are_converted_to_openais_subset() -> None:
     loose = {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}, "required": ["a"]}
     strict = {
         "type": "object",
@@ -199,7 +199,7 @@ def test_strict_schemas_are_those_of_openai() -> None:
     assert refused.value.param == "response_format.json_schema.schema.properties.a"
 
 
-# Thoughts go back where they are demanded
+# Reasoning is sent back where required
 
 SETTINGS = {**TEMPLATES["deepseek"].settings}
 THOUGHT = "I need the weather."
@@ -232,7 +232,7 @@ def by_responses() -> ChatCall:
     return made
 
 
-def told(call: ChatCall, settings: Json) -> list[Json]:
+def messages_sent(call: ChatCall, settings: Json) -> list[Json]:
     request = DIALECTS["openai"].request(call.told_to("openai", settings), target_of("openai", settings=settings))
     messages: list[Json] = orjson.loads(request.body)["messages"]
     return messages
@@ -250,31 +250,31 @@ def told(call: ChatCall, settings: Json) -> list[Json]:
     ],
     ids=["chat", "chat of another provider", "chat of Claude", "messages", "messages of Claude", "responses"],
 )
-def test_the_thought_goes_back(call: Callable[[], ChatCall]) -> None:
-    answered = told(call(), SETTINGS)[1]
+def test_reasoning_is_sent_back(call: Callable[[], ChatCall]) -> None:
+    answered = messages_sent(call(), SETTINGS)[1]
     assert answered["tool_calls"][0]["id"] == "call_1"
     assert answered["reasoning_content"] == THOUGHT
     assert not answered.keys() & {"reasoning", "thinking_blocks"}
 
 
 @pytest.mark.parametrize("call", [by_messages, by_responses])
-def test_nobody_else_is_sent_a_thought_of_another_surface(call: Callable[[], ChatCall]) -> None:
+def test_other_providers_get_no_reasoning_of_another_surface(call: Callable[[], ChatCall]) -> None:
     for settings in ({}, {"history": ["reasoning_content"]}):
-        assert set(told(call(), settings)[1]) == {"role", "content", "tool_calls"}
+        assert set(messages_sent(call(), settings)[1]) == {"role", "content", "tool_calls"}
     for dialect in ("anthropic", "gemini"):
         body = orjson.loads(DIALECTS[dialect].request(call().told_to(dialect), target_of(dialect)).body)
         assert THOUGHT not in orjson.dumps(body).decode()
 
 
-def test_without_a_thought_the_stand_in_goes() -> None:
+def test_missing_reasoning_is_replaced_by_a_placeholder() -> None:
     messages = [HI, {"role": "assistant", "content": "Hello"}, HI, *turn("call_1")]
     body = sent("openai", settings=SETTINGS, messages=messages, tools=[TOOL])
     assert [message.get("reasoning_content") for message in body["messages"]] == [None, " ", None, " ", None]
     plain = sent("openai", settings=SETTINGS, messages=messages[:3])
-    assert plain["messages"] == messages[:3], "only conversations with tools"
+    assert plain["messages"] == messages[:3], "only conversations with tools are changed"
 
 
-def test_a_thought_between_a_text_and_a_call_splits_no_message() -> None:
+def test_reasoning_between_text_and_a_call_does_not_split_the_message() -> None:
     items = [
         HI,
         {"role": "assistant", "content": "I look."},
@@ -283,21 +283,21 @@ def test_a_thought_between_a_text_and_a_call_splits_no_message() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": "Rain"},
     ]
     _, call = read_response(orjson.dumps({"model": "m", "input": items}))
-    assert [message["role"] for message in told(call, {})] == ["user", "assistant", "tool"]
-    assert told(call, SETTINGS)[1]["reasoning_content"] == THOUGHT
+    assert [message["role"] for message in messages_sent(call, {})] == ["user", "assistant", "tool"]
+    assert messages_sent(call, SETTINGS)[1]["reasoning_content"] == THOUGHT
 
 
 # Templates
 
 
 @pytest.mark.parametrize("name", ["mistral", "deepseek", "groq", "together", "fireworks", "vllm", "ollama", "llama.cpp"])
-def test_providers_of_four_roles(name: str) -> None:
+def test_providers_with_four_roles(name: str) -> None:
     settings = {**TEMPLATES[name].settings}
     body = sent("openai", settings=settings, messages=[{"role": "developer", "content": "Be brief."}, HI])
     assert body["messages"][0]["role"] == "system"
 
 
-def test_mistral_takes_a_history_of_another_model() -> None:
+def test_mistral_accepts_a_history_of_another_model() -> None:
     settings = {**TEMPLATES["mistral"].settings}
     body = sent("openai", settings=settings, messages=[{**HI, "name": "Ada"}, *turn("call_Zq81abcdefgh")])
     asked, answered, result = body["messages"]
@@ -306,7 +306,7 @@ def test_mistral_takes_a_history_of_another_model() -> None:
     assert result["tool_call_id"] == answered["tool_calls"][0]["id"]
 
 
-def test_openai_takes_no_long_ids() -> None:
+def test_openai_accepts_no_long_ids() -> None:
     settings = {**TEMPLATES["openai"].settings}
     long = "call_0123456789abcdef0123456789abcdef_0_0"
     body = sent("openai", settings=settings, messages=[HI, *turn(long, "call_1")])

@@ -1,4 +1,4 @@
-"""What an upstream says of when to come back, as a table: whatever it writes, a wait or None comes out, never an exception."""
+"""Parsing an upstream's Retry-After headers: any text gives a delay or None, never an exception."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOW = 1_790_000_000_000  # Mon, 21 Sep 2026 14:13:20 GMT
         ),
     ],
 )
-def test_what_is_believed(headers: dict[str, str], expected: int | None) -> None:
+def test_accepted_values(headers: dict[str, str], expected: int | None) -> None:
     assert retry_after_ms(headers.get, NOW) == expected
 
 

@@ -1,4 +1,4 @@
-"""Certificates: signed so that anybody can verify them, and that nothing in them can be changed."""
+"""Purge certificates: their signature can be verified by anyone, and any change invalidates it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_certificate_is_verified() -> None:
         ({"certificate": None}, "Not a purge certificate"),
     ],
 )
-def test_what_was_changed_is_refused(change: dict[str, Any], says: str) -> None:
+def test_a_modified_certificate_is_rejected(change: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         certificates.verify({**signed(), **change}, certificates.public_key(SECRET))
 
@@ -62,7 +62,7 @@ def test_another_key_does_not_verify() -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_openssl_verifies_it_too(tmp_path: Path) -> None:
+def test_openssl_verifies_a_certificate(tmp_path: Path) -> None:
     document = signed()
     statement = json.dumps(document["certificate"], sort_keys=True, separators=(",", ":"))
     (tmp_path / "statement").write_text(statement)
@@ -73,7 +73,7 @@ def test_openssl_verifies_it_too(tmp_path: Path) -> None:
     assert (done.returncode, "Verified Successfully" in done.stdout) == (0, True), done.stderr
 
 
-def test_the_command_verifies_it(tmp_path: Path) -> None:
+def test_the_documented_command_verifies_a_certificate(tmp_path: Path) -> None:
     installation = Installation(tmp_path, SECRET_KEY=SECRET)
     (tmp_path / "signed.json").write_text(json.dumps(signed()))
     (tmp_path / "answer.json").write_text(json.dumps({"id": "018f", "status": "done", "certificate": signed()}))

@@ -1,4 +1,4 @@
-"""Expiring links: whole, in time, and for their own path alone."""
+"""Signed links: valid only unmodified, until they expire, and for their own path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parts_of(link: str) -> tuple[str, str, str]:
     return split.path, query["expires"][0], query["signature"][0]
 
 
-def test_a_link_is_good_until_it_expires() -> None:
+def test_a_link_is_valid_until_it_expires() -> None:
     path, expires, signature = parts_of(sign(PATH, LATER, SECRET))
     assert path == PATH
     assert check(path, expires, signature, SECRET, NOW)
@@ -33,7 +33,7 @@ def test_a_link_is_good_until_it_expires() -> None:
     assert not check(path, expires, signature, SECRET, LATER + 10**9)
 
 
-def test_a_link_is_for_its_own_path_time_and_installation() -> None:
+def test_a_link_is_valid_for_its_own_path_time_and_installation() -> None:
     path, expires, signature = parts_of(sign(PATH, LATER, SECRET))
     assert not check(path + "0", expires, signature, SECRET, NOW)
     assert not check(path, str(LATER + 1), signature, SECRET, NOW)
@@ -44,17 +44,17 @@ def test_a_link_is_for_its_own_path_time_and_installation() -> None:
 @pytest.mark.parametrize(
     "expires", ["", "-1", "1e99", "9" * 16, " 1800000060000", "01800000060000", "１８００", "1800000060000\n", "\0"]
 )
-def test_a_time_is_plain_digits(expires: str) -> None:
+def test_the_expiry_must_be_plain_digits(expires: str) -> None:
     signature = parts_of(sign(PATH, LATER, SECRET))[2]
     assert not check(PATH, expires, signature, SECRET, NOW)
 
 
 @pytest.mark.parametrize("signature", ["", "é", "a" * 43, "a" * 10_000, "\0"])
-def test_odd_signatures_are_simply_wrong(signature: str) -> None:
+def test_malformed_signatures_are_invalid(signature: str) -> None:
     assert not check(PATH, str(LATER), signature, SECRET, NOW)
 
 
-def test_the_key_is_not_the_secret_itself() -> None:
+def test_the_signing_key_is_derived_from_the_secret() -> None:
     for key in (SECRET.encode(), derive_key(SECRET, "channel-secret")):
         forged = urlsafe_b64encode(hmac.digest(key, f"{LATER}\n{PATH}".encode(), "sha256")).rstrip(b"=").decode()
         assert not check(PATH, str(LATER), forged, SECRET, NOW)

@@ -1,4 +1,4 @@
-"""Storage: the same promises on a folder and on a server that speaks S3."""
+"""Storage behaves the same on a folder and on an S3-compatible server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
     yield from (data[place : place + size] for place in range(0, len(data), size))
 
 
-def test_what_was_put_comes_back(storage: Storage) -> None:
+def test_objects_round_trip(storage: Storage) -> None:
     key = new_key()
     assert storage.put(key, b"0123456789") == 10
     assert storage.size(key) == 10
@@ -33,7 +33,7 @@ def test_what_was_put_comes_back(storage: Storage) -> None:
     assert b"".join(storage.get(key)) == b"again"
 
 
-async def test_an_event_loop_reads_the_same(storage: Storage) -> None:
+async def test_async_reads_return_the_same(storage: Storage) -> None:
     key = new_key()
     storage.put(key, b"0123456789")
     assert await storage.size_async(key) == 10
@@ -68,7 +68,7 @@ def test_an_empty_object(storage: Storage, data: bytes) -> None:
     assert b"".join(storage.get(key)) == b""
 
 
-def test_a_source_that_fails_leaves_nothing(storage: Storage, media_settings: Settings, s3_server: S3Server) -> None:
+def test_a_failing_source_leaves_nothing(storage: Storage, media_settings: Settings, s3_server: S3Server) -> None:
     def failing() -> Iterator[bytes]:
         yield b"x" * (PART_BYTES + 1)
         raise ConnectionError("the vendor went away")
@@ -86,7 +86,7 @@ def test_a_source_that_fails_leaves_nothing(storage: Storage, media_settings: Se
         assert not [path for path in (media_settings.data_dir / "media").rglob("*") if path.is_file()]
 
 
-def test_deleting_twice_is_deleting_once(storage: Storage) -> None:
+def test_deleting_is_idempotent(storage: Storage) -> None:
     key = new_key()
     storage.put(key, b"x")
     storage.delete(key)
@@ -97,7 +97,7 @@ def test_deleting_twice_is_deleting_once(storage: Storage) -> None:
         storage.size(key)
 
 
-async def test_a_missing_object_is_told_before_the_first_byte(storage: Storage) -> None:
+async def test_a_missing_object_raises_before_the_first_byte(storage: Storage) -> None:
     with pytest.raises(NotFound):
         await storage.get_async(new_key())
     with pytest.raises(NotFound):
@@ -111,7 +111,7 @@ def test_listing(storage: Storage) -> None:
         storage.put(key, b"x" * size)
     listed = sorted(storage.list())
     assert [(found.key, found.size_bytes) for found in listed] == [(key, size) for size, key in enumerate(keys)]
-    # S3 tells whole seconds
+    # S3 reports whole seconds
     assert all(before - 1_000 <= found.modified_at <= now_ms() + 1_000 for found in listed)
     assert keys[0] in [found.key for found in storage.list(keys[0][:2])]
     assert all(found.key.startswith(keys[0][:2]) for found in storage.list(keys[0][:2]))
@@ -120,7 +120,7 @@ def test_listing(storage: Storage) -> None:
 @pytest.mark.parametrize(
     "key", ["", "a", "../secret.key", "ab/" + "c" * 63, "AB/" + "c" * 64, "ab/" + "c" * 64 + "\n", "/ab/" + "c" * 64]
 )
-def test_only_our_own_keys_are_taken(storage: Storage, key: str) -> None:
+def test_only_our_own_keys_are_accepted(storage: Storage, key: str) -> None:
     for use in (storage.get, storage.size, storage.delete, lambda key: storage.put(key, b"x")):
         with pytest.raises(ValueError, match="not a storage key"):
             use(key)
@@ -132,7 +132,7 @@ def test_keys_are_unguessable_and_valid(storage: Storage) -> None:
     assert {len(key) for key in keys} == {67}
 
 
-def test_a_store_that_is_away_is_unavailable_soon(make_settings: Callable[..., Settings]) -> None:
+def test_an_unreachable_store_is_reported_without_long_retries(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(
         media_url="s3://bucket",
         media_endpoint=f"http://127.0.0.1:{free_port()}",
@@ -146,10 +146,10 @@ def test_a_store_that_is_away_is_unavailable_soon(make_settings: Callable[..., S
             use(new_key())
         assert "127.0.0.1" not in str(caught.value)
         assert "hunter2" not in str(caught.value)
-    assert time.monotonic() - begun < 120  # by itself the library would take a quarter of an hour
+    assert time.monotonic() - begun < 120  # the library's default would retry for a quarter of an hour
 
 
-def test_a_bucket_that_refuses_us_is_unavailable(make_settings: Callable[..., Settings], s3_server: S3Server) -> None:
+def test_a_forbidden_bucket_is_unavailable(make_settings: Callable[..., Settings], s3_server: S3Server) -> None:
     settings = make_settings(
         media_url="s3://no-such-bucket-here", media_endpoint=s3_server.url, media_access_key="a", media_secret_key="b"
     )

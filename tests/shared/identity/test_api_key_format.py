@@ -1,4 +1,4 @@
-"""The shape of keys: a typing mistake is seen without a look-up."""
+"""API key format: typing errors are detected without a database query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.identity.api_key_format import ALPHABET, LENGTH, MARK, RANDOM_LENGTH
 bodies = st.text(ALPHABET, min_size=RANDOM_LENGTH, max_size=RANDOM_LENGTH)
 
 
-def test_a_new_key_is_as_the_contract_says() -> None:
+def test_the_format_of_a_new_key() -> None:
     key = new_key()
     assert key.secret.startswith("yout-")
     assert len(key.secret) == LENGTH == 5 + 32 + 6
@@ -24,7 +24,7 @@ def test_a_new_key_is_as_the_contract_says() -> None:
     assert len({new_key().secret for _ in range(100)}) == 100
 
 
-# Recorded once: keys that were given out, and the programs that recognise them, rely on it.
+# Fixed values: existing keys, and programs that detect them, depend on the checksum.
 @pytest.mark.parametrize(("body", "expected"), [("0" * 32, "2wjyrI"), ("A" * 32, "3Ae0o2")])
 def test_the_checksum_does_not_change(body: str, expected: str) -> None:
     assert checksum(body) == expected
@@ -37,25 +37,25 @@ def test_every_body_has_one_key(body: str) -> None:
 
 
 @given(bodies, st.integers(0, LENGTH - len(MARK) - 1), st.sampled_from(ALPHABET))
-def test_one_wrong_character_is_seen(body: str, place: int, wrong: str) -> None:
+def test_one_wrong_character_is_detected(body: str, place: int, wrong: str) -> None:
     right = body + checksum(body)
     mistyped = right[:place] + wrong + right[place + 1 :]
     assert well_formed(MARK + mistyped) is (mistyped == right)
 
 
 @given(bodies, st.integers(0, RANDOM_LENGTH - 2))
-def test_two_swapped_characters_are_seen(body: str, place: int) -> None:
+def test_two_swapped_characters_are_detected(body: str, place: int) -> None:
     swapped = body[:place] + body[place + 1] + body[place] + body[place + 2 :]
     assert well_formed(MARK + swapped + checksum(body)) is (swapped == body)
 
 
 @given(st.text(max_size=60))
-def test_other_text_is_no_key(text: str) -> None:
+def test_other_text_is_not_a_key(text: str) -> None:
     assert not well_formed(text)
 
 
 @pytest.mark.parametrize("change", [str.upper, lambda key: key + " ", lambda key: key[:-1], lambda key: "sk-" + key[5:]])
-def test_what_is_nearly_a_key(change: object) -> None:
+def test_text_that_resembles_a_key(change: object) -> None:
     body = "abcdefghijklmnopqrstuvwxyz012345"
     assert callable(change)
     assert not well_formed(change(MARK + body + checksum(body)))

@@ -1,4 +1,4 @@
-"""Whose attempts are counted together, and which browsers are known."""
+"""How login attempts are grouped for throttling, and how known browsers are recognized."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refused(throttle: Throttle, place: Place, person: str = ANN) -> bool:
     return throttle.begin(password_limits("member", person, place).keys) > 0
 
 
-def test_a_stranger_who_guesses_does_not_lock_the_owner_out() -> None:
+def test_failed_guesses_do_not_lock_out_the_owner() -> None:
     throttle, stranger = Throttle(KEY), Place("203.0.113.9")
     for _ in range(FAILURES_A_PERSON):
         assert not refused(throttle, stranger)
@@ -34,7 +34,7 @@ def test_a_stranger_who_guesses_does_not_lock_the_owner_out() -> None:
     assert not refused(throttle, Place("203.0.113.9", "a-known-browser-of-ann"))
 
 
-def test_many_strangers_are_bounded_together_but_not_a_known_browser() -> None:
+def test_unknown_browsers_share_a_limit_that_does_not_affect_known_ones() -> None:
     throttle = Throttle(KEY)
     for number in range(FAILURES_A_PERSON_EVERYWHERE):
         assert not refused(throttle, Place(f"network {number % 20}"))
@@ -43,25 +43,25 @@ def test_many_strangers_are_bounded_together_but_not_a_known_browser() -> None:
     assert not refused(throttle, Place("one more network"), "bob@example.com")
 
 
-def test_one_network_is_bounded_for_all_people_together() -> None:
+def test_a_network_is_limited_across_all_accounts() -> None:
     throttle = Throttle(KEY)
     answers = [refused(throttle, Place("net"), f"person-{number}@example.com") for number in range(40)]
     assert answers.count(False) == 30
 
 
-def test_a_known_browser_is_bounded_too() -> None:
+def test_a_known_browser_is_limited_too() -> None:
     throttle, place = Throttle(KEY), Place("net", "a-known-browser-of-ann")
     assert [refused(throttle, place) for _ in range(FAILURES_A_PERSON + 1)] == [False] * FAILURES_A_PERSON + [True]
 
 
-def test_sessions_of_a_person_guess_apart_and_within_a_bound_together() -> None:
+def test_sessions_of_a_person_have_separate_limits_and_a_shared_one() -> None:
     throttle = Throttle(KEY)
     answers = [throttle.begin(confirmation_limits("member", "ann", f"s{number % 5}").keys) > 0 for number in range(60)]
     assert answers.count(False) == 30
     assert code_limits("ann", Place("a")).keys == code_limits("ann", Place("b")).keys
 
 
-def test_a_browser_is_known_for_its_person_kind_and_year_alone() -> None:
+def test_a_known_browser_cookie_is_valid_for_one_person_kind_and_year() -> None:
     cookie = browser_cookie(KEY, "member", ANN, NOW)
     assert known_browser(cookie, KEY, "member", ANN, NOW) == cookie.split(".")[0]
     assert known_browser(cookie, KEY, "member", ANN, NOW + BROWSER_MS) == ""
@@ -73,5 +73,5 @@ def test_a_browser_is_known_for_its_person_kind_and_year_alone() -> None:
 @pytest.mark.parametrize(
     "cookie", ["", ".", "..", "x.1.y", "x" * 200, "é" * 22 + ".9999999999999.x", "x" * 22 + ".²." + "0" * 32]
 )
-def test_what_is_no_mark_is_none(cookie: str) -> None:
+def test_an_invalid_cookie_is_ignored(cookie: str) -> None:
     assert known_browser(cookie, KEY, "member", ANN, NOW) == ""

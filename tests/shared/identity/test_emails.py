@@ -1,4 +1,4 @@
-"""E-mail addresses have one form, whichever way they are typed."""
+"""Emails are normalized, whatever form they are typed in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDA = ["ida@bücher.example", "ida@xn--bcher-kva.example", "IDA@BÜCHER.example"
 
 
 @pytest.mark.parametrize("text", [*IDA, *(unicodedata.normalize("NFD", text) for text in IDA)])
-def test_all_forms_of_a_domain_are_one(text: str) -> None:
+def test_all_forms_of_a_domain_are_normalized(text: str) -> None:
     assert canonical_email(text) == "ida@bücher.example"
 
 
@@ -31,7 +31,7 @@ def test_all_forms_of_a_domain_are_one(text: str) -> None:
         ("o'brien@straße.example", "o'brien@straße.example"),
     ],
 )
-def test_addresses_of_all_scripts_are_taken(text: str, found: str) -> None:
+def test_emails_in_all_scripts_are_accepted(text: str, found: str) -> None:
     assert canonical_email(text) == found == canonical_email(found)
 
 
@@ -57,7 +57,7 @@ def test_addresses_of_all_scripts_are_taken(text: str, found: str) -> None:
         *("x" * 65 + "@example.com", "x@" + "y" * 64 + ".com", "x@" + "abc." * 70 + "com", "x" * 10_000),
     ],
 )
-def test_what_is_no_address_is_refused_and_finds_nobody(text: str) -> None:
+def test_an_invalid_email_is_rejected_and_finds_nobody(text: str) -> None:
     with pytest.raises(InvalidInput):
         canonical_email(text)
     assert len(lookup_email(text)) <= 254

@@ -1,4 +1,4 @@
-"""The queue of password hashes: who is refused at once, and who has waited too long."""
+"""The queue of password hashes: immediate rejections, and timeouts while waiting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def queue():
     made.close()
 
 
-def test_places_are_bounded_and_known_people_have_some_of_their_own(queue):
+def test_the_queue_is_limited_and_reserves_capacity_for_known_browsers(queue):
     with ExitStack() as held:
         for number in range(6):
             held.enter_context(queue.slot(f"network {number}"))
@@ -31,7 +31,7 @@ def test_places_are_bounded_and_known_people_have_some_of_their_own(queue):
         pass
 
 
-def test_one_network_holds_its_share_at_most(queue):
+def test_a_network_gets_at_most_its_share(queue):
     with ExitStack() as held:
         for _ in range(MAX_PER_NETWORK):
             held.enter_context(queue.slot("crowd"))
@@ -46,13 +46,13 @@ def test_one_network_holds_its_share_at_most(queue):
             pass
 
 
-def test_whoever_waited_too_long_is_refused_instead_of_served_late(queue, monkeypatch):
+def test_a_request_that_waited_too_long_is_rejected(queue, monkeypatch):
     monkeypatch.setattr(hash_queue, "MAX_WAIT_SECONDS", -1.0)
     with pytest.raises(Busy):
         queue.run(lambda: "late")
 
 
-def test_what_fails_fails_for_its_caller_alone(queue):
+def test_a_failure_affects_only_its_caller(queue):
     with pytest.raises(ZeroDivisionError):
         queue.run(lambda: 1 / 0)
     assert queue.run(lambda: "next") == "next"

@@ -1,4 +1,4 @@
-"""The throttle of attempts: alone in a process, shared through Redis, and while Redis is away."""
+"""The attempt throttle: within one process, shared through Redis, and while Redis is down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_burst_is_allowed_and_then_one_attempt_at_a_time():
     assert throttle.run("begin", {"a": 3}, WINDOW_MS // 3) == WINDOW_MS // 3
 
 
-def test_it_remembers_a_bounded_number_of_keys_and_none_that_says_nothing():
+def test_the_number_of_kept_keys_is_limited():
     throttle = LocalThrottle(max_keys=2)
     for key in ("a", "b", "c"):
         throttle.run("begin", {key: 1}, 0)
@@ -31,7 +31,7 @@ def throttle(request: pytest.FixtureRequest) -> Throttle:
     return Throttle(KEY, request.getfixturevalue("redis_url") if request.param == "redis" else "")
 
 
-def test_a_refused_attempt_counts_nowhere(throttle):
+def test_a_rejected_attempt_is_not_counted(throttle):
     assert throttle.begin({"ann": 1, "net": 2}) == 0
     wait = throttle.begin({"ann": 1, "net": 2})
     assert WINDOW_MS - 60_000 < wait <= WINDOW_MS
@@ -39,7 +39,7 @@ def test_a_refused_attempt_counts_nowhere(throttle):
     assert throttle.begin({"net": 2}) > 0
 
 
-def test_a_success_clears_the_person_and_takes_its_own_attempt_back_elsewhere(throttle):
+def test_a_success_resets_the_person_and_uncounts_the_attempt_elsewhere(throttle):
     limits = {"ann from here": 2, "net": 2}
     assert [throttle.begin(limits), throttle.begin(limits)] == [0, 0]
     throttle.succeed(limits, ("ann from here",))
@@ -48,7 +48,7 @@ def test_a_success_clears_the_person_and_takes_its_own_attempt_back_elsewhere(th
     assert throttle.begin({"net": 2}) > 0
 
 
-def test_processes_share_what_they_count_and_redis_keeps_only_digests_that_expire(redis_url):
+def test_processes_share_counts_in_redis_as_expiring_digests(redis_url):
     import redis
 
     one, other = Throttle(KEY, redis_url), Throttle(KEY, redis_url)
@@ -60,9 +60,9 @@ def test_processes_share_what_they_count_and_redis_keeps_only_digests_that_expir
         assert 0 < client.pttl(name) <= WINDOW_MS
 
 
-def test_a_process_counts_alone_while_redis_is_away(own_redis):
+def test_a_process_counts_by_itself_while_redis_is_down(own_redis):
     throttle = Throttle(KEY, own_redis.url)
     assert throttle.begin({"ann": 1}) == 0
     own_redis.kill()
-    assert throttle.begin({"ann": 1}) == 0, "the counts were in Redis"
+    assert throttle.begin({"ann": 1}) == 0, "the earlier counts were in Redis"
     assert throttle.begin({"ann": 1}) > 0

@@ -1,4 +1,4 @@
-"""Passwords: one form whichever keyboard they are typed on, and hashes of former days."""
+"""Passwords: Unicode normalization, and outdated hashes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ FORMS = [unicodedata.normalize(form, TYPED) for form in ("NFC", "NFD", "NFKC", "
 
 
 @pytest.mark.parametrize("typed", FORMS)
-def test_all_forms_of_a_password_are_one(typed: str) -> None:
+def test_all_unicode_forms_of_a_password_match(typed: str) -> None:
     stored = passwords.hash_password(TYPED)
     assert passwords.check(stored, typed) == (True, False)
     assert passwords.check(stored, typed.upper()) == (False, False)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_long_password_is_measured_in_its_one_form(form: Literal["NFC", "NFD"]) -> None:
+def test_length_is_measured_after_normalization(form: Literal["NFC", "NFD"]) -> None:
     typed = unicodedata.normalize(form, "é" * passwords.LONGEST)
     stored = passwords.hash_password(passwords.check_password(typed))
     assert passwords.check(stored, typed) == (True, False)
     assert passwords.check(stored, f"{typed}é") == (False, False)
 
 
-def test_a_hash_of_former_days_counts_and_is_to_be_replaced() -> None:
+def test_an_outdated_hash_matches_and_needs_replacement() -> None:
     as_typed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(FORMS[1])
     assert passwords.check(as_typed, FORMS[1]) == (True, True)
     other_settings = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse battery")
@@ -39,7 +39,7 @@ def test_a_hash_of_former_days_counts_and_is_to_be_replaced() -> None:
 
 
 @pytest.mark.parametrize("password", ["correct horse battery", "x" * 1_025, "a\0" * 10, "\ud800" * 12])
-def test_nobody_has_no_password(password: str) -> None:
+def test_an_unknown_account_matches_no_password(password: str) -> None:
     assert passwords.check(None, password) == (False, False)
 
 
@@ -52,6 +52,6 @@ def test_nobody_has_no_password(password: str) -> None:
         ("\ud800" * 12, "cannot be used"),
     ],
 )
-def test_an_unfit_password_is_refused(password: str, problem: str) -> None:
+def test_an_unsuitable_password_is_rejected(password: str, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         passwords.check_password(password)

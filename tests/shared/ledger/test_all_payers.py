@@ -1,6 +1,6 @@
-"""All payers at once, in random order: keys (one with a limit of its own), sessions, visitors, plans with overage, codes.
+"""All kinds of payers in random order: keys (one with a limit), sessions, visitors, plans with overage, redeem codes.
 
-Nothing here knows how the ledger decides. It only adds up what it was told, and asks whether the books say the same.
+The test does not replicate the ledger's rules. It only adds up results and compares them with the ledger.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CAP = 60
 
 @dataclass
 class Call:
-    """A call that was admitted, and what it was charged."""
+    """An admitted call and its charge."""
 
     ask: Reservation
     account: UUID
@@ -62,8 +62,8 @@ amounts = st.integers(0, 130)
 places = st.integers(0, 7)
 
 
-class Books(RuleBasedStateMachine):
-    """Each example is rolled back."""
+class LedgerOperations(RuleBasedStateMachine):
+    """Random operations of all payers; each example is rolled back."""
 
     database: peewee.Database
 
@@ -77,7 +77,7 @@ class Books(RuleBasedStateMachine):
         self.example.__enter__()
 
     def teardown(self) -> None:
-        self.example.__exit__(Exception, None, None)  # leaving with an error rolls back
+        self.example.__exit__(Exception, None, None)  # leaving with an exception rolls back
 
     @initialize()
     def open(self) -> None:
@@ -121,11 +121,11 @@ class Books(RuleBasedStateMachine):
         ]
         remembered = {hold.id for hold in Hold.select(Hold.id)}
         for (call, _), settled in zip(chosen, ledger.settle(batch, self.now), strict=True):
-            if call.ask.call not in remembered:  # closed so long ago that the sweeper dropped it
+            if call.ask.call not in remembered:  # closed so long ago that the sweeper deleted its hold
                 assert (settled.credits, settled.fresh) == (0, False)
                 continue
             assert settled.fresh == (call.charged is None)
-            assert call.charged in (None, settled.credits)  # a second time tells what the first one charged
+            assert call.charged in (None, settled.credits)  # a second settlement returns the first charge
             call.charged = settled.credits
             assert settled.credits >= settled.overage >= 0
 
@@ -138,13 +138,13 @@ class Books(RuleBasedStateMachine):
         self.now += ahead
 
     @rule(times=st.integers(1, 2))
-    def work(self, times: int) -> None:
+    def run_periodic_jobs(self, times: int) -> None:
         for _ in range(times):
             renew_subscriptions(self.now)
             renew_pool(TERMS, self.now)
 
     @rule(place=st.integers(0, 1), plan=st.sampled_from(["small", "large"]), when=st.sampled_from(["now", "next_period"]))
-    def take_a_plan(self, place: int, plan: str, when: str) -> None:
+    def start_subscription(self, place: int, plan: str, when: str) -> None:
         owner = self.owners[place].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is None:
             subscribe(owner, plan, actor="test")
@@ -153,13 +153,13 @@ class Books(RuleBasedStateMachine):
         set_overage(owner, CAP, actor="test")
 
     @rule(place=st.integers(0, 1), when=st.sampled_from(["now", "next_period"]))
-    def leave_the_plan(self, place: int, when: str) -> None:
+    def end_subscription(self, place: int, when: str) -> None:
         owner = self.owners[place].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is not None:
             cancel_subscription(owner, when, actor="test")
 
     @rule(credits=st.integers(1, 80))
-    def make_a_code(self, credits: int) -> None:
+    def create_code(self, credits: int) -> None:
         self.codes += create_codes(credits, actor="test").codes
 
     @precondition(lambda self: self.codes)
@@ -179,11 +179,11 @@ class Books(RuleBasedStateMachine):
         WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * place + 1]["session"]).execute()
 
     @invariant()
-    def the_books_are_clean(self) -> None:
-        assert verify(0).problems == ()  # 0: what is stale is the sweeper's business
+    def the_ledger_verifies(self) -> None:
+        assert verify(0).problems == ()  # 0, because stale holds are left to the sweeper
 
     @invariant()
-    def every_credit_came_in_and_went_out_once(self) -> None:
+    def every_credit_is_accounted_for(self) -> None:
         for owner in self.owners:
             row = Account.get_by_id(owner.id)
             sums = self.sums_of(owner.id)
@@ -191,11 +191,11 @@ class Books(RuleBasedStateMachine):
             beyond = self.total(OverageEntry, OverageEntry.account == owner.id, OverageEntry.kind == "charge")
             assert row.balance == self.bought[owner.id] + sums["grant"] - 100 + sums["expiry"] - (charged - beyond)
             assert 0 <= row.plan_credits <= row.balance
-            # Bought credits never expire: what expired, and what is left of the plan's, was granted by a plan.
+            # Bought credits never expire: all expired and remaining plan credits must come from plan grants.
             assert -sums["expiry"] + row.plan_credits <= sums["grant"] - 100
 
     @invariant()
-    def nobody_exceeds_a_bound(self) -> None:
+    def no_limit_is_exceeded(self) -> None:
         for row in Subscription.select():
             assert row.overage_used + row.overage_held <= CAP
         by_month: dict[int, int] = defaultdict(int)
@@ -222,12 +222,12 @@ class Books(RuleBasedStateMachine):
         return int(model.select(peewee.fn.SUM(model.amount)).where(*conditions).scalar() or 0)
 
 
-def test_random_business_leaves_clean_books(bound_database: peewee.Database) -> None:
-    class Machine(Books):
+def test_the_ledger_verifies_after_random_operations(bound_database: peewee.Database) -> None:
+    class Machine(LedgerOperations):
         database = bound_database
 
     examples = settings(
         max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
     )
     run_state_machine_as_test(Machine, settings=examples)
-    assert not UsageLedger.select().exists()  # all of it was rolled back
+    assert not UsageLedger.select().exists()  # everything was rolled back

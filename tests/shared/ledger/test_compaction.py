@@ -1,4 +1,4 @@
-"""Collapse: the ledger becomes one entry, plan credits and overage survive, and the books agree after every single step."""
+"""Ledger compaction: all entries become one, plan credits and overage are kept, and the ledger verifies after every step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool(account: UUID) -> tuple[int, int, int]:
 
 
 def run_all(account: UUID, batch: int) -> list[Collapsed]:
-    """Every step of a purge of the ledger, the books looked at after each."""
+    """Run every step of compaction, verifying the ledger after each."""
     before, done = pool(account), []
     for step in (
         lambda: forget_calls(account, batch),
@@ -90,7 +90,7 @@ def test_any_history_becomes_one_entry(moves: list[int], plan: int, batch: int) 
     assert not UsageLedger.select().where(UsageLedger.account == account).exists()
 
 
-def test_what_runs_is_left_and_settles_afterwards() -> None:
+def test_running_calls_are_kept_and_settle_afterwards() -> None:
     customer = Customer(1_000)
     [running] = customer.hold(lasts_ms=HOUR_MS)
     [ended] = customer.hold(lasts_ms=HOUR_MS)
@@ -103,12 +103,12 @@ def test_what_runs_is_left_and_settles_afterwards() -> None:
     assert verify(now_ms()).problems == ()
 
 
-def test_overage_keeps_its_sum_and_forgets_its_calls() -> None:
+def test_overage_keeps_its_total_but_not_its_calls() -> None:
     owner = factories.account(100)
     plan = Plan.create(name="Over", overage_allowed=True)
     subscription = Subscription.create(account=owner, plan=plan, overage_cap=10_000)
     key = digest(factories.api_key(owner)[1])
-    for _ in range(3):  # the first takes the pool, the others go beyond it
+    for _ in range(3):  # the first uses up the pool, the others are overage
         call = new_id()
         with transaction():
             ledger.reserve([Reservation(call, "m-1", Quote(PRICE, 100, 100, 10, 90), now_ms() + HOUR_MS, digest=key)], now_ms())

@@ -1,4 +1,4 @@
-"""Keys that keys create, and keys that replace others: one limit for all of them, whoever of them spends."""
+"""Keys created by keys and keys that replace others share one limit, whichever of them spends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.operations.key_rotation import rotate_key
 from shared.operations.keys import create_key, revoke_key
 from tests import factories
 from tests.shared.ledger.test_ledger import HOLD_MS, in_threads, quote
-from tests.shared.ledger.test_payers import amounts, assert_books_are_right, keyed, reserve, settle
+from tests.shared.ledger.test_payers import amounts, assert_ledger_verifies, keyed, reserve, settle
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -28,19 +28,19 @@ def child_of(parent: ApiKey, **options: Any) -> ApiKey:
 
 
 def ask(row: ApiKey, bound: int, minimum: int | None = None) -> Reservation:
-    """A reservation of this moment: usage rows are counted by the calendar month."""
+    """A reservation made now: usage rows are counted by calendar month."""
     return keyed(row, bound, minimum)._replace(expires_at=now_ms() + HOLD_MS)
 
 
 def spend(row: ApiKey, credits: int) -> None:
-    """A call that costs so much."""
+    """Make a call with this charge."""
     now, asked = now_ms(), ask(row, credits)
     (taken,) = reserve(asked, now=now)
     assert isinstance(taken, Reserved)
     assert settle(asked, row.account_id, credits, now, api_key=row.id, created_at=now).credits == credits
 
 
-def test_keys_draw_on_the_limit_of_the_key_that_created_them(bound_database: peewee.Database) -> None:
+def test_keys_share_the_limit_of_the_key_that_created_them(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner, monthly_credit_limit=30, can_manage=True)
     children = [child_of(parent, monthly_credit_limit=30) for _ in range(4)]
@@ -49,7 +49,7 @@ def test_keys_draw_on_the_limit_of_the_key_that_created_them(bound_database: pee
     assert "The key's limit is 30 credits a month, of which 0 remain" in str(refused)
     (refused,) = reserve(keyed(children[0], 1))
     assert "The limit of the key that created this one is 30 credits a month" in str(refused)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 def test_a_child_has_its_own_limit_too(bound_database: peewee.Database) -> None:
@@ -60,10 +60,10 @@ def test_a_child_has_its_own_limit_too(bound_database: peewee.Database) -> None:
     assert amounts(*reserve(keyed(child, 50, 5), now=now_ms())) == [15]
     assert amounts(*reserve(keyed(parent, 90, 5), now=now_ms())) == [60]
     assert ledger.month_spending(owner.id, now_ms()) == {parent.id: 25, child.id: 25}
-    assert_books_are_right(now_ms())
+    assert_ledger_verifies(now_ms())
 
 
-def test_what_a_call_costs_above_its_hold_stays_within_both_limits(bound_database: peewee.Database) -> None:
+def test_a_charge_above_the_hold_stays_within_both_limits(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner, monthly_credit_limit=50, can_manage=True)
     child = child_of(parent, monthly_credit_limit=50)
@@ -72,20 +72,20 @@ def test_what_a_call_costs_above_its_hold_stays_within_both_limits(bound_databas
     reserve(running, now=now)
     settled = settle(running, owner.id, 45, now, api_key=child.id)
     assert (settled.credits, settled.overrun) == (30, 15)
-    assert_books_are_right(now)
+    assert_ledger_verifies(now)
 
 
-def test_a_lost_call_gives_back_what_it_took_of_both_limits(bound_database: peewee.Database) -> None:
+def test_a_lost_call_is_released_from_both_limits(bound_database: peewee.Database) -> None:
     parent, _ = factories.api_key(factories.account(1_000), monthly_credit_limit=30, can_manage=True)
     child = child_of(parent, monthly_credit_limit=20)
     now = now_ms()
     reserve(ask(child, 20), now=now)
     assert ledger.sweep(now + 2 * HOLD_MS) == 1
     assert amounts(*reserve(keyed(child, 20), keyed(parent, 10), now=now)) == [20, 10]
-    assert_books_are_right(now)
+    assert_ledger_verifies(now)
 
 
-def test_a_parents_limit_that_comes_later_counts_its_children(bound_database: peewee.Database) -> None:
+def test_a_limit_added_to_a_parent_later_counts_its_children(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner)
     child = child_of(parent)
@@ -96,10 +96,10 @@ def test_a_parents_limit_that_comes_later_counts_its_children(bound_database: pe
     update_key(parent.id, {"monthly_credit_limit": 60}, actor="test")
     assert amounts(*reserve(keyed(child, 50, 1), now=now_ms())) == [5]
     assert settle(running, owner.id, 20, now_ms(), api_key=child.id).credits == 20
-    assert_books_are_right(now_ms())
+    assert_ledger_verifies(now_ms())
 
 
-def test_a_key_that_replaces_another_goes_on_with_its_month(bound_database: peewee.Database) -> None:
+def test_a_replacement_key_continues_its_predecessors_month(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     first, _ = factories.api_key(owner, monthly_credit_limit=200, can_manage=True)
     child = child_of(first, monthly_credit_limit=200)
@@ -112,10 +112,10 @@ def test_a_key_that_replaces_another_goes_on_with_its_month(bound_database: peew
     assert ledger.month_spending(owner.id, now_ms())[third.id] == 170
     assert ApiKey.get_by_id(child.id).parent == third.id
     assert third.can_manage
-    assert_books_are_right(now_ms())
+    assert_ledger_verifies(now_ms())
 
 
-def test_a_replaced_key_whose_limit_comes_later_is_counted_with_its_successor(bound_database: peewee.Database) -> None:
+def test_a_limit_added_later_counts_the_replaced_key_too(bound_database: peewee.Database) -> None:
     first, _ = factories.api_key(factories.account(1_000))
     spend(first, 40)
     second = rotate_key(first.id, DAY_MS, actor="test").row
@@ -124,7 +124,7 @@ def test_a_replaced_key_whose_limit_comes_later_is_counted_with_its_successor(bo
     assert amounts(*reserve(keyed(second, 50, 1), now=now_ms())) == [10]
 
 
-def test_a_limit_that_changes_binds_a_replaced_key_that_still_works(bound_database: peewee.Database) -> None:
+def test_a_changed_limit_applies_to_a_replaced_key_that_still_works(bound_database: peewee.Database) -> None:
     first, _ = factories.api_key(factories.account(1_000))
     second = rotate_key(first.id, DAY_MS, actor="test").row
     update_key(second.id, {"monthly_credit_limit": 60, "rpm": 5, "name": "new"}, actor="test")
@@ -134,7 +134,7 @@ def test_a_limit_that_changes_binds_a_replaced_key_that_still_works(bound_databa
 
 
 @pytest.mark.parametrize("wider", [{"allowed_models": None}, {"allowed_ips": ["10.0.0.0/7"]}, {"expires_at": None}])
-def test_a_key_that_is_wider_than_its_creator_is_not_created(bound_database: peewee.Database, wider: Any) -> None:
+def test_a_key_wider_than_its_creator_is_rejected(bound_database: peewee.Database, wider: Any) -> None:
     factories.model("m-1", factories.channel("http://127.0.0.1:9"))
     bounds = {"allowed_models": ["m-1"], "allowed_ips": ["10.0.0.0/8"], "expires_at": now_ms() + DAY_MS}
     parent, _ = factories.api_key(factories.account(), **bounds)
@@ -144,7 +144,7 @@ def test_a_key_that_is_wider_than_its_creator_is_not_created(bound_database: pee
     assert ApiKey.select().count() == 2
 
 
-def test_a_revoked_key_takes_the_keys_that_it_created_along(bound_database: peewee.Database) -> None:
+def test_revoking_a_key_revokes_the_keys_it_created(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner)
     child, sibling, other = child_of(parent), child_of(parent), factories.api_key(owner)[0]
@@ -159,7 +159,7 @@ def test_a_revoked_key_takes_the_keys_that_it_created_along(bound_database: peew
         child_of(parent)
 
 
-def test_narrowing_a_key_narrows_the_keys_that_it_created(bound_database: peewee.Database) -> None:
+def test_narrowing_a_key_narrows_the_keys_it_created(bound_database: peewee.Database) -> None:
     for model in ("m-1", "m-2"):
         factories.model(model, factories.channel("http://127.0.0.1:9"))
     parent, _ = factories.api_key(factories.account())
@@ -187,7 +187,7 @@ def test_narrowing_a_key_narrows_the_keys_that_it_created(bound_database: peewee
         (["10.1.0.0/16", "10.1.2.0/24"], ["10.0.0.0/8", "::1/128"], ["10.1.0.0/16", "10.1.2.0/24"]),
     ],
 )
-def test_addresses_that_lie_within_the_parents_stay_as_they_are(
+def test_networks_within_the_parents_are_unchanged(
     bound_database: peewee.Database, widest: list[str], own: list[str], kept: list[str]
 ) -> None:
     parent, _ = factories.api_key(factories.account())
@@ -197,7 +197,7 @@ def test_addresses_that_lie_within_the_parents_stay_as_they_are(
     assert update_key(child.id, {"name": "renamed"}, actor="test").name == "renamed"
 
 
-def test_what_a_key_without_its_limit_spends_is_told(bound_database: peewee.Database) -> None:
+def test_spending_of_a_key_without_a_limit_is_reported(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     row, _ = factories.api_key(owner, monthly_credit_limit=50)
     spend(row, 20)
@@ -206,14 +206,14 @@ def test_what_a_key_without_its_limit_spends_is_told(bound_database: peewee.Data
     assert ledger.month_spending(owner.id, now_ms()) == {row.id: 320}
 
 
-def test_a_change_is_in_the_audit_log_with_what_was_before(bound_database: peewee.Database) -> None:
+def test_a_change_is_audited_with_the_old_values(bound_database: peewee.Database) -> None:
     row, _ = factories.api_key(factories.account(), rpm=5)
     changed = update_key(row.id, {"name": "renamed", "rpm": None, "tpm": 900}, actor="test", address="192.0.2.7")
     assert (changed.name, changed.rpm, changed.tpm) == ("renamed", None, 900)
     entry = AuditEntry.get(AuditEntry.action == "key.update")
     assert entry.before == {"name": "test", "rpm": 5, "tpm": None}
     assert entry.after == {"name": "renamed", "rpm": None, "tpm": 900}
-    update_key(row.id, {"name": "renamed"}, actor="test")  # nothing changes, so nothing is recorded
+    update_key(row.id, {"name": "renamed"}, actor="test")  # without a change there is no audit entry
     assert AuditEntry.select().where(AuditEntry.action == "key.update").count() == 1
     revoke_key(row.id, actor="test")
     with pytest.raises(InvalidInput, match="revoked"):
@@ -245,6 +245,6 @@ def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> No
         drop_connection()
 
     in_threads(work, 4)
-    assert 295 < sum(charged) <= 300  # a rest below the minimum of 5 buys nothing
+    assert 295 < sum(charged) <= 300  # a remainder below the minimum of 5 allows no call
     assert Hold.select().where(Hold.state == "held").count() == 0
-    assert_books_are_right(now_ms())
+    assert_ledger_verifies(now_ms())

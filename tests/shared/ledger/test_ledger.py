@@ -1,4 +1,4 @@
-"""The ledger on both databases, in random batches, against a model of it that is written for clarity alone."""
+"""The ledger on both databases, with random batches, compared with a simple reference model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from shared.models import Account, ApiKey, EdgeProcess, Hold, IdempotencyClaim, 
 from tests import factories
 from tests.threads import at_once
 
-PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit an output token: what is affordable is what is free
+PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit per output token: affordable tokens = free credits
 START = 1_800_000_000_000
 HOLD_MS = 60_000
 
@@ -97,7 +97,7 @@ class Call:
 
 @dataclass
 class Oracle:
-    """What the ledger should say, one call at a time, with dictionaries for tables."""
+    """Reference model of the ledger: processes one call at a time, with dictionaries for tables."""
 
     pools: dict[UUID, Pool] = field(default_factory=dict)
     keys: dict[str, UUID] = field(default_factory=dict)
@@ -170,8 +170,8 @@ class Oracle:
         return len(stale)
 
 
-def told(result: Reserved | RequestRefused) -> tuple[Any, ...]:
-    """What the oracle would say of a result."""
+def comparable(result: Reserved | RequestRefused) -> tuple[Any, ...]:
+    """A result in the form that the reference model returns."""
     if isinstance(result, Reserved):
         return (Reserved, result.account, result.amount)
     if isinstance(result, InsufficientCredits):
@@ -186,7 +186,7 @@ places = st.integers(0, 5)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Two accounts with two keys each, an expired key and one that nobody has; each example is rolled back."""
+    """Two accounts with two keys each, an expired key and an unknown one; each example is rolled back."""
 
     database: peewee.Database
 
@@ -198,11 +198,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.example.__enter__()
 
     def teardown(self) -> None:
-        self.example.__exit__(Exception, None, None)  # leaving with an error rolls back
+        self.example.__exit__(Exception, None, None)  # leaving with an exception rolls back
 
     @initialize(first=st.integers(1, 300), second=st.integers(1, 300))
     def open_accounts(self, first: int, second: int) -> None:
-        self.digests = ["f" * 64]  # of no key
+        self.digests = ["f" * 64]  # an unknown key
         for credits in (first, second):
             owner = factories.account(credits)
             self.oracle.pools[owner.id] = Pool(credits)
@@ -232,7 +232,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         if batch:
             expected = [self.oracle.reserve(one, self.now) for one in batch]
-            assert [told(result) for result in ledger.reserve(batch, self.now)] == expected
+            assert [comparable(result) for result in ledger.reserve(batch, self.now)] == expected
 
     items = st.lists(st.tuples(st.integers(0, 40), amounts, st.none() | amounts, st.booleans(), st.booleans()), max_size=6)
 
@@ -250,7 +250,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert ledger.settle(batch, self.now) == [self.oracle.settle(item) for item in batch]
 
     @rule(cost=amounts, place=st.integers(0, 1))
-    def settle_what_never_was(self, cost: int, place: int) -> None:
+    def settle_unknown_call(self, cost: int, place: int) -> None:
         item = settlement(ask(self.digests[1], 1), self.accounts[place], cost)
         assert ledger.settle([item], self.now) == [self.oracle.settle(item)]
 
@@ -272,7 +272,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def post(self, kind: str, amount: int, place: int) -> None:
         account = self.accounts[place]
         pool = self.oracle.pools[account]
-        wrong_sign = amount == 0 or (kind in ("grant", "purchase") and amount < 0) or kind == "expiry"  # nothing here expires
+        wrong_sign = amount == 0 or (kind in ("grant", "purchase") and amount < 0) or kind == "expiry"  # no expiry here
         if wrong_sign or pool.free + amount < 0:
             with pytest.raises(InvalidInput):
                 ledger.post(account, kind, amount, actor="test", reason="")
@@ -301,7 +301,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.oracle.pools[self.accounts[place]].status = status
 
     @invariant()
-    def the_books_agree(self) -> None:
+    def the_ledger_matches(self) -> None:
         for account, pool in self.oracle.pools.items():
             row = Account.get_by_id(account)
             assert (row.balance, row.held, row.ledger_seq) == (pool.balance, pool.held, pool.entries)
@@ -309,7 +309,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert verify(START).problems == ()
 
 
-def test_random_batches_agree_with_the_model(bound_database: peewee.Database) -> None:
+def test_random_batches_match_the_reference_model(bound_database: peewee.Database) -> None:
 
     class Machine(LedgerMachine):
         database = bound_database
@@ -320,7 +320,7 @@ def test_random_batches_agree_with_the_model(bound_database: peewee.Database) ->
     run_state_machine_as_test(Machine, settings=examples)
 
 
-# Cases worth naming
+# Single cases
 
 
 @pytest.fixture
@@ -334,19 +334,19 @@ def digest(owner: Account) -> str:
     return str(row.digest)
 
 
-def test_exactly_what_is_affordable_is_reserved_in_one_batch(owner: Account, digest: str) -> None:
+def test_a_batch_reserves_exactly_what_is_affordable(owner: Account, digest: str) -> None:
     results = reserve(*(ask(digest, 30, 30) for _ in range(5)))
     assert [type(result) for result in results] == [Reserved] * 3 + [InsufficientCredits] * 2
     assert pool_of(owner.id) == (100, 90)
 
 
-def test_a_pool_below_the_bound_is_held_whole(owner: Account, digest: str) -> None:
+def test_a_balance_below_the_bound_is_held_completely(owner: Account, digest: str) -> None:
     (taken,) = reserve(ask(digest, 500, 40))
     assert isinstance(taken, Reserved)
     assert taken.amount == 100
 
 
-def test_a_late_settlement_replaces_the_row_of_the_expiry(owner: Account, digest: str) -> None:
+def test_a_late_settlement_replaces_the_expired_usage_row(owner: Account, digest: str) -> None:
     asked = ask(digest, 60, claim=Claim("a" * 64, "b" * 64))
     reserve(asked)
     assert ledger.sweep(START + HOLD_MS + 1) == 1
@@ -357,7 +357,7 @@ def test_a_late_settlement_replaces_the_row_of_the_expiry(owner: Account, digest
     assert verify(START).problems == ()
 
 
-def test_a_late_settlement_takes_no_credits_that_others_hold(owner: Account, digest: str) -> None:
+def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest: str) -> None:
     late, other = ask(digest, 60), ask(digest, 90)
     reserve(late)
     ledger.sweep(START + HOLD_MS + 1)
@@ -366,7 +366,7 @@ def test_a_late_settlement_takes_no_credits_that_others_hold(owner: Account, dig
     assert settle(settlement(other, owner.id, 90)) == [Settled(90, 0)]
 
 
-def test_a_second_settlement_tells_the_first_charge(owner: Account, digest: str) -> None:
+def test_a_second_settlement_returns_the_first_charge(owner: Account, digest: str) -> None:
     asked = ask(digest, 60)
     reserve(asked)
     settle(settlement(asked, owner.id, 25))
@@ -374,7 +374,7 @@ def test_a_second_settlement_tells_the_first_charge(owner: Account, digest: str)
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
 
 
-def test_a_released_reservation_gives_its_idempotency_key_back(owner: Account, digest: str) -> None:
+def test_releasing_a_reservation_releases_its_idempotency_key(owner: Account, digest: str) -> None:
     first, second = (ask(digest, 60, claim=Claim("a" * 64, "b" * 64)) for _ in range(2))
     reserve(first)
     with transaction():
@@ -401,7 +401,7 @@ def test_holds_of_a_silent_process_are_swept_before_their_deadline(owner: Accoun
     assert Hold.get(Hold.state == "held").edge_process == alive
 
 
-def test_an_idempotency_key_is_forgotten_after_a_day(owner: Account, digest: str) -> None:
+def test_an_idempotency_key_expires_after_a_day(owner: Account, digest: str) -> None:
     claim = Claim("a" * 64, "b" * 64)
     first = ask(digest, 10, claim=claim)
     reserve(first)
@@ -415,14 +415,14 @@ def test_an_idempotency_key_is_forgotten_after_a_day(owner: Account, digest: str
 @pytest.mark.parametrize(
     "difference", [(-101, 0, 0, 0), (0, 101, 0, 0), (0, -1, 0, 0), (-1, 100, 0, 0), (0, 0, 0, -1), (0, 0, 0, 101)]
 )
-def test_the_table_itself_refuses_an_overdraft(owner: Account, difference: Change) -> None:
+def test_a_check_constraint_prevents_an_overdraft(owner: Account, difference: Change) -> None:
     with pytest.raises(peewee.IntegrityError), transaction():
         change_accounts({owner.id: difference})
     assert pool_of(owner.id) == (100, 0)
 
 
 @pytest.mark.parametrize("cost", [-1, -(10**12)])
-def test_a_negative_cost_mints_nothing(owner: Account, digest: str, cost: int) -> None:
+def test_a_negative_cost_is_rejected(owner: Account, digest: str, cost: int) -> None:
     asked = ask(digest, 60)
     reserve(asked)
     with pytest.raises(peewee.IntegrityError):
@@ -441,13 +441,13 @@ def test_a_call_is_reserved_once(owner: Account, digest: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "amount"), [("grant", 0), ("grant", -1), ("expiry", 1), ("adjustment", -101), ("grant", 2 * 10**15)]
 )
-def test_a_wrong_amount_is_not_posted(owner: Account, kind: str, amount: int) -> None:
+def test_an_invalid_amount_is_not_posted(owner: Account, kind: str, amount: int) -> None:
     with pytest.raises(InvalidInput), transaction():
         ledger.post(owner.id, kind, amount, actor="test", reason="")
     assert pool_of(owner.id) == (100, 0)
 
 
-def test_posting_to_nobody(bound_database: peewee.Database) -> None:
+def test_posting_to_an_unknown_account(bound_database: peewee.Database) -> None:
     with pytest.raises(NotFound), transaction():
         ledger.post(new_id(), "grant", 1, actor="test", reason="")
 
@@ -463,7 +463,7 @@ def test_posting_to_nobody(bound_database: peewee.Database) -> None:
         ("UPDATE hold SET expires_at = 1 WHERE state = 'held'", "yout ledger sweep"),
     ],
 )
-def test_verify_sees_damage(bound_database: peewee.Database, owner: Account, digest: str, damage: str, complaint: str) -> None:
+def test_verify_detects_damage(bound_database: peewee.Database, owner: Account, digest: str, damage: str, complaint: str) -> None:
     charged, running = ask(digest, 20), ask(digest, 20)
     reserve(charged, running)
     settle(settlement(charged, owner.id, 5))
@@ -472,11 +472,11 @@ def test_verify_sees_damage(bound_database: peewee.Database, owner: Account, dig
     assert any(complaint in problem for problem in verify(START).problems)
 
 
-# Several writers
+# Concurrent writers
 
 
 def in_threads(work: Callable[[int], None], number: int) -> None:
-    """Run `work(0)`, `work(1)`, … at once, each on a connection of its own; raise what the first failing one raised."""
+    """Run `work(0)`, `work(1)`, … concurrently, each on its own connection; re-raise the first exception."""
 
     def run(index: int) -> None:
         try:
@@ -515,7 +515,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
     assert verify(START).problems == ()
 
 
-def test_sweepers_and_late_settlements_give_nothing_back_twice(bound_database: peewee.Database) -> None:
+def test_sweepers_and_late_settlements_release_nothing_twice(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     digest = str(factories.api_key(owner)[0].digest)
     asks = [ask(digest, 10) for _ in range(60)]

@@ -1,4 +1,4 @@
-"""Who pays for a call beside the plain key: web sessions, visitors, and keys with a limit of their own a month."""
+"""Payers other than a plain key: web sessions, visitors, and keys with a monthly limit."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def allowance(visitor: str = VISITOR, day: int = day_of(NOON)) -> tuple[int, int
     return row.used, row.held
 
 
-def assert_books_are_right(now: int = NOON) -> None:
+def assert_ledger_verifies(now: int = NOON) -> None:
     assert verify(now).problems == ()
 
 
@@ -97,10 +97,10 @@ def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) 
     assert taken == Reserved(owner.id, None, 40, ledger.OwnLimits())
     assert settle(asked, owner.id, 25) == Settled(25, 75)
     assert Hold.get().api_key_id is None
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_a_session_that_has_ended_is_refused_by_the_next_call(bound_database: peewee.Database) -> None:
+def test_an_ended_session_is_rejected_on_the_next_call(bound_database: peewee.Database) -> None:
     owner = factories.account(100)
     expired, revoked = session(owner, expires_at=NOON), session(owner, revoked_at=NOON - 1)
     assert amounts(*reserve(signed_in(expired), signed_in(revoked), signed_in("f" * 64))) == [InvalidSession] * 3
@@ -143,20 +143,20 @@ def free_model(bound_database: peewee.Database) -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_visitor_spends_the_pools_credits_within_the_days_allowance() -> None:
+def test_a_visitor_spends_pool_credits_within_the_daily_allowance() -> None:
     asked = visit()
     (taken,) = reserve(asked)
     assert taken == Reserved(POOL, None, 100, ledger.OwnLimits())
     assert (pool_of(POOL), allowance()) == ((1_000, 100), (0, 100))
-    assert settle(asked, POOL, 60) == Settled(60, 240)  # what is left to the visitor, not what the pool has
+    assert settle(asked, POOL, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
     assert (pool_of(POOL), allowance()) == ((940, 0), (60, 0))
     assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, DailyAllowanceExhausted]
     assert amounts(*reserve(visit(ANOTHER, bound=500, minimum=200))) == [300]
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_used_up_allowance_says_when_it_resets() -> None:
+def test_a_used_up_allowance_reports_its_reset_time() -> None:
     refusal = reserve(visit(bound=300), visit())[1]
     assert isinstance(refusal, DailyAllowanceExhausted)
     assert refusal.resets_at == day_end(day_of(NOON))
@@ -169,7 +169,7 @@ def test_a_used_up_allowance_says_when_it_resets() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_the_pool_is_the_most_that_all_visitors_get() -> None:
+def test_all_visitors_together_get_at_most_the_pool() -> None:
     results = reserve(*(visit(f"{number}" * 64, bound=250, minimum=250) for number in range(6)))
     assert amounts(*results) == [250] * 4 + [DailyAllowanceExhausted] * 2
     assert "Today's allowance for all visitors" in str(results[-1])
@@ -177,7 +177,7 @@ def test_the_pool_is_the_most_that_all_visitors_get() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_no_pool_lets_no_visitor_in() -> None:
+def test_without_a_pool_visitors_are_rejected() -> None:
     assert amounts(*reserve(visit(), terms=NO_VISITORS)) == [InvalidSession]
     assert not Account.select().exists()
     reserve(visit())
@@ -186,7 +186,7 @@ def test_no_pool_lets_no_visitor_in() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_only_free_models_are_for_visitors() -> None:
+def test_visitors_may_only_use_free_models() -> None:
     factories.model("dear")
     (refusal,) = reserve(visit()._replace(model="dear"))
     assert isinstance(refusal, AccessDenied)
@@ -194,7 +194,7 @@ def test_only_free_models_are_for_visitors() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_price_of_zero_costs_a_visitor_the_least() -> None:
+def test_a_free_call_costs_a_visitor_the_minimum() -> None:
     asked = visit(bound=0)
     assert amounts(*reserve(asked)) == [LEAST_CREDITS]
     assert settle(asked, POOL, 0).credits == LEAST_CREDITS
@@ -204,7 +204,7 @@ def test_a_price_of_zero_costs_a_visitor_the_least() -> None:
         item = Settlement(undelivered.call, POOL, 0, "failed", price=PRICE.id, model="free")
         assert ledger.settle([item], NOON)[0].credits == 0
     assert allowance() == (LEAST_CREDITS, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
@@ -215,17 +215,17 @@ def test_a_visitor_never_pays_more_than_the_hold() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_swept_visit_is_given_back_once() -> None:
+def test_a_swept_call_of_a_visitor_is_released_once() -> None:
     asked = visit(bound=200)
     reserve(asked)
     late = NOON + HOLD_MS + 1
     assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
     assert (pool_of(POOL), allowance()) == ((1_000, 0), (0, 0))
     assert amounts(*reserve(visit(bound=250))) == [250]
-    assert settle(asked, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are free
+    assert settle(asked, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are left
     assert not settle(asked, POOL, 200, late).fresh
     assert allowance() == (50, 250)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
@@ -239,7 +239,7 @@ def test_visitors_do_not_share_idempotency_keys() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_the_day_s_credits_are_granted_once_and_what_is_left_expires() -> None:
+def test_daily_credits_are_granted_once_and_the_rest_expires() -> None:
     asked, running = visit(bound=100), visit(bound=70)
     reserve(asked, running)
     settle(asked, POOL, 40)
@@ -257,13 +257,13 @@ def test_the_day_s_credits_are_granted_once_and_what_is_left_expires() -> None:
     settle(running, POOL, 70, tomorrow)
     assert (allowance(), allowance(day=day_of(tomorrow))) == ((110, 0), (0, 300))
     with transaction():
-        renew_pool(TERMS, NOON)  # a clock that is behind
+        renew_pool(TERMS, NOON)  # a worker whose clock is behind
     assert VisitorPoolDay.select().count() == 2
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_smaller_pool_holds_from_the_next_day_on() -> None:
+def test_a_smaller_pool_takes_effect_the_next_day() -> None:
     running = visit(bound=300)
     reserve(running)
     with transaction():
@@ -275,11 +275,11 @@ def test_a_smaller_pool_holds_from_the_next_day_on() -> None:
     with transaction():
         renew_pool(NO_VISITORS, NOON + 3 * DAY_MS)
     assert pool_of(POOL) == (0, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
-def test_where_a_visitor_stands() -> None:
+def test_the_remaining_allowance_of_a_visitor() -> None:
     assert visitor_standing(VISITOR, TERMS, NOON) == (300, 0, 300, day_end(day_of(NOON)))
     asked = visit(bound=120)
     reserve(asked)
@@ -291,28 +291,28 @@ def test_where_a_visitor_stands() -> None:
 
 
 @pytest.mark.usefixtures("free_model")
-def test_former_days_are_forgotten() -> None:
+def test_past_days_are_deleted() -> None:
     asked = visit()
     reserve(asked)
     settle(asked, POOL, 10)
     ledger.sweep(NOON + 30 * DAY_MS)
     assert not Allowance.select().exists()
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
-def test_a_settlement_that_comes_after_its_day_is_forgotten_charges_nothing() -> None:
+def test_a_settlement_after_its_day_was_deleted_charges_nothing() -> None:
     asked = visit()
     reserve(asked)
     much_later = NOON + 30 * DAY_MS
-    ledger.sweep(much_later)  # by a sweeper that was away: it gives the hold back and forgets the day at once
+    ledger.sweep(much_later)  # a delayed sweeper releases the hold and deletes the day in the same run
     assert settle(asked, POOL, 50, much_later) == Settled(0, 0, overrun=50)
     assert pool_of(POOL) == (1_000, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
-def test_the_pool_is_nobodys_account() -> None:
+def test_the_pool_account_cannot_be_used_or_changed() -> None:
     reserve(visit())
     with pytest.raises(InvalidInput, match="visitors' pool"):
         create_key(POOL, "stolen", actor="test")
@@ -320,7 +320,7 @@ def test_the_pool_is_nobodys_account() -> None:
         grant_credits(POOL, 5, "a gift", actor="test")
 
 
-def test_visitors_at_once_share_one_renewal_and_one_bound(bound_postgres: peewee.Database) -> None:
+def test_concurrent_visitors_share_one_renewal_and_one_limit(bound_postgres: peewee.Database) -> None:
     factories.model("free", is_free=True)
     owners = [factories.account(500) for _ in range(3)]
     digests = [session(owner) for owner in owners]
@@ -340,13 +340,13 @@ def test_visitors_at_once_share_one_renewal_and_one_bound(bound_postgres: peewee
 
     in_threads(work, 4)
     assert VisitorPoolDay.select().count() == 1
-    assert 800 <= sum(taken) <= 900  # three visitors of 300 each
+    assert 800 <= sum(taken) <= 900  # three visitors with 300 each
     assert pool_of(POOL) == (1_000 - sum(taken), 0)
     assert UsageLedger.select().where(UsageLedger.account == POOL).count() == sum(1 for credits in taken if credits)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-# Keys with a limit of their own
+# Keys with a monthly limit
 
 
 def limited_key(owner: Account, limit: int) -> ApiKey:
@@ -367,7 +367,7 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     first, second = keyed(row, 60), keyed(row, 60, 30)
     assert amounts(*reserve(first, second, keyed(row, 10))) == [60, 40, InsufficientCredits]
     assert settle(first, owner.id, 20) == Settled(20, 980)
-    assert settle(second, owner.id, 70) == Settled(70, 910)  # 30 above its hold, which the key has free
+    assert settle(second, owner.id, 70) == Settled(70, 910)  # 30 above its hold, within the key's remaining limit
     third = keyed(row, 50, 5)
     assert amounts(*reserve(third)) == [10]
     assert settle(third, owner.id, 50) == Settled(10, 900, overrun=40)
@@ -376,17 +376,17 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     assert "limit is 100 credits a month" in str(refusal)
     assert "2027-04-01T00:00:00Z" in str(refusal)
     assert (refusal.required, refusal.balance, refusal.max_tokens_affordable) == (1, 900, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_a_keys_limit_is_for_a_calendar_month(bound_database: peewee.Database) -> None:
+def test_a_keys_limit_applies_per_calendar_month(bound_database: peewee.Database) -> None:
     row = limited_key(factories.account(1_000), 100)
     april = NOON + 10 * DAY_MS
     results = reserve(keyed(row, 100)), reserve(keyed(row, 100)), reserve(keyed(row, 100), now=april)
     assert [amounts(*result) for result in results] == [[100], [InsufficientCredits], [100]]
 
 
-def test_a_lower_limit_holds_from_the_next_call_on(bound_database: peewee.Database) -> None:
+def test_a_lowered_limit_applies_to_the_next_call(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     row = limited_key(owner, 100)
     running = keyed(row, 80)
@@ -394,10 +394,10 @@ def test_a_lower_limit_holds_from_the_next_call_on(bound_database: peewee.Databa
     ApiKey.update(monthly_credit_limit=50).where(ApiKey.id == row.id).execute()
     assert amounts(*reserve(keyed(row, 1))) == [InsufficientCredits]
     assert settle(running, owner.id, 70).credits == 70
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_a_limit_that_comes_later_counts_what_was_spent_and_what_runs(bound_database: peewee.Database) -> None:
+def test_a_limit_added_later_counts_spent_and_held_credits(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     row, _ = factories.api_key(owner)
     now = now_ms()
@@ -412,14 +412,14 @@ def test_a_limit_that_comes_later_counts_what_was_spent_and_what_runs(bound_data
     assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
     update_key(str(row.id), {"monthly_credit_limit": None}, actor="test")
     assert amounts(*reserve(keyed(row, 400), now=now)) == [400]
-    assert_books_are_right(now)
+    assert_ledger_verifies(now)
     with pytest.raises(NotFound):
         update_key(new_id(), {"monthly_credit_limit": 5}, actor="test")
     with pytest.raises(InvalidInput):
         update_key(row.id, {"monthly_credit_limit": -5}, actor="test")
 
 
-def test_a_plain_call_is_decided_and_settled_by_as_many_statements_as_ever(
+def test_a_plain_call_needs_a_fixed_number_of_statements(
     bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = factories.account(1_000)
@@ -445,7 +445,7 @@ def test_a_plain_call_is_decided_and_settled_by_as_many_statements_as_ever(
     ]
 
 
-def test_calls_at_once_never_exceed_a_keys_limit(bound_postgres: peewee.Database) -> None:
+def test_concurrent_calls_never_exceed_a_keys_limit(bound_postgres: peewee.Database) -> None:
     owner = factories.account(100_000)
     row = limited_key(owner, 300)
     charged: list[int] = []
@@ -458,6 +458,6 @@ def test_calls_at_once_never_exceed_a_keys_limit(bound_postgres: peewee.Database
         drop_connection()
 
     in_threads(work, 4)
-    assert 295 < sum(charged) <= 300  # a rest below the minimum of 5 buys nothing
+    assert 295 < sum(charged) <= 300  # a remainder below the minimum of 5 allows no call
     assert pool_of(owner.id) == (100_000 - sum(charged), 0)
-    assert_books_are_right()
+    assert_ledger_verifies()

@@ -1,4 +1,4 @@
-"""Periods of subscriptions: begun once, whoever runs it and how often; what they grant, what expires, and what is billed."""
+"""Subscription periods: each starts once, whoever runs the renewal and how often; grants, expiry and overage billing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def subscriber(bought: int = 0, **terms: Any) -> Account:
 
 
 def credits(owner: Account) -> tuple[int, int]:
-    """Balance, and how much of it is the plan's."""
+    """The balance, and the plan credits in it."""
     row = Account.get_by_id(owner.id)
     return row.balance, row.plan_credits
 
@@ -57,12 +57,12 @@ def entries(owner: Account) -> list[tuple[str, int, int]]:
     return [(row.kind, row.amount, row.plan_amount) for row in rows]
 
 
-def assert_books_are_right() -> None:
+def assert_ledger_verifies() -> None:
     assert verify(now_ms()).problems == ()
 
 
 class Calls:
-    """Calls of an account's key."""
+    """Calls with a key of the account."""
 
     def __init__(self, owner: Account) -> None:
         self.owner = owner
@@ -86,7 +86,7 @@ class Calls:
 
 
 def renew(owner: Account, times: int = 1) -> None:
-    """Let so many periods pass; a worker that runs twice at each."""
+    """Let `times` periods pass; the worker runs twice in each."""
     for _ in range(times):
         due = subscription(owner).renews_at
         renew_subscriptions(due)
@@ -103,10 +103,10 @@ def test_a_subscription_grants_at_once_and_then_each_month(bound_database: peewe
     assert entries(owner) == [("grant", 30, 0), ("grant", 100, 100), ("grant", 100, 100)]
     starts = [row.starts_at for row in SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at)]
     assert starts == [first.started_at, next_renewal(first.started_at, first.anchor_day)]
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_what_exceeds_the_rollover_cap_expires(bound_database: peewee.Database) -> None:
+def test_credits_above_the_rollover_cap_expire(bound_database: peewee.Database) -> None:
     owner = subscriber(bought=30)
     renew(owner, times=3)
     assert credits(owner) == (230, 200)
@@ -116,7 +116,7 @@ def test_what_exceeds_the_rollover_cap_expires(bound_database: peewee.Database) 
     last = SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at.desc()).first()
     assert (last.granted, last.expired) == (100, 0)
     assert [entry for entry in entries(owner) if entry[0] == "expiry"] == [("expiry", -100, -100)] * 2
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.parametrize(("cap", "after"), [(0, 100), (100, 100), (130, 130), (10_000, 400)])
@@ -135,10 +135,10 @@ def test_credits_that_a_call_holds_do_not_expire(bound_database: peewee.Database
     assert calls.settle(asked, 10).credits == 10
     renew(owner)
     assert credits(owner) == (100, 100)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_plan_credits_go_before_bought_ones(bound_database: peewee.Database) -> None:
+def test_plan_credits_are_used_before_bought_ones(bound_database: peewee.Database) -> None:
     owner = subscriber(bought=50)
     calls = Calls(owner)
     calls.spend(90)
@@ -149,13 +149,13 @@ def test_plan_credits_go_before_bought_ones(bound_database: peewee.Database) -> 
     last = LedgerEntry.select().order_by(LedgerEntry.seq.desc()).get()
     with transaction():
         ledger.post(owner.id, "refund", 20, actor=ACTOR, reason="a fault of ours", call=last.call)
-    assert credits(owner) == (55, 10)  # what the charge took of the plan's comes back as the plan's
+    assert credits(owner) == (55, 10)  # plan credits used by the charge are refunded as plan credits
     grant_credits(owner.id, -12, "a mistake", actor=ACTOR)
     assert credits(owner) == (43, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_a_worker_that_was_away_makes_up_for_each_period(bound_database: peewee.Database) -> None:
+def test_a_delayed_worker_catches_up_on_each_period(bound_database: peewee.Database) -> None:
     owner = subscriber(rollover_cap=1_000)
     row, moment = subscription(owner), subscription(owner).renews_at
     for _ in range(3):
@@ -172,7 +172,7 @@ def test_a_suspended_account_is_granted_nothing_until_it_is_active_again(bound_d
     second, third = row.renews_at, next_renewal(row.renews_at, row.anchor_day)
     set_account_status(owner.id, "suspended", actor=ACTOR)
     assert renew_subscriptions(second + 1) == 0
-    assert renew_subscriptions(third) == 1  # the second period is over: it is skipped
+    assert renew_subscriptions(third) == 1  # the second period is over, so it is skipped
     assert credits(owner) == (100, 100)
     set_account_status(owner.id, "active", actor=ACTOR)
     assert renew_subscriptions(third) == 1
@@ -203,10 +203,10 @@ def test_a_cancelled_subscription_ends_with_its_period(bound_database: peewee.Da
     assert (ended.status, ended.ended_at) == ("ended", row.renews_at)
     assert renew_subscriptions(next_renewal(row.renews_at, 1)) == 0
     assert entries(owner)[-1] == ("expiry", -60, -60)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_what_a_call_holds_at_the_end_expires_when_it_has_ended(bound_database: peewee.Database) -> None:
+def test_credits_held_at_period_end_expire_when_the_call_ends(bound_database: peewee.Database) -> None:
     owner = subscriber()
     calls = Calls(owner)
     asked, _ = calls.reserve(70)
@@ -216,10 +216,10 @@ def test_what_a_call_holds_at_the_end_expires_when_it_has_ended(bound_database: 
     calls.settle(asked, 20)
     assert renew_subscriptions(now_ms()) == 1
     assert credits(owner) == (0, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_a_greater_plan_at_once_grants_the_difference_once(bound_database: peewee.Database) -> None:
+def test_an_immediate_upgrade_grants_the_difference_once(bound_database: peewee.Database) -> None:
     owner = subscriber()
     plan(250, "greater")
     due = subscription(owner).renews_at
@@ -229,10 +229,10 @@ def test_a_greater_plan_at_once_grants_the_difference_once(bound_database: peewe
     assert subscription(owner).renews_at == due
     renew(owner)
     assert credits(owner) == (500, 500)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_another_plan_with_the_next_period(bound_database: peewee.Database) -> None:
+def test_a_plan_change_at_the_next_period(bound_database: peewee.Database) -> None:
     owner = subscriber()
     smaller = plan(40, "smaller")
     change_subscription(owner.id, "smaller", actor=ACTOR)
@@ -243,7 +243,7 @@ def test_another_plan_with_the_next_period(bound_database: peewee.Database) -> N
     assert (row.plan, row.next_plan) == (smaller, None)
 
 
-def test_renewals_at_once_grant_once(bound_postgres: peewee.Database) -> None:
+def test_concurrent_renewals_grant_once(bound_postgres: peewee.Database) -> None:
     owners = [subscriber(name=f"plan {number}") for number in range(8)]
     due = max(subscription(owner).renews_at for owner in owners)
     spent: list[int] = []
@@ -259,13 +259,13 @@ def test_renewals_at_once_grant_once(bound_postgres: peewee.Database) -> None:
     in_threads(work, 5)
     assert sum(credits(owner)[0] for owner in owners) == 8 * 200 - sum(spent)
     assert SubscriptionPeriod.select().count() == 16
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 # Overage
 
 
-def indebted(cap: int = 50, bought: int = 0) -> tuple[Account, Calls]:
+def account_with_overage(cap: int = 50, bought: int = 0) -> tuple[Account, Calls]:
     owner = subscriber(bought=bought, monthly=20, overage_allowed=True)
     set_overage(owner.id, cap, actor=ACTOR)
     return owner, Calls(owner)
@@ -276,8 +276,8 @@ def overage(owner: Account) -> tuple[int, int]:
     return row.overage_used, row.overage_held
 
 
-def test_a_call_goes_on_beyond_the_pool_up_to_the_cap(bound_database: peewee.Database) -> None:
-    owner, calls = indebted(bought=10)
+def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage(bought=10)
     asked, taken = calls.reserve(60)
     assert (taken.amount, overage(owner)) == (60, (0, 30))
     assert calls.settle(asked, 45) == Settled(45, 0, overage=15)
@@ -291,20 +291,20 @@ def test_a_call_goes_on_beyond_the_pool_up_to_the_cap(bound_database: peewee.Dat
     assert calls.settle(asked, 100) == Settled(35, 0, overrun=65, overage=35)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_credits_that_come_meanwhile_pay_before_the_overage(bound_database: peewee.Database) -> None:
-    owner, calls = indebted()
+def test_credits_added_during_a_call_are_used_before_overage(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()
     asked, _ = calls.reserve(60)
     grant_credits(owner.id, 100, "a gift", actor=ACTOR)
     assert calls.settle(asked, 60) == Settled(60, 60)
     assert overage(owner) == (0, 0)
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_overage_is_off_unless_plan_and_subscription_say_so(bound_database: peewee.Database) -> None:
-    owner, calls = indebted()
+def test_overage_must_be_enabled_in_plan_and_subscription(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()
     for change in (
         Plan.update(overage_allowed=False),
         Plan.update(overage_allowed=True),
@@ -320,33 +320,33 @@ def test_overage_is_off_unless_plan_and_subscription_say_so(bound_database: peew
             calls.settle(asked, 0)
 
 
-def test_a_swept_call_gives_its_overage_back_once(bound_database: peewee.Database) -> None:
-    owner, calls = indebted()
+def test_a_swept_call_releases_its_overage_once(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()
     asked, _ = calls.reserve(60)
     late = now_ms() + HOLD_MS + 1_000
     assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
     assert overage(owner) == (0, 0)
     _, other = calls.reserve(40)
     assert other.amount == 40
-    assert calls.settle(asked, 60) == Settled(30, 20, overrun=30, overage=30)  # the others hold the rest
-    assert_books_are_right()
+    assert calls.settle(asked, 60) == Settled(30, 20, overrun=30, overage=30)  # the other calls hold the rest
+    assert_ledger_verifies()
 
 
-def test_the_counter_is_billed_with_the_next_period(bound_database: peewee.Database) -> None:
-    owner, calls = indebted()
+def test_overage_is_billed_with_the_next_period(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()
     calls.spend(55)
     asked, _ = calls.reserve(10)
     renew(owner)
     assert overage(owner) == (0, 10)
     calls.settle(asked, 10)
-    assert overage(owner) == (0, 0)  # the new period's grant paid
+    assert overage(owner) == (0, 0)  # paid from the new period's grant
     bills = [(row.kind, row.amount) for row in OverageEntry.select().order_by(OverageEntry.id)]
     assert bills == [("charge", 35), ("bill", -35)]
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_overage_that_is_held_at_the_end_is_billed_when_the_call_has_ended(bound_database: peewee.Database) -> None:
-    owner, calls = indebted()
+def test_overage_held_at_period_end_is_billed_when_the_call_ends(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()
     asked, _ = calls.reserve(60)
     cancel_subscription(owner.id, "now", actor=ACTOR)
     assert calls.settle(asked, 60) == Settled(60, 0, overage=40)
@@ -354,11 +354,11 @@ def test_overage_that_is_held_at_the_end_is_billed_when_the_call_has_ended(bound
     assert renew_subscriptions(now_ms()) == 1
     assert overage(owner) == (0, 0)
     assert OverageEntry.get(OverageEntry.kind == "bill").amount == -40
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> None:
-    owner, _ = indebted()
+    owner, _ = account_with_overage()
     calls = Calls(owner)
     calls.digest = str(factories.api_key(owner, monthly_credit_limit=30)[0].digest)
     asked, taken = calls.reserve(60, 20)
@@ -366,11 +366,11 @@ def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> Non
     assert calls.settle(asked, 60) == Settled(30, 0, overrun=30, overage=10)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert ledger.month_spending(owner.id, now_ms()) == {Hold.get().api_key_id: 30}
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
-def test_calls_at_once_never_exceed_the_cap(bound_postgres: peewee.Database) -> None:
-    owner, calls = indebted(cap=200)
+def test_concurrent_calls_never_exceed_the_cap(bound_postgres: peewee.Database) -> None:
+    owner, calls = account_with_overage(cap=200)
     charged: list[Settled] = []
 
     def work(index: int) -> None:
@@ -384,4 +384,4 @@ def test_calls_at_once_never_exceed_the_cap(bound_postgres: peewee.Database) -> 
     assert sum(one.overage for one in charged) == overage(owner)[0] <= 200
     assert sum(one.credits for one in charged) == 20 + overage(owner)[0] > 210
     assert overage(owner)[1] == 0
-    assert_books_are_right()
+    assert_ledger_verifies()

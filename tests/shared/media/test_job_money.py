@@ -1,4 +1,4 @@
-"""Media jobs in any order of what may befall them, on both databases: one end, one charge at most, nothing held for ever."""
+"""Random operations on media jobs, on both databases: each job ends once, is charged at most once, and leaves no hold."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ HOUR_MS = 3_600_000
 jobs = st.integers(0, 5)
 
 
-class Studio(RuleBasedStateMachine):
-    """One account orders pictures; workers, customers and sweeps do what they like with its jobs, late and twice."""
+class MediaOperations(RuleBasedStateMachine):
+    """One account submits image jobs; workers, customers and sweeps act on them in any order, late and repeatedly."""
 
     @initialize()
     def open(self) -> None:
         self.account = factories.account(CREDITS).id
         self.secret = factories.api_key(Account.get_by_id(self.account))[1]
         self.ids: list[UUID] = []
-        self.hands: dict[UUID, list[MediaJob]] = {}  # what each worker believes to have in hand, also when it has lost it
-        self.ends: dict[UUID, tuple[str, int]] = {}  # how each job ended, once
+        self.claims: dict[UUID, list[MediaJob]] = {}  # the jobs that each worker believes it has claimed, even after losing them
+        self.results: dict[UUID, tuple[str, int]] = {}  # the result of each finished job
         self.withdrawn: set[UUID] = set()
         self.expired: set[UUID] = set()
 
@@ -59,7 +59,7 @@ class Studio(RuleBasedStateMachine):
         except InsufficientCredits:
             assert free < count * COST
         except IdempotencyConflict as conflict:
-            refused = conflict.kind  # the same key with another number, or after its job was withdrawn
+            refused = conflict.kind  # the same key with another count, or after its job was withdrawn
         else:
             assert submitted.fresh is (submitted.job.id not in self.ids)
             if submitted.fresh:
@@ -68,17 +68,17 @@ class Studio(RuleBasedStateMachine):
 
     @rule(job=jobs)
     def take(self, job: int) -> None:
-        if (id := self.some(job)) is not None:
+        if (id := self.picked_job(job)) is not None:
             MediaJob.update(claimed_until=1).where((MediaJob.id == id) & MediaJob.claimed_until.is_null(False)).execute()
             hand = uuid4()
             taken = media.claim(id, hand, now_ms())
-            assert (taken is None) is (id in self.ends or id in self.withdrawn)
+            assert (taken is None) is (id in self.results or id in self.withdrawn)
             if taken is not None:
-                self.hands.setdefault(id, []).append(taken)
+                self.claims.setdefault(id, []).append(taken)
 
     @rule(job=jobs, worker=st.integers(0, 3), delivered=st.integers(0, 10))
     def deliver(self, job: int, worker: int, delivered: int) -> None:
-        held = self.believed(job, worker)
+        held = self.claimed_job(job, worker)
         if held is not None:
             made = min(delivered, held.options["n"])
             outputs = [Output(new_key(), "image/png", 1) for _ in range(made)]
@@ -88,15 +88,15 @@ class Studio(RuleBasedStateMachine):
 
     @rule(job=jobs, worker=st.integers(0, 3), orderly=st.booleans())
     def pause(self, job: int, worker: int, orderly: bool) -> None:
-        if (held := self.believed(job, worker)) is not None:
+        if (held := self.claimed_job(job, worker)) is not None:
             media.pause(held, now_ms(), orderly=orderly)
 
     @rule(job=jobs)
     def cancel(self, job: int) -> None:
-        id = self.some(job)
+        id = self.picked_job(job)
         if id is None or id in self.withdrawn:
             return
-        before = id in self.ends
+        before = id in self.results
         with transaction():
             ended = media.cancel(self.account, id)
         if not before:
@@ -106,20 +106,22 @@ class Studio(RuleBasedStateMachine):
 
     @rule(job=jobs)
     def time_out(self, job: int) -> None:
-        if (id := self.some(job)) is not None and (row := MediaJob.get_or_none(MediaJob.id == id)) is not None:
+        if (id := self.picked_job(job)) is not None and (row := MediaJob.get_or_none(MediaJob.id == id)) is not None:
             self.finish(row, End("failed", "job_timeout"), None)
 
     @rule(job=jobs)
     def withdraw(self, job: int) -> None:
-        if (id := self.some(job)) is not None:
+        if (id := self.picked_job(job)) is not None:
             with transaction():
                 if media.withdraw(id, now_ms()):
                     self.withdrawn.add(id)
 
     @rule(job=jobs)
     def expire_the_hold(self, job: int) -> None:
-        """Nobody swept the media for so long that the sweep of holds came first."""
-        if (id := self.some(job)) is not None and Hold.update(expires_at=1).where(Hold.id == id, Hold.state == "held").execute():
+        """The sweep of holds ran before any sweep of media jobs."""
+        if (id := self.picked_job(job)) is not None and Hold.update(expires_at=1).where(
+            Hold.id == id, Hold.state == "held"
+        ).execute():
             ledger.sweep(now_ms())
             self.expired.add(id)
 
@@ -130,10 +132,10 @@ class Studio(RuleBasedStateMachine):
         rows = {row.id: row for row in MediaJob.select().where(MediaJob.account == self.account)}
         assert set(rows) == set(self.ids) - self.withdrawn
         open_jobs = [row for row in rows.values() if row.finished_at is None]
-        assert {row.id for row in open_jobs} == set(rows) - set(self.ends)
+        assert {row.id for row in open_jobs} == set(rows) - set(self.results)
         assert self.row().held == sum(row.credits_held for row in open_jobs if row.id not in self.expired)
-        assert CREDITS - self.row().balance == sum(charged for _, charged in self.ends.values())
-        for id, end in self.ends.items():
+        assert CREDITS - self.row().balance == sum(charged for _, charged in self.results.values())
+        for id, end in self.results.items():
             assert (rows[id].status, rows[id].credits_charged, rows[id].sealed_params) == (*end, None)
             assert UsageLedger.get(UsageLedger.id == id).credits == end[1]
             assert MediaOutput.select().where(MediaOutput.job == id).count() * COST >= end[1]
@@ -146,27 +148,27 @@ class Studio(RuleBasedStateMachine):
     def finish(self, job: MediaJob, end: End, hand: UUID | None) -> None:
         ended = media.finish(job, end, hand=hand)
         if ended is not None:
-            assert job.id not in self.ends
+            assert job.id not in self.results
             self.note(ended)
 
     def note(self, job: MediaJob) -> None:
         assert job.status in ("succeeded", "failed", CANCELLED.status)
-        self.ends[job.id] = (job.status, job.credits_charged)
+        self.results[job.id] = (job.status, job.credits_charged)
 
-    def some(self, number: int) -> UUID | None:
+    def picked_job(self, number: int) -> UUID | None:
         return self.ids[-1 - number % len(self.ids)] if self.ids else None
 
-    def believed(self, job: int, worker: int) -> MediaJob | None:
-        id = self.some(job)
-        believed = self.hands.get(id, []) if id is not None else []
-        return believed[worker % len(believed)] if believed else None
+    def claimed_job(self, job: int, worker: int) -> MediaJob | None:
+        id = self.picked_job(job)
+        claimed_job = self.claims.get(id, []) if id is not None else []
+        return claimed_job[worker % len(claimed_job)] if claimed_job else None
 
     def row(self) -> Any:
         return Account.get_by_id(self.account)
 
 
-def test_random_lives(bound_database: peewee.Database) -> None:
+def test_random_operations(bound_database: peewee.Database) -> None:
     run_state_machine_as_test(
-        Studio,
+        MediaOperations,
         settings=settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)),
     )

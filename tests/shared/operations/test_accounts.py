@@ -1,4 +1,4 @@
-"""Accounts and credits by hand: every change is in the ledger and in the trail."""
+"""Accounts and manual credit changes: every change is in the ledger and in the audit trail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_account_is_found_by_email_and_by_id() -> None:
     assert find_account("ADA@example.com").id == find_account(account.id).id == find_account(str(account.id)).id
 
 
-def test_a_taken_email_is_refused_and_leaves_nothing() -> None:
+def test_a_taken_email_is_rejected_without_side_effects() -> None:
     create_account("ada@example.com", actor=ACTOR)
     with pytest.raises(InvalidInput, match="already exists"):
         create_account("Ada@example.com", 500, actor=ACTOR)
@@ -38,19 +38,19 @@ def test_a_taken_email_is_refused_and_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("email", ["", "ada", "ada@", "@example.com", "a b@example.com", "a@b@c", "a\n@b.c", "a" * 251 + "@b.c"])
-def test_what_is_no_email_is_refused(email: str) -> None:
+def test_an_invalid_email_is_rejected(email: str) -> None:
     with pytest.raises(InvalidInput, match="e-mail"):
         create_account(email, actor=ACTOR)
 
 
 @pytest.mark.parametrize("credits", [-1, 10**15 + 1, 1.5, True])
-def test_opening_credits_are_a_whole_number(credits: int) -> None:
+def test_opening_credits_must_be_a_whole_number(credits: int) -> None:
     with pytest.raises(InvalidInput, match="credits"):
         create_account("ada@example.com", credits, actor=ACTOR)
     assert Account.select().count() == 0
 
 
-def test_credits_are_given_and_taken() -> None:
+def test_credits_are_granted_and_deducted() -> None:
     create_account("ada@example.com", 100, actor=ACTOR)
     given = grant_credits("ada@example.com", 50, "promised", actor=ACTOR, address="192.0.2.1")
     taken = grant_credits(given.account.id, -150, "given in error", actor=ACTOR)
@@ -62,7 +62,7 @@ def test_credits_are_given_and_taken() -> None:
 
 
 @pytest.mark.parametrize(("credits", "reason"), [(0, "nothing"), (-101, "too much"), (10**16, "slip"), (5, " "), (5, "x" * 501)])
-def test_a_movement_that_cannot_be_is_refused_whole(credits: int, reason: str) -> None:
+def test_an_impossible_adjustment_is_rejected_without_side_effects(credits: int, reason: str) -> None:
     create_account("ada@example.com", 100, actor=ACTOR)
     with pytest.raises(InvalidInput):
         grant_credits("ada@example.com", credits, reason, actor=ACTOR)

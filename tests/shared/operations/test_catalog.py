@@ -1,4 +1,4 @@
-"""Channels, models and prices: what is refused, what is stored, and that edges are told."""
+"""Channels, models and prices: rejected and stored values, and that edges are notified."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def new_model(id: str = "m-1", **options: Any) -> AIModel:
     return catalog.create_model(id, "vendor", **{"input": 10, "output": 20, "actor": ACTOR, **options})
 
 
-def test_a_channel_is_stored_with_its_secret_sealed() -> None:
+def test_a_channels_secret_is_stored_encrypted() -> None:
     new_channel()
     row = Channel.get()
     assert (row.name, row.dialect, row.base_url) == ("vendor", "openai", "https://api.example.com/v1")
@@ -51,12 +51,12 @@ def test_a_channel_is_stored_with_its_secret_sealed() -> None:
         "https://[::1",
     ],
 )
-def test_a_base_url_is_an_address_and_nothing_else(base_url: str) -> None:
+def test_a_base_url_has_only_scheme_host_and_path(base_url: str) -> None:
     with pytest.raises(InvalidInput, match="base URL"):
         new_channel(base_url=base_url)
 
 
-def test_every_change_raises_the_version_and_leaves_a_trail() -> None:
+def test_every_change_raises_the_catalog_version_and_is_audited() -> None:
     changes = [
         lambda: new_channel(),
         lambda: new_channel("spare", secret=""),
@@ -78,7 +78,7 @@ def test_every_change_raises_the_version_and_leaves_a_trail() -> None:
     assert (spare.channel.name, spare.priority, spare.weight) == ("spare", 1, 3)
 
 
-def test_what_changes_nothing_tells_nobody() -> None:
+def test_an_update_without_changes_does_not_raise_the_version() -> None:
     new_channel()
     new_model()
     before = (CatalogVersion.get().version, AuditEntry.select().count())
@@ -88,7 +88,7 @@ def test_what_changes_nothing_tells_nobody() -> None:
     assert (CatalogVersion.get().version, AuditEntry.select().count()) == before
 
 
-def test_a_model_is_served_and_priced_from_the_start() -> None:
+def test_a_new_model_has_a_route_and_a_price() -> None:
     channel = new_channel()
     new_model(
         "org/m:1", upstream_model="theirs", cached_input=5, per_call=7, minimum=3, context_window=8_000, capabilities=["tools"]
@@ -120,14 +120,14 @@ def test_a_model_is_served_and_priced_from_the_start() -> None:
         ({"capabilities": [""]}, "capability"),
     ],
 )
-def test_a_model_that_could_not_be_sold_is_refused_whole(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_model_is_rejected_without_side_effects(options: dict[str, Any], message: str) -> None:
     new_channel()
     with pytest.raises(InvalidInput, match=message):
         new_model(**options)
     assert AIModel.select().count() == Price.select().count() == ChannelModel.select().count() == 0
 
 
-def test_a_model_without_a_price_is_free_or_not_at_all() -> None:
+def test_a_model_requires_a_price_unless_it_is_free() -> None:
     new_channel()
     new_model(input=0, output=0, free=True)
     new_model("m-2", input=0, output=0, per_call=5)
@@ -135,7 +135,7 @@ def test_a_model_without_a_price_is_free_or_not_at_all() -> None:
         catalog.set_price("m-2", input=0, output=0, actor=ACTOR)
 
 
-def test_a_name_is_given_once() -> None:
+def test_names_are_unique() -> None:
     new_channel()
     new_model()
     with pytest.raises(InvalidInput, match="already exists"):
@@ -147,7 +147,7 @@ def test_a_name_is_given_once() -> None:
     assert ChannelModel.select().count() == Price.select().count() == 1
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_unknown_rows_are_not_found() -> None:
     with pytest.raises(NotFound, match="yout channel create"):
         new_model()
     with pytest.raises(NotFound, match="yout model create"):
@@ -156,11 +156,11 @@ def test_what_is_not_there_is_not_found() -> None:
         catalog.set_channel_status("vendor", "active", actor=ACTOR)
 
 
-def test_prices_follow_each_other_and_never_the_past() -> None:
+def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
     new_channel()
     new_model()
     later = now_ms() + 60_000
-    for _ in range(3):  # within one millisecond or not
+    for _ in range(3):  # possibly within the same millisecond
         catalog.set_price("m-1", input=1, output=2, actor=ACTOR)
     catalog.set_price("m-1", input=3, output=4, effective_at=later, actor=ACTOR)
     with pytest.raises(InvalidInput, match="takes effect at this time"):
@@ -171,7 +171,7 @@ def test_prices_follow_each_other_and_never_the_past() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"x": float("nan")}, {"x": object()}, {"x": "y" * 10_001}])
-def test_channel_settings_are_json(settings: dict[str, Any]) -> None:
+def test_channel_settings_must_be_json(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="JSON"):
         catalog.create_channel(
             "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, actor=ACTOR

@@ -1,4 +1,4 @@
-"""Channels from templates, and drafts that nobody is served until they are published."""
+"""Channels from templates, and drafts that are not served until published."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def make(template: str = "anthropic", secret: str = "sk-1", **options: Any) -> A
     return create_channel_from_template("c", template, secret, secret_key=KEY, actor="test", **options)
 
 
-def test_a_channel_has_what_its_template_has(bound_database: Any) -> None:
+def test_a_channel_gets_the_values_of_its_template(bound_database: Any) -> None:
     channel = make("openrouter", settings={"public_name": "router"})
     assert (channel.dialect, channel.base_url) == ("openai", "https://openrouter.ai/api/v1")
     assert channel.settings["body"] == {"provider": {"data_collection": "deny", "zdr": True}}
     assert (channel.settings["provider"], channel.settings["public_name"]) == ("openrouter", "router")
 
 
-def test_what_only_the_operator_knows_must_be_told(bound_database: Any) -> None:
+def test_placeholders_must_be_filled_in(bound_database: Any) -> None:
     with pytest.raises(InvalidInput, match="base URL"):
         make("azure-openai")
     with pytest.raises(InvalidInput, match="secret"):
@@ -43,7 +43,7 @@ def test_what_only_the_operator_knows_must_be_told(bound_database: Any) -> None:
     assert make("azure-openai", base_url="https://ours.openai.azure.com").base_url == "https://ours.openai.azure.com"
 
 
-def test_drafts_are_served_to_nobody_until_published(bound_database: Any) -> None:
+def test_drafts_are_not_served_until_published(bound_database: Any) -> None:
     make()
     known = TEMPLATES["anthropic"].models
     drafts = draft_models("c", markup_percent=10, actor="test")
@@ -58,10 +58,10 @@ def test_drafts_are_served_to_nobody_until_published(bound_database: Any) -> Non
     assert catalog.models[known[0].id].owned_by == "anthropic"
     again = draft_models("c", actor="test")
     assert (again.made, again.kept) == ([], drafts.made)
-    assert AIModel.get_by_id(known[0].id).status == "active", "what is published stays published"
+    assert AIModel.get_by_id(known[0].id).status == "active", "published models must stay published"
 
 
-def test_one_known_model_at_once(bound_database: Any) -> None:
+def test_a_single_known_model_is_published_directly(bound_database: Any) -> None:
     channel = make("groq")
     create_known_model("c", known_model(channel, "openai/gpt-oss-120b"), actor="test")
     assert AIModel.get_by_id("gpt-oss-120b").status == "active"
@@ -71,7 +71,7 @@ def test_one_known_model_at_once(bound_database: Any) -> None:
         known_model(channel, "gpt-9")
 
 
-def test_a_channel_of_no_template_has_no_drafts(bound_database: Any) -> None:
+def test_a_channel_without_a_template_has_no_drafts(bound_database: Any) -> None:
     create_channel("plain", "openai", "http://127.0.0.1:1/v1", "", secret_key=KEY, actor="test")
     with pytest.raises(InvalidInput, match="no template"):
         draft_models("plain", actor="test")

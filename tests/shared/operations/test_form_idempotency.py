@@ -1,4 +1,4 @@
-"""Once: the same form twice, another content under the same token, and a block that fails."""
+"""Form idempotency: the same form twice, other content with the same token, and a block that raises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN = "a-token-of-a-form-0123"
 pytestmark = pytest.mark.usefixtures("bound_database")
 
 
-def test_the_same_content_runs_once_and_another_is_refused():
+def test_the_same_content_runs_once_and_different_content_is_rejected():
     owner = factories.account(credits=10)
     with once(owner.id, TOKEN, "5"):
         grant_credits(owner.id, 5, "x", actor="test")
@@ -34,7 +34,7 @@ def test_another_account_may_use_the_same_token():
     assert FormSubmission.select().count() == 2
 
 
-def test_a_block_that_raises_leaves_neither_change_nor_claim():
+def test_a_block_that_raises_leaves_no_change_and_no_claim():
     owner = factories.account(credits=10)
 
     def give_and_take_too_much() -> None:
@@ -48,7 +48,7 @@ def test_a_block_that_raises_leaves_neither_change_nor_claim():
     assert not FormSubmission.select().exists()
 
 
-def test_the_sweeper_forgets_a_claim_after_its_day():
+def test_the_sweeper_deletes_claims_after_a_day():
     with once(factories.account().id, TOKEN, "x"):
         pass
     sweep(now_ms() + REMEMBERED_MS - 60_000)
@@ -60,16 +60,16 @@ def test_the_sweeper_forgets_a_claim_after_its_day():
 SESSION = "the secret in a browser's cookie"
 
 
-def made(owner: Account, secret: str = "yout-secret") -> str:
+def submit(owner: Account, secret: str = "yout-secret") -> str:
     with once(owner.id, TOKEN, "x") as form:
         form.result = "key 1"
         form.show(secret, SESSION)
     return form.id
 
 
-def test_a_secret_is_shown_once_to_the_session_that_made_it_and_stored_sealed():
+def test_a_secret_is_shown_once_to_its_session_and_stored_encrypted():
     owner = factories.account()
-    id = made(owner)
+    id = submit(owner)
     assert "yout-secret" not in repr(list(FormSubmission.select().dicts()))
     assert take_shown(factories.account().id, id, SESSION) is None
     assert take_shown(owner.id, id, "another session") == ("key 1", None)
@@ -78,17 +78,17 @@ def test_a_secret_is_shown_once_to_the_session_that_made_it_and_stored_sealed():
     assert FormSubmission.get().sealed is None
 
 
-def test_a_form_that_is_sent_again_leads_to_what_the_first_made():
+def test_a_resubmitted_form_returns_the_first_result():
     owner = factories.account()
-    id = made(owner)
+    id = submit(owner)
     with pytest.raises(AlreadySent) as again, once(owner.id, TOKEN, "x"):
         pass
     assert (again.value.id, again.value.result) == (id, "key 1")
 
 
-def test_a_secret_that_is_not_shown_in_time_is_deleted(monkeypatch):
+def test_a_secret_that_was_not_shown_in_time_is_deleted(monkeypatch):
     owner = factories.account()
-    id = made(owner)
+    id = submit(owner)
     later = now_ms() + FORM_SECRET_MS + 1_000
     with monkeypatch.context() as patched:
         patched.setattr("shared.operations.form_idempotency.now_ms", lambda: later)
@@ -99,6 +99,6 @@ def test_a_secret_that_is_not_shown_in_time_is_deleted(monkeypatch):
 
 
 @pytest.mark.parametrize("token", ["", "short", "x" * 65, "\u00e9" * 20])
-def test_a_token_that_no_form_has_is_refused(token):
+def test_an_invalid_token_is_rejected(token):
     with pytest.raises(InvalidInput, match="incomplete"), once(factories.account().id, token, "x"):
         pass

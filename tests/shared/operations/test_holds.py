@@ -1,4 +1,4 @@
-"""A hold that staff close: given back or charged, once, whoever else is at it."""
+"""Holds closed by staff: released or charged exactly once, whoever else tries at the same time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
 
 
-def test_a_released_hold_goes_back_whole_and_stands_in_the_trail(bound_database):
+def test_a_hold_is_released_completely_and_audited(bound_database):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
     closed = release_hold(call, " stuck since noon ", **BY)
@@ -32,7 +32,7 @@ def test_a_released_hold_goes_back_whole_and_stands_in_the_trail(bound_database)
     assert verify(now_ms()).problems == ()
 
 
-def test_a_settled_hold_is_charged_in_part_and_the_rest_goes_back(bound_database):
+def test_a_settled_hold_is_charged_in_part_and_the_rest_is_released(bound_database):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
     assert settle_hold(call, 30, "the vendor billed it", **BY).credits == 30
@@ -42,7 +42,7 @@ def test_a_settled_hold_is_charged_in_part_and_the_rest_goes_back(bound_database
     assert verify(now_ms()).problems == ()
 
 
-def test_a_late_settlement_of_the_call_changes_nothing_afterwards(bound_database):
+def test_a_later_settlement_by_the_edge_changes_nothing(bound_database):
     customer = Customer(credits=1_000)
     released, settled = customer.hold(2, lasts_ms=HOUR_MS)
     release_hold(released, "x", **BY)
@@ -54,7 +54,7 @@ def test_a_late_settlement_of_the_call_changes_nothing_afterwards(bound_database
 
 
 @pytest.mark.parametrize("credits", [-1, 0, AMOUNT + 1, 10**18, True])
-def test_no_more_is_charged_than_is_held(bound_database, credits):
+def test_at_most_the_held_amount_is_charged(bound_database, credits):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
     with pytest.raises(InvalidInput):
@@ -63,7 +63,7 @@ def test_no_more_is_charged_than_is_held(bound_database, credits):
     assert not AuditEntry.select().where(AuditEntry.action.startswith("hold.")).exists()
 
 
-def test_a_reason_is_asked_for_and_an_unknown_call_is_told_so(bound_database):
+def test_a_reason_is_required_and_an_unknown_call_is_not_found(bound_database):
     [call] = Customer().hold(lasts_ms=HOUR_MS)
     with pytest.raises(InvalidInput, match="reason"):
         release_hold(call, "  ", **BY)
@@ -72,7 +72,7 @@ def test_a_reason_is_asked_for_and_an_unknown_call_is_told_so(bound_database):
     assert state_of(call) == "held"
 
 
-def test_many_at_once_close_a_hold_one_time(bound_database):
+def test_concurrent_staff_actions_close_a_hold_once(bound_database):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
     done, refused = [], []

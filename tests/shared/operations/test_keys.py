@@ -1,4 +1,4 @@
-"""Keys: the secret is given once, what is stored knows it again, and revoking is for good."""
+"""API keys: the secret is returned once, only its digest is stored, and revocation is permanent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_secret_is_in_no_row(account: Account) -> None:
     assert created.secret not in repr(created)
 
 
-def test_limits_models_and_networks_are_stored_as_they_are_used() -> None:
+def test_limits_models_and_networks_are_stored_normalized() -> None:
     factories.model("m-1")
     created = create_key(
         "ada@example.com",
@@ -65,30 +65,30 @@ def test_limits_models_and_networks_are_stored_as_they_are_used() -> None:
         ({"allowed_ips": ["localhost"]}, "such as 10.0.0.0/8"),
     ],
 )
-def test_a_key_that_could_not_work_is_refused(options: dict[str, Any], message: str) -> None:
+def test_a_key_that_could_never_work_is_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         create_key("ada@example.com", "test", actor=ACTOR, **options)
     assert ApiKey.select().count() == 0
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x00b"])
-def test_a_key_has_a_printable_name(name: str) -> None:
+def test_a_key_requires_a_printable_name(name: str) -> None:
     with pytest.raises(InvalidInput, match="name of the key"):
         create_key("ada@example.com", name, actor=ACTOR)
 
 
-def test_a_key_may_end_later() -> None:
+def test_a_key_may_expire_in_the_future() -> None:
     end = now_ms() + 60_000
     assert create_key("ada@example.com", "short", expires_at=end, actor=ACTOR).row.expires_at == end
 
 
-def test_a_closed_account_gets_no_key(account: Account) -> None:
+def test_a_closed_account_cannot_create_keys(account: Account) -> None:
     Account.update(status="closed").where(Account.id == account.id).execute()
     with pytest.raises(InvalidInput, match="closed"):
         create_key("ada@example.com", "test", actor=ACTOR)
 
 
-def test_revoking_twice_keeps_the_first_moment() -> None:
+def test_revoking_twice_keeps_the_first_time() -> None:
     key = create_key("ada@example.com", "test", actor=ACTOR).row
     first = revoke_key(str(key.id), actor=ACTOR)
     ApiKey.update(revoked_at=first.revoked_at - 1_000).where(ApiKey.id == key.id).execute()

@@ -1,4 +1,4 @@
-"""Media jobs that staff act on: looked at again, ended, refunded, each once."""
+"""Staff actions on media jobs: polling, failing and refunding, each effective once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def succeeded(customer: Customer, cost: int) -> UUID:
 @pytest.mark.parametrize(
     ("deed", "status", "action"), [(fail_job, "failed", "job.fail"), (cancel_job, "cancelled", "job.cancel")]
 )
-def test_an_open_job_is_ended_once_and_its_hold_given_back(bound_database, deed, status, action):
+def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, deed, status, action):
     customer = Customer(credits=1_000)
     job = ordered(customer)
     assert deed(job, "the vendor is down", **BY).status == status
@@ -72,7 +72,7 @@ def test_a_finished_job_is_refunded_once(bound_database):
     assert verify(now_ms()).problems == ()
 
 
-def test_what_was_charged_nothing_is_not_refunded(bound_database):
+def test_an_uncharged_job_cannot_be_refunded(bound_database):
     customer = Customer(credits=1_000)
     job = ordered(customer)
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_what_was_charged_nothing_is_not_refunded(bound_database):
     assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()
 
 
-def test_a_poll_makes_an_open_job_due_and_an_ended_one_is_told_so(bound_database):
+def test_a_poll_makes_an_open_job_due_and_rejects_a_finished_one(bound_database):
     customer = Customer()
     job = ordered(customer)
     poll_job(job, **BY)
@@ -93,7 +93,7 @@ def test_a_poll_makes_an_open_job_due_and_an_ended_one_is_told_so(bound_database
         poll_job(job, **BY)
 
 
-def test_what_was_asked_for_is_not_read_and_an_unknown_job_is_told_so(bound_database):
+def test_the_prompt_is_never_decrypted_and_an_unknown_job_is_not_found(bound_database):
     job = ordered(Customer(), callback_url="https://x.example/?token=secret")
     assert {find_job(job).sealed_params, find_job(job).callback_url} == {None}
     for deed in (lambda: find_job(new_id()), lambda: fail_job(new_id(), "x", **BY), lambda: poll_job(new_id(), **BY)):

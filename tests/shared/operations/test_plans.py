@@ -1,4 +1,4 @@
-"""Plans and who subscribes to them: what is refused, and the trail of it. What periods do is in `test_renewals`."""
+"""Plans and subscriptions: rejected values and audit entries. For billing periods see `test_renewals`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.operations.subscriptions import (
 from tests import factories
 
 
-def test_a_plan_has_what_it_was_made_with(bound_database: peewee.Database) -> None:
+def test_a_plan_stores_its_terms(bound_database: peewee.Database) -> None:
     factories.model("m-1")
     terms = {
         "monthly_credits": 5,
@@ -56,13 +56,13 @@ def test_a_plan_has_what_it_was_made_with(bound_database: peewee.Database) -> No
         {"colour": "red"},
     ],
 )
-def test_terms_that_cannot_be(bound_database: peewee.Database, terms: dict[str, Any]) -> None:
+def test_invalid_terms(bound_database: peewee.Database, terms: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         create_plan("Pro", terms, actor="test")
     assert not Plan.select().exists()
 
 
-def test_names_are_taken_once(bound_database: peewee.Database) -> None:
+def test_names_are_unique(bound_database: peewee.Database) -> None:
     create_plan("Pro", {}, actor="test")
     with pytest.raises(InvalidInput, match="already exists"):
         create_plan("Pro", {}, actor="test")
@@ -92,7 +92,7 @@ def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
         subscribe(POOL, "Free", actor="test")
 
 
-def test_overage_needs_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
+def test_overage_requires_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
     create_plan("Free", {}, actor="test")
     subscribe(owner.id, "Free", actor="test")

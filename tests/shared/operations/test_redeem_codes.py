@@ -1,4 +1,4 @@
-"""Redeem codes: made once, redeemed once, void, expired, and however they are typed."""
+"""Redeem codes: created, redeemed once, voided, expired, and accepted in any notation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def codes(credits: int = 500, count: int = 1, **options: object) -> tuple[str, .
     return create_codes(credits, count, actor="test", **options).codes  # type: ignore[arg-type]  # options of several types
 
 
-def test_a_code_gives_its_credits_once(bound_database: peewee.Database) -> None:
+def test_a_code_grants_its_credits_once(bound_database: peewee.Database) -> None:
     owner, thief = factories.account(100), factories.account(0)
     (code,) = codes()
     assert redeem(owner.id, code, actor="test").balance == 600
@@ -49,7 +49,7 @@ def test_only_digests_are_stored(bound_database: peewee.Database) -> None:
     assert not any(secret in str(row.__data__) for table in tables for row in table.select())
 
 
-def test_a_void_code_and_an_expired_one(bound_database: peewee.Database) -> None:
+def test_void_and_expired_codes(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
     batch = create_codes(10, 3, actor="test")
     redeem(owner.id, batch.codes[0], actor="test")
@@ -67,7 +67,7 @@ def test_a_void_code_and_an_expired_one(bound_database: peewee.Database) -> None
 
 
 @pytest.mark.parametrize("id", ["nonsense", "01a20dfd-891d-7571-9714-5461e433a52d"])
-def test_an_unknown_id_is_not_voided(bound_database: peewee.Database, id: str) -> None:
+def test_an_unknown_batch_cannot_be_voided(bound_database: peewee.Database, id: str) -> None:
     with pytest.raises(NotFound):
         void_codes(id, actor="test")
 
@@ -87,7 +87,7 @@ def test_who_cannot_redeem(bound_database: peewee.Database) -> None:
 @pytest.mark.parametrize(
     ("credits", "count", "expires_at"), [(0, 1, None), (1, 0, None), (1, 10_001, None), (-5, 1, None), (1, 1, 5)]
 )
-def test_codes_that_cannot_be(bound_database: peewee.Database, credits: int, count: int, expires_at: int | None) -> None:
+def test_invalid_batches(bound_database: peewee.Database, credits: int, count: int, expires_at: int | None) -> None:
     with pytest.raises(InvalidInput):
         create_codes(credits, count, expires_at=expires_at, actor="test")
     assert not CodeBatch.select().exists()
@@ -100,21 +100,21 @@ typed_letters = st.sampled_from(ALPHABET).flatmap(
 
 
 @given(letters=st.lists(typed_letters, min_size=20, max_size=20), between=st.sampled_from(["-", "", " "]), marked=st.booleans())
-def test_a_code_is_known_however_it_is_typed(letters: list[tuple[str, str]], between: str, marked: bool) -> None:
+def test_a_code_is_accepted_in_any_notation(letters: list[tuple[str, str]], between: str, marked: bool) -> None:
     code, typed = ("".join(pair[place] for pair in letters) for place in (0, 1))
     written = "-".join(["YOUT", *(code[start : start + 5] for start in range(0, 20, 5))])
     groups = [*(["y0ut"] if marked else []), *(typed[start : start + 5] for start in range(0, 20, 5))]
     assert digest(f" {between.join(groups)}\n") == digest(written)
 
 
-def test_codes_are_told_apart() -> None:
+def test_codes_are_unique() -> None:
     made = [new_code() for _ in range(50)]
     assert len({code.digest for code in made}) == 50
     assert all(re.fullmatch(r"YOUT(-[0-9A-HJKMNP-TV-Z]{5}){4}", code.text) for code in made)
     assert all(code.prefix == code.text[:10] + "…" for code in made)
 
 
-def test_many_who_redeem_one_code_at_once(bound_postgres: peewee.Database) -> None:
+def test_concurrent_redemptions_of_one_code(bound_postgres: peewee.Database) -> None:
     owners = [factories.account(0) for _ in range(3)]
     shared = codes(count=5)
     done: list[str] = []

@@ -1,4 +1,4 @@
-"""The second factor: codes of the present, each once; recovery codes, each once; secrets sealed."""
+"""The second factor: each code works once and only near its time, each recovery code once, and secrets are encrypted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOMENT = 1_800_000_000
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch):
-    """`at(seconds)`: the clock shows so many seconds after a fixed moment."""
+    """`at(seconds)`: set the clock to this many seconds after a fixed time."""
 
     def set_clock(seconds: int) -> None:
         monkeypatch.setattr(time, "time", lambda: MOMENT + seconds)
@@ -35,7 +35,7 @@ def at(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def ana(at) -> tuple[StaffUser, pyotp.TOTP, list[str]]:
-    """A person with a second factor, the app that has it, and the recovery codes."""
+    """A staff member with a second factor, the matching authenticator app, and the recovery codes."""
     person, _ = create_staff("ana@example.com", actor=ACTOR)
     app = pyotp.TOTP(new_secret())
     codes = enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
@@ -46,7 +46,7 @@ def fresh(person: StaffUser) -> StaffUser:
     return StaffUser.get_by_id(person.id)
 
 
-def test_a_wrong_code_turns_nothing_on(at) -> None:
+def test_a_wrong_code_does_not_enable_the_second_factor(at) -> None:
     person, _ = create_staff("ana@example.com", actor=ACTOR)
     for code in ("000000", "", "12345", "abcdef", "١٢٣٤٥٦"):
         with pytest.raises(InvalidInput, match="is incorrect"):
@@ -54,19 +54,19 @@ def test_a_wrong_code_turns_nothing_on(at) -> None:
     assert fresh(person).sealed_totp == ""
 
 
-def test_a_code_opens_once_and_only_near_its_time(ana, at) -> None:
+def test_a_code_works_once_and_only_near_its_time(ana, at) -> None:
     person, app, _ = ana
-    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # the one that it was set up with
+    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # the code used for set-up
     at(30)
     assert prove(fresh(person), f" {app.at(MOMENT + 30)[:3]} {app.at(MOMENT + 30)[3:]} ", secret_key=KEY)
     assert not prove(fresh(person), app.at(MOMENT + 30), secret_key=KEY)
-    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # older than the newest that was used
-    assert prove(fresh(person), app.at(MOMENT + 60), secret_key=KEY)  # the device's clock is a little fast
+    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # older than the newest used code
+    assert prove(fresh(person), app.at(MOMENT + 60), secret_key=KEY)  # the device's clock is slightly fast
     at(300)
     assert not prove(fresh(person), app.at(MOMENT + 200), secret_key=KEY)
 
 
-def test_recovery_codes_open_once_each_and_new_ones_replace_them(ana, at) -> None:
+def test_recovery_codes_work_once_each_and_can_be_replaced(ana, at) -> None:
     person, _, codes = ana
     assert len(set(codes)) == recovery_codes_left(person.id) == 10
     assert prove(fresh(person), codes[0].upper(), secret_key=KEY)
@@ -77,7 +77,7 @@ def test_recovery_codes_open_once_each_and_new_ones_replace_them(ana, at) -> Non
     assert prove(fresh(person), newer[1].replace("-", ""), secret_key=KEY)
 
 
-def test_nobody_uses_the_code_of_another(ana) -> None:
+def test_a_code_works_only_for_its_owner(ana) -> None:
     _, _, codes = ana
     ben, _ = create_staff("ben@example.com", actor=ACTOR)
     assert not prove(ben, codes[0], secret_key=KEY)
@@ -85,7 +85,7 @@ def test_nobody_uses_the_code_of_another(ana) -> None:
         renew_recovery_codes(ben.id, actor=ACTOR)
 
 
-def test_the_database_and_the_trail_hold_neither_secret_nor_codes(ana) -> None:
+def test_database_and_audit_trail_contain_neither_secret_nor_codes(ana) -> None:
     person, app, codes = ana
     rows = repr([*StaffUser.select().dicts(), *StaffRecoveryCode.select().dicts(), *AuditEntry.select().dicts()])
     assert app.secret not in rows
@@ -94,7 +94,7 @@ def test_the_database_and_the_trail_hold_neither_secret_nor_codes(ana) -> None:
         enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
 
 
-def test_turned_off_it_can_be_set_up_anew(ana) -> None:
+def test_it_can_be_disabled_and_set_up_again(ana) -> None:
     person, app, codes = ana
     turn_off(person.id, actor=ACTOR)
     assert (fresh(person).sealed_totp, recovery_codes_left(person.id)) == ("", 0)
@@ -108,7 +108,7 @@ def test_turned_off_it_can_be_set_up_anew(ana) -> None:
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_of_sign_ins_at_once_with_one_code_one_gets_in(ana, at) -> None:
+def test_concurrent_sign_ins_with_one_code_succeed_once(ana, at) -> None:
     person, app, codes = ana
     at(30)
     for code in (app.at(MOMENT + 30), codes[3]):
@@ -125,6 +125,6 @@ def test_of_sign_ins_at_once_with_one_code_one_gets_in(ana, at) -> None:
         assert sorted(results) == [False] * 5 + [True]
 
 
-def test_the_picture_for_the_app_names_the_console_and_the_person() -> None:
+def test_the_qr_code_names_the_console_and_the_staff_member() -> None:
     address = second_factor.enrolment_address("ana@example.com", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
     assert address.startswith("otpauth://totp/yout%20console:ana%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")

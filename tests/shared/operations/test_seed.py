@@ -1,4 +1,4 @@
-"""The seed: complete the first time, nothing the second time, and never against staff."""
+"""Seeding the embedded models: complete at first, idempotent, and never overriding staff changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_second_seed_adds_nothing(make_settings: Callable[..., Settings]) -> N
     assert {row.actor for row in AuditEntry.select()} == {"seed"}
 
 
-def test_every_kind_of_model_is_offered_at_its_kind_of_price(make_settings: Callable[..., Settings]) -> None:
+def test_every_kind_of_model_is_seeded_with_its_kind_of_price(make_settings: Callable[..., Settings]) -> None:
     sync_local_models(make_settings(), NAMES)
     assert {row.kind for row in AIModel.select()} == {"chat", "embedding", "image", "video", "speech"}
     prices = {row.model_id: row for row in Price.select()}
@@ -36,13 +36,13 @@ def test_every_kind_of_model_is_offered_at_its_kind_of_price(make_settings: Call
     assert prices["all-minilm-l6-v2"].credits_per_1k_input == 20
 
 
-def test_an_installation_of_before_gets_what_is_new(make_settings: Callable[..., Settings]) -> None:
+def test_an_older_installation_gets_new_models(make_settings: Callable[..., Settings]) -> None:
     sync_local_models(make_settings(), NAMES)
     AIModel.delete().where(AIModel.kind != "chat").execute()
     assert sync_local_models(make_settings(), NAMES) == ["all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"]
 
 
-def test_the_channel_follows_the_port_but_not_against_staff(make_settings: Callable[..., Settings]) -> None:
+def test_the_channel_follows_the_port_unless_staff_changed_it(make_settings: Callable[..., Settings]) -> None:
     sync_local_models(make_settings(local_port=4_001), NAMES)
     sync_local_models(make_settings(local_port=4_002), NAMES)
     assert Channel.get().base_url == "http://127.0.0.1:4002/v1"
@@ -85,7 +85,7 @@ def test_a_channel_that_staff_created_keeps_its_settings(make_settings: Callable
     assert Channel.get().settings == {}
 
 
-def test_what_staff_changed_stays(make_settings: Callable[..., Settings]) -> None:
+def test_staff_changes_are_kept(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
     set_model_status("demo-echo", "disabled", actor="grace@example.com")
@@ -100,7 +100,7 @@ def active() -> set[str]:
     return {row.id for row in AIModel.select() if row.status == "active"}
 
 
-def test_what_is_not_served_is_not_listed_until_it_is(make_settings: Callable[..., Settings]) -> None:
+def test_unavailable_models_are_unlisted_until_available(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     assert sync_local_models(settings, {"demo-echo"}) == ["local", "demo-echo"]
     sync_local_models(settings, NAMES)
@@ -113,12 +113,12 @@ def test_what_is_not_served_is_not_listed_until_it_is(make_settings: Callable[..
     assert active() == NAMES
 
 
-def test_without_embedded_models_there_is_no_channel_for_them(make_settings: Callable[..., Settings]) -> None:
+def test_without_embedded_models_there_is_no_channel(make_settings: Callable[..., Settings]) -> None:
     assert sync_local_models(make_settings(), ()) == []
     assert (Channel.select().count(), AIModel.select().count()) == (0, 0)
 
 
-def test_what_staff_disabled_stays_disabled_when_it_is_served_again(make_settings: Callable[..., Settings]) -> None:
+def test_a_model_disabled_by_staff_stays_disabled_when_available_again(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
     sync_local_models(settings, ())
@@ -128,7 +128,7 @@ def test_what_staff_disabled_stays_disabled_when_it_is_served_again(make_setting
     assert active() == NAMES - {"demo-echo"}
 
 
-def test_a_model_that_another_channel_serves_too_stays_listed(make_settings: Callable[..., Settings]) -> None:
+def test_a_model_with_another_channel_stays_listed(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
     secret_key = settings.secret_key

@@ -1,4 +1,4 @@
-"""Staff: passwords are hashed, checked without telling who exists, and replaced when the parameters age."""
+"""Staff sign-in: passwords are hashed, checked without revealing who exists, and rehashed when parameters are outdated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTOR = "operator:test"
 EMAIL = "grace@example.com"
 
 
-def test_a_generated_password_opens_the_door_and_is_kept_nowhere() -> None:
+def test_a_generated_password_works_and_is_not_stored() -> None:
     person, password = create_staff("Grace@Example.com", actor=ACTOR)
     assert (person.email, person.role) == (EMAIL, "owner")
     assert len(password) >= 16
@@ -30,20 +30,20 @@ def test_a_generated_password_opens_the_door_and_is_kept_nowhere() -> None:
     assert password not in repr([*StaffUser.select().dicts(), *AuditEntry.select().dicts()])
 
 
-def test_a_wrong_password_and_an_unknown_person_are_alike() -> None:
+def test_a_wrong_password_and_an_unknown_email_are_indistinguishable() -> None:
     _, password = create_staff(EMAIL, actor=ACTOR)
     assert verify_password(EMAIL, password + "x") is None
     assert verify_password("nobody@example.com", password) is None
     assert verify_password(EMAIL, "x" * 5_000) is None
 
 
-def test_a_disabled_person_stays_outside() -> None:
+def test_a_disabled_staff_member_cannot_sign_in() -> None:
     person, password = create_staff(EMAIL, actor=ACTOR)
     StaffUser.update(status="disabled").where(StaffUser.id == person.id).execute()
     assert verify_password(EMAIL, password) is None
 
 
-def test_a_hash_of_former_days_is_replaced() -> None:
+def test_an_outdated_hash_is_replaced() -> None:
     person, password = create_staff(EMAIL, actor=ACTOR)
     weak = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(password)
     StaffUser.update(password_hash=weak).where(StaffUser.id == person.id).execute()
@@ -64,7 +64,7 @@ def test_a_new_password_ends_sessions() -> None:
     assert verify_password(EMAIL, password) is not None
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_values_are_rejected() -> None:
     create_staff(EMAIL, password="long enough to be one", actor=ACTOR)
     with pytest.raises(InvalidInput, match="already exists"):
         create_staff(EMAIL, actor=ACTOR)
@@ -76,7 +76,7 @@ def test_what_cannot_be_is_refused() -> None:
         set_staff_password("b@example.com", actor=ACTOR)
 
 
-def test_ones_own_new_password_keeps_this_session_and_ends_the_others() -> None:
+def test_changing_ones_password_keeps_the_current_session_and_ends_others() -> None:
     person, password = create_staff(EMAIL, must_change_password=True, actor=ACTOR)
     here, elsewhere = begin_session(person), begin_session(person)
     this = find_session(here)
@@ -89,7 +89,7 @@ def test_ones_own_new_password_keeps_this_session_and_ends_the_others() -> None:
         change_own_password(StaffUser.get_by_id(person.id), "a password of my own", "a password of my own", session=this.digest)
 
 
-def test_the_only_active_owner_stays_one() -> None:
+def test_the_only_active_owner_cannot_be_demoted_or_disabled() -> None:
     ana, _ = create_staff("ana@example.com", actor=ACTOR)
     ben, _ = create_staff("ben@example.com", "support", actor=ACTOR)
     for change in (
@@ -106,7 +106,7 @@ def test_the_only_active_owner_stays_one() -> None:
         set_staff_role(ana.id, "king", actor=ACTOR)
 
 
-def test_disabling_ends_sessions_and_signing_out_everywhere_leaves_the_person_in() -> None:
+def test_disabling_and_signing_out_everywhere_end_sessions() -> None:
     create_staff(EMAIL, actor=ACTOR)
     ben, password = create_staff("ben@example.com", "support", actor=ACTOR)
     first, second = begin_session(ben), begin_session(ben)

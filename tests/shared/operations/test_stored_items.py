@@ -1,4 +1,4 @@
-"""Items of stored responses by their public ids: within bounds, and each of a list under an id of its own."""
+"""Looking up items of stored responses by public id: limited per query, and unique ids within a list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import factories
 MOST_BYTES = 10_000
 
 
-def keep(account: Account, *items: object, text: str = "Hello.") -> StoredResponse:
+def store(account: Account, *items: object, text: str = "Hello.") -> StoredResponse:
     id = new_id()
     output = [{"id": f"msg_{id.hex}_0", "type": "message", "content": [{"type": "output_text", "text": text}]}]
     written = {"input": orjson.dumps(items).decode(), "response": orjson.dumps({"output": output}).decode()}
@@ -30,19 +30,19 @@ def output_id(call: UUID) -> str:
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_items_of_many_responses_are_found_and_no_others() -> None:
+def test_items_of_many_responses_are_found() -> None:
     owner, other = factories.account(), factories.account()
-    own = [output_id(keep(owner).id) for _ in range(60)]  # more than one statement reads
-    foreign = output_id(keep(other).id)
+    own = [output_id(store(owner).id) for _ in range(60)]  # more than one query reads
+    foreign = output_id(store(other).id)
     found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MOST_BYTES)
     assert [found[id]["id"] for id in own] == own
     assert set(found) == set(own)
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_what_is_read_is_bounded() -> None:
+def test_the_amount_read_is_limited() -> None:
     owner = factories.account()
-    long = [output_id(keep(owner, text="a" * (MOST_BYTES // 2)).id) for _ in range(2)]
+    long = [output_id(store(owner, text="a" * (MOST_BYTES // 2)).id) for _ in range(2)]
     assert set(find_items(owner.id, long[:1], MOST_BYTES)) == set(long[:1])
     for ids in (long, [output_id(new_id()) for _ in range(stored_items.MOST_RESPONSES + 1)]):
         with pytest.raises(InvalidRequest) as caught:
@@ -51,11 +51,11 @@ def test_what_is_read_is_bounded() -> None:
 
 
 @pytest.mark.usefixtures("bound_database")
-def test_listed_items_have_ids_by_which_they_are_found() -> None:
+def test_listed_items_are_found_by_their_ids() -> None:
     owner = factories.account()
     call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
     said = {"role": "assistant", "content": "Hi"}
-    row = keep(owner, {"role": "user", "content": "Hi"}, call, call, said, {"type": "function_call_output", "output": "x"})
+    row = store(owner, {"role": "user", "content": "Hi"}, call, call, said, {"type": "function_call_output", "output": "x"})
     listed = input_items(row)
     name = row.id.hex
     assert [item["id"] for item in listed] == [f"msg_{name}_in0", "fc_1", f"fc_{name}_in2", f"msg_{name}_in3", f"fco_{name}_in4"]

@@ -1,4 +1,4 @@
-"""Calls as rows, and their sums by the simplest means: adding up in Python."""
+"""Calls as rows, and reference totals computed in Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.models import NO_CHANNEL, AccountTotal, AccountUsage, PlatformUsage,
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-NOON = 20_000 * DAY + 12 * HOUR  # some noon, ms UTC
+NOON = 20_000 * DAY + 12 * HOUR  # a noon, in ms UTC
 COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "duration_ms")
 
 
@@ -24,7 +24,7 @@ Sums = dict[tuple[Any, ...], Counter[str]]
 
 
 def sums_of_calls(grain: int, *, by_account: bool, before: int) -> Sums:
-    """What the sums of all calls that began before `before` should be."""
+    """The expected totals of all calls that started before `before`."""
     expected: Sums = {}
     for row in UsageLedger.select().where(UsageLedger.created_at < before):
         at = row.created_at - row.created_at % (grain * HOUR)
@@ -39,7 +39,7 @@ def sums_of_calls(grain: int, *, by_account: bool, before: int) -> Sums:
 
 
 def sums_kept(grain: int, *, by_account: bool) -> Sums:
-    """What the sums are."""
+    """The stored totals."""
     table = AccountUsage if by_account else PlatformUsage
     found: Sums = {}
     for row in table.select().where(table.grain_hours == grain):
@@ -58,7 +58,7 @@ Totals = dict[tuple[Any, ...], tuple[int, int, int]]
 
 
 def totals_of(sums: Sums) -> Totals:
-    """(calls, failed, credits) by the beginning of the hour or day and the account."""
+    """(calls, failed, credits) by start of the hour or day and account."""
     found: Totals = {}
     for (at, account, _, _, status), counter in sums.items():
         calls, failed, credits = found.get((at, account), (0, 0, 0))

@@ -1,4 +1,4 @@
-"""Figures of any span, scope and grouping are those of the calls, whatever part of them is summed up."""
+"""Figures for any span, scope and grouping match the calls, whether or not they are rolled up."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def key_of(row: UsageLedger, by: str, step: int) -> Any:
 
 
 def counted(scope: Scope, span: Span, by: str) -> dict[Any, dict[str, int]]:
-    """The same by reading every call."""
+    """The same figures, computed by reading every call."""
     groups: dict[Any, dict[str, int]] = {}
     for row in UsageLedger.select().where(UsageLedger.created_at >= span.since, UsageLedger.created_at < span.until):
         values = (row.account_id, row.model, row.channel, row.status)
@@ -81,7 +81,7 @@ def counted(scope: Scope, span: Span, by: str) -> dict[Any, dict[str, int]]:
     spans,
     st.sampled_from(["all", "at", "model", "channel", "account"]),
 )
-def test_figures_are_those_of_the_calls(bound_database, made, rolled_ago, wanted, chosen, by):
+def test_figures_match_the_calls(bound_database, made, rolled_ago, wanted, chosen, by):
     owners = fresh_accounts()
     for values in made:
         columns = {name: value for name, value in values.items() if name not in ("owner", "ago")}
@@ -117,7 +117,7 @@ def fresh_accounts() -> list[UUID]:
     return [factories.account().id for _ in range(3)]
 
 
-def test_what_is_too_much_to_be_counted_is_left_out_and_told(bound_database, monkeypatch):
+def test_counting_too_many_calls_is_limited_and_reported(bound_database, monkeypatch):
     monkeypatch.setattr(read, "MOST_CALLS", 3)
     owner = factories.account().id
     for number in range(5):
@@ -130,7 +130,7 @@ def test_what_is_too_much_to_be_counted_is_left_out_and_told(bound_database, mon
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_a_month_is_read_from_days(bound_database):
+def test_a_month_is_read_from_daily_totals(bound_database):
     call(factories.account().id, NOW - 25 * DAY)
     roll(NOW, 60)
     seen: list[str] = []

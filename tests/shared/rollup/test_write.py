@@ -1,4 +1,4 @@
-"""The sums equal the calls: for any calls, however late, however often it runs, and whoever is purged."""
+"""Rollup totals equal the calls: with late calls, repeated runs, concurrent runs, and after purges."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ calls = st.lists(
 )
 
 
-def assert_sums_are_right(now: int) -> None:
-    """Hours and whole days of both tables are what the calls add up to."""
+def assert_totals_match(now: int) -> None:
+    """Hourly and daily totals in both tables match the calls."""
     until = RollupState.get().rolled_until
     assert until == (now - GRACE_MS) - (now - GRACE_MS) % HOUR
     for by_account in (False, True):
@@ -58,7 +58,7 @@ def empty() -> None:
 
 
 def add(owners: list[UUID], batch: list[dict[str, Any]]) -> set[int]:
-    """Insert calls; give the hours that they began in."""
+    """Insert calls; returns the hours in which they started."""
     moments = []
     for values in batch:
         columns = {name: value for name, value in values.items() if name not in ("owner", "ago")}
@@ -69,40 +69,40 @@ def add(owners: list[UUID], batch: list[dict[str, Any]]) -> set[int]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls, calls)
-def test_sums_are_what_the_calls_add_up_to_late_ones_too(bound_database, first, late):
+def test_totals_match_the_calls_including_late_ones(bound_database, first, late):
     empty()
     owners = [factories.account().id for _ in range(3)]
     add(owners, first)
     for _ in range(2):
         assert roll(NOON, 60).up_to_date
-        assert_sums_are_right(NOON)
+        assert_totals_match(NOON)
     for hour in add(owners, late):
         RollupState.update(checked_at=hour - HOUR).execute()  # its turn is next
         roll(NOON, 60)
-    assert_sums_are_right(NOON)
+    assert_totals_match(NOON)
 
 
-def test_older_hours_take_turns_in_being_looked_at_again(bound_database):
+def test_older_hours_are_rechecked_in_turn(bound_database):
     owner = factories.account().id
     call(owner, NOON - 30 * HOUR)
     assert roll(NOON, 60).up_to_date
     call(owner, NOON - 30 * HOUR + 5, credits=7)
     changed = [roll(NOON, 60).changed for _ in range(KEEP_HOURS)]
     assert sum(changed) == 1
-    assert_sums_are_right(NOON)
+    assert_totals_match(NOON)
 
 
-def test_a_settlement_that_replaces_an_expired_call_is_summed_up_anew(bound_database):
+def test_a_late_settlement_updates_the_totals(bound_database):
     owner = factories.account().id
     lost = call(owner, NOON - 2 * HOUR, status="expired", duration_ms=60_000)
     roll(NOON, 60)
     UsageLedger.delete().where(UsageLedger.id == lost.id).execute()
     call(owner, NOON - 2 * HOUR, id=lost.id, status="completed", duration_ms=61_000)
     assert roll(NOON, 60).changed == 1
-    assert_sums_are_right(NOON)
+    assert_totals_match(NOON)
 
 
-def test_a_run_stops_in_time_and_the_next_goes_on(bound_database):
+def test_a_run_stops_at_its_time_limit_and_the_next_continues(bound_database):
     owner = factories.account().id
     for day in range(12):
         call(owner, NOON - day * DAY, credits=day)
@@ -119,11 +119,11 @@ def test_a_run_stops_in_time_and_the_next_goes_on(bound_database):
         days = sums_of_calls(24, by_account=by_account, before=until - until % DAY)
         assert sums_kept(24, by_account=by_account) == days
     kept = {at for at, *_ in sums_kept(1, by_account=True)}
-    assert min(kept) >= NOON - NOON % DAY - KEEP_HOURS * HOUR, "the accounts' old hours are dropped"
+    assert min(kept) >= NOON - NOON % DAY - KEEP_HOURS * HOUR, "old hourly totals of accounts must be deleted"
     assert len(kept) == 8
 
 
-def test_a_run_that_breaks_off_leaves_nothing_half_done(bound_database, monkeypatch):
+def test_an_interrupted_run_leaves_no_partial_totals(bound_database, monkeypatch):
     call(factories.account().id, NOON - 2 * HOUR)
     monkeypatch.setattr(write.sql, "DROP_EMPTY", "SELECT 1 FROM no_such_table WHERE at = ?")
     with pytest.raises(peewee.DatabaseError):
@@ -131,10 +131,10 @@ def test_a_run_that_breaks_off_leaves_nothing_half_done(bound_database, monkeypa
     assert not PlatformUsage.select().exists()
     monkeypatch.undo()
     roll(NOON, 60)
-    assert_sums_are_right(NOON)
+    assert_totals_match(NOON)
 
 
-def test_runs_at_once_count_each_call_once(bound_database, any_database_url):
+def test_concurrent_runs_count_each_call_once(bound_database, any_database_url):
     owner = factories.account().id
     for number in range(200):
         call(owner, NOON - number * HOUR // 4, credits=number)
@@ -145,10 +145,10 @@ def test_runs_at_once_count_each_call_once(bound_database, any_database_url):
         database.close()
 
     at_once(work, 4)
-    assert_sums_are_right(NOON)
+    assert_totals_match(NOON)
 
 
-def test_a_purge_takes_an_accounts_sums_and_leaves_the_platforms(bound_database):
+def test_a_purge_deletes_account_totals_and_keeps_platform_totals(bound_database):
     gone, stays = factories.account().id, factories.account().id
     for owner in (gone, stays):
         call(owner, NOON - 2 * HOUR, credits=5)
@@ -159,7 +159,7 @@ def test_a_purge_takes_an_accounts_sums_and_leaves_the_platforms(bound_database)
     with transaction():
         assert forget(gone) == 3
     UsageLedger.delete().where(UsageLedger.account == gone).execute()
-    UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is summed up again
+    UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is rolled up again
     RollupState.update(checked_at=NOON - DAY - HOUR).execute()
     assert roll(NOON, 60).changed == 2
     PurgeJob.update(status="done").where(PurgeJob.id == purge.id).execute()
@@ -174,7 +174,7 @@ def test_a_purge_takes_an_accounts_sums_and_leaves_the_platforms(bound_database)
     assert {row.account for row in AccountTotal.select()} == {stays}
 
 
-def test_calls_of_an_account_that_is_being_purged_are_left_out(bound_database):
+def test_calls_of_an_account_under_purge_are_excluded(bound_database):
     owner = factories.account().id
     PurgeJob.create(account=owner, boundary=now_ms())
     call(owner, NOON - 2 * HOUR)

@@ -1,4 +1,4 @@
-"""A TCP server in threads that answers every connection with exactly the bytes a test gives, on whichever loopback address."""
+"""A threaded TCP server on any loopback address that answers every connection with the exact bytes of a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT = 20
 
 
 class Server:
-    """`requests` are the heads and bodies that came, in order. `answer` sends on the socket what it likes; then it is closed."""
+    """`requests` are the received requests in order. `answer` writes to the socket, which is closed afterwards."""
 
     def __init__(self, answer: Answer, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._answer = answer
@@ -34,7 +34,7 @@ class Server:
     def close(self) -> None:
         self.released.set()
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`, which a mere close would not
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes up `accept`, which close() alone would not
         self._listener.close()
 
     def _accept(self) -> None:
@@ -60,7 +60,7 @@ class Server:
 def serving(
     answer: Answer | bytes, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> Iterator[Server]:
-    """A server for the block; bytes are the same answer to everybody."""
+    """A server for the duration of the block; bytes are sent to every connection."""
     server = Server(answer if callable(answer) else lambda connection, _: connection.sendall(answer), host, port, tls)
     try:
         yield server

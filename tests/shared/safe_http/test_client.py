@@ -1,4 +1,4 @@
-"""Fetching and posting, against real servers on loopback that hang, lie, redirect, and change their address."""
+"""Fetching and posting, against real servers on loopback that hang, send invalid responses, redirect, and change address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.process import free_port
 from tests.shared.safe_http.peer import answer, ok, redirect, serving
 
 LOOPBACK = Policy(networks=(ip_network("127.0.0.1/32"),))
-ELSEWHERE = "127.0.0.2"  # a loopback address outside of the allowed network
+ELSEWHERE = "127.0.0.2"  # a loopback address outside the allowed network
 QUICK = Limits(total_seconds=0.6, idle_seconds=0.3)
 PATIENT = Limits(total_seconds=20, idle_seconds=10)
 
@@ -42,7 +42,7 @@ Names = Callable[..., list[str]]
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """`names(NAME=[addresses, next time these, …])`: what the resolver says; the list that is returned counts its calls."""
+    """`names(NAME=[addresses, next addresses, …])`: fakes the resolver; returns a list that records its calls."""
 
     def script(**answers: list[list[str]]) -> list[str]:
         asked: list[str] = []
@@ -59,7 +59,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     return script
 
 
-def test_a_body_comes_whole_and_the_request_says_little(outbound: Outbound) -> None:
+def test_a_body_is_fetched_with_a_minimal_request(outbound: Outbound) -> None:
     with serving(ok(b"picture" * 50_000, "Content-Type: image/png")) as server:
         with outbound.get(server.url("/a?b=c"), max_bytes=10**6) as reply:
             assert (reply.status, reply.headers["content-type"]) == (200, "image/png")
@@ -75,14 +75,14 @@ def test_a_body_comes_whole_and_the_request_says_little(outbound: Outbound) -> N
     }
 
 
-def test_chunked_and_unmeasured_bodies(outbound: Outbound) -> None:
+def test_chunked_and_close_delimited_bodies(outbound: Outbound) -> None:
     with serving(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as server:
         assert fetch(outbound, server.url()) == b"abcde"
     with serving(b"HTTP/1.1 200 OK\r\n\r\nuntil the end") as server:
         assert fetch(outbound, server.url()) == b"until the end"
 
 
-def test_a_server_that_keeps_the_connection_open_is_not_waited_for(outbound: Outbound) -> None:
+def test_a_kept_open_connection_is_not_waited_for(outbound: Outbound) -> None:
     def keep(connection: socket.socket, _: bytes) -> None:
         connection.sendall(ok(b"done", "Connection: keep-alive"))
         server.released.wait(20)
@@ -91,7 +91,7 @@ def test_a_server_that_keeps_the_connection_open_is_not_waited_for(outbound: Out
         assert fetch(outbound, server.url()) == b"done"
 
 
-def test_post_sends_the_body_and_gives_any_status(outbound: Outbound) -> None:
+def test_post_sends_the_body_and_returns_any_status(outbound: Outbound) -> None:
     with serving(answer("503 Busy", body=b"later")) as server:
         with outbound.post(
             server.url("/hook"), b'{"a": 1}', max_bytes=100, headers={"Content-Type": "application/json"}
@@ -105,7 +105,7 @@ def test_post_sends_the_body_and_gives_any_status(outbound: Outbound) -> None:
 # Redirects
 
 
-def test_redirects_are_followed_three_times(outbound: Outbound) -> None:
+def test_at_most_three_redirects_are_followed(outbound: Outbound) -> None:
     def hop(connection: socket.socket, request: bytes) -> None:
         number = int(request.split()[1][1:])
         connection.sendall(redirect(f"/{number - 1}") if number else ok(b"there"))
@@ -117,7 +117,7 @@ def test_redirects_are_followed_three_times(outbound: Outbound) -> None:
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_a_redirect_to_the_inside_is_refused(outbound: Outbound, status: str) -> None:
+def test_a_redirect_to_a_private_address_is_rejected(outbound: Outbound, status: str) -> None:
     with serving(ok(b"secret"), host=ELSEWHERE) as inside, serving(redirect(inside.url("/admin"), status)) as server:
         with pytest.raises(OutboundRefused):
             fetch(outbound, server.url())
@@ -128,7 +128,7 @@ def test_a_redirect_to_the_inside_is_refused(outbound: Outbound, status: str) ->
     "location",
     ["file:///etc/passwd", "//user@127.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/", "http://0x7f.2/"],
 )
-def test_redirects_are_read_as_strictly_as_urls(outbound: Outbound, location: str) -> None:
+def test_redirects_are_validated_like_urls(outbound: Outbound, location: str) -> None:
     with serving(redirect(location)) as server, pytest.raises(OutboundRefused):
         fetch(outbound, server.url())
 
@@ -140,7 +140,7 @@ def test_a_post_follows_no_redirect(outbound: Outbound) -> None:
         assert other.requests == []
 
 
-def test_credentials_stay_with_the_origin_they_were_for(outbound: Outbound) -> None:
+def test_credentials_are_sent_only_to_their_origin(outbound: Outbound) -> None:
     with serving(ok(b"file")) as store:
 
         def provider(connection: socket.socket, request: bytes) -> None:
@@ -152,12 +152,12 @@ def test_credentials_stay_with_the_origin_they_were_for(outbound: Outbound) -> N
         assert b"hunter2" not in store.requests[0]
 
 
-def test_a_redirect_to_nowhere(outbound: Outbound) -> None:
+def test_a_redirect_without_a_location(outbound: Outbound) -> None:
     with serving(answer("302 Found")) as server, pytest.raises(OutboundFailed, match="without a location"):
         fetch(outbound, server.url())
 
 
-def test_https_is_not_given_up_on_the_way(authority: Authority, trusted_authority: None, outbound: Outbound) -> None:
+def test_a_redirect_from_https_to_http_is_rejected(authority: Authority, trusted_authority: None, outbound: Outbound) -> None:
     tls = authority.server_context(x509.DNSName("localhost"))
     with serving(ok(b"plain")) as plain, serving(redirect(plain.url()), tls=tls) as server:
         with pytest.raises(OutboundRefused, match="https to http"):
@@ -165,11 +165,11 @@ def test_https_is_not_given_up_on_the_way(authority: Authority, trusted_authorit
         assert plain.requests == []
 
 
-# Whose address is it?
+# Name resolution
 
 
-def test_a_name_is_resolved_once_and_the_judged_address_is_used(outbound: Outbound, names: Names) -> None:
-    """Rebinding: the name is at a fine address while it is judged, and at another ever after."""
+def test_a_name_is_resolved_once_and_the_checked_address_is_used(outbound: Outbound, names: Names) -> None:
+    """DNS rebinding: the name resolves to an allowed address when checked, and to another one afterwards."""
     port = free_port()
     with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         asked = names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
@@ -181,7 +181,7 @@ def test_a_name_is_resolved_once_and_the_judged_address_is_used(outbound: Outbou
         assert inside.requests == []
 
 
-def test_a_name_that_changes_between_redirects_is_judged_again(outbound: Outbound, names: Names) -> None:
+def test_a_name_is_checked_again_on_each_redirect(outbound: Outbound, names: Names) -> None:
     port = free_port()
     with serving(redirect("/again"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
@@ -190,7 +190,7 @@ def test_a_name_that_changes_between_redirects_is_judged_again(outbound: Outboun
         assert (len(outside.requests), inside.requests) == (1, [])
 
 
-def test_of_several_addresses_only_fit_ones_are_tried(outbound: Outbound, names: Names) -> None:
+def test_only_allowed_addresses_of_a_name_are_tried(outbound: Outbound, names: Names) -> None:
     port = free_port()
     with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         names(both=[[ELSEWHERE, "127.0.0.1", ELSEWHERE]])
@@ -198,7 +198,7 @@ def test_of_several_addresses_only_fit_ones_are_tried(outbound: Outbound, names:
         assert inside.requests == []
 
 
-def test_the_next_address_is_tried_when_one_takes_no_connection(names: Names) -> None:
+def test_the_next_address_is_tried_if_a_connection_fails(names: Names) -> None:
     outbound = Outbound(Policy(networks=(ip_network("127.0.0.0/8"),)))
     with serving(ok(b"second")) as server:
         names(two=[["127.0.0.9", "127.0.0.1"]])
@@ -210,7 +210,7 @@ def test_a_name_without_an_address(outbound: Outbound) -> None:
         fetch(outbound, "https://no-such-name.invalid/")
 
 
-def test_an_origin_that_staff_chose_may_be_inside_but_not_by_redirect() -> None:
+def test_a_trusted_origin_may_be_private_but_not_by_redirect() -> None:
     with serving(ok(b"output"), host=ELSEWHERE) as provider, serving(redirect(provider.url("/keys"))) as hostile:
         outbound = Outbound(LOOPBACK, trusted=(provider.url("/v1"),))
         assert fetch(outbound, provider.url("/files/1")) == b"output"
@@ -220,15 +220,15 @@ def test_an_origin_that_staff_chose_may_be_inside_but_not_by_redirect() -> None:
             fetch(outbound, f"http://{ELSEWHERE}:{hostile.port}/")
 
 
-# Too much, too slow, broken
+# Too large, too slow, malformed
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read(outbound: Outbound) -> None:
+def test_a_too_large_content_length_is_rejected_unread(outbound: Outbound) -> None:
     with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server, pytest.raises(OutboundFailed, match="larger"):
         fetch(outbound, server.url())
 
 
-def test_an_endless_body_is_cut(outbound: Outbound) -> None:
+def test_an_endless_body_is_rejected_at_the_limit(outbound: Outbound) -> None:
     def endless(connection: socket.socket, _: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
@@ -256,7 +256,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_endless_answer_is_left_after_a_bounded_number_of_bytes(
+def test_reading_an_endless_response_stops_after_a_limited_number_of_bytes(
     outbound: Outbound, monkeypatch: pytest.MonkeyPatch, method: str, head: bytes, piece: bytes
 ) -> None:
     taken = 0
@@ -281,7 +281,7 @@ def test_an_endless_answer_is_left_after_a_bounded_number_of_bytes(
         else:
             sending = outbound.post(url, b"{}", max_bytes=limit, limits=PATIENT)
         with sending as reply:
-            if reply.status == 103:  # taken for the final answer, and without a body
+            if reply.status == 103:  # treated as the final response, without a body
                 raise OutboundFailed
             reply.read()
 
@@ -291,17 +291,17 @@ def test_an_endless_answer_is_left_after_a_bounded_number_of_bytes(
     assert taken <= limit + limit // 8 + bounded_socket.FRAMING_BYTES + 65_536
 
 
-def test_a_body_of_many_small_chunks_is_fine(outbound: Outbound) -> None:
+def test_a_body_of_many_small_chunks_is_accepted(outbound: Outbound) -> None:
     with serving(CHUNKED + b"40\r\n" + b"x" * 64 + b"\r\n" + b"40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n") as server:
         assert fetch(outbound, server.url(), max_bytes=128) == b"x" * 128
 
 
-def test_a_body_at_the_limit_is_fine(outbound: Outbound) -> None:
+def test_a_body_at_the_limit_is_accepted(outbound: Outbound) -> None:
     with serving(ok(b"x" * 1_000)) as server:
         assert fetch(outbound, server.url(), max_bytes=1_000) == b"x" * 1_000
 
 
-def test_a_compressed_body_is_not_unpacked(outbound: Outbound) -> None:
+def test_a_compressed_body_is_not_decoded(outbound: Outbound) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     with serving(ok(bomb, "Content-Encoding: gzip")) as server, pytest.raises(OutboundFailed, match="compressed"):
         fetch(outbound, server.url())
@@ -320,14 +320,14 @@ def test_a_compressed_body_is_not_unpacked(outbound: Outbound) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
 )
-def test_broken_answers(outbound: Outbound, data: bytes) -> None:
+def test_malformed_responses(outbound: Outbound, data: bytes) -> None:
     with serving(data) as server, pytest.raises(OutboundFailed) as caught:
         fetch(outbound, server.url())
     assert "127.0.0.1" not in str(caught.value)
 
 
 def drip(head: bytes, piece: bytes) -> Callable[[socket.socket, bytes], None]:
-    """Send `head`, then a little of `piece` now and then, so that no silence is long."""
+    """Send `head`, then small pieces at short intervals, so that no read times out."""
 
     def send(connection: socket.socket, _: bytes) -> None:
         connection.sendall(head)
@@ -343,13 +343,13 @@ def drip(head: bytes, piece: bytes) -> Callable[[socket.socket, bytes], None]:
     [(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), (b"HTTP/1.1 200 OK\r\nX: ", b"y"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")],
     ids=["body", "head", "interim answers"],
 )
-def test_a_dripping_server_ends_at_the_total(outbound: Outbound, head: bytes, piece: bytes) -> None:
+def test_a_dripping_server_hits_the_total_timeout(outbound: Outbound, head: bytes, piece: bytes) -> None:
     with serving(drip(head, piece)) as server, pytest.raises(OutboundTimeout):
         fetch(outbound, server.url(), limits=QUICK)
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"], ids=["before the head", "in the body"])
-def test_silence_ends_it(outbound: Outbound, head: bytes) -> None:
+def test_silence_times_out(outbound: Outbound, head: bytes) -> None:
     def silent(connection: socket.socket, _: bytes) -> None:
         connection.sendall(head)
         server.released.wait(20)
@@ -358,18 +358,18 @@ def test_silence_ends_it(outbound: Outbound, head: bytes) -> None:
         fetch(outbound, server.url(), limits=QUICK)
 
 
-def test_a_silent_handshake_ends_it(outbound: Outbound) -> None:
+def test_a_silent_tls_handshake_times_out(outbound: Outbound) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OutboundTimeout):
         fetch(outbound, f"https://127.0.0.1:{listener.getsockname()[1]}/", limits=QUICK)
 
 
-def test_nobody_listens(outbound: Outbound) -> None:
+def test_connection_refused(outbound: Outbound) -> None:
     with pytest.raises(OutboundFailed) as caught:
         fetch(outbound, f"http://127.0.0.1:{free_port()}/")
     assert str(caught.value) == "The address could not be reached, or the connection was lost."
 
 
-def test_a_reader_that_leaves_closes_the_connection(outbound: Outbound) -> None:
+def test_leaving_the_block_closes_the_connection(outbound: Outbound) -> None:
     gone: list[bytes] = []
 
     def watch(connection: socket.socket, _: bytes) -> None:
@@ -394,14 +394,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def trusted_authority(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The system's certificates are those of the test's authority."""
+    """Makes the system's trusted certificates those of the test's authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     client._tls.cache_clear()
     yield
     client._tls.cache_clear()
 
 
-def test_the_name_is_kept_for_the_certificate_though_the_address_is_pinned(
+def test_the_certificate_is_checked_for_the_name_although_the_address_is_pinned(
     authority: Authority, trusted_authority: None, outbound: Outbound, names: Names
 ) -> None:
     names(store=[["127.0.0.1"]], other=[["127.0.0.1"]])
@@ -415,7 +415,7 @@ def test_the_name_is_kept_for_the_certificate_though_the_address_is_pinned(
             fetch(outbound, server.url(scheme="https", host="other.example"))
 
 
-def test_an_unknown_authority_is_not_believed(authority: Authority, outbound: Outbound, tmp_path: Path) -> None:
+def test_an_unknown_authority_is_not_trusted(authority: Authority, outbound: Outbound, tmp_path: Path) -> None:
     tls: ssl.SSLContext = Authority(tmp_path).server_context(x509.DNSName("localhost"))
     with serving(ok(b"sealed"), tls=tls) as server, pytest.raises(OutboundFailed, match="certificate"):
         fetch(outbound, server.url(scheme="https", host="localhost"))

@@ -1,4 +1,4 @@
-"""Hostile URLs: none of them is fetched, whatever trick its spelling plays."""
+"""Hostile URLs: none is fetched, whatever notation it uses."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ ADDRESSES_OUTSIDE += ["2606:4700:4700::1111", "2a00:1450:4001::200e", "2001:4860
 
 HOSTILE = [
     *(f"http://[{address}]/" if ":" in address else f"http://{address}/" for address in ADDRESSES_INSIDE),
-    # Old and odd spellings of 127.0.0.1
+    # Unusual notations of 127.0.0.1
     "http://127.1/", "http://127.0.1/", "http://2130706433/", "http://0x7f000001/", "http://0x7f.0x0.0x0.0x1/", "http://0177.0.0.1/",
     "http://017700000001/", "http://127.0.0.1./", "http://127.000.000.001/", "http://0/", "http://①②⑦.⓪.⓪.①/", "http://127。0。0。1/",
     "http://１２７.０.０.１/", "http://[::ffff:7f00:1]/", "http://[0:0:0:0:0:ffff:127.0.0.1]/", "http://[::1%25lo]/", "http://%31%32%37.0.0.1/",
     # Names of this machine
     "http://localhost/", "http://LOCALHOST/", "http://localhost./",
-    # Who is the host?
+    # Ambiguous hosts
     "http://user@example.com/", "http://user:secret@example.com/", "http://@example.com/", "http://example.com@127.0.0.1/",
     "http://127.0.0.1\\@example.com/", "http://example.com\\.127.0.0.1/", "http:\\\\127.0.0.1/", "http://127.0.0.1#@example.com/",
     "http://127.0.0.1?@example.com/", "http:///127.0.0.1/", "http:127.0.0.1/", "http://", "http:///", "//127.0.0.1/", "127.0.0.1",
@@ -67,9 +67,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("url", HOSTILE)
-def test_a_hostile_url_is_refused_without_a_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_url_is_rejected_without_a_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object) -> None:
-        raise AssertionError("a connection was made")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr("socket.socket.connect", connect)
     client = Outbound(STRICT)
@@ -81,7 +81,7 @@ def test_a_hostile_url_is_refused_without_a_connection(url: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("url", [url for url in HOSTILE if "localhost" not in url.lower()])
-def test_and_told_at_once_where_no_name_need_be_resolved(url: str) -> None:
+def test_urls_that_need_no_resolution_are_rejected_at_submission(url: str) -> None:
     with pytest.raises(OutboundRefused):
         check_url(url, STRICT)
 
@@ -94,11 +94,11 @@ def test_and_told_at_once_where_no_name_need_be_resolved(url: str) -> None:
         "https://xn--bcher-kva.example/", "https://example.com/signed?X-Amz-Signature=ab%2Fcd+ef==",
     ],
 )  # fmt: skip
-def test_ordinary_urls_pass(url: str) -> None:
+def test_ordinary_urls_are_accepted(url: str) -> None:
     check_url(url, STRICT)
 
 
-def test_what_is_sent_is_what_was_given() -> None:
+def test_the_url_is_sent_unchanged() -> None:
     target = read_url("https://Bücher.example/ü/a%2Fb?q=ü&r=a+b%20c==#part")
     assert (target.host, target.authority) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
     assert target.path == "/%C3%BC/a%2Fb?q=%C3%BC&r=a+b%20c=="
@@ -116,7 +116,7 @@ def test_addresses_that_are_public(address: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_no_address_that_python_calls_special_is_public(address) -> None:
+def test_no_special_address_of_ipaddress_is_public(address) -> None:
     special = (
         address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
     )
@@ -124,12 +124,12 @@ def test_no_address_that_python_calls_special_is_public(address) -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
+def test_no_text_raises_another_error(text: str) -> None:
     with contextlib.suppress(OutboundRefused):
         check_url("http://" + text, STRICT)
 
 
-def test_http_in_production_is_for_who_allows_it(make_settings: Callable[..., Settings]) -> None:
+def test_http_in_production_must_be_allowed(make_settings: Callable[..., Settings]) -> None:
     production = policy_of(make_settings(environment="production"))
     with pytest.raises(OutboundRefused, match="https://"):
         check_url("http://example.com/", production)
@@ -140,7 +140,7 @@ def test_http_in_production_is_for_who_allows_it(make_settings: Callable[..., Se
     check_url("http://example.com/", policy_of(make_settings(environment="production", outbound_http=True)))
 
 
-def test_named_networks_are_reached_on_any_port() -> None:
+def test_allowed_networks_are_reachable_on_any_port() -> None:
     policy = Policy(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
     check_url("http://10.1.2.3:9000/bucket", policy)
     check_url("http://[fd00::1]:9000/", policy)

@@ -1,4 +1,4 @@
-"""One spelling of an address, and the caller's address behind proxies: nothing that the caller could have written is believed."""
+"""Normalizing IP addresses, and the client IP behind proxies: addresses that the client could forge are not trusted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROXIES = ("10.0.0.0/8", "2001:db8::1")
         ("", "198.51.100.1", PROXIES, ""),
     ],
 )
-def test_the_first_address_from_the_right_that_is_no_proxy(
+def test_the_client_ip_is_the_rightmost_untrusted_address(
     peer: str, forwarded_for: str, trusted: tuple[str, ...], expected: str
 ) -> None:
     assert caller_address(peer, forwarded_for, trusted) == expected
@@ -58,7 +58,7 @@ def test_the_first_address_from_the_right_that_is_no_proxy(
         ("not an address", "not an address"),
     ],
 )
-def test_what_is_counted_together(address: str, network: str) -> None:
+def test_addresses_grouped_into_one_network(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
@@ -81,7 +81,7 @@ def test_what_is_counted_together(address: str, network: str) -> None:
         ("[fe80::1%25eth0]:80", "fe80::1"),
     ],
 )
-def test_each_spelling_of_an_address_is_one_address(text: str, address: str) -> None:
+def test_every_notation_of_an_address_is_normalized(text: str, address: str) -> None:
     assert canonical_address(text) == address
     assert canonical_address(address) == address
 
@@ -94,13 +94,13 @@ def test_each_spelling_of_an_address_is_one_address(text: str, address: str) -> 
         "2001:db8::5%" + "z" * MAX_ADDRESS_LENGTH,
     ],
 )
-def test_junk_is_no_address(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     assert canonical_address(text) == ""
     assert not is_loopback(text)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]:80", "[::1]:8000"])
-def test_this_machine_has_several_addresses(text: str) -> None:
+def test_loopback_addresses(text: str) -> None:
     assert is_loopback(text)
 
 
@@ -115,11 +115,11 @@ def test_this_machine_has_several_addresses(text: str) -> None:
         ("2001:db8::1/32", "2001:db8::/32"),
     ],
 )
-def test_a_network_has_one_spelling(text: str, network: str) -> None:
+def test_every_notation_of_a_network_is_normalized(text: str, network: str) -> None:
     assert str(canonical_network(text)) == network
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "10.0.0.0/33", "fe80::1%eth0", "[::1]", "10.0.0.1:80"])
-def test_what_is_no_network_is_refused(text: str) -> None:
+def test_an_invalid_network_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         canonical_network(text)

@@ -1,4 +1,4 @@
-"""Sniffing: real files of every type that is served, and what only pretends to be one."""
+"""Media type detection: real files of every supported type, and files that only resemble one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ VIDEOS = [("mp4", "libx264", "video/mp4"), ("webm", "libvpx-vp9", "video/webm")]
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_pictures(kind: str) -> None:
+def test_images(kind: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, kind)
     assert media_type(file.getvalue()[:HEAD_BYTES]) == PICTURES[kind]
 
 
 @pytest.mark.parametrize(("container", "codec", "expected"), SOUNDS)
-def test_sounds(container: str, codec: str, expected: str) -> None:
+def test_audio(container: str, codec: str, expected: str) -> None:
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=48_000, layout="mono")
@@ -43,7 +43,7 @@ def test_sounds(container: str, codec: str, expected: str) -> None:
     assert media_type(file.getvalue()[:HEAD_BYTES]) == expected
 
 
-def test_a_bare_mp3_without_a_tag() -> None:
+def test_mp3_without_an_id3_tag() -> None:
     assert media_type(bytes.fromhex("fffb90c4") + bytes(60)) == "audio/mpeg"
     assert media_type(bytes.fromhex("fff3e0c4") + bytes(60)) == "audio/mpeg"
 
@@ -80,18 +80,18 @@ def test_videos(container: str, codec: str, expected: str) -> None:
         b"RIFF\x00\x00\x00\x00AVI ",
         b"RIFF",
         b"\x1aE\xdf\xa3\x93B\x82\x88matroska",
-        b"\xff\xfe<\x00s\x00v\x00g\x00",  # UTF-16 markup: its byte order mark begins like a sound
+        b"\xff\xfe<\x00s\x00v\x00g\x00",  # UTF-16 markup, whose byte order mark resembles an MP3 frame
         b"\xff\xff\xff\xff",
         b"\xff\xfb",
         b" \x89PNG\r\n\x1a\n",
         b"Content-Type: image/png\r\n\r\n",
     ],
 )
-def test_anything_else_is_nothing(head: bytes) -> None:
+def test_other_content_has_no_type(head: bytes) -> None:
     assert media_type(head) is None
 
 
 @given(st.binary(max_size=HEAD_BYTES))
-def test_no_bytes_make_it_fail(head: bytes) -> None:
+def test_no_bytes_raise(head: bytes) -> None:
     found = media_type(head)
     assert found is None or found.split("/")[0] in {"image", "audio", "video"}

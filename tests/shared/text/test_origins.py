@@ -1,4 +1,4 @@
-"""Which requests a browser made for a page of another site."""
+"""Detecting requests that a browser made from a page of another site."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HOSTS = ("yout.example", "public.example:8443", "")
         ("", "cross-site", True),
     ],
 )
-def test_a_foreign_page_is_known_by_its_headers(origin: str, fetch_site: str, foreign: bool) -> None:
+def test_a_cross_site_request_is_detected_by_its_headers(origin: str, fetch_site: str, foreign: bool) -> None:
     assert is_foreign(origin, fetch_site, HOSTS) is foreign
 
 
-def test_a_port_that_goes_without_saying_may_be_said() -> None:
+def test_a_default_port_may_be_explicit() -> None:
     assert not is_foreign("https://yout.example", "", ("yout.example:443",))
     assert is_foreign("http://yout.example", "", ("yout.example:443",))
     assert host_of("https://yout.example:8443/x") == "yout.example:8443"

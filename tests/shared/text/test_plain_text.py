@@ -1,4 +1,4 @@
-"""Names in every script, text that no database can hold, and cutting between characters."""
+"""Names in every script, text that databases cannot store, and truncation between characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_name_may_be_in_any_script(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_hides_or_reorders_is_no_name(name: str) -> None:
+def test_invisible_and_bidi_control_characters_are_rejected(name: str) -> None:
     with pytest.raises(InvalidInput, match="control character or an invisible character"):
         check_text("name", name, 30)
     assert check_text("name", as_line(name), 30, empty=True) == as_line(name)
@@ -27,12 +27,12 @@ def test_what_hides_or_reorders_is_no_name(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "\u00a0", "\u200d", "\u200f \u200c", "\u3164", "\u115f\u1160", "\u17b4", "\u2800", "\ufe0f"]
 )
-def test_a_name_that_nobody_sees_is_empty(name: str) -> None:
+def test_an_invisible_name_is_empty(name: str) -> None:
     with pytest.raises(InvalidInput, match="must not be empty"):
         check_text("name", name, 30)
 
 
-def test_a_name_is_composed_and_measured_in_code_points() -> None:
+def test_a_name_is_normalized_and_measured_in_code_points() -> None:
     assert check_text("name", "e\u0301" * 5, 5) == "é" * 5
     with pytest.raises(InvalidInput, match="at most 5 characters, not 6"):
         check_text("name", "👩" * 6, 5)
@@ -49,11 +49,11 @@ def test_a_name_is_composed_and_measured_in_code_points() -> None:
         ("🇩🇪🇫🇷", 3, "🇩🇪…"),
     ],
 )
-def test_text_is_cut_between_characters(text: str, longest: int, kept: str) -> None:
+def test_text_is_truncated_between_characters(text: str, longest: int, kept: str) -> None:
     assert cut(text, longest, "…") == kept
 
 
-def test_what_a_database_cannot_hold_is_named() -> None:
+def test_unstorable_text_is_rejected_with_its_field() -> None:
     assert unstorable([("a", "b"), ("c", "x\0y"), ("d", "\0")]) == "c"
     assert unstorable([("a", "\udc80")]) == "a"
     assert unstorable([("n\0", "")]) == "n\ufffd"

@@ -1,4 +1,4 @@
-"""Vocabularies without a network: they are whole, and ids mean what tiktoken says that they mean."""
+"""Offline vocabularies: complete, with the same ids as tiktoken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLIT = (
 
 @pytest.fixture(scope="module")
 def published() -> tiktoken.Encoding:
-    """What `tiktoken.get_encoding("cl100k_base")` makes of the file that it would download."""
+    """`tiktoken.get_encoding("cl100k_base")`, built from our file instead of a download."""
     ranks = read_ranks(cl100k.RANKS, cl100k.RANKS_SHA256)
     return tiktoken.Encoding("cl100k_base", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={}, explicit_n_vocab=100_256)
 
@@ -31,23 +31,23 @@ def test_known_ids() -> None:
 
 
 @given(st.text())
-def test_every_text_comes_back(published: tiktoken.Encoding, text: str) -> None:
+def test_every_text_round_trips(published: tiktoken.Encoding, text: str) -> None:
     assert cl100k.decode(published.encode_ordinary(text)) == text
 
 
-def test_a_character_that_was_cut_is_marked(published: tiktoken.Encoding) -> None:
+def test_a_truncated_character_is_marked(published: tiktoken.Encoding) -> None:
     ids = published.encode_ordinary("🦔")
     assert len(ids) > 1
     assert cl100k.decode(ids[:-1]).endswith("\N{REPLACEMENT CHARACTER}")
 
 
 @pytest.mark.parametrize("id", [-1, 100_256, 2**31])
-def test_an_id_that_is_no_token(id: int) -> None:
+def test_an_unknown_id(id: int) -> None:
     with pytest.raises(LookupError):
         cl100k.decode([9906, id])
 
 
-def test_a_damaged_file_is_noticed(tmp_path: Any) -> None:
+def test_a_damaged_file_is_detected(tmp_path: Any) -> None:
     for path in (cl100k.RANKS, tokenizer.RANKS):
         with pytest.raises(ValueError, match="damaged"):
             read_ranks(path, "0" * 64)

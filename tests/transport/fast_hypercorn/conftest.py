@@ -1,4 +1,4 @@
-"""A real Hypercorn in a thread, stock or fast, and a client that writes raw bytes."""
+"""A real Hypercorn in a thread, stock or fast, and a client that sends raw bytes."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ from hypercorn.config import Config
 
 from transport.fast_hypercorn import Limits, install
 
-WAIT = 10.0  # seconds until a test gives up; nothing here takes that long
+WAIT = 10.0  # seconds until a test fails; passing tests never take this long
 
 
 class Served:
-    """One running server; ``stop`` is the SIGTERM of a real one."""
+    """One running server; ``stop`` has the effect of a SIGTERM."""
 
     def __init__(self, app: Any, loop_factory: Callable[[], asyncio.AbstractEventLoop], settings: dict[str, Any]) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -58,7 +58,7 @@ class Served:
         return wire
 
     def wait_for_tasks(self, connections: int) -> None:
-        """Until the loop has Hypercorn's one task for each open connection, and none besides its own three."""
+        """Wait until the loop has one Hypercorn task per open connection, besides its own three."""
         deadline = time.monotonic() + WAIT
         while (count := self._count_tasks()) != 3 + connections:
             assert time.monotonic() < deadline, f"{count} tasks for {connections} connections"
@@ -88,7 +88,7 @@ class Served:
 
 
 class Wire:
-    """A client socket. Answers are read by the standard library's parser, one after the other from one stream."""
+    """A client socket. The standard library parses the responses, one after the other from one stream."""
 
     def __init__(self, port: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), WAIT)
@@ -106,7 +106,7 @@ class Wire:
         return Reply(response)
 
     def start(self, method: str = "GET") -> HTTPResponse:
-        """The head of an answer only; the body is left to be read."""
+        """Read only the head of a response; the body stays unread."""
         response = HTTPResponse(self, method=method)  # type: ignore[arg-type]  # not a socket, but all that it reads of one
         response.begin()
         return response
@@ -123,7 +123,7 @@ class Wire:
 
 
 class Reply:
-    """A complete answer."""
+    """A complete response."""
 
     def __init__(self, response: HTTPResponse) -> None:
         self.status = response.status
@@ -169,13 +169,13 @@ def _starter(kind: str) -> Iterator[Start]:
 
 @pytest.fixture(params=["stock", "fast", "fast-uvloop"])
 def start(request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Starts servers of each kind: what both promise."""
+    """Starts servers of each kind: both behave the same."""
     yield from _starter(request.param)
 
 
 @pytest.fixture(params=["fast", "fast-uvloop"])
 def start_fast(request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Starts fast servers only: where stock Hypercorn promises less."""
+    """Starts fast servers only, where stock Hypercorn guarantees less."""
     yield from _starter(request.param)
 
 
@@ -198,5 +198,5 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def echo() -> Any:
-    """An application that answers with method, path and body, with a Content-Length."""
+    """An application that responds with method, path and body, with a Content-Length."""
     return _echo

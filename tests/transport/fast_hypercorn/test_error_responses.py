@@ -1,6 +1,6 @@
-"""Requests that two servers could read differently, or that ask for too much, are refused and end the connection.
+"""Requests that two servers could parse differently, or that exceed a limit, are rejected and close the connection.
 
-After each refused request a second, well-formed one lies on the wire: it must never be answered.
+Each rejected request is followed by a second, well-formed one, which must never be answered.
 """
 
 import json
@@ -112,7 +112,7 @@ BAD = {
 
 
 def refused(server: Any, request: bytes) -> Any:
-    """The one answer that ``request`` got; checks its shape, and that nothing after it was read."""
+    """The only response to ``request``; asserts its format and that nothing after the request was processed."""
     wire = server.connect()
     wire.send(request)
     reply = wire.answer()
@@ -125,7 +125,7 @@ def refused(server: Any, request: bytes) -> Any:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_malformed_and_ambiguous_requests_are_a_400(start_fast: Any, echo: Any, name: str) -> None:
+def test_malformed_and_ambiguous_requests_get_400(start_fast: Any, echo: Any, name: str) -> None:
     assert refused(start_fast(echo), BAD[name] + NEXT).status == 400
 
 
@@ -143,7 +143,7 @@ STOCK_REFUSES_TOO = [
 
 
 @pytest.mark.parametrize("name", STOCK_REFUSES_TOO)
-def test_what_stock_refuses_too(start: Any, echo: Any, name: str) -> None:
+def test_requests_that_stock_rejects_too(start: Any, echo: Any, name: str) -> None:
     wire = start(echo).connect()
     wire.send(BAD[name] + NEXT)
     received = wire.read_to_end()
@@ -152,7 +152,7 @@ def test_what_stock_refuses_too(start: Any, echo: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_byte_by_byte_is_no_way_around(start_fast: Any, echo: Any, name: str) -> None:
+def test_sending_byte_by_byte_changes_nothing(start_fast: Any, echo: Any, name: str) -> None:
     wire = start_fast(echo).connect()
     try:
         for byte in (BAD[name] + NEXT)[:400]:
@@ -164,18 +164,18 @@ def test_byte_by_byte_is_no_way_around(start_fast: Any, echo: Any, name: str) ->
     assert wire.line().startswith(b"HTTP/1.1 400 ")
 
 
-def test_other_versions_are_a_505(start_fast: Any, echo: Any) -> None:
+def test_other_http_versions_get_505(start_fast: Any, echo: Any) -> None:
     server = start_fast(echo)
     assert refused(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + NEXT).status == 505
     assert refused(server, b"GET / HTTP/1.2\r\nHost: h\r\n\r\n" + NEXT).status == 505
     assert refused(server, b"GET / HTTP/3.0\r\nHost: h\r\n\r\n" + NEXT).status == 505
 
 
-def test_other_expectations_are_a_417(start_fast: Any, echo: Any) -> None:
+def test_other_expectations_get_417(start_fast: Any, echo: Any) -> None:
     assert refused(start_fast(echo), post(b"Expect: 200-ok", b"Content-Length: 2", body=b"ab") + NEXT).status == 417
 
 
-def test_head_limits_are_a_431(start_fast: Any, echo: Any) -> None:
+def test_oversized_heads_get_431(start_fast: Any, echo: Any) -> None:
     server = start_fast(echo, limits=Limits(head_bytes=2000, head_fields=10))
     fits = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 9 + b"\r\n"
     wire = server.connect()
@@ -192,12 +192,12 @@ def test_default_head_limit_holds_against_a_flood(start_fast: Any, echo: Any) ->
     assert refused(start_fast(echo), b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X-A: b\r\n" * 20_000).status == 431
 
 
-def test_trailer_limit_is_a_431(start_fast: Any, echo: Any) -> None:
+def test_oversized_trailers_get_431(start_fast: Any, echo: Any) -> None:
     request = chunks(b"0\r\n" + b"X-A: 0123456789\r\n" * 1000 + b"\r\n")
     assert refused(start_fast(echo), request + NEXT).status == 431
 
 
-def test_a_bad_request_behind_a_good_one_waits_for_its_turn(start_fast: Any, echo: Any) -> None:
+def test_a_bad_request_after_a_good_one_is_answered_in_order(start_fast: Any, echo: Any) -> None:
     wire = start_fast(echo).connect()
     wire.send(b"GET /good HTTP/1.1\r\nHost: h\r\n\r\n" + BAD["two hosts"] + NEXT)
     assert wire.answer().body == b"GET /good "
@@ -205,7 +205,7 @@ def test_a_bad_request_behind_a_good_one_waits_for_its_turn(start_fast: Any, ech
     assert wire.read_to_end() == b""
 
 
-def test_a_refused_head_request_has_no_body(start_fast: Any) -> None:
+def test_the_error_for_a_head_request_has_no_body(start_fast: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise NotImplementedError
 
@@ -214,7 +214,7 @@ def test_a_refused_head_request_has_no_body(start_fast: Any) -> None:
     assert wire.read_to_end().endswith(b"\r\n\r\n")
 
 
-def test_a_body_that_turns_bad_disconnects_the_application(start_fast: Any) -> None:
+def test_a_malformed_chunk_disconnects_the_application(start_fast: Any) -> None:
     told: queue.Queue[str] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -226,6 +226,6 @@ def test_a_body_that_turns_bad_disconnects_the_application(start_fast: Any) -> N
     wire = start_fast(app).connect()
     wire.send(chunks(b"3\r\nabc\r\n"))
     assert told.get(timeout=10) == b"abc"
-    wire.send(b"bad\r\n" + b"z" * 3000)  # 0xbad bytes of a chunk, and no line end where it should stand
+    wire.send(b"bad\r\n" + b"z" * 3000)  # a chunk of 0xbad bytes without its final line end
     assert wire.answer().status == 400
     assert told.get(timeout=10) == "http.disconnect"

@@ -1,4 +1,4 @@
-"""The reader against two independent ones, and against every way in which a network can cut a request up."""
+"""Our parser compared with two independent ones, and with requests split at every possible position."""
 
 import contextlib
 from typing import Any
@@ -34,7 +34,7 @@ methods = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIO
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """(a valid request, its body)."""
+    """Returns (a valid request, its body)."""
     lines = [b"%b %b HTTP/1.1" % (draw(methods), draw(targets)), b"Host: h"]
     lines += [b"%b: %b" % field for field in draw(st.lists(st.tuples(names, values), max_size=5))]
     pieces = draw(st.lists(st.binary(max_size=40), max_size=4))
@@ -49,7 +49,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 def read(data: bytes) -> tuple[Head, bytes, bytes]:
-    """(head, body, rest) by our reader; Refusal if refused, EOFError if incomplete."""
+    """(head, body, rest) by our parser; Refusal if rejected, EOFError if incomplete."""
     head_block, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         raise EOFError
@@ -98,7 +98,7 @@ class _Llhttp:
 
 @settings(max_examples=300, deadline=None)
 @given(requests())
-def test_valid_requests_are_read_as_h11_and_llhttp_read_them(request: tuple[bytes, bytes]) -> None:
+def test_valid_requests_parse_as_in_h11_and_llhttp(request: tuple[bytes, bytes]) -> None:
     data, body = request
     head, ours, rest = read(data)
     assert (ours, rest) == (body, b"")
@@ -114,8 +114,8 @@ def test_valid_requests_are_read_as_h11_and_llhttp_read_them(request: tuple[byte
 
 @settings(max_examples=1000, deadline=None)
 @given(requests(), st.data())
-def test_what_we_accept_h11_accepts_and_reads_alike(request: tuple[bytes, bytes], data: st.DataObject) -> None:
-    """Valid requests with bytes changed, put in and taken out: refused, incomplete, or the same for both readers."""
+def test_h11_accepts_what_we_accept_with_the_same_result(request: tuple[bytes, bytes], data: st.DataObject) -> None:
+    """Valid requests with bytes changed, inserted or deleted: rejected, incomplete, or parsed the same by both."""
     mutated = bytearray(request[0])
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(mutated)))
@@ -135,7 +135,7 @@ def test_what_we_accept_h11_accepts_and_reads_alike(request: tuple[bytes, bytes]
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected(data: bytes) -> None:
     with contextlib.suppress(Refusal, EOFError):
         read(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
     with contextlib.suppress(Refusal, EOFError):
@@ -144,7 +144,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.data())
-def test_chunks_may_be_cut_anywhere(pieces: list[bytes], data: st.DataObject) -> None:
+def test_chunks_may_be_split_anywhere(pieces: list[bytes], data: st.DataObject) -> None:
     wire = b"".join(b"%x;e=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\nT: 1\r\n\r\nnext"
     body = b""
     decoder = ChunkedBody()
@@ -165,7 +165,7 @@ def echo_server(start_fast: Any, echo: Any) -> Any:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(requests(), min_size=1, max_size=4), st.data())
-def test_a_pipeline_may_be_cut_anywhere(echo_server: Any, batch: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
+def test_a_pipeline_may_be_split_anywhere(echo_server: Any, batch: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
     wire = echo_server.connect()
     stream = b"".join(request for request, _ in batch)
     while stream:

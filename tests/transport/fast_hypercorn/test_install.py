@@ -1,4 +1,4 @@
-"""When the fast connection is put in, and when Hypercorn is left as it is."""
+"""When the fast connection is installed, and when Hypercorn is left unchanged."""
 
 import asyncio
 import datetime
@@ -41,10 +41,10 @@ def is_bounded() -> bool:
     return hypercorn_run.TCPServer is BoundedTCPServer and hypercorn_run.WorkerContext is WorkerContext
 
 
-def test_install_and_back() -> None:
+def test_install_and_uninstall() -> None:
     assert install() is True
     assert not is_bounded()
-    assert install() is True  # a second time is no harm
+    assert install() is True  # installing twice does no harm
     assert install(enabled=False) is False
     assert is_bounded()
 
@@ -53,7 +53,7 @@ async def test_install_inside_a_running_loop() -> None:
     assert install() is True
 
 
-def test_another_hypercorn_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_version_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: "0.19.0")
     assert install() is False
     assert is_stock()
@@ -61,13 +61,13 @@ def test_another_hypercorn_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_a_changed_tcp_server_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_modified_tcp_server_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(TCPServer, "__init__", lambda self, other: None)
     assert install() is False
     assert "TCPServer takes" in caplog.text
 
 
-def test_a_changed_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_modified_worker_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     async def worker_serve() -> None:
         await asyncio.sleep(0)
 
@@ -113,7 +113,7 @@ def _certificate(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
-def test_tls_stays_with_hypercorn(start_fast: Any, echo: Any, tmp_path: Path, protocol: str) -> None:
+def test_tls_is_handled_by_hypercorn(start_fast: Any, echo: Any, tmp_path: Path, protocol: str) -> None:
     certfile, keyfile = _certificate(tmp_path)
     server = start_fast(echo, certfile=certfile, keyfile=keyfile)
     context = ssl.create_default_context(cafile=certfile)
@@ -146,7 +146,7 @@ async def app(scope, receive, send):
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "uvloop"])
 def test_worker_processes_of_the_command_line(tmp_path: Path, worker_class: str) -> None:
-    """`hypercorn --workers 2`: the workers import the application, and with it the fast connection."""
+    """`hypercorn --workers 2`: workers import the application and thereby install the fast connection."""
     (tmp_path / "served.py").write_text(_PROGRAM)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]

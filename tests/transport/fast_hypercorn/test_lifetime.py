@@ -1,4 +1,4 @@
-"""Disconnects, slow peers, time-outs and the graceful stop."""
+"""Disconnects, slow peers, timeouts and graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -19,24 +19,24 @@ GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
 WAIT = 10.0
 
 
-async def _tell_startup(scope: Any) -> None:
+async def _complete_startup(scope: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError
 
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_disconnect_in_mid_stream_reaches_receive(start: Any, reset: bool) -> None:
-    told: queue.Queue[Any] = queue.Queue()
+    received_events: queue.Queue[Any] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-        told.put((await receive())["type"])
+        received_events.put((await receive())["type"])
         await send({"type": "http.response.body", "body": b"unheard", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-        told.put("harmless")
+        received_events.put("harmless")
 
     wire = start(app).connect()
     wire.send(GET % b"/")
@@ -44,48 +44,48 @@ def test_disconnect_in_mid_stream_reaches_receive(start: Any, reset: bool) -> No
     if reset:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.close()
-    assert told.get(timeout=WAIT) == "http.disconnect"
-    assert told.get(timeout=WAIT) == "harmless"
+    assert received_events.get(timeout=WAIT) == "http.disconnect"
+    assert received_events.get(timeout=WAIT) == "harmless"
 
 
 def test_disconnect_in_mid_upload_reaches_receive(start: Any) -> None:
-    told: queue.Queue[Any] = queue.Queue()
+    received_events: queue.Queue[Any] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
-        told.put(await receive())
-        told.put(await receive())
+        await _complete_startup(scope)
+        received_events.put(await receive())
+        received_events.put(await receive())
 
     wire = start(app).connect()
     wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
-    assert told.get(timeout=WAIT) == {"type": "http.request", "body": b"abc", "more_body": True}
+    assert received_events.get(timeout=WAIT) == {"type": "http.request", "body": b"abc", "more_body": True}
     wire.close()
-    assert told.get(timeout=WAIT) == {"type": "http.disconnect"}
+    assert received_events.get(timeout=WAIT) == {"type": "http.disconnect"}
 
 
-def test_disconnect_follows_a_complete_answer(start: Any) -> None:
-    told: queue.Queue[Any] = queue.Queue()
+def test_disconnect_follows_a_complete_response(start: Any) -> None:
+    received_events: queue.Queue[Any] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await receive()
         waiting = asyncio.create_task(receive())
         await asyncio.sleep(0)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
-        told.put((await waiting)["type"])
+        received_events.put((await waiting)["type"])
 
     wire = start(app).connect()
     wire.send(GET % b"/")
     assert wire.answer().body == b"ok"
-    assert told.get(timeout=WAIT) == "http.disconnect"
+    assert received_events.get(timeout=WAIT) == "http.disconnect"
 
 
-def test_the_next_request_does_not_wait_for_work_after_the_answer(start: Any) -> None:
+def test_the_next_request_does_not_wait_for_work_after_the_response(start: Any) -> None:
     go: queue.Queue[None] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["raw_path"]})
         if scope["path"] == "/first":
@@ -98,13 +98,13 @@ def test_the_next_request_does_not_wait_for_work_after_the_answer(start: Any) ->
     go.put(None)
 
 
-def test_a_slow_reader_stalls_the_application(start: Any) -> None:
+def test_a_slow_reader_blocks_the_application(start: Any) -> None:
     sent: queue.Queue[int] = queue.Queue()
     piece = bytes(256 * 1024)
     pieces = 400
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for number in range(pieces):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -124,26 +124,26 @@ def test_a_slow_reader_stalls_the_application(start: Any) -> None:
     assert sum(len(response.read(1 << 20)) for _ in range(100)) == pieces * len(piece)
 
 
-def test_a_peer_that_reads_nothing_is_cut_off(start: Any) -> None:
-    told: queue.Queue[Any] = queue.Queue()
+def test_a_peer_that_reads_nothing_is_disconnected(start: Any) -> None:
+    received_events: queue.Queue[Any] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await receive()
         watching = asyncio.create_task(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not watching.done():
             await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
-        told.put(watching.result()["type"])
+        received_events.put(watching.result()["type"])
 
     wire = start(app, limits=Limits(write_seconds=0.2)).connect()
     wire.send(GET % b"/")
-    assert told.get(timeout=WAIT) == "http.disconnect"
+    assert received_events.get(timeout=WAIT) == "http.disconnect"
 
 
-def test_a_complete_answer_that_nobody_reads_does_not_keep_the_connection(start: Any) -> None:
+def test_an_unread_response_does_not_keep_the_connection_open(start: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": bytes(64 << 20)})
 
@@ -154,26 +154,26 @@ def test_a_complete_answer_that_nobody_reads_does_not_keep_the_connection(start:
     server.wait_for_tasks(connections=0)
 
 
-def test_a_body_that_trickles_is_cut_off(start: Any) -> None:
-    told: queue.Queue[str] = queue.Queue()
+def test_a_trickling_body_is_disconnected(start: Any) -> None:
+    received_events: queue.Queue[str] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         while (message := await receive())["type"] != "http.disconnect":
             assert message["more_body"]
-        told.put("gone")
+        received_events.put("gone")
 
     wire = start(app, limits=Limits(body_seconds=0.3)).connect()
     wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
     deadline = time.monotonic() + WAIT
     with contextlib.suppress(OSError):
-        while told.empty() and time.monotonic() < deadline:  # never silent for as long as the window
+        while received_events.empty() and time.monotonic() < deadline:  # never idle for a whole window
             wire.send(b"x")
             time.sleep(0.02)
-    assert told.get(timeout=WAIT) == "gone"
+    assert received_events.get(timeout=WAIT) == "gone"
 
 
-def test_a_body_that_comes_fast_enough_may_take_longer_than_a_window(start: Any, echo: Any) -> None:
+def test_a_fast_enough_body_may_take_longer_than_a_window(start: Any, echo: Any) -> None:
     wire = start(echo, limits=Limits(body_seconds=0.5)).connect()
     wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n")
     for _ in range(8):
@@ -185,20 +185,20 @@ def test_a_body_that_comes_fast_enough_may_take_longer_than_a_window(start: Any,
 @pytest.mark.parametrize(
     ("pieces", "left"),
     [
-        ([(1, 1)] * 59, pytest.approx(60 - 59 + 0.059)),  # a byte a second
-        ([(10, 10_000)] * 300, 60),  # 1,000 bytes a second, for 50 minutes
+        ([(1, 1)] * 59, pytest.approx(60 - 59 + 0.059)),  # one byte per second
+        ([(10, 10_000)] * 300, 60),  # 1,000 bytes per second for 50 minutes
         ([(59, 0), (0, 60_000)], 60),  # a long pause
         ([(100, 100_000)] * 35, 60),
-        ([(100, 100_000)] * 36, 0),  # the total
-        ([(1, 500)] * 100, pytest.approx(10)),  # half of the rate
+        ([(100, 100_000)] * 36, 0),  # the total limit
+        ([(1, 500)] * 100, pytest.approx(10)),  # half of the required rate
     ],
 )
-def test_the_pace_of_a_body(pieces: list[tuple[float, int]], left: float) -> None:
+def test_the_minimum_rate_of_a_body(pieces: list[tuple[float, int]], left: float) -> None:
     now, pace = 0.0, Pace(60, 1_000, 3_600, 0.0)
     for seconds, count in pieces:
         now += seconds
         pace.take(count, now)
-        now += 1_000  # in which nothing was read
+        now += 1_000  # time during which nothing was read
         pace.resume(now)
     assert pace.left() == left
 
@@ -207,7 +207,7 @@ def test_the_pace_of_a_body(pieces: list[tuple[float, int]], left: float) -> Non
     ("waiting", "left", "progressed"),
     [(100_000, 99_999, False), (100_000, 95_905, False), (100_000, 95_904, True), (100, 1, False), (100, 0, True)],
 )
-def test_how_much_a_reader_must_take(waiting: int, left: int, progressed: bool) -> None:
+def test_the_minimum_rate_of_a_reader(waiting: int, left: int, progressed: bool) -> None:
     class Transport(asyncio.Transport):
         backlog = waiting
 
@@ -221,7 +221,7 @@ def test_how_much_a_reader_must_take(waiting: int, left: int, progressed: bool) 
     assert out.has_progressed(Limits().write_bytes) is progressed
 
 
-def test_connections_beyond_the_limit_are_told_to_come_back(start: Any, echo: Any) -> None:
+def test_connections_beyond_the_limit_get_503_with_retry_after(start: Any, echo: Any) -> None:
     server = start(echo, limits=Limits(connections=2))
     first, second = server.connect(), server.connect()
     for wire in (first, second):
@@ -233,7 +233,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back(start: Any, echo: An
     assert third.read_to_end() == b""
     first.close()
     deadline = time.monotonic() + WAIT
-    while True:  # until the server has seen that the first has left
+    while True:  # until the server has noticed that the first connection closed
         wire = server.connect()
         wire.send(GET % b"/")
         if wire.answer().status == 200:
@@ -264,7 +264,7 @@ def test_idle_connection_is_closed_quietly(start: Any, echo: Any) -> None:
     assert fresh.read_to_end() == b""
 
 
-def test_idle_connections_cost_one_task_each_and_none_after(start_fast: Any, echo: Any) -> None:
+def test_idle_connections_use_one_task_each_until_closed(start_fast: Any, echo: Any) -> None:
     server = start_fast(echo)
     wires = [server.connect() for _ in range(20)]
     for wire in wires:
@@ -280,7 +280,7 @@ def test_graceful_stop_lets_a_stream_finish_and_closes_idle_connections(start: A
     go: queue.Queue[None] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         await asyncio.get_running_loop().run_in_executor(None, go.get)
@@ -301,17 +301,17 @@ def test_graceful_stop_lets_a_stream_finish_and_closes_idle_connections(start: A
     server.wait_stopped()
 
 
-def test_graceful_timeout_cancels_what_still_runs(start: Any) -> None:
-    told: queue.Queue[str] = queue.Queue()
+def test_graceful_timeout_cancels_running_requests(start: Any) -> None:
+    received_events: queue.Queue[str] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            told.put("cancelled")
+            received_events.put("cancelled")
             await send({"type": "http.response.body", "body": b" last words", "more_body": True})
             raise
 
@@ -321,16 +321,16 @@ def test_graceful_timeout_cancels_what_still_runs(start: Any) -> None:
     response = wire.start()
     assert response.read(5) == b"begun"
     server.begin_stop()
-    assert told.get(timeout=WAIT) == "cancelled"
+    assert received_events.get(timeout=WAIT) == "cancelled"
     assert response.read(11) == b" last words"
     server.wait_stopped()
 
 
-def test_a_peer_that_never_reads_does_not_hold_up_the_stop(start_fast: Any) -> None:
+def test_a_peer_that_never_reads_does_not_delay_shutdown(start_fast: Any) -> None:
     begun: queue.Queue[None] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await _tell_startup(scope)
+        await _complete_startup(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         begun.put(None)
         while True:
@@ -352,19 +352,19 @@ def test_max_requests_stops_the_worker(start: Any, echo: Any) -> None:
 
 
 def test_lifespan_runs(start: Any) -> None:
-    told: queue.Queue[str] = queue.Queue()
+    received_events: queue.Queue[str] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "lifespan"
         for _ in range(2):
             message = await receive()
-            told.put(message["type"])
+            received_events.put(message["type"])
             await send({"type": message["type"] + ".complete"})
 
     server = start(app)
-    assert told.get(timeout=WAIT) == "lifespan.startup"
+    assert received_events.get(timeout=WAIT) == "lifespan.startup"
     server.begin_stop()
-    assert told.get(timeout=WAIT) == "lifespan.shutdown"
+    assert received_events.get(timeout=WAIT) == "lifespan.shutdown"
     server.wait_stopped()
 
 
@@ -398,8 +398,8 @@ def test_quart_application(start: Any) -> None:
     assert wire.answer("HEAD").status == 200
 
 
-def test_quart_is_told_of_a_disconnect(start: Any) -> None:
-    told: queue.Queue[str] = queue.Queue()
+def test_quart_sees_a_disconnect(start: Any) -> None:
+    received_events: queue.Queue[str] = queue.Queue()
     app = Quart(__name__)
 
     @app.get("/")
@@ -410,7 +410,7 @@ def test_quart_is_told_of_a_disconnect(start: Any) -> None:
                     yield b"tick"
                     await asyncio.sleep(0.01)
             finally:
-                told.put("closed")
+                received_events.put("closed")
 
         response = await app.make_response(stream())
         response.timeout = None
@@ -420,4 +420,4 @@ def test_quart_is_told_of_a_disconnect(start: Any) -> None:
     wire.send(GET % b"/")
     assert wire.start().read(4) == b"tick"
     wire.close()
-    assert told.get(timeout=WAIT) == "closed"
+    assert received_events.get(timeout=WAIT) == "closed"

@@ -1,4 +1,4 @@
-"""What the application is told of a request, on stock Hypercorn and on the fast connection alike."""
+"""The scope and messages that the application receives, on stock Hypercorn and on the fast connection alike."""
 
 import asyncio
 import queue
@@ -60,7 +60,7 @@ def test_state_is_a_copy_for_each_request(start: Any) -> None:
         assert wire.answer().body == b"fresh"
 
 
-def test_split_byte_by_byte(start: Any, echo: Any) -> None:
+def test_a_request_sent_byte_by_byte(start: Any, echo: Any) -> None:
     wire = start(echo).connect()
     for byte in b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc":
         wire.send(bytes([byte]))
@@ -81,7 +81,7 @@ def test_keep_alive_and_pipelining_in_order(start: Any, echo: Any) -> None:
 
 def test_pipelined_requests_may_be_many(start: Any, echo: Any) -> None:
     wire = start(echo, keep_alive_max_requests=10_000).connect()
-    count = 3000  # far more bytes than are held, so the socket is paused and resumed
+    count = 3000  # far more bytes than are buffered, so the socket is paused and resumed
     wire.sock.setblocking(True)
     wire.send(b"GET /some/longer/path/to/fill/the/buffer HTTP/1.1\r\nHost: h\r\n\r\n" * count)
     assert all(wire.answer().status == 200 for _ in range(count))
@@ -128,7 +128,7 @@ def test_large_body_with_back_pressure(start: Any) -> None:
     size = 40 * 1024 * 1024
     wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
     sent = _send_until_stalled(wire, size)
-    assert sent < size, "the server went on reading what nobody took"
+    assert sent < size, "the server kept reading a body that nobody consumed"
     wire.sock.settimeout(30)
     go.put(None)
     wire.send(bytes(size - sent))
@@ -160,7 +160,7 @@ def test_expect_100_continue_is_answered_on_first_receive(start_fast: Any) -> No
     assert wire.line() == b"\r\n"
     wire.send(b"ok")
     assert wire.answer().body == b"ok"
-    wire.send(head % b"/" + b"go")  # a client that does not wait is not told to
+    wire.send(head % b"/" + b"go")  # a client that sends the body at once gets no 100
     assert wire.line() == b"HTTP/1.1 200 OK\r\n"
 
     refused = server.connect()
@@ -191,7 +191,7 @@ def test_absolute_form(start_fast: Any, echo: Any) -> None:
     assert wire.answer().body == b"OPTIONS * "
 
 
-def test_one_empty_line_before_a_request_is_let_through(start_fast: Any, echo: Any) -> None:
+def test_one_empty_line_before_a_request_is_accepted(start_fast: Any, echo: Any) -> None:
     wire = start_fast(echo).connect()
     wire.send(b"\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n")
     assert wire.answer().body == b"GET /x "

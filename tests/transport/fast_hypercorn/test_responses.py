@@ -1,4 +1,4 @@
-"""What the client gets, on stock Hypercorn and on the fast connection alike."""
+"""Responses that the client receives, on stock Hypercorn and on the fast connection alike."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def responding(status: int, headers: list[Any], *bodies: Any) -> Any:
-    """An application that sends one start and then these bodies, the last one as the end."""
+    """An application that sends one response start and then these bodies; the last one ends the response."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -57,7 +57,7 @@ def test_large_response(start: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_no_body_with_204_and_304(start: Any, status: int) -> None:
+def test_204_and_304_have_no_body(start: Any, status: int) -> None:
     wire = start(responding(status, [(b"x-a", b"b")], b"")).connect()
     for _ in range(2):
         wire.send(GET % b"/")
@@ -67,7 +67,7 @@ def test_no_body_with_204_and_304(start: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_a_body_with_204_and_304_is_not_sent(start_fast: Any, status: int) -> None:
+def test_a_body_for_204_and_304_is_not_sent(start_fast: Any, status: int) -> None:
     wire = start_fast(responding(status, [(b"content-length", b"4")], b"body")).connect()
     wire.send((GET % b"/") * 2)
     assert [wire.answer().status for _ in range(2)] == [status, status]
@@ -81,7 +81,7 @@ def test_head_has_the_length_and_no_body(start: Any) -> None:
         assert (reply.headers["content-length"], reply.body) == ("4", b"")
 
 
-def test_http_1_0_is_delimited_by_the_end(start: Any) -> None:
+def test_http_1_0_bodies_end_with_the_connection(start: Any) -> None:
     server = start(responding(200, [], b"one", b"two"))
     wire = server.connect()
     wire.send(b"GET / HTTP/1.0\r\n\r\n")
@@ -91,7 +91,7 @@ def test_http_1_0_is_delimited_by_the_end(start: Any) -> None:
     assert wire.read_to_end() == b""
 
 
-def test_client_asks_to_close(start: Any) -> None:
+def test_the_client_requests_close(start: Any) -> None:
     wire = start(responding(200, [(b"content-length", b"2")], b"ok")).connect()
     wire.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Close\r\n\r\n")
     reply = wire.answer()
@@ -99,7 +99,7 @@ def test_client_asks_to_close(start: Any) -> None:
     assert wire.read_to_end() == b""
 
 
-def test_application_asks_to_close(start: Any) -> None:
+def test_the_application_requests_close(start: Any) -> None:
     wire = start(responding(200, [(b"content-length", b"2"), (b"connection", b"close")], b"ok")).connect()
     wire.send(GET % b"/")
     assert wire.answer().body == b"ok"
@@ -114,8 +114,8 @@ def test_keep_alive_max_requests(start: Any, echo: Any) -> None:
     assert wire.read_to_end() == b""
 
 
-def test_what_is_sent_without_a_pause_is_one_write(start_fast: Any) -> None:
-    """Head, pieces and end together: a client that reads once gets them all."""
+def test_messages_sent_without_a_pause_are_one_write(start_fast: Any) -> None:
+    """Head, body pieces and end together: a client that reads once gets everything."""
     server = start_fast(responding(200, [], b"first", b"second", b"last"))
     wire = server.connect()
     for _ in range(20):
@@ -125,7 +125,7 @@ def test_what_is_sent_without_a_pause_is_one_write(start_fast: Any) -> None:
         assert received.endswith(b"\r\n\r\n5\r\nfirst\r\n6\r\nsecond\r\n4\r\nlast\r\n0\r\n\r\n")
 
 
-def test_an_empty_first_body_sends_the_head(start: Any) -> None:
+def test_an_empty_first_body_flushes_the_head(start: Any) -> None:
     go: queue.Queue[None] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -144,8 +144,8 @@ def test_an_empty_first_body_sends_the_head(start: Any) -> None:
     assert response.read() == b"late"
 
 
-def test_answer_before_the_upload_is_over(start_fast: Any) -> None:
-    """The answer can be read although the server closes with an upload under way."""
+def test_a_response_before_the_upload_ends(start_fast: Any) -> None:
+    """The response is readable although the server closes while an upload is running."""
     server = start_fast(responding(413, [], b"too big"))
     wire = server.connect()
     wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\n" + bytes(200_000))
@@ -155,7 +155,7 @@ def test_answer_before_the_upload_is_over(start_fast: Any) -> None:
     assert wire.read_to_end() == b""
 
 
-def test_failure_before_the_head_is_a_500(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_before_the_head_is_a_500(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             raise NotImplementedError
@@ -180,7 +180,7 @@ def test_return_before_the_head_is_a_500(start: Any) -> None:
     assert wire.answer().status == 500
 
 
-def test_failure_after_the_head_cuts_the_stream(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_after_the_head_cuts_the_stream(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             raise NotImplementedError
@@ -211,7 +211,7 @@ def test_failure_after_the_head_cuts_the_stream(start: Any, caplog: pytest.LogCa
         [("x-a", "text")],
     ],
 )
-def test_response_heads_that_must_not_go_out(start_fast: Any, headers: list[Any]) -> None:
+def test_invalid_response_heads_are_not_sent(start_fast: Any, headers: list[Any]) -> None:
     wire = start_fast(responding(200, headers, b"ok")).connect()
     wire.send(GET % b"/")
     reply = wire.answer()
@@ -220,8 +220,8 @@ def test_response_heads_that_must_not_go_out(start_fast: Any, headers: list[Any]
 
 
 @pytest.mark.parametrize("bodies", [[b"too long"], [b"no"], [b"ok!", b"!"], [b"n", b"o"]])
-def test_a_body_that_is_not_its_content_length_ends_the_connection(start: Any, bodies: list[bytes]) -> None:
-    """Nothing of it can be read as the beginning of a next answer."""
+def test_a_body_that_mismatches_content_length_closes_the_connection(start: Any, bodies: list[bytes]) -> None:
+    """None of it can be mistaken for the start of the next response."""
     wire = start(responding(200, [(b"content-length", b"3")], *bodies)).connect()
     wire.send((GET % b"/") * 2)
     received = wire.read_to_end()
@@ -229,7 +229,7 @@ def test_a_body_that_is_not_its_content_length_ends_the_connection(start: Any, b
     assert received.startswith(b"HTTP/1.1 500") or len(received.split(b"\r\n\r\n", 1)[1]) <= 3
 
 
-def test_the_own_errors_have_the_house_shape(start_fast: Any) -> None:
+def test_server_errors_use_our_error_format(start_fast: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise NotImplementedError
 
@@ -242,7 +242,7 @@ def test_the_own_errors_have_the_house_shape(start_fast: Any) -> None:
     assert b'"type": "server_error", "param": null, "code": "internal_error"}}' in reply.body
 
 
-def test_messages_out_of_order_are_refused(start: Any) -> None:
+def test_messages_out_of_order_are_rejected(start: Any) -> None:
     errors: queue.Queue[Exception] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -266,7 +266,7 @@ def test_access_log(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "test.hypercorn.access")
     app = responding(200, [(b"content-length", b"2")], b"ok")
     wire = start(app, accesslog=logging.getLogger("test.hypercorn.access"), access_log_format="%(m)s %(U)s %(s)s").connect()
-    for path in (b"/logged", b"/again"):  # the second answer proves that the first turn is over
+    for path in (b"/logged", b"/again"):  # the second response proves that the first request is finished
         wire.send(GET % path)
         wire.answer()
     assert "GET /logged 200" in caplog.text

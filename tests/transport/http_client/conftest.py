@@ -1,4 +1,4 @@
-"""Every test here runs on both event loops: the edge uses uvloop, and falls back to asyncio's own."""
+"""Every test here runs on both event loops: the edge uses uvloop and falls back to asyncio's own loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""A TCP server that sends exactly the bytes a test says: everything HTTP libraries refuse to send, too."""
+"""A TCP server that sends the exact bytes of a test, including ones that HTTP libraries refuse to send."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ JSON_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:
 
 
 class Peer:
-    """The server's end of one connection. `number` counts connections from 0."""
+    """The server side of one connection. `number` counts connections from 0."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         self.reader = reader
@@ -22,7 +22,7 @@ class Peer:
         self.gone = asyncio.Event()
 
     async def request(self) -> bytes | None:
-        """The next request, head and body; None where the client has closed."""
+        """The next request, head and body; None if the client closed the connection."""
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?im)^content-length: (\d+)", head)
@@ -31,14 +31,14 @@ class Peer:
             return None
 
     async def send(self, *pieces: bytes) -> None:
-        """Each piece in a write of its own, the event loop given a turn between them."""
+        """Send each piece in a separate write, yielding to the event loop in between."""
         for piece in pieces:
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)
 
     async def wait_gone(self) -> None:
-        """Until the client closes or resets the connection; sets `gone`."""
+        """Wait until the client closes or resets the connection; sets `gone`."""
         try:
             while await self.reader.read(65536):
                 pass
@@ -57,7 +57,7 @@ Handler = Callable[[Peer], Awaitable[None]]
 
 
 class RawServer:
-    """Runs `handler` for each connection and closes the connection when it returns. Fails the test if it raised."""
+    """Runs `handler` for each connection and closes the connection when it returns. An exception in it fails the test."""
 
     def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self._handler = handler
@@ -100,13 +100,13 @@ class RawServer:
         try:
             await self._handler(peer)
         except ConnectionError:
-            pass  # the client left while the test's bytes were being sent
+            pass  # the client disconnected while the bytes were being sent
         finally:
             peer.writer.close()
 
 
 def answering(*pieces: bytes) -> Handler:
-    """Answer every request of a connection with the same pieces."""
+    """Respond to every request on a connection with the same pieces."""
 
     async def handler(peer: Peer) -> None:
         while await peer.request() is not None:
@@ -116,7 +116,7 @@ def answering(*pieces: bytes) -> Handler:
 
 
 def answering_then_closing(*pieces: bytes) -> Handler:
-    """Answer the first request of a connection and close it."""
+    """Respond to the first request on a connection and close it."""
 
     async def handler(peer: Peer) -> None:
         await peer.request()

@@ -1,4 +1,4 @@
-"""Responses as bytes: what is read from them however they arrive, and what is refused."""
+"""Response bytes: parsed the same however they are split, and rejected when malformed."""
 
 import asyncio
 import gzip
@@ -108,7 +108,7 @@ async def test_garbage_is_a_protocol_violation(fetch, raw, message):
         assert len(server.peers) == 1
 
 
-async def test_large_body_in_the_read_that_ends_the_head_is_no_large_head():
+async def test_a_large_body_read_with_the_head_is_not_an_oversized_head():
     client = HttpClient(max_header_bytes=200)
     raw = b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000
     async with RawServer(answering(raw)) as server:
@@ -122,7 +122,7 @@ async def test_large_body_in_the_read_that_ends_the_head_is_no_large_head():
     [b"zz\r\n", b"5\r\nhelloXX", b"fffffffffffffffffffff\r\n", b"1;" + b"x" * 700_000, b"0\r\nx: " + b"y" * 700_000],
     ids=["size", "no line end", "overflow", "endless extension", "endless trailer"],
 )
-async def test_garbage_in_mid_body_comes_after_the_good_bytes(fetch, tail):
+async def test_garbage_mid_body_is_raised_after_the_valid_bytes(fetch, tail):
     async with RawServer(answering_then_closing(CHUNKED + b"2\r\nab\r\n", tail)) as server:
         response = await fetch(server.url())
         assert (await response.read(timeout=5)).startswith(b"ab")
@@ -145,7 +145,7 @@ async def test_short_body_is_a_lost_connection(fetch, raw):
         assert caught.value.response_started
 
 
-async def test_reset_in_a_close_delimited_body_is_not_its_end(fetch):
+async def test_a_reset_does_not_end_a_close_delimited_body(fetch):
     async def handler(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
@@ -178,7 +178,7 @@ def compressed(coding: bytes, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("coding", "pack"), [(b"gzip", gzip.compress), (b"X-GZip ", gzip.compress), (b"deflate", zlib.compress)])
-async def test_unasked_compression_is_undone(fetch, coding, pack):
+async def test_unrequested_compression_is_decoded(fetch, coding, pack):
     async with RawServer(answering(compressed(coding, pack(b"hello" * 200_000)))) as server:
         for _ in range(2):
             response = await fetch(server.url())
@@ -186,7 +186,7 @@ async def test_unasked_compression_is_undone(fetch, coding, pack):
         assert len(server.peers) == 1
 
 
-async def test_compression_bomb_is_read_in_small_pieces_and_stopped(fetch):
+async def test_a_compression_bomb_is_read_in_small_pieces_and_stopped(fetch):
     async with RawServer(answering(compressed(b"gzip", gzip.compress(bytes(50_000_000))))) as server:
         response = await fetch(server.url())
         assert len(await response.read(timeout=5)) <= 16 * 1024
@@ -218,7 +218,7 @@ async def test_repeated_headers_are_joined_and_listed(fetch):
 
 @st.composite
 def split_responses(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
-    """A body, and a valid response that carries it, cut at random."""
+    """A body, and a valid response that carries it, split at random positions."""
     chunks = draw(st.lists(st.binary(min_size=1, max_size=40), max_size=8))
     body = b"".join(chunks)
     if draw(st.booleans()):

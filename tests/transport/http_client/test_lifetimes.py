@@ -1,4 +1,4 @@
-"""Time and endings: timeouts, cancellation, resets, back-pressure, and closing the client."""
+"""Timeouts, cancellation, resets, back-pressure, and closing the client."""
 
 import asyncio
 
@@ -15,12 +15,12 @@ from transport.http_client import (
     ReadTimeout,
 )
 
-WAIT = 5.0  # seconds until a test gives up
+WAIT = 5.0  # seconds until a test fails
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
 
 
 def sending_then_waiting(*pieces: bytes):
-    """Answer a request with these pieces and then wait for the client to leave."""
+    """Respond to a request with these pieces, then wait until the client disconnects."""
 
     async def handler(peer: Peer) -> None:
         await peer.request()
@@ -36,7 +36,7 @@ async def until_gone(server: RawServer) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nx: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_no_head_in_time(fetch, sent):
+async def test_a_missing_head_times_out(fetch, sent):
     async with RawServer(sending_then_waiting(sent)) as server:
         with pytest.raises(FirstByteTimeout) as caught:
             await fetch(server.url(), first_byte_timeout=0.1)
@@ -44,7 +44,7 @@ async def test_no_head_in_time(fetch, sent):
         await until_gone(server)
 
 
-async def test_body_stands_still(fetch):
+async def test_a_stalled_body_times_out(fetch):
     async with RawServer(sending_then_waiting(HEAD + b"abc")) as server:
         response = await fetch(server.url())
         assert await response.read(timeout=WAIT) == b"abc"
@@ -55,7 +55,7 @@ async def test_body_stands_still(fetch):
         await until_gone(server)
 
 
-async def test_a_standing_close_delimited_body_is_no_complete_one(fetch):
+async def test_a_stalled_close_delimited_body_is_not_complete(fetch):
     async with RawServer(sending_then_waiting(b"HTTP/1.1 200 OK\r\n\r\nabc")) as server:
         response = await fetch(server.url())
         with pytest.raises(ReadTimeout):
@@ -63,7 +63,7 @@ async def test_a_standing_close_delimited_body_is_no_complete_one(fetch):
         await until_gone(server)
 
 
-async def test_read_all_bounds_the_whole_body(fetch):
+async def test_read_all_limits_the_time_of_the_whole_body(fetch):
     async def drip(peer: Peer) -> None:
         await peer.request()
         await peer.send(HEAD)
@@ -111,7 +111,7 @@ async def test_cancelling_read_closes_the_socket(fetch):
 
 
 @pytest.mark.parametrize("ending", ["cancel", "release"])
-async def test_leaving_in_mid_body_closes_the_socket(fetch, ending):
+async def test_leaving_mid_body_closes_the_socket(fetch, ending):
     async with RawServer(sending_then_waiting(HEAD + b"abc")) as server:
         response = await fetch(server.url())
         for _ in range(2):
@@ -157,7 +157,7 @@ async def test_reset_before_a_head(fetch, sent):
         assert len(server.peers) == 1
 
 
-async def test_nobody_listens(fetch):
+async def test_connection_refused(fetch):
     async with RawServer(answering(JSON_OK)) as server:
         url = server.url()
     with pytest.raises(ConnectFailed, match=r"no connection to 127\.0\.0\.1") as caught:
@@ -171,9 +171,9 @@ async def test_name_does_not_resolve(fetch, host):
         await fetch(f"http://{host}/")
 
 
-async def test_connecting_takes_too_long():
+async def test_a_slow_connect_times_out():
     async def silent(peer: Peer) -> None:
-        await peer.wait_gone()  # never answers the TLS hello
+        await peer.wait_gone()  # never answers the TLS ClientHello
 
     client = HttpClient(connect_timeout=0.1)
     async with RawServer(silent) as server:
@@ -183,7 +183,7 @@ async def test_connecting_takes_too_long():
         await client.close()
 
 
-async def test_a_reader_that_stalls_stalls_the_upstream(fetch):
+async def test_a_stalled_reader_stalls_the_upstream(fetch):
     sent = 0
 
     async def flood(peer: Peer) -> None:
@@ -203,12 +203,12 @@ async def test_a_reader_that_stalls_stalls_the_upstream(fetch):
             await asyncio.sleep(0.1)
         assert sent < megabytes // 2
         first = await response.read(timeout=WAIT)
-        assert len(first) < 2 << 20, "what waits in this process is bounded"
+        assert len(first) < 2 << 20, "buffering in this process must be bounded"
         rest = await response.read_all(limit=megabytes << 20, timeout=30)
         assert len(first) + len(rest) == megabytes << 20
 
 
-async def test_closing_the_client_ends_everything():
+async def test_closing_the_client_ends_all_requests():
     client = HttpClient(max_connections_per_origin=2)
     async with RawServer(sending_then_waiting(HEAD)) as server:
         request = HttpRequest("GET", server.url(), (), b"")

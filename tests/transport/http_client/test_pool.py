@@ -1,4 +1,4 @@
-"""Which connection a request gets: reuse, staleness, limits, expiry."""
+"""Which connection a request gets: reuse, stale connections, limits, expiry."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ import pytest
 from tests.transport.http_client.raw_server import JSON_OK, Peer, RawServer, answering, answering_then_closing
 from transport.http_client import ConnectFailed, ConnectionLost, FirstByteTimeout, HttpClient, HttpRequest, PoolTimeout
 
-WAIT = 5.0  # seconds until a test gives up
+WAIT = 5.0  # seconds until a test fails
 
 
-async def get(client: HttpClient, server: RawServer, patience: float = WAIT) -> bytes:
+async def get(client: HttpClient, server: RawServer, first_byte_timeout: float = WAIT) -> bytes:
     request = HttpRequest("POST", server.url(), (), b"{}")
-    response = await client.open(request, first_byte_timeout=patience)
+    response = await client.open(request, first_byte_timeout=first_byte_timeout)
     return await response.read_all(limit=100, timeout=WAIT)
 
 
@@ -23,7 +23,7 @@ async def test_sequential_calls_share_one_connection(client):
         assert len(server.peers) == 1
 
 
-async def test_release_of_a_whole_but_unread_body_keeps_the_connection(client):
+async def test_releasing_a_received_but_unread_body_keeps_the_connection(client):
     async with RawServer(answering(JSON_OK)) as server:
         request = HttpRequest("POST", server.url(), (), b"{}")
         for _ in range(3):
@@ -45,7 +45,7 @@ async def test_release_of_a_whole_but_unread_body_keeps_the_connection(client):
     ],
     ids=["close", "HTTP/1.0", "a second response", "junk", "one byte more"],
 )
-async def test_connections_that_must_not_be_used_again(client, raw):
+async def test_connections_that_must_not_be_reused(client, raw):
     async with RawServer(answering(raw)) as server:
         for _ in range(3):
             assert await get(client, server) == b"{}"
@@ -76,7 +76,7 @@ async def test_bytes_on_an_idle_connection_close_it(client):
         assert len(server.peers) == 2
 
 
-async def test_an_answer_before_the_body_was_taken_ends_the_connection(client):
+async def test_a_response_before_the_body_was_sent_ends_the_connection(client):
     async def handler(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\n{}")
@@ -107,7 +107,7 @@ async def test_a_connection_closed_while_idle_is_not_used(client, ending):
 
 
 def closing_on_second_request(before_closing: bytes = b"", *, reset: bool = False):
-    """The stale keep-alive connection, made certain: the server takes the second request and closes."""
+    """Makes a stale keep-alive connection certain: the server reads the second request and closes."""
 
     async def handler(peer: Peer) -> None:
         await peer.request()
@@ -147,11 +147,11 @@ async def test_no_retry_after_a_timeout(client):
     async with RawServer(handler) as server:
         assert await get(client, server) == b"{}"
         with pytest.raises(FirstByteTimeout):
-            await get(client, server, patience=0.1)
+            await get(client, server, first_byte_timeout=0.1)
         assert len(server.peers) == 1
 
 
-async def test_the_replacement_is_not_replaced_again(client):
+async def test_a_replacement_is_not_retried_again(client):
     async def handler(peer: Peer) -> None:
         await peer.request()
         if peer.number == 0:
@@ -166,7 +166,7 @@ async def test_the_replacement_is_not_replaced_again(client):
         assert len(server.peers) == 2
 
 
-async def test_a_replacement_that_cannot_connect_frees_its_place():
+async def test_a_replacement_that_cannot_connect_frees_its_slot():
     client = HttpClient(max_connections_per_origin=1)
 
     async def handler(peer: Peer) -> None:
@@ -192,7 +192,7 @@ def answering_slowly(gate: asyncio.Event):
     return handler
 
 
-async def test_the_limit_makes_callers_wait_in_line():
+async def test_callers_beyond_the_limit_queue():
     client = HttpClient(max_connections_per_origin=2)
     gate = asyncio.Event()
     finished: list[int] = []
@@ -226,11 +226,11 @@ async def test_no_free_connection_in_time():
         assert caught.value.retry_safe
         gate.set()
         assert await first == b"{}"
-        assert await get(client, server) == b"{}", "the place of the one who gave up is not lost"
+        assert await get(client, server) == b"{}", "the slot of the caller that gave up must be free again"
         await client.close()
 
 
-async def test_places_survive_callers_who_are_cancelled_at_every_moment():
+async def test_no_slot_is_lost_when_callers_are_cancelled():
     client = HttpClient(max_connections_per_origin=2)
     gate = asyncio.Event()
     async with RawServer(answering_slowly(gate)) as server:
@@ -273,7 +273,7 @@ async def test_idle_connections_expire():
         await client.close()
 
 
-async def test_no_more_idle_connections_than_wanted_and_the_last_used_first():
+async def test_idle_connections_are_limited_and_reused_last_in_first_out():
     async def handler(peer: Peer) -> None:
         while await peer.request() is not None:
             await peer.send(JSON_OK)
@@ -288,14 +288,14 @@ async def test_no_more_idle_connections_than_wanted_and_the_last_used_first():
         await asyncio.wait_for(server.peers[2].gone.wait(), WAIT)
         assert not server.peers[0].gone.is_set()
         await get(client, server)
-        server.peers[1].reset()  # the one used last: its loss must show on the next call only
+        server.peers[1].reset()  # the most recently used: its loss must only show on the next call
         await asyncio.sleep(0.05)
         assert await get(client, server) == b"{}"
         assert len(server.peers) == 3
         await client.close()
 
 
-async def test_the_server_may_close_after_every_answer(client):
+async def test_the_server_may_close_after_every_response(client):
     async with RawServer(answering_then_closing(JSON_OK)) as server:
         for _ in range(10):
             assert await get(client, server) == b"{}"

@@ -1,4 +1,4 @@
-"""What goes out: the exact bytes, and the requests that are refused before anything does."""
+"""Outgoing requests: the exact bytes, and requests rejected before anything is sent."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_urls(url, origin, line, host):
         ("GET", "http://h:99999/x", "ort"),
     ],
 )
-async def test_bad_targets_are_refused(client, method, url, message):
+async def test_bad_targets_are_rejected(client, method, url, message):
     with pytest.raises(ValueError, match=message):
         await client.open(HttpRequest(method, url, (), b""), first_byte_timeout=5)
 
@@ -104,8 +104,8 @@ async def test_bad_targets_are_refused(client, method, url, message):
         ("connection", "close", "leave it out"),
     ],
 )
-def test_bad_headers_are_refused(name, value, message):
+def test_bad_headers_are_rejected(name, value, message):
     target = parse_target("POST", "http://h/")
     with pytest.raises(ValueError, match=message) as caught:
         render_head(target, HttpRequest("POST", "http://h/", ((name, value),), b""))
-    assert value not in str(caught.value) or len(value) < 3, "a value may be a secret"
+    assert value not in str(caught.value) or len(value) < 3, "a header value may be a secret"

@@ -1,4 +1,4 @@
-"""A Messages body as a chat: what is translated, what only some vendors see, and what is refused."""
+"""Converting a Messages body to a chat call: translated fields, provider-specific fields, and rejected ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def user(*blocks: Json) -> Json:
     return {"role": "user", "content": list(blocks)}
 
 
-def test_the_plainest_body() -> None:
+def test_a_minimal_body() -> None:
     assert call_of().body == {"model": "m", "max_tokens": 9, "messages": HI}
     assert call_of().natives is None
 
@@ -65,7 +65,7 @@ def test_fields_are_translated_or_passed_on(asked: Json, made: Json) -> None:
     assert call_of(**asked).body == {"model": "m", "max_tokens": 9, "messages": HI, **made}
 
 
-def test_results_of_tools_come_first_and_their_pictures_are_shown_by_the_user() -> None:
+def test_tool_results_come_first_and_their_images_move_to_a_user_message() -> None:
     made = messages_of(
         user(
             {"type": "text", "text": "Well?"},
@@ -112,7 +112,7 @@ def test_documents_and_search_results() -> None:
     ]
 
 
-def test_a_turn_of_the_model() -> None:
+def test_an_assistant_turn() -> None:
     turn = {"role": "assistant", "content": [
         {"type": "thinking", "thinking": "hm", "signature": "sig"},
         {"type": "thinking", "thinking": "another vendor's", "signature": ""},
@@ -131,7 +131,7 @@ def test_a_turn_of_the_model() -> None:
     assert call.told_to("gemini").body["messages"][1] == {**said, "tool_calls": [signed]}
 
 
-def test_what_only_some_vendors_know() -> None:
+def test_provider_specific_fields() -> None:
     thinking = {"type": "enabled", "budget_tokens": 1024}
     block = {"type": "text", "text": "Hi", **MARK}
     call = call_of(messages=[user(block)], system=[block], tools=[{**TOOL, **MARK}], top_k=5, thinking=thinking)
@@ -152,7 +152,7 @@ def test_what_only_some_vendors_know() -> None:
     assert call.told_to("gemini").body == {**call.body, "top_k": 5}
 
 
-def test_what_the_platform_takes_out_reaches_no_dialect() -> None:
+def test_removed_fields_reach_no_dialect() -> None:
     call = call_of(top_k=5, provider={"order": ["a"]}, models=["m", "n"])
     assert call.preferences is not None
     assert call.fallbacks == ("n",)
@@ -160,7 +160,7 @@ def test_what_the_platform_takes_out_reaches_no_dialect() -> None:
         assert not {"provider", "models"} & call.told_to(dialect).body.keys()
 
 
-def test_a_mark_on_a_result() -> None:
+def test_cache_control_on_a_tool_result() -> None:
     call = call_of(messages=[*HI, user({"type": "tool_result", "tool_use_id": "t1", "content": "x", **MARK})])
     assert call.told_to("anthropic").body["messages"][1] == {"role": "tool", "tool_call_id": "t1", "content": "x", **MARK}
 
@@ -212,7 +212,7 @@ REFUSED: list[tuple[Json, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param"), REFUSED)
-def test_what_cannot_be_served_is_refused_by_name(asked: Json, param: str) -> None:
+def test_unsupported_fields_are_rejected_by_name(asked: Json, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         call_of(**asked)
     assert caught.value.param == param

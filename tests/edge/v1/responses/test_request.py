@@ -1,4 +1,4 @@
-"""A Responses body as a chat: what is translated, passed on, told back and refused."""
+"""Converting a Responses body to a chat call: fields that are translated, forwarded, echoed or rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHAT_FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object
 SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
 
 
-def test_a_string_is_the_users_message() -> None:
+def test_a_string_is_one_user_message() -> None:
     assert chat_of() == {"model": "m", "messages": HI}
 
 
@@ -100,7 +100,7 @@ def test_items_become_messages() -> None:
     ]  # fmt: skip
 
 
-def test_a_call_without_words_is_a_turn_of_its_own() -> None:
+def test_a_call_without_text_is_a_separate_turn() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     user, turn = chat_of(input=[{"role": "user", "content": "Hi"}, call])["messages"]
     assert user["role"] == "user"
@@ -154,7 +154,7 @@ REFUSED: list[tuple[Body, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param"), REFUSED)
-def test_what_cannot_be_served_is_refused_by_name(asked: Body, param: str) -> None:
+def test_unsupported_fields_are_rejected_by_name(asked: Body, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         chat_of(**asked)
     assert caught.value.param == param
