@@ -34,6 +34,34 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 PRODUCTION = {"database_url": "postgresql://db/yout", "redis_url": "redis://cache/0", "public_url": "https://yout.example"}
 _PROCESSES = pytest.StashKey[list[Process]]()
+# Tests that use one of these start servers, browsers or processes, or talk HTTP. All others are marked `quick`.
+_SERVERS = {
+    *("postgres", "redis_servers", "own_redis", "s3_server", "start_upstream", "processes", "open_page", "start_pgbouncer"),
+    *(
+        "network",
+        "node_sdk",
+        "python_sdks",
+        "open_books",
+        "stack",
+        "opened_shop",
+        "opened_site",
+        "opened_studio",
+        "client",
+        "start",
+    ),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `quick` what needs no server and is not marked `slow`."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        on_server = parameters is not None and any(
+            str(value) in ("postgresql", "s3", *KINDS) for value in parameters.params.values()
+        )
+        if not on_server and _SERVERS.isdisjoint(getattr(item, "fixturenames", ())) and not item.get_closest_marker("slow"):
+            item.add_marker("quick")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,9 @@
-"""The health of channels: circuit breakers, observed speed and backoff. Pure: time and chance are passed in."""
+"""The health of channels: circuit breakers, observed speed and backoff. Pure: time and randomness are parameters.
+
+A route whose breaker is open is skipped until its cooldown ends. Then one call at a time may probe it (half open); a success
+closes the breaker. A payer whose calls fail also has a breaker of its own, so that requests that no provider can serve never
+close a channel to other payers.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,8 @@ FIRST_COOLDOWN_MS = 5_000
 LONGEST_COOLDOWN_MS = 120_000
 PROBE_MS = 30_000  # after this time, an unfinished probe no longer blocks others
 NEWEST_SHARE = 0.2  # weight of the latest call in a moving average
+MAX_FAILURES_OF_A_PAYER = 3  # consecutive failures that count for all payers: fewer than open a breaker
+MAX_PAYER_BREAKERS = 10_000
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 4.0
 
@@ -52,6 +59,56 @@ class Breaker:
     def abandon(self) -> None:
         """Record a call that ended without a result (the caller disconnected), so that another call can probe."""
         self.probe_until = 0
+
+
+@dataclass(slots=True)
+class PayerBreaker:
+    """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail."""
+
+    shared: Breaker
+    key: tuple[UUID, UUID]
+    owned: OrderedDict[tuple[UUID, UUID], Breaker]
+
+    def admits(self, now: int) -> bool:
+        """Whether both breakers allow a call."""
+        own = self._own()
+        return self.shared.admits(now) and (own is None or own.admits(now))
+
+    def begin(self, now: int) -> None:
+        """Mark a call as started. In the half-open state it is the probe."""
+        self.shared.begin(now)
+        own = self._own()
+        if own is not None:
+            own.begin(now)
+
+    def succeed(self) -> None:
+        """Close the breaker after a successful call."""
+        self.shared.succeed()
+        if self.owned:
+            self.owned.pop(self.key, None)
+
+    def fail(self, now: int, retry_after_ms: int | None = None) -> None:
+        """Count a failed call. At most `MAX_FAILURES_OF_A_PAYER` in a row count for all payers, unless the provider said how long
+        to wait."""
+        own = self.owned.pop(self.key, None) or Breaker()
+        self.owned[self.key] = own  # latest failures last
+        if len(self.owned) > MAX_PAYER_BREAKERS:
+            self.owned.popitem(last=False)
+        own.fail(now, retry_after_ms)
+        if retry_after_ms or own.failures <= MAX_FAILURES_OF_A_PAYER:
+            self.shared.fail(now, retry_after_ms)
+        else:
+            self.shared.abandon()
+
+    def abandon(self) -> None:
+        """Ignore a call that says nothing about the route: the caller disconnected, or the request was the reason."""
+        self.shared.abandon()
+        own = self._own()
+        if own is not None:
+            own.abandon()
+
+    def _own(self) -> Breaker | None:
+        return self.owned.get(self.key) if self.owned else None
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from peewee import fn
 
 from shared.billing.pricing import PriceList
+from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import longest_answer
 from shared.core.clock import now_ms
-from shared.dialects.model_settings import of_model
 from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
 
 

@@ -1,8 +1,7 @@
-"""Order in which a call tries its routes, and circuit breakers for failing routes. Pure: time and randomness are parameters.
+"""The order in which a call tries its routes. Pure: time and randomness are parameters.
 
-Routes with the lowest `priority` come first; routes of equal priority are in weighted random order. A route with an open breaker
-is skipped until its cooldown ends. Then one call at a time may probe it (half open); a success closes the breaker. A payer whose
-calls fail has its own breaker in addition, so that requests that no provider can serve never close a channel to everybody.
+Routes with the lowest `priority` come first; routes of equal priority are in weighted random order. Routes whose breaker is open
+(`failover.py`) are skipped.
 
 Callers can select and sort routes with `Preferences`. Speed and health are those that this process has observed.
 """
@@ -10,17 +9,12 @@ Callers can select and sort routes with `Preferences`. Speed and health are thos
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from shared.catalog.failover import Breaker, Health, Pace
+from shared.catalog.failover import Health, Pace
 from shared.catalog.snapshot import Route
-
-MAX_FAILURES_OF_A_PAYER = 3  # consecutive failures that count for all payers: fewer than open a breaker
-MAX_PAYER_BREAKERS = 10_000
 
 
 class Preferences(NamedTuple):
@@ -43,56 +37,6 @@ class Preferences(NamedTuple):
     keeps_nothing: bool = False
     dearest_input: int | None = None
     dearest_output: int | None = None
-
-
-@dataclass(slots=True)
-class PayerBreaker:
-    """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail."""
-
-    shared: Breaker
-    key: tuple[UUID, UUID]
-    owned: OrderedDict[tuple[UUID, UUID], Breaker]
-
-    def admits(self, now: int) -> bool:
-        """Whether both breakers allow a call."""
-        own = self._own()
-        return self.shared.admits(now) and (own is None or own.admits(now))
-
-    def begin(self, now: int) -> None:
-        """Mark a call as started. In the half-open state it is the probe."""
-        self.shared.begin(now)
-        own = self._own()
-        if own is not None:
-            own.begin(now)
-
-    def succeed(self) -> None:
-        """Close the breaker after a successful call."""
-        self.shared.succeed()
-        if self.owned:
-            self.owned.pop(self.key, None)
-
-    def fail(self, now: int, retry_after_ms: int | None = None) -> None:
-        """Count a failed call. At most `MAX_FAILURES_OF_A_PAYER` in a row count for all payers, unless the provider said how long
-        to wait."""
-        own = self.owned.pop(self.key, None) or Breaker()
-        self.owned[self.key] = own  # latest failures last
-        if len(self.owned) > MAX_PAYER_BREAKERS:
-            self.owned.popitem(last=False)
-        own.fail(now, retry_after_ms)
-        if retry_after_ms or own.failures <= MAX_FAILURES_OF_A_PAYER:
-            self.shared.fail(now, retry_after_ms)
-        else:
-            self.shared.abandon()
-
-    def abandon(self) -> None:
-        """Ignore a call that says nothing about the route: the caller disconnected, or the request was the reason."""
-        self.shared.abandon()
-        own = self._own()
-        if own is not None:
-            own.abandon()
-
-    def _own(self) -> Breaker | None:
-        return self.owned.get(self.key) if self.owned else None
 
 
 def order(routes: Iterable[Route], health: Health, now: int, random: Callable[[], float], payer: UUID) -> list[Route]:

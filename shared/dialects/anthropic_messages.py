@@ -7,12 +7,12 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
+from shared.catalog.model_settings import of_model
 from shared.dialects import content_parts, tool_ids
 from shared.dialects.anthropic_fields import MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.base import Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
 from shared.dialects.field_support import refuse
-from shared.dialects.model_settings import of_model
 from shared.dialects.strip_foreign_fields import signed_blocks
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # "Vision"

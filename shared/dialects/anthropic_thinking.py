@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects.base import Target
 from shared.dialects.field_support import refuse
-from shared.dialects.model_settings import nearest_effort, of_model
 
 MIN_BUDGET = 1_024  # thinking tokens, the provider's minimum
 BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768, "max": 32_768}

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects import content_parts
 from shared.dialects.base import ChatCall, Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
 from shared.dialects.field_support import check_fields, refuse
 from shared.dialects.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.json_schema import GEMINI, Work
-from shared.dialects.model_settings import nearest_effort, of_model
 
 BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 LEVELS = {

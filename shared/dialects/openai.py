@@ -38,10 +38,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
+from shared.catalog.model_settings import nearest_effort
 from shared.catalog.snapshot import Route
 from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
 from shared.dialects.finish_reasons import GAVE_UP, meaning
-from shared.dialects.model_settings import nearest_effort
 from shared.dialects.openai_quirks import fit
 from shared.dialects.openai_response import end_of, mend_choices
 from shared.dialects.openai_stream import OpenAIStream

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from shared.catalog.model_settings import of_model
 from shared.dialects.content_parts import converted
 from shared.dialects.field_support import refuse
 from shared.dialects.json_schema import OPENAI, Work
-from shared.dialects.model_settings import of_model
 from shared.dialects.strip_foreign_fields import thought_of
 from shared.dialects.tool_ids import rewritten
 

@@ -56,4 +56,4 @@ def test_an_unknown_schema_version_prevents_startup(tmp_path: Path, sqlite_url: 
 def test_an_unreachable_database_prevents_startup(tmp_path: Path) -> None:
     refused = start(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/yout")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith("edge: The database of DATABASE_URL refuses: ")
+    assert refused.stderr.startswith("edge: The database of DATABASE_URL is unavailable: ")

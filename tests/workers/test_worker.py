@@ -157,6 +157,6 @@ def test_an_invalid_setting(tmp_path: Path) -> None:
 def test_an_unreachable_database(tmp_path: Path) -> None:
     code, said = run_refused(tmp_path, database_url="postgresql://somebody:secret@127.0.0.1:1/yout")
     assert code == 1
-    assert said.startswith("workers: The database of DATABASE_URL refuses: ")
+    assert said.startswith("workers: The database of DATABASE_URL is unavailable: ")
     assert said.count("\n") == 1
     assert "secret" not in said

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared.catalog import routing
+from shared.catalog import failover
 from shared.catalog.failover import (
     FAILURES_TO_OPEN,
     FIRST_COOLDOWN_MS,
@@ -149,7 +149,7 @@ def test_a_failed_probe_of_the_same_payer_leaves_the_probe_to_others() -> None:
 
 
 def test_the_breakers_of_payers_are_bounded_and_go_with_their_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "MAX_PAYER_BREAKERS", 2)
+    monkeypatch.setattr(failover, "MAX_PAYER_BREAKERS", 2)
     health, serving, other = Health(), route(), route()
     for one in (serving, other, serving):
         health.of_payer(one, uuid4()).fail(0)

@@ -26,7 +26,7 @@ UNDERSTOOD = {
     *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
     *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place", "history"),
     *("sampling", "effort_with_tools", "no_thinking", "strict_schemas", "roles", "named_roles", "tool_ids", "required_history"),
-    *("thinking_off", "forced_tools", "prefill", "image_format", "media_body", "cancel"),
+    *("thinking_off", "forced_tools", "prefill", "image_format", "media_body", "cancel", "reasoning_tokens_limit"),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
