@@ -1,1 +1,1 @@
-"""The edge: speaks HTTP to customers. It owns no table, no price and no vendor JSON."""
+"""The edge: speaks HTTP to customers. It has no tables, no prices and no provider JSON."""

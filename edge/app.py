@@ -1,4 +1,4 @@
-"""`create_app(settings)`: wiring only."""
+"""`create_app(settings)`: assembles the edge's ASGI application."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ BLUEPRINTS = (
     reference,
     web,
 )
-# The hot POSTs, served beside Quart.
+# POST routes that call models, served without Quart.
 SURFACES: dict[str, Surface] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": COMPLETIONS,
@@ -97,12 +97,12 @@ SURFACES: dict[str, Surface] = {
 
 
 def create_app(settings: Settings) -> Quart:
-    """The edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
+    """Return the edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
     app = Quart(__name__, static_folder=None)
     app.request_class = PageRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False  # a path with "//" is unknown, not redirected
+    app.url_map.merge_slashes = False  # a path with "//" is a 404, not a redirect
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     pages.install(app, settings)
@@ -135,7 +135,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
     @app.before_request
     async def check_address() -> None:
         if "\0" in request.path:
-            raise NothingThere("There is no page at this address.")
+            raise NothingThere("Page not found.")
         refuse_unstorable(request.args.items(multi=True))
 
     @app.after_request
@@ -165,7 +165,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        if isinstance(error, NotFound) and request.path.rstrip("/") in routes:  # the framework doesn't know these paths
+        if isinstance(error, NotFound) and request.path.rstrip("/") in routes:  # paths unknown to Quart
             error = MethodNotAllowed(["POST"])
         response = await error_page(error) if wants_page() else _plain_error(error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -173,7 +173,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         return response
 
     @app.errorhandler(Exception)
-    async def mistake(error: Exception) -> Response:
+    async def unhandled_error(error: Exception) -> Response:
         _log_failure(error)
         if wants_page():
             return await error_page(error)
@@ -186,25 +186,25 @@ def _log_failure(error: Exception) -> None:
 
 
 def _surface() -> Surface:
-    """The surface that the request's path belongs to, for the shape of errors; OpenAI's everywhere but under Messages."""
+    """Return the surface whose error format applies: Anthropic's under `/v1/messages`, else OpenAI's."""
     return MESSAGES if request.path.startswith(_MESSAGES_PATHS) else CHAT
 
 
 _MESSAGES_PATHS = tuple(path for path, surface in SURFACES.items() if surface is MESSAGES)
 
 
-LONGEST_PATH = 200  # of what an error repeats
+MAX_PATH = 200  # characters quoted in an error message
 _HTTP_ERRORS = {
-    404: ("not_found", "There is no {method} {path}. {hint}"),
-    405: ("method_not_allowed", "{path} does not take {method}."),
+    404: ("not_found", "Unknown route: {method} {path}. {hint}"),
+    405: ("method_not_allowed", "{method} is not allowed for {path}."),
     413: ("request_too_large", "The request body is too large."),
 }
 
 
 def _plain_error(status: int) -> Response:
-    code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request could not be understood."))
-    hint = path_hint(request.path[:LONGEST_PATH], edge_url(), _is_known) if status == 404 else ""
-    message = text.format(method=request.method, path=request.path[:LONGEST_PATH], hint=hint)
+    code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request is malformed."))
+    hint = path_hint(request.path[:MAX_PATH], edge_url(), _is_known) if status == 404 else ""
+    message = text.format(method=request.method, path=request.path[:MAX_PATH], hint=hint)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     if _surface() is MESSAGES:

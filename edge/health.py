@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: it can serve, or which part cannot. `/metrics`: its counters, not for the public."""
+"""Health checks and metrics: `/healthz` (liveness), `/readyz` (readiness of each dependency), `/metrics` (Prometheus)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge.services import Services
 from shared.core.errors import NotFound
 from shared.text.client_address import is_loopback
 
-PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # a request with one of these came through a proxy
+PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # set by proxies
 
 health = Blueprint("health", __name__)
 _READY = record(
@@ -29,20 +29,20 @@ _READY = record(
 
 
 @health.get("/healthz")
-@declare("Liveness", callers=ANYBODY, answers={200: Answer(record({"status": one_of("ok")}), "The process lives.")})
+@declare("Check liveness", callers=ANYBODY, answers={200: Answer(record({"status": one_of("ok")}), "The process is running.")})
 async def healthz() -> Response:
-    """Liveness: answers as long as the event loop turns."""
+    """Return 200 as long as the event loop runs."""
     return Response(b'{"status":"ok"}', content_type="application/json")
 
 
 @health.get("/readyz")
 @declare(
-    "Readiness",
+    "Check readiness",
     callers=ANYBODY,
     answers={200: Answer(_READY, "The service is ready."), 503: Answer(_READY, "The database is unavailable or refuses writes.")},
 )
 async def readyz() -> Response:
-    """Readiness: 200 if the database accepts the writes of a call. Without Redis it is degraded, and chat still works."""
+    """Return 200 if the database accepts writes. Without Redis the service is degraded: chat works, media jobs do not."""
     services: Services = current_app.extensions["services"]
     database, redis = await asyncio.gather(services.check_database(), services.limiter.ping())
     ready = database.takes_writes
@@ -61,14 +61,17 @@ async def readyz() -> Response:
 
 @health.get("/metrics")
 @declare(
-    "Counters for Prometheus",
+    "Retrieve Prometheus metrics",
     callers=ANYBODY,
-    answers={200: Answer(None, "The counters.", (PLAIN,))},
+    answers={200: Answer(None, "Metrics in Prometheus' text format.", (PLAIN,))},
     refusals=(NotFound,),
-    notes="Only for this machine, or with the operator's token; anybody else gets 404.",
+    notes="Requires a loopback address, or the operator's token if one is set. Everyone else gets 404.",
 )
 async def metrics() -> Response:
-    """Prometheus' text: to this machine, or to who has `YOUT_METRICS_TOKEN`. To anybody else there is no such page."""
+    """Return metrics in Prometheus' text format.
+
+    Requires `YOUT_METRICS_TOKEN` if it is set, else a direct connection from a loopback address. Everyone else gets 404.
+    """
     services: Services = current_app.extensions["services"]
     token = services.settings.metrics_token
     if token:
@@ -76,6 +79,6 @@ async def metrics() -> Response:
     else:
         allowed = is_loopback(request.remote_addr or "") and not any(name in request.headers for name in PROXY_HEADERS)
     if not allowed:
-        raise NotFound("There is no such page.")
+        raise NotFound("Page not found.")
     body = services.metrics.render(len(services.calls), services.limiter.degraded)
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")

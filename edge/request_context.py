@@ -1,4 +1,4 @@
-"""What the routes inside Quart share: the services, who is calling, a read of the database, an answer in JSON."""
+"""The context of a Quart request: services, the caller, database reads and writes, JSON responses."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ T = TypeVar("T")
 
 
 class KeyCaller(NamedTuple):
-    """A key that is good at this moment, and the address that it came from."""
+    """A valid key and the client's address."""
 
     key: KeyRow
     address: str
 
 
 class AccountCaller(NamedTuple):
-    """Who acts for an account at this moment: a key of it, or somebody who is signed in.
+    """An authenticated caller: an API key or a web session of an account.
 
-    `actor` is their name in the audit trail, `limits` are the rate limits that they are under.
+    `actor` is the name in the audit trail, `limits` are the rate limits in force.
     """
 
     account: UUID
@@ -52,21 +52,24 @@ class AccountCaller(NamedTuple):
 
 
 class VisitorCaller(NamedTuple):
-    """Somebody with neither key nor session, by the digest of today."""
+    """A caller without a key or a session, identified by a daily digest."""
 
     visitor: str
     address: str
 
 
 def services() -> Services:
-    """What this process has."""
+    """Return the services of this process."""
     found: Services = current_app.extensions["services"]
     return found
 
 
 async def key_caller() -> KeyCaller:
-    """The key of the request. Raises `InvalidKey`, `AccessDenied` (suspended, or not from there), `DatabaseUnavailable`."""
-    scope = cast(Scope, request.scope)  # Quart's is a TypedDict of the same
+    """Authenticate the request's key.
+
+    Raises `InvalidKey`, `AccessDenied` (account suspended or address not allowed), `DatabaseUnavailable`.
+    """
+    scope = cast(Scope, request.scope)  # Quart types it as a TypedDict
     sent = read_headers(scope)
     address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
     key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
@@ -76,7 +79,7 @@ async def key_caller() -> KeyCaller:
 
 
 async def account_caller() -> AccountCaller:
-    """The account that the request is made for, by a key or a web session. Raises as `key_caller`, and as `session_of`."""
+    """Authenticate the request by key or web session. Raises like `key_caller` and `session_of`."""
     found = await caller()
     if isinstance(found, VisitorCaller):
         raise InvalidKey
@@ -84,7 +87,7 @@ async def account_caller() -> AccountCaller:
 
 
 async def managing_caller() -> AccountCaller:
-    """The account caller, for a route that manages keys or the account. Raises like `account_caller` and `require_manager`."""
+    """Authenticate a caller who manages keys or the account. Raises like `account_caller` and `require_manager`."""
     found = await account_caller()
     require_manager(found)
     return found
@@ -100,7 +103,7 @@ def require_manager(caller: AccountCaller) -> None:
 
 
 async def caller() -> AccountCaller | VisitorCaller:
-    """Who sent the request. A key that is sent must be good, and so must a session; who brings neither is a visitor."""
+    """Return the caller. A key or session that is sent must be valid; a request without either is a visitor's."""
     scope = cast(Scope, request.scope)
     if read_headers(scope).key_sent:
         key, address = await key_caller()
@@ -117,14 +120,14 @@ async def caller() -> AccountCaller | VisitorCaller:
 
 
 async def read_body() -> bytes:
-    """The request's body, received within the process's limit for bodies.
+    """Return the request body, received within the process's memory limit for bodies.
 
-    Raises `RequestTooLarge`, `Overloaded`, and `InvalidRequest` for one that cannot be decompressed.
+    Raises `RequestTooLarge`, `Overloaded`, and `InvalidRequest` if it cannot be decompressed.
     """
     scope = cast(Scope, request.scope)
-    wanted = read_headers(scope)
-    address = peer_address(scope, wanted.forwarded_for, services().settings.trusted_proxies)
-    data = await services().bodies.read(receive_from(request.body), wanted.content_length, address)
+    headers = read_headers(scope)
+    address = peer_address(scope, headers.forwarded_for, services().settings.trusted_proxies)
+    data = await services().bodies.read(receive_from(request.body), headers.content_length, address)
     error = scope.get(BODY_ERROR)
     if error is not None:
         raise error
@@ -132,19 +135,19 @@ async def read_body() -> bytes:
 
 
 async def read(query: Callable[[], T]) -> T:
-    """Run `query` in the thread that reads. Raises `DatabaseUnavailable`."""
+    """Run `query` in the reader thread. Raises `DatabaseUnavailable`."""
     return await services().reader.read(query)
 
 
 async def count_request(limits: KeyLimits) -> Standing:
-    """Take one request from the caller's rate limit, for what it writes stays. Raises `RateLimited`."""
+    """Count one request toward the caller's rate limit. Raises `RateLimited`."""
     ticket = await services().limiter.take(new_id(), limits, 0)
     services().limiter.give(ticket, 0)
     return ticket.standing
 
 
 async def write(job: Callable[[], T]) -> T:
-    """Run `job` in the thread that writes, in a transaction. Raises what it raised; what cannot be used is `InvalidRequest`."""
+    """Run `job` in a transaction in the writer thread. Raises its errors, with `InvalidInput` as `InvalidRequest`."""
     result = await services().ledger.run(partial(_attempt, job))
     if isinstance(result, InvalidInput):
         raise InvalidRequest(str(result))
@@ -155,28 +158,28 @@ async def write(job: Callable[[], T]) -> T:
 
 
 def _attempt(job: Callable[[], T]) -> T | YoutError:
-    """What `job` gives, or its refusal as a value: an exception would count as the database's."""
+    """Return the result of `job`, or its `YoutError` as a value: a raised exception would count as a database error."""
     try:
         with transaction():
             return job()
-    except YoutError as refusal:
-        return refusal
+    except YoutError as error:
+        return error
 
 
 def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
     """Raise `InvalidRequest` for a field with a character that the database cannot store."""
     name = unstorable(fields)
     if name is not None:
-        raise InvalidRequest(f"{cut(name, 100)!r} contains a NUL character, which is not allowed.", cut(name, 100))
+        raise InvalidRequest(f"{cut(name, 100)!r} must not contain a NUL character.", cut(name, 100))
 
 
 def answer(document: dict[str, Any], status: int = 200) -> Response:
-    """A whole answer in JSON."""
+    """Return a JSON response."""
     return Response(orjson.dumps(document), status=status, content_type="application/json")
 
 
 def private(document: dict[str, Any], status: int = 200) -> Response:
-    """One that no cache may keep."""
+    """Return a JSON response that must not be cached."""
     response = answer(document, status)
     response.headers["cache-control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Serving: Hypercorn's configuration, the worker's life from start to drained stop, and several workers on one socket."""
+"""Runs the edge: Hypercorn's configuration, graceful shutdown, and multiple workers on one socket."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from transport import fast_hypercorn
 
 log = logging.getLogger("yout.edge")
 
-ANSWER_SECONDS = 10  # of the database; callers wait for it
+ANSWER_SECONDS = 10  # timeout of database statements, for which callers wait
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers keep a connection, or they race our close
-CALLS_A_CONNECTION = 1_000_000
-AFTER_DRAIN_SECONDS = 2  # to write the last errors; then `Services.close` settles the last holds
+KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers, or they reuse a connection that we just closed
+MAX_REQUESTS_PER_CONNECTION = 1_000_000
+AFTER_DRAIN_SECONDS = 2  # to send the last errors, before `Services.close` settles the last holds
 RESTART_PAUSE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; give the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
+    """Serve until SIGTERM or SIGINT. Return the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
     database = open_database(settings.database_url, answer_seconds=ANSWER_SECONDS)
     require_usable(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
@@ -57,7 +57,7 @@ async def _work(settings: Settings, address: str) -> None:
     strict_hypercorn.install()
     fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
     app = create_app(settings)
-    _calm_collector()
+    _tune_garbage_collector()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,16 +73,16 @@ async def _work(settings: Settings, address: str) -> None:
         await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
     except LifespanFailureError as failure:
         reason = failure.__context__
-        if isinstance(reason, YoutError | peewee.PeeweeException):  # it is more specific than the failure
+        if isinstance(reason, YoutError | peewee.PeeweeException):  # the actual cause
             raise reason from reason.__cause__
         raise
 
 
-def _calm_collector() -> None:
-    """Keep the cyclic collector from walking the whole program: 30 % of the CPU a call, and pauses of tens of milliseconds.
+def _tune_garbage_collector() -> None:
+    """Make garbage collection rare: it would cost 30 % of the CPU per call, and pauses of tens of milliseconds.
 
-    What was loaded by now stays for good and is taken out of its sight; what calls make is freed by reference counts, all but a
-    few cycles, so it need look only now and then.
+    Objects created at startup live forever, so they are frozen. Objects of calls are freed by reference counting, except for a
+    few cycles.
     """
     gc.collect()
     gc.freeze()
@@ -94,9 +94,9 @@ def _config(settings: Settings, address: str) -> Config:
     config.bind = [address]
     config.backlog = BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    config.keep_alive_max_requests = CALLS_A_CONNECTION
+    config.keep_alive_max_requests = MAX_REQUESTS_PER_CONNECTION
     config.graceful_timeout = settings.drain_seconds + AFTER_DRAIN_SECONDS
-    config.shutdown_timeout = 30  # `exit_after` ends the process before that
+    config.shutdown_timeout = 30  # `exit_after` ends the process earlier
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
@@ -104,7 +104,7 @@ def _config(settings: Settings, address: str) -> Config:
 
 
 class _Parent:
-    """Several workers on one listening socket: starts them, starts a dead one again, and passes the stop on."""
+    """Runs several workers on one listening socket: restarts dead workers and forwards signals."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -121,7 +121,7 @@ class _Parent:
             child, status = os.wait()
             self._children.discard(child)
             if not self._stopping:
-                log.error("worker %d ended (%d); starting another", child, os.waitstatus_to_exitcode(status))
+                log.error("worker %d exited with code %d; restarting it", child, os.waitstatus_to_exitcode(status))
                 time.sleep(RESTART_PAUSE_SECONDS)
                 if not self._stopping:
                     self._start()
@@ -131,7 +131,7 @@ class _Parent:
         child = os.fork()
         if child:
             self._children.add(child)
-            if self._stopping:  # the signal came between: `_stop` did not know of this one
+            if self._stopping:  # `_stop` ran before this child was added
                 os.kill(child, signal.SIGTERM)
             return
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -141,7 +141,7 @@ class _Parent:
         os._exit(0)
 
     def _stop(self, *_: object) -> None:
-        """Forward the stop. The socket is closed here too, or it would accept connections that no process serves."""
+        """Stop all workers. Also close the socket, which would otherwise accept connections that no process serves."""
         self._stopping = True
         self._socket.close()
         for child in self._children:
@@ -159,6 +159,6 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this worker when its parent is killed, so that no worker is left without one."""
+    """Make Linux send SIGTERM to this worker if its parent dies, so that no worker is orphaned."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

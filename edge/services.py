@@ -1,4 +1,4 @@
-"""What one edge process has: made at start-up, handed to every request, closed at the end."""
+"""The services of one edge process, created at startup, shared by all requests, closed at shutdown."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ from transport.http_client import HttpClient
 log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
-COUNTED_AT_ONCE = 100_000  # characters of a text: some tens of milliseconds
-STOP_SECONDS = 4.0  # for the last settlements, after the drain time
+TOKENIZER_BATCH_CHARS = 100_000  # takes tens of milliseconds
+STOP_SECONDS = 4.0  # for the last settlements, after draining
 CHECK_SECONDS = 1.0
 CHECK_ANSWER_SECONDS = 2.0
 
 
 class DatabaseState(NamedTuple):
-    """Whether the database answers, and whether it accepts the writes of a call."""
+    """Whether the database responds, and whether it accepts writes."""
 
     answers: bool
     takes_writes: bool
 
 
 class Services:
-    """Make with `await Services.start(settings)`; the database must be bound and current."""
+    """Create with `await Services.start(settings)`. The database must be bound and migrated."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class Services:
         self.reader = DatabaseReader("reader")
         self.slow_reader = DatabaseReader(
             "slow-reader", threads=2, keeps_connection=False
-        )  # what may take a while, keys never wait for
+        )  # for slow queries, so that key look-ups do not wait for them
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
@@ -102,25 +102,22 @@ class Services:
 
     @classmethod
     async def start(cls, settings: Settings) -> Services:
-        """Load the catalogue, announce the process, and begin to poll. Raises `DatabaseUnavailable`."""
+        """Load the catalog, register the process, and start polling. Raises `DatabaseUnavailable`."""
         services = cls(settings)
         await services._load_catalog()
-        announced = await services.ledger.run(services._announce)
+        announced = await services.ledger.run(services._register)
         if isinstance(announced, DatabaseUnavailable):
             raise announced
         loops = (
             services._poll_catalog(),
-            services._beat(),
+            services._heartbeat(),
             revocation_watcher.watch(services.calls, services.reader.read, settings.call_seconds),
         )
         services._loops = [asyncio.create_task(loop) for loop in loops]
         return services
 
     async def close(self) -> None:
-        """Settle running calls, delete this process's row, and close everything.
-
-        Waits for the database until the stop deadline.
-        """
+        """Settle running calls, unregister the process, and close everything, until the shutdown deadline."""
         clock = asyncio.get_running_loop().time
         ends_at = self._stop_by or clock() + STOP_SECONDS
         for loop in self._loops:
@@ -128,7 +125,7 @@ class Services:
         ending = {*self._loops, *self._background}
         if ending:
             await asyncio.wait(ending, timeout=max(0.0, ends_at - clock()))
-        self.ledger.run(self._leave)
+        self.ledger.run(self._unregister)
         await self.ledger.close(max(0.0, ends_at - clock()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.jobs.close)
@@ -140,38 +137,39 @@ class Services:
         self.throttle.close()
 
     async def drain(self, seconds: float) -> None:
-        """Let running calls end for so long; then end them, each with an error and a partial settlement."""
+        """Wait up to `seconds` for running calls, then cut them off with an error and a partial settlement."""
         self._stop_by = asyncio.get_running_loop().time() + seconds + STOP_SECONDS
         await self.calls.wait(seconds)
         for call in self.calls:
             call.cut(Stopping())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run `work` in a task of its own, which the end of its request does not cancel and the end of the process awaits."""
+        """Run `work` in a background task, which outlives its request and which `close` awaits."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
 
     async def count_tokens(self, text: str) -> int:
-        """The tokens of `text`, counted piece by piece in a thread, so that a long text does not keep a short one waiting."""
+        """Count the tokens of `text` in a thread, piece by piece, so that short texts do not wait for a long one."""
         loop = asyncio.get_running_loop()
-        pieces = range(0, len(text), COUNTED_AT_ONCE)
-        return sum([await loop.run_in_executor(self.counter, tokenizer.count, text[at : at + COUNTED_AT_ONCE]) for at in pieces])
+        batch = TOKENIZER_BATCH_CHARS
+        starts = range(0, len(text), batch)
+        return sum([await loop.run_in_executor(self.counter, tokenizer.count, text[at : at + batch]) for at in starts])
 
     def secret(self, sealed: str) -> str:
-        """A channel's secret, opened once."""
+        """Return a channel's decrypted secret. Cached."""
         opened = self._secrets.get(sealed)
         if opened is None:
             opened = self._secrets[sealed] = unseal(sealed, self.settings.secret_key)
         return opened
 
     def pseudonym(self, account: UUID, channel: UUID, user: str) -> str:
-        """What a vendor sees instead of a caller's user id: the same for the same user, unrelatable between channels."""
+        """Return the pseudonym that a provider gets for a user: stable, but different for each channel."""
         return pseudonyms.pseudonym(self._pseudonym_key, account, channel, user)
 
     async def check_database(self) -> DatabaseState:
-        """Whether the database answers, and accepts the writes of a call. Checked at most once a second for all requests."""
+        """Check whether the database responds and accepts writes. The result is cached for one second."""
         now = asyncio.get_running_loop().time()
         if self._database_check is None or (self._database_check.done() and now - self._checked_at >= CHECK_SECONDS):
             self._checked_at = now
@@ -179,14 +177,14 @@ class Services:
         return await asyncio.shield(self._database_check)
 
     async def _check_database(self) -> DatabaseState:
-        answers = await self._works(lambda: database.execute_sql("SELECT 1").fetchone(), "answer")
-        return DatabaseState(answers, answers and await self._works(probe_writes, "accept the writes of a call"))
+        answers = await self._succeeds(lambda: database.execute_sql("SELECT 1").fetchone(), "respond")
+        return DatabaseState(answers, answers and await self._succeeds(probe_writes, "accept writes"))
 
-    async def _works(self, attempt: Callable[[], object], what: str) -> bool:
+    async def _succeeds(self, attempt: Callable[[], object], action: str) -> bool:
         try:
             await asyncio.wait_for(self.reader.read(attempt), CHECK_ANSWER_SECONDS)
-        except Exception as error:  # any failure means: not ready
-            log.warning("the database does not %s: %s", what, describe(error.__cause__ or error))
+        except Exception as error:  # any failure means not ready
+            log.warning("the database does not %s: %s", action, describe(error.__cause__ or error))
             return False
         return True
 
@@ -200,23 +198,23 @@ class Services:
             await asyncio.sleep(CATALOG_POLL_SECONDS)
             try:
                 stale_at = self.catalog.stale_at
-                rested = stale_at is not None and stale_at <= now_ms()
-                if rested or await self.reader.read(reader.read_version) != self.catalog.version:
+                expired = stale_at is not None and stale_at <= now_ms()
+                if expired or await self.reader.read(reader.read_version) != self.catalog.version:
                     await self._load_catalog()
-            except Exception as error:  # the last snapshot serves on; whatever it was, the next poll tries again
-                log.warning("the catalogue could not be read: %s", type(error).__name__)
+            except Exception as error:  # keep the last snapshot; the next poll retries
+                log.warning("failed to load the catalog: %s", type(error).__name__)
 
-    def _announce(self) -> None:
+    def _register(self) -> None:
         EdgeProcess.create(id=self.process_id, host=socket.gethostname()[:255], pid=os.getpid())
 
-    def _leave(self) -> None:
+    def _unregister(self) -> None:
         EdgeProcess.delete().where(EdgeProcess.id == self.process_id).execute()
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_MS / 1000)
-            await self.ledger.run(self._say_alive)
+            await self.ledger.run(self._update_heartbeat)
 
-    def _say_alive(self) -> None:
+    def _update_heartbeat(self) -> None:
         if not EdgeProcess.update(seen_at=now_ms()).where(EdgeProcess.id == self.process_id).execute():
-            self._announce()
+            self._register()

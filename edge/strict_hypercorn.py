@@ -1,7 +1,7 @@
-"""Stricter HTTP/1.1 for Hypercorn's own connection, used when the fast connection is off.
+"""A stricter HTTP/1.1 protocol for Hypercorn's own connection, used if the fast connection is disabled.
 
-Hypercorn accepts method names in any case, which can desynchronize a proxy: it waits for the body of a `HeAd` that was
-answered like a HEAD. It also switches to clear-text HTTP/2 if a request offers that.
+Hypercorn accepts method names in any case, which can desynchronize a proxy: it may wait for the body of a `HeAd` request that
+was answered like a HEAD. Hypercorn also upgrades to clear-text HTTP/2 on request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge.http.entry import METHODS
 
 
 class StrictH11Protocol(H11Protocol):
-    """Hypercorn's connection with case-sensitive methods (RFC 9110, section 9.1) and without `Upgrade: h2c` (section 7.8)."""
+    """Hypercorn's protocol with case-sensitive methods (RFC 9110, section 9.1) and without `Upgrade: h2c` (section 7.8)."""
 
     async def _create_stream(self, request: h11.Request) -> None:
         if request.method.decode("latin-1") in METHODS:
@@ -30,5 +30,5 @@ class StrictH11Protocol(H11Protocol):
 
 
 def install() -> None:
-    """Use it for new connections."""
+    """Use the strict protocol for new connections."""
     vars(hypercorn.protocol)["H11Protocol"] = StrictH11Protocol

@@ -1,7 +1,6 @@
-"""One connection to Redis that runs one script, for the limiter: redis-py costs ten times as much a call, and every call pays it.
+"""A minimal Redis client for the limiter: one connection that runs one script, at a tenth of redis-py's cost per call.
 
-Only what the limiter needs: `EVALSHA` with its arguments, RESP2 parsed by hiredis, a hard time-out, and a new connection after a
-failure.
+It supports `EVALSHA`, RESP2 (parsed by hiredis), a hard timeout, and reconnects after a failure.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any, Protocol, cast
 import hiredis
 
 Argument = str | int
-_pack: Any = hiredis.pack_command  # its stub speaks of a tuple of one
+_pack: Any = hiredis.pack_command  # its type stub is wrong
 
 
 class Address(Protocol):
-    """A server and how to log in. `path` is a Unix socket and replaces host and port; "" if there is none."""
+    """A server with credentials. `path` is a Unix socket, which replaces host and port, or ""."""
 
     @property
     def host(self) -> str: ...
@@ -40,11 +39,11 @@ class Address(Protocol):
 
 
 class RedisFailed(Exception):
-    """Redis refused, broke off or did not answer in time. The connection is closed; the next call opens another."""
+    """Redis returned an error, closed the connection or timed out. The next call reconnects."""
 
 
 class RedisScript:
-    """A script on the server at `address`. Calls are answered in order; several may be under way."""
+    """A script on the Redis server at `address`. Calls can be pipelined; replies arrive in order."""
 
     def __init__(self, address: Address, script: str, timeout_seconds: float) -> None:
         self._address = address
@@ -55,7 +54,7 @@ class RedisScript:
         self._context: ssl.SSLContext | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """The script's answer. Raises `RedisFailed`."""
+        """Run the script and return its reply. Raises `RedisFailed`."""
         try:
             async with asyncio.timeout(self._timeout):
                 if self._link is None or self._link.closed:
@@ -66,7 +65,7 @@ class RedisScript:
             raise RedisFailed(f"{type(error).__name__}: {error}") from error
 
     async def ping(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers."""
         try:
             async with asyncio.timeout(self._timeout):
                 if self._link is None or self._link.closed:
@@ -77,7 +76,7 @@ class RedisScript:
             return False
 
     def close(self) -> None:
-        """Close the connection; calls under way fail."""
+        """Close the connection. Pending calls fail."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -102,14 +101,14 @@ class RedisScript:
         return link
 
     def _tls(self) -> ssl.SSLContext | None:
-        """The TLS context of all connections. Creating one takes milliseconds, because it reads the system's certificates."""
+        """Return the TLS context, created once: it loads the system's certificates, which takes milliseconds."""
         if self._address.tls and self._context is None:
             self._context = self._address.ssl_context()
         return self._context
 
 
 class _Link(asyncio.Protocol):
-    """The wire. An error answer fails its call and the link: nothing that the limiter sends may be refused."""
+    """The connection. An error reply fails its call, and `RedisScript` then closes the connection."""
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
@@ -131,7 +130,7 @@ class _Link(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour, not by class
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)

@@ -1,1 +1,1 @@
-"""The native API, under `/api`: simpler than OpenAI's, on the same exchange."""
+"""The native API under `/api`: simpler than OpenAI's, on the same exchange."""

@@ -1,4 +1,4 @@
-"""`GET /api/chat/limit/`: what the caller may still spend."""
+"""`GET /api/chat/limit/`: the caller's remaining credits and rate limits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ _VISITOR = record(
 
 
 @limit.get("/api/chat/limit/")
-@declare("Show what may still be spent", callers=WEB, answers={200: Answer({"anyOf": [_ACCOUNT, _VISITOR]}, "In credits.")})
+@declare(
+    "Retrieve remaining credits and rate limits",
+    callers=WEB,
+    answers={200: Answer({"anyOf": [_ACCOUNT, _VISITOR]}, "Amounts are in credits.")},
+)
 async def show_limit() -> Response:
-    """The account's pool and plan as they are now, and the rate limits in force for who asks; a visitor's allowance of today."""
+    """Return the account's balance, plan and the caller's rate limits; for a visitor, today's allowance."""
     found = await caller()
     return private(await _visitor(found) if isinstance(found, VisitorCaller) else await _account(found))
 
@@ -51,7 +55,7 @@ async def _visitor(found: VisitorCaller) -> dict[str, Any]:
 
 
 def _read(id: UUID) -> tuple[int, int, dict[str, Any] | None]:
-    """Balance, held, and the plan if there is one."""
+    """Return the account's balance, held credits, and plan (None if it has none)."""
     account = Account.get_by_id(id)
     subscription = (
         Subscription.select(Subscription, Plan)

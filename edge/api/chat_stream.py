@@ -1,6 +1,6 @@
-"""`POST /api/chat/stream/`: the native stream. Its body becomes a chat call, and an answer's chunks become small events.
+"""`POST /api/chat/stream/`: the native stream. Translates its body to a chat call, and chunks to small events.
 
-Everything between the two is that of `/v1`.
+Everything in between is shared with `/v1`.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from shared.operations.conversations import Turn
 FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
 MESSAGE_FIELDS = ("role", "content")
 ROLES = ("system", "developer", "user", "assistant")
-_ANSWER = ("text", "refusal")  # the kinds of pieces that are the answer itself
+_ANSWER = ("text", "refusal")  # the kinds of pieces that make up the answer
 
 
 def read(data: bytes) -> Asked:
-    """What a body asks for. Raises `InvalidRequest`."""
+    """Parse a body. Raises `InvalidRequest`."""
     body = json_object(data)
     only_fields("", body, FIELDS)
     messages = _messages(body)
-    store, conversation = _kept(body)
+    store, conversation = _storage(body)
     chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
-    asked = {"model": body.get("model"), "stream": True, **chosen}
-    call = chat_call({**asked, "messages": messages}, len(data))
+    options = {"model": body.get("model"), "stream": True, **chosen}
+    call = chat_call({**options, "messages": messages}, len(data))
     if not store and conversation is None:
         return Asked(call, Events())
     listener = KeptEvents()
@@ -63,13 +63,13 @@ def read(data: bytes) -> Asked:
 
     def build(turns: list[Turn]) -> ChatCall:
         whole = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return chat_call({**asked, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
+        return chat_call({**options, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
 
     return Asked(call, listener, History(conversation, stores=store, said=said, build=build, listener=listener))
 
 
 def _messages(body: dict[str, Any]) -> object:
-    """The messages, also of a prompt. Those that are none at all are left to the check of every chat body."""
+    """Return the messages; a `prompt` becomes one. `chat_call` validates what is not checked here."""
     messages, prompt = body.get("messages"), body.get("prompt")
     if prompt is None:
         for index, message in enumerate(messages if isinstance(messages, list) else ()):
@@ -78,7 +78,7 @@ def _messages(body: dict[str, Any]) -> object:
     if messages is not None:
         raise InvalidRequest("Send either 'messages' or 'prompt', not both.", "prompt")
     if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest("'prompt' must be a string that is not empty.", "prompt")
+        raise InvalidRequest("'prompt' must be a non-empty string.", "prompt")
     return [{"role": "user", "content": prompt}]
 
 
@@ -91,8 +91,8 @@ def _check_message(message: object, where: str) -> None:
             raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
 
 
-def _kept(body: dict[str, Any]) -> tuple[bool, str | None]:
-    """Whether the turn is to be kept, and of which conversation it is."""
+def _storage(body: dict[str, Any]) -> tuple[bool, str | None]:
+    """Return whether to store the turn, and the id of the conversation to continue."""
     store, conversation = body.get("store"), body.get("conversation_id")
     if store is not None and not isinstance(store, bool):
         raise InvalidRequest("'store' must be true or false.", "store")
@@ -102,30 +102,30 @@ def _kept(body: dict[str, Any]) -> tuple[bool, str | None]:
 
 
 class Events:
-    """The native events of one answer, which is always a stream."""
+    """Renders one answer as native events; it is always a stream."""
 
     __slots__ = ()
     conversation: UUID | None = None
 
     def relay(self, chunks: bytes) -> bytes:
-        """The native events of whole canonical events."""
-        return _told(pieces_of_events(chunks))
+        """Translate complete canonical events to native events."""
+        return _events(pieces_of_events(chunks))
 
     def ending(self, event: Finished) -> bytes:
-        """What the last chunk still says, and the event that closes the stream."""
+        """Return the content of the last chunk, and the event that closes the stream."""
         pieces, reason = pieces_of_body(event.body)
-        return _told(pieces) + b"data: " + orjson.dumps(self._done(event, reason)) + b"\n\n"
+        return _events(pieces) + b"data: " + orjson.dumps(self._done(event, reason)) + b"\n\n"
 
     def failure(self, error: BaseException) -> bytes:
-        """The error's code and message."""
+        """Return the error's code and message as an event."""
         return render_event(error)
 
     def keepalive(self) -> bytes:
-        """A comment."""
+        """Return a comment, which clients ignore."""
         return KEEPALIVE
 
     def whole(self, event: Finished) -> dict[str, Any]:
-        """The closing event alone."""
+        """Return the closing event."""
         return self._done(event, pieces_of_body(event.body)[1])
 
     def _done(self, event: Finished, reason: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Events:
 
 
 class KeptEvents(Events):
-    """Those of a call that belongs to a conversation."""
+    """Renders a call of a stored conversation, and records its answer."""
 
     __slots__ = ("_pieces", "conversation")
 
@@ -143,17 +143,17 @@ class KeptEvents(Events):
         self._pieces: list[str] = []
 
     def hear(self, event: bytes | Finished) -> None:
-        """Note what the caller is told, of the answer itself."""
+        """Record the delivered text of the answer."""
         pieces = pieces_of_body(event.body)[0] if isinstance(event, Finished) else pieces_of_events(event)
         self._pieces += [piece.text for piece in pieces if piece.kind in _ANSWER]
 
     def heard(self) -> str:
-        """All of it."""
+        """Return the recorded answer."""
         return "".join(self._pieces)
 
 
-def _told(pieces: Iterable[Piece]) -> bytes:
-    """What pieces say, in events: calls of tools and what vendors sign have none."""
+def _events(pieces: Iterable[Piece]) -> bytes:
+    """Render pieces as events. Tool calls and provider signatures have none."""
     events = b""
     for piece in pieces:
         kind = "delta" if piece.kind in _ANSWER else piece.kind
@@ -167,14 +167,14 @@ def _open(data: bytes, _: UUID) -> Asked:
 
 
 _TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
-_EVENTS = 'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.'
+_EVENTS = 'Server-sent events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), then `{"done"}` or `{"error"}`.'
 DECLARATION = Declaration(
-    "Stream a chat",
+    "Stream a chat completion",
     WEB,
     {
         200: Answer(
             None,
-            'Events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), and at the end `{"done"}` or `{"error"}`.',
+            _EVENTS,
             (EVENTS,),
         )
     },
@@ -194,7 +194,7 @@ DECLARATION = Declaration(
         ),
         {"model": "$model", "prompt": "Hello"},
     ),
-    notes="Send `prompt` or `messages`. `store: true` keeps the conversation where the plan includes it; `conversation_id`"
-    " continues one. Visitors without an account may use free models.",
+    notes="Send `prompt` or `messages`. `store: true` stores the conversation if your plan includes it; `conversation_id`"
+    " continues one. Visitors without an account can use free models.",
 )
 NATIVE = Surface(_open, for_web=True, declaration=DECLARATION)

@@ -1,4 +1,4 @@
-"""`/api/chat/conversations/`: what an account has stored, listed, read and deleted."""
+"""`/api/chat/conversations/`: list, read and delete an account's stored conversations."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ _MESSAGE = record(
 @declare(
     "List stored conversations",
     query=PAGE,
-    answers={200: Answer(page_of("conversations", record(_CONVERSATION)), "A page, the newest first.")},
+    answers={200: Answer(page_of("conversations", record(_CONVERSATION)), "A page of conversations, newest first.")},
     refusals=(InvalidRequest,),
 )
 async def show_conversations() -> Response:
-    """A page of them, the newest first; `next` is the `after` of the following page."""
+    """List conversations, newest first. Pass `next` as `after` to get the next page."""
     caller = await account_caller()
     page = read_page()
     rows = await read(partial(list_conversations, caller.account, after=page.after, limit=page.limit + 1))
@@ -66,14 +66,19 @@ async def show_conversations() -> Response:
 
 @conversations.get("/api/chat/conversations/<conversation_id>/")
 @declare(
-    "Read a conversation",
+    "Retrieve a conversation",
     path={"conversation_id": ID},
     query={"start": whole(0, MOST_MESSAGES), "limit": whole(1, LARGEST_PAGE)},
-    answers={200: Answer(record({**_CONVERSATION, "messages": array(_MESSAGE), "next": or_null(INTEGER)}), "With its messages.")},
+    answers={
+        200: Answer(
+            record({**_CONVERSATION, "messages": array(_MESSAGE), "next": or_null(INTEGER)}),
+            "The conversation with its messages.",
+        )
+    },
     refusals=(InvalidRequest, NotFound),
 )
 async def show_conversation(conversation_id: str) -> Response:
-    """One with a page of its messages, the oldest first, from position `start` on."""
+    """Return a conversation with a page of its messages, oldest first, from position `start`."""
     caller = await account_caller()
     start = whole_number("start", 0, MOST_MESSAGES, 0)
     limit = whole_number("limit", 1, LARGEST_PAGE, LARGEST_PAGE)
@@ -92,11 +97,13 @@ async def show_conversation(conversation_id: str) -> Response:
 @declare(
     "Delete a conversation",
     path={"conversation_id": ID},
-    answers={200: Answer(record({"id": ID, "deleted": BOOLEAN}), "With its messages; shares of it are snapshots and stay.")},
+    answers={
+        200: Answer(record({"id": ID, "deleted": BOOLEAN}), "Deleted with its messages. Shares are snapshots and stay online.")
+    },
     refusals=(NotFound,),
 )
 async def remove_conversation(conversation_id: str) -> Response:
-    """Delete one with its messages, for good."""
+    """Permanently delete a conversation and its messages."""
     caller = await account_caller()
     await write(partial(delete_conversation, caller.account, conversation_id))
     return private({"id": str(UUID(conversation_id)), "deleted": True})

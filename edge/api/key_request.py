@@ -1,4 +1,4 @@
-"""Validates the fields of a new or changed key: never more than the calling key allows, if there is one. Pure."""
+"""Validates the fields of a new or updated key, which cannot exceed the limits of the calling key. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
 from shared.text.client_address import Network, canonical_network
 
-MOST_ENTRIES = 1_000  # of a list of models or addresses
+MOST_ENTRIES = 1_000  # in `allowed_models` or `allowed_ips`
 
 
 class KeyRequest(NamedTuple):
-    """The arguments of `shared.operations.keys.create_key`, checked."""
+    """The validated arguments of `shared.operations.keys.create_key`."""
 
     name: str
     expires_at: int | None
@@ -30,81 +30,83 @@ class KeyRequest(NamedTuple):
     can_manage: bool | None = None
 
 
-NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # of who is signed in
+NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # for web sessions
 
 
-def bounds_of(maker: KeyRow | None) -> KeyRequest:
-    """The widest key that this one may make; None stands for a web session, which may make any."""
-    if maker is None:
+def bounds_of(creator: KeyRow | None) -> KeyRequest:
+    """Return the widest key that `creator` may create. None means a web session, which has no bounds."""
+    if creator is None:
         return NO_BOUNDS
-    own = maker.own
+    own = creator.own
     limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
-    return KeyRequest("", maker.expires_at, *limits, maker.allowed_models, maker.allowed_ips, maker.monthly_credit_limit, False)
-
-
-def read_key_request(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
-    """Read a body. What it leaves out is as in `most`, what goes beyond that is refused.
-
-    `models` are the ids in the catalogue, `now` is in milliseconds UTC. Raises `InvalidRequest` that names the field.
-    """
-    return check_key_request(json_object(data), most, models, now)
-
-
-def check_key_request(body: Mapping[str, Any], most: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
-    """As `read_key_request`, of a body that has been read."""
-    only_fields("", body, KeyRequest._fields)
     return KeyRequest(
-        _name(body.get("name")),
-        _expiry(body.get("expires_at"), most.expires_at, now),
-        _limit("rpm", body.get("rpm"), most.rpm),
-        _limit("tpm", body.get("tpm"), most.tpm),
-        _limit("concurrency", body.get("concurrency"), most.concurrency),
-        _models(body.get("allowed_models"), most.allowed_models, models),
-        _addresses(body.get("allowed_ips"), most.allowed_ips),
-        _limit("monthly_credit_limit", body.get("monthly_credit_limit"), most.monthly_credit_limit),
-        _can_manage(body.get("can_manage"), most.can_manage),
+        "", creator.expires_at, *limits, creator.allowed_models, creator.allowed_ips, creator.monthly_credit_limit, False
     )
 
 
-def read_key_changes(data: bytes, most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
-    """The validated fields of a body of changes. Null removes a limit, as far as `most` allows.
+def read_key_request(data: bytes, bounds: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
+    """Parse a body. Omitted fields default to `bounds`; values beyond `bounds` are rejected.
 
-    Raises `InvalidRequest` that names the field.
+    `models` are the ids in the catalog, `now` is in milliseconds UTC. Raises `InvalidRequest` with the field's name.
     """
-    return check_key_changes(json_object(data), most, models, now)
+    return check_key_request(json_object(data), bounds, models, now)
 
 
-def check_key_changes(body: Mapping[str, Any], most: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
+def check_key_request(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
+    """Like `read_key_request`, for a parsed body."""
+    only_fields("", body, KeyRequest._fields)
+    return KeyRequest(
+        _name(body.get("name")),
+        _expiry(body.get("expires_at"), bounds.expires_at, now),
+        _limit("rpm", body.get("rpm"), bounds.rpm),
+        _limit("tpm", body.get("tpm"), bounds.tpm),
+        _limit("concurrency", body.get("concurrency"), bounds.concurrency),
+        _models(body.get("allowed_models"), bounds.allowed_models, models),
+        _addresses(body.get("allowed_ips"), bounds.allowed_ips),
+        _limit("monthly_credit_limit", body.get("monthly_credit_limit"), bounds.monthly_credit_limit),
+        _can_manage(body.get("can_manage"), bounds.can_manage),
+    )
+
+
+def read_key_changes(data: bytes, bounds: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
+    """Return the validated fields of an update. Null resets a field to its value in `bounds`.
+
+    Raises `InvalidRequest` with the field's name.
+    """
+    return check_key_changes(json_object(data), bounds, models, now)
+
+
+def check_key_changes(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
     """As `read_key_changes`, for a parsed body."""
-    asked = check_key_request({"name": "unchanged", **body}, most, models, now)
+    requested = check_key_request({"name": "unchanged", **body}, bounds, models, now)
     if not body:
-        raise InvalidRequest("The body has no field to change.")
-    return {field: value for field, value in asked._asdict().items() if field in body}
+        raise InvalidRequest("The body must contain at least one field to update.")
+    return {field: value for field, value in requested._asdict().items() if field in body}
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidRequest("'name' must be a string: what you want to call the key.", "name")
+        raise InvalidRequest("'name' must be a string.", "name")
     try:
         return check_text("name of the key", value, 100)
     except InvalidInput as problem:
         raise InvalidRequest(str(problem), "name") from None
 
 
-def _limit(what: str, value: object, most: int | None) -> int | None:
+def _limit(field: str, value: object, maximum: int | None) -> int | None:
     if value is None:
-        return most
+        return maximum
     if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
-        raise InvalidRequest(f"'{what}' must be a whole number from 1 to {LARGEST_LIMIT}.", what)
-    if most is not None and value > most:
-        raise InvalidRequest(f"'{what}' must be at most {most}, the limit of the key that you call with.", what)
+        raise InvalidRequest(f"'{field}' must be an integer between 1 and {LARGEST_LIMIT}.", field)
+    if maximum is not None and value > maximum:
+        raise InvalidRequest(f"'{field}' cannot exceed {maximum}, the limit of your API key.", field)
     return value
 
 
-def _can_manage(value: object, most: bool | None) -> bool | None:
+def _can_manage(value: object, allowed: bool | None) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise InvalidRequest("'can_manage' must be true or false.", "can_manage")
-    if value and most is False:
+    if value and allowed is False:
         raise InvalidRequest("'can_manage' cannot be true for a key created by another key.", "can_manage")
     return value
 
@@ -118,50 +120,48 @@ def _expiry(value: object, latest: int | None, now: int) -> int | None:
         moment = read_moment(value)
     except ValueError:
         raise InvalidRequest(
-            "'expires_at' must be an ISO 8601 time with its offset, such as 2027-01-31T09:30:00Z.", "expires_at"
+            "'expires_at' must be an ISO 8601 time with a UTC offset, such as 2027-01-31T09:30:00Z.", "expires_at"
         ) from None
     if not now < moment < YEAR_10000:
-        raise InvalidRequest("'expires_at' must lie ahead; leave it out for a key without an end.", "expires_at")
+        raise InvalidRequest("'expires_at' must be in the future; omit it for a key that never expires.", "expires_at")
     if latest is not None and moment > latest:
-        raise InvalidRequest("'expires_at' must not be later than that of the key that you call with.", "expires_at")
+        raise InvalidRequest("'expires_at' cannot be later than the expiration of your API key.", "expires_at")
     return moment
 
 
-def _models(value: object, most: list[str] | None, known: Collection[str]) -> list[str] | None:
+def _models(value: object, bounds: list[str] | None, known: Collection[str]) -> list[str] | None:
     if value is None:
-        return most
-    asked = _strings("allowed_models", value)
-    for index, model in enumerate(asked):
+        return bounds
+    requested = _strings("allowed_models", value)
+    for index, model in enumerate(requested):
         if model not in known:
-            raise InvalidRequest(
-                f"'allowed_models[{index}]' is not in the catalogue; GET /api/chat/models/ lists it.", "allowed_models"
-            )
-        if most is not None and model not in most:
-            raise InvalidRequest(f"'allowed_models[{index}]' is not allowed for the key that you call with.", "allowed_models")
-    return asked
+            raise InvalidRequest(f"'allowed_models[{index}]' is not in the catalog; see GET /api/chat/models/.", "allowed_models")
+        if bounds is not None and model not in bounds:
+            raise InvalidRequest(f"'allowed_models[{index}]' is not allowed for your API key.", "allowed_models")
+    return requested
 
 
-def _addresses(value: object, most: list[str] | None) -> list[str] | None:
+def _addresses(value: object, bounds: list[str] | None) -> list[str] | None:
     if value is None:
-        return most
-    asked = _strings("allowed_ips", value)
-    widest = [_network(entry) for entry in most] if most is not None else None
-    for index, entry in enumerate(asked):
+        return bounds
+    requested = _strings("allowed_ips", value)
+    widest = [_network(entry) for entry in bounds] if bounds is not None else None
+    for index, entry in enumerate(requested):
         network = _network(entry)
         if network is None:
             raise InvalidRequest(
-                f"'allowed_ips[{index}]' must be an address or a network such as 10.0.0.0/8 or 2001:db8::/32.", "allowed_ips"
+                f"'allowed_ips[{index}]' must be an IP address or a network such as 10.0.0.0/8 or 2001:db8::/32.", "allowed_ips"
             )
         if widest is not None and not any(_within(network, wider) for wider in widest):
-            raise InvalidRequest(f"'allowed_ips[{index}]' is not allowed for the key that you call with.", "allowed_ips")
-    return asked
+            raise InvalidRequest(f"'allowed_ips[{index}]' is not allowed for your API key.", "allowed_ips")
+    return requested
 
 
-def _strings(what: str, value: object) -> list[str]:
+def _strings(field: str, value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidRequest(f"'{what}' must be a list of strings.", what)
+        raise InvalidRequest(f"'{field}' must be a list of strings.", field)
     if not 1 <= len(value) <= MOST_ENTRIES:
-        raise InvalidRequest(f"'{what}' must have 1 to {MOST_ENTRIES} entries; leave it out to allow all.", what)
+        raise InvalidRequest(f"'{field}' must have 1 to {MOST_ENTRIES} entries; omit it to allow all.", field)
     return value
 
 

@@ -1,4 +1,4 @@
-"""`/api/chat/keys/`: an account's keys, seen and changed by one of them or by who is signed in."""
+"""`/api/chat/keys/`: list, create, update and revoke an account's keys, with an API key or a web session."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
 from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
 
-MOST_KEYS = 100  # active ones of an account
-NO_SUCH_KEY = "There is no such key. GET /api/chat/keys/ lists yours."
+MOST_KEYS = 100  # active keys of an account
+NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
 
 keys = Blueprint("keys", __name__)
 _KEY = {
@@ -80,31 +80,31 @@ _CHANGES = {**wish(_FIELDS, required=()), "minProperties": 1}
 
 @keys.get("/api/chat/keys/")
 @declare(
-    "List the account's keys",
-    answers={200: Answer(record({"keys": array(record(_KEY))}), "The active ones; no secret.")},
-    notes="A key that cannot manage the account, or has limits, sees itself and the keys that it created.",
+    "List API keys",
+    answers={200: Answer(record({"keys": array(record(_KEY))}), "The active keys, without their secrets.")},
+    notes="A key that has limits or lacks `can_manage` sees only itself and the keys that it created.",
 )
 async def list_keys() -> Response:
-    """The active keys that the caller may see, oldest first."""
+    """List the active keys visible to the caller, oldest first."""
     return private({"keys": await read(partial(_list, await account_caller()))})
 
 
 @keys.post("/api/chat/keys/")
 @declare(
-    "Create a key",
+    "Create an API key",
     body=example(_REQUEST, {"name": "production"}),
-    answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Nothing shows its secret again.")},
+    answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Its secret is not shown again.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited),
-    notes="Omitted fields are copied from the calling key; the new key cannot exceed its limits. A key and the keys that it"
-    " created are counted together toward its limits, and revoking it revokes them. The calling key needs `can_manage`.",
+    notes="Omitted fields default to those of the calling key, whose limits the new key cannot exceed. Usage of the new key also"
+    " counts toward the calling key's limits, and revoking the calling key revokes it too. The calling key needs `can_manage`.",
 )
 async def make_key() -> Response:
-    """A new key of the account, and its secret: no other answer holds it."""
+    """Create a key and return it with its secret. No other response contains the secret."""
     caller = await managing_caller()
     data = await read_body()
-    asked = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
+    requested = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
     standing = await count_request(caller.limits)
-    created = await write(partial(create, caller, asked))
+    created = await write(partial(create, caller, requested))
     response = private({**_document(created.row), "secret": created.secret}, 201)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})
     return response
@@ -112,15 +112,16 @@ async def make_key() -> Response:
 
 @keys.patch("/api/chat/keys/<key_id>/")
 @declare(
-    "Update a key",
+    "Update an API key",
     path={"key_id": ID},
     body=example(_CHANGES, {"name": "staging", "rpm": 60}),
-    answers={200: Answer(record(_KEY), "The updated key. Changes apply from the next request.")},
+    answers={200: Answer(record(_KEY), "The updated key. Changes take effect with the next request.")},
     refusals=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
-    notes="Only the fields in the body change; null removes a limit. The calling key needs `can_manage`.",
+    notes="Only the fields in the body change. Null removes a limit, or resets it to the calling key's."
+    " The calling key needs `can_manage`.",
 )
 async def change_key(key_id: str) -> Response:
-    """Change the fields in the body."""
+    """Update the fields in the body."""
     caller = await managing_caller()
     data = await read_body()
     changes = read_key_changes(data, bounds_of(caller.key), services().catalog.models, now_ms())
@@ -131,14 +132,14 @@ async def change_key(key_id: str) -> Response:
 
 @keys.post("/api/chat/keys/<key_id>/revoke/")
 @declare(
-    "Revoke a key",
+    "Revoke an API key",
     path={"key_id": ID},
-    answers={200: Answer(record({"id": ID, "revoked_at": MOMENT}), "In force from the next request.")},
+    answers={200: Answer(record({"id": ID, "revoked_at": MOMENT}), "Takes effect with the next request.")},
     refusals=(NotFound,),
-    notes="Also revokes the keys that it created. A key may always revoke itself; others only with `can_manage`.",
+    notes="Also revokes the keys that it created. A key can always revoke itself; to revoke other keys it needs `can_manage`.",
 )
 async def revoke(key_id: str) -> Response:
-    """Revoke a key permanently. Revoking it again changes nothing."""
+    """Revoke a key permanently. Idempotent."""
     caller = await account_caller()
     if caller.key is None or str(caller.key.key) != key_id.lower():
         require_manager(caller)
@@ -147,8 +148,10 @@ async def revoke(key_id: str) -> Response:
 
 
 def _visible(caller: AccountCaller) -> Any:
-    """The query condition for the keys that the caller may see, and change with `can_manage`: the account's, or its own
-    family."""
+    """Return the query condition for the keys that the caller may see (and change with `can_manage`).
+
+    These are all the account's keys, or for a key with limits or without `can_manage`, itself and the keys it created.
+    """
     own = ApiKey.account == caller.account
     key = caller.key
     if key is None or (key.can_manage and not key.limited):
@@ -157,7 +160,7 @@ def _visible(caller: AccountCaller) -> Any:
 
 
 def _active(account: UUID) -> Any:
-    """The condition that a key is the account's and can be used."""
+    """Return the query condition for the account's usable keys."""
     unexpired = ApiKey.expires_at.is_null() | (ApiKey.expires_at > now_ms())
     return (ApiKey.account == account) & ApiKey.revoked_at.is_null() & unexpired
 
@@ -171,26 +174,26 @@ def _list(caller: AccountCaller) -> list[dict[str, Any]]:
 
 
 def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
-    """Create the requested key. Raises `InvalidRequest` if the account has too many."""
+    """Create the requested key. Raises `InvalidRequest` if the account has reached the limit."""
     if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
-        raise InvalidRequest(f"The account has {MOST_KEYS} active keys, which is the most. Revoke one that is not used.")
+        raise InvalidRequest(f"The account has reached the limit of {MOST_KEYS} active keys. Revoke an unused key first.")
     fields = asked._asdict()
     parent = caller.key.key if caller.key is not None else None
     return create_key(caller.account, fields.pop("name"), **fields, parent=parent, actor=caller.actor, address=caller.address)
 
 
 def update_own(caller: AccountCaller, key_id: str, changes: dict[str, Any]) -> ApiKey:
-    """Change a key that the caller may change. Raises `NotFound` as `find_own`, `InvalidInput` as `update_key`."""
+    """Update a key visible to the caller. Raises `NotFound`, and `InvalidInput` as `update_key` does."""
     return update_key(_find(caller, key_id).id, changes, actor=caller.actor, address=caller.address)
 
 
 def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
-    """Revoke a key that the caller may revoke. Raises `NotFound` as `find_own`."""
+    """Revoke a key visible to the caller. Raises `NotFound`."""
     return revoke_key(_find(caller, key_id).id, actor=caller.actor, address=caller.address)
 
 
 def find_own(account: UUID, key_id: str) -> ApiKey:
-    """A key of the account, revoked or not. Raises `NotFound` for an unknown key and for another account's."""
+    """Return a key of the account, revoked or not. Raises `NotFound`."""
     return _one(key_id, ApiKey.account == account)
 
 

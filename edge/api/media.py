@@ -1,4 +1,4 @@
-"""`/api/media/`: order pictures, films and speech, see what becomes of them, cancel them, fetch what they made."""
+"""`/api/media/`: create image, video and speech jobs, list and cancel them, download their files."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ from shared.models import MediaJob, MediaOutput
 
 api = Blueprint("media", __name__, url_prefix="/api/media")
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 DEFAULT_LISTED = 20
 KEEPALIVE_SECONDS = 10
-LONGEST_STREAM_SECONDS = 900
-NO_SUCH_FILE = "There is no such file, or its link has expired. GET the job for a new link."
+MAX_STREAM_SECONDS = 900
+NO_SUCH_FILE = "No such file, or its link has expired. Retrieve the job to get a new link."
 
 
 _JOB = record(
@@ -117,16 +117,19 @@ _SECRET = record({"secret": STRING})
 
 @api.post("/<any(image, video, speech):kind>/")
 @declare(
-    "Order media",
+    "Create a media job",
     bodies=_ORDERS,
     answers={
-        202: Answer(record({"job_uuid": ID, "status": one_of(*jobs.MEDIA_STATES), "credits_cost": INTEGER}), "The job to poll.")
+        202: Answer(
+            record({"job_uuid": ID, "status": one_of(*jobs.MEDIA_STATES), "credits_cost": INTEGER}),
+            "The job. Poll it until it finishes.",
+        )
     },
     refusals=(*CALL, Unavailable),
-    notes="The credits are held now, charged on success, and given back by themselves on anything else.",
+    notes="Credits are held when the job is created, charged if it succeeds, and released otherwise.",
 )
 async def create(kind: str) -> Response:
-    """Order a job: 202, and its id."""
+    """Create a job and return its id with a 202."""
     terms = await submission.read_terms()
     data = await read_body()
     call, callback_url = requests.native(kind, data)
@@ -140,13 +143,13 @@ async def create(kind: str) -> Response:
 
 @api.get("/jobs/")
 @declare(
-    "List jobs",
+    "List media jobs",
     query={**PAGE, "kind": one_of(*jobs.MEDIA_KINDS), "status": one_of(*jobs.MEDIA_STATES)},
-    answers={200: Answer(page_of("jobs", _JOB), "A page, the newest first.")},
+    answers={200: Answer(page_of("jobs", _JOB), "A page of jobs, newest first.")},
     refusals=(InvalidRequest, NotFound),
 )
 async def list_own() -> Response:
-    """A page of the account's jobs, newest first; `after` is the last id of the page before."""
+    """List the account's jobs, newest first. `after` is the last id of the previous page."""
     caller = await account_caller()
     limit = _limit(request.args.get("limit"))
     after = request.args.get("after")
@@ -154,23 +157,23 @@ async def list_own() -> Response:
         caller.account,
         limit=limit + 1,
         after=jobs.job_id(after) if after else None,
-        kind=_chosen("kind", jobs.MEDIA_KINDS),
-        status=_chosen("status", jobs.MEDIA_STATES),
+        kind=_choice("kind", jobs.MEDIA_KINDS),
+        status=_choice("status", jobs.MEDIA_STATES),
     )
     page = found[:limit]
     following = str(page[-1].job.id) if len(found) > limit else None
-    return private({"jobs": [jobs.document(one) for one in page], "next": following})
+    return private({"jobs": [jobs.document(job) for job in page], "next": following})
 
 
 @api.get("/jobs/<id>/")
 @declare(
-    "Show a job",
+    "Retrieve a media job",
     path={"id": ID},
-    answers={200: Answer(_JOB, "The job; on `Accept: text/event-stream` its changes.", (JSON, EVENTS))},
+    answers={200: Answer(_JOB, "The job, or with `Accept: text/event-stream` a stream of its changes.", (JSON, EVENTS))},
     refusals=(NotFound,),
 )
 async def show(id: str) -> Response:
-    """One job; as a stream of its changes where `Accept` asks for one."""
+    """Return a job, or a stream of its changes if `Accept` prefers `text/event-stream`."""
     caller = await account_caller()
     found = await jobs.find(caller.account, jobs.job_id(id))
     if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
@@ -180,13 +183,13 @@ async def show(id: str) -> Response:
 
 @api.post("/jobs/<id>/cancel/")
 @declare(
-    "Cancel a job",
+    "Cancel a media job",
     path={"id": ID},
-    answers={200: Answer(_JOB, "Its credits are given back. One that has ended stays as it is.")},
+    answers={200: Answer(_JOB, "The job. Its held credits are released; a finished job is returned unchanged.")},
     refusals=(NotFound,),
 )
 async def cancel(id: str) -> Response:
-    """Cancel a job: its credits come back. One that has ended stays as it is."""
+    """Cancel a job and release its held credits. A finished job stays unchanged."""
     caller = await account_caller()
     await write(partial(media.cancel, caller.account, jobs.job_id(id)))
     return private(jobs.document(await jobs.find(caller.account, jobs.job_id(id))))
@@ -194,14 +197,14 @@ async def cancel(id: str) -> Response:
 
 @api.get("/files/<id>")
 @declare(
-    "Fetch a file by its signed link",
+    "Download a file by its signed link",
     callers=ANYBODY,
     query={"expires": STRING, "signature": STRING},
-    answers={200: Answer(None, "The file.", ("*/*",)), 206: Answer(None, "A part of it.", ("*/*",))},
+    answers={200: Answer(None, "The file.", ("*/*",)), 206: Answer(None, "The requested range.", ("*/*",))},
     refusals=(NotFound, Unavailable),
 )
 async def fetch(id: str) -> Response:
-    """A file, for whoever has its signed link."""
+    """Return a file to anyone with its signed link."""
     path, settings = f"/api/media/files/{id}", services().settings
     if not check(path, request.args.get("expires", ""), request.args.get("signature", ""), settings.secret_key, now_ms()):
         raise NotFound(NO_SUCH_FILE)
@@ -212,23 +215,23 @@ async def fetch(id: str) -> Response:
 
 
 @api.get("/webhook-secret/")
-@declare("Show what webhooks are signed with", answers={200: Answer(_SECRET)})
+@declare("Retrieve the webhook signing secret", answers={200: Answer(_SECRET)})
 async def show_secret() -> Response:
-    """What the account's webhooks are signed with."""
+    """Return the secret that signs the account's webhooks."""
     caller = await account_caller()
     return private({"secret": await write(partial(webhooks.secret_of, caller.account, services().settings.secret_key))})
 
 
 @api.post("/webhook-secret/")
-@declare("Make a new secret for webhooks", answers={200: Answer(_SECRET, "It takes the old one's place.")})
+@declare("Rotate the webhook signing secret", answers={200: Answer(_SECRET, "The new secret. It replaces the old one at once.")})
 async def renew_secret() -> Response:
-    """A new secret in place of the old one."""
+    """Replace the webhook signing secret."""
     caller = await account_caller()
     return private({"secret": await write(partial(webhooks.replace_secret, caller.account, services().settings.secret_key))})
 
 
 def _stream(found: jobs.FoundJob) -> Response:
-    """The job as events: one now, one at each change, and the last at its end."""
+    """Stream the job as events: one now, one at each change, until it ends."""
     response = Response(stream_with_context(_events)(found), content_type="text/event-stream")
     response.headers.update({"cache-control": "no-store", "x-accel-buffering": "no"})
     response.timeout = None
@@ -238,14 +241,16 @@ def _stream(found: jobs.FoundJob) -> Response:
 async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
     account, id = found.job.__data__["account"], found.job.id
     loop = asyncio.get_running_loop()
-    until = loop.time() + LONGEST_STREAM_SECONDS
+    until = loop.time() + MAX_STREAM_SECONDS
     async with aclosing(services().watch.changes(id)) as changes:
         following = asyncio.ensure_future(anext(changes, None))
         try:
             while True:
                 done, _ = await asyncio.wait([following], timeout=KEEPALIVE_SECONDS)
                 if loop.time() > until:
-                    yield render_event(UpstreamTimeout("The job goes on; ask for its changes again."))
+                    yield render_event(
+                        UpstreamTimeout("The stream reached its time limit; the job is still running. Reconnect to follow it.")
+                    )
                     return
                 if not done:
                     yield b": keepalive\n\n"
@@ -258,7 +263,7 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
             yield render_event(error)
         finally:
             following.cancel()
-            await asyncio.wait([following])  # the changes can't be closed while somebody waits for the next one
+            await asyncio.wait([following])  # a generator cannot be closed while its next item is awaited
 
 
 def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:
@@ -272,13 +277,13 @@ def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:
 def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LISTED
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_LISTED):
-        raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LISTED):
+        raise InvalidRequest(f"'limit' must be an integer between 1 and {MAX_LISTED}.", "limit")
     return int(text)
 
 
-def _chosen(name: str, known: tuple[str, ...]) -> str | None:
+def _choice(name: str, allowed: tuple[str, ...]) -> str | None:
     value = request.args.get(name)
-    if value is not None and value not in known:
-        raise InvalidRequest(f"'{name}' must be one of {', '.join(known)}.", name)
+    if value is not None and value not in allowed:
+        raise InvalidRequest(f"'{name}' must be one of {', '.join(allowed)}.", name)
     return value

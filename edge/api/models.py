@@ -1,4 +1,4 @@
-"""`GET /api/chat/models/`: the catalogue for a picker. Public."""
+"""`GET /api/chat/models/`: the public model catalog, for model pickers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ catalogue = Blueprint("catalogue", __name__)
 
 @catalogue.get("/api/chat/models/")
 @declare(
-    "List the catalogue",
+    "List models with prices",
     callers=ANYBODY,
     answers={
         200: Answer(
@@ -41,13 +41,13 @@ catalogue = Blueprint("catalogue", __name__)
                     )
                 }
             ),
-            "Every active model, prices in credits.",
+            "All active models, with prices in credits.",
         )
     },
 )
 async def list_catalogue() -> Response:
-    """Every active model that has a price, by id."""
-    await caller()  # no key or session is required, but one that is sent must be valid
+    """List all active models that have a price, ordered by id."""
+    await caller()  # credentials are optional, but must be valid if sent
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]

@@ -1,4 +1,4 @@
-"""`/api/chat/purge/`: empty the account, see how far that is, and get its certificate."""
+"""`/api/chat/purge/`: delete an account's data, poll the progress, and get the signed certificate."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ _PURGE = record(
 
 @purging.post("/api/chat/purge/")
 @declare(
-    "Purge the account",
+    "Delete the account's data",
     callers=WEB,
-    answers={202: Answer(_PURGE, "The job to poll; a visitor's is done already.")},
+    answers={202: Answer(_PURGE, "The purge. Poll it until it is done; a visitor's purge is done at once.")},
     refusals=(RateLimited,),
-    notes="Deletes conversations, messages, stored responses, shares, media and every row that tells of a single call."
-    " This cannot be undone. A calling key needs `can_manage`.",
+    notes="Deletes conversations, messages, stored responses, shares, media and all records of individual calls."
+    " This cannot be undone. An API key needs `can_manage`.",
 )
 async def start_purge() -> Response:
-    """Begin, and answer at once with the job to poll; one that is under way is given again. A visitor's is done at once."""
-    who = await caller()
-    if isinstance(who, VisitorCaller):
-        await count_request(visitor_limits(services().settings, who.visitor))
-        return private(await _purge_visitor(who.visitor), 202)
-    require_manager(who)
-    await count_request(who.limits)
-    job = await write(partial(begin_purge, who.account, actor=who.actor, address=who.address))
+    """Start a purge and return the job to poll, or the running one. A visitor's purge is done synchronously."""
+    found = await caller()
+    if isinstance(found, VisitorCaller):
+        await count_request(visitor_limits(services().settings, found.visitor))
+        return private(await _purge_visitor(found.visitor), 202)
+    require_manager(found)
+    await count_request(found.limits)
+    job = await write(partial(begin_purge, found.account, actor=found.actor, address=found.address))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
     return private(_document(job), 202)
@@ -68,30 +68,30 @@ async def start_purge() -> Response:
 
 @purging.get("/api/chat/purge/<purge_id>/")
 @declare(
-    "Show a purge",
+    "Retrieve a purge",
     path={"purge_id": ID},
-    answers={200: Answer(_PURGE, "How far it is; when it is done, its signed certificate.")},
+    answers={200: Answer(_PURGE, "Its progress and, when done, its signed certificate.")},
     refusals=(NotFound,),
 )
 async def show_purge(purge_id: str) -> Response:
-    """How far it is; when it is done, the certificate."""
+    """Return a purge's progress and, when done, its certificate."""
     account = (await account_caller()).account
     return private(_document(await read(partial(find_purge, account, purge_id))))
 
 
 @purging.get("/.well-known/yout-purge-key.pem")
 @declare(
-    "The key that certificates are verified with",
+    "Retrieve the public key for purge certificates",
     callers=ANYBODY,
     answers={200: Answer(None, "An Ed25519 public key in PEM.", ("application/x-pem-file",))},
 )
 async def show_key() -> Response:
-    """The public key that certificates are verified with."""
+    """Return the public key that verifies purge certificates."""
     return Response(public_pem(services().settings.secret_key), content_type="application/x-pem-file")
 
 
 async def _purge_visitor(visitor: str) -> dict[str, Any]:
-    """The same document for somebody of whom little is known: no row is kept of it, and its certificate names nobody."""
+    """Purge a visitor's data and return the purge document. No row is kept, and the certificate names no account."""
     id, now, settings = new_id(), now_ms(), services().settings
     done = await write(partial(purge_visitor, visitor, services().visitors, now))
     moment = iso_moment(now)

@@ -1,4 +1,4 @@
-"""`POST /api/quote/`: what a chat call would cost, before it is made. No upstream is called, nothing is held or charged."""
+"""`POST /api/quote/`: the cost of a chat call before it is made. Calls no upstream; holds and charges nothing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InsufficientCredits
 from shared.models import Account, UsageLedger
 
-USUAL_OUTPUT_TOKENS = 256  # where the account has no finished call of the model yet
+DEFAULT_OUTPUT_TOKENS = 256  # if the account has no recent completed call of the model
 RECENT_MS = 7 * 24 * 3600 * 1000
 RECENT_CALLS = 50
-MOST_MODELS = 20
+MAX_MODELS = 20
 
 quoting = Blueprint("quoting", __name__)
 
 
 @quoting.post("/api/quote/")
 @declare(
-    "Quote a chat call before it is made",
+    "Quote a chat completion",
     body=CHAT_REQUEST,
     answers={
         200: Answer(
@@ -51,13 +51,13 @@ quoting = Blueprint("quoting", __name__)
                     "models": array(OPEN),
                 }
             ),
-            "In credits; nothing is held or charged.",
+            "The quote in credits. Nothing is held or charged.",
         )
     },
     refusals=(*CALL,),
 )
 async def quote_call() -> Response:
-    """The body is that of a chat call, and so are its errors; `x-yout-max-credits` counts."""
+    """Quote a call. Body and errors are those of a chat completion; `x-yout-max-credits` applies."""
     caller = await account_caller()
     await count_request(caller.limits)
     call = chat(await read_body())
@@ -71,12 +71,12 @@ async def quote_call() -> Response:
         raise
     for offer in offers:
         if not _may_use(caller, services().catalog.models[offer.call.model], now):
-            raise AccessDenied(f"You may not use the model '{offer.call.model}'.", "model_not_allowed")
+            raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
     quoted = dearest(offers, cap)
     counted = await services().count_tokens(text_of(call.body))
     input_tokens = max(1, counted + heavy_tokens(call.body) // 3)
     account, output_tokens = await read(partial(_read, caller.account, call.model, now))
-    usual = min(output_tokens * call.choices, quoted.paid_tokens)
+    typical_output = min(output_tokens * call.choices, quoted.paid_tokens)
     free = account.balance - account.held
     fits = quoted.minimum <= free
     return private(
@@ -85,16 +85,16 @@ async def quote_call() -> Response:
             "pricing": {**pricing(quoted.price), "minimum_credits": quoted.price.minimum_credits},
             "input_tokens": input_tokens,
             "output_limit": quoted.output_tokens,
-            "typical_output_tokens": usual,
+            "typical_output_tokens": typical_output,
             "worst": quoted.bound,
-            "typical": min(charge(quoted.price, Usage(input_tokens, usual)), quoted.bound),
+            "typical": min(charge(quoted.price, Usage(input_tokens, typical_output)), quoted.bound),
             "required": quoted.minimum,
             "balance": account.balance,
             "held": account.held,
             "max_tokens_affordable": affordable_output(quoted, free),
             "fits": fits,
             "cheaper_models": [] if fits else cheaper_document(cheapest(usable, call, free)),
-            "models": [_fit(fit, Usage(input_tokens, usual)) for fit in fitting(usable, call, free)[:MOST_MODELS]],
+            "models": [_fit(fit, Usage(input_tokens, typical_output)) for fit in fitting(usable, call, free)[:MAX_MODELS]],
         }
     )
 
@@ -104,9 +104,9 @@ def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
     return holder is not None and holder.may_use(model, now)
 
 
-def _fit(fit: Fit, usual: Usage) -> dict[str, Any]:
+def _fit(fit: Fit, expected: Usage) -> dict[str, Any]:
     quoted: Quote = fit.quote
-    typical = usual._replace(output_tokens=min(usual.output_tokens, quoted.paid_tokens))
+    typical = expected._replace(output_tokens=min(expected.output_tokens, quoted.paid_tokens))
     return {
         "id": fit.model.id,
         "worst": quoted.bound,
@@ -116,7 +116,7 @@ def _fit(fit: Fit, usual: Usage) -> dict[str, Any]:
 
 
 def _read(account: UUID, model: str, now: int) -> tuple[Account, int]:
-    """The account, and how many tokens its latest answers of this model had on average."""
+    """Return the account, and the average output tokens of its recent calls of this model."""
     mine = (UsageLedger.account == account) & (UsageLedger.model == model) & (UsageLedger.status == "completed")
     latest: Any = (
         UsageLedger.select(UsageLedger.output_tokens)
@@ -125,4 +125,4 @@ def _read(account: UUID, model: str, now: int) -> tuple[Account, int]:
         .limit(RECENT_CALLS)
     )
     average = UsageLedger.select(fn.AVG(latest.c.output_tokens)).from_(latest).scalar()
-    return Account.get_by_id(account), USUAL_OUTPUT_TOKENS if average is None else max(1, round(average))
+    return Account.get_by_id(account), DEFAULT_OUTPUT_TOKENS if average is None else max(1, round(average))

@@ -1,4 +1,4 @@
-"""`GET /api/receipts/<request id>/`: what a call cost and why, computed again step by step. Never what was said."""
+"""`GET /api/receipts/<request id>/`: what a call cost and why, step by step. Contains no content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.core.errors import NotFound
 from shared.core.timestamps import iso_moment
 from shared.models import MediaJob, Price, UsageLedger
 
-NO_SUCH_CALL = "There is no such call. The 'x-request-id' of an answer is the id of its call."
+NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
 _PREFIX = request_id(UUID(int=0))[:-32]
 
 receipts = Blueprint("receipts", __name__)
@@ -27,20 +27,25 @@ receipts = Blueprint("receipts", __name__)
 
 @receipts.get("/api/receipts/<id>/")
 @declare(
-    "Show what a call cost and why",
-    answers={200: Answer(record({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN}), "Step by step.")},
+    "Retrieve a receipt",
+    answers={
+        200: Answer(
+            record({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN}),
+            "The cost of the call, step by step.",
+        )
+    },
     refusals=(NotFound,),
-    notes="`id` is the `x-request-id` of the call's answer.",
+    notes="`id` is the `x-request-id` header of the call's response.",
 )
 async def show_receipt(id: str) -> Response:
-    """The receipt of one call of the account."""
+    """Return the receipt of a call of the account."""
     caller = await account_caller()
     found = await read(partial(_find, caller.account, id))
     return private(_document(*found, services().catalog))
 
 
 def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob | None]:
-    """The call, the price that it began with, and its job if it ordered media."""
+    """Return the call, the price in force when it started, and its media job if it has one."""
     try:
         named = UUID(hex=id.removeprefix(_PREFIX))
     except ValueError:
@@ -86,7 +91,7 @@ def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, cata
 
 
 def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
-    """How the tokens (or what else was `counted`) come to the cost; each step can be computed again from the one before."""
+    """Return the steps from the tokens (or another unit, `counted`) to the cost. Each step follows from the previous ones."""
     noun = " tokens" if counted == "tokens" else ""
     lines = [
         {
@@ -100,10 +105,10 @@ def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
     total = sum(line.thousandths for line in receipt.lines)
     return [
         *lines,
-        {"step": "sum, in thousandths of a credit", "result": total},
+        {"step": "total in thousandths of a credit", "result": total},
         {"step": "divided by 1,000 and rounded up", "result": -(-total // 1000)},
         {"step": "plus the price per call", "rate": receipt.per_call, "result": receipt.sum},
-        {"step": "at least the minimum; nothing where every price is zero", "rate": receipt.minimum, "result": receipt.due},
+        {"step": "at least the minimum charge; zero if all prices are zero", "rate": receipt.minimum, "result": receipt.due},
     ]
 
 
@@ -116,7 +121,7 @@ def _price(price: Price | None) -> dict[str, Any] | None:
 
 
 def _channel(call: UsageLedger, catalog: Catalog) -> str | None:
-    """The public name of the channel that served last, where the model still has it."""
+    """Return the public name of the last channel used, or None if the model no longer has it."""
     model = catalog.models.get(call.model)
     routes = model.routes if model is not None else ()
     return next((route.public_name for route in routes if route.channel == call.channel), None)

@@ -1,4 +1,4 @@
-"""`/api/chat/share/`: publish a snapshot of a conversation, list what is published, take it back."""
+"""`/api/chat/share/`: publish snapshots of conversations, list and revoke them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _REQUEST = wish({"conversation_id": ID, "messages": array(_TURN, 1, MOST_MESSAGE
 
 
 class ShareRequest(NamedTuple):
-    """What to share: a stored conversation, else `messages`. Without a `title` a conversation's own is taken."""
+    """The conversation to share (by id), or `messages`. `title` defaults to the conversation's title."""
 
     conversation: str | None
     messages: list[Turn]
@@ -67,29 +67,29 @@ class ShareRequest(NamedTuple):
 
 @sharing.post("/api/chat/share/")
 @declare(
-    "Share messages",
-    body=example(_REQUEST, {"title": "A talk", "messages": [{"role": "user", "content": "Hello"}]}),
-    answers={201: Answer(_SHARE, "Anybody who has the `url` can read it, until a DELETE of the `delete_url`.")},
+    "Create a share",
+    body=example(_REQUEST, {"title": "Greeting", "messages": [{"role": "user", "content": "Hello"}]}),
+    answers={201: Answer(_SHARE, "The share. Anyone with the `url` can read it until you send a DELETE to `delete_url`.")},
     refusals=(InvalidRequest, RequestTooLarge, NotFound, PurgeRunning, RateLimited),
-    notes="Send a `conversation_id`, or `messages` with a `title`. A share is a snapshot of what user and assistant said.",
+    notes="Send a `conversation_id`, or `messages` with a `title`. A share is a snapshot of the user and assistant messages.",
 )
 async def make_share() -> Response:
-    """Publish a snapshot and give its addresses. Anybody who has the `url` can read it until it is revoked."""
+    """Publish a snapshot and return its URLs. Anyone with the `url` can read it until it is revoked."""
     caller = await account_caller()
-    asked = read_share_request(await read_body())
+    requested = read_share_request(await read_body())
     await count_request(caller.limits)
-    return private(_document(await write(partial(_share, caller.account, asked))), 201)
+    return private(_document(await write(partial(_share, caller.account, requested))), 201)
 
 
 @sharing.get("/api/chat/share/")
 @declare(
     "List shares",
     query=PAGE,
-    answers={200: Answer(page_of("shares", _SHARE), "A page, the newest first.")},
+    answers={200: Answer(page_of("shares", _SHARE), "A page of shares, newest first.")},
     refusals=(InvalidRequest,),
 )
 async def show_shares() -> Response:
-    """A page of the account's shares, the newest first; `next` is the `after` of the following page."""
+    """List the account's shares, newest first. Pass `next` as `after` to get the next page."""
     caller = await account_caller()
     page = read_page()
     rows = await read(partial(list_shares, caller.account, after=page.after, limit=page.limit + 1))
@@ -101,18 +101,18 @@ async def show_shares() -> Response:
 @sharing.delete("/api/chat/share/<slug>/")
 @declare(
     "Revoke a share",
-    answers={200: Answer(record({"slug": STRING, "revoked": BOOLEAN}), "It is gone for good.")},
+    answers={200: Answer(record({"slug": STRING, "revoked": BOOLEAN}), "Permanently revoked.")},
     refusals=(NotFound,),
 )
 async def take_back(slug: str) -> Response:
-    """Revoke a share for good: its address is unknown from now on."""
+    """Permanently revoke a share. Its URL returns 404 from now on."""
     caller = await account_caller()
     await write(partial(revoke_share, caller.account, slug))
     return private({"slug": slug, "revoked": True})
 
 
 def read_share_request(data: bytes) -> ShareRequest:
-    """Read a body. Raises `InvalidRequest` that names the field."""
+    """Parse a body. Raises `InvalidRequest` with the field's name."""
     body = json_object(data)
     only_fields("", body, FIELDS)
     conversation, messages = body.get("conversation_id"), body.get("messages")
@@ -153,14 +153,14 @@ def _turn(message: object, where: str) -> Turn:
     if role not in ROLES:
         raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
     if not isinstance(content, str) and not (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
-        raise InvalidRequest(f"'{where}.content' must be a string or a list of parts.", f"{where}.content")
+        raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
     return Turn(str(role), content)
 
 
-def _share(account: UUID, asked: ShareRequest) -> Share:
-    if asked.conversation is not None:
-        return share_conversation(account, asked.conversation, asked.title)
-    return share_messages(account, asked.title or "", asked.messages)
+def _share(account: UUID, requested: ShareRequest) -> Share:
+    if requested.conversation is not None:
+        return share_conversation(account, requested.conversation, requested.title)
+    return share_messages(account, requested.title or "", requested.messages)
 
 
 def _document(row: Share) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Admission: take the rate limit and the hold on the way in, settle and give back on the way out, always, exactly once.
+"""Admission: acquire the rate limit and the hold before a call, and settle and release both exactly once after it.
 
     async with Admission(services, caller, call, quote) as hold:
         …
-        settled = await admission.settle()     # before the caller is told what it cost
+        settled = await admission.settle()     # before the response reports the cost
 
-Leaving the block without a settlement settles what was delivered so far: after an error as a failed call, after a cancellation
-(client gone, shutdown) as a cut one, in a task of its own that the cancellation does not reach.
+Leaving the block without a settlement settles what was delivered so far: as a failed call after an error, as a cut call
+after a cancellation (client gone, shutdown). It runs in its own task, which the cancellation does not reach.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from shared.dialects.base import ChatCall
 from shared.dialects.translators import BY_THE_CALL
 from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
 
-SETTLE_SECONDS = 15  # how long a caller waits for a lost database before it hears of it; the settlement goes on
-LONGEST_FAILURES = 200  # characters
+SETTLE_SECONDS = 15  # how long a failed call waits for its settlement; then the error is sent and the settlement continues
+MAX_FAILURES_CHARS = 200  # of the stored failure codes
 TOKENS_OF_AN_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
-ASSUMED_OUTPUT_TOKENS = 256  # what a call without an output limit takes from the token rate, until its use is known
+ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without an output limit, until its usage is known
 
 
 class Caller(NamedTuple):
-    """Who makes a call: one of a key, a web session and a visitor, by its digest; the other two are "".
+    """The caller: the digest of an API key, a web session or a visitor; the other two are "".
 
-    `address` is the peer's, as far as proxies are trusted.
+    `address` is the client's IP address, behind trusted proxies.
     """
 
     digest: str
@@ -54,7 +54,7 @@ class Caller(NamedTuple):
 
 
 class Admission:
-    """See the module."""
+    """One call's rate limit permit and hold; see the module docstring."""
 
     __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settling", "ticket", "usage")
 
@@ -62,10 +62,10 @@ class Admission:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
-        self.settling = False  # a settlement is queued: it is the only one, whatever happens while it is awaited
+        self.settling = False  # a settlement is queued; no second one may follow
         self.hold: Hold | None = None
         self.ticket: Ticket | None = None
-        self.usage = Usage(0, 0)  # what was charged for, once settled
+        self.usage = Usage(0, 0)  # the usage charged for, set by the settlement
         self._caller = caller
         self._call = call
         self._quote = quote
@@ -121,12 +121,12 @@ class Admission:
             self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
             return
         self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))
-        await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # so that the error's reader finds the hold released
+        await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
 
     async def settle(self) -> Settled:
-        """Settle a completed call and wait until the charge is durable. It is at most the cost.
+        """Settle a completed call and wait until the charge, which never exceeds the cost, is durable.
 
-        If the database does not accept it within the call's time limit, `SettlementPending` ends the call, and the settlement
+        Raises `SettlementPending` if the database does not accept it in time; the settlement
         continues in the background.
         """
         self.services.calls.answered()
@@ -156,9 +156,9 @@ class Admission:
             duration_ms=int((now - hold.started) * 1000),
             created_at=self.created_at,
             claimed=self._caller.claim is not None,
-            rare=self._rare(hold, status),
+            rare=self._usage_details(hold, status),
         )
-        self.settling = True  # from here on without a pause: a cancellation finds it queued, or not begun
+        self.settling = True  # no await before `settle` queues it, so a cancellation cannot come in between
         settlement = self.services.ledger.settle(item)
         if self.ticket is not None:
             self.services.limiter.give(self.ticket, usage.total_tokens)
@@ -167,23 +167,23 @@ class Admission:
         self._report(item, settled)
         return settled
 
-    def _rare(self, hold: Hold, status: str) -> Rare | None:
-        """What a plain call has nothing to tell of."""
-        asked = self._call.model if hold.call.model != self._call.model else None
+    def _usage_details(self, hold: Hold, status: str) -> Rare | None:
+        """Return the details that most calls do not have: fallback model, failed attempts, truncation."""
+        requested = self._call.model if hold.call.model != self._call.model else None
         cut = hold.cut(status)
-        if not (asked or cut or hold.failures):
+        if not (requested or cut or hold.failures):
             return None
-        return Rare(asked, ",".join(hold.failures)[:LONGEST_FAILURES] or None, cut)
+        return Rare(requested, ",".join(hold.failures)[:MAX_FAILURES_CHARS] or None, cut)
 
     async def _usage(self, hold: Hold) -> Usage:
         if self._call.kind in BY_THE_CALL or not (hold.delivered or hold.owes_prompt):
             return Usage(0, 0)
         if not hold.delivered:
             return Usage(await self._count_input(), 0, estimated=True)
-        told = hold.told()
+        reported = hold.told()
         if hold.stopped:  # all paid output was delivered; the excess is not charged
-            told = told._replace(output_tokens=hold.paid_output)
-        decide = partial(settle_usage, told, delivered=True, plausible_output=hold.quote.paid_tokens)
+            reported = reported._replace(output_tokens=hold.paid_output)
+        decide = partial(settle_usage, reported, delivered=True, plausible_output=hold.quote.paid_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
             return usage._replace(estimated=hold.stopped)
@@ -195,7 +195,7 @@ class Admission:
         return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
 
     async def _count_output(self, hold: Hold) -> int:
-        """The number of delivered tokens: counted for the kept text, in proportion for the rest, plus those of images."""
+        """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""
         kept, size = hold.text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))

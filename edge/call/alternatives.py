@@ -1,4 +1,4 @@
-"""Which models could serve a call for the credits that are there: what a quote and a 402 tell."""
+"""Alternative models that could serve a call with the available credits, for quotes and 402 errors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from shared.core.errors import RequestRefused, YoutError
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import served
 
-MOST_TOLD = 5  # models, in a 402
+MAX_LISTED = 5  # models in a 402 error
 
 
 class Fit(NamedTuple):
-    """A model that could serve the call, and what that may cost there."""
+    """A model that could serve the call, with its quote."""
 
     model: CatalogModel
     quote: Quote
 
 
 def fitting(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> list[Fit]:
-    """Those of `models` that can do what the call needs and whose minimum `credits` cover, the cheapest at worst first."""
+    """Return the models that support the call and whose minimum `credits` cover, lowest maximum cost first."""
     needs = _needs(call)
     found = []
     for model in models:
@@ -41,7 +41,7 @@ def fitting(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> lis
 
 
 def _needs(call: ChatCall) -> set[str]:
-    """The capabilities without which a model could not take the call."""
+    """Return the capabilities that the call needs."""
     needs = {"tools"} if call.body.get("tools") else set()
     for message in call.body.get("messages", ()):
         content = message.get("content")
@@ -51,22 +51,22 @@ def _needs(call: ChatCall) -> set[str]:
 
 
 def cheapest(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
-    """What a 402 tells of them: those that fit, each with its most in credits."""
-    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(models, call, credits)[:MOST_TOLD])
+    """Return the affordable models for a 402 error, as pairs of id and maximum cost in credits."""
+    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(models, call, credits)[:MAX_LISTED])
 
 
 async def cheaper_models(
     services: Services, call: ChatCall, credits: int, *, digest: str, session: str
 ) -> tuple[tuple[str, int], ...]:
-    """The cheapest that the caller, a key or a web session by its digest, may use for `call` and that `credits` cover.
+    """Return the cheapest affordable models that the caller (digest of a key or web session) may use for `call`.
 
-    None for visitors, whose few free models are listed for them.
+    Empty for visitors, who see the few free models anyway.
     """
     if not digest and not session:
         return ()
     try:
         holder = await (services.keys.look_up(digest) if digest else services.sessions.find(session))
-    except YoutError:  # the refusal that this belongs to is told without it
+    except YoutError:  # the 402 error is sent without alternatives
         return ()
     now = now_ms()
     return cheapest((model for model in services.catalog.models.values() if holder.may_use(model, now)), call, credits)

@@ -1,4 +1,4 @@
-"""The hot POSTs as raw ASGI handlers, mounted inside the Quart app: the same exchange without the framework's cost."""
+"""Raw ASGI handlers of the POST routes that call models: they bypass Quart's per-request overhead."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def call_handler(services: Services, surface: Surface) -> Handler:
-    """The handler of a POST that calls a model: `surface` reads its body and shapes its answer, the rest is alike."""
+    """Return the handler of a POST that calls a model. `surface` parses the body and renders the response."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
         line = open_line(send, surface, request_id(call_id))
         try:
-            wanted = read_headers(scope)
-            if wanted.origin is not None:
-                line.headers.extend(services.cors.headers(wanted.origin))
-            if wanted.content_encoding is not None:
-                receive = DecodedBody(receive, codings_of(wanted.content_encoding), services.settings.max_body_bytes)
-            if surface.for_web and not wanted.key_sent:
+            headers = read_headers(scope)
+            if headers.origin is not None:
+                line.headers.extend(services.cors.headers(headers.origin))
+            if headers.content_encoding is not None:
+                receive = DecodedBody(receive, codings_of(headers.content_encoding), services.settings.max_body_bytes)
+            if surface.for_web and not headers.key_sent:
                 caller = await web_caller(services, scope)
-                body = await services.bodies.read(receive, wanted.content_length, caller.address)
+                body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
-                address = peer_address(scope, wanted.forwarded_for, services.settings.trusted_proxies)
-                digest, limits = await services.keys.admit(wanted.authorization, wanted.x_api_key, address)
-                body = await services.bodies.read(receive, wanted.content_length, address)
+                address = peer_address(scope, headers.forwarded_for, services.settings.trusted_proxies)
+                digest, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
+                body = await services.bodies.read(receive, headers.content_length, address)
                 caller = Caller(digest, limits, address)
             try:
                 if surface.read_form is None:
                     asked = surface.read(body, call_id)
                 else:
                     asked = await _read_form(surface, scope, body, call_id)
-                if wanted.idempotency_key is not None:
+                if headers.idempotency_key is not None:
                     same_as = body if asked.same_as is None else asked.same_as
-                    caller = caller._replace(claim=claim_of(wanted.idempotency_key, same_as))
-                cap = cap_of(wanted.max_credits)
+                    caller = caller._replace(claim=claim_of(headers.idempotency_key, same_as))
+                cap = cap_of(headers.max_credits)
             except RequestRefused as refusal:
                 raise await services.keys.first_refusal(caller.digest, refusal) from None
             if asked.history is not None:
@@ -71,13 +71,13 @@ def call_handler(services: Services, surface: Surface) -> Handler:
 
 
 async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
-    """Do `work`; cancel it as soon as the client is gone. In `services.calls` others find it who may have to cut it off."""
+    """Run `work`, and cancel it when the client disconnects. Registers it in `services.calls`, so that it can be cut off."""
     running = services.calls.begin()
     watch = asyncio.get_running_loop().create_task(_watch(receive, running.task))
     try:
         await work
     except asyncio.CancelledError:
-        if not watch.done():  # not the client: the server is stopping
+        if not watch.done():  # cancelled by the server's shutdown, not by the client
             raise
     finally:
         services.calls.end(running)

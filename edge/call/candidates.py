@@ -1,4 +1,4 @@
-"""Which models may serve a call, at which price and through which channels: the plain case is one model as it stands."""
+"""Candidates for a call: the models that may serve it, with quotes and channels. Usually just the requested model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.dialects.translators import served
 
 
 class Offer(NamedTuple):
-    """One model that may serve: the call as it would be made of it, its quote, and the channels that may be tried."""
+    """A model that may serve the call: the call for it, its quote, and the routes to try."""
 
     call: ChatCall
     quote: Quote
@@ -23,24 +23,24 @@ class Offer(NamedTuple):
 
 
 def offers_for(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Offer, ...]:
-    """What may serve `call`, first choice first. Raises the refusals of `shared.core.errors`."""
+    """Return the candidates for `call` in order of preference. Raises subclasses of `RequestRefused`."""
     if not call.fallbacks and call.preferences is None:
         return (_offer(catalog, call, cap),)
     calls = [call, *(call._replace(model=id, body={**call.body, "model": id}) for id in call.fallbacks)]
     found: list[Offer] = []
-    unfit: InvalidRequest | InsufficientCredits | None = None
-    for one in calls:
+    first_error: InvalidRequest | InsufficientCredits | None = None
+    for candidate in calls:
         try:
-            found.append(_offer(catalog, one, cap))
-        except (InvalidRequest, InsufficientCredits) as problem:  # too long for this model, or too dear: others may do
-            unfit = unfit or problem
-    if unfit is not None and not found:
-        raise unfit
+            found.append(_offer(catalog, candidate, cap))
+        except (InvalidRequest, InsufficientCredits) as error:  # too long or too expensive for this model, maybe not for others
+            first_error = first_error or error
+    if first_error is not None and not found:
+        raise first_error
     return _preferred(found, call.preferences or Preferences())
 
 
 def dearest(offers: Sequence[Offer], cap: int | None) -> Quote:
-    """The quote to hold: it pays for whichever model serves."""
+    """Return the quote to hold, which covers every candidate."""
     if len(offers) == 1:
         return offers[0].quote
     quoted = max((offer.quote for offer in offers), key=lambda found: found.bound)
@@ -54,40 +54,43 @@ def _offer(catalog: Catalog, call: ChatCall, cap: int | None) -> Offer:
     return Offer(call, quote_call(model, call, cap), served(model.routes, call.kind))
 
 
-def _preferred(offers: list[Offer], wanted: Preferences) -> tuple[Offer, ...]:
-    found = [offer for offer in offers if _affordable(offer.quote, wanted)]
+def _preferred(offers: list[Offer], preferences: Preferences) -> tuple[Offer, ...]:
+    found = [offer for offer in offers if _affordable(offer.quote, preferences)]
     if not found:
-        raise InvalidRequest("Every model that you named costs more than 'provider.max_price' allows.", "provider.max_price")
-    if wanted.sort == "price":
+        raise InvalidRequest("All requested models cost more than 'provider.max_price'.", "provider.max_price")
+    if preferences.sort == "price":
         found.sort(key=lambda offer: offer.quote.bound)
-    found = [offer._replace(routes=allowed(offer.routes, wanted)) for offer in found]
+    found = [offer._replace(routes=allowed(offer.routes, preferences)) for offer in found]
     found = [offer for offer in found if offer.routes]
     if not found:
-        raise InvalidRequest("No channel of this model is what 'provider' asks for.", "provider", "no_matching_provider")
+        raise InvalidRequest("No channel of this model matches 'provider'.", "provider", "no_matching_provider")
     return tuple(found)
 
 
-def _affordable(quoted: Quote, wanted: Preferences) -> bool:
+def _affordable(quoted: Quote, preferences: Preferences) -> bool:
     price = quoted.price
-    limits = ((price.credits_per_1k_input, wanted.dearest_input), (price.credits_per_1k_output, wanted.dearest_output))
-    return all(most is None or rate <= most for rate, most in limits)
+    limits = ((price.credits_per_1k_input, preferences.dearest_input), (price.credits_per_1k_output, preferences.dearest_output))
+    return all(maximum is None or rate <= maximum for rate, maximum in limits)
 
 
-def _output_limit(model: CatalogModel, window: int | None, asked: int | None) -> int:
-    """Tokens a choice that a call pays for at most: what was asked for, as far as the catalogue knows that the model can."""
-    most = model.max_output_tokens or window
-    if asked is not None:
-        return asked if most is None else min(asked, most)
+def _output_limit(model: CatalogModel, window: int | None, requested: int | None) -> int:
+    """Return the maximum output in tokens per choice: the requested limit, capped at the model's."""
+    maximum = model.max_output_tokens or window
+    if requested is not None:
+        return requested if maximum is None else min(requested, maximum)
     return model.max_output_tokens or model.unasked_output or window or DEFAULT_OUTPUT_TOKENS
 
 
 def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
-    """The quote of `call` at the price in force now. Raises `ModelNotFound` for a model without a price, and refuses what the
-    model's window or the caller's own cap cannot hold."""
+    """Quote `call` at the current price.
+
+    Raises `ModelNotFound` for a model without a price, `InvalidRequest` if the context window is too small, and
+    `InsufficientCredits` if the minimum exceeds the caller's own `cap`.
+    """
     price = model.price_at(now_ms())
     if price is None:
         raise ModelNotFound(model.id)
-    window = model.context_window if call.kind == "chat" else None  # that of others bounds each input, not the call
+    window = model.context_window if call.kind == "chat" else None  # for other kinds it limits each input, not the call
     if window is not None and call.input_estimate // 2 > window:
         raise InvalidRequest(
             f"This model's maximum context length is {window} tokens; the messages have about {call.input_estimate}.",
@@ -107,6 +110,6 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         raise InsufficientCredits(
             required=quoted.minimum,
             balance=cap,
-            message=f"This call needs at least {quoted.minimum} credits, and its x-yout-max-credits allows {cap}.",
+            message=f"This call needs at least {quoted.minimum} credits, but 'x-yout-max-credits' is {cap}.",
         )
     return quoted

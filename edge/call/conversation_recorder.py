@@ -1,7 +1,4 @@
-"""The history of a conversation beside a call: what was said before goes into the call, and its turn is kept after it is paid.
-
-Calls that neither continue nor store one never come here.
-"""
+"""Stored conversations: prepends the earlier messages to a call, and stores the turn once the call is paid."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ log = logging.getLogger("yout.edge")
 
 
 class Listener(Protocol):
-    """The renderer of such a call: it also hears what is delivered, and tells the caller the conversation's id."""
+    """A renderer that also records the delivered answer and reports the conversation's id."""
 
     conversation: UUID | None
 
@@ -35,7 +32,7 @@ class Listener(Protocol):
 
 
 class History:
-    """What one call wants of a conversation. `build` makes the call out of all its messages, the earlier ones first."""
+    """The conversation of one call. `build` creates the call from all messages, the earlier ones first."""
 
     def __init__(
         self,
@@ -54,12 +51,12 @@ class History:
         self._keeping: Keeping | None = None
 
     async def open(self, services: Services, caller: Caller) -> ChatCall:
-        """The call with what was said before. Raises what `begin_turn` raises, and what speaks against the caller."""
+        """Return the call with the conversation's earlier messages. Raises the errors of `begin_turn` and of authentication."""
         if caller.visitor:
             raise AccessDenied(
-                "Only accounts have conversations. Sign in, or leave out 'store' and 'conversation_id'.", "plan_required"
+                "Conversations require an account. Sign in, or omit 'store' and 'conversation_id'.", "plan_required"
             )
-        if caller.digest:  # its limits may have been remembered, and what is stored is for keys that are good
+        if caller.digest:  # `admit` may have used the cache; stored messages require a key that is valid now
             await services.keys.look_up(caller.digest)
         begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, coming=len(self._said))
         keeping = await services.reader.read(begin)
@@ -69,7 +66,7 @@ class History:
         return self._build([*keeping.earlier, *self._said])
 
     async def keep(self, services: Services, model: str, events: Events) -> Events:
-        """`events`, and the turn kept: a whole answer before its end is told, a broken one when its call is settled."""
+        """Yield `events` and store the turn: a complete answer before its last event, a truncated one after its settlement."""
         hold: Hold | None = None
         whole = False
         try:
@@ -85,9 +82,9 @@ class History:
                     yield event
         finally:
             if not whole and hold is not None:
-                services.spawn(self._keep_broken(services, model, hold))
+                services.spawn(self._keep_truncated(services, model, hold))
 
-    async def _keep_broken(self, services: Services, model: str, hold: Hold) -> None:
+    async def _keep_truncated(self, services: Services, model: str, hold: Hold) -> None:
         if hold.settlement is not None:
             await asyncio.wait([hold.settlement])
         await self._keep(services, model, whole=False)
@@ -98,5 +95,5 @@ class History:
             return
         kept = await services.ledger.run(partial(keep_turn, keeping, self._said, answer, model=model, whole=whole))
         if isinstance(kept, Exception):
-            log.error("a turn of a conversation was not kept: %s", type(kept).__name__)
+            log.error("failed to store a conversation turn: %s", type(kept).__name__)
         self._listener.conversation = keeping.conversation if kept is True else None

@@ -1,7 +1,7 @@
-"""A surface: the shape in which callers of one POST speak. Pure: it reads a body, and writes answers, streams and errors.
+"""Surfaces: adapters between the API format of a POST route and the exchange. Pure.
 
-Whatever the surface, the call in between is a `ChatCall`, and what comes back are canonical chat events (`dialects.base`):
-a new surface is a `Surface` value, and nothing else of the edge knows of it.
+A surface parses a body into a `ChatCall`, and renders canonical chat events (`dialects.base`) and errors in its own format.
+A new format only needs a new `Surface` value.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from shared.dialects.base import ChatCall
 
 Events = AsyncGenerator[Admitted | bytes | Finished, None]
 
-# One newline, never two: with a blank line, official SDKs take the comment for an empty event and crash.
+# Only one newline: official SDKs treat a comment with a blank line as an empty event, and crash.
 KEEPALIVE = b": keepalive\n"
 
 
 class Written(NamedTuple):
-    """A whole answer that is no JSON: its own headers, and its bytes."""
+    """A complete response that is not JSON, with its own headers."""
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
 class Renderer(Protocol):
-    """The answer to one call as its caller sees it; it may remember what it has written. Streams are whole server-sent events.
+    """Renders the response to one call. It may keep state. Streams consist of complete server-sent events.
 
-    relay      turns whole canonical events into what the caller gets of them, maybe nothing; None sends them on as they are
-    ending     the end of a stream whose call is paid for
-    failure    the end of one that broke off
-    keepalive  what fills a silence
-    whole      the answer of a call that does not stream
+    relay      translates complete canonical events, possibly to nothing; None forwards them unchanged
+    ending     the end of a settled stream
+    failure    the end of a failed stream
+    keepalive  sent while the upstream is silent
+    whole      the response to a call that does not stream
     """
 
     @property
@@ -50,42 +50,42 @@ class Renderer(Protocol):
 
 
 class LikeChats:
-    """What the renderers of streams have in common that fail and wait as chats do."""
+    """The default `failure` and `keepalive` of streams, in OpenAI's chat format."""
 
     __slots__ = ()
 
     def failure(self, error: BaseException) -> bytes:
-        """The error; no `[DONE]` follows it."""
+        """Return the error event. No `[DONE]` follows it."""
         return render_frame(error)
 
     def keepalive(self) -> bytes:
-        """A comment."""
+        """Return a comment, which clients ignore."""
         return KEEPALIVE
 
 
 class Unstreamed(LikeChats):
-    """What the renderers of calls that never stream have in common."""
+    """The base class of renderers for calls that never stream."""
 
     __slots__ = ()
 
     relay = None
 
     def ending(self, event: Finished) -> NoReturn:
-        """Never called; it is there for the `Renderer` to be whole."""
-        raise NotImplementedError("a call of this kind never streams")
+        """Never called; required by the `Renderer` protocol."""
+        raise NotImplementedError("this kind of call never streams")
 
 
 class Beside(Protocol):
-    """What a call does beside the exchange, for those few that do (`edge.call.conversation_recorder`)."""
+    """An optional extension of a call, around the exchange (`edge.call.conversation_recorder`)."""
 
     async def open(self, services: Services, caller: Caller) -> ChatCall: ...
     def keep(self, services: Services, model: str, events: Events) -> Events: ...
 
 
 class Asked(NamedTuple):
-    """What a body asks for, and the renderer of its answer.
+    """A parsed body: the call and the renderer of its response.
 
-    `same_as` is what an `Idempotency-Key` stands for where one request is not always the same bytes; None: the body itself.
+    `same_as` replaces the body for the comparison of `Idempotency-Key`s, if equal requests can have different bytes.
     """
 
     call: ChatCall
@@ -95,14 +95,14 @@ class Asked(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """What a route of calls is made of.
+    """The adapter of a POST route that calls a model.
 
-    read        the body of the call with this id; raises `InvalidRequest` and the other refusals
-    problem     an error as a whole answer, told the request's public id
-    id_headers  the names under which every answer carries that id
-    for_web     whether web sessions and visitors may call too, not keys alone
-    declaration what the API's document says of it
-    read_form   instead of `read`, a body that is a form; told its content type, and run in a thread, for files may be large
+    read        parses the body of the call with this id; raises subclasses of `RequestRefused`
+    problem     renders an error for a request id
+    id_headers  the response headers for the request id
+    for_web     whether web sessions and visitors may call, in addition to keys
+    declaration the route's part of the OpenAPI document
+    read_form   parses a multipart body with this content type; runs in a thread, because files may be large
     """
 
     read: Callable[[bytes, UUID], Asked]
@@ -114,12 +114,12 @@ class Surface(NamedTuple):
 
 
 def spent(event: Finished) -> dict[str, int]:
-    """What the call cost, and what is left, in credits."""
+    """Return the call's cost and the remaining balance in credits."""
     return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
 
 
 def usage_of(event: Finished) -> dict[str, Any]:
-    """What was charged for, as OpenAI writes it for chats."""
+    """Return the charged usage in OpenAI's chat format."""
     used = event.usage
     written = {"cache_write_tokens": used.cache_write_tokens} if used.cache_write_tokens else {}
     return {

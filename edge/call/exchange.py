@@ -1,8 +1,8 @@
-"""THE request: the one place that decides the order of its steps. Streaming or not, it is one generator.
+"""The exchange: one generator that runs the steps of a call in order, streaming or not.
 
-    caller → catalogue, quotes → admit (limits, hold) → upstream → settle
+    caller → catalog, quotes → admit (limits, hold) → upstream → settle
 
-It yields bytes to relay, and at last `Finished`. What the caller's HTTP looks like is decided in `responses`.
+It yields bytes to relay, then `Finished`. `responses` renders them as HTTP.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from shared.ledger import Settled
 
 
 class Admitted(NamedTuple):
-    """The call may go on: the first thing that is yielded. `hold` tells, later, which channel it took."""
+    """The call was admitted: the first event. `hold` will have the channel that serves the call."""
 
     standing: Standing
     hold: Hold
 
 
 class Finished(NamedTuple):
-    """The answer is complete and paid for. `body` is a chat completion, or the stream's last chunk and its `frame`."""
+    """The response is complete and paid for. `body` is a chat completion, or the stream's last chunk with its `frame`."""
 
     body: dict[str, Any]
     frame: dict[str, Any]
@@ -49,28 +49,28 @@ async def exchange(
         offers = offers_for(services.catalog, call, cap)
     except RequestRefused as refusal:
         refused = await services.keys.first_refusal(caller.digest, refusal)
-        if isinstance(refused, InsufficientCredits):  # the caller's own cap does not cover the call
+        if isinstance(refused, InsufficientCredits):  # `cap` does not cover the call
             refused.cheaper = await cheaper_models(services, call, refused.free, digest=caller.digest, session=caller.session)
         raise refused from None
     admission = Admission(services, call_id, caller, call, dearest(offers, cap))
     async with admission as hold:
-        assert admission.ticket is not None  # noqa: S101  (taken on entering)
+        assert admission.ticket is not None  # noqa: S101  (set by `__aenter__`)
         yield Admitted(admission.ticket.standing, hold)
         if call.stream:
-            # Closed by hand: left to the garbage collector, the upstream would work on while the call is settled.
+            # Closed explicitly: otherwise the upstream would keep working until garbage collection.
             async with aclosing(upstream.stream(services, offers, hold)) as relays:
                 async for relay in relays:
                     hold.relayed()
                     yield relay
-            assert hold.reader is not None  # noqa: S101  (a stream that ended had one)
+            assert hold.reader is not None  # noqa: S101  (set by a completed stream)
             hold.relayed()
             body, frame = hold.reader.tail(), hold.reader.frame()
         else:
             await upstream.answer(services, offers, hold)
-            assert hold.answer is not None  # noqa: S101  (answered)
+            assert hold.answer is not None  # noqa: S101  (set by `answer`)
             hold.relayed()
             body, frame = hold.answer.body, {}
         settled = await admission.settle()
     if hold.rest:
-        yield hold.rest  # after the settlement, so that a slow reader does not keep the credits held
+        yield hold.rest  # after the settlement, so that a slow client does not keep credits held
     yield Finished(body, frame, admission.usage, settled)

@@ -1,7 +1,7 @@
-"""A body becomes a frozen, validated call; the only validation of requests. Raises `InvalidRequest` that names the field.
+"""Validates chat bodies and turns them into frozen calls. All functions raise `InvalidRequest` with the field's name.
 
-What OpenAI documents is checked where a wrong value would cost money or break a vendor; everything else, unknown fields included,
-is passed on untouched.
+Fields that OpenAI documents are checked if a wrong value could cost money or break a provider. Everything else, including
+unknown fields, is forwarded unchanged.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MOST_TOKENS = 10_000_000
 MOST_STOPS = 16
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
-# What a part that is no text may cost at most, in tokens: no vendor documents more for one image or a minute of sound.
+# Upper bound in tokens for a part that is not text: no provider documents more for an image or a minute of audio.
 IMAGE_TOKENS = 3_000
-MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, the answer's priming
+MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
 
 
 def chat(data: bytes) -> ChatCall:
-    """Read the body of `POST /v1/chat/completions`."""
+    """Parse the body of `POST /v1/chat/completions`."""
     return chat_call(json_object(data), len(data))
 
 
 def chat_call(body: dict[str, Any], size: int) -> ChatCall:
-    """The call that a chat body asks for; it came as `size` bytes."""
+    """Return the validated call of a parsed chat body. `size` is the size of its JSON in bytes."""
     _check_fields(body)
     fallbacks: tuple[str, ...] = ()
     preferences = None
@@ -61,7 +61,7 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         include_usage=_include_usage(body),
         choices=_integer(body, "n", 1, MOST_CHOICES) or 1,
         output_limit=_output_limit(body),
-        # Every token of text is at least one byte of the body.
+        # Each token of text takes at least one byte of the body.
         input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
         input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
         fallbacks=fallbacks,
@@ -95,7 +95,7 @@ def _check_fields(body: Mapping[str, Any]) -> None:
 
 
 def _message(message: object, index: int) -> list[Any] | None:
-    """Check one message; give its content parts where it has parts."""
+    """Validate one message. Return its content parts, or None if its content is text or missing."""
     where = f"messages[{index}]"
     if not isinstance(message, dict):
         raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
@@ -113,20 +113,20 @@ def _message(message: object, index: int) -> list[Any] | None:
     if isinstance(content, str):
         return None
     if not isinstance(content, list):
-        raise InvalidRequest(f"'{where}.content' must be a string or a list of parts.", f"{where}.content")
+        raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
     return content
 
 
 def _images(images: object, index: int) -> list[Any]:
-    """Images of an earlier answer, sent back in a field beside the content, in the format of content parts."""
+    """Return the images of an earlier completion, which come in a separate field, as content parts."""
     if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("type") == "image_url" for image in images):
         where = f"messages[{index}].images"
-        raise InvalidRequest(f"'{where}' must be a list of parts of the type image_url.", where)
+        raise InvalidRequest(f"'{where}' must be an array of 'image_url' parts.", where)
     return images
 
 
 def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
-    """Bytes of the parts that are no text, and the tokens they may cost at most."""
+    """Return the size in bytes of the parts that are not text, and an upper bound for their tokens."""
     size = tokens = 0
     for position, part in enumerate(parts):
         where = f"messages[{index}].content[{position}]"
@@ -140,13 +140,13 @@ def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
             payload = part.get(kind)
             encoded = _longest_string(payload)
             size += encoded
-            # Sound and files are base64: what they hold is three quarters, and a token is at least a byte.
+            # Audio and files are base64: their content has 3/4 of the size, and a token takes at least one byte.
             tokens += IMAGE_TOKENS if kind == "image_url" else IMAGE_TOKENS + encoded * 3 // 4
     return size, tokens
 
 
 def heavy_tokens(body: Mapping[str, Any]) -> int:
-    """What the parts of a chat body that are no text may cost at most, in tokens."""
+    """Return an upper bound for the tokens of all parts of a chat body that are not text."""
     tokens = 0
     for index, message in enumerate(body["messages"]):
         for parts in (message.get("content"), message.get("images")):
@@ -163,7 +163,7 @@ def _longest_string(value: object) -> int:
 
 
 def _output_limit(body: Mapping[str, Any]) -> int | None:
-    """`max_completion_tokens`, or its older name; the smaller where both are given."""
+    """Return `max_completion_tokens` or `max_tokens`, the smaller one if both are set."""
     limits = [_integer(body, name, 1, MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -191,14 +191,14 @@ def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | N
     if value is None:
         return None
     if type(value) is not int or not low <= value <= high:
-        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", name)
+        raise InvalidRequest(f"'{name}' must be an integer between {low} and {high}.", name)
     return value
 
 
 def _number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
     value = body.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high):
-        raise InvalidRequest(f"'{name}' must be a number from {low} to {high}.", name)
+        raise InvalidRequest(f"'{name}' must be a number between {low} and {high}.", name)
 
 
 def _stop(value: object) -> None:
@@ -213,7 +213,7 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """All text of a body that a model reads, for a local count: contents, tool calls, tools; the inputs of an embedding."""
+    """Return all text that the model reads, for a local token count: contents, tool calls and tools, or embedding inputs."""
     if "messages" not in body:
         inputs = body.get("input")
         return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))

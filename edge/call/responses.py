@@ -1,7 +1,7 @@
-"""Events become HTTP: JSON, or server-sent events. The first event is awaited before a 200 is committed.
+"""Renders the exchange's events as HTTP: JSON or server-sent events. A 200 is sent only with the first data.
 
-A stream is silent at first when the upstream thinks: after `keepalive_first_seconds` the headers go out and comments keep proxies
-from cutting it. An error before that keeps its status; after it, it is the stream's last event.
+If a stream is silent for longer than `keepalive_first_seconds`, its headers are sent, and comments keep proxies from closing
+it. An error before that is sent with its own status, a later one as the stream's last event.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class Line(NamedTuple):
-    """The way back to one caller: how errors look there, the request's public id, and the headers that every answer has."""
+    """The context of one response: where to send it, the surface that renders errors, the request id, common headers."""
 
     send: Send
     surface: Surface
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 def open_line(send: Send, surface: Surface, request_id: str) -> Line:
-    """The line of a request that has just come in."""
+    """Return the response context of a new request."""
     name = request_id.encode()
     return Line(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
 
@@ -54,7 +54,7 @@ _SSE: Headers = [
 
 
 async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> None:
-    """One whole answer; `headers` are its own."""
+    """Send a complete response, with `headers` in addition to the common ones."""
     await line.send(
         {
             "type": "http.response.start",
@@ -66,20 +66,20 @@ async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> 
 
 
 async def send_refusal(line: Line, error: Exception) -> None:
-    """`error` in the surface's format; logged if it is an internal error."""
+    """Send `error` in the surface's format, and log it if it is internal."""
     await send_error(line, _reported(error, line))
 
 
 async def send_error(line: Line, error: BaseException) -> None:
-    """`error` as the surface gives it."""
+    """Send `error` in the surface's format."""
     problem = line.surface.problem(error, line.request_id)
     standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
     await send_whole(line, problem.status, [*standing, *problem.headers], problem.body)
 
 
 async def respond(services: Services, line: Line, asked: Asked, events: Events) -> None:
-    """Answer with what `events` yields. Errors become answers; a cancellation passes through."""
-    async with aclosing(events):  # left to the garbage collector, its hold would outlive the answer
+    """Send the response for `events`. Errors become error responses; a cancellation propagates."""
+    async with aclosing(events):  # closed explicitly: otherwise the hold would last until garbage collection
         if asked.call.stream:
             await _Stream(services, line, asked.renderer).run(events)
         else:
@@ -103,12 +103,12 @@ async def _respond_whole(services: Services, line: Line, renderer: Renderer, eve
         if cut_by is None:
             raise
         await send_error(line, cut_by)
-    except Exception as error:  # the boundary: whatever it was, the caller gets an answer in our shape
+    except Exception as error:  # any error becomes a response in the surface's format
         await send_error(line, _reported(error, line))
 
 
 class _Stream:
-    """One answer as server-sent events."""
+    """Sends one response as server-sent events."""
 
     def __init__(self, services: Services, line: Line, renderer: Renderer) -> None:
         self._services = services
@@ -140,9 +140,9 @@ class _Stream:
             cut_by = self._services.calls.cut_by()
             if cut_by is None:
                 raise
-            await events.aclose()  # settles, also when the last words cannot be written because nobody reads
+            await events.aclose()  # settles, even if the client does not read the error below
             await self._fail(cut_by)
-        except Exception as error:  # the boundary: a stream never ends without a word
+        except Exception as error:  # any error is sent before the stream ends
             await self._fail(_reported(error, self._line))
         finally:
             if self._timer is not None:
@@ -151,7 +151,7 @@ class _Stream:
                 self._keepalive.cancel()
 
     async def _finish_keepalive(self) -> None:
-        """Let a comment that is being written go first: two writers at once could tear an event, or the headers."""
+        """Wait for a comment that is being written: concurrent writes could interleave with an event or the headers."""
         if self._keepalive is not None:
             await asyncio.wait([self._keepalive])
             self._keepalive = None
@@ -176,25 +176,25 @@ class _Stream:
         await self._line.send({"type": "http.response.start", "status": 200, "headers": [*self._line.headers, *_SSE]})
 
     def _tick(self) -> None:
-        """Fill a silence when nothing was written for long enough; one timer a stream, not one an event."""
+        """Send a comment if nothing was written for a while. One timer per stream is cheaper than one per event."""
         settings = self._services.settings
-        patience = settings.keepalive_seconds if self._begun else settings.keepalive_first_seconds
+        interval = settings.keepalive_seconds if self._begun else settings.keepalive_first_seconds
         silent = self._loop.time() - self._last_write
-        if silent >= patience - 0.01 and not self._writing:
+        if silent >= interval - 0.01 and not self._writing:
             self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
-            silent, patience = 0.0, settings.keepalive_seconds
-        self._timer = self._loop.call_later(max(patience - silent, 0.1), self._tick)
+            silent, interval = 0.0, settings.keepalive_seconds
+        self._timer = self._loop.call_later(max(interval - silent, 0.1), self._tick)
 
 
 def _reported(error: Exception, line: Line) -> Exception:
-    """Log an internal error; the caller gets a 500 without the reason."""
+    """Return `error`, after logging it if it is internal; the caller then gets a 500 without the cause."""
     if is_internal(error):
         log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
     return error
 
 
 def rate_headers(standing: Standing) -> Headers:
-    """The `x-ratelimit-*` headers, as OpenAI names and formats them."""
+    """Return the `x-ratelimit-*` headers in OpenAI's format."""
     limit, left, token_limit, tokens_left = standing
     return [
         (b"x-ratelimit-limit-requests", b"%d" % limit),

@@ -1,6 +1,6 @@
-"""`models` and `provider` of a chat body: how a caller wants to be routed. Read here, and never told to a vendor.
+"""The routing options of a chat body, `models` and `provider`. They are never forwarded to providers.
 
-The names and their sense are OpenRouter's, but for `max_price`, which is in credits per 1,000 tokens as all prices here are.
+They follow OpenRouter's API, except for `max_price`, which is in credits per 1,000 tokens like all prices here.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ SORTS: tuple[Literal["price", "latency", "throughput"], ...] = ("price", "latenc
 
 
 def read_models(body: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    """The model that is asked for, as it stands, and the others that may serve instead, in their order."""
+    """Return the requested model (not validated), and the fallback models in order. Raises `InvalidRequest`."""
     value, model = body.get("models"), body.get("model")
     if value is None:
         return model, ()
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_MODELS or not all(map(_is_model, value)):
-        _refuse("models", f"must be a list of 1 to {MOST_MODELS} ids of models")
+        _refuse("models", f"must be a list of 1 to {MOST_MODELS} model ids")
     first = value[0] if model is None else model
     others = dict.fromkeys(name for name in value if name != first)
     return first, tuple(others)
 
 
 def read_preferences(value: object) -> Preferences | None:
-    """The `provider` object; None where it is absent."""
+    """Parse the `provider` object; None if it is missing. Raises `InvalidRequest`."""
     if value is None:
         return None
     if not isinstance(value, dict):
         _refuse("provider", "must be an object")
     for name in value:
         if name not in FIELDS:
-            _refuse(f"provider.{str(name)[:100]}", f"is not supported; the fields are {', '.join(FIELDS)}")
+            _refuse(f"provider.{str(name)[:100]}", f"is not supported; supported fields are {', '.join(FIELDS)}")
     sort = value.get("sort")
     if sort is not None and sort not in SORTS:
         _refuse("provider.sort", f"must be one of {', '.join(SORTS)}")
     collection = value.get("data_collection")
     if collection not in (None, "allow", "deny"):
-        _refuse("provider.data_collection", "must be allow or deny")
+        _refuse("provider.data_collection", "must be 'allow' or 'deny'")
     fall_back = value.get("allow_fallbacks")
     if fall_back is not None and not isinstance(fall_back, bool):
         _refuse("provider.allow_fallbacks", "must be true or false")
@@ -65,8 +65,8 @@ def _names(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     names = value.get(name)
     if names is None:
         return None
-    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(isinstance(one, str) for one in names):
-        _refuse(f"provider.{name}", f"must be a list of at most {MOST_NAMES} names of channels or providers")
+    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(isinstance(entry, str) for entry in names):
+        _refuse(f"provider.{name}", f"must be a list of at most {MOST_NAMES} channel or provider names")
     return tuple(names)
 
 
@@ -74,7 +74,7 @@ def _prices(value: object) -> dict[str, int]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        _refuse("provider.max_price", "must be an object with 'prompt' and 'completion', credits per 1,000 tokens")
+        _refuse("provider.max_price", "must be an object with 'prompt' and 'completion', in credits per 1,000 tokens")
     for name, price in value.items():
         if name not in ("prompt", "completion") or type(price) is not int or price < 0:
             _refuse(

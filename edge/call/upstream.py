@@ -1,8 +1,8 @@
-"""The async sender: open a call at one of a model's channels, failing over until the first byte, and read its answer.
+"""Sends calls to upstreams, with retries and fail-over until the first byte is relayed.
 
-What is tried again: a connection that failed, 408, 409, 429 and 5xx answers, a stream that broke before anything was relayed.
-What is not: an answer that the request itself is wrong. After the first relayed byte nothing is tried again. Each channel of a
-model is asked once before any is asked again; a second time only after a pause, and within `upstream_retry_seconds`.
+Retried: failed connections, the statuses 408, 409, 429 and 5xx, and streams that break before anything was relayed. Not
+retried: errors about the request itself, and anything after the first relayed byte. All channels of a model are tried once
+before any is retried, after a backoff and within `upstream_retry_seconds`.
 """
 
 from __future__ import annotations
@@ -45,18 +45,20 @@ log = logging.getLogger("yout.edge")
 MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 64_000_000  # bytes
 LARGEST_ERROR = 65_536
-MOST_HELD_BACK = 65_536  # bytes of chunks that deliver nothing, before the first that does
-MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be an image; comments and empty events are much smaller
-AFTER_FINISH_SECONDS = 10  # how long usage and the end mark may follow the last finish reason
-OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # refusals that another model may not share
+MAX_UNRELAYED_BYTES = 65_536  # of chunks without content, kept back before the first with content
+MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be a large image
+AFTER_FINISH_SECONDS = 10  # time limit for usage and the end marker after the finish reason
+OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model may not have
 BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 
 class _Failed(Exception):
-    """One attempt failed, and `why` as a code; another may be made. `error` is what the caller sees when it was the last.
-    `of_request`: the request may be the reason, so it does not count against the channel."""
+    """A failed attempt, which may be retried. `why` is its code; `error` is raised if it was the last attempt.
+
+    `of_request`: the request may be the cause, so the failure does not count against the channel.
+    """
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class _Failed(Exception):
 
 
 class Attempt(Protocol[R]):
-    """One attempt of a call at one channel. Raises `_Failed`, `UpstreamRejected` or `UnsupportedField`."""
+    """Makes one attempt of a call on a route. Raises `_Failed`, `UpstreamRejected` or `UnsupportedField`."""
 
     def __call__(self, call: ChatCall, route: Route, /) -> Awaitable[R]: ...
 
@@ -85,22 +87,22 @@ class _Opened(NamedTuple):
     reader: StreamReader
     relay: bytes
     route: Route
-    began: float  # when its first token came, in seconds of `time.monotonic`
+    began: float  # time of the first token, in seconds of `time.monotonic`
 
 
 class Patience:
-    """How long the next bytes of a stream may take: `idle_seconds`, and less once its answer is finished.
+    """The timeout for the next bytes of a stream: `idle_seconds`, and less once the answer has finished.
 
-    Some providers name a finish reason in every chunk: an answer that goes on is not finished yet.
+    Some providers send a finish reason with every chunk, so an answer that still grows has not finished.
     """
 
     def __init__(self, idle_seconds: float) -> None:
         self._idle_seconds = idle_seconds
-        self._text_bytes = -1  # of the answer when it finished last
-        self._ends_at = math.inf  # when usage and the end mark must have come
+        self._text_bytes = -1  # size of the answer at its latest finish reason
+        self._ends_at = math.inf  # deadline for usage and the end marker
 
     def seconds(self, reader: StreamReader, now: float) -> float:
-        """`now` in seconds of `time.monotonic`."""
+        """Return the timeout in seconds. `now` is in seconds of `time.monotonic`."""
         if not reader.finished:
             return self._idle_seconds
         if reader.text_bytes != self._text_bytes:
@@ -110,7 +112,7 @@ class Patience:
 
 
 async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> None:
-    """Get a whole answer into `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
+    """Get a complete answer and store it in `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
     began = time.monotonic()
     route = await _with_failover(services, offers, hold, partial(_answer_once, services, hold))
     tokens = hold.answer.usage.output_tokens if hold.answer is not None else None
@@ -119,7 +121,7 @@ async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> Non
 
 
 async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes to relay; `hold.reader` keeps the rest. Raises as `answer`, or `UpstreamFailed` when it breaks off."""
+    """Yield the bytes to relay; `hold.reader` has the final events. Raises like `answer`, also in mid-stream."""
     response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
     limit, received = RelayLimit(hold.paid_output), 0
     patience = Patience(services.settings.upstream_idle_seconds)
@@ -143,15 +145,15 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
                 break
             received += len(data)
             relay = reader.feed(data)
-            del data  # not kept while a slow reader takes the relay
+            del data  # freed while a slow client reads the relay
     except BAD_ANSWER as error:
         if reader.finished:
-            return  # the answer is whole; only what follows it is missing
+            return  # the answer is complete, only the data after it is missing
         if isinstance(error, ReadTimeout):
-            raise UpstreamTimeout("The upstream fell silent in the middle of its answer.") from None
-        raise UpstreamFailed("The upstream broke off in the middle of its answer.") from None
+            raise UpstreamTimeout("The model stopped sending mid-answer (timeout).") from None
+        raise UpstreamFailed("The model stopped responding mid-answer.") from None
     finally:
-        _let_go(services, response, reader)
+        _release(services, response, reader)
         _learn_pace(services, route, reader, began)
 
 
@@ -159,8 +161,8 @@ def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:
     return limit.exceeded(reader.text().encode(), reader.text_bytes)
 
 
-def _let_go(services: Services, response: HttpResponse, reader: StreamReader) -> None:
-    """A finished stream's connection is used again, once its last bytes are read; any other is closed at once."""
+def _release(services: Services, response: HttpResponse, reader: StreamReader) -> None:
+    """Drain and reuse the connection of a finished stream; close any other at once."""
     if reader.done:
         services.spawn(_drain(response))
     else:
@@ -184,7 +186,7 @@ async def _drain(response: HttpResponse) -> None:
 
 
 async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold, attempt: Attempt[T]) -> T:
-    """The result of the first attempt that succeeds. Models are tried in the caller's order, each by its own rules."""
+    """Return the result of the first successful attempt. Models are tried in the caller's order."""
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     rejected: UpstreamRejected | None = None
@@ -194,14 +196,14 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
                 hold.offer(offer.call, offer.quote)
             try:
                 return await _try_routes(services, offer, hold, attempt)
-            except UnsupportedField as problem:
-                unsupported = problem
-            except Unavailable as problem:
-                failed = problem
-            except UpstreamRejected as problem:
-                if problem.code not in OF_THE_MODEL:
+            except UnsupportedField as error:
+                unsupported = error
+            except Unavailable as error:
+                failed = error
+            except UpstreamRejected as error:
+                if error.code not in OF_THE_MODEL:
                     raise
-                rejected = problem
+                rejected = error
     finally:
         hold.routed()
     if rejected is not None:
@@ -213,10 +215,10 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
 
 
 async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Attempt[T]) -> T:
-    """Try the channels of one model. Raises what the last of them failed of, or `UnsupportedField` when none takes the call."""
+    """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
     health = services.health
     routes = _ordered(offer, health, hold.account)
-    queue = deque((0, 0, route) for route in routes)  # retries so far, what the vendor asked to wait for (ms)
+    queue = deque((0, 0, route) for route in routes)  # retries so far, the provider's Retry-After in ms
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     attempts = 0
@@ -234,9 +236,9 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         began = time.monotonic()
         try:
             result = await attempt(offer.call, route)
-        except UnsupportedField as problem:
+        except UnsupportedField as error:
             breaker.abandon()
-            unsupported = problem
+            unsupported = error
         except _Failed as failure:
             attempts += 1
             failed = failure.error
@@ -262,15 +264,15 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
 
 def _ordered(offer: Offer, health: Health, payer: UUID) -> list[Route]:
     routes = order(offer.routes, health, now_ms(), random.random, payer)
-    wanted = offer.call.preferences
-    return routes if wanted is None else prefer(routes, wanted, health)
+    preferences = offer.call.preferences
+    return routes if preferences is None else prefer(routes, preferences, health)
 
 
 async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> Route:
     response = await _send(services, call, hold, route)
     try:
-        most = max_answer_bytes(hold.paid_output, LARGEST_ANSWER) if call.kind == "chat" else LARGEST_ANSWER
-        data = await response.read_all(limit=most, timeout=services.settings.upstream_idle_seconds)
+        limit = max_answer_bytes(hold.paid_output, LARGEST_ANSWER) if call.kind == "chat" else LARGEST_ANSWER
+        data = await response.read_all(limit=limit, timeout=services.settings.upstream_idle_seconds)
         hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
     except BlockedPrompt as error:
         raise _blocked(call) from error
@@ -282,27 +284,27 @@ async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Ro
 
 
 async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> _Opened:
-    """Open a stream and read on until it delivers something, or to its end.
+    """Open a stream and read until it delivers content or ends.
 
-    An opening chunk that only names the role is kept back: as long as nothing was relayed, another channel may take over.
+    Chunks without content are not relayed yet, so that another channel can still take over.
     """
     response = await _send(services, call, hold, route)
     reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
     relay, received = b"", 0
     try:
-        while not (reader.delivered or reader.finished or reader.done or len(relay) > MOST_HELD_BACK):
+        while not (reader.delivered or reader.finished or reader.done or len(relay) > MAX_UNRELAYED_BYTES):
             data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
                 relay += reader.end()
                 break
             received += len(data)
             if received > MAX_BYTES_BEFORE_DELIVERY:
-                raise MalformedStream("megabytes that deliver nothing")
+                raise MalformedStream("too many bytes without content")
             relay += reader.feed(data)
             if reader.broken is not None:
                 break
         if reader.broken is not None and not reader.answered:
-            raise reader.broken  # nothing was relayed yet: another attempt is better than a part
+            raise reader.broken  # nothing was relayed yet, so retry instead of sending a truncated answer
     except BlockedPrompt as error:
         response.cancel()
         raise _blocked(call) from error
@@ -317,7 +319,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
 
 
 async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) -> HttpResponse:
-    """Send the request; give the response when its status is good. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
+    """Send the request. Return the response if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
     settings = services.settings
     target = Target(
         route=route,
@@ -327,8 +329,8 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         clamp=hold.clamp,
         output_limit=hold.quote.output_tokens // call.choices,
     )
-    told = call.told_to(route.dialect, route.settings)
-    request = HttpRequest(*translator(route.dialect, call.kind).request(told, target))
+    adapted = call.told_to(route.dialect, route.settings)
+    request = HttpRequest(*translator(route.dialect, call.kind).request(adapted, target))
     hold.attempt(route)
     try:
         response = await services.http.open(
@@ -344,7 +346,7 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
 
 
 def _secret(services: Services, route: Route) -> str:
-    """The channel's secret. One encrypted with another SECRET_KEY disables its channel, but does not fail the call."""
+    """Return the channel's secret. If it was encrypted with another SECRET_KEY, only this attempt fails."""
     try:
         return services.secret(route.sealed_secret)
     except SettingsError as error:
@@ -353,7 +355,7 @@ def _secret(services: Services, route: Route) -> str:
 
 
 async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:
-    """Read an error answer and raise what it means."""
+    """Read an error response and raise the matching error."""
     wait_ms = retry_after_ms(response.headers.get, now_ms())
     try:
         data = await response.read_all(limit=LARGEST_ERROR, timeout=5)
@@ -364,7 +366,7 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
     status = response.status
     error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
     if error.about_request:
-        message = error.message or "The upstream refused this request."
+        message = error.message or "The provider rejected this request."
         raise UpstreamRejected(message, _field_of(call, error.param), error.code)
     why = f"status_{status}"
     pause = wait_ms if wait_ms is not None else error.retry_after_ms
@@ -372,12 +374,12 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
         raise _Failed(NoUpstream(), why, pause)
     if status in (408, 504):
         raise _Failed(UpstreamTimeout(), why, pause)
-    # 401, 402, 403 and 404 are about our credential or our catalogue, never about the caller: the same route won't do better.
+    # 401, 402, 403 and 404 concern our credential or catalog, not the caller; retrying the same route would not help.
     raise _Failed(UpstreamFailed(), why, pause, same_route=status in (409, 425) or status >= 500)
 
 
 def _failure(error: Exception) -> _Failed:
-    """A failed attempt. A channel that was too slow is not asked a second time."""
+    """Convert an error to a failed attempt. A channel that timed out is not retried."""
     if isinstance(error, ReadTimeout | FirstByteTimeout):
         return _Failed(UpstreamTimeout(), "timeout", same_route=False)
     if isinstance(error, HttpClientError):
@@ -391,7 +393,7 @@ def _blocked(call: ChatCall) -> UpstreamRejected:
 
 
 def _field_of(call: ChatCall, param: str | None) -> str | None:
-    """The caller's own name of a field of the chat body."""
+    """Return the caller's name for a field of the chat body."""
     return param if param is None or call.field_name is None else call.field_name(param)
 
 

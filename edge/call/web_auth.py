@@ -1,4 +1,4 @@
-"""Callers without a key: web sessions and visitors, told from the request's headers. A plain call with a key never comes here."""
+"""Callers without an API key, identified by the request's headers: web sessions and visitors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from shared.text.plain_text import cut
 
 
 async def session_of(services: Services, sent: Sent, method: str) -> SessionRow | None:
-    """The session that the request is made with, or None when it brings no cookie of one.
+    """Return the request's web session, or None if it has no session cookie.
 
-    Raises `InvalidSession`; `AccessDenied` for a suspended account, and for a request that would change something and lacks the
-    proof that a page of ours sent it.
+    Raises `InvalidSession`, and `AccessDenied` for a suspended account and for an unsafe request without a valid CSRF token.
     """
     secret = cookie_value(sent.cookie, services.sessions.cookie)
     if not secret:
@@ -33,48 +32,46 @@ async def session_of(services: Services, sent: Sent, method: str) -> SessionRow 
     if method not in SAFE_METHODS:
         require_own_origin(sent, services.settings)
         if not services.sessions.proves(secret, sent.csrf_token):
-            raise AccessDenied("Send the page's token in 'x-csrf-token' with a request that a cookie pays for.", "csrf_failed")
+            raise AccessDenied("Cookie-authenticated requests require the page's CSRF token in 'x-csrf-token'.", "csrf_failed")
     return row
 
 
 def require_own_origin(sent: Sent, settings: Settings) -> None:
-    """Refuse what a browser says comes from another site's page. Programs that send neither header have no such page."""
+    """Raise `AccessDenied` for a browser's request from another site's page. Other clients send neither header."""
     if is_foreign(sent.origin, sent.fetch_site, (sent.host, host_of(settings.public_url))):
-        seen = (
-            f"from {cut(sent.origin, 100)} and arrived for the host {cut(sent.host, 100)}" if sent.origin else "from another site"
-        )
+        seen = f"The origin {cut(sent.origin, 100)} does not match the host {cut(sent.host, 100)}. " if sent.origin else ""
         raise AccessDenied(
-            f"This request came {seen}, which is not the same site. Pages of other sites need an API key. If you run this"
-            " service, its proxy must pass on the Host header, or YOUT_PUBLIC_URL must be its public address.",
+            f"Cross-site request blocked. {seen}Pages of other sites need an API key. If you run this service, make its proxy"
+            " forward the Host header, or set YOUT_PUBLIC_URL to its public URL.",
             "foreign_origin",
         )
 
 
 def session_limits(services: Services, row: SessionRow) -> KeyLimits:
-    """The rate limits of a session: its account's, which all its keys share."""
+    """Return the rate limits of a session: those of its account, shared with all its keys."""
     return services.keys.in_force(row.account, row.account, row.own)
 
 
 def visitor_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
-    """The digest of today that a caller with neither key nor session is known by."""
+    """Return the daily digest that identifies a visitor."""
     settings, address = services.settings, address_of(services, scope, sent)
     return visitor_digest(settings.secret_key, address, sent.user_agent, now_ms(), settings.visitors_per_network)
 
 
 def visitor_limits(settings: Settings, visitor: str) -> KeyLimits:
-    """A visitor's rate limits. Tokens are bounded by the daily allowance, so their rate is left as it is for accounts."""
+    """Return a visitor's rate limits. The daily allowance bounds tokens, so their rate limit is the default."""
     limits = Limits(settings.visitor_rpm, settings.default_tpm, settings.visitor_concurrency)
-    scope = UUID(visitor[:32])  # where an account's id stands for others
+    scope = UUID(visitor[:32])  # takes the place of an account id
     return KeyLimits(scope, scope, limits, limits)
 
 
 def address_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
-    """Where the request came from, as far as proxies are trusted."""
+    """Return the client's IP address, behind trusted proxies."""
     return peer_address(scope, sent.forwarded_for.encode("latin-1"), services.settings.trusted_proxies)
 
 
 async def web_caller(services: Services, scope: dict[str, Any]) -> Caller:
-    """Who makes a call without a key: a session, else a visitor. Raises as `session_of`."""
+    """Return the caller of a request without a key: a session, else a visitor. Raises like `session_of`."""
     sent = read_sent(scope)
     address = address_of(services, scope, sent)
     row = await session_of(services, sent, scope["method"])

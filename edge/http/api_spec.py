@@ -1,10 +1,10 @@
-"""Declarations: what a route says of itself, beside its code; `edge.reference` makes the API's document and its page of them.
+"""OpenAPI declarations of routes, next to their code. `edge.reference` builds the OpenAPI document from them.
 
     @keys.post("/api/chat/keys/")
-    @declare("Make a key", body=REQUEST, answers={201: Answer(KEY, "The key.")}, refusals=(InvalidRequest, RateLimited))
+    @declare("Create an API key", body=REQUEST, answers={201: Answer(KEY, "The key.")}, refusals=(InvalidRequest, RateLimited))
     async def make_key() -> Response: …
 
-A schema is JSON Schema (2020-12) as a dict. Limits come from the constants that the route's own checks use. Pure.
+A schema is JSON Schema (2020-12) as a dict. Its limits are the constants that the route's validation uses. Pure.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ JSON, EVENTS, HTML, PLAIN = "application/json", "text/event-stream", "text/html"
 FORM = "multipart/form-data"
 FILE: Schema = {"type": "string", "format": "binary"}
 
-# Who may not: told by every route that asks who is calling. What may go wrong before a route has begun.
+# Errors of every route that authenticates its caller.
 IDENTITY: Refusals = (errors.InvalidKey, errors.AccessDenied, errors.DatabaseUnavailable)
-# Of a route that calls a model.
+# Errors of every route that calls a model.
 CALL: Refusals = (
     *(errors.InvalidRequest, errors.UpstreamRejected, errors.RequestTooLarge, errors.InsufficientCredits, errors.ModelNotFound),
     *(errors.IdempotencyConflict, errors.RateLimited, errors.UpstreamTimeout, errors.UpstreamFailed, errors.NoUpstream),
@@ -42,7 +42,7 @@ CALL: Refusals = (
 
 
 class Answer(NamedTuple):
-    """An answer that is no error: its `schema` under each of `types`; what is no JSON has none."""
+    """A success response: its description (`says`) and its media types, with a `schema` if it is JSON."""
 
     schema: Schema | None = None
     says: str = ""
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class Declaration(NamedTuple):
-    """See the module. `bodies` is for a route whose path holds a choice: the body of each."""
+    """What the API reference says about a route. `bodies` maps a path parameter's values to their request bodies."""
 
     summary: str
     callers: tuple[str, ...]
@@ -61,8 +61,8 @@ class Declaration(NamedTuple):
     query: Mapping[str, Schema] | None = None
     path: Mapping[str, Schema] | None = None
     notes: str = ""
-    shape: str = "openai"  # of its errors: `openai` or `messages`
-    takes: str = JSON  # the body's type
+    shape: str = "openai"  # of its errors: `openai`, or `messages` for Anthropic's
+    takes: str = JSON  # media type of the request body
 
 
 def declare(
@@ -73,87 +73,87 @@ def declare(
     refusals: Refusals = (),
     **fields: Any,
 ) -> Callable[[View], View]:
-    """Put a declaration on a view. `IDENTITY` is added to the refusals of routes that ask who is calling."""
+    """Attach a declaration to a view. Routes with `callers` get the errors in `IDENTITY` too."""
     made = Declaration(summary, callers, answers, (*refusals, *(IDENTITY if callers else ())), **fields)
 
     def mark(view: View) -> View:
-        view.declaration = made  # type: ignore[attr-defined]  # found by `declaration_of`
+        view.declaration = made  # type: ignore[attr-defined]  # read by `declaration_of`
         return view
 
     return mark
 
 
 def declaration_of(view: object) -> Declaration | None:
-    """What `declare` put on a view."""
+    """Return the declaration of a view, or None."""
     found: Declaration | None = getattr(view, "declaration", None)
     return found
 
 
 def record(properties: Mapping[str, Schema], optional: Collection[str] = ()) -> Schema:
-    """An answer's object with these properties, all but the `optional` always there. Later versions may have more."""
+    """Return the schema of a response object. All properties but the `optional` ones are required; more may be added later."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": dict(properties), "required": required}
 
 
 def wish(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
-    """A request's object: no other properties, and null is as good as left out for those that are not `required`."""
+    """Return the schema of a request object without other properties. Properties that are not `required` may be null."""
     fields = {name: schema if name in required else or_null(schema) for name, schema in properties.items()}
     return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
 
 def open_wish(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
-    """The same, of a route that passes unknown fields on."""
+    """Return the schema of a request object whose unknown fields are forwarded to the provider."""
     return {**wish(properties, required), "additionalProperties": True}
 
 
 def or_null(schema: Schema) -> Schema:
-    """`schema`, or null."""
+    """Return `schema`, made nullable."""
     if isinstance(schema.get("type"), str) and "enum" not in schema:
         return {**schema, "type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
 def array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
-    """A list."""
+    """Return an array schema with `least` to `most` items."""
     limits = {"minItems": least} if least else {}
     return {"type": "array", "items": items, **limits, **({"maxItems": most} if most is not None else {})}
 
 
 def text(most: int, least: int = 1) -> Schema:
-    """Text of so many characters."""
+    """Return a string schema with `least` to `most` characters."""
     return {"type": "string", "minLength": least, "maxLength": most}
 
 
 def whole(low: int, high: int) -> Schema:
-    """A whole number."""
+    """Return an integer schema from `low` to `high`."""
     return {"type": "integer", "minimum": low, "maximum": high}
 
 
 def number(low: float, high: float) -> Schema:
-    """A number."""
+    """Return a number schema from `low` to `high`."""
     return {"type": "number", "minimum": low, "maximum": high}
 
 
 def one_of(*values: str) -> Schema:
-    """One of these words."""
+    """Return a string enum schema."""
     return {"type": "string", "enum": list(values)}
 
 
 def example(schema: Schema, value: Any) -> Schema:
-    """`schema` with an example; `$model` in it is a model that the edge serves."""
+    """Return `schema` with an example, in which `$model` stands for a model that the edge serves."""
     return {**schema, "examples": [value]}
 
 
 def page_of(name: str, item: Schema) -> Schema:
-    """A page of a list: the items, and what to send as `after` for the next page."""
+    """Return the schema of a page: its items, and the value of `after` for the next page."""
     return record({name: array(item), "next": or_null(STRING)})
 
 
-SPENT = record({"credits_charged": INTEGER, "balance": INTEGER})  # what a call cost, and what is left
+SPENT = record({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of a call and the remaining balance
 
 
 def declare_call(summary: str, answer: Answer, body: Schema, more: Refusals = (), **fields: Any) -> Declaration:
-    """The `Declaration` of a route under `/v1` that calls a model: it may refuse as all of them do, and with `more`."""
+    """Return the declaration of a route under `/v1` that calls a model. `more` are errors beyond the common ones."""
     return Declaration(summary, KEY, {200: answer}, (*CALL, *more, *IDENTITY), body=body, **fields)
 
 

@@ -1,4 +1,4 @@
-"""The caller's address, as an ASGI server and a trusted proxy tell it."""
+"""The client's IP address, from the ASGI server and trusted proxies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from shared.text.client_address import caller_address
 
 
 def peer_address(scope: dict[str, Any], forwarded_for: bytes | None, trusted: tuple[str, ...]) -> str:
-    """The address that a call came from, as text; "" when there is none (a Unix socket)."""
+    """Return the client's address as text, or "" if there is none (a Unix socket)."""
     client = scope.get("client")
     return caller_address(client[0] if client else "", (forwarded_for or b"").decode("latin-1"), trusted)

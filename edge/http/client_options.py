@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.core.errors import InvalidRequest
 
-MAX_NAME = 100  # characters of a name in an error message
+MAX_NAME = 100  # characters quoted in an error message
 _SDK = (
     *("api_key", "admin_api_key", "auth_token", "base_url", "websocket_base_url", "webhook_secret", "organization", "project"),
     *("timeout", "max_retries", "http_client", "default_headers", "default_query", "extra_headers", "extra_query", "extra_body"),
@@ -30,14 +30,14 @@ _PROXY = (
 CLIENT_OPTIONS = frozenset((*_SDK, *_PROXY))
 CLIENT_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "user_api_key", "vertex_")
 _ADVICE = {
-    "api_key": " The key goes into the header 'Authorization: Bearer …'.",
+    "api_key": " Send the key in the 'Authorization: Bearer …' header.",
     "extra_body": " Send its fields at the top level of the body.",
-    "fallbacks": " Other models go into 'models'.",
+    "fallbacks": " List fallback models in 'models'.",
 }
 
 
 def drop_client_options(body: dict[str, Any]) -> None:
-    """Remove options that are null from `body`. Raises `InvalidRequest` for one with a value."""
+    """Remove null client options from `body`. Raises `InvalidRequest` for one with a value."""
     found = [name for name in body if name in CLIENT_OPTIONS or name.startswith(CLIENT_PREFIXES)]
     for name in found:
         if body[name] is not None:
@@ -46,7 +46,7 @@ def drop_client_options(body: dict[str, Any]) -> None:
 
 
 def refuse_client_options(names: Iterable[str]) -> None:
-    """Raise `InvalidRequest` if a form field's name is an option, also as `extra_body[seed]`."""
+    """Raise `InvalidRequest` if a form field is a client option, including bracketed names such as `extra_body[seed]`."""
     for name in names:
         plain = name.partition("[")[0]
         if plain in CLIENT_OPTIONS or plain.startswith(CLIENT_PREFIXES):
@@ -56,4 +56,4 @@ def refuse_client_options(names: Iterable[str]) -> None:
 def _refuse(name: str) -> None:
     shown = name[:MAX_NAME]
     advice = _ADVICE.get(name, " Remove it from the body.")
-    raise InvalidRequest(f"'{shown}' is an option of a client library, not a field of the request.{advice}", shown)
+    raise InvalidRequest(f"'{shown}' is a client library option, not a request field.{advice}", shown)

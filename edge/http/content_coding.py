@@ -1,7 +1,7 @@
 """Decodes compressed request bodies (`Content-Encoding`, RFC 9110, section 8.4) incrementally.
 
-A few kilobytes can decompress to gigabytes. So only one piece is decoded at a time, the output of each coding counts toward the
-size limit of bodies, and the event loop runs after each piece.
+A few kilobytes can decompress to gigabytes. So bodies are decoded piece by piece, the output of each coding counts toward the
+body size limit, and other tasks run between pieces.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 ACCEPTED = "gzip, deflate, br, zstd"
-MAX_CODINGS = 2  # one over another; a decoder holds up to 16 MB while it works
+MAX_CODINGS = 2  # nested; each decoder uses up to 16 MB
 PIECE_BYTES = 64 * 1024
-MAX_PARTS = 1_000  # gzip members or zstd frames of a body: each costs a decoder, though it may hold nothing
+MAX_PARTS = 1_000  # gzip members or zstd frames per body: even an empty one costs a decoder
 _ZSTD_WINDOW_LOG = 23  # 8 MB, the most that RFC 9659 allows a sender
 _GZIP, _ZLIB, _RAW_DEFLATE = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # zlib's `wbits` for RFC 1952, 1950 and 1951
 
@@ -41,7 +41,7 @@ class _TooManyParts(Exception):
 
 
 class _Decoder(Protocol):
-    """One coding. `feed` decodes into pieces of about `PIECE_BYTES`; `whole` is whether the data may end here."""
+    """One coding. `feed` decodes to pieces of about `PIECE_BYTES`; `whole` is true if the data may end here."""
 
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
@@ -50,7 +50,7 @@ class _Decoder(Protocol):
 
 
 class _Gzip:
-    """gzip: one member after another, as RFC 1952 allows."""
+    """gzip, with any number of members (RFC 1952)."""
 
     wbits = _GZIP
     may_repeat = True
@@ -92,7 +92,7 @@ class _Gzip:
 
 
 class _Deflate(_Gzip):
-    """deflate: the zlib format, or bare deflate data, which some clients send under this name (RFC 9110, section 8.4.1.2)."""
+    """deflate: the zlib format, or raw deflate data, which some clients send instead (RFC 9110, section 8.4.1.2)."""
 
     may_repeat = False
 
@@ -111,7 +111,7 @@ class _Deflate(_Gzip):
 
 
 class _Zstd:
-    """zstd: one frame after another (RFC 8878), with windows up to the RFC's recommended limit."""
+    """zstd, with any number of frames (RFC 8878)."""
 
     def __init__(self) -> None:
         self._frame: Any = None
@@ -178,7 +178,7 @@ _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
 
 
 def codings_of(header: bytes) -> list[str]:
-    """The codings in a `Content-Encoding`, in the order in which they were applied, without `identity`.
+    """Return the codings of a `Content-Encoding` header in the order they were applied, without `identity`.
 
     Raises `UnsupportedContentCoding`.
     """
@@ -186,14 +186,14 @@ def codings_of(header: bytes) -> list[str]:
     codings = [name for name in named if name not in ("", "identity")]
     for name in codings:
         if name not in _DECODERS:
-            raise UnsupportedContentCoding(f"The content coding '{name[:40]}' is not supported; send one of {ACCEPTED}, or none.")
+            raise UnsupportedContentCoding(f"Content coding '{name[:40]}' is not supported. Use one of {ACCEPTED}, or none.")
     if len(codings) > MAX_CODINGS:
         raise UnsupportedContentCoding(f"The body has {len(codings)} content codings; at most {MAX_CODINGS} are supported.")
     return codings
 
 
 class DecodedBody:
-    """An ASGI `receive` that decodes the body of another one.
+    """An ASGI `receive` that decodes the body from another `receive`.
 
     Raises `RequestTooLarge` as soon as the body, compressed or not, exceeds `limit` bytes, and `InvalidRequest` for damaged or
     truncated data.
@@ -230,9 +230,9 @@ class DecodedBody:
         try:
             return next(self._pieces, None)
         except _Damaged:
-            raise InvalidRequest(f"The request body is not valid {self._name} data, but its Content-Encoding says so.") from None
+            raise InvalidRequest(f"The request body is not valid {self._name} data, as its Content-Encoding declares.") from None
         except _TooManyParts:
-            raise InvalidRequest(f"The request body has more than {MAX_PARTS} compressed parts; compress it as one.") from None
+            raise InvalidRequest(f"The request body has more than {MAX_PARTS} compressed members; compress it as one.") from None
 
     def _decode(self, data: bytes, level: int) -> Iterator[bytes]:
         if level == len(self._decoders):
@@ -240,7 +240,7 @@ class DecodedBody:
             return
         for piece in self._decoders[level].feed(data):
             yield from self._decode(self._counted(level + 1, piece), level + 1)
-            yield b""  # the next coding may produce no output for a long time
+            yield b""  # yield to the event loop even while the next coding produces no output
 
     def _counted(self, level: int, data: bytes) -> bytes:
         self._sizes[level] += len(data)

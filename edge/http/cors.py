@@ -1,5 +1,7 @@
-"""CORS: which pages of other origins may call the API from a browser. They need a key: cookies are never accepted from other
-origins, because no answer has `Access-Control-Allow-Credentials`."""
+"""CORS: the origins whose pages may call the API from a browser.
+
+They need an API key: no response has `Access-Control-Allow-Credentials`, so browsers send no cookies from other origins.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ _EXPOSED = b", ".join(
 
 
 class Cors:
-    """The allowed origins of `YOUT_CORS_ORIGINS`: all (`*`), a list, or none."""
+    """The allowed origins from `YOUT_CORS_ORIGINS`: all (`*`), a list, or none."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._any = ANY_ORIGIN in origins
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
 
     def headers(self, origin: bytes | None) -> Headers:
-        """The headers of every answer, errors included, to a page of this `Origin`."""
+        """Return the CORS headers of a response, errors included, to a request from `origin`."""
         if origin is None:
             return []
         if self._any:
@@ -44,9 +46,9 @@ class Cors:
         ]
 
     def preflight(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers | None:
-        """The headers of the answer to a preflight; None if the request is not one, or its origin is not allowed.
+        """Return the headers of the response to a preflight, or None if it is no preflight or its origin is not allowed.
 
-        All requested headers are allowed: only a key authenticates the call, and other headers cannot replace it.
+        All requested headers are allowed: a call from another origin is authenticated by its key alone.
         """
         sent = dict(headers)
         origin = sent.get(b"origin")
@@ -62,6 +64,6 @@ class Cors:
         requested = sent.get(b"access-control-request-headers", b"")
         if requested and len(requested) <= MAX_REQUESTED_HEADERS:
             answer.append((b"access-control-allow-headers", requested))
-        if sent.get(b"access-control-request-private-network") == b"true":  # a public page, a private edge
+        if sent.get(b"access-control-request-private-network") == b"true":  # a public page calls an edge in a private network
             answer.append((b"access-control-allow-private-network", b"true"))
         return answer

@@ -1,7 +1,7 @@
-"""The first step of every request: hot POSTs go to their handlers, all other requests are normalized and go to Quart.
+"""The ASGI entry point: POSTs that call models go to their handlers, all other requests are normalized and go to Quart.
 
-Handles what no route should have to: unknown methods, protocol upgrades, preflights, slashes and prefixes doubled by a client's
-base URL, and compressed bodies. A hot POST with an exact path skips all of this.
+Rejects unknown methods and protocol upgrades, answers preflights, collapses slashes and prefixes doubled by a client's base URL,
+and decompresses bodies. A POST to a model route with its exact path skips all of this.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # case-sensitive: RFC 9110, section 9.1
-BODY_ERROR = "yout.body_error"  # scope key of the error in decoding the body, for the route that reads it
+BODY_ERROR = "yout.body_error"  # scope key of an error in decoding the body; raised when a route reads the body
 _SLASHES = re.compile(r"/{2,}")
 
 
 def entry(inner: App, routes: Mapping[str, App], cors: Cors, max_body_bytes: int) -> App:
-    """The ASGI app: `routes` (POST, by exact path, with or without a trailing slash), and `inner` for all other requests."""
+    """Return the ASGI app: `routes` serves POSTs by path, with or without a trailing slash; `inner` serves all others."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -59,7 +59,7 @@ def entry(inner: App, routes: Mapping[str, App], cors: Cors, max_body_bytes: int
 
 
 def canonical_path(path: str) -> str:
-    """The API path without doubled slashes and a doubled `/v1`, which come from a client's base URL."""
+    """Return the API path without double slashes and a doubled `/v1`, which come from a client's base URL."""
     plain = _SLASHES.sub("/", path)
     while plain.startswith("/v1/v1/"):
         plain = plain[3:]
@@ -78,23 +78,23 @@ def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) 
     return status, [(b"content-type", b"application/json"), *headers], orjson.dumps({"error": error})
 
 
-# Codex tries a WebSocket first: after a 426 it falls back to HTTP at once, after any other status it retries.
+# Codex tries a WebSocket first. It falls back to HTTP at once after a 426, and retries after any other status.
 _NO_WEBSOCKETS = _error(
     426,
     "upgrade_required",
-    "WebSockets are not supported here. Send the request over HTTP; answers stream as server-sent events.",
+    "WebSockets are not supported. Send the request over HTTP; responses stream as server-sent events.",
     (b"upgrade", b"HTTP/1.1"),  # required by RFC 9110, section 15.5.22
     (b"connection", b"upgrade"),
 )
 
 
 def _refuse(scope: Scope, cors: Cors) -> Refused | None:
-    """The answer to a request that is handled here; None for one to pass on."""
+    """Return the response to a request that Quart should not see, or None."""
     method, headers = scope["method"], scope["headers"]
     if not all(_is_host(value) for name, value in headers if name == b"host"):
-        return _error(400, "invalid_request", "Send a Host header with a host name that can exist, and an optional port.")
+        return _error(400, "invalid_request", "Invalid Host header. Send a valid host name and an optional port.")
     if method not in METHODS:
-        return _error(501, "method_not_implemented", f"Unknown HTTP method '{method[:40]}'; method names are upper case.")
+        return _error(501, "method_not_implemented", f"Unknown HTTP method '{method[:40]}'. Method names are case-sensitive.")
     if method == "GET" and any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
         return _NO_WEBSOCKETS
     if method == "OPTIONS" and canonical_path(scope["path"]).startswith(PATHS):
@@ -105,7 +105,7 @@ def _refuse(scope: Scope, cors: Cors) -> Refused | None:
 
 
 def _is_host(value: bytes) -> bool:
-    """Whether Quart can read a `Host`: it fails on an empty label, and on one over 63 characters."""
+    """Return whether Quart can parse a `Host`: it fails on empty labels and on labels over 63 characters."""
     try:
         value.decode("latin-1").partition(":")[0].encode("idna")
     except UnicodeError:
@@ -114,7 +114,7 @@ def _is_host(value: bytes) -> bool:
 
 
 def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope, Receive]:
-    """The request for Quart, with a normalized path and a decompressed body."""
+    """Return the request for Quart, with a normalized path and a decompressed body."""
     if _is_odd(scope["path"]):
         scope = {**scope, "path": canonical_path(scope["path"])}
     coding = b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
@@ -131,7 +131,7 @@ def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope
 
 
 def _decoding(scope: Scope, receive: Receive, body: DecodedBody) -> Receive:
-    """Wraps `body` for Quart, which reads it in a separate task: an error is stored in the scope and ends the body."""
+    """Wrap `body` for Quart, which reads it in a separate task: an error is stored in the scope and ends the body."""
 
     async def decoded() -> Message:
         if BODY_ERROR in scope:

@@ -1,4 +1,4 @@
-"""The error table: what each domain error looks like over HTTP, as a JSON body and as an SSE frame. The only place for it."""
+"""The error table: maps domain errors to HTTP status, type and code, and renders them as JSON bodies and SSE frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.core import errors
 
 
 class Face(NamedTuple):
-    """The status, type and code of an error. `may_retry` None leaves the decision to the client.
+    """The status, type and code of an error. `may_retry` is sent as `x-should-retry` unless it is None.
 
     `retry_after_seconds` is sent as `Retry-After`; every 503 has it.
     """
@@ -25,9 +25,9 @@ class Face(NamedTuple):
     retry_after_seconds: int | None = None
 
 
-RETRY_AFTER_SECONDS = 5  # default: about the time that a restart or a failover takes
+RETRY_AFTER_SECONDS = 5  # about as long as a restart or a database failover takes
 
-# Looked up along the class's MRO; a code of "" is the error's own `code`.
+# Looked up along the class's MRO. A code of "" means the error's own `code`.
 FACES: dict[type[BaseException], Face] = {
     errors.RequestTooLarge: Face(413, "invalid_request_error", "request_too_large"),
     errors.UnsupportedContentCoding: Face(415, "invalid_request_error", "unsupported_content_encoding"),
@@ -61,7 +61,7 @@ CONFLICTS = {
 
 
 class Problem(NamedTuple):
-    """A rendered error: HTTP status, headers of its own, and the JSON body."""
+    """A rendered error: HTTP status, headers and JSON body."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -69,7 +69,7 @@ class Problem(NamedTuple):
 
 
 def face(error: BaseException) -> Face:
-    """The face of `error`; anything that is no domain error is a 500 that tells nothing."""
+    """Return the table entry of `error`. Anything but a domain error is a generic 500."""
     if isinstance(error, errors.IdempotencyConflict):
         return CONFLICTS[error.kind]
     for kind in type(error).__mro__:
@@ -80,25 +80,25 @@ def face(error: BaseException) -> Face:
 
 
 def is_internal(error: BaseException) -> bool:
-    """Whether `error` is an internal error: callers get a 500, and the reason is logged."""
+    """Return whether `error` is internal: callers get a generic 500, and the cause is logged."""
     return face(error) is INTERNAL
 
 
 def render(error: BaseException, _: str = "") -> Problem:
-    """`error` as a whole HTTP answer in OpenAI's shape, which has no place for the request's id."""
-    look = face(error)
-    return Problem(look.status, own_headers(error, look), orjson.dumps(document(error)))
+    """Render `error` as an HTTP response in OpenAI's format, which has no field for the request id."""
+    spec = face(error)
+    return Problem(spec.status, own_headers(error, spec), orjson.dumps(document(error)))
 
 
-def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
-    """The headers that tell a client what to do after `error`."""
+def own_headers(error: BaseException, spec: Face) -> list[tuple[bytes, bytes]]:
+    """Return the content type and the retry headers of `error`."""
     headers = [(b"content-type", b"application/json")]
-    if look.may_retry is not None:
-        headers.append((b"x-should-retry", b"true" if look.may_retry else b"false"))
+    if spec.may_retry is not None:
+        headers.append((b"x-should-retry", b"true" if spec.may_retry else b"false"))
     if isinstance(error, errors.UnsupportedContentCoding):
         headers.append((b"accept-encoding", ACCEPTED.encode()))  # RFC 9110, section 15.5.16
-    if look.retry_after_seconds is not None:
-        headers.append((b"retry-after", b"%d" % look.retry_after_seconds))
+    if spec.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % spec.retry_after_seconds))
     if isinstance(error, errors.TooManyAttempts):
         headers.append((b"retry-after", b"%d" % -(-error.wait_ms // 1000)))
     if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
@@ -108,26 +108,26 @@ def own_headers(error: BaseException, look: Face) -> list[tuple[bytes, bytes]]:
 
 
 def render_frame(error: BaseException) -> bytes:
-    """`error` as the last event of a stream that has begun. The stream ends after it without `[DONE]`."""
+    """Render `error` as the last event of a started stream, which then ends without `[DONE]`."""
     return b"data: " + orjson.dumps({"error": document(error)["error"]}) + b"\n\n"
 
 
 def render_event(error: BaseException) -> bytes:
-    """`error` as the last event of a native stream: its code and message alone."""
-    told = document(error)["error"]
-    return b"data: " + orjson.dumps({"error": {"code": told["code"], "message": told["message"]}}) + b"\n\n"
+    """Render `error` as the last event of a native stream, with only its code and message."""
+    full = document(error)["error"]
+    return b"data: " + orjson.dumps({"error": {"code": full["code"], "message": full["message"]}}) + b"\n\n"
 
 
 def document(error: BaseException) -> dict[str, Any]:
-    """`error` in OpenAI's shape: what it says, and under `yout` what only we know."""
-    look = face(error)
-    message = str(error) if look is not INTERNAL else "The server had an error. Nothing was charged."
+    """Return `error` in OpenAI's format, with our extra fields under `yout`."""
+    spec = face(error)
+    message = str(error) if spec is not INTERNAL else "Internal server error. You were not charged."
     param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)
-    told: dict[str, Any] = {"error": {"message": message, "type": look.type, "param": param, "code": look.code}}
+    body: dict[str, Any] = {"error": {"message": message, "type": spec.type, "param": param, "code": spec.code}}
     extra = _extra(error)
     if extra:
-        told["yout"] = extra
-    return told
+        body["yout"] = extra
+    return body
 
 
 def _extra(error: BaseException) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def _extra(error: BaseException) -> dict[str, Any]:
 
 
 def cheaper_document(cheaper: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Models that would do for a call, as a 402 and a quote tell them."""
+    """Return alternative models in the format of a 402 error and a quote."""
     return [{"id": id, "worst": worst} for id, worst in cheaper]
 
 
 def request_id(call: UUID) -> str:
-    """The public name of a call: what `x-request-id`, support, ledger and logs know it by."""
+    """Return the public id of a call, as in `x-request-id` and the logs."""
     return f"req_{call.hex}"

@@ -17,22 +17,22 @@ LONGEST_NAME = 100  # of a field, as far as an error repeats it
 
 
 def model_of(body: Mapping[str, Any]) -> str:
-    """The id of the model that a body names."""
+    """Return the requested model's id."""
     model = body.get("model")
     if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
-        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+        raise InvalidRequest("'model' must be a model id; see GET /v1/models.", "model")
     return model
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """The body as a JSON object, checked for depth and for options of client libraries."""
+    """Parse a JSON object. Rejects deep nesting and client library options."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if data.startswith(codecs.BOM_UTF8):  # RFC 8259, section 8.1: a parser may ignore it
+        if data.startswith(codecs.BOM_UTF8):  # parsers may ignore it (RFC 8259, section 8.1)
             return json_object(data[len(codecs.BOM_UTF8) :])
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
-            raise InvalidRequest("The body is not UTF-8 but looks like UTF-16 or UTF-32. Send JSON as UTF-8.") from None
+            raise InvalidRequest("The body appears to be UTF-16 or UTF-32. Send JSON as UTF-8.") from None
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
@@ -43,7 +43,7 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def only_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse an object with a field that is none of the `known`; `where` is the path to it, with its dot."""
+    """Reject fields that are not `known`. `where` is the path to the object, with a trailing dot."""
     unknown = next((name for name in found if name not in known), None)
     if unknown is not None:
         param = f"{where}{unknown[:LONGEST_NAME]}"

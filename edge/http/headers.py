@@ -13,7 +13,7 @@ LONGEST_IDEMPOTENCY_KEY = 255
 
 
 class Wanted(NamedTuple):
-    """The request headers that matter here."""
+    """The headers of an API request."""
 
     authorization: bytes | None
     x_api_key: bytes | None
@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     @property
     def key_sent(self) -> bool:
-        """Whether the request brings what should be a key."""
+        """Whether the request has a header for an API key."""
         return self.authorization is not None or self.x_api_key is not None
 
 
@@ -34,11 +34,11 @@ _NAMES = (
     *(b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for"),
     *(b"content-encoding", b"origin"),
 )
-_LISTS = (b"x-forwarded-for", b"content-encoding")  # several headers of these are one list (RFC 9110, section 5.3)
+_LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
 
 
 def read_headers(scope: Scope) -> Wanted:
-    """The values of the relevant headers. Raises `InvalidRequest` for a repeated header that must be unique."""
+    """Return the API headers. Raises `InvalidRequest` if a header that must be unique is repeated."""
     found = dict.fromkeys(_NAMES)
     for name, value in scope["headers"]:
         if name in found:
@@ -48,14 +48,14 @@ def read_headers(scope: Scope) -> Wanted:
 
 
 def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
-    """The value of a repeated header. Two keys are refused: another server could read the other one."""
+    """Return the value of a repeated header. Two keys are rejected, because another server might use the other one."""
     if name in _LISTS:
         return b"%b, %b" % (first, second)
-    raise InvalidRequest(f"Send the header '{name.decode()}' once, not several times.", name.decode())
+    raise InvalidRequest(f"Send the '{name.decode()}' header only once.", name.decode())
 
 
 def claim_of(key: bytes | None, body: bytes) -> Claim | None:
-    """The claim that an `Idempotency-Key` makes for a body."""
+    """Return the idempotency claim for a key and a body, or None without a key. Raises `InvalidRequest`."""
     if key is None:
         return None
     if not 1 <= len(key) <= LONGEST_IDEMPOTENCY_KEY:
@@ -64,9 +64,9 @@ def claim_of(key: bytes | None, body: bytes) -> Claim | None:
 
 
 def cap_of(value: bytes | None) -> int | None:
-    """The caller's own limit in credits, `x-yout-max-credits`."""
+    """Parse `x-yout-max-credits`, the caller's own limit. Raises `InvalidRequest`."""
     if value is None:
         return None
     if not value.isdigit() or len(value) > 15:
-        raise InvalidRequest("'x-yout-max-credits' must be a whole number of credits.", "x-yout-max-credits")
+        raise InvalidRequest("'x-yout-max-credits' must be an integer number of credits.", "x-yout-max-credits")
     return int(value)

@@ -1,4 +1,4 @@
-"""A body that is a form with files (`multipart/form-data`, RFC 7578), read in memory: nothing of it is put on a disk."""
+"""Parses `multipart/form-data` bodies (RFC 7578) in memory; nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge.http.client_options import refuse_client_options
 from shared.core.errors import InvalidRequest
 
 MOST_PARTS = 100
-LARGEST_FIELD = 2_000_000  # bytes; files have no limit but that of the body
-LONGEST_NAME = 64
+LARGEST_FIELD = 2_000_000  # bytes; files are limited only by the body size
+_MAX_NAME = 64
 _NAME = re.compile(r"[A-Za-z]\w*(\[\w*\])*", re.ASCII)
 
 
 class File(NamedTuple):
-    """A file of a form. `type` is its media type in lower case, without parameters, as the sender calls it, maybe ""."""
+    """An uploaded file. `type` is the media type that the client sent, in lower case without parameters, or ""."""
 
     data: bytes
     name: str
@@ -28,34 +28,32 @@ class File(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What a form holds, in its order; the names of its parts are plain ones, such as `user` and `include[]`."""
+    """The fields and files of a form in order. Part names are plain, such as `user` or `include[]`."""
 
     fields: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, File], ...]
 
 
 def read_form(body: bytes, content_type: str) -> Form:
-    """Read a form. Raises `InvalidRequest`."""
+    """Parse a form. Raises `InvalidRequest`."""
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
-        raise InvalidRequest("The content type of a form must name its boundary: multipart/form-data; boundary=…")
+        raise InvalidRequest("The Content-Type must include the boundary: multipart/form-data; boundary=…")
     parser = MultiPartParser(_in_memory, max_form_memory_size=LARGEST_FIELD, max_form_parts=MOST_PARTS)
     try:
         fields, files = parser.parse(BytesIO(body), boundary.encode("latin-1"), len(body))
     except RequestEntityTooLarge:
-        raise InvalidRequest(
-            f"A form may have {MOST_PARTS} parts at most, and each field that is no file {LARGEST_FIELD} bytes."
-        ) from None
+        raise InvalidRequest(f"The form exceeds {MOST_PARTS} parts, or a text field exceeds {LARGEST_FIELD} bytes.") from None
     except ValueError:
-        raise InvalidRequest("The body is not a whole multipart/form-data with the boundary that its header names.") from None
+        raise InvalidRequest("The body is not valid multipart/form-data with the boundary in its Content-Type.") from None
     for name in (*fields, *files):
-        if not isinstance(name, str) or len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
-            raise InvalidRequest("A part of the form has no name, or one that is no plain field name.")
+        if not isinstance(name, str) or len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+            raise InvalidRequest("A form part has no name or an invalid one.")
     refuse_client_options((*fields, *files))
     sent = ((name, File(file.stream.read(), file.filename or "", file.mimetype or "")) for name, file in files.items(multi=True))
     return Form(tuple(fields.items(multi=True)), tuple(sent))
 
 
 def _in_memory(*_: Any, **__: Any) -> IO[bytes]:
-    """Where the parser puts a file; its own default is a disk for all but small ones."""
+    """Return a memory buffer for a file; the parser's default is a temporary file on disk."""
     return BytesIO()

@@ -1,4 +1,4 @@
-"""Pages of a list, by the last one's id: `?limit=` and `?after=`."""
+"""Cursor pagination with `?limit=` and `?after=`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from quart import request
 
 from shared.core.errors import InvalidRequest
 
-USUAL = 20
-MOST = 100
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
 
 
 class Page(NamedTuple):
-    """What to list: `limit` entries after the one with this id, or from the first on."""
+    """The requested page: `limit` entries after the entry with id `after`, or from the start."""
 
     limit: int
     after: UUID | None
 
 
 def read_page() -> Page:
-    """The page that the current request asks for. Raises `InvalidRequest`."""
+    """Parse `limit` and `after` from the current request. Raises `InvalidRequest`."""
     after = request.args.get("after")
     try:
-        return Page(whole_number("limit", 1, MOST, USUAL), None if after is None else UUID(after))
+        return Page(whole_number("limit", 1, MAX_LIMIT, DEFAULT_LIMIT), None if after is None else UUID(after))
     except ValueError:
-        raise InvalidRequest("'after' must be the id that the page before gave as 'next'.", "after") from None
+        raise InvalidRequest("'after' must be the 'next' value of the previous page.", "after") from None
 
 
-def whole_number(name: str, low: int, high: int, usual: int) -> int:
-    """The query parameter `name`. Raises `InvalidRequest`."""
+def whole_number(name: str, low: int, high: int, default: int) -> int:
+    """Parse the query parameter `name` as an integer between `low` and `high`. Raises `InvalidRequest`."""
     text = request.args.get(name)
     if text is None:
-        return usual
+        return default
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", name)
+        raise InvalidRequest(f"'{name}' must be an integer between {low} and {high}.", name)
     return int(text)

@@ -1,4 +1,4 @@
-"""The edge's public base URL, for links. Never taken from a header that the caller could have forged."""
+"""The edge's public base URL, for links. Headers that a client could forge are ignored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from quart import current_app, request
 from shared.core.settings import Settings
 from shared.text.client_address import canonical_address, is_trusted
 
-# With underscores: names of containers and Windows machines have them, and nginx passes them on.
+# Underscores are allowed: names of containers and Windows hosts have them, and nginx forwards them.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
-_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (compared, not bound)
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (only compared)
 
 
 def edge_url() -> str:
-    """The base URL of this edge, without a trailing slash.
+    """Return the base URL of this edge, without a trailing slash.
 
-    `YOUT_PUBLIC_URL`, or the host that a trusted proxy reports, or the local address of the connection.
+    It is `YOUT_PUBLIC_URL`, else the host from a trusted proxy, else the local address of the connection.
     """
     settings: Settings = current_app.extensions["services"].settings
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -27,7 +27,7 @@ def edge_url() -> str:
 
 
 def public_url(settings: Settings, scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
-    """As `edge_url`, for the request with this ASGI scope and these headers (names in lower case)."""
+    """Like `edge_url`, for an ASGI scope and headers with lower-case names."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
     client, server = scope.get("client"), scope.get("server")
@@ -44,5 +44,5 @@ def public_url(settings: Settings, scope: Mapping[str, Any], headers: Mapping[st
 
 
 def _last(value: str | None) -> str:
-    """The last entry, which the nearest proxy added."""
+    """Return the last entry, which the nearest proxy added."""
     return (value or "").rpartition(",")[2].strip()

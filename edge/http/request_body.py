@@ -1,4 +1,4 @@
-"""Reads the body of a request to the API, after the caller was authenticated and within the process's memory limit for bodies."""
+"""Reads request bodies of the API, after authentication and within the process's memory limit for bodies."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shared.text.client_address import network_of
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 SMALL_BODY_BYTES = 16 * 1024  # not counted
-ADDRESS_SHARE = 2  # one address may use this fraction of the limit
+ADDRESS_SHARE = 2  # one network may use 1/2 of the limit
 
 
 class ClientGone(Exception):
-    """The client disconnected before it had sent its request."""
+    """The client disconnected before its request was complete."""
 
 
 class BodyBudget:
-    """The bytes of request bodies being received: at most `limit` in total, and half of it from one address."""
+    """Limits the bytes of bodies being received: at most `limit` in total, half of it per network."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -28,11 +28,11 @@ class BodyBudget:
 
     @property
     def taken(self) -> int:
-        """What is in use now."""
+        """The number of bytes in use."""
         return self._taken
 
     def take(self, address: str, count: int) -> None:
-        """Raises `Overloaded`, and takes nothing, if that would exceed a limit."""
+        """Acquire `count` bytes. Raises `Overloaded` if that would exceed a limit."""
         of_address = self._by_address.get(address, 0) + count
         if self._taken + count > self._limit or of_address > self._limit // ADDRESS_SHARE:
             raise Overloaded
@@ -40,7 +40,7 @@ class BodyBudget:
         self._by_address[address] = of_address
 
     def give(self, address: str, count: int) -> None:
-        """Give back what was taken."""
+        """Release `count` bytes."""
         self._taken -= count
         left = self._by_address[address] - count
         if left:
@@ -50,14 +50,14 @@ class BodyBudget:
 
 
 class BodyReader:
-    """How bodies are received in one process. `limit` is the largest body, in bytes."""
+    """Receives request bodies of at most `limit` bytes."""
 
     def __init__(self, budget: BodyBudget, limit: int) -> None:
         self._budget = budget
         self._limit = limit
 
     async def read(self, receive: Receive, content_length: bytes | None, address: str) -> bytes:
-        """The whole body of a request from `address`. Raises `RequestTooLarge`, `Overloaded`, `ClientGone`."""
+        """Return the complete body of a request from `address`. Raises `RequestTooLarge`, `Overloaded`, `ClientGone`."""
         if content_length is not None and content_length.isdigit() and int(content_length) > self._limit:
             raise RequestTooLarge(self._limit)
         chunks: list[bytes] = []

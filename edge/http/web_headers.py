@@ -10,7 +10,7 @@ _LISTS = {b"cookie": "; ", b"x-forwarded-for": ", "}
 
 
 class Sent(NamedTuple):
-    """The request headers that tell callers without a key apart; "" for one that is missing."""
+    """The headers of a request without an API key; "" for a missing one."""
 
     cookie: str
     user_agent: str
@@ -22,8 +22,10 @@ class Sent(NamedTuple):
 
 
 def read_sent(scope: dict[str, Any]) -> Sent:
-    """The last value of each header, and all values of list headers: over HTTP/2 cookies may come in several headers (RFC 9113,
-    section 8.2.3), and each proxy may add to the chain of addresses."""
+    """Return the last value of each header, and all values of list headers.
+
+    HTTP/2 may split cookies over several headers (RFC 9113, section 8.2.3), and each proxy may add an `X-Forwarded-For`.
+    """
     found = dict.fromkeys(_NAMES, "")
     for name, value in scope["headers"]:
         if name in found:
@@ -34,7 +36,7 @@ def read_sent(scope: dict[str, Any]) -> Sent:
 
 
 def cookie_value(header: str, name: str) -> str:
-    """One cookie of a `Cookie` header (RFC 6265, section 4.2.1), "" when it is not there."""
+    """Return a cookie's value from a `Cookie` header (RFC 6265, section 4.2.1), or "" if it is missing."""
     for pair in header.split(";"):
         found, _, value = pair.strip().partition("=")
         if found == name:

@@ -1,7 +1,7 @@
-"""Who is calling: bearer keys, and the limits that go with them.
+"""Authentication by API key, and the rate limits of keys.
 
-What is remembered here of a key serves the rate limiter alone. Whether the key is good is decided by the reserve statement of
-each call (or by a look-up, on routes that reserve nothing), never by this memory.
+The cache of keys serves only the rate limiter. Whether a key is valid is decided by the reserve statement of each call (or by
+a look-up, on routes that reserve nothing), never by this cache.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from shared.identity.payer import Parent
 from shared.ledger import OwnLimits, Reserved
 from shared.models import Account, ApiKey, Plan
 
-MOST_REMEMBERED = 50_000
+MAX_CACHED_KEYS = 50_000
 
 
 class KeyRow(NamedTuple):
-    """A key that is good at this moment, as a look-up found it."""
+    """A valid key, as read from the database."""
 
     key: UUID
     account: UUID
@@ -45,36 +45,36 @@ class KeyRow(NamedTuple):
 
     @property
     def limited(self) -> bool:
-        """Whether the key has any limit; then it manages only the keys that it created."""
+        """Whether the key has any limit. Such a key can manage only the keys that it created."""
         own = self.own
         limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
         return any(limit is not None for limit in limits)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
-        """Whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
+        """Return whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
         return model.usable(now, self.allowed_models, self.plan_models)
 
 
 class Keys:
-    """The limits of recently seen keys, by digest, and the look-up of the others."""
+    """Key look-ups, with a cache of the limits of recently used keys by digest."""
 
     def __init__(self, settings: Settings, reader: DatabaseReader, refused: RefusedKeys) -> None:
         self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
         self._reader = reader
         self._refused = refused
         self._gathered = GatheredReads(self._read_together)
-        self._known: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
 
     async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
-        """The digest and limits of the key in a request from `address`. A recently used key is cached.
+        """Return the digest and limits of the request's key. Recently used keys are cached.
 
         Raises `InvalidKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
             digest = bearer(authorization, x_api_key)
-            known = self._known.get(digest)
-            if known is not None:
-                return digest, known[1]
+            cached = self._cached.get(digest)
+            if cached is not None:
+                return digest, cached[1]
             row = await self.look_up(digest, address)
         except InvalidKey:
             await self._count_refusal(authorization, x_api_key, address)
@@ -82,7 +82,7 @@ class Keys:
         return digest, self._remember(digest, row.account, row.key, row.own)
 
     async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
-        """The key in a request from `address`, read from the database. Raises like `admit`."""
+        """Read the request's key from the database. Raises like `admit`."""
         try:
             return await self.look_up(bearer(authorization, x_api_key), address)
         except InvalidKey:
@@ -90,19 +90,19 @@ class Keys:
             raise
 
     def learn(self, digest: str, key: UUID, taken: Reserved) -> None:
-        """Refresh what is known from what the reserve statement has just read."""
-        known = self._known.get(digest)
-        if known is None or known[0] != taken.own_limits:
+        """Refresh the cached limits from the row that the reserve statement has just read."""
+        cached = self._cached.get(digest)
+        if cached is None or cached[0] != taken.own_limits:
             self._remember(digest, taken.account, key, taken.own_limits)
 
     def forget(self, digest: str) -> None:
-        """The key was refused."""
-        self._known.pop(digest, None)
+        """Remove a rejected key from the cache."""
+        self._cached.pop(digest, None)
 
     async def first_refusal(self, digest: str, error: RequestRefused) -> RequestRefused:
-        """`error`, which speaks against a request before its key was read; unless the key itself is no good.
+        """Return `error`, or the error of the key if that is invalid: authentication errors take precedence.
 
-        A web session ("" is given for its digest) has been read by then, and a visitor has nothing to be read.
+        `digest` is "" for web sessions and visitors, which are checked before.
         """
         if not digest:
             return error
@@ -138,7 +138,7 @@ class Keys:
             await self._refused.count(address)
 
     def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
-        """The limits that rows with `own` limits come to, defaults filled in."""
+        """Return the limits in force for a key with these columns, with defaults filled in."""
         whole = Limits(
             own.plan_rpm or self._defaults.rpm,
             own.plan_tpm or self._defaults.tpm,
@@ -154,20 +154,22 @@ class Keys:
 
     def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
         limits = self.in_force(account, key, own)
-        self._known[digest] = (own, limits)
-        if len(self._known) > MOST_REMEMBERED:
-            self._known.popitem(last=False)
+        self._cached[digest] = (own, limits)
+        if len(self._cached) > MAX_CACHED_KEYS:
+            self._cached.popitem(last=False)
         return limits
 
 
 def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
-    """The digest of the key in `Authorization: Bearer …` or `x-api-key`. Raises `InvalidKey` if it is malformed, and
-    `InvalidRequest` for two different keys."""
+    """Return the digest of the key in `Authorization: Bearer …` or `x-api-key`.
+
+    Raises `InvalidKey` if it is missing or malformed, `InvalidRequest` for two different keys.
+    """
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         secret = authorization[7:].strip()
         if x_api_key is not None and x_api_key.strip() != secret:
-            raise InvalidRequest("'Authorization' and 'x-api-key' hold different keys. Send only one of them.", "x-api-key")
+            raise InvalidRequest("'Authorization' and 'x-api-key' contain different keys. Send only one of them.", "x-api-key")
     elif x_api_key is not None:
         secret = x_api_key.strip()
     text = secret.decode("latin-1")
@@ -177,7 +179,7 @@ def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
 
 
 def objection(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:
-    """What speaks against a key with these columns at `now` (milliseconds UTC); None when it is good."""
+    """Return the error that rejects a key with these columns at `now` (milliseconds UTC), or None if it is valid."""
     if revoked_at is not None or (expires_at is not None and expires_at <= now):
         return InvalidKey()
     if account_status != "active":
@@ -193,7 +195,7 @@ def _read_key(digest: str) -> KeyRow:
 
 
 def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
-    """The key for each digest, or the error that refuses it."""
+    """Return the key for each digest, or the error that rejects it."""
     creator = ApiKey.alias("creator")
     query = ApiKey.select(
         *(ApiKey.digest, ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
@@ -209,6 +211,6 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
         *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
         bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
         own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
-        good = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
-        found[digest] = objection(revoked_at, expires_at, status, now) or good
+        valid = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+        found[digest] = objection(revoked_at, expires_at, status, now) or valid
     return found

@@ -1,7 +1,8 @@
-"""Limits invalid keys per network, for all processes through Redis, and keeps them cheap for the database.
+"""Rate limits for invalid keys, per network and shared by all processes through Redis, to protect the database.
 
-A refused key is cached briefly, so that repeating it causes no read. A network over its limit gets 429, and its unknown keys are
-read in batches, a few times a second. They are still read, because another client behind the same address may have a valid key.
+An invalid key is cached briefly, so that repeating it causes no read. A network over its limit gets 429, and its unknown keys
+are read in batches a few times a second. They are still read, because another client behind the same address may have a valid
+key.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ _UNLIMITED = 10**9  # no limit on tokens and concurrent requests
 
 
 class RefusedKeys:
-    """One process's cache of invalid keys and of the networks that send too many."""
+    """A cache of invalid keys and of the networks that sent too many."""
 
     def __init__(self, settings: Settings, limiter: Limiter) -> None:
         self._limiter = limiter
         self._per_minute = settings.refused_keys_rpm
         self._secret = derive_key(settings.secret_key, "refused keys")
-        self._refused: OrderedDict[str, int] = OrderedDict()  # digest of a key → end of its cache entry
-        self._throttled: OrderedDict[str, int] = OrderedDict()  # network → until when it is over its limit
+        self._refused: OrderedDict[str, int] = OrderedDict()  # key digest → expiry of its cache entry
+        self._throttled: OrderedDict[str, int] = OrderedDict()  # network → end of its throttling
 
     def remember(self, digest: str) -> None:
         """Cache an invalid key. It cannot become valid: a new key has a new secret."""
         _put(self._refused, digest, now_ms() + REMEMBERED_MS)
 
     def knows(self, digest: str) -> bool:
-        """Whether the key is cached as invalid."""
+        """Return whether the key is cached as invalid."""
         return self._refused.get(digest, 0) > now_ms()
 
     def is_throttled(self, address: str) -> bool:
-        """Whether the network of `address` has sent too many invalid keys."""
+        """Return whether the network of `address` has sent too many invalid keys."""
         return bool(self._throttled) and self._throttled.get(network_of(address), 0) > now_ms()
 
     async def count(self, address: str) -> None:
@@ -70,10 +71,7 @@ class RefusedKeys:
 
 
 class GatheredReads(Generic[T]):
-    """Batches reads of single keys, at most ten times a second.
-
-    `read` returns the key or the error for each digest.
-    """
+    """Batches reads of single keys, at most ten batches per second. `read` returns the key or the error for each digest."""
 
     def __init__(self, read: Callable[[Collection[str]], Awaitable[Mapping[str, T | RequestRefused]]]) -> None:
         self._read = read
@@ -81,7 +79,7 @@ class GatheredReads(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, digest: str) -> T:
-        """The result of the next batch for this digest. Raises its error, or `TooManyRefusedKeys` if the batch is full."""
+        """Read a digest with the next batch. Raises its error, or `TooManyRefusedKeys` if the batch is full."""
         future = self._waiting.get(digest)
         if future is None:
             if len(self._waiting) >= MAX_GATHERED:
@@ -90,7 +88,7 @@ class GatheredReads(Generic[T]):
             future = self._waiting[digest] = loop.create_future()
             if self._task is None:
                 self._task = loop.create_task(self._run())
-        found = await asyncio.shield(future)  # others may wait for the same key
+        found = await asyncio.shield(future)  # other requests may wait for the same key
         if isinstance(found, Exception):
             raise found
         return found
@@ -102,7 +100,7 @@ class GatheredReads(Generic[T]):
             found: Mapping[str, T | Exception]
             try:
                 found = await self._read(waiting)
-            except Exception as error:  # whatever failed, no caller may wait forever
+            except Exception as error:  # waiting callers must always get a result
                 found = dict.fromkeys(waiting, error)
             for digest, future in waiting.items():
                 future.set_result(found[digest])

@@ -1,5 +1,5 @@
-"""Cut off running calls that may not go on: the key or session was revoked or has expired, the account is no longer active, or
-the call has reached the longest life of a call. New calls need none of this: each is decided by its own reserve statement.
+"""Cuts off running calls whose key or session was revoked or expired, whose account is not active, or that exceed the maximum
+duration. New calls are checked by their own reserve statement.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from shared.models import Account, ApiKey, WebSession
 log = logging.getLogger("yout.edge")
 
 POLL_SECONDS = 2.0
-YOUNG_SECONDS = 2.0  # a younger call was decided a moment ago; most end before they are asked about
-LARGEST_QUERY = 500  # keys, and sessions
+YOUNG_SECONDS = 2.0  # younger calls were checked just now, and most end soon
+LARGEST_QUERY = 500  # keys or sessions per query
 
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 async def watch(calls: RunningCalls, read: Read, longest_seconds: float) -> None:
-    """Look after `calls` for ever. `read` runs a query in a thread of its own."""
+    """Poll `calls` forever. `read` runs a query in the reader thread; `longest_seconds` is the maximum duration of a call."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         _cut_overdue(calls, longest_seconds)
         try:
             await _cut_refused(calls, read)
-        except Exception as error:  # whatever it was, the next poll tries again
-            log.warning("the keys of running calls could not be read: %s", type(error).__name__)
+        except Exception as error:  # the next poll retries
+            log.warning("failed to check the keys of running calls: %s", type(error).__name__)
 
 
 def _cut_overdue(calls: RunningCalls, longest_seconds: float) -> None:
     now = time.monotonic()
     for call in calls:
         if now - call.since > longest_seconds:
-            call.cut(UpstreamTimeout(f"The call took longer than {longest_seconds:g} s, the longest that a call may take."))
+            call.cut(UpstreamTimeout(f"The call exceeded the maximum duration of {longest_seconds:g} s."))
 
 
 async def _cut_refused(calls: RunningCalls, read: Read) -> None:
@@ -50,8 +50,8 @@ async def _cut_refused(calls: RunningCalls, read: Read) -> None:
     keys = sorted(payer for payer in by_payer if isinstance(payer, UUID))
     sessions = sorted(payer for payer in by_payer if isinstance(payer, str))
     for first in range(0, max(len(keys), len(sessions)), LARGEST_QUERY):
-        asked = slice(first, first + LARGEST_QUERY)
-        refusals: dict[UUID | str, RequestRefused] = await read(partial(_refusals, keys[asked], sessions[asked]))
+        batch = slice(first, first + LARGEST_QUERY)
+        refusals: dict[UUID | str, RequestRefused] = await read(partial(_refusals, keys[batch], sessions[batch]))
         for payer, refusal in refusals.items():
             for call in by_payer[payer]:
                 call.cut(refusal)
@@ -67,8 +67,8 @@ def _older_calls(calls: RunningCalls) -> dict[UUID | str, list[RunningCall]]:
 
 
 def _refusals(keys: list[UUID], sessions: list[str]) -> dict[UUID | str, RequestRefused]:
-    """Those of `keys` and `sessions` that are no good any more, and what their callers should be told."""
-    found: dict[UUID | str, RequestRefused | None] = dict.fromkeys(keys, InvalidKey())  # also for a row that is gone
+    """Return the errors for those of `keys` and `sessions` that are no longer valid."""
+    found: dict[UUID | str, RequestRefused | None] = dict.fromkeys(keys, InvalidKey())  # the default, for deleted rows
     found |= dict.fromkeys(sessions, InvalidSession())
     now = now_ms()
     for payer, revoked_at, expires_at, status in (
@@ -81,7 +81,7 @@ def _refusals(keys: list[UUID], sessions: list[str]) -> dict[UUID | str, Request
     return {payer: refusal for payer, refusal in found.items() if refusal is not None}
 
 
-def _rows(model: Any, id: Any, wanted: Sequence[UUID | str]) -> Any:
-    """What decides about keys or sessions of these ids."""
+def _rows(model: Any, id: Any, ids: Sequence[UUID | str]) -> Any:
+    """Return the columns that decide whether the keys or sessions are valid."""
     columns = (id, model.revoked_at, model.expires_at, Account.status)
-    return model.select(*columns).join(Account).where(id.in_(wanted)).tuples() if wanted else ()
+    return model.select(*columns).join(Account).where(id.in_(ids)).tuples() if ids else ()

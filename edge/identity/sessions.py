@@ -1,6 +1,6 @@
-"""Web sessions at the edge: the cookie, who is behind it, and the token that a form or a script must send along with it.
+"""Web sessions: cookies, session look-ups and CSRF tokens.
 
-A session is read with every request that brings one, never remembered: one that was revoked is refused on the next request, on
+A session is read from the database on every request, never cached, so that a revocation takes effect on the next request in
 every edge process.
 """
 
@@ -28,7 +28,7 @@ NAME = "yout_session"
 
 
 class SessionRow(NamedTuple):
-    """A session that is good at this moment, as a look-up found it."""
+    """A valid session, as read from the database."""
 
     digest: str
     account: UUID
@@ -39,45 +39,45 @@ class SessionRow(NamedTuple):
     own: OwnLimits
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
-        """Whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""
+        """Return whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""
         return model.usable(now, self.plan_models)
 
 
 class Sessions:
-    """Their look-up, and what goes with it."""
+    """Looks up sessions and issues CSRF tokens."""
 
     def __init__(self, settings: Settings, reader: DatabaseReader, ledger: LedgerQueue) -> None:
         self.secure = settings.secure_cookies
-        # A __Host- cookie is Secure, of this host alone and for all its paths; browsers take one over https only.
+        # Browsers accept a __Host- cookie only over HTTPS, for this exact host and all its paths.
         self.cookie = f"__Host-{NAME}" if self.secure else NAME
         self._csrf_key = derive_key(settings.secret_key, "csrf")
         self._reader = reader
         self._ledger = ledger
 
     async def look_up(self, secret: str) -> SessionRow:
-        """Who is behind a cookie, suspended or not. Raises `InvalidSession`, `DatabaseUnavailable`."""
+        """Return the session of a cookie, even of a suspended account. Raises `InvalidSession`, `DatabaseUnavailable`."""
         if len(secret) > web_sessions.LONGEST_SECRET or not secret.isascii():
             raise InvalidSession
         row = await self.find(web_sessions.digest(secret))
         if now_ms() - row.seen_at > web_sessions.TOUCH_MS:
-            self._ledger.run(partial(touch_session, row.digest))  # nobody waits for it: it only moves the session's end
+            self._ledger.run(partial(touch_session, row.digest))  # not awaited: it only extends the session
         return row
 
     async def find(self, digest: str) -> SessionRow:
-        """The same, of a cookie that is known by its digest."""
+        """Like `look_up`, by the digest of a cookie."""
         return await self._reader.read(partial(_read_session, digest))
 
     def csrf_token(self, secret: str) -> str:
-        """What has to come with every request that changes something for the holder of this cookie."""
+        """Return the CSRF token that unsafe requests with this cookie must send."""
         return hmac.new(self._csrf_key, secret.encode(), hashlib.sha256).hexdigest()
 
     def proves(self, secret: str, token: str) -> bool:
-        """Whether `token` is that of the cookie."""
+        """Return whether `token` is the CSRF token of the cookie."""
         return hmac.compare_digest(self.csrf_token(secret).encode(), token.encode(errors="replace"))
 
 
 def check_active(row: SessionRow) -> None:
-    """Raise `AccessDenied` unless the account may be used."""
+    """Raise `AccessDenied` unless the account is active."""
     if row.status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
 

@@ -1,1 +1,1 @@
-"""Media at the edge: what a body asks for, the order that becomes a job, waiting for its end, and the files it made."""
+"""Media calls: request validation, job submission, waiting for completion, and file downloads."""

@@ -1,4 +1,4 @@
-"""Serve a stored file: in pieces, by range, and so that a browser does with it nothing but show or save it."""
+"""Serves stored files: streamed, with range requests, and with headers that keep browsers from executing content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge.request_context import services
 from shared.core.errors import NotFound
 from shared.models import MediaJob, MediaOutput
 
-# What a type is called when it is saved.
+# File extensions by media type.
 ENDINGS = {
     "image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp",
     "video/mp4": "mp4", "video/webm": "webm",
@@ -22,12 +22,12 @@ _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 
 async def file_response(job: MediaJob, output: MediaOutput) -> Response:
-    """The file, or the part of it that `Range` asks for. Raises `NotFound` when it is gone, `StorageUnavailable`."""
+    """Return the file, or the requested `Range` of it. Raises `NotFound` if it was deleted, `StorageUnavailable`."""
     size, etag = output.size_bytes, f'"{output.id.hex}"'
-    asked = request.headers.get("range")
-    if asked is not None and request.headers.get("if-range", etag) != etag:
-        asked = None
-    part = _range(asked, size) if asked is not None else None
+    header = request.headers.get("range")
+    if header is not None and request.headers.get("if-range", etag) != etag:
+        header = None
+    part = _range(header, size) if header is not None else None
     if part == ():
         return Response(b"", status=416, headers={"content-range": f"bytes */{size}", **_headers(job, output, etag)})
     start, end = part or (0, size)
@@ -37,12 +37,12 @@ async def file_response(job: MediaJob, output: MediaOutput) -> Response:
         try:
             body = await services().storage.get_async(output.storage_key, start, end) if size else b""
         except NotFound:
-            raise NotFound("This file is no longer kept.") from None
+            raise NotFound("This file has been deleted.") from None
     response = Response(body, status=206 if part else 200, headers=_headers(job, output, etag))
     response.headers["content-length"] = str(end - start)
     if part:
         response.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    response.timeout = None  # a large file to a slow reader takes its time
+    response.timeout = None  # a large file may take a slow client long
     return response
 
 
@@ -56,14 +56,14 @@ def _headers(job: MediaJob, output: MediaOutput, etag: str) -> dict[str, str]:
         "cache-control": "private, max-age=300",
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
-        "cross-origin-resource-policy": "cross-origin",  # for pages elsewhere that show what their owner has a link to
+        "cross-origin-resource-policy": "cross-origin",  # other sites may embed files by their signed link
         "referrer-policy": "no-referrer",
     }
 
 
-def _range(asked: str, size: int) -> tuple[int, int] | tuple[()] | None:
-    """The asked part as `(start, end)`; empty for one that the file doesn't have; None for what is no single range of bytes."""
-    found = _RANGE.fullmatch(asked.strip())
+def _range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
+    """Parse a `Range` as `(start, end)`: empty if outside the file, None if it is not a single byte range."""
+    found = _RANGE.fullmatch(header.strip())
     if found is None or found.groups() == ("", ""):
         return None
     first, last = found.groups()

@@ -1,4 +1,4 @@
-"""Waiting for a job on behalf of a caller who sent one request and expects the media in its answer."""
+"""Waits for a media job, for OpenAI's routes whose response contains the media."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _TIMEOUTS = ("upstream_timeout", "job_timeout")
 
 
 async def made(submitted: Submitted) -> FoundJob:
-    """The job at its successful end, awaited. Raises what a caller should see of another end.
+    """Wait for a job and return it once it has succeeded. Raises the API error for any other outcome.
 
-    A caller that leaves, a key that is revoked or a server that stops cancels the job, unless another request had ordered it.
+    The job is cancelled if the client disconnects, its key is revoked or the server stops, unless an earlier request
+    submitted it.
     """
     job = submitted.job
     running = services().calls.begin()
@@ -50,10 +51,10 @@ async def made(submitted: Submitted) -> FoundJob:
 
 
 def failure(job: MediaJob) -> YoutError:
-    """The end of a job that made nothing, as the error of the request that waited for it."""
+    """Return the API error for a job that failed or was cancelled."""
     code = job.error_code
     if job.status == "cancelled" or code is None:
-        return UpstreamFailed("The job was cancelled. Nothing was charged.")
+        return UpstreamFailed("The job was cancelled. You were not charged.")
     if code not in REASONS:
         return UpstreamRejected(reason(code), None, code)
     if code in _TIMEOUTS:
@@ -68,7 +69,7 @@ def failure(job: MediaJob) -> YoutError:
 
 
 async def balance_of(account: UUID) -> int:
-    """The account's balance now, in credits."""
+    """Return the account's current balance in credits."""
     return await read(lambda: int(Account.get_by_id(account).balance))
 
 

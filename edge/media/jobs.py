@@ -1,4 +1,4 @@
-"""An account's jobs, read: one, a page of them, their outputs, and the links to these."""
+"""Reads an account's media jobs, with links to their outputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find", "job_i
 
 
 class FoundJob(NamedTuple):
-    """A job and what it delivered, in order; no outputs where they are no longer kept."""
+    """A job with its outputs in order; empty once they are deleted."""
 
     job: MediaJob
     outputs: list[MediaOutput]
 
 
 def job_id(text: str) -> UUID:
-    """The id in a path. Raises `NotFound` for what is none, as for one that is somebody else's."""
+    """Parse a job id from a path. Raises `NotFound`, so that an invalid id looks like an unknown one."""
     try:
         return UUID(text)
     except ValueError:
@@ -34,7 +34,7 @@ def job_id(text: str) -> UUID:
 
 
 async def find(account: UUID, id: UUID, kind: str | None = None) -> FoundJob:
-    """An account's job, of this `kind` if one is given. Raises `NotFound`, also for somebody else's."""
+    """Return a job of the account, optionally of this `kind`. Raises `NotFound`."""
     found = await read(partial(_find, account, id))
     if found is None or (kind is not None and found.job.kind != kind):
         raise NotFound(NO_SUCH_JOB)
@@ -50,12 +50,12 @@ async def list_jobs(
     kind: str | None = None,
     status: str | None = None,
 ) -> list[FoundJob]:
-    """A page of an account's jobs, newest first unless `ascending`, beginning behind the job `after`."""
+    """Return a page of the account's jobs, newest first unless `ascending`, starting after the job `after`."""
     return await read(partial(_list, account, limit, after, ascending, kind, status))
 
 
 def document(found: FoundJob) -> dict[str, Any]:
-    """The job as its owner sees it, with links that are good for a while."""
+    """Return the API's document of a job, with signed links that expire."""
     settings, base = services().settings, edge_url()
     return job_document(found.job, found.outputs, lambda output: public_link(base, found.job, output, settings))
 
@@ -78,7 +78,7 @@ def _list(account: UUID, limit: int, after: UUID | None, ascending: bool, kind: 
 
 
 def _outputs(jobs: Sequence[MediaJob]) -> list[list[MediaOutput]]:
-    """The outputs of each job, in one query."""
+    """Return the outputs of each job, with one query."""
     found: dict[UUID, list[MediaOutput]] = {job.id: [] for job in jobs}
     for output in MediaOutput.select().where(MediaOutput.job.in_(list(found))).order_by(MediaOutput.position):
         found[output.__data__["job"]].append(output)

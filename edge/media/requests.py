@@ -1,6 +1,6 @@
-"""A body becomes a frozen, validated media call. Raises `InvalidRequest` that names the field.
+"""Validates media requests. All functions raise `InvalidRequest` with the field's name.
 
-The two surfaces take the same fields. The native one knows no others; OpenAI's passes unknown ones on, as chat does.
+The native API and OpenAI's paths have the same fields. The native API rejects unknown fields; OpenAI's paths forward them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.billing.pricing import MediaUnits
 from shared.core.errors import InvalidRequest
 from shared.dialects.media import MediaCall
 
-LONGEST_PROMPT = 32_000  # characters; the longest that OpenAI takes
+LONGEST_PROMPT = 32_000  # characters, as at OpenAI
 MOST_PICTURES = 10
 MOST_SECONDS = 60
 DEFAULT_SECONDS = 4
@@ -41,14 +41,14 @@ FIELDS = {
     "speech": (*_COMMON, "input", "voice", "instructions", "speed", "response_format"),
     "video": (*_COMMON, "prompt", "seconds", "size", "quality"),
 }
-# Of the surfaces, not for the vendor.
+# Fields that are not forwarded to the provider.
 _OURS = ("callback_url", "response_format", "stream_format", "stream", "partial_images")
 
 Body = Mapping[str, Any]
 
 
 def native(kind: str, data: bytes) -> tuple[MediaCall, str | None]:
-    """The call of `POST /api/media/<kind>/`, and its `callback_url`."""
+    """Parse the body of `POST /api/media/<kind>/`. Return the call and its `callback_url`."""
     body = json_object(data)
     only_fields("", body, (*FIELDS[kind], "callback_url"))
     callback = body.get("callback_url")
@@ -58,10 +58,10 @@ def native(kind: str, data: bytes) -> tuple[MediaCall, str | None]:
 
 
 def media_call(kind: str, body: Body) -> MediaCall:
-    """The call that a body asks for."""
+    """Return the validated call of a body."""
     model = body.get("model")
     if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
-        raise InvalidRequest("'model' must be the id of a model; GET /v1/models lists them.", "model")
+        raise InvalidRequest("'model' must be a model id; see GET /v1/models.", "model")
     for name in ("user", "safety_identifier"):
         _string(body, name, 512)
     units, options, changes = _READERS[kind](body)
@@ -75,39 +75,39 @@ Read = tuple[MediaUnits, dict[str, Any], dict[str, Any]]
 def _image(body: Body) -> Read:
     _prompt(body, "prompt")
     count = _whole(body, "n", 1, MOST_PICTURES) or 1
-    size = _matching(body, "size", _SIZE, "'auto', or width x height such as 1024x1024")
+    size = _matching(body, "size", _SIZE, "'auto', or WIDTHxHEIGHT such as 1024x1024")
     for name in ("quality", "style", "background", "moderation"):
         _matching(body, name, _WORD, "one word")
-    wanted = _one_of(body, "output_format", IMAGE_FORMATS)
+    output_format = _one_of(body, "output_format", IMAGE_FORMATS)
     _whole(body, "output_compression", 0, 100)
-    options = {"n": count, "size": size, "format": wanted}
-    return MediaUnits(count), _known(options), {"n": count}
+    options = {"n": count, "size": size, "format": output_format}
+    return MediaUnits(count), _without_none(options), {"n": count}
 
 
 def _speech(body: Body) -> Read:
     text = _prompt(body, "input")
     voice = body.get("voice")
     if voice is not None and not isinstance(voice, str | dict):
-        raise InvalidRequest("'voice' must be the name of a voice.", "voice")
+        raise InvalidRequest("'voice' must be a voice name.", "voice")
     _string(body, "instructions", LONGEST_PROMPT)
     speed = body.get("speed")
     if speed is not None and (isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.25 <= speed <= 4):
-        raise InvalidRequest("'speed' must be a number from 0.25 to 4.", "speed")
+        raise InvalidRequest("'speed' must be a number between 0.25 and 4.", "speed")
     if body.get("stream_format") not in (None, "audio"):
-        raise InvalidRequest("'stream_format' must be audio: speech is sent when it is whole.", "stream_format")
-    wanted = _one_of(body, "response_format", SPEECH_FORMATS) or "mp3"
-    options = {"characters": len(text), "format": wanted}
-    return MediaUnits(characters=len(text)), options, {"voice": voice or DEFAULT_VOICE, "response_format": wanted}
+        raise InvalidRequest("'stream_format' must be 'audio'; streaming speech is not supported.", "stream_format")
+    audio_format = _one_of(body, "response_format", SPEECH_FORMATS) or "mp3"
+    options = {"characters": len(text), "format": audio_format}
+    return MediaUnits(characters=len(text)), options, {"voice": voice or DEFAULT_VOICE, "response_format": audio_format}
 
 
 def _video(body: Body) -> Read:
     _prompt(body, "prompt")
     if body.get("input_reference") is not None:
-        raise InvalidRequest("'input_reference' is not supported here; describe the scene in 'prompt'.", "input_reference")
+        raise InvalidRequest("'input_reference' is not supported. Describe the scene in 'prompt'.", "input_reference")
     seconds = _seconds(body.get("seconds"))
-    size = _matching(body, "size", _SIZE, "width x height such as 1280x720")
+    size = _matching(body, "size", _SIZE, "WIDTHxHEIGHT such as 1280x720")
     _matching(body, "quality", _WORD, "one word")
-    return MediaUnits(seconds=seconds), _known({"seconds": seconds, "size": size}), {"seconds": str(seconds)}
+    return MediaUnits(seconds=seconds), _without_none({"seconds": seconds, "size": size}), {"seconds": str(seconds)}
 
 
 _READERS: dict[str, Callable[[Body], Read]] = {"image": _image, "speech": _speech, "video": _video}
@@ -116,49 +116,49 @@ _READERS: dict[str, Callable[[Body], Read]] = {"image": _image, "speech": _speec
 def _prompt(body: Body, name: str) -> str:
     text = body.get(name)
     if not isinstance(text, str) or not text.strip():
-        raise InvalidRequest(f"'{name}' must be a string that is not empty.", name)
+        raise InvalidRequest(f"'{name}' must be a non-empty string.", name)
     if len(text) > LONGEST_PROMPT:
-        raise InvalidRequest(f"'{name}' must have {LONGEST_PROMPT} characters at most; it has {len(text)}.", name)
+        raise InvalidRequest(f"'{name}' must have at most {LONGEST_PROMPT} characters, but has {len(text)}.", name)
     return text
 
 
-def _string(body: Body, name: str, longest: int) -> None:
+def _string(body: Body, name: str, max_length: int) -> None:
     value = body.get(name)
-    if value is not None and (not isinstance(value, str) or len(value) > longest):
-        raise InvalidRequest(f"'{name}' must be a string of {longest} characters at most.", name)
+    if value is not None and (not isinstance(value, str) or len(value) > max_length):
+        raise InvalidRequest(f"'{name}' must be a string of at most {max_length} characters.", name)
 
 
 def _whole(body: Body, name: str, low: int, high: int) -> int | None:
     value = body.get(name)
     if value is not None and (type(value) is not int or not low <= value <= high):
-        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", name)
+        raise InvalidRequest(f"'{name}' must be an integer between {low} and {high}.", name)
     return value
 
 
 def _seconds(value: object) -> int:
-    """OpenAI's SDKs send the number as a string."""
+    """Parse `seconds`, which OpenAI's SDKs send as a string."""
     if value is None:
         return DEFAULT_SECONDS
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4 else value
     if type(number) is not int or not 1 <= number <= MOST_SECONDS:
-        raise InvalidRequest(f"'seconds' must be a whole number from 1 to {MOST_SECONDS}.", "seconds")
+        raise InvalidRequest(f"'seconds' must be an integer between 1 and {MOST_SECONDS}.", "seconds")
     return number
 
 
-def _matching(body: Body, name: str, pattern: re.Pattern[str], what: str) -> str | None:
+def _matching(body: Body, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
     value = body.get(name)
     if value is not None and (not isinstance(value, str) or not pattern.fullmatch(value)):
-        raise InvalidRequest(f"'{name}' must be {what}.", name)
+        raise InvalidRequest(f"'{name}' must be {expected}.", name)
     return value
 
 
-def _one_of(body: Body, name: str, known: tuple[str, ...]) -> str | None:
+def _one_of(body: Body, name: str, allowed: tuple[str, ...]) -> str | None:
     value = body.get(name)
-    if value is not None and value not in known:
-        raise InvalidRequest(f"'{name}' must be one of {', '.join(known)}.", name)
+    if value is not None and value not in allowed:
+        raise InvalidRequest(f"'{name}' must be one of {', '.join(allowed)}.", name)
     found: str | None = value
     return found
 
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
+def _without_none(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Orders: a validated call becomes a job. The hold and the row are one transaction; the message follows it, or undoes it."""
+"""Submits media jobs. Hold and job row are one transaction; if the worker cannot be notified, both are rolled back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from shared.ledger import Claim, Reservation
 from shared.media import Submitted, Wish, webhooks
 from shared.safe_http import check_url, policy_of
 
-HOLD_GRACE_SECONDS = 120  # the media sweep ends a job at its deadline, long before the hold sweep would take its credits back
+HOLD_GRACE_SECONDS = 120  # the media sweep fails a job at its deadline, well before the hold sweep would release its credits
 
 
 class Terms(NamedTuple):
-    """Who orders, and on which terms: read from the request's headers. One of `digest` (of a key) and `session` says who pays."""
+    """The caller and options of a submission, from the request's headers. Either `digest` (of a key) or `session` is set."""
 
     caller: AccountCaller
     digest: str = ""
@@ -38,23 +38,21 @@ class Terms(NamedTuple):
     idempotency_key: bytes | None = None
 
     def for_body(self, data: bytes) -> Terms:
-        """These terms with the claim of an `Idempotency-Key` for this body. Raises `InvalidRequest` for a key of the wrong
-        length."""
+        """Add the idempotency claim for this body. Raises `InvalidRequest` for an `Idempotency-Key` of invalid length."""
         return self._replace(claim=claim_of(self.idempotency_key, data))
 
 
 class Order(NamedTuple):
-    """A job that was ordered, and where its orderer stands with the rate limits."""
+    """A submitted job, and the caller's rate limit status."""
 
     submitted: Submitted
     standing: Standing
 
 
 async def read_terms(*, key_only: bool = False) -> Terms:
-    """The terms of a request, before its body is received: only authenticated callers may send a body.
+    """Authenticate the request and read its headers, before the body is received.
 
-    Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` is for OpenAI's paths, which do not
-    accept web sessions.
+    Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` rejects web sessions, for OpenAI's paths.
     """
     sent = read_headers(cast(Scope, request.scope))
     caller = await (key_account() if key_only else account_caller())
@@ -64,17 +62,17 @@ async def read_terms(*, key_only: bool = False) -> Terms:
 
 
 async def key_account() -> AccountCaller:
-    """The account of the request's key. Raises as `key_caller`."""
+    """Return the caller of a request that must have a key. Raises like `key_caller`."""
     key, address = await key_caller()
     limits = services().keys.in_force(key.account, key.key, key.own)
     return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
 
 
 async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) -> Order:
-    """Make `call` a job, or find the one that its `Idempotency-Key` has made before.
+    """Submit `call` as a job, or return the job that its `Idempotency-Key` created before.
 
-    Raises `ModelNotFound`, `InsufficientCredits`, what the ledger decides, and `QueueUnavailable` when the workers can't be told:
-    then nothing is held and no row is left.
+    Raises `ModelNotFound`, `InsufficientCredits`, the errors of the ledger, and `QueueUnavailable` if the workers cannot be
+    notified; then no hold and no row remain.
     """
     own = services()
     model = own.catalog.models.get(call.model)
@@ -87,7 +85,7 @@ async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) 
         _check_callback(callback_url)
     ticket = await own.limiter.take(new_id(), terms.caller.limits, 0)
     own.limiter.give(ticket, 0)
-    if ticket.local:  # Redis is away: no worker would hear of the job
+    if ticket.local:  # Redis is down, so no worker would get the job
         raise QueueUnavailable
     submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
     sent = not submitted.fresh or await asyncio.to_thread(own.jobs.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE)
@@ -97,7 +95,7 @@ async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) 
 
 
 def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | None, settings: Settings) -> Submitted:
-    """In the ledger's thread, in a transaction."""
+    """Create hold and job. Runs in the ledger thread, in a transaction."""
     now = now_ms()
     deadline_at = now + settings.media_job_seconds * 1000
     ask = Reservation(
@@ -113,7 +111,7 @@ def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | Non
     )
     submitted = media.submit(ask, Wish(call, media.seal_body(call, settings.secret_key), deadline_at, callback_url), now)
     if callback_url is not None:
-        webhooks.secret_of(terms.caller.account, settings.secret_key)  # so that it can be read from now on
+        webhooks.secret_of(terms.caller.account, settings.secret_key)  # creates the secret on first use
     return submitted
 
 
@@ -126,7 +124,7 @@ def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
         raise InsufficientCredits(
             required=quote.bound,
             balance=cap,
-            message=f"This job costs {quote.bound} credits, and its x-yout-max-credits allows {cap}.",
+            message=f"This job costs {quote.bound} credits, but 'x-yout-max-credits' is {cap}.",
         )
     return quote
 
@@ -135,4 +133,4 @@ def _check_callback(url: str) -> None:
     try:
         check_url(url, policy_of(services().settings))
     except OutboundRefused as refusal:
-        raise InvalidRequest(f"'callback_url' can't be used. {refusal}", "callback_url") from None
+        raise InvalidRequest(f"'callback_url' is not allowed. {refusal}", "callback_url") from None

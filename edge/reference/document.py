@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of what the routes declare. Pure but for the application that it reads the routes of."""
+"""Builds the OpenAPI 3.1 document from the declarations of the routes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge.http.api_spec import JSON, Answer, Declaration, Refusals, Schema, decl
 from edge.http.errors import CONFLICTS, FACES, Face
 from shared.core import errors
 
-# Pages for people, and their style sheets: nothing that a program would call.
+# HTML pages and their assets are not part of the API.
 NOT_THE_API = ("web", "assets")
 VERSION = "1"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
-# The codes of errors that bring their own.
+# The codes of errors whose table entry has none.
 OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
     errors.InvalidRequest: ("invalid_request", "context_length_exceeded", "unsupported_parameter"),
     errors.UpstreamRejected: ("invalid_request",),
@@ -43,22 +43,27 @@ ERRORS: Mapping[str, Schema] = {
 }
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key: `yout-…`. `x-api-key` works too."},
-    "session": {"type": "apiKey", "in": "cookie", "name": "yout_session", "description": "A web session of the account's pages."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "yout_session",
+        "description": "A member's web session.",
+    },
 }
 
 
 class Route(NamedTuple):
-    """One method of one path, and what it declares; None where it declares nothing."""
+    """A method of a path, with its declaration if it has one."""
 
     method: str
     path: str
     declaration: Declaration | None
-    choice: str = ""  # of a path that holds one
+    choice: str = ""  # the value of a path parameter with an enumerated type
     name: str = ""
 
 
 def routes_of(app: Quart, surfaces: Mapping[str, Surface]) -> Iterator[Route]:
-    """Every route of the API: those that Quart knows, and the hot ones."""
+    """Yield all routes of the API: those of Quart and the raw ASGI ones."""
     for path, surface in surfaces.items():
         yield Route("POST", path + ("/" if path.startswith("/api/") else ""), surface.declaration, name=path.strip("/"))
     for rule in app.url_map.iter_rules():
@@ -72,7 +77,7 @@ def routes_of(app: Quart, surfaces: Mapping[str, Surface]) -> Iterator[Route]:
 
 
 def openapi(app: Quart, surfaces: Mapping[str, Surface], url: str) -> dict[str, Any]:
-    """The document for an edge that is reached at `url`."""
+    """Return the OpenAPI document for the base URL `url`."""
     paths: dict[str, dict[str, Any]] = {}
     for route in sorted(routes_of(app, surfaces), key=lambda route: (route.path, METHODS.index(route.method))):
         if route.declaration is not None:
@@ -120,7 +125,7 @@ def _operation(route: Route, declared: Declaration) -> dict[str, Any]:
 
 
 def tag_of(path: str) -> str:
-    """The heading that a path stands under."""
+    """Return the tag that groups a path."""
     parts = path.strip("/").split("/")
     return "/".join(parts[:2]) if parts[0] in ("v1", "api") else "other"
 
@@ -133,10 +138,10 @@ def _parameter(name: str, place: str, schemas: Mapping[str, Schema] | None) -> d
 def _responses(declared: Declaration) -> dict[str, Any]:
     found = {str(status): _answer(answer) for status, answer in declared.answers.items()}
     for status, codes in sorted(refused(declared.refusals).items()):
-        told = {"description": ", ".join(f"`{code}`" for code in codes)}
+        described = {"description": ", ".join(f"`{code}`" for code in codes)}
         schema = {"$ref": f"#/components/schemas/Error_{declared.shape}"}
         content = {**found.get(str(status), {}).get("content", {}), JSON: {"schema": schema}}
-        found[str(status)] = {**told, "content": content}
+        found[str(status)] = {**described, "content": content}
     return found
 
 
@@ -146,7 +151,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def refused(refusals: Refusals) -> dict[int, list[str]]:
-    """The codes of errors by status, as the error table has them."""
+    """Return the error codes by status, from the error table."""
     found: dict[int, list[str]] = {}
     for kind in refusals:
         for face in _faces(kind):

@@ -1,6 +1,6 @@
-"""Examples of a call in curl, Python and Node: with nothing to install, they work as they are pasted. Pure.
+"""Code examples in curl, Python and Node that run without dependencies. Pure.
 
-The key is taken from the environment variable `YOUT_API_KEY`, so that none is pasted along.
+They read the key from the environment variable `YOUT_API_KEY`, so that no key ends up in a script.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ VARIABLE = "YOUT_API_KEY"
 
 
 class Call(NamedTuple):
-    """What an example does: `body` is None for a call without one, `streams` for an answer of events."""
+    """The call to show. `body` is None for a call without one; `streams` is true for server-sent events."""
 
     method: str
     url: str
@@ -23,12 +23,12 @@ class Call(NamedTuple):
 
 
 def examples(call: Call) -> dict[str, str]:
-    """The same call in each language."""
+    """Return the call's code in each language."""
     return {"curl": _curl(call), "Python": _python(call), "Node": _node(call)}
 
 
 def fill(value: Any, models: Mapping[str, str]) -> Any:
-    """An example's value with `$model` and its like replaced by models that the edge has, by kind."""
+    """Replace `$model`, `$image` and other kinds in an example with models of the catalog."""
     if isinstance(value, dict):
         return {name: fill(item, models) for name, item in value.items()}
     if isinstance(value, list):
@@ -56,14 +56,14 @@ def _python(call: Call) -> str:
         headers.append('"content-type": "application/json"')
         data = f"\n    data=json.dumps({call.body!r}).encode(),"
     imports = [*(["json"] if call.body is not None else []), *(["os"] if call.with_key else []), "urllib.request"]
-    read = (
-        '    for line in answer:\n        print(line.decode(), end="")' if call.streams else "    print(answer.read().decode())"
-    )
+    read = "    print(response.read().decode())"
+    if call.streams:
+        read = '    for line in response:\n        print(line.decode(), end="")'
     return (
         f"import {', '.join(imports)}\n\n"
         f'request = urllib.request.Request(\n    "{call.url}",{data}\n    headers={{{", ".join(headers)}}},\n'
         f'    method="{call.method}",\n)\n'
-        f"with urllib.request.urlopen(request) as answer:\n{read}"
+        f"with urllib.request.urlopen(request) as response:\n{read}"
     )
 
 
@@ -77,8 +77,8 @@ def _node(call: Call) -> str:
         options.append(f"headers: {{ {', '.join(headers)} }}")
     inside = "".join(f"  {option},\n" for option in options)
     read = (
-        "for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) process.stdout.write(piece);"
+        "for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) process.stdout.write(chunk);"
         if call.streams
-        else "console.log(await answer.text());"
+        else "console.log(await response.text());"
     )
-    return f'const answer = await fetch("{call.url}", {{\n{inside}}});\n{read}'
+    return f'const response = await fetch("{call.url}", {{\n{inside}}});\n{read}'

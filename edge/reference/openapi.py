@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: the document, as this edge is reached."""
+"""`GET /openapi.json`: the OpenAPI document of this edge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ reference = Blueprint("reference", __name__)
 
 
 @reference.get("/openapi.json")
-@declare("This document", callers=ANYBODY, answers={200: Answer(OPEN, "OpenAPI 3.1.")})
+@declare("Retrieve the OpenAPI document", callers=ANYBODY, answers={200: Answer(OPEN, "The OpenAPI 3.1 document.")})
 async def show_document() -> Response:
-    """Every declared route."""
+    """Return the document with all declared routes."""
     return answer(openapi(current_app, current_app.extensions["surfaces"], edge_url()))

@@ -1,4 +1,4 @@
-"""One structured line a call, written in batches off the request's path. It never holds content."""
+"""The call log: one structured line per call, without content, written in batches off the request path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLUSH_SECONDS = 0.25
 
 
 class CallLog:
-    """JSON lines on standard error."""
+    """Writes JSON lines to standard error."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -25,7 +25,7 @@ class CallLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
     def close(self) -> None:
-        """Write what is queued."""
+        """Write the queued lines."""
         if self._timer is not None:
             self._timer.cancel()
         self._flush()

@@ -1,4 +1,4 @@
-"""Reads of the database off the event loop: threads with connections of their own, so that no read waits behind a commit."""
+"""Database reads off the event loop, in threads with their own connections, so that no read waits for a commit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class _Seen(threading.local):
-    """The generation of a thread's connection."""
+    """The connection generation that a thread last used."""
 
     generation = 0
 
 
 class DatabaseReader:
-    """Threads that read. Unless it keeps them, they close their connections after each query."""
+    """A pool of reader threads. With `keeps_connection=False` each query opens and closes its own connection."""
 
     def __init__(self, name: str, *, threads: int = 1, keeps_connection: bool = True) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -33,11 +33,11 @@ class DatabaseReader:
         self._seen = _Seen()
 
     async def read(self, query: Callable[[], T]) -> T:
-        """Run `query`. Raises `DatabaseUnavailable` for a temporary error; the next read opens a new connection."""
+        """Run `query`. Raises `DatabaseUnavailable` for temporary errors; the next read then reconnects."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._read, query)
 
     def close(self) -> None:
-        """Start no further reads; close the idle connection after the running ones end."""
+        """Stop accepting reads, and close the idle connection after the running ones end."""
         self._executor.submit(drop_connection)
         self._executor.shutdown(wait=False)
 
@@ -47,7 +47,7 @@ class DatabaseReader:
             drop_connection()
         try:
             return query()
-        except Exception as error:  # re-raised unless the table of database errors says that it may pass
+        except Exception as error:  # re-raised unless it is known to be temporary
             if not may_pass(error):
                 raise
             drop_connection(error)
@@ -58,6 +58,6 @@ class DatabaseReader:
 
 
 def with_plan(query: Any) -> Any:
-    """`query` of rows that belong to an account, joined with it and, where it has one, with its plan in force."""
+    """Join `query`, whose rows belong to an account, with that account and its active plan, if any."""
     in_force = (Subscription.account == Account.id) & (Subscription.status == "active")
     return query.join(Account).join(Subscription, peewee.JOIN.LEFT_OUTER, on=in_force).join(Plan, peewee.JOIN.LEFT_OUTER)

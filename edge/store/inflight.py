@@ -1,4 +1,4 @@
-"""The calls that run in this process: which task serves each, whose it is, and why it was cut off if it was."""
+"""The registry of calls in progress in this process, which can be cut off from outside."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from shared.core.errors import SettlementPending
 
 
 class RunningCall:
-    """One call. `payer` is the id of a key or the digest of a session; None before admission and for visitors. `cut_by`
-    is the error that ended it from outside; `answered`: only its settlement is still missing."""
+    """A call in progress.
+
+    `payer` is the id of a key or the digest of a session; None before admission and for visitors. `cut_by` is the error that cut
+    it off. `answered` is true once only its settlement is missing.
+    """
 
     __slots__ = ("answered", "cut_by", "payer", "since", "task")
 
@@ -25,14 +28,14 @@ class RunningCall:
         self.answered = False
 
     def cut(self, error: Exception) -> None:
-        """End the call: its task is cancelled, its caller is told `error`, what was delivered is settled."""
+        """Cut the call off: cancel its task, send `error` to the caller, settle what was delivered."""
         if self.cut_by is None:
             self.cut_by = SettlementPending() if self.answered else error
             self.task.cancel()
 
 
 class RunningCalls:
-    """All of them, by task: the code that serves a call finds its own without having it passed along."""
+    """All calls in progress, by task, so that code can find its own call without passing it along."""
 
     def __init__(self) -> None:
         self._calls: dict[asyncio.Task[Any], RunningCall] = {}
@@ -44,35 +47,35 @@ class RunningCalls:
         return iter(tuple(self._calls.values()))
 
     def begin(self) -> RunningCall:
-        """The current task serves a call from now on."""
+        """Register a call that the current task serves."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  (an ASGI server runs us in one)
+        assert task is not None  # noqa: S101  (ASGI servers run handlers in tasks)
         call = self._calls[task] = RunningCall(task)
         return call
 
     def end(self, call: RunningCall) -> None:
-        """It does so no longer."""
+        """Unregister a call."""
         self._calls.pop(call.task, None)
 
     def admitted(self, payer: UUID | str) -> None:
-        """The current task's call is paid for by the key of this id, or the session of this digest."""
+        """Set the payer of the current task's call: the id of a key, or the digest of a session."""
         call = self._current()
         if call is not None:
             call.payer = payer
 
     def answered(self) -> None:
-        """Mark the current task's call as answered: only its settlement is still missing."""
+        """Mark the current task's call as answered: only its settlement is missing."""
         call = self._current()
         if call is not None:
             call.answered = True
 
     def cut_by(self) -> Exception | None:
-        """Why the current task's call was cut off; None when it was not, or when its caller left."""
+        """Return the error that cut off the current task's call, or None if it was not cut off or the client disconnected."""
         call = self._current()
         return call.cut_by if call is not None else None
 
     async def wait(self, seconds: float) -> None:
-        """Wait until those that run now have ended, at most so long."""
+        """Wait up to `seconds` until the calls in progress have ended."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds)
 

@@ -1,4 +1,4 @@
-"""Waiting for jobs: one query a beat for all that anybody of this process waits for, and none while nobody waits."""
+"""Polls media jobs for all waiting requests of this process: one query per interval, none while nothing waits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uuid import UUID
 from shared.core.errors import DatabaseUnavailable
 from shared.models import MediaJob
 
-BEAT_SECONDS = 0.25
+POLL_SECONDS = 0.25
 LARGEST_QUERY = 500
 
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class State(NamedTuple):
-    """What may change of a job. None of it is gone when the row is: then `status` is "gone"."""
+    """The observable state of a job. `status` is "gone" if its row was deleted."""
 
     status: str
     progress: int
@@ -32,15 +32,15 @@ GONE = State("gone", 0)
 
 
 class JobWatch:
-    """Tells of jobs as they change. `read` runs a query in the reader's thread."""
+    """Reports changes of jobs. `read` runs a query in the reader thread."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._waiting: dict[UUID, dict[asyncio.Queue[State], State | None]] = {}  # with what each was told last
+        self._waiting: dict[UUID, dict[asyncio.Queue[State], State | None]] = {}  # with the last state sent to each
         self._task: asyncio.Task[None] | None = None
 
     async def changes(self, job: UUID) -> AsyncGenerator[State, None]:
-        """The states of `job`, the present one first, up to its end."""
+        """Yield the states of `job`: the current one, then each change until it ends."""
         queue: asyncio.Queue[State] = asyncio.Queue()
         self._waiting.setdefault(job, {})[queue] = None
         if self._task is None or self._task.done():
@@ -52,15 +52,15 @@ class JobWatch:
                 ended = state.ended
                 yield state
         finally:
-            told = self._waiting[job]
-            del told[queue]
-            if not told:
+            queues = self._waiting[job]
+            del queues[queue]
+            if not queues:
                 del self._waiting[job]
 
     async def end(self, job: UUID) -> State:
-        """The state that `job` ends in, awaited."""
+        """Wait until `job` ends and return its final state."""
         state = GONE
-        async for state in self.changes(job):  # noqa: B007  (the last one is the answer)
+        async for state in self.changes(job):  # noqa: B007  (only the last one counts)
             pass
         return state
 
@@ -68,20 +68,20 @@ class JobWatch:
         while self._waiting:
             jobs = list(self._waiting)
             for first in range(0, len(jobs), LARGEST_QUERY):
-                asked = jobs[first : first + LARGEST_QUERY]
+                batch = jobs[first : first + LARGEST_QUERY]
                 try:
-                    found: dict[UUID, State] = await self._read(partial(_states, asked))
-                except DatabaseUnavailable:  # the next beat asks again; whoever waits has limits of their own
+                    found: dict[UUID, State] = await self._read(partial(_states, batch))
+                except DatabaseUnavailable:  # retried at the next interval; waiting requests have their own timeouts
                     continue
-                for job in asked:
-                    self._tell(job, found.get(job, GONE))
-            await asyncio.sleep(BEAT_SECONDS)
+                for job in batch:
+                    self._publish(job, found.get(job, GONE))
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _tell(self, job: UUID, state: State) -> None:
-        told = self._waiting.get(job, {})
-        for queue, last in told.items():
+    def _publish(self, job: UUID, state: State) -> None:
+        queues = self._waiting.get(job, {})
+        for queue, last in queues.items():
             if state != last:
-                told[queue] = state
+                queues[queue] = state
                 queue.put_nowait(state)
 
 

@@ -1,8 +1,7 @@
-"""Group commit: what waits while one transaction commits goes together into the next.
+"""Group commit: everything queued while one transaction commits goes into the next one.
 
-One thread owns one database connection and runs `shared.ledger` on batches. There is no timer: a lone call is committed at once,
-and under load the batches grow by themselves. Settlements go before reservations, so that credits which come back are there for
-the calls that wait for them.
+One thread owns one database connection and runs `shared.ledger` on batches. There is no timer: a single call is committed
+at once, and batches grow with the load. Settlements go before reservations, so that new calls can use released credits.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ from shared.ledger.visitor_pool import POOL
 log = logging.getLogger("yout.ledger")
 
 LARGEST_BATCH = 256
-_RETRY = object()  # the database is unavailable: everything waits until it is back
-_LATER = object()  # another transaction holds a lock: this job waits, the others continue
+_RETRY = object()  # the database is unavailable: retry soon, before anything else
+_LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 LATER_SECONDS = 2.0
-APART_SECONDS = 5.0  # how long a batch is retried in parts; the rest is postponed
+APART_SECONDS = 5.0  # time limit for committing a failed batch in parts; the rest is retried later
 RELEASE_SECONDS = 2.0  # between attempts to release holds whose commit is uncertain
 
 
@@ -59,7 +58,7 @@ class _Batch(NamedTuple):
 
 
 class LedgerQueue:
-    """The edge's one way to the ledger. Make it inside the running loop; `close` settles what is queued."""
+    """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue."""
 
     def __init__(self, visitors: VisitorTerms = NO_VISITORS) -> None:
         self._visitors = visitors
@@ -70,10 +69,10 @@ class LedgerQueue:
         self._busy = False
         self._scheduled = False
         self._failures = 0
-        self._aside = 0  # postponed settlements
-        # Owned by the thread: reservations whose commit is under way, and those whose commit got no answer.
+        self._postponed = 0  # postponed settlements
+        # Owned by the thread: reservations being committed, and those whose commit has an unknown outcome.
         self._committing: list[Reservation] = []
-        self._doubtful: list[Reservation] = []
+        self._uncertain: list[Reservation] = []
         self._release_at = 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._idle = asyncio.Event()
@@ -83,13 +82,13 @@ class LedgerQueue:
         self._thread.start()
 
     async def reserve(self, ask: Reservation) -> Reserved:
-        """Take a hold. Raises what `shared.ledger.reserve` decided, or `DatabaseUnavailable`."""
+        """Reserve credits. Raises the errors of `shared.ledger.reserve`, and `DatabaseUnavailable`."""
         future = self._submit(self._reservations, ask)
         try:
             result = await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # cancelled between the commit and this task's turn
-                self._give_back(ask, future.result())
+            if future.done() and not future.cancelled():  # cancelled after the commit, before this task resumed
+                self._release_unclaimed(ask, future.result())
             raise
         if isinstance(result, RequestRefused | Unavailable):
             raise result
@@ -97,24 +96,24 @@ class LedgerQueue:
         return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
-        """Queue a settlement; the future is done when it is durable. It is retried after temporary errors.
+        """Queue a settlement. The future is done when it is durable; temporary errors are retried.
 
-        The future raises `DatabaseUnavailable` for a settlement that the database will never accept (a bug); the sweeper
-        releases its hold.
+        The future raises `DatabaseUnavailable` if the database rejects the settlement for good (a bug). The sweeper then releases
+        the hold.
         """
         return self._submit(self._settlements, item)
 
     def run(self, job: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run `job` in the ledger's thread, in a transaction of its own."""
+        """Run `job` in the ledger thread, in its own transaction."""
         return self._submit(self._jobs, job)
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait until everything queued is durable, and end the thread; both within the given time."""
+        """Wait until the queue is committed, then stop the thread, both within `timeout_seconds`."""
         ends_at = time.monotonic() + timeout_seconds
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         except TimeoutError:
-            log.error("the database did not come back: unsettled holds are left to the sweeper")
+            log.error("the database is still unavailable at shutdown; the sweeper will release unsettled holds")
         self._batches.put(None)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), max(0.0, ends_at - time.monotonic()))
@@ -124,18 +123,18 @@ class LedgerQueue:
         self._queue(waiting, _Waiting(item, future))
         return future
 
-    def _queue(self, waiting: list[_Waiting], one: _Waiting) -> None:
-        waiting.append(one)
+    def _queue(self, waiting: list[_Waiting], item: _Waiting) -> None:
+        waiting.append(item)
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
-            self._loop.call_soon(self._kick)  # at the end of this tick: all that arrived in it goes together
+            self._loop.call_soon(self._kick)  # batches everything queued in this event loop iteration
 
     def _kick(self) -> None:
         self._scheduled = False
         if not (self._settlements or self._reservations or self._jobs):
             self._busy = False
-            if not self._aside:
+            if not self._postponed:
                 self._idle.set()
             return
         self._busy = True
@@ -150,10 +149,10 @@ class LedgerQueue:
             if result is _RETRY:
                 again.append(waiting)
             elif result is _LATER:
-                self._aside += 1
+                self._postponed += 1
                 self._loop.call_later(LATER_SECONDS, self._requeue, waiting)
-            elif waiting.future.done():  # the caller disconnected while it waited
-                self._give_back(waiting.item, result)
+            elif waiting.future.done():  # the caller disconnected meanwhile
+                self._release_unclaimed(waiting.item, result)
             elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
                 waiting.future.set_exception(result)
             else:
@@ -168,15 +167,15 @@ class LedgerQueue:
             self._kick()
 
     def _requeue(self, waiting: _Waiting) -> None:
-        self._aside -= 1
+        self._postponed -= 1
         self._queue(self._settlements, waiting)
 
-    def _give_back(self, ask: Any, result: Any) -> None:
-        """Nobody else will release a hold whose caller never heard of it, nor its Idempotency-Key."""
+    def _release_unclaimed(self, ask: Any, result: Any) -> None:
+        """Release a hold (and its Idempotency-Key) whose caller has gone before receiving it."""
         if isinstance(result, Reserved):
             self.settle(Settlement(ask.call, result.account, 0, claimed=ask.claim is not None))
 
-    # --- in the ledger's thread
+    # --- in the ledger thread
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
@@ -184,30 +183,30 @@ class LedgerQueue:
             results += self._run_jobs(batch.jobs)
             self._loop.call_soon_threadsafe(self._finish, results)
         drop_connection()
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nothing waits for it
+        with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._ended.set)
 
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:
             return self._transact(settlements, reservations)
-        except Exception as error:  # any database error: the table says whether it is temporary
+        except Exception as error:  # any database error; `fault_of` says whether it is temporary
             fault = fault_of(error)
             if fault is Fault.TEMPORARY:
                 log.warning("the database is unavailable: %s", describe(error))
                 drop_connection(error)
-                self._doubtful += self._committing
+                self._uncertain += self._committing
                 return _put_off(settlements, reservations, _RETRY)
             parts = _by_account(settlements, reservations) if fault is Fault.CONFLICT else _one_by_one(settlements, reservations)
             if len(parts) > 1:
                 return self._commit_apart(parts)
             if fault is Fault.CONFLICT:
-                log.warning("another transaction holds a lock on an account: %s", describe(error))
+                log.warning("another transaction holds an account's lock: %s", describe(error))
                 return _put_off(settlements, reservations, _LATER)
-            log.exception("one call's ledger entry was refused by the database; its hold is left to the sweeper")
+            log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
             return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
 
     def _commit_apart(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
-        """Commit each part separately, so that one bad call does not fail the others."""
+        """Commit each part in its own transaction, so that one bad call does not fail the others."""
         results: list[tuple[_Waiting, Any]] = []
         ends_at = time.monotonic() + APART_SECONDS
         for part in parts:
@@ -219,8 +218,8 @@ class LedgerQueue:
             return []
         now = now_ms()
         self._committing = []
-        if self._doubtful:
-            self._release_doubtful(now)
+        if self._uncertain:
+            self._release_uncertain(now)
         with batch_transaction():
             if settlements and reservations:
                 lock_in_order(
@@ -231,21 +230,20 @@ class LedgerQueue:
             self._committing = [waiting.item for waiting in reservations]
         return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
 
-    def _release_doubtful(self, now: int) -> None:
-        """Release holds whose commit got no answer. This waits for a transaction that may still commit them, without delaying
-        others."""
+    def _release_uncertain(self, now: int) -> None:
+        """Release holds whose commit has an unknown outcome, once no other transaction can still commit them."""
         if time.monotonic() < self._release_at:
             return
         try:
             with batch_transaction():
-                accounts = {POOL if ask.visitor else ask.account for ask in self._doubtful}
-                release([ask.call for ask in self._doubtful], now, [account for account in accounts if account is not None])
+                accounts = {POOL if ask.visitor else ask.account for ask in self._uncertain}
+                release([ask.call for ask in self._uncertain], now, [account for account in accounts if account is not None])
         except Exception as error:  # re-raised unless another transaction holds the lock
             if fault_of(error) is not Fault.CONFLICT:
                 raise
             self._release_at = time.monotonic() + RELEASE_SECONDS
         else:
-            self._doubtful.clear()
+            self._uncertain.clear()
 
     def _run_jobs(self, jobs: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         results: list[tuple[_Waiting, Any]] = []
@@ -255,14 +253,14 @@ class LedgerQueue:
                     results.append((job, job.item()))
             except Exception as error:  # the thread must survive: every settlement depends on it
                 if not may_pass(error):
-                    log.exception("a job was refused by the database")
+                    log.exception("the database rejected a job")
                     results.append((job, DatabaseUnavailable()))
                     continue
                 drop_connection(error)
                 if fault_of(error) is Fault.CONFLICT:
                     results.append((job, DatabaseUnavailable()))
                     continue
-                # Each of the others would wait for the unavailable database.
+                # Fail the remaining jobs: each would wait for the unavailable database.
                 results += [(waiting, DatabaseUnavailable()) for waiting in jobs[len(results) :]]
                 break
         return results
@@ -272,7 +270,7 @@ _Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of
 
 
 def _put_off(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
-    """Retry settlements; fail reservations, so that their callers get an error."""
+    """Return `when` for settlements, which are retried, and an error for reservations."""
     refused = DatabaseUnavailable()
     return [*((waiting, when) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
 

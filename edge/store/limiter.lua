@@ -1,13 +1,13 @@
--- Rate limits for a batch of calls, all or nothing for each call: requests a minute, tokens a minute, calls at once.
+-- Rate limits for a batch of calls: requests per minute, tokens per minute, concurrent requests. Atomic per call.
 --
--- ARGV holds one operation after another; KEYS holds, for every scope of every operation, its bucket (hash) and its leases (sorted set):
+-- ARGV is a sequence of operations. KEYS has, for each scope of each operation, its bucket (hash) and its leases (sorted set):
 --   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ...} or {1|2|3, wait_ms, limit, ...}
 --   give  "g" call tokens scopes, then for each scope: tpm                            -> {0}
--- Where the dots are: limit_requests, remaining_requests, limit_tokens, remaining_tokens, of the narrowest scope or the refusing one.
--- A refused one says what was short: 1 requests, 2 tokens, 3 calls at once. It takes nothing, also not from its other scopes.
+-- The dots stand for limit_requests, remaining_requests, limit_tokens, remaining_tokens of the tightest (or the exceeded) scope.
+-- The first number says which limit was exceeded: 1 requests, 2 tokens, 3 concurrent requests. Then no scope is charged.
 
 local WINDOW = 60000
-local LONGEST_RETRY = 60000
+local MAX_RETRY = 60000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local arg, key = 1, 1
@@ -21,7 +21,7 @@ end
 
 local function wait(have, limit, need)
   local missing = math.min(need, limit) - have
-  return math.max(1, math.min(LONGEST_RETRY, math.ceil(missing * WINDOW / limit)))
+  return math.max(1, math.min(MAX_RETRY, math.ceil(missing * WINDOW / limit)))
 end
 
 local function store(bucket, requests, tokens)
@@ -33,7 +33,7 @@ local function take()
   local call, lease, tokens, scopes = next_arg(), tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
   local found, refused = {}, nil
   for i = 1, scopes do
-    local rpm, tpm, most = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
+    local rpm, tpm, concurrency = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
     local bucket, leases = KEYS[key], KEYS[key + 1]
     key = key + 2
     local held = redis.call('HMGET', bucket, 'r', 't', 'at')
@@ -42,7 +42,7 @@ local function take()
     local short, pause, limit
     if r < 1 then short, pause, limit = 1, wait(r, rpm, 1), rpm
     elseif t < math.min(tokens, tpm) then short, pause, limit = 2, wait(t, tpm, tokens), tpm
-    elseif redis.call('ZCARD', leases) >= most then short, pause, limit = 3, 1000, most end
+    elseif redis.call('ZCARD', leases) >= concurrency then short, pause, limit = 3, 1000, concurrency end
     if short then
       refused = refused or {short, pause, limit, rpm, math.floor(r), tpm, math.max(0, math.floor(t))}
     end
@@ -71,7 +71,7 @@ local function give()
     redis.call('ZREM', leases, call)
     local held = redis.call('HMGET', bucket, 'r', 't', 'at')
     if tokens ~= 0 and held[1] then
-      -- The refill since then is left to the next take: only the difference between estimate and use is put right here.
+      -- Only corrects the difference between estimate and usage; the next take refills the bucket.
       redis.call('HSET', bucket, 't', string.format('%.3f', math.min(tpm, tonumber(held[2]) + tokens)))
     end
   end

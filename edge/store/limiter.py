@@ -1,7 +1,7 @@
-"""Rate limits: one Redis script a batch, and a bounded limiter of this process where Redis is slow or gone.
+"""Rate limits: one Redis script call per batch, with an in-process fallback if Redis is unavailable.
 
-All calls of one tick go as one script call, as their money goes as one transaction. Money never depends on Redis: without it chat
-goes on under local buckets, and `degraded` says so.
+All calls of an event loop iteration share one script call. Money never depends on Redis: without it, chat continues under local
+limits, and `degraded` is true.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ log = logging.getLogger("yout.limiter")
 
 SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
 SOCKET_SECONDS = 0.5
-GIVE_SECONDS = 0.02  # a call that is over waits so long for a take to go with
-PAUSE_SECONDS = 1.0  # after a failure Redis is left alone for so long
+GIVE_SECONDS = 0.02  # how long a release waits to be batched with the next acquire
+PAUSE_SECONDS = 1.0  # no calls to Redis for this long after a failure
 LARGEST_BATCH = 128
-MOST_OWED = 10_000
-MOST_LOCAL = 20_000
-SHORT_OF = {1: "requests per minute", 2: "tokens per minute", 3: "calls at once"}
+MAX_OWED = 10_000
+MAX_LOCAL_SCOPES = 20_000
+SHORT_OF = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
 CONCURRENCY_RETRY_MS = 1_000
 
 
 class Ticket(NamedTuple):
-    """A granted call: give it back with `Limiter.give`."""
+    """A permit for one call. Return it with `Limiter.give`."""
 
     call: UUID
     limits: KeyLimits
@@ -62,13 +62,13 @@ class _Give(NamedTuple):
 
 
 class Limiter:
-    """Requests, tokens and concurrency of keys and accounts. `lease_seconds` is the longest a call may hold its slot."""
+    """Limits requests, tokens and concurrency of keys and accounts. A slot is freed after `lease_seconds` at the latest."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
         self._script = RedisScript(read_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Take | _Give] = []
-        self._owed: list[_Give] = []  # what Redis must hear when it is back
+        self._owed: list[_Give] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
@@ -76,11 +76,11 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """Whether Redis is being left alone after a failure."""
+        """Whether the local limiter is used, after a recent failure of Redis."""
         return time.monotonic() < self._paused_until
 
     async def take(self, call: UUID, limits: KeyLimits, tokens: int) -> Ticket:
-        """Take one request, `tokens` tokens and a slot, from all scopes or none. Raises `RateLimited`."""
+        """Acquire one request, `tokens` tokens and a slot in all scopes, or in none. Raises `RateLimited`."""
         scopes = _scopes(limits)
         answer = None
         if not self.degraded:
@@ -90,7 +90,7 @@ class Limiter:
             try:
                 answer = await future
             except asyncio.CancelledError:
-                if future.done() and not future.cancelled():  # cancelled between the answer and this task's turn
+                if future.done() and not future.cancelled():  # cancelled after the answer, before this task resumed
                     self._give_back(call, scopes, tokens, future.result())
                 raise
         if answer is None:
@@ -100,7 +100,7 @@ class Limiter:
         return Ticket(call, limits, tokens, Standing(*answer[1:]), local=False)
 
     def give(self, ticket: Ticket, used_tokens: int) -> None:
-        """The call is over and used so many tokens: free its slot and put its estimate right."""
+        """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
         scopes = _scopes(ticket.limits)
         if ticket.local:
             self._local.give(ticket.call, scopes, ticket.tokens - used_tokens)
@@ -108,11 +108,11 @@ class Limiter:
             self._return(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
 
     async def ping(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers."""
         return await self._script.ping()
 
     async def close(self) -> None:
-        """Send what waits, then close the connection."""
+        """Send queued operations, then close the connection."""
         self._start()
         if self._running is not None:
             await self._running
@@ -123,15 +123,15 @@ class Limiter:
             self._owe(give)
             return
         self._waiting.append(give)
-        self._start_within(GIVE_SECONDS)  # it goes with the next take, or alone when none comes
+        self._start_within(GIVE_SECONDS)  # batched with the next acquire, or sent alone
 
     def _give_back(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
-        """The caller of a take has left before it heard the answer."""
+        """Release a granted permit whose caller was cancelled before receiving it."""
         if answer is not None and answer[0] == 0:
             self._return(_Give(call, scopes, tokens))
 
     def _owe(self, give: _Give) -> None:
-        if len(self._owed) < MOST_OWED:
+        if len(self._owed) < MAX_OWED:
             self._owed.append(give)
 
     def _start_within(self, seconds: float) -> None:
@@ -153,8 +153,8 @@ class Limiter:
             try:
                 answers = await self._script.run(*_arguments(batch, self._lease_ms))
             except RedisFailed as error:
-                log.warning("Redis is away (%s): limits are kept by this process alone", error)
-                self._leave_alone(batch)
+                log.warning("Redis is unavailable (%s); using in-process rate limits", error)
+                self._fall_back(batch)
                 break
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Give):
@@ -165,14 +165,14 @@ class Limiter:
                     operation.future.set_result(answer)
         self._running = None
 
-    def _leave_alone(self, unanswered: list[_Take | _Give]) -> None:
-        """Decide here what waits for Redis, and remember which slots it must free, should it come back with its memory."""
+    def _fall_back(self, unanswered: list[_Take | _Give]) -> None:
+        """Use the local limiter for a while, and remember which slots to free when Redis is back."""
         self._paused_until = time.monotonic() + PAUSE_SECONDS
         for operation in (*unanswered, *self._waiting):
             if isinstance(operation, _Give):
                 self._owe(operation)
                 continue
-            self._owe(_Give(operation.call, operation.scopes, 0))  # it may have been granted without our hearing of it
+            self._owe(_Give(operation.call, operation.scopes, 0))  # Redis may have granted it
             if not operation.future.done():
                 operation.future.set_result(None)
         self._waiting = []
@@ -180,7 +180,7 @@ class Limiter:
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
-    """The account, then the key and the key that created it, if they have limits below the account's."""
+    """Return the scope of the account, then of the key and of its creator if their limits are lower."""
     scopes = [_Scope(f"a:{limits.account.hex}", limits.account_limits)]
     if limits.key_limits != limits.account_limits:
         scopes.append(_Scope(f"k:{limits.key.hex}", limits.key_limits))
@@ -206,14 +206,14 @@ def _arguments(batch: list[_Take | _Give], lease_ms: int) -> tuple[list[str], li
 
 
 class LocalLimiter:
-    """The same buckets in this process, for the time without Redis. Bounded: the longest unused scopes are forgotten."""
+    """An in-process limiter with the same buckets, used without Redis. Bounded: the least recently used scopes are evicted."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, tuple[Bucket, Bucket]] = OrderedDict()
         self._slots: dict[str, set[UUID]] = {}
 
     def take(self, call: UUID, scopes: list[_Scope], tokens: int) -> Standing:
-        """As `Limiter.take`."""
+        """Like `Limiter.take`."""
         now = now_ms()
         levels = [self._levels(scope, now) for scope in scopes]
         for scope, (requests, left) in zip(scopes, levels, strict=True):
@@ -232,7 +232,7 @@ class LocalLimiter:
         return Standing(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
 
     def give(self, call: UUID, scopes: list[_Scope], tokens: int) -> None:
-        """As `Limiter.give`; `tokens` is the estimate less the use."""
+        """Like `Limiter.give`; `tokens` is the estimate minus the usage."""
         now = now_ms()
         for scope in scopes:
             slots = self._slots.get(scope.name)
@@ -250,5 +250,5 @@ class LocalLimiter:
     def _store(self, name: str, requests: Bucket, tokens: Bucket) -> None:
         self._buckets[name] = (requests, tokens)
         self._buckets.move_to_end(name)
-        if len(self._buckets) > MOST_LOCAL:
+        if len(self._buckets) > MAX_LOCAL_SCOPES:
             self._buckets.popitem(last=False)

@@ -1,7 +1,6 @@
-"""What `/metrics` tells Prometheus. Few labels, and none that a caller could multiply.
+"""Prometheus metrics, with few labels and none that callers control.
 
-Calls are counted in plain numbers, which cost a call a tenth of what the library's counters do; the library writes them out when
-somebody asks.
+Calls are counted in plain integers, at a tenth of the cost of the library's counters; the library only renders them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Metrics(Collector):
     def record(
         self, status: str, credits: int, overrun: int, input_tokens: int, output_tokens: int, first_ms: int | None
     ) -> None:
-        """Count one settled call; `first_ms` is the time to its first relayed byte."""
+        """Count a settled call. `first_ms` is the time to its first relayed byte."""
         self._calls[status] += 1
         self._credits += credits
         self._overrun += overrun
@@ -44,28 +43,28 @@ class Metrics(Collector):
             self._first_token_ms += first_ms
 
     def render(self, running: int, degraded: bool) -> bytes:
-        """The exposition text, with the gauges as they are now."""
+        """Return the metrics in Prometheus' text format."""
         self._running, self._degraded = running, degraded
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """The numbers in the library's form; called by `render`."""
-        calls = CounterMetricFamily("yout_calls", "Settled calls by how they ended", labels=["status"])
+        """Yield the metrics for the library, which `render` calls."""
+        calls = CounterMetricFamily("yout_calls", "Settled calls by status", labels=["status"])
         for status, count in self._calls.items():
             calls.add_metric([status], count)
         yield calls
         yield CounterMetricFamily("yout_credits_charged", "Credits charged", value=self._credits)
-        yield CounterMetricFamily("yout_overrun_credits", "What calls cost above what could be charged", value=self._overrun)
+        yield CounterMetricFamily("yout_overrun_credits", "Cost of calls above what could be charged", value=self._overrun)
         yield CounterMetricFamily("yout_input_tokens", "Input tokens of settled calls", value=self._input_tokens)
         yield CounterMetricFamily("yout_output_tokens", "Output tokens of settled calls", value=self._output_tokens)
         yield self._first_tokens()
-        yield GaugeMetricFamily("yout_running_calls", "Calls under way", value=self._running)
-        yield GaugeMetricFamily("yout_limiter_degraded", "1 while rate limits are kept without Redis", value=self._degraded)
+        yield GaugeMetricFamily("yout_running_calls", "Calls in progress", value=self._running)
+        yield GaugeMetricFamily("yout_limiter_degraded", "1 while rate limits are enforced without Redis", value=self._degraded)
 
     def _first_tokens(self) -> HistogramMetricFamily:
         buckets, total = [], 0
         for bound, count in zip([*map(str, FIRST_TOKEN_SECONDS), "+Inf"], self._first_token, strict=True):
             total += count
             buckets.append((bound, total))
-        help = "From admission to the first relayed byte"
+        help = "Time from admission to the first relayed byte"
         return HistogramMetricFamily("yout_first_token_seconds", help, buckets=buckets, sum_value=self._first_token_ms / 1000)

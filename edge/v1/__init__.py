@@ -1,1 +1,1 @@
-"""The OpenAI-shaped routes that are not hot."""
+"""The routes under `/v1`, in the formats of OpenAI and Anthropic."""

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: the canonical shape itself, so that a stream's chunks pass through as they are."""
+"""`POST /v1/chat/completions`: OpenAI's format is the canonical one, so chunks pass through unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Chunks(LikeChats):
-    """OpenAI's chunks. `yout` rides on the last of them."""
+    """Renders OpenAI's chunks, with our `yout` object in the last one."""
 
     __slots__ = ("_include_usage",)
 
@@ -45,7 +45,7 @@ class Chunks(LikeChats):
         self._include_usage = include_usage
 
     def ending(self, event: Finished) -> bytes:
-        """The last chunk, the usage chunk if it was asked for, and `[DONE]`."""
+        """Return the last chunk, the usage chunk if requested, and `[DONE]`."""
         if not self._include_usage:
             last = {**event.body, "yout": spent(event)}
             return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
@@ -53,19 +53,19 @@ class Chunks(LikeChats):
         return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
 
     def whole(self, event: Finished) -> dict[str, Any]:
-        """The completion."""
-        return {**event.body, "usage": _told_usage(event), "yout": spent(event)}
+        """Return the completion."""
+        return {**event.body, "usage": _reported_usage(event), "yout": spent(event)}
 
 
-def _told_usage(event: Finished) -> Any:
-    """The provider's usage with all its details and the fields that OpenAI promises; our own count if it is implausible."""
-    told, ours = event.body.get("usage"), usage_of(event)
-    if not isinstance(told, dict) or event.usage.estimated:
+def _reported_usage(event: Finished) -> Any:
+    """Return the provider's usage with all its details and OpenAI's required fields; our own count if it is implausible."""
+    reported, ours = event.body.get("usage"), usage_of(event)
+    if not isinstance(reported, dict) or event.usage.estimated:
         return ours
     for name in ("prompt_tokens_details", "completion_tokens_details"):
-        details = told.get(name)
+        details = reported.get(name)
         ours[name] = {**details, **ours[name]} if isinstance(details, dict) else ours[name]
-    return {**told, **ours}
+    return {**reported, **ours}
 
 
 def _read(data: bytes, _: UUID) -> Asked:
@@ -99,14 +99,14 @@ CHAT_REQUEST = example(
     {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
 )
 DECLARATION = declare_call(
-    "Complete a chat, as OpenAI's API does",
+    "Create a chat completion",
     Answer(
         record({"id": STRING, "object": STRING, "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
-        "The completion, or with `stream: true` its chunks.",
+        "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
     body=CHAT_REQUEST,
-    notes="Fields that are not listed are passed on to the vendor, or refused by name where it has no place for them. `models`"
-    " and `provider` choose the way of the call. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
+    notes="Unlisted fields are forwarded to the provider, or rejected if it does not support them. `models` and `provider`"
+    " control routing. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
 )
 CHAT = Surface(_read, declaration=DECLARATION)

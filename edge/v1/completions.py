@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: the older API, on chat models: its prompt is a message of the user."""
+"""`POST /v1/completions`: OpenAI's legacy API on chat models. The prompt becomes a user message."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ from edge.v1.field_names import prompt_field
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
-OUTPUT_TOKENS = 16  # without a limit, as OpenAI documents for this API
+OUTPUT_TOKENS = 16  # OpenAI's default for this API
 _CHAT_FIELDS = ("messages", "tools", "functions", "modalities", "response_format")
 
 
 def read(data: bytes) -> tuple[ChatCall, str]:
-    """The call that a body asks for, and what goes before each answer: the prompt, where it is to be told back."""
+    """Parse a body. Return the call, and the text to prepend to each choice (the prompt with `echo`, else "")."""
     body = json_object(data)
     for name in _CHAT_FIELDS:
         if body.get(name):
-            raise InvalidRequest(f"'{name}' is a field of POST /v1/chat/completions.", name)
+            raise InvalidRequest(f"'{name}' is not supported here; use POST /v1/chat/completions.", name)
     if body.get("suffix"):
-        raise InvalidRequest("Text before a suffix cannot be completed here. Leave out 'suffix'.", "suffix")
+        raise InvalidRequest("'suffix' is not supported.", "suffix")
     if body.get("logprobs") is not None:
-        raise InvalidRequest("Log probabilities are told by POST /v1/chat/completions. Leave out 'logprobs'.", "logprobs")
+        raise InvalidRequest("'logprobs' is not supported here; use POST /v1/chat/completions.", "logprobs")
     best_of = body.get("best_of")
     if best_of is not None and (type(best_of) is not int or best_of not in (1, body.get("n"))):
-        raise InvalidRequest("'best_of' must be 1, or the same as 'n'.", "best_of")
+        raise InvalidRequest("'best_of' must be 1 or equal to 'n'.", "best_of")
     echo = body.get("echo")
     if echo is not None and not isinstance(echo, bool):
         raise InvalidRequest("'echo' must be true or false.", "echo")
     prompt = _prompt(body.get("prompt"))
-    left_out = ("prompt", "suffix", "logprobs", "best_of", "echo", *_CHAT_FIELDS)
-    chat = {name: value for name, value in body.items() if name not in left_out}
+    excluded = ("prompt", "suffix", "logprobs", "best_of", "echo", *_CHAT_FIELDS)
+    chat = {name: value for name, value in body.items() if name not in excluded}
     chat["messages"] = [{"role": "user", "content": prompt}]
     if chat.get("max_tokens") is None:
         chat["max_tokens"] = OUTPUT_TOKENS
@@ -69,7 +69,7 @@ def read(data: bytes) -> tuple[ChatCall, str]:
 def _prompt(value: object) -> str:
     prompt = value[0] if isinstance(value, list) and len(value) == 1 else value
     if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest("'prompt' must be one string that is not empty; send a call for each prompt.", "prompt")
+        raise InvalidRequest("'prompt' must be a single non-empty string. Send one request per prompt.", "prompt")
     return prompt
 
 
@@ -94,7 +94,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class Texts(LikeChats):
-    """The renderer of a text completion. `echo` goes before the text of each choice."""
+    """Renders text completions. `echo` is prepended to each choice."""
 
     __slots__ = ("_call", "_echo", "_echoed", "_id")
 
@@ -105,12 +105,13 @@ class Texts(LikeChats):
         self._echoed: set[int] = set()
 
     def relay(self, chunks: bytes) -> bytes:
-        """The chunks of whole canonical events, those that carry text."""
-        told = (self._frame(_decode(event[6:])) for event in chunks.split(b"\n\n") if event)
-        return b"".join([b"data: " + orjson.dumps(frame) + b"\n\n" for frame in told if any(c["text"] for c in frame["choices"])])
+        """Translate complete canonical events to chunks, dropping those without text."""
+        frames = (self._frame(_decode(event[6:])) for event in chunks.split(b"\n\n") if event)
+        with_text = (frame for frame in frames if any(choice["text"] for choice in frame["choices"]))
+        return b"".join([b"data: " + orjson.dumps(frame) + b"\n\n" for frame in with_text])
 
     def ending(self, event: Finished) -> bytes:
-        """The last chunk, the usage chunk if it was asked for, and `[DONE]`."""
+        """Return the last chunk, the usage chunk if requested, and `[DONE]`."""
         last = self._frame(msgspec.convert(event.body, _Chunk))
         if not self._call.include_usage:
             return b"data: " + orjson.dumps({**last, "yout": spent(event)}) + b"\n\n" + DONE
@@ -118,7 +119,7 @@ class Texts(LikeChats):
         return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
 
     def whole(self, event: Finished) -> dict[str, Any]:
-        """The completion."""
+        """Return the completion."""
         return {**self._frame(msgspec.convert(event.body, _Chunk)), "usage": usage_of(event), "yout": spent(event)}
 
     def _frame(self, chunk: _Chunk) -> dict[str, Any]:
@@ -127,8 +128,8 @@ class Texts(LikeChats):
         return {**head, "choices": choices}
 
     def _choice(self, choice: _Choice) -> dict[str, Any]:
-        said = choice.delta or choice.message or _Delta()
-        text = text_of(said.content) + text_of(said.refusal)
+        delta = choice.delta or choice.message or _Delta()
+        text = text_of(delta.content) + text_of(delta.refusal)
         if choice.index not in self._echoed:
             self._echoed.add(choice.index)
             text = self._echo + text
@@ -141,10 +142,10 @@ def _open(data: bytes, call_id: UUID) -> Asked:
 
 
 DECLARATION = declare_call(
-    "Complete a text, as OpenAI's older API does",
+    "Create a completion (legacy)",
     Answer(
         record({"id": STRING, "object": one_of("text_completion"), "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
-        "The completion, or with `stream: true` its chunks.",
+        "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
     body=example(

@@ -1,7 +1,7 @@
-"""Converts a canonical answer, streaming or not, into a sequence of blocks: reasoning, text, a refusal, images, tool calls. Pure.
+"""Converts canonical answers to sequences of blocks: reasoning, text, refusals, images, tool calls. Pure.
 
-Chat deltas may mix all of these; Responses and Messages have items and blocks that open, grow and close. `Blocks` converts
-between the two, and calls a `Shape` that writes the surface's events.
+Chat deltas may interleave these. Responses and Messages have items and blocks that open, grow and close, one after the other.
+`Blocks` converts the former to the latter, and a `Shape` renders the events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge.v1.deltas import Piece
 
 
 class Block:
-    """One block. `index` is its place among all blocks of the answer."""
+    """One block. `index` is its position in the answer."""
 
     __slots__ = ("id", "index", "kind", "logprobs", "name", "parts", "signed", "tool")
 
@@ -29,17 +29,17 @@ class Block:
 
     @property
     def text(self) -> str:
-        """All of it so far; of a tool call, its arguments as JSON text."""
+        """The text so far; for a tool call, its arguments as JSON."""
         return "".join(self.parts)
 
     @property
     def arguments(self) -> str:
-        """The arguments of a tool call; what a vendor left empty is an empty object."""
+        """The JSON arguments of a tool call; empty ones become an empty object."""
         return self.text or "{}"
 
 
 class Shape(Protocol):
-    """How blocks are written: whole server-sent events."""
+    """Renders the changes of blocks as complete server-sent events."""
 
     def opened(self, block: Block) -> bytes: ...
     def grew(self, block: Block, piece: Piece) -> bytes: ...
@@ -47,7 +47,7 @@ class Shape(Protocol):
 
 
 class Blocks:
-    """The blocks of one answer, in the order in which they opened. At most one is open."""
+    """The blocks of one answer, in order. At most one is open."""
 
     __slots__ = ("_open", "_shape", "_waiting", "all")
 
@@ -55,45 +55,45 @@ class Blocks:
         self.all: list[Block] = []
         self._shape = shape
         self._open: Block | None = None
-        self._waiting: list[Piece] = []  # of tool calls that were told while another one was not whole
+        self._waiting: list[Piece] = []  # deltas of other tool calls, while one is incomplete
 
     def add(self, pieces: Iterable[Piece]) -> bytes:
-        """Take pieces; give what they mean to the caller."""
+        """Add deltas. Return their events."""
         return b"".join([self._add(piece) for piece in pieces])
 
     def close(self) -> bytes:
-        """Close what is open: the answer is complete."""
-        told = self._close()
+        """Close the open block at the end of the answer. Return its events."""
+        events = self._close()
         waiting, self._waiting = self._waiting, []
         for piece in sorted(waiting, key=lambda piece: piece.tool):  # stable: each call's pieces stay in order
-            told += self._grow(piece)
-        return told + self._close()
+            events += self._grow(piece)
+        return events + self._close()
 
     def _add(self, piece: Piece) -> bytes:
         open_block = self._open
         if open_block is not None and open_block.kind == "tool" and not _same(open_block, piece) and not _is_whole(open_block):
             self._waiting.append(piece)
             return b""
-        told = self._grow(piece)
+        events = self._grow(piece)
         if self._waiting and self._open is not None and _is_whole(self._open):
             waiting, self._waiting = self._waiting, []
-            told += self.add(waiting)
-        return told
+            events += self.add(waiting)
+        return events
 
     def _grow(self, piece: Piece) -> bytes:
-        told = b""
+        events = b""
         block = self._open
         if block is None or not _same(block, piece):
-            told = self._close()
+            events = self._close()
             block = self._open = Block(len(self.all), piece)
             self.all.append(block)
-            told += self._shape.opened(block)
+            events += self._shape.opened(block)
         block.logprobs.extend(piece.logprobs)
         block.signed = piece.signed
         if piece.text:
             block.parts.append(piece.text)
-            told += self._shape.grew(block, piece)
-        return told
+            events += self._shape.grew(block, piece)
+        return events
 
     def _close(self) -> bytes:
         block, self._open = self._open, None
@@ -109,7 +109,7 @@ def _same(block: Block, piece: Piece) -> bool:
 
 
 def _is_whole(block: Block) -> bool:
-    """Whether the arguments of a tool call are complete: vendors may tell several calls by turns."""
+    """Return whether a tool call's arguments are complete JSON: some providers interleave several calls."""
     try:
         orjson.loads(block.text)
     except orjson.JSONDecodeError:

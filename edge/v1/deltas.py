@@ -1,7 +1,7 @@
-"""Splits canonical chat events into deltas per block: reasoning, text, a refusal, images, tool calls. Pure.
+"""Splits canonical chat events into deltas, each of one block: reasoning, text, refusal, image or tool call. Pure.
 
-Deviations of providers are already corrected (`shared.dialects.openai_response`). Only the first choice is used: the surfaces
-that use this have one.
+Providers' deviations are already corrected (`shared.dialects.openai_response`). Only the first choice is used: the API formats
+that need this have one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
 class Piece(NamedTuple):
-    """The part of a delta that belongs to one block. `tool` is the index of a tool call in the answer.
+    """A delta of one block. `tool` is the index of a tool call in the answer.
 
-    An image is a block of its own, and `text` its data URL.
+    An image is its own block, with its data URL as `text`.
 
     `signed` is a complete thinking block with the provider's signature: it ends the reasoning before it.
     """
@@ -62,18 +62,18 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 def pieces_of_events(chunks: bytes) -> list[Piece]:
-    """What whole canonical events say, each of them `data: ` and a chunk in one line."""
+    """Return the deltas of complete canonical events, each a line of `data: ` and a chunk."""
     return [piece for event in chunks.split(b"\n\n") if event for piece in _pieces_of_chunk(_decode(event[6:]))]
 
 
 def pieces_of_body(body: Mapping[str, Any]) -> tuple[list[Piece], str]:
-    """What a whole completion, or the last chunk of a stream, says, and why it ended."""
+    """Return the deltas of a completion or a stream's last chunk, and the finish reason."""
     pieces: list[Piece] = []
     reason = "stop"
     for choice in body["choices"]:
         if (choice.get("index") or 0) == 0:
-            said = msgspec.convert(choice.get("message") or choice.get("delta") or {}, _Delta)
-            pieces += _pieces(said, choice.get("logprobs"))
+            delta = msgspec.convert(choice.get("message") or choice.get("delta") or {}, _Delta)
+            pieces += _pieces(delta, choice.get("logprobs"))
             reason = choice.get("finish_reason") or reason
     return pieces, reason
 
@@ -89,7 +89,7 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
     pieces: list[Piece] = []
     reasoning = text_of(delta.reasoning_content) or text_of(delta.reasoning)
     signed = signed_blocks(delta.thinking_blocks)
-    if reasoning and len(signed) > 1:  # a whole answer: each signature is for the text of its own block
+    if reasoning and len(signed) > 1:  # a complete answer: each signature belongs to the text of its own block
         for block in signed:
             pieces.append(Piece("reasoning", text_of(block.get("thinking")), signed=block))
     else:
@@ -97,8 +97,8 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
         pieces += [Piece("reasoning", "", signed=block) for block in signed]
     content = text_of(delta.content)
     if content:
-        told = logprobs.get("content") if isinstance(logprobs, dict) else None
-        pieces.append(Piece("text", content, logprobs=tuple(told) if isinstance(told, list) else ()))
+        entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+        pieces.append(Piece("text", content, logprobs=tuple(entries) if isinstance(entries, list) else ()))
     refusal = text_of(delta.refusal)
     if refusal:
         pieces.append(Piece("refusal", refusal))
@@ -110,7 +110,7 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
 
 
 def _image(image: Mapping[str, Any]) -> Piece:
-    """An image. One with an https URL becomes a link in the text, because only chats have a field for it."""
+    """Return the delta of an image. An https URL becomes a Markdown image, because only the chat format has a field for it."""
     url = image["image_url"].get("url")
     url = url if isinstance(url, str) else ""
     return Piece("image", url) if _IMAGE.match(url) else Piece("text", as_markdown(url))
@@ -134,6 +134,6 @@ def _signature(call: Mapping[str, Any]) -> str:
     return signature if isinstance(signature, str) else ""
 
 
-def text_of(said: Any) -> str:
-    """The value if it is text, else ""."""
-    return said if isinstance(said, str) else ""
+def text_of(value: Any) -> str:
+    """Return the value if it is a string, else ""."""
+    return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""`POST /v1/images/generations`: a media job whose end the request waits for."""
+"""`POST /v1/images/generations`: submits a media job and waits for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS = ("b64_json", "url")
 
 @images.post("/v1/images/generations")
 @declare(
-    "Make pictures, as OpenAI's API does",
+    "Generate images",
     callers=KEY,
     body=example(
         open_wish(
@@ -40,20 +40,20 @@ FORMATS = ("b64_json", "url")
         ),
         {"model": "$image", "prompt": "A lighthouse", "response_format": "url"},
     ),
-    answers={200: Answer(record({"created": INTEGER, "data": array(OPEN), "yout": OPEN}), "The pictures.")},
+    answers={200: Answer(record({"created": INTEGER, "data": array(OPEN), "yout": OPEN}), "The images.")},
     refusals=(*CALL, Unavailable),
-    notes="A job like those under `/api/media/`, whose end the request waits for.",
+    notes="Creates a media job, as under `/api/media/`, and waits until it ends.",
 )
 async def generate() -> Response:
-    """Pictures, in the answer itself (`b64_json`) or by links that expire (`url`)."""
+    """Generate images, and return them as base64 (`b64_json`) or as signed links that expire (`url`)."""
     terms = await submission.read_terms(key_only=True)
     data = await read_body()
     body = json_object(data)
-    wanted = body.get("response_format") or "b64_json"
-    if wanted not in FORMATS:
+    response_format = body.get("response_format") or "b64_json"
+    if response_format not in FORMATS:
         raise InvalidRequest("'response_format' must be b64_json or url.", "response_format")
     if body.get("stream"):
-        raise InvalidRequest("'stream' is not supported here: pictures are sent when they are whole.", "stream")
+        raise InvalidRequest("'stream' is not supported for images.", "stream")
     ordered = await submission.order(requests.media_call("image", body), terms.for_body(data))
     found = await made(ordered.submitted)
     rest = {
@@ -69,19 +69,19 @@ async def generate() -> Response:
             "job_uuid": str(found.job.id),
         },
     }
-    response = Response(stream_with_context(_document)(found, rest, wanted), content_type="application/json")
+    response = Response(stream_with_context(_document)(found, rest, response_format), content_type="application/json")
     response.timeout = None
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
     return response
 
 
-async def _document(found: jobs.FoundJob, rest: dict[str, Any], wanted: str) -> AsyncIterator[bytes]:
-    """The answer, piece by piece: several large pictures need not fit into memory."""
+async def _document(found: jobs.FoundJob, rest: dict[str, Any], response_format: str) -> AsyncIterator[bytes]:
+    """Yield the response in pieces, so that large images need not fit in memory."""
     yield orjson.dumps(rest)[:-1] + b',"data":['
     links = [file["url"] for file in jobs.document(found)["outputs"]]
     for number, output in enumerate(found.outputs):
         yield b"," if number else b""
-        if wanted == "url":
+        if response_format == "url":
             yield orjson.dumps({"url": links[number]})
             continue
         yield b'{"b64_json":"'

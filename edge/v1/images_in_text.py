@@ -1,4 +1,4 @@
-"""Images in answers of surfaces without an image field: as Markdown in the text, and back. Pure."""
+"""Images as Markdown in text, for API formats without images in answers, and back. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ _MARKDOWN = re.compile(rf"!\[image\]\(({_DATA_URL})\)", re.ASCII)
 
 
 def as_markdown(url: str) -> str:
-    """An image as Markdown, which chat clients show as an image."""
+    """Return Markdown that chat clients render as the image."""
     return f"![image]({url})"
 
 
 def without_images(text: str) -> tuple[str, list[str]]:
-    """Split a text into the text without images of `as_markdown`, and their URLs, so that the model does not read base64 as
-    text."""
+    """Remove the images of `as_markdown`, so that models do not read base64 as text. Return the text and the image URLs."""
     urls = _MARKDOWN.findall(text) if "](data:image/" in text else []
     return (_MARKDOWN.sub("", text), urls) if urls else (text, [])
 
 
 def image_url(data: str) -> str:
-    """The data URL of a base64 image, with the media type detected from its content."""
+    """Return the data URL of a base64 image. The media type is detected from its content."""
     try:
         head = base64.b64decode(data[: HEAD_BYTES * 4 // 3 // 4 * 4])
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: what the calling key may use, and what it costs."""
+"""`GET /v1/models` and `GET /v1/models/{id}`: the models available to the calling key, with prices."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MODEL = record(
 @declare(
     "List models",
     callers=KEY,
-    answers={200: Answer(record({"object": one_of("list"), "data": array(MODEL)}), "What the key may use.")},
+    answers={200: Answer(record({"object": one_of("list"), "data": array(MODEL)}), "The models available to the key.")},
 )
 async def list_models() -> Response:
-    """Every active, priced model of the key."""
+    """List the active models with a price that the key may use."""
     key, _ = await key_caller()
     now = now_ms()
     found = [_document(model, now) for model in services().catalog.models.values() if key.may_use(model, now)]
@@ -45,9 +45,9 @@ async def list_models() -> Response:
 
 
 @models.get("/v1/models/<path:model_id>")
-@declare("Show a model", callers=KEY, answers={200: Answer(MODEL)}, refusals=(ModelNotFound,))
+@declare("Retrieve a model", callers=KEY, answers={200: Answer(MODEL)}, refusals=(ModelNotFound,))
 async def get_model(model_id: str) -> Response:
-    """One model. An id may hold slashes, but it does not end in one."""
+    """Return one model. Ids may contain slashes, but not at the end."""
     model_id = model_id.rstrip("/")
     key, _ = await key_caller()
     now = now_ms()
@@ -59,7 +59,7 @@ async def get_model(model_id: str) -> Response:
 
 def _document(model: CatalogModel, now: int) -> dict[str, Any]:
     price = model.price_at(now)
-    assert price is not None  # noqa: S101  (visible models have one)
+    assert price is not None  # noqa: S101  (`may_use` requires one)
     return {
         "id": model.id,
         "object": "model",
@@ -76,7 +76,7 @@ def _document(model: CatalogModel, now: int) -> dict[str, Any]:
 
 
 def pricing(price: PriceList) -> dict[str, int]:
-    """A price in credits, as the API tells it; what only media are priced by, where the model has it."""
+    """Return a price in the API's format, in credits. The media prices are included only if the model has them."""
     cached, written = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
     media = {name: getattr(price, name) for name in ("credits_per_5_seconds", "credits_per_1k_characters")}
     return {

@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: verdicts of a model on texts and pictures."""
+"""`POST /v1/moderations`: classifies texts and images."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ KIND = "moderation"
 
 
 def read(data: bytes) -> ChatCall:
-    """The call that a body asks for; its model is "" where the body names none. Raises `InvalidRequest`."""
+    """Parse a body. The call's model is "" if the body has none. Raises `InvalidRequest`."""
     body = json_object(data)
     model = model_of(body) if body.get("model") is not None else ""
     for name in ("user", "safety_identifier"):
         if body.get(name) is not None and not isinstance(body[name], str):
             raise InvalidRequest(f"'{name}' must be a string.", name)
     if body.get("stream"):
-        raise InvalidRequest("Moderations do not stream. Leave out 'stream'.", "stream")
-    verdicts, pictures, heavy = _measure(body.get("input"))
-    light = len(data) - heavy
+        raise InvalidRequest("'stream' is not supported for moderations.", "stream")
+    results, images, image_bytes = _measure(body.get("input"))
+    text_bytes = len(data) - image_bytes
     return ChatCall(
         model=model,
         body=body,
         stream=False,
         include_usage=False,
-        choices=verdicts,
+        choices=results,
         output_limit=0,
-        input_bound=light + pictures * IMAGE_TOKENS,
-        input_estimate=light // 4 + pictures * IMAGE_TOKENS // 3 + 1,
+        input_bound=text_bytes + images * IMAGE_TOKENS,
+        input_estimate=text_bytes // 4 + images * IMAGE_TOKENS // 3 + 1,
         kind=KIND,
     )
 
 
 def _measure(value: object) -> tuple[int, int, int]:
-    """How many verdicts are asked for, how many pictures there are, and how many bytes these are."""
+    """Return the number of results, the number of images, and the images' size in bytes."""
     if isinstance(value, str) and value:
         return 1, 0, 0
     if not isinstance(value, list) or not value:
-        raise InvalidRequest("'input' must be a text, a list of texts, or a list of parts with a 'type'.", "input")
+        raise InvalidRequest("'input' must be a string, an array of strings, or an array of content parts.", "input")
     if len(value) > MOST_INPUTS:
-        raise InvalidRequest(f"'input' has {len(value)} inputs; {MOST_INPUTS} are allowed at once.", "input")
+        raise InvalidRequest(f"'input' has {len(value)} inputs; the maximum is {MOST_INPUTS}.", "input")
     if isinstance(value[0], str):
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item:
-                raise InvalidRequest(f"'input[{index}]' must be a text that is not empty, as the first is.", f"input[{index}]")
+                raise InvalidRequest(f"'input[{index}]' must be a non-empty string, like the first input.", f"input[{index}]")
         return len(value), 0, 0
-    sizes = [_picture(item, f"input[{index}]") for index, item in enumerate(value)]
+    sizes = [_image_size(item, f"input[{index}]") for index, item in enumerate(value)]
     found = [size for size in sizes if size]
-    return 1, len(found), sum(found)  # all parts are judged as one
+    return 1, len(found), sum(found)  # all parts get one result
 
 
-def _picture(part: Any, where: str) -> int:
-    """The length of a part's picture; 0 for a text."""
+def _image_size(part: Any, where: str) -> int:
+    """Return the size of a part's image, or 0 for a text part."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str) or not part["text"]:
-            raise InvalidRequest(f"'{where}.text' must be a text that is not empty.", f"{where}.text")
+            raise InvalidRequest(f"'{where}.text' must be a non-empty string.", f"{where}.text")
         return 0
     if kind == "image_url":
         image = part.get("image_url")
@@ -75,37 +75,39 @@ def _picture(part: Any, where: str) -> int:
         if not isinstance(url, str) or not url:
             raise InvalidRequest(f"'{where}.image_url' must be an object with a 'url'.", f"{where}.image_url")
         return len(url)
-    raise InvalidRequest(f"'{where}' must be a part of the type text or image_url.", where)
+    raise InvalidRequest(f"'{where}' must be a content part of type 'text' or 'image_url'.", where)
 
 
 class Verdicts(Unstreamed):
-    """The renderer of an answer, which is the vendor's."""
+    """Renders the provider's response with our `yout` object."""
 
     __slots__ = ()
 
     def whole(self, event: Finished) -> dict[str, Any]:
-        """The verdicts in the order of their inputs."""
+        """Return the results in the order of their inputs."""
         return {**event.body, "yout": spent(event)}
 
 
 class OnlyModel:
-    """Beside a call that names no model: the only one that its key may use is taken."""
+    """Chooses the model of a call without one: the only moderation model available to the key."""
 
     def __init__(self, call: ChatCall) -> None:
         self._call = call
 
     async def open(self, services: Services, caller: Caller) -> ChatCall:
-        """The call with its model. Raises `InvalidRequest` unless there is exactly one, and what speaks against the key."""
+        """Return the call with its model. Raises `InvalidRequest` unless exactly one is available, and the key's own errors."""
         key = await services.keys.look_up(caller.digest)
         now = now_ms()
         found = sorted(m.id for m in services.catalog.models.values() if m.kind == KIND and key.may_use(m, now))
         if len(found) == 1:
             return self._call._replace(model=found[0])
-        which = f"Name one as 'model': {', '.join(found)}." if found else "There is no moderation model that this key may use."
-        raise InvalidRequest(which, "model")
+        available = (
+            f"Set 'model' to one of: {', '.join(found)}." if found else "No moderation model is available to this API key."
+        )
+        raise InvalidRequest(available, "model")
 
-    def keep(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (as `Beside` has it)
-        """Nothing is kept."""
+    def keep(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (the protocol's signature)
+        """Return the events unchanged."""
         return events
 
 
@@ -115,10 +117,10 @@ def _open(data: bytes, _: UUID) -> Asked:
 
 
 DECLARATION = declare_call(
-    "Judge texts and pictures, as OpenAI's API does",
+    "Create a moderation",
     Answer(
         record({"id": STRING, "model": STRING, "results": array(OPEN), "yout": SPENT}),
-        "A verdict for each text, or one for all parts.",
+        "One result for each text, or one for all parts.",
     ),
     body=example(
         open_wish(
@@ -127,6 +129,6 @@ DECLARATION = declare_call(
         ),
         {"model": "$moderation", "input": ["Hello"]},
     ),
-    notes="Without `model`, the moderation model of the key judges, if there is exactly one.",
+    notes="If `model` is omitted, the key's only moderation model is used; an error if there are several.",
 )
 MODERATIONS = Surface(_open, declaration=DECLARATION)

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/speech`: a media job whose end the request waits for; the answer is the sound itself."""
+"""`POST /v1/audio/speech`: submits a media job, waits for it, and returns the audio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ speech = Blueprint("speech", __name__)
 
 @speech.post("/v1/audio/speech")
 @declare(
-    "Speak a text, as OpenAI's API does",
+    "Create speech",
     callers=KEY,
     body=example(
         open_wish(
@@ -33,11 +33,11 @@ speech = Blueprint("speech", __name__)
         ),
         {"model": "$speech", "input": "Hello"},
     ),
-    answers={200: Answer(None, "The sound. What it cost is in the headers `x-yout-…`.", ("*/*",))},
+    answers={200: Answer(None, "The audio. Its cost is in the `x-yout-…` headers.", ("*/*",))},
     refusals=(*CALL, Unavailable),
 )
 async def speak() -> Response:
-    """Speech. What it cost and what is left is in the headers, for the body has no room for it."""
+    """Generate speech. The cost and the balance are in headers."""
     terms = await submission.read_terms(key_only=True)
     data = await read_body()
     ordered = await submission.order(requests.media_call("speech", json_object(data)), terms.for_body(data))

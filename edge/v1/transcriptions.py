@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions`: a form with a sound in it becomes the text of what is said there."""
+"""`POST /v1/audio/transcriptions`: transcribes an audio file from a multipart form."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ from shared.text.media_types import HEAD_BYTES, media_type
 
 FORMATS = (*JSON_FORMATS, *TEXT_FORMATS)
 GRANULARITIES = ("word", "segment")
-# Vendors count about ten tokens a second. The thinnest speech that they take, Opus of 6 kbit/s, has so many bytes a token,
-# and an MP3 of 128 kbit/s so many.
-LEAST_BYTES_A_TOKEN = 75
-LIKELY_BYTES_A_TOKEN = 1_600
-# What a file may be called when it is passed on. Its real name stays here: it may name people.
+# Providers count about ten tokens per second of audio.
+MIN_BYTES_PER_TOKEN = 75  # Opus at 6 kbit/s, the lowest bit rate that they accept
+LIKELY_BYTES_PER_TOKEN = 1_600  # MP3 at 128 kbit/s
+# Extensions of forwarded files. Their names are not forwarded: they may be personal data.
 EXTENSIONS = frozenset({"aac", "flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "opus", "wav", "webm"})
 _TYPE_EXTENSIONS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav", "audio/x-m4a": "m4a", "audio/x-flac": "flac"}
 _NUMBER = re.compile(r"[0-9]{0,3}\.?[0-9]{0,20}", re.ASCII)
 _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
-_FILMS = ("video/mp4", "video/webm", "video/mpeg")  # a recorder's name for a container that may hold nothing but sound
+_VIDEO_TYPES = ("video/mp4", "video/webm", "video/mpeg")  # recorders use these types for audio-only containers, too
 
 
 def read(form: Form) -> ChatCall:
-    """The call that a form asks for; its body is as `dialects.transcriptions` has it. Raises `InvalidRequest`."""
+    """Return the call of a form, with a body for `dialects.transcriptions`. Raises `InvalidRequest`."""
     fields = _single(form)
     model = model_of(fields)
     format = fields.get("response_format") or "json"
@@ -44,7 +43,7 @@ def read(form: Form) -> ChatCall:
     _check_temperature(fields.get("temperature"))
     for name, value in form.fields:
         if name in ("timestamp_granularities", "timestamp_granularities[]") and value not in GRANULARITIES:
-            raise InvalidRequest(f"'timestamp_granularities' takes {' and '.join(GRANULARITIES)}.", "timestamp_granularities")
+            raise InvalidRequest(f"'timestamp_granularities' must be {' or '.join(GRANULARITIES)}.", "timestamp_granularities")
     file = _file(form)
     written = sum(len(value.encode()) for _, value in form.fields)
     name, kind = _described(file)
@@ -56,18 +55,18 @@ def read(form: Form) -> ChatCall:
         include_usage=False,
         choices=1,
         output_limit=0,
-        input_bound=len(file.data) // LEAST_BYTES_A_TOKEN + written + 1,
-        input_estimate=len(file.data) // LIKELY_BYTES_A_TOKEN + written // 4 + 1,
+        input_bound=len(file.data) // MIN_BYTES_PER_TOKEN + written + 1,
+        input_estimate=len(file.data) // LIKELY_BYTES_PER_TOKEN + written // 4 + 1,
         kind="transcription",
     )
 
 
 def _single(form: Form) -> dict[str, str]:
-    """The fields that are no lists, each of them given once."""
+    """Return the fields that are not lists. Raises `InvalidRequest` if one is repeated."""
     found: dict[str, str] = {}
     for name, value in form.fields:
         if name in found:
-            raise InvalidRequest(f"'{name}' is given twice.", name)
+            raise InvalidRequest(f"'{name}' must not be repeated.", name)
         if not name.endswith("[]") and name != "timestamp_granularities":
             found[name] = value
     return found
@@ -76,9 +75,9 @@ def _single(form: Form) -> dict[str, str]:
 def _file(form: Form) -> File:
     for name, _ in form.files:
         if name != "file":
-            raise InvalidRequest(f"'{name}' can't be a file here; the sound goes into 'file'.", name)
+            raise InvalidRequest(f"'{name}' must not be a file. Send the audio as 'file'.", name)
     if len(form.files) != 1 or any(name == "file" for name, _ in form.fields):
-        raise InvalidRequest("'file' must be one file: a part of the form that has a file name.", "file")
+        raise InvalidRequest("'file' must be a single file part with a file name.", "file")
     file = form.files[0][1]
     if not file.data:
         raise InvalidRequest("'file' is empty.", "file")
@@ -87,7 +86,7 @@ def _file(form: Form) -> File:
 
 def _check_stream(value: str | None) -> None:
     if value == "true":
-        raise InvalidRequest("Transcriptions do not stream here. Leave out 'stream'.", "stream")
+        raise InvalidRequest("'stream' is not supported for transcriptions.", "stream")
     if value not in (None, "", "false"):
         raise InvalidRequest("'stream' must be true or false.", "stream")
 
@@ -95,26 +94,26 @@ def _check_stream(value: str | None) -> None:
 def _check_temperature(value: str | None) -> None:
     if value is None:
         return
-    # `float` also accepts digits of other scripts, "1_0" and "nan", which would be forwarded unchanged.
+    # `float` would also accept "1_0", "nan" and digits of other scripts.
     if not _NUMBER.fullmatch(value) or value in ("", ".") or float(value) > 1:
-        raise InvalidRequest("'temperature' must be a number from 0 to 1.", "temperature")
+        raise InvalidRequest("'temperature' must be a number between 0 and 1.", "temperature")
 
 
 def _described(file: File) -> tuple[str, str]:
-    """The name and the media type under which a file is passed on: its format, as far as the sender or its bytes tell."""
-    if _AUDIO.fullmatch(file.type) or file.type in _FILMS:
+    """Return the file name and media type to forward, from the declared type, the extension and the content."""
+    if _AUDIO.fullmatch(file.type) or file.type in _VIDEO_TYPES:
         kind = file.type
     else:
         kind = media_type(file.data[:HEAD_BYTES]) or "application/octet-stream"
     extension = file.name.rpartition(".")[2].lower()
     if extension not in EXTENSIONS:
-        told = kind.partition("/")[2]
-        extension = _TYPE_EXTENSIONS.get(kind, told if told in EXTENSIONS else "")
+        subtype = kind.partition("/")[2]
+        extension = _TYPE_EXTENSIONS.get(kind, subtype if subtype in EXTENSIONS else "")
     return f"audio.{extension}" if extension else "audio", kind
 
 
 class Transcript(Unstreamed):
-    """The renderer of what was said. Formats that are no JSON leave no room for what it cost: that goes into headers."""
+    """Renders a transcript. Formats other than JSON report the cost in headers."""
 
     __slots__ = ("_format",)
 
@@ -122,7 +121,7 @@ class Transcript(Unstreamed):
         self._format = format
 
     def whole(self, event: Finished) -> dict[str, Any] | Written:
-        """The vendor's answer."""
+        """Return the provider's response, with the cost."""
         if self._format in JSON_FORMATS:
             return {**event.body, "yout": spent(event)}
         headers = [
@@ -137,20 +136,20 @@ class Transcript(Unstreamed):
 def _open_form(data: bytes, content_type: str, _: UUID) -> Asked:
     form = read_form(data, content_type)
     call = read(form)
-    # A form's boundary differs each time that it is sent, so that its bytes do not tell whether it is the same.
+    # Each request has a new boundary, so equal forms have different bytes.
     same = [sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
     return Asked(call, Transcript(call.body["response_format"]), same_as=orjson.dumps(same))
 
 
 def _refuse(_: bytes, __: UUID) -> Asked:
-    raise InvalidRequest("The body must be a form (multipart/form-data) with the fields 'file' and 'model'.")
+    raise InvalidRequest("The body must be multipart/form-data with the fields 'file' and 'model'.")
 
 
 DECLARATION = declare_call(
-    "Transcribe a sound, as OpenAI's API does",
+    "Create a transcription",
     Answer(
         record({"text": STRING, "yout": SPENT}),
-        "What is said. In text, srt and vtt, what it cost is in the headers x-yout-….",
+        "The transcript. For text, srt and vtt, the cost is in the `x-yout-…` headers.",
         (JSON, PLAIN),
     ),
     body={

@@ -1,4 +1,4 @@
-"""`/v1/videos`: media jobs in the shape that OpenAI gives its video jobs."""
+"""`/v1/videos`: video jobs in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ from shared.models import MediaJob
 videos = Blueprint("videos", __name__)
 
 PREFIX = "video_"
-MOST_LISTED = 100
+MAX_LISTED = 100
 DEFAULT_LISTED = 20
 STATUSES = {"queued": "queued", "running": "in_progress", "succeeded": "completed", "failed": "failed", "cancelled": "failed"}
-CANCELLED = {"code": "cancelled", "message": "The job was cancelled. Nothing was charged."}
+CANCELLED = {"code": "cancelled", "message": "The job was cancelled. You were not charged."}
 
 
 _VIDEO = record(
@@ -72,7 +72,7 @@ _LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOO
 
 @videos.post("/v1/videos")
 @declare(
-    "Order a film, as OpenAI's API does",
+    "Create a video",
     callers=KEY,
     body=example(
         open_wish(
@@ -81,14 +81,14 @@ _LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOO
         ),
         {"model": "$video", "prompt": "A lighthouse"},
     ),
-    answers={200: Answer(_VIDEO, "The job to poll.")},
+    answers={200: Answer(_VIDEO, "The video job. Poll it until it finishes.")},
     refusals=(*CALL, Unavailable),
 )
 async def create() -> Response:
-    """Order a film; OpenAI's SDKs send a form."""
+    """Submit a video job. OpenAI's SDKs send a form."""
     terms = await submission.read_terms(key_only=True)
     body = await _body()
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary differs each time
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary is different each time
     ordered = await submission.order(requests.media_call("video", body), terms.for_body(canonical))
     found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
     response = private(_document(found.job))
@@ -98,63 +98,63 @@ async def create() -> Response:
 
 @videos.get("/v1/videos")
 @declare(
-    "List films",
+    "List videos",
     callers=KEY,
-    query={"limit": whole(1, MOST_LISTED), "order": one_of("asc", "desc"), "after": STRING},
+    query={"limit": whole(1, MAX_LISTED), "order": one_of("asc", "desc"), "after": STRING},
     answers={200: Answer(_LIST)},
     refusals=(InvalidRequest, NotFound),
 )
 async def list_own() -> Response:
-    """A page of the account's films."""
+    """List the account's videos."""
     caller = await submission.key_account()
     sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
-    if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MOST_LISTED):
-        raise InvalidRequest(f"'limit' must be a whole number from 1 to {MOST_LISTED}.", "limit")
+    if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MAX_LISTED):
+        raise InvalidRequest(f"'limit' must be an integer between 1 and {MAX_LISTED}.", "limit")
     if order not in ("asc", "desc"):
-        raise InvalidRequest("'order' must be asc or desc.", "order")
+        raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
     limit, after = int(sent), request.args.get("after")
     found = await jobs.list_jobs(
         caller.account, limit=limit + 1, after=_id(after) if after else None, ascending=order == "asc", kind="video"
     )
-    page = [_document(one.job) for one in found[:limit]]
+    page = [_document(entry.job) for entry in found[:limit]]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
     return private({"object": "list", "data": page, "has_more": len(found) > limit, **ends})
 
 
 @videos.get("/v1/videos/<id>")
-@declare("Show a film's job", callers=KEY, answers={200: Answer(_VIDEO)}, refusals=(NotFound,))
+@declare("Retrieve a video", callers=KEY, answers={200: Answer(_VIDEO)}, refusals=(NotFound,))
 async def retrieve(id: str) -> Response:
-    """How the film is."""
+    """Return a video job."""
     return private(_document((await _find(id)).job))
 
 
 @videos.get("/v1/videos/<id>/content")
 @declare(
-    "Fetch a film",
+    "Download a video",
     callers=KEY,
     query={"variant": one_of("video")},
-    answers={200: Answer(None, "The film.", ("*/*",)), 206: Answer(None, "A part of it.", ("*/*",))},
+    answers={200: Answer(None, "The video file.", ("*/*",)), 206: Answer(None, "The requested range.", ("*/*",))},
     refusals=(InvalidRequest, NotFound, Unavailable),
 )
 async def content(id: str) -> Response:
-    """The film itself."""
+    """Return the video file."""
     if request.args.get("variant", "video") != "video":
-        raise InvalidRequest("'variant' must be video; no other is made here.", "variant")
+        raise InvalidRequest("'variant' must be 'video'.", "variant")
     found = await _find(id)
     if not found.outputs:
-        raise NotFound("This video has no content: it is not completed, or is no longer kept.")
+        raise NotFound("This video has no content: it is not completed, or it has been deleted.")
     return await file_response(found.job, found.outputs[0])
 
 
 @videos.delete("/v1/videos/<id>")
 @declare(
-    "Cancel or delete a film",
+    "Delete a video",
     callers=KEY,
     answers={200: Answer(record({"id": STRING, "object": one_of("video.deleted"), "deleted": BOOLEAN}))},
     refusals=(NotFound, Unavailable),
 )
 async def delete(id: str) -> Response:
-    """Cancel the film where it is still being made, and delete what there is of it."""
+    """Cancel a running video job, and delete it with its files."""
     found = await _find(id)
     await write(partial(media.cancel, found.job.__data__["account"], found.job.id))
     await asyncio.to_thread(_delete_files, services().storage, found)
@@ -169,7 +169,7 @@ async def _body() -> dict[str, Any]:
     form = await asyncio.to_thread(read_form, data, request.headers["content-type"])
     refuse_client_options(name for name, _ in (*form.fields, *form.files))
     for name, _ in form.files:
-        raise InvalidRequest(f"'{name}' can't be a file here; describe the scene in 'prompt'.", name)
+        raise InvalidRequest(f"'{name}' must not be a file. Describe the scene in 'prompt'.", name)
     return dict(form.fields)
 
 
@@ -194,7 +194,7 @@ def _delete_files(storage: Storage, found: FoundJob) -> None:
 
 
 def _document(job: MediaJob) -> dict[str, Any]:
-    """The film as OpenAI writes it. Its prompt is not kept."""
+    """Return a video job in OpenAI's format. `prompt` is null, because prompts are not stored."""
     error = None
     if job.status == "cancelled":
         error = CANCELLED

@@ -1,1 +1,1 @@
-"""Pages for people, and the files that they load. They render and redirect; what they change is in `shared`."""
+"""HTML pages and their assets. Views only render and redirect; changes are made in `shared`."""

@@ -1,6 +1,6 @@
-"""`/assets/<name>`: the style sheets and scripts of the edge's pages, from `shared/static` and from beside this file.
+"""`/assets/<name>`: style sheets and scripts, from `shared/static` and `static`.
 
-A few small files, read once: no request waits for a disk. Our pages ask for each by its version, so that browsers may keep it.
+The files are loaded into memory once. Pages link to them with a version, so that browsers can cache them for a year.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from quart import Blueprint, Response, abort, request
 
 import shared
 
-FRESH_SECONDS = 300  # of a file that is asked for without its version
+FRESH_SECONDS = 300  # cache time of a file requested without its version
 LASTING_SECONDS = 365 * 24 * 3600
 FOLDERS = (Path(shared.__file__).parent / "static", Path(__file__).parent / "static")
 
@@ -22,7 +22,7 @@ assets = Blueprint("assets", __name__)
 
 
 class Asset(NamedTuple):
-    """One file."""
+    """A file in memory."""
 
     data: bytes
     content_type: str
@@ -31,7 +31,7 @@ class Asset(NamedTuple):
 
 def _load(path: Path) -> Asset:
     data = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "text/plain"  # a licence
+    kind = mimetypes.guess_type(path.name)[0] or "text/plain"  # license files
     return Asset(data, f"{kind}; charset=utf-8" if kind.startswith("text/") else kind, hashlib.sha256(data).hexdigest()[:12])
 
 
@@ -39,13 +39,13 @@ _FILES = {path.relative_to(folder).as_posix(): _load(path) for folder in FOLDERS
 
 
 def asset(name: str) -> str:
-    """The address of a file such as `web.css`, with its version. Raises `KeyError` for one that is not there."""
+    """Return the versioned URL of a file such as `web.css`. Raises `KeyError` if there is no such file."""
     return f"/assets/{name}?v={_FILES[name].version}"
 
 
 @assets.get("/assets/<path:name>")
 async def show_asset(name: str) -> Response:
-    """One of the files."""
+    """Return a file."""
     found = _FILES.get(name)
     if found is None:
         abort(404)

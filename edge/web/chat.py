@@ -1,4 +1,4 @@
-"""The chat: a page around the native stream, for who is signed in and, on free models, for visitors."""
+"""The chat page, for members and, with free models, for visitors. It uses the native stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def show_chat() -> Response:
 
 
 def _models(plan_models: list[str] | None, *, free_only: bool) -> list[CatalogModel]:
-    """The models that one may chat with, the free ones first."""
+    """Return the available chat models, free ones first."""
     now = now_ms()
     found = [
         model
@@ -40,6 +40,6 @@ def _models(plan_models: list[str] | None, *, free_only: bool) -> list[CatalogMo
 
 
 def _stores(account: UUID) -> bool:
-    """Whether the account's plan keeps conversations."""
+    """Return whether the account's plan stores conversations."""
     active = (Subscription.account == account) & (Subscription.status == "active")
     return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())

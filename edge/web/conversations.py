@@ -1,4 +1,4 @@
-"""Account → Conversations and Shares: what was kept because its owner asked, and what is public."""
+"""Account → Conversations and Shares: stored conversations and public snapshots."""
 
 from __future__ import annotations
 

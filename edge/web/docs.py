@@ -1,4 +1,4 @@
-"""`/docs`: the API's reference for people, made of the same declarations as `/openapi.json`."""
+"""`/docs`: the API reference as a page, built from the same declarations as `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ SECTIONS = {
     "v1/responses": "Responses",
     "v1/messages": "Messages",
     "v1/embeddings": "Embeddings",
-    "v1/completions": "Text completions",
-    "v1/images": "Pictures",
+    "v1/completions": "Completions (legacy)",
+    "v1/images": "Images",
     "v1/audio": "Speech and transcription",
-    "v1/videos": "Films",
+    "v1/videos": "Videos",
     "v1/moderations": "Moderation",
     "v1/models": "Models",
-    "api/chat": "The native API",
+    "api/chat": "Native API",
     "api/media": "Media jobs",
     "api/quote": "Quotes and receipts",
     "api/receipts": "Quotes and receipts",
 }
-OTHERS = "Everything else"
-CALLERS = {"key": "an API key", "session": "a web session", "visitor": "nobody in particular"}
+OTHERS = "Other endpoints"
+CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
 
 
 class Field(NamedTuple):
-    """One field of a request, in words."""
+    """A field of a request, as the page shows it."""
 
     name: str
     type: str
@@ -45,7 +45,7 @@ class Field(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One operation of the document, as the page shows it."""
+    """An operation of the OpenAPI document, as the page shows it."""
 
     anchor: str
     method: str
@@ -67,7 +67,7 @@ async def show_docs() -> Response:
 
 
 def _models() -> dict[str, str]:
-    """A model of each kind that examples can name."""
+    """Return one model per kind, for the examples."""
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id), reverse=True)
     return {model.kind: model.id for model in models if model.price_at(now) is not None}
@@ -94,7 +94,7 @@ def _entries(document: Mapping[str, Any], models: Mapping[str, str]) -> Iterator
 def _callers(security: list[dict[str, Any]]) -> str:
     names = [CALLERS[name] for one in security for name in one]
     if {} in security:
-        return "anybody" if not names else f"{' or '.join(names)}, or anybody within a daily allowance"
+        return "no authentication" if not names else f"{' or '.join(names)}; without authentication within a daily allowance"
     return " or ".join(names)
 
 
@@ -111,21 +111,21 @@ def _fields(schema: Mapping[str, Any] | None) -> list[Field]:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A schema in a few words."""
+    """Describe a schema in a few words."""
     if "anyOf" in schema:
         return " or ".join(kind for one in schema["anyOf"] if (kind := _type(one)) != "null")
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     kinds = schema.get("type", "any JSON")
     kind = ", ".join(one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null") or "null"
-    kind = {"integer": "whole number", "boolean": "true or false", "array": "list"}.get(kind, kind)
+    kind = {"integer": "integer", "boolean": "boolean", "array": "array"}.get(kind, kind)
     if schema.get("format"):
         kind = {"uuid": "id", "date-time": "time, ISO 8601"}.get(schema["format"], kind)
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None:
-        return f"{kind} from {low} to {high}"
+        return f"{kind} between {low} and {high}"
     if schema.get("maxLength"):
-        return f"{kind}, at most {schema['maxLength']} characters"
+        return f"{kind}, max {schema['maxLength']} characters"
     if schema.get("items"):
         return f"{kind} of {_type(schema['items'])}" if schema["items"].get("type") != "object" else f"{kind} of objects"
     return kind

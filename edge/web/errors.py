@@ -1,4 +1,4 @@
-"""Errors as pages, for people who look at one with a browser. Programs get JSON, whatever the path."""
+"""Error pages for browsers. Other clients get JSON on all paths."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from edge.web.web_session import begin_visit, end_visit
 from shared.core.errors import InvalidKey, YoutError
 
 _HEADINGS = {
-    400: "That did not work",
-    403: "This is closed to you",
-    404: "There is no such page",
-    405: "There is no such page",
-    409: "That was done already",
-    413: "That was too much at once",
+    400: "Bad request",
+    403: "Access denied",
+    404: "Page not found",
+    405: "Page not found",
+    409: "Already submitted",
+    413: "Request too large",
     429: "Too many requests",
-    503: "The service is not available",
+    503: "Service unavailable",
 }
-_WORDS = {
-    404: "The address is mistyped, or what it led to is gone.",
-    405: "The address is there, but not for that.",
-    413: "The form is larger than this service takes.",
+_MESSAGES = {
+    404: "Check the address. The page may have been deleted.",
+    405: "This address does not accept this request.",
+    413: "The form exceeds the size limit.",
 }
 
 
 def wants_page() -> bool:
-    """Whether an error of this request is for a person's eyes."""
+    """Return whether to render errors of this request as a page."""
     return not request.path.startswith(API) and "text/html" in request.headers.get("accept", "")
 
 
 async def error_page(error: Exception) -> Response:
-    """`error` with its status and what to do about it; nothing about an error that is a mistake of ours."""
-    status, words = _told(error)
-    if "visit" not in g and request.method in SAFE_METHODS:  # it happened before anybody was looked up
-        with suppress(YoutError):  # an error page is shown to whoever it is
+    """Render `error` as a page with its status and advice. Internal errors show no details."""
+    status, message = _message(error)
+    if "visit" not in g and request.method in SAFE_METHODS:  # the error came before the session spec-up
+        with suppress(YoutError):  # show the page even if the spec-up fails
             await begin_visit()
-    heading = _HEADINGS.get(status, "Something went wrong here")
-    response = await page("error.html", status, heading=heading, words=words, request_id=g.request_id)
+    heading = _HEADINGS.get(status, "Something went wrong")
+    response = await page("error.html", status, heading=heading, words=message, request_id=g.request_id)
     wait = face(error).retry_after_seconds
     if wait is not None:
         response.headers["retry-after"] = str(wait)
     return await add_headers(await end_visit(response))
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _message(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
-        return error.code or 500, _WORDS.get(error.code or 500, "The request could not be understood.")
+        return error.code or 500, _MESSAGES.get(error.code or 500, "The request is malformed.")
     if isinstance(error, InvalidKey):
         return 403, str(error)
-    look = face(error)
+    spec = face(error)
     if isinstance(error, YoutError):
-        return look.status, str(error)
-    return 500, "The mistake is ours and is on record. Nothing was charged. Try again in a while."
+        return spec.status, str(error)
+    return 500, "An internal error occurred and was logged. You were not charged. Try again later."

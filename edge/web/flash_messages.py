@@ -1,19 +1,19 @@
-"""What pages say after something was done. Named in the address, so that nobody can make a page of ours say anything else."""
+"""Flash messages. The URL only contains their names, so that a link cannot make a page show other text."""
 
 from __future__ import annotations
 
 DONE = {
-    "signed-out": "You are signed out.",
-    "signed-out-everywhere": "You are signed out everywhere else. Those browsers are refused from now on.",
-    "session-ended": "Session ended. That browser is refused from now on.",
+    "signed-out": "You have been signed out.",
+    "signed-out-everywhere": "Signed out of all other browsers.",
+    "session-ended": "Session ended. That browser has been signed out.",
     "email-changed": "E-mail address changed. Use the new one to sign in.",
-    "password-changed": "Password changed. Every other browser is signed out.",
-    "key-updated": "Key updated. Changes apply from the next call.",
+    "password-changed": "Password changed. All other browsers have been signed out.",
+    "key-updated": "Key updated. Changes take effect with the next call.",
     "key-revoked": "Key revoked. Calls with it fail from now on.",
     "conversation-deleted": "Conversation deleted.",
-    "share-revoked": "Share revoked. Its address is unknown from now on.",
-    "redeemed": "Code redeemed. Its credits are in your balance.",
-    "media-ordered": "It is on its way. Its credits are held until it is delivered.",
-    "media-cancelled": "Cancelled. What was held is free again.",
-    "welcome": "Your account is open.",
+    "share-revoked": "Share revoked. Its link no longer works.",
+    "redeemed": "Code redeemed. The credits have been added to your balance.",
+    "media-ordered": "Job started. Its credits are held until it finishes.",
+    "media-cancelled": "Job cancelled. Held credits were released.",
+    "welcome": "Your account has been created.",
 }

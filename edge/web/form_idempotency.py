@@ -1,4 +1,4 @@
-"""Forms that create something: each takes effect once, and its secret is shown once. See `shared.operations.form_idempotency`."""
+"""Idempotent forms: each creates something once and shows its secret once. See `shared.operations.form_idempotency`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_CONTENT = ("csrf_token", "form_token")
 
 
 async def create_once(form: MultiDict[str, str], make: Make) -> str:
-    """Run `make` in a transaction, once per form; returns the form's id, for `shown`.
+    """Run `make` in a transaction, once per form. Return the form's id, for `shown`.
 
     `make` returns a reference of at most 200 characters and a secret, which may be "". Raises the errors of `make`, and
     `InvalidRequest` if the token was already used with other content.
@@ -36,7 +36,7 @@ async def create_once(form: MultiDict[str, str], make: Make) -> str:
 
 
 async def shown(form_id: str) -> Shown | None:
-    """The result of a form of this account, the first time with its secret; None for an unknown form."""
+    """Return the result of a form of this account, with its secret only the first time; None for an unknown form."""
     return await write(partial(take_shown, signed_in().account, form_id, visit().secret, take=request.method == "GET"))
 
 

@@ -1,4 +1,4 @@
-"""Account → API keys: list, create (the secret is shown once), edit and revoke keys."""
+"""Account → API keys: list, create, edit and revoke keys. A new secret is shown once."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ async def make_key() -> Response:
     form = await request.form
     caller = _caller()
     try:
-        asked = check_key_request(_read_form(form), NO_BOUNDS, services().catalog.models, now_ms())
+        requested = check_key_request(_read_form(form), NO_BOUNDS, services().catalog.models, now_ms())
         await count_request(caller.limits)
-        form_id = await create_once(form, partial(_create, caller, asked))
-    except RateLimited as problem:
-        return await _page(429, form, {"": str(problem)})
-    except InvalidRequest as problem:
-        return await _page(422, form, {problem.param or "": str(problem)})
+        form_id = await create_once(form, partial(_create, caller, requested))
+    except RateLimited as error:
+        return await _page(429, form, {"": str(error)})
+    except InvalidRequest as error:
+        return await _page(422, form, {error.param or "": str(error)})
     return go(f"/account/keys/created/{form_id}")
 
 
@@ -55,7 +55,7 @@ async def make_key() -> Response:
 async def show_created_key(form_id: str) -> Response:
     found = await shown(form_id)
     if found is None:
-        raise NotFound("Key not found. Your keys are under API keys.")
+        raise NotFound("Key not found. See API keys for your keys.")
     key = await read(partial(find_own, signed_in().account, found.result))
     return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 
@@ -84,13 +84,13 @@ async def do_edit(key_id: str) -> Response:
     try:
         changes = check_key_changes(_read_changes(form, row), NO_BOUNDS, services().catalog.models, now_ms())
         await write(partial(update_own, _caller(), key_id, changes))
-    except InvalidRequest as problem:
-        return await _edit_page(row, 422, form, {problem.param or "": str(problem)})
+    except InvalidRequest as error:
+        return await _edit_page(row, 422, form, {error.param or "": str(error)})
     return go("/account/keys", "key-updated")
 
 
-def _create(caller: AccountCaller, asked: KeyRequest) -> tuple[str, str]:
-    created = create(caller, asked)
+def _create(caller: AccountCaller, requested: KeyRequest) -> tuple[str, str]:
+    created = create(caller, requested)
     return str(created.row.id), created.secret
 
 
@@ -110,14 +110,14 @@ async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wron
 async def _edit_page(
     row: ApiKey, status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None
 ) -> Response:
-    # A model that is no longer in the catalog stays allowed unless it is unchecked.
+    # Allowed models that are no longer in the catalog are still listed, so that saving does not remove them.
     models = sorted({*services().catalog.models, *(row.allowed_models or ())})
     shown = _filled(row) if form is None else form
     return await page("account/key_edit.html", status, key=row, models=models, form=shown, wrong=wrong or {})
 
 
 def _filled(row: ApiKey) -> MultiDict[str, str]:
-    """The form, filled in with a key's current values."""
+    """Return the form with a key's current values."""
     form = MultiDict({"name": row.name, "allowed_ips": " ".join(row.allowed_ips or ())})
     form.update({limit: str(getattr(row, limit) or "") for limit in _NUMBERS})
     form["expires_at"] = (iso_moment(row.expires_at) or "")[:_DATE_LENGTH]
@@ -128,17 +128,17 @@ def _filled(row: ApiKey) -> MultiDict[str, str]:
 
 
 def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
-    """The changed fields of the form, in the API's format; null for an empty one."""
+    """Return the form's fields in the API's format, with null for empty ones, without unchanged dates and models."""
     body = dict.fromkeys((*_NUMBERS, "expires_at", "allowed_models", "allowed_ips")) | _read_form(form)
     if form.get("expires_at", "") == _filled(row).get("expires_at"):
-        del body["expires_at"]  # same day: keep the time of day
+        del body["expires_at"]  # unchanged date: keep the time of day
     if body["allowed_models"] == row.allowed_models:
         del body["allowed_models"]
     return body if row.parent is not None else {**body, "can_manage": bool(form.get("can_manage"))}
 
 
 class Shown(NamedTuple):
-    """A key, its last call, and what it cost this month in credits."""
+    """A key, the time of its last call, and its cost this month in credits."""
 
     key: ApiKey
     last_call: int | None
@@ -146,7 +146,7 @@ class Shown(NamedTuple):
 
 
 def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
-    """A page of keys after the id `after`, and the id for the next page. Active keys first, then newest first."""
+    """Return a page of keys after the id `after`, and the id for the next page. Active keys come first, then newest first."""
     spent = month_spending(account, now_ms())
     revoked = ApiKey.revoked_at.is_null(False)
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
@@ -161,14 +161,14 @@ def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:
-    """The form's text as the API would be sent it; what is left empty is left out."""
+    """Return the form's fields in the API's format, without empty ones."""
     body: dict[str, Any] = {"name": form.get("name", "")}
     for name in _NUMBERS:
         text = "".join(form.get(name, "").split())
         if text:
             body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
     if form.get("expires_at"):
-        body["expires_at"] = f"{form['expires_at']}T23:59:59Z"  # a day, to its end
+        body["expires_at"] = f"{form['expires_at']}T23:59:59Z"  # the end of the day
     if form.getlist("allowed_models"):
         body["allowed_models"] = form.getlist("allowed_models")
     addresses = form.get("allowed_ips", "").replace(",", " ").split()

@@ -1,4 +1,4 @@
-"""The first page: what this is, for people who have not been here."""
+"""The landing page."""
 
 from __future__ import annotations
 

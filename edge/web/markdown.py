@@ -1,6 +1,6 @@
-"""Markdown that strangers wrote, as HTML that is safe to show: no HTML of theirs, no image, no link that says where from.
+"""Renders untrusted Markdown as safe HTML: no raw HTML, no images, no referrer on links.
 
-Two guards, each enough alone: the parser takes no HTML and makes no image, and nh3 (ammonia) keeps a short list of elements.
+Two independent safeguards: the parser rejects HTML and images, and nh3 (ammonia) only keeps the elements in `ELEMENTS`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINK_RELATION = "nofollow noopener noreferrer"
 
 
 def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """An image as a link to it: shown, it would tell its server who reads the page."""
+    """Render an image as a link: loading it would reveal the reader to its server."""
     token = tokens[index]
     label = renderer.renderInlineAsText(token.children or [], options, env) or "image"
     link = Token("link_open", "a", 1, attrs={"href": token.attrs.get("src", "")})
@@ -37,7 +37,7 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
 
 
 def _verbatim(state: StateInline, silent: bool) -> bool:
-    """Text without markup: TeX in its delimiters, and names such as `__init__`."""
+    """Match text that is not Markdown: TeX in its delimiters, and names such as `__init__`."""
     found = _NAME.match(state.src, state.pos)
     if found is not None and state.pos > 0 and (state.src[state.pos - 1].isalnum() or state.src[state.pos - 1] == "_"):
         found = None
@@ -54,7 +54,7 @@ def _verbatim(state: StateInline, silent: bool) -> bool:
 
 
 def _end_of_tex(state: StateInline) -> int:
-    """The end of the TeX that begins here, or -1. A closing delimiter that was not found once is not searched again."""
+    """Return the end of the TeX that starts here, or -1. A missing closing delimiter is searched only once."""
     close = _TEX.get(state.src[state.pos : state.pos + 2])
     missing = state.env.setdefault("missing", {})
     if close is None or missing.get(close) is state.src:
@@ -67,7 +67,7 @@ def _end_of_tex(state: StateInline) -> int:
 
 
 def _make_parser() -> MarkdownIt:
-    """Markdown rendered like in the chat (`static/markdown.js`): line breaks and backslashes are kept."""
+    """Return a parser that renders like the chat (`static/markdown.js`): it keeps line breaks and backslashes."""
     parser = (
         MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]).disable(["escape", "code"])
     )
@@ -77,7 +77,7 @@ def _make_parser() -> MarkdownIt:
 
 
 def plain(text: str) -> str:
-    """`text` escaped as HTML, to be shown with its white space."""
+    """Return `text` as escaped HTML that preserves whitespace."""
     return f'<div class="plain">{escape(text)}</div>'
 
 
@@ -93,5 +93,5 @@ _cleaner = nh3.Cleaner(
 
 
 def render(text: str) -> str:
-    """`text` as HTML, of `ELEMENTS` alone."""
+    """Render `text` as HTML with only the elements in `ELEMENTS`."""
     return str(_cleaner.clean(_parser.render(text, {})))

@@ -1,4 +1,4 @@
-"""Account → Media: have a picture, a video or speech made, see it become, show it, and the jobs of before."""
+"""Account → Media: generate images, videos and speech, follow the jobs, and show their results."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from shared.models import MediaJob
 from shared.operations.web_accounts import actor_of
 
 media = Blueprint("account_media", __name__)
-JOBS_A_PAGE = 12
-KINDS = {"image": "Picture", "video": "Video", "speech": "Speech"}
-# What the form offers; the API takes more.
+JOBS_PER_PAGE = 12
+KINDS = {"image": "Image", "video": "Video", "speech": "Speech"}
+# The form's options; the API accepts more values.
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "image": {
         "size": ("auto", "1024x1024", "1536x1024", "1024x1536"),
@@ -46,7 +46,7 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
         "speed": ("0.75", "1", "1.25", "1.5"),
     },
 }
-USUAL = {"size": "auto", "n": "1", "seconds": "4", "voice": "alloy", "response_format": "mp3", "speed": "1"}
+DEFAULTS = {"size": "auto", "n": "1", "seconds": "4", "voice": "alloy", "response_format": "mp3", "speed": "1"}
 
 
 class File(NamedTuple):
@@ -58,7 +58,7 @@ class File(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A job as the page shows it; `told` is what the API says of it."""
+    """A job as the page shows it. `told` is its API document."""
 
     job: MediaJob
     told: dict[str, Any]
@@ -85,31 +85,31 @@ async def make() -> Response:
     try:
         body = orjson.dumps(_body(kind, form))
         call, _ = requests.native(kind, body)
-        claim = claim_of(_form_token(form), body)  # submitting the form again finds the same job
+        claim = claim_of(_form_token(form), body)  # resubmitting the form returns the same job
         await submission.order(call, submission.Terms(caller, session=session.digest, claim=claim))
-    except InvalidRequest as problem:
-        return await _page(kind, 422, form, {_field(problem.param): str(problem)})
+    except InvalidRequest as error:
+        return await _page(kind, 422, form, {_field(error.param): str(error)})
     except IdempotencyConflict as conflict:
         again = AlreadySent("", "", same=conflict.kind != "key_reused")
         return await _page(kind, face(again).status, form, {"": str(again)})
-    except (RequestRefused, Unavailable) as problem:
-        return await _page(kind, face(problem).status, form, {"": str(problem)})
+    except (RequestRefused, Unavailable) as error:
+        return await _page(kind, face(error).status, form, {"": str(error)})
     return go(f"/account/media?kind={kind}", "media-ordered")
 
 
 @media.get("/account/media/price")
 async def price() -> Response:
-    """What the form's choices cost, for the page's script; `units` are those of the kind."""
+    """Return the price of the form's choices, for the page's script."""
     signed_in()
     model = services().catalog.models.get(request.args.get("model", ""))
     if model is None or model.kind not in KINDS:
-        raise InvalidRequest("'model' must be one that the form offers.", "model")
+        raise InvalidRequest("'model' must be one of the form's models.", "model")
     return private({"words": _price_words(model, _units(model.kind, request.args))})
 
 
 @media.get("/account/media/jobs/<id>")
 async def show_job(id: str) -> Response:
-    """One job's part of the page, for the page's script."""
+    """Return the HTML of one job, for the page's script."""
     found = await jobs.find(signed_in().account, jobs.job_id(id))
     html = await render_template("account/media_job.html", shown=_shown(found), csrf_token=csrf_token, kinds=KINDS)
     return Response(html, content_type="text/html; charset=utf-8")
@@ -128,23 +128,23 @@ async def _page(
 ) -> Response:
     after = request.args.get("after")
     found = await jobs.list_jobs(
-        signed_in().account, limit=JOBS_A_PAGE + 1, after=jobs.job_id(after) if after else None, kind=kind
+        signed_in().account, limit=JOBS_PER_PAGE + 1, after=jobs.job_id(after) if after else None, kind=kind
     )
     models = _models(kind)
     chosen = form or MultiDict()
-    model = next((one for one in models if one.id == chosen.get("model")), models[0] if models else None)
+    model = next((model for model in models if model.id == chosen.get("model")), models[0] if models else None)
     return await page(
         "account/media.html",
         status,
         kind=kind,
         kinds=KINDS,
         choices=CHOICES[kind],
-        usual=USUAL,
+        usual=DEFAULTS,
         models=models,
         model=model,
         price=_price_words(model, _units(kind, chosen)) if model else "",
-        rows=[_shown(one) for one in found[:JOBS_A_PAGE]],
-        older=str(found[JOBS_A_PAGE - 1].job.id) if len(found) > JOBS_A_PAGE else None,
+        rows=[_shown(job) for job in found[:JOBS_PER_PAGE]],
+        older=str(found[JOBS_PER_PAGE - 1].job.id) if len(found) > JOBS_PER_PAGE else None,
         first=after is None,
         form=chosen,
         wrong=wrong or {},
@@ -156,9 +156,9 @@ def _kind(text: str | None) -> str:
 
 
 def _models(kind: str) -> list[CatalogModel]:
-    """Those of a kind that have a price and somebody who serves them."""
-    offered = services().catalog.models.values()
-    return sorted((model for model in offered if model.kind == kind and model.routes and model.price_at(now_ms())), key=_id)
+    """Return the models of a kind that have a price and a route."""
+    models = services().catalog.models.values()
+    return sorted((model for model in models if model.kind == kind and model.routes and model.price_at(now_ms())), key=_id)
 
 
 def _id(model: CatalogModel) -> str:
@@ -166,7 +166,7 @@ def _id(model: CatalogModel) -> str:
 
 
 def _shown(found: jobs.FoundJob) -> Shown:
-    # Addresses without a host: the page asks the edge that it came from.
+    # URLs without a host, so that the files come from the same edge as the page.
     files = [
         File(public_link("", found.job, output, services().settings), output.media_type, output.size_bytes)
         for output in found.outputs
@@ -175,7 +175,7 @@ def _shown(found: jobs.FoundJob) -> Shown:
 
 
 def _field(param: str | None) -> str:
-    """The form has one field for what the API calls prompt or input."""
+    """Return the form field of an API parameter: the prompt field is for both `prompt` and `input`."""
     return "prompt" if param == "input" else param or ""
 
 
@@ -187,7 +187,7 @@ def _form_token(form: MultiDict[str, str]) -> bytes:
 
 
 def _body(kind: str, form: MultiDict[str, str]) -> dict[str, Any]:
-    """The form as the API would be sent it."""
+    """Return the form as an API request body."""
     text = form.get("prompt", "").replace("\r\n", "\n")
     body: dict[str, Any] = {"model": form.get("model", ""), "input" if kind == "speech" else "prompt": text}
     for name in CHOICES[kind]:
@@ -198,25 +198,25 @@ def _body(kind: str, form: MultiDict[str, str]) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | float | str:
-    """The number in `text`, else `text`, for the API's own refusal."""
+    """Return the number in `text`, or `text` itself, which the API's validation then rejects."""
     try:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else float(text)
     except ValueError:
         return text
 
 
-def _units(kind: str, given: MultiDict[str, str]) -> MediaUnits:
-    """How much the form asks for; nonsense counts as the least."""
+def _units(kind: str, form: MultiDict[str, str]) -> MediaUnits:
+    """Return the billable units of the form. Invalid values count as the minimum."""
 
-    def whole(name: str, most: int) -> int:
-        text = given.get(name, USUAL.get(name, ""))
-        return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 8 else 1
+    def integer(name: str, maximum: int) -> int:
+        text = form.get(name, DEFAULTS.get(name, ""))
+        return min(int(text), maximum) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 
     if kind == "image":
-        return MediaUnits(max(1, whole("n", requests.MOST_PICTURES)))
+        return MediaUnits(max(1, integer("n", requests.MOST_PICTURES)))
     if kind == "video":
-        return MediaUnits(seconds=max(1, whole("seconds", requests.MOST_SECONDS)))
-    characters = whole("characters", requests.LONGEST_PROMPT) if "characters" in given else len(given.get("prompt", ""))
+        return MediaUnits(seconds=max(1, integer("seconds", requests.MOST_SECONDS)))
+    characters = integer("characters", requests.LONGEST_PROMPT) if "characters" in form else len(form.get("prompt", ""))
     return MediaUnits(characters=characters)
 
 

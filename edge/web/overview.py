@@ -1,4 +1,4 @@
-"""The account's first page: what is left, what is held, the plan, and the latest movements."""
+"""Account → Overview: balance, held credits, plan, and recent transactions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATEST = 12
 
 
 class Overview(NamedTuple):
-    """What the page shows."""
+    """The data of the page."""
 
     account: Account
     subscription: Subscription | None
@@ -45,10 +45,10 @@ async def redeem_code() -> Response:
     try:
         await count_redemption(session.account)
         await create_once(form, partial(_redeem, session.account, code, address()))
-    except TooManyAttempts as problem:
-        return await _page(429, code, str(problem))
-    except InvalidRequest as problem:
-        return await _page(422, code, str(problem))
+    except TooManyAttempts as error:
+        return await _page(429, code, str(error))
+    except InvalidRequest as error:
+        return await _page(422, code, str(error))
     return go("/account", "redeemed")
 
 

@@ -1,4 +1,4 @@
-"""Requests to pages: their bodies are small forms, so a lower size limit applies."""
+"""The request class of pages, with a lower body size limit, because forms are small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_FORM_BYTES = 64_000
 
 
 class PageRequest(Request):
-    """Limits the bytes read of a page's body, because a chunked body declares no length."""
+    """Limits the bytes read from a page's body; chunked bodies have no declared length."""
 
     def __init__(
         self, method: str, scheme: str, path: str, *rest: Any, max_content_length: int | None = None, **options: Any

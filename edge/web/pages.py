@@ -1,4 +1,4 @@
-"""Pages: rendered, and with the headers that keep them to themselves."""
+"""Renders pages and adds their security headers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shared.core.settings import Settings
 from shared.operations.form_idempotency import new_token
 
 T = TypeVar("T")
-# Pages hold no inline script or style, so the policy allows none, without nonces.
+# Pages have no inline scripts or styles, so the policy allows none.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",  # data: for the icon, which is written into the page's head
+        "img-src 'self' data:",  # data: for the inline icon
         "media-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
@@ -35,7 +35,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 async def page(template: str, status: int = 200, **context: Any) -> Response:
-    """A page. Besides `context` its template knows whose visit it is, and what the address says was done."""
+    """Render a page. In addition to `context`, templates get the session and the flash message that the URL names."""
     seen = visit()
     html = await render_template(
         template,
@@ -52,7 +52,7 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
 
 
 async def add_headers(response: Response) -> Response:
-    """What every page answers with."""
+    """Add the security headers of all pages."""
     response.headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["x-frame-options"] = "DENY"
@@ -63,12 +63,12 @@ async def add_headers(response: Response) -> Response:
 
 
 async def read_slow(query: Callable[[], T]) -> T:
-    """Run a query that may take a while, away from the thread that looks keys up. Raises `DatabaseUnavailable`."""
+    """Run a slow query, in another thread than key look-ups. Raises `DatabaseUnavailable`."""
     return await services().slow_reader.read(query)
 
 
 def read_after() -> UUID | None:
-    """The id in the URL after which a page of a list begins; None for the first page, also if the id is invalid."""
+    """Return the `after` id from the URL, or None if it is missing or invalid."""
     try:
         return UUID(request.args["after"])
     except (KeyError, ValueError):
@@ -76,7 +76,7 @@ def read_after() -> UUID | None:
 
 
 def install(app: Quart, settings: Settings) -> None:
-    """Give the templates their filters."""
+    """Configure the template engine."""
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(

@@ -1,4 +1,4 @@
-"""Checks passwords: in a bounded queue, in the same time for known and unknown people, and with a limit on attempts."""
+"""Checks passwords: in a bounded queue, in equal time for known and unknown addresses, and with a limit on attempts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
 
 T = TypeVar("T")
-SIGN_UPS_AN_ADDRESS = 10  # in a quarter of an hour
-REDEMPTIONS_AN_ACCOUNT = 10
+MAX_SIGN_UPS = 10  # per network in 15 minutes
+MAX_REDEMPTIONS = 10  # per account in 15 minutes
 
 
 class Proven(NamedTuple):
-    """An account whose password was verified, its e-mail, and its current hash."""
+    """An account with a verified password, its e-mail address and current hash."""
 
     account: UUID
     email: str
@@ -37,9 +37,9 @@ class Proven(NamedTuple):
 
 
 async def prove(email: str, password: str) -> Proven | None:
-    """The account with this e-mail and password, or None. Does the same work whatever is wrong.
+    """Return the account with this e-mail address and password, or None. Takes equal time for all failures.
 
-    Raises `TooManyAttempts`, and `Busy` when too many passwords are being checked.
+    Raises `TooManyAttempts`, and `Busy` if too many passwords are being checked.
     """
     email = lookup_email(email)
     place = Place(network_of(address()), known_browser(email))
@@ -47,25 +47,25 @@ async def prove(email: str, password: str) -> Proven | None:
 
 
 async def confirm(session: SessionRow, password: str) -> Proven | None:
-    """The same for a signed-in person who must enter the password again."""
+    """Verify the password of a signed-in member, who must enter it again. Returns and raises like `prove`."""
     limits = confirmation_limits(KIND, str(session.account), session.digest)
     return await _prove(session.email, password, limits, Place(network_of(address()), session.digest))
 
 
 async def count_sign_up() -> None:
     """Count a sign-up from this address. Raises `TooManyAttempts`."""
-    await _begin({f"sign-up {network_of(address())}": SIGN_UPS_AN_ADDRESS})
+    await _begin({f"sign-up {network_of(address())}": MAX_SIGN_UPS})
 
 
 async def count_redemption(account: UUID) -> None:
-    """Count an account's attempt at a code. Raises `TooManyAttempts`."""
-    await _begin({f"redeem {account}": REDEMPTIONS_AN_ACCOUNT})
+    """Count an account's attempt to redeem a code. Raises `TooManyAttempts`."""
+    await _begin({f"redeem {account}": MAX_REDEMPTIONS})
 
 
 async def hash_new(password: str, email: str) -> str:
-    """The hash of a new password.
+    """Return the hash of a new password.
 
-    Raises `InvalidInput` for one that is too short, too long or the e-mail, and `Busy`.
+    Raises `InvalidInput` if it is too short, too long, or the e-mail address; and `Busy`.
     """
     password = check_password(password)
     if lookup_email(password) == email:
@@ -75,7 +75,7 @@ async def hash_new(password: str, email: str) -> str:
 
 
 def agent() -> str:
-    """What the browser of this request is called in the list of sessions."""
+    """Return the label of the request's browser for the list of sessions."""
     return agent_label(request.headers.get("user-agent", ""))
 
 
@@ -115,7 +115,7 @@ def _hash(work: Callable[[], T]) -> Awaitable[T]:
 
 
 def _find(email: str) -> Proven | None:
-    """The account with this e-mail, if it may sign in."""
+    """Return the account with this e-mail address, if it can sign in."""
     open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
     row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
     return Proven(*row) if row is not None else None

@@ -1,7 +1,6 @@
-"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: renders messages (JSON on standard input) to HTML (JSON on
-standard output).
+"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: renders messages from stdin to HTML on stdout, both as JSON.
 
-Exits with an error, or is killed by the system, if rendering exceeds its limit of CPU time, memory or HTML size.
+Exits with an error, or is killed by the system, if it exceeds its limits of CPU time, memory or HTML size.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import orjson
 from edge.web.markdown import plain, render
 
 MAX_MEMORY_BYTES = 1_000_000_000
-NICENESS = 10  # calls take precedence
+NICENESS = 10  # lower priority than API calls
 
 
 def main(cpu_seconds: int, max_characters: int) -> int:
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    if sys.platform == "linux":  # macOS refuses it
+    if sys.platform == "linux":  # not supported by macOS
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     turns: list[tuple[str, str]] = orjson.loads(sys.stdin.buffer.read())
     html = [render(text) if role == "assistant" else plain(text) for role, text in turns]

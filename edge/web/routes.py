@@ -1,4 +1,4 @@
-"""All pages, and what happens around each of them."""
+"""The blueprint of all pages, with their hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Account → Sessions: signed-in browsers, the password, and the e-mail address."""
+"""Account → Sessions: signed-in browsers, password and e-mail address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.operations.accounts import change_email
 from shared.operations.web_accounts import actor_of, change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
-SESSIONS_SHOWN = 50  # of an account, those used last
+SESSIONS_SHOWN = 50  # the most recently used ones
 
 
 @sessions.get("/account/sessions")
@@ -41,14 +41,14 @@ async def new_password() -> Response:
     form = await request.form
     try:
         proven = await confirm(session, form.get("current", ""))
-    except (TooManyAttempts, Busy) as problem:
-        return await _page(face(problem).status, {"current": str(problem)})
+    except (TooManyAttempts, Busy) as error:
+        return await _page(face(error).status, {"current": str(error)})
     if proven is None:
         return await _page(422, {"current": "Incorrect password."})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
-    except (InvalidInput, Busy) as problem:
-        return await _page(503 if isinstance(problem, Busy) else 422, {"password": str(problem)})
+    except (InvalidInput, Busy) as error:
+        return await _page(503 if isinstance(error, Busy) else 422, {"password": str(error)})
     change = partial(change_password, session.account, proven.password_hash, password_hash, agent(), address=address())
     response = set_session(go("/account/sessions", "password-changed"), await write(change))
     return remember_browser(response, session.email)
@@ -56,25 +56,25 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Change the e-mail address: entered twice, so that a typo does not lock the owner out, and confirmed by the password."""
+    """Change the e-mail address. It is entered twice, so that a typo cannot lock the member out, and needs the password."""
     session = signed_in()
     form = await request.form
     try:
         email = canonical_email(form.get("email", ""))
         if canonical_email(form.get("again", "")) != email:
             return await _page(422, {"again": "The addresses do not match."}, email)
-    except InvalidInput as problem:
-        return await _page(422, {"email": str(problem)}, form.get("email", ""))
+    except InvalidInput as error:
+        return await _page(422, {"email": str(error)}, form.get("email", ""))
     try:
         proven = await confirm(session, form.get("password_now", ""))
-    except (TooManyAttempts, Busy) as problem:
-        return await _page(face(problem).status, {"password_now": str(problem)}, email)
+    except (TooManyAttempts, Busy) as error:
+        return await _page(face(error).status, {"password_now": str(error)}, email)
     if proven is None:
         return await _page(422, {"password_now": "Incorrect password."}, email)
     try:
         await write(partial(change_email, session.account, email, actor=actor_of(session.account), address=address()))
-    except InvalidRequest as problem:
-        return await _page(422, {"email": str(problem)}, email)
+    except InvalidRequest as error:
+        return await _page(422, {"email": str(error)}, email)
     return remember_browser(go("/account/sessions", "email-changed"), email)
 
 
@@ -93,6 +93,6 @@ async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_emai
 
 
 def _open_sessions(account: UUID) -> list[WebSession]:
-    unended = WebSession.revoked_at.is_null() & (WebSession.expires_at > now_ms())
-    query = WebSession.select().where((WebSession.account == account) & unended)
+    active = WebSession.revoked_at.is_null() & (WebSession.expires_at > now_ms())
+    query = WebSession.select().where((WebSession.account == account) & active)
     return list(query.order_by(WebSession.seen_at.desc()).limit(SESSIONS_SHOWN))

@@ -1,6 +1,6 @@
-"""`/c/<slug>`: what somebody has shared, read-only, for people and (on `Accept: application/json`) for programs.
+"""`/c/<slug>`: a shared conversation, read-only, as a page or (with `Accept: application/json`) as JSON.
 
-The page runs no script, loads nothing but its style sheets, and tells neither who shared it nor what the system prompt was.
+The page runs no scripts, loads only its style sheets, and reveals neither the owner nor the system prompt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "style-src 'self'",
-        "img-src data:",  # the icon, which is written into the page's head
+        "img-src data:",  # the inline icon
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -45,10 +45,10 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",  # revoked is revoked
+    "cache-control": "no-store",  # so that a revocation takes effect immediately
     "vary": "accept",
 }
-READS_PER_MINUTE = 120  # per network, for all shares together
+READS_PER_MINUTE = 120  # per network, for all shares
 _renderer = ShareRenderer()
 
 share_page = Blueprint("share_page", __name__, template_folder="templates")
@@ -59,20 +59,20 @@ _SHARED = record({"title": STRING, "messages": array(record({"role": one_of(*NAM
 
 @share_page.get("/c/<slug>")
 @declare(
-    "Read what was shared",
+    "Retrieve a shared conversation",
     callers=ANYBODY,
     answers={
-        200: Answer(_SHARED, "The page, or on `Accept: application/json` its JSON.", (HTML, JSON)),
+        200: Answer(_SHARED, "The page, or JSON with `Accept: application/json`.", (HTML, JSON)),
         404: Answer(None, "", (HTML,)),
     },
     refusals=(NotFound, RateLimited),
 )
 async def show_share(slug: str) -> Response:
-    """The page, or its JSON. A revoked slug and one that never was get the same answer."""
+    """Return the share as a page or JSON. Revoked and unknown slugs get the same response."""
     wants_json = _wants_json()
     try:
         if not WELL_FORMED.fullmatch(slug):
-            raise NotFound("There is nothing here.")
+            raise NotFound("Not found.")
         await _count_read()
         share = await read(partial(find_share, slug))
     except NotFound:
@@ -86,7 +86,7 @@ async def show_share(slug: str) -> Response:
 
 async def _missing(wants_json: bool) -> Response:
     if wants_json:
-        error = {"message": "There is no such share.", "type": "invalid_request_error", "param": None, "code": "not_found"}
+        error = {"message": "No such share.", "type": "invalid_request_error", "param": None, "code": "not_found"}
         return _with_headers(answer({"error": error}, 404))
     page = await render_template("share_missing.html")
     return _with_headers(Response(page, status=404, content_type="text/html; charset=utf-8"))

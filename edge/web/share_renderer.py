@@ -1,7 +1,7 @@
-"""Renders shares in a separate process with a time limit, caches the result, and falls back to plain text.
+"""Renders shares in a separate process with resource limits, with a cache and plain text as the fallback.
 
-A Markdown parser takes quadratic time for some inputs, and anyone can write and read a share. In a separate process it blocks
-neither the event loop nor the interpreter's lock.
+Markdown parsers take quadratic time for some inputs, and anyone can create a share. A separate process blocks neither the
+event loop nor the GIL.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ log = logging.getLogger("yout.edge")
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_SECONDS = 4
-RENDER_SECONDS = 15  # to wait for the renderer on a busy machine
-MAX_HTML_CHARACTERS = 2_000_000  # of 200,000 characters of text
+RENDER_SECONDS = 15  # timeout of the renderer, on a busy machine
+MAX_HTML_CHARACTERS = 2_000_000  # for 200,000 characters of text
 MAX_CACHE_BYTES = 16_000_000
-CACHE_SECONDS = 600  # the longest that a revoked or purged share stays in memory
+CACHE_SECONDS = 600  # so that a revoked or purged share stays in memory at most this long
 MAX_WAITING = 100
-_INHERITED = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV")  # no secrets: the renderer reads untrusted text
+_INHERITED = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV")  # no secrets, because the renderer parses untrusted text
 
 Turns = list[tuple[str, str]]
 """Role and text of each message."""
 
 
 class ShareRenderer:
-    """Renders and caches shares, which never change. Use it on one event loop."""
+    """Renders and caches shares, which never change. Use it on only one event loop."""
 
     def __init__(self, max_cache_bytes: int = MAX_CACHE_BYTES) -> None:
         self._max_cache_bytes = max_cache_bytes
@@ -44,11 +44,11 @@ class ShareRenderer:
         self._one_at_a_time = asyncio.Semaphore(1)
 
     async def render(self, share: UUID, turns: Turns) -> list[str]:
-        """The HTML of each message, safe to show."""
-        known = self._cache.get(share)
-        if known is not None:
+        """Return the sanitized HTML of each message."""
+        cached = self._cache.get(share)
+        if cached is not None:
             self._cache.move_to_end(share)
-            html: list[str] = orjson.loads(known)
+            html: list[str] = orjson.loads(cached)
             return html
         if share not in self._running:
             if len(self._running) >= MAX_WAITING:
@@ -56,13 +56,13 @@ class ShareRenderer:
             task = asyncio.get_running_loop().create_task(self._render_once(share, turns))
             self._running[share] = task
             task.add_done_callback(lambda _: self._running.pop(share, None))
-        return await asyncio.shield(self._running[share])  # a reader who disconnects must not cancel it for the others
+        return await asyncio.shield(self._running[share])  # other readers may wait for the same task
 
     async def _render_once(self, share: UUID, turns: Turns) -> list[str]:
         async with self._one_at_a_time:
-            html = await _rendered_apart(turns)
+            html = await _render_in_process(turns)
         if html is None:
-            log.warning("share %s cannot be rendered within its limits and is shown as plain text", share)
+            log.warning("rendering share %s exceeded its limits; showing plain text", share)
             html = _plain(turns)
         self._remember(share, orjson.dumps(html))
         return html
@@ -80,8 +80,8 @@ class ShareRenderer:
         self._cached_bytes -= len(self._cache.pop(share, b""))
 
 
-async def _rendered_apart(turns: Turns) -> list[str] | None:
-    """The HTML from a resource-limited process; None if it exceeded a limit or failed."""
+async def _render_in_process(turns: Turns) -> list[str] | None:
+    """Render in a resource-limited process. Return None if it exceeded a limit or failed."""
     environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "edge.web.render_share", str(CPU_SECONDS), str(MAX_HTML_CHARACTERS))
@@ -89,7 +89,7 @@ async def _rendered_apart(turns: Turns) -> list[str] | None:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=environ
         )
-    except OSError:  # no process, memory or file to spare
+    except OSError:  # out of processes, memory or file descriptors
         return None
     try:
         async with asyncio.timeout(RENDER_SECONDS):

@@ -1,4 +1,4 @@
-"""Signing up, in and out, and setting a password by a link."""
+"""Sign-up, sign-in, sign-out, and password links."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.operations.web_accounts import begin_session, change_password, end_s
 
 sign_in = Blueprint("sign_in", __name__)
 
-WRONG = "E-mail or password is wrong."
+WRONG = "Incorrect e-mail address or password."
 
 
 @sign_in.get("/sign-in")
@@ -38,14 +38,14 @@ async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
     if len(email) > MAX_LENGTH:
-        return await page("sign_in.html", 422, email="", wrong=f"An e-mail address can have at most {MAX_LENGTH} characters.")
+        return await page("sign_in.html", 422, email="", wrong=f"E-mail addresses can have at most {MAX_LENGTH} characters.")
     try:
         proven = await prove(email, password)
-    except (TooManyAttempts, Busy) as problem:
-        return _wait(await page("sign_in.html", face(problem).status, email=email, wrong=str(problem)), problem)
+    except (TooManyAttempts, Busy) as error:
+        return _wait(await page("sign_in.html", face(error).status, email=email, wrong=str(error)), error)
     if proven is None:
         return await page("sign_in.html", 403, email=email, wrong=WRONG)
-    await _leave_former_session()
+    await _end_current_session()
     session = await write(partial(begin_session, proven.account, agent(), proven_by=proven.password_hash, address=address()))
     return remember_browser(set_session(go(safe_target(request.args.get("next"))), session), proven.email)
 
@@ -75,28 +75,28 @@ async def do_sign_up() -> Response:
         account = await write(
             partial(sign_up, email, password_hash, settings.sign_up_credits, network=network, address=address())
         )
-    except (TooManyAttempts, Busy) as problem:
+    except (TooManyAttempts, Busy) as error:
         shown = email[:MAX_LENGTH]
-        return _wait(await page("sign_up.html", face(problem).status, email=shown, wrong=str(problem), field_name=""), problem)
-    except InvalidInput as problem:
-        return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(problem), field_name=field)
-    except InvalidRequest:  # the address is taken: all that may be told, and it is what a sign-up cannot hide
+        return _wait(await page("sign_up.html", face(error).status, email=shown, wrong=str(error), field_name=""), error)
+    except InvalidInput as error:
+        return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(error), field_name=field)
+    except InvalidRequest:  # the address is taken; a sign-up cannot hide that, but reveals nothing more
         wrong = "This address cannot be used for a new account. If it is yours, sign in."
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
-    await _leave_former_session()
+    await _end_current_session()
     session = await write(partial(begin_session, account.id, agent(), proven_by=password_hash, address=address()))
     return remember_browser(set_session(go("/account", "welcome"), session), email)
 
 
 @sign_in.post("/sign-out")
 async def do_sign_out() -> Response:
-    await _leave_former_session()
+    await _end_current_session()
     return clear_session(go("/sign-in", "signed-out"))
 
 
 @sign_in.post("/sign-out-everywhere")
 async def do_sign_out_everywhere() -> Response:
-    """Everywhere else; this browser stays."""
+    """End all other sessions of the account."""
     session = signed_in()
     await write(partial(end_sessions, session.account, but=session.digest))
     return go("/account/sessions", "signed-out-everywhere")
@@ -113,11 +113,11 @@ async def use_password_link(token: str) -> Response:
     found = await _linked(token)
     try:
         password_hash = await hash_new((await request.form).get("password", ""), found.email)
-    except InvalidInput as problem:
-        return await page("password_link.html", 422, email=found.email, wrong=str(problem))
-    except Busy as problem:
-        return _wait(await page("password_link.html", 503, email=found.email, wrong=str(problem)), problem)
-    await _leave_former_session()
+    except InvalidInput as error:
+        return await page("password_link.html", 422, email=found.email, wrong=str(error))
+    except Busy as error:
+        return _wait(await page("password_link.html", 503, email=found.email, wrong=str(error)), error)
+    await _end_current_session()
     session = await write(partial(change_password, found.account, found.password_hash, password_hash, agent(), address=address()))
     return remember_browser(set_session(go("/account", "password-changed"), session), found.email)
 
@@ -129,14 +129,14 @@ class _Linked(NamedTuple):
 
 
 async def _linked(token: str) -> _Linked:
-    """Whose password the link may set. Raises `NotFound` for one that is void, whatever made it so."""
+    """Return the account whose password the link can set. Raises `NotFound` for an invalid, used or expired link."""
     try:
         link = read_token(token)
-    except InvalidInput as problem:
-        raise NotFound(str(problem)) from None
+    except InvalidInput as error:
+        raise NotFound(str(error)) from None
     found = await read(partial(_find, link))
     if found is None or not proves(link, services().settings.secret_key, found.password_hash, now_ms()):
-        raise NotFound("This link has been used or is too old. Ask for another one.")
+        raise NotFound("This link has already been used or has expired. Request a new one.")
     return found
 
 
@@ -146,20 +146,20 @@ def _find(link: PasswordLink) -> _Linked | None:
     return _Linked(*row) if row is not None else None
 
 
-async def _leave_former_session() -> None:
-    """End the session that the browser held, if it held one: it is about to lose it."""
-    former = visit().session
-    if former is not None:
-        await write(partial(end_session, former.digest))
+async def _end_current_session() -> None:
+    """End the browser's current session, if any, because its cookie is about to be replaced."""
+    current = visit().session
+    if current is not None:
+        await write(partial(end_session, current.digest))
 
 
 def _require_open() -> None:
     if services().settings.sign_up != "open":
-        raise NotFound("Accounts are opened by the people who run this service. Ask them for one.")
+        raise NotFound("Sign-up is closed. Ask the operator of this service for an account.")
 
 
-def _wait(response: Response, problem: TooManyAttempts | Busy) -> Response:
-    for name, value in own_headers(problem, face(problem)):
+def _wait(response: Response, error: TooManyAttempts | Busy) -> Response:
+    for name, value in own_headers(error, face(error)):
         if name == b"retry-after":
             response.headers["retry-after"] = value.decode()
     return response

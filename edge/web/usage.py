@@ -1,4 +1,4 @@
-"""Account → Usage: by day and by model, as a chart and the same numbers in a table, and every call as CSV."""
+"""Account → Usage: by day and by model, as a chart and tables, and all calls as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.text.csv_rows import csv_head, csv_rows
 
 usage = Blueprint("usage", __name__)
 SPANS = (7, 30, 90)
-USUAL_SPAN = 30
+DEFAULT_SPAN = 30
 CSV_HEAD = (
     *("time", "request_id", "key", "model", "status", "input_tokens", "cached_tokens", "output_tokens", "credits", "estimated"),
     "duration_ms",
@@ -30,7 +30,7 @@ CSV_HEAD = (
 
 
 class Sums(NamedTuple):
-    """Calls, tokens and credits of something."""
+    """Totals of calls, tokens and credits."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -67,7 +67,7 @@ async def show_usage() -> Response:
 async def download() -> Response:
     session, days = signed_in(), _span()
     since, until = _range(days)
-    # The services are looked up here: while the file is sent, the request's context is gone.
+    # `services()` is called here, because the request context ends before the file is sent.
     body = _csv(services(), session.account, since, until)
     response = Response(body, content_type="text/csv; charset=utf-8")
     response.headers["content-disposition"] = f'attachment; filename="yout-usage-{_date(since)}-{days}-days.csv"'
@@ -87,19 +87,19 @@ async def _csv(services: Services, account: UUID, since: int, until: int) -> Asy
 
 
 def _cells(call: UsedCall) -> tuple[object, ...]:
-    """What `CSV_HEAD` names."""
-    known = (iso_moment(call.at), request_id(call.id), call.key_name, call.model, call.status)
-    counted = (call.input_tokens, call.cached_tokens, call.output_tokens, call.credits)
-    return (*known, *counted, "yes" if call.estimated else "", call.duration_ms)
+    """Return the cells for the columns of `CSV_HEAD`."""
+    call_columns = (iso_moment(call.at), request_id(call.id), call.key_name, call.model, call.status)
+    usage_columns = (call.input_tokens, call.cached_tokens, call.output_tokens, call.credits)
+    return (*call_columns, *usage_columns, "yes" if call.estimated else "", call.duration_ms)
 
 
 def _span() -> int:
-    asked = request.args.get("days", "")
-    return int(asked) if asked in {str(span) for span in SPANS} else USUAL_SPAN
+    days = request.args.get("days", "")
+    return int(days) if days in {str(span) for span in SPANS} else DEFAULT_SPAN
 
 
 def _range(days: int) -> tuple[int, int]:
-    """The last so many UTC days, today included."""
+    """Return the start and end of the last `days` UTC days, including today, in milliseconds."""
     now = now_ms()
     until = now - now % DAY_MS + DAY_MS
     return until - days * DAY_MS, until

@@ -1,7 +1,7 @@
-"""Who looks at a page, and the proof that a form was ours.
+"""The web session of a page request, and CSRF protection.
 
-A page's forms carry a token that is bound to a cookie: to the session's where somebody is signed in, else to one that is there
-for the forms alone. A stranger's page knows neither.
+Forms carry a token derived from a cookie: the session cookie, or a separate form cookie if nobody is signed in. Other sites
+know neither.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from shared.identity.web_sessions import LONGEST_MS, NewSession
 from shared.text.plain_text import cut
 
 FORM_COOKIE = "yout_form"
-KIND = "member"  # the kind in throttle keys and browser cookies
+KIND = "member"  # the account kind in throttle keys and browser cookies
 
 
 class SignInNeeded(YoutError):
-    """The page is for people who are signed in."""
+    """The page requires a signed-in member."""
 
 
 class Visit(NamedTuple):
-    """`secret` is what the forms' token is bound to; `ended` that the browser holds a session which is no good any more."""
+    """The session of a request. CSRF tokens derive from `secret`; `ended` is true if the cookie's session is invalid."""
 
     session: SessionRow | None
     secret: str
@@ -42,18 +42,20 @@ class Visit(NamedTuple):
     ended: bool
 
 
-NOBODY = Visit(None, "", Sent(*[""] * len(Sent._fields)), False)  # until the cookies were read
+NOBODY = Visit(None, "", Sent(*[""] * len(Sent._fields)), False)  # before the cookies are read
 
 
 def visit() -> Visit:
-    """That of the current request."""
+    """Return the visit of the current request."""
     found: Visit = g.get("visit", NOBODY)
     return found
 
 
 async def begin_visit() -> None:
-    """Before a page: read the cookies, and refuse a form that is not ours. Raises `AccessDenied`, `RequestTooLarge`,
-    `DatabaseUnavailable`."""
+    """Read the cookies before a request, and check the CSRF token of unsafe ones.
+
+    Raises `AccessDenied`, `RequestTooLarge`, `DatabaseUnavailable`, and `InvalidRequest` for text that cannot be stored.
+    """
     sent = read_sent(cast(Scope, request.scope))
     secret = cookie_value(sent.cookie, services().sessions.cookie)
     session = None
@@ -69,8 +71,7 @@ async def begin_visit() -> None:
 
 
 async def _check_form(sent: Sent) -> None:
-    """Raises `AccessDenied` for a form from another site or with an invalid token, `InvalidRequest` for text that cannot be
-    stored."""
+    """Raise `AccessDenied` for a form from another site or with an invalid token, `InvalidRequest` for NUL characters."""
     if (request.content_length or 0) > MAX_FORM_BYTES:
         raise RequestTooLarge(MAX_FORM_BYTES)
     require_own_origin(sent, services().settings)
@@ -83,15 +84,15 @@ async def _check_form(sent: Sent) -> None:
 def _why_refused(sent: Sent) -> str:
     if services().sessions.secure and sent.origin.startswith("http://"):
         return (
-            "This site needs HTTPS, because its cookies work only there, and this form came by plain HTTP to"
-            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, have"
+            "This site requires HTTPS for its cookies, but this form was sent over plain HTTP to"
+            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, make"
             " its proxy redirect HTTP to HTTPS."
         )
     return "The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies."
 
 
 async def end_visit(response: Response) -> Response:
-    """After a page: give a browser without a session the cookie that its forms need, and take one that is no good away."""
+    """Set the form cookie for browsers without a session, and delete invalid session cookies, after a request."""
     seen: Visit | None = g.get("visit")
     if seen is None:
         return response
@@ -103,12 +104,12 @@ async def end_visit(response: Response) -> Response:
 
 
 def csrf_token() -> str:
-    """The token of every form on the page, and of what its scripts send."""
+    """Return the CSRF token for the page's forms and scripts."""
     return services().sessions.csrf_token(visit().secret)
 
 
 def signed_in() -> SessionRow:
-    """Whose page it is. Raises `SignInNeeded`, and `AccessDenied` for a suspended account."""
+    """Return the session. Raises `SignInNeeded`, and `AccessDenied` for a suspended account."""
     session = visit().session
     if session is None:
         raise SignInNeeded
@@ -117,12 +118,12 @@ def signed_in() -> SessionRow:
 
 
 def address() -> str:
-    """Where the request came from."""
+    """Return the client's IP address."""
     return address_of(services(), cast(Scope, request.scope), visit().sent)
 
 
 def set_session(response: Response, session: NewSession) -> Response:
-    """Sign the browser in. The secret is always a fresh one: what the browser held before gives nobody this session."""
+    """Set the session cookie. Its secret is always new, which prevents session fixation."""
     g.set_session = True
     _set_cookie(response, services().sessions.cookie, session.secret, LONGEST_MS // 1000)
     return response
@@ -149,22 +150,23 @@ def clear_session(response: Response) -> Response:
 
 
 def go(path: str, done: str = "") -> Response:
-    """To another page of ours, which tells what was done (a name of `words.DONE`)."""
+    """Redirect to a page, with the name of a flash message in `words.DONE`."""
     if done:
         path += f"{'&' if '?' in path else '?'}done={done}"
     return Response("", 303, {"location": path})
 
 
 def to_sign_in() -> Response:
-    """To the sign-in, and from there back to the page that was asked for."""
-    wanted = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
-    return go(f"/sign-in?next={quote(wanted, safe='/')}")
+    """Redirect to the sign-in page, and from there back to the requested page."""
+    target = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
+    return go(f"/sign-in?next={quote(target, safe='/')}")
 
 
 def safe_target(text: str | None) -> str:
-    """Where to go after the sign-in: `text` if it is a path of ours, else the account.
+    """Return the target after signing in: `text` if it is a local path, else the account.
 
-    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave.
+    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` are
+         external.
     """
     if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return "/account"
@@ -182,7 +184,7 @@ def _form_cookie() -> str:
 
 
 def _prefixed(name: str) -> str:
-    """The name of a cookie. With https it is bound to this host (RFC 6265bis, 4.1.3.2)."""
+    """Return a cookie's name. With HTTPS its prefix binds it to this host (RFC 6265bis, 4.1.3.2)."""
     return f"__Host-{name}" if services().sessions.secure else name
 
 

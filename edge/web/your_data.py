@@ -1,4 +1,4 @@
-"""Account → Your data: take all of it along, and have it removed for good."""
+"""Account → Your data: export it, or delete it permanently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def show_data() -> Response:
 @data.get("/account/export.json")
 async def export() -> Response:
     session = signed_in()
-    # The services are looked up here: while the file is sent, the request's context is gone.
+    # `services()` is called here, because the request context ends before the file is sent.
     response = Response(_export(services(), session.account), content_type="application/json")
     response.headers["content-disposition"] = 'attachment; filename="yout-account.json"'
     response.timeout = None
@@ -44,7 +44,7 @@ async def purge() -> Response:
     session = signed_in()
     typed = (await request.form).get("confirmation", "")
     if lookup_email(typed) != session.email:
-        return await _page(422, "Type the e-mail address of your account, exactly as it stands above.")
+        return await _page(422, "Enter the e-mail address of your account exactly as shown above.")
     job = await write(partial(begin_purge, session.account, actor=actor_of(session.account), address=address()))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
@@ -67,7 +67,7 @@ async def _page(status: int = 200, wrong: str = "") -> Response:
 
 
 async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
-    """One JSON object, a list of rows for each table, written as it is read."""
+    """Yield one JSON object with a list of rows per table, page by page."""
     yield b"{"
     for number, table in enumerate(TABLES):
         yield b"%s\n%s: [" % (b"," if number else b"", orjson.dumps(table.name))

@@ -171,9 +171,9 @@ async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenP
     await expect(price).to_contain_text("40\u202f000 credits")
 
     await page.get_by_label("Prompt").fill("A lighthouse above the sea at sunset")
-    await page.get_by_label("Pictures").select_option("2")
+    await page.get_by_label("Images").select_option("2")
     await expect(price).to_contain_text("80\u202f000 credits")
-    await page.get_by_role("button", name="Make the picture").click()
+    await page.get_by_role("button", name="Generate images").click()
     pictures = page.locator('[data-status="succeeded"] img')
     await expect(pictures).to_have_count(2, timeout=PATIENCE_MS)
     for number in range(2):
@@ -185,7 +185,7 @@ async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenP
     await page.get_by_role("link", name="Speech").click()
     await page.get_by_label("Text").fill("Good morning. " * 100)
     await expect(price).to_contain_text("21\u202f000 credits")
-    await page.get_by_role("button", name="Have it spoken").click()
+    await page.get_by_role("button", name="Generate speech").click()
     sound = page.locator('[data-status="succeeded"] audio')
     await expect(sound).to_be_visible(timeout=PATIENCE_MS)
     await sound.evaluate("async (one) => { one.muted = true; await one.play(); }")
@@ -194,7 +194,7 @@ async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenP
     await page.get_by_role("link", name="Video").click()
     await page.get_by_label("Prompt").fill("the sea at night")
     await page.get_by_label("Size").select_option("640x360")
-    await page.get_by_role("button", name="Make the video").click()
+    await page.get_by_role("button", name="Generate video").click()
     video = page.locator('[data-status="succeeded"] video')
     await expect(video).to_be_visible(timeout=PATIENCE_MS)
     played = """async (one) => {
@@ -215,9 +215,9 @@ async def test_a_video_is_cancelled_on_the_page_and_its_hold_released(stack: Sta
     await page.get_by_label("Prompt").fill("the longest night")
     await page.get_by_label("Seconds").select_option("12")
     await expect(page.locator("[data-price]")).to_contain_text("3\u202f600\u202f000 credits")
-    await page.get_by_role("button", name="Make the video").click()
-    await page.get_by_role("button", name="Cancel it").click()
-    await expect(page.locator(".made")).to_contain_text("Nothing was charged")
+    await page.get_by_role("button", name="Generate video").click()
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator(".made")).to_contain_text("You were not charged")
     await page.get_by_role("link", name="Overview").click()
     await expect(page.locator("dl.figures")).to_contain_text("5\u202f000\u202f000")
     # No element is wider than a phone.

@@ -1,8 +1,8 @@
-"""A faster HTTP/1.1 connection for Hypercorn: `install` puts it in, `Limits` bounds what a peer may cost.
+"""A faster HTTP/1.1 connection for Hypercorn. `install` enables it; `Limits` bounds what a client may cost.
 
-Hypercorn keeps its configuration, workers, signals, lifespan, TLS, HTTP/2 and graceful stop. What changes is the way
-from a clear-text socket to the ASGI application and back: no stream reader, queue or task group in between, one timer
-a connection, one write an answer, and a stricter reading of the request.
+Hypercorn still handles configuration, workers, signals, lifespan, TLS, HTTP/2 and graceful shutdown. Only the path between a
+clear-text socket and the ASGI application changes: no stream reader, queue or task group, one timer per connection, one write
+per response, and a stricter request parser.
 """
 
 from .install import install

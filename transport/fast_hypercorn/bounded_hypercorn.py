@@ -1,4 +1,4 @@
-"""Hypercorn's own connection with the same limits on time and on the number of open connections."""
+"""Hypercorn's own connection, with the same timeouts and the same limit on open connections."""
 
 import asyncio
 import socket
@@ -14,14 +14,16 @@ from .minimum_rate import Pace
 
 
 def limit_unsent(sock: socket.socket | None, limits: Limits) -> None:
-    """Limit the unsent data in the kernel: otherwise megabytes are read from the upstream for a stalled reader, and
-    it takes minutes to notice that it does not read."""
+    """Limit the unsent data in the kernel.
+
+    Otherwise megabytes are read from the upstream for a stalled client, and it takes minutes to notice that it has stalled.
+    """
     if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.unsent_bytes)
 
 
 class BoundedTCPServer(TCPServer):
-    """Hypercorn's server of one connection, with the timeouts for bodies and writes that it lacks."""
+    """Hypercorn's connection handler, with the timeouts for bodies and writes that it lacks."""
 
     limits = Limits()
     _open = 0
@@ -48,9 +50,9 @@ class BoundedTCPServer(TCPServer):
                 pace.resume(self.loop.time())
             else:
                 pace = None
-            patience = self.config.read_timeout if pace is None else max(pace.left(), 0)
+            timeout = self.config.read_timeout if pace is None else max(pace.left(), 0)
             try:
-                data = await asyncio.wait_for(self.reader.read(MAX_RECV), patience)
+                data = await asyncio.wait_for(self.reader.read(MAX_RECV), timeout)
             except (OSError, TimeoutError):
                 break
             if pace is not None:
@@ -67,7 +69,7 @@ class BoundedTCPServer(TCPServer):
         return Pace(limits.body_seconds, limits.body_bytes_per_second, limits.body_total_seconds, self.loop.time())
 
     async def protocol_send(self, event: Event) -> None:
-        """Like Hypercorn's, but with a timeout for a peer that does not read."""
+        """Send an event like Hypercorn, but with a timeout for a client that does not read."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
@@ -89,7 +91,7 @@ class BoundedTCPServer(TCPServer):
             except TimeoutError:
                 if backlog - transport.get_write_buffer_size() < min(self.limits.write_bytes, backlog):
                     transport.abort()
-                    raise ConnectionAbortedError("the peer does not read") from None
+                    raise ConnectionAbortedError("the client does not read") from None
 
     async def _close(self) -> None:
         transport = cast(asyncio.Transport, self.writer.transport)

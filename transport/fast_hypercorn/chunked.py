@@ -1,4 +1,4 @@
-"""Takes the chunks out of a ``Transfer-Encoding: chunked`` body, by the letter of RFC 9112, section 7.1."""
+"""A strict decoder for ``Transfer-Encoding: chunked`` (RFC 9112, section 7.1)."""
 
 import re
 
@@ -12,9 +12,9 @@ _MAX_TRAILER_BYTES = 8 * 1024
 
 
 class ChunkedBody:
-    """A decoder that is fed what arrives: extensions are skipped and trailers checked, then dropped.
+    """An incremental decoder. Chunk extensions are skipped; trailers are validated, then dropped.
 
-    A chunk-size line and a trailer line hold at most 1 KiB, all trailers 8 KiB; a size has at most 12 hex digits.
+    Limits: 1 KiB for a chunk-size or trailer line, 8 KiB for all trailers, 12 hex digits for a size.
     """
 
     __slots__ = ("_after_data", "_carry", "_in_trailer", "_left", "_trailer_bytes")
@@ -27,9 +27,9 @@ class ChunkedBody:
         self._carry = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """(body bytes, what follows the message), the latter None as long as the message is not complete.
+        """Return (body bytes, bytes after the message); the latter is None until the message is complete.
 
-        Raises `Refusal` (400 or 431) at the first byte that is out of place.
+        Raises `Refusal` (400 or 431) at the first invalid byte.
         """
         if self._carry:
             data = self._carry + data
@@ -54,7 +54,7 @@ class ChunkedBody:
                 return b"".join(pieces), data[at:]
 
     def _find_line_end(self, data: bytes, at: int) -> int:
-        """Where the CRLF of the line at ``at`` is, -1 if it has not arrived; bare CR and LF are caught here."""
+        """Return the index of the CRLF that ends the line at ``at``, or -1 if it has not arrived. Rejects bare CR and LF."""
         limit = at + (0 if self._after_data else _MAX_LINE_BYTES)
         end = data.find(b"\r\n", at, limit + 2)
         if end >= 0:
@@ -64,7 +64,7 @@ class ChunkedBody:
         return -1
 
     def _read_line(self, line: bytes) -> bool:
-        """Take in one line, without its CRLF; true at the end of the message."""
+        """Process one line without its CRLF. Return whether the message is complete."""
         if self._in_trailer:
             return self._read_trailer(line)
         if self._after_data:
@@ -82,12 +82,12 @@ class ChunkedBody:
             return True
         self._trailer_bytes += len(line) + 2
         if self._trailer_bytes > _MAX_TRAILER_BYTES:
-            raise too_large("The trailer section is too large; send headers before the body instead.")
+            raise too_large("The trailer section is too large. Send headers before the body instead.")
         name, colon, _ = line.partition(b":")
         if not colon or lower_name(name) is None or not are_lines(line, 0):
-            raise bad_request("A trailer line is not 'name: value'.")
+            raise bad_request("Invalid trailer line; expected 'name: value'.")
         return False
 
 
 def _malformed() -> Refusal:
-    return bad_request("The chunked body is malformed: a chunk is its size in hex digits, CRLF, the data, CRLF.")
+    return bad_request("Malformed chunked body. A chunk consists of its size in hex digits, CRLF, the data, CRLF.")

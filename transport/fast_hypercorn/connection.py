@@ -1,4 +1,4 @@
-"""An HTTP/1.1 connection: bytes in, turns for the application, bytes out; one after the other, in order."""
+"""An HTTP/1.1 server connection that serves its requests one at a time, in order."""
 
 import asyncio
 from math import inf
@@ -17,10 +17,10 @@ Address = tuple[str, int] | None
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one accepted socket.
+    """The asyncio protocol of one accepted socket.
 
-    At any time it is between requests (``_turn`` is None), in a turn, or ``_closing``. Turns whose application still
-    runs are in ``_running``, also when their answer is complete and the next turn has begun.
+    It is between requests (``_turn`` is None), serves one (``_turn``), or is ``_closing``. ``_running`` has the turns whose
+    application still runs, even if their response is complete and the next turn has started.
     """
 
     __slots__ = (
@@ -55,18 +55,18 @@ class Connection(asyncio.Protocol):
         self._turn: Turn | None = None
         self._running: set[Turn] = set()
         self._served = 0
-        # In: an incomplete head, the body's framing, and the bytes of requests that have to wait.
+        # Input: an incomplete head, the body's framing, and the bytes of pipelined requests.
         self._heads = HeadBuffer(worker.limits.head_bytes)
         self._decoder: ChunkedBody | None = None
         self._left = 0
         self._pace: Pace | None = None
         self._pipelined = bytearray()
         self._reading = True
-        # Out.
+        # Output.
         self.out = Outbound(worker.loop, transport)
         transport.set_write_buffer_limits(high=worker.limits.waiting_bytes)
         self._next_waits = False
-        # The end.
+        # Shutdown.
         self._closing = False
         self._lingered = 0
         self._lost = False
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         worker.connections.add(self)
         self._watch.expect_read(worker.config.keep_alive_timeout)
 
-    # The transport's calls.
+    # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             self._refuse(refusal)
 
     def eof_received(self) -> None:
-        """The peer has gone; a half-closed one is not told apart (RFC 9112, section 9.6), as in Hypercorn."""
+        """Treat a half-closed connection as closed (RFC 9112, section 9.6), as Hypercorn does."""
         self._disconnect()
         self._close()
 
@@ -118,13 +118,13 @@ class Connection(asyncio.Protocol):
         if not self._running:
             self._over.set()
 
-    # The worker's calls.
+    # Called by the worker.
 
     async def wait_over(self) -> None:
-        """Until the socket is closed and no application runs for it any more.
+        """Wait until the socket is closed and its applications have returned.
 
-        When cancelled (Hypercorn does so after ``graceful_timeout``) the applications are cancelled, may still send
-        what they send then, and the socket is closed.
+        If cancelled (by Hypercorn after ``graceful_timeout``), cancel the applications, let them send their last bytes, and
+        close the socket.
         """
         try:
             await self._over.wait()
@@ -140,14 +140,14 @@ class Connection(asyncio.Protocol):
             raise
 
     def retire(self) -> None:
-        """The worker stops: close now, or after the answer that is under way."""
+        """Close now if idle, else after the current response. Called when the worker stops."""
         if self._turn is None:
             self._close()
 
-    # The turn's calls.
+    # Called by the turn.
 
     def may_continue(self) -> bool:
-        """Whether a further request may follow on this connection."""
+        """Return whether another request may follow on this connection."""
         worker = self.worker
         return self._served < worker.config.keep_alive_max_requests and not worker.context.terminated.is_set()
 
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
                 self._watch.expect_read(self._pace.left())
 
     def answered(self, turn: Turn) -> None:
-        """The answer is complete: on to the next request, or to the end."""
+        """Start the next request or close the connection, after a complete response."""
         if self._closing:
             return
         if not turn.keep_alive:
@@ -174,10 +174,10 @@ class Connection(asyncio.Protocol):
             self._next_waits = True
 
     def finished(self, turn: Turn) -> None:
-        """The application has returned, or failed; what it left undone becomes a 500, or a cut connection."""
+        """Clean up after the application returned or failed. An incomplete response becomes a 500 or a closed connection."""
         self._running.discard(turn)
         if not turn.answered and not turn.gone:
-            message = "The server failed to answer this request; it is safe to report it with the request id."
+            message = "Internal server error. Contact support with the request id."
             self._refuse(Refusal(500, "internal_error", message))
         if self._lost and not self._running:
             self._over.set()
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, head: Head, rest: bytes) -> None:
         names = self.worker.config.server_names
         if names and (head.host or b"").decode("ascii") not in names:
-            raise Refusal(404, "unknown_host", "This server does not answer for the name in the Host header.")
+            raise Refusal(404, "unknown_host", "The name in the Host header is not served here.")
         turn = self._turn = Turn(self, head)
         self._served += 1
         if head.chunked or head.length:
@@ -279,7 +279,7 @@ class Connection(asyncio.Protocol):
     # Ending.
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer in the application's place, or cut the answer short where it has begun; then close."""
+        """Send an error response unless the response has started, then close."""
         turn = self._turn
         if self._closing:
             return
@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
             turn.disconnect()
 
     def _close(self, *, linger: bool = False) -> None:
-        """Close when all is written; with ``linger`` the peer's unread bytes do not turn the end into a reset."""
+        """Close once everything is written. ``linger`` reads on for a while, so that unread bytes do not cause a reset."""
         if self._closing:
             return
         self._closing = True
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     async def _close_within(self, seconds: float) -> None:
-        """Close, and cut off a peer that does not take the last of it in ``seconds``, however it progresses."""
+        """Close, and abort if the client has not read everything within ``seconds``."""
         self._close()
         self._transport.close()
         try:
@@ -329,10 +329,10 @@ class Connection(asyncio.Protocol):
         elif self._turn is None and not self._heads:
             self._close()
         else:
-            self._refuse(Refusal(408, "request_timeout", "The request did not arrive in time; send it again."))
+            self._refuse(Refusal(408, "request_timeout", "Timed out waiting for the complete request. Send it again."))
 
     def _write_late(self) -> None:
-        """A window has passed: disconnect the peer unless it has read enough since its start."""
+        """Disconnect the client unless it has read enough since the start of the window."""
         if self.out.has_progressed(self.worker.limits.write_bytes):
             self._expect_progress()
         else:

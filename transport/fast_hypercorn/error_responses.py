@@ -1,4 +1,4 @@
-"""The answers this server gives by itself, before or instead of the application."""
+"""Error responses that the server sends itself, instead of the application."""
 
 import json
 import secrets
@@ -6,10 +6,7 @@ from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A refused request: ``status`` and ``code`` for the client, ``message`` says what to change.
-
-    ``retry_after`` is in seconds.
-    """
+    """A rejected request, with the status, error code and message for the client. ``retry_after`` is in seconds."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -20,19 +17,19 @@ class Refusal(Exception):
 
 
 def bad_request(message: str) -> Refusal:
-    """A 400: the bytes are not the HTTP/1.1 that this server reads."""
+    """Return a 400 for a malformed HTTP/1.1 request."""
     return Refusal(400, "invalid_http_request", message)
 
 
 TOO_MANY_CONNECTIONS = Refusal(
-    503, "too_many_connections", "This server has too many open connections; try again shortly.", retry_after=5
+    503, "too_many_connections", "The server has too many open connections. Try again shortly.", retry_after=5
 )
 
 
 def render(refusal: Refusal, server_headers: bytes, request_id: str, *, with_body: bool = True) -> bytes:
-    """The whole answer, as one write; the connection is closed after it (RFC 9112, section 9.6).
+    """Return the complete response; the connection is closed after it (RFC 9112, section 9.6).
 
-    ``request_id`` "" stands for a new one.
+    An empty ``request_id`` is replaced with a new one.
     """
     request_id = request_id or "req_" + secrets.token_hex(12)
     kind = "server_error" if refusal.status >= 500 and refusal.status != 505 else "invalid_request_error"

@@ -1,4 +1,4 @@
-"""Collects a request head from the pieces in which it arrives."""
+"""A buffer that assembles a request head from the pieces that arrive."""
 
 from .error_responses import bad_request
 from .grammar import FIELD_BYTES
@@ -6,7 +6,7 @@ from .request_head import too_large
 
 
 class HeadBuffer:
-    """Holds an incomplete head; empty between heads, and always when they come in one piece."""
+    """Holds an incomplete head. It stays empty if heads arrive in one piece."""
 
     __slots__ = ("_checked", "_held", "_limit")
 
@@ -19,9 +19,9 @@ class HeadBuffer:
         return bool(self._held)
 
     def take(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """(the head's lines, what follows its empty line), or None as long as it is incomplete.
+        """Return (the head's lines, the bytes after its empty line), or None while the head is incomplete.
 
-        Raises `Refusal`: 431 for a head over the limit, 400 for bytes that can never become one.
+        Raises `Refusal`: 431 for a head over the limit, 400 for bytes that cannot start a valid head.
         """
         held = self._held
         if held:
@@ -33,7 +33,7 @@ class HeadBuffer:
             if end < 0:
                 held += data
         if end > self._limit or (end < 0 and len(held) > self._limit):
-            raise too_large(f"The request line and headers are over {self._limit} bytes together; send less.")
+            raise too_large(f"The request line and headers exceed {self._limit} bytes.")
         if end < 0:
             self._check_held()
             return None
@@ -44,11 +44,11 @@ class HeadBuffer:
         return data[: end + 2], data[end + 4 :]
 
     def _check_held(self) -> None:
-        """Refuse a bare LF at once: it would otherwise be waited on until the time-out.
+        """Reject a bare LF or a control character at once, instead of waiting for the rest until the timeout.
 
-        Each byte is looked at once, so that a peer that sends them one by one costs no more than it should.
+        Each byte is checked only once, so that a client that sends single bytes cannot cause quadratic work.
         """
         fresh = bytes(self._held[self._checked :]).removesuffix(b"\r")
         if fresh.replace(b"\r\n", b"").translate(None, FIELD_BYTES):
-            raise bad_request("The request head holds control characters, or lines that do not end in CRLF.")
+            raise bad_request("The request head contains control characters, or lines that do not end in CRLF.")
         self._checked += len(fresh)

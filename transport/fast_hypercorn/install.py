@@ -1,4 +1,4 @@
-"""Switches Hypercorn over to the fast connection, if this Hypercorn is the one that it was written against."""
+"""Patches Hypercorn to use the fast connection, if the installed version is supported."""
 
 import inspect
 import logging
@@ -22,12 +22,12 @@ _SERVER_PARAMETERS = ["self", "app", "loop", "config", "context", "state", "read
 
 
 def install(enabled: bool = True, limits: Limits | None = None) -> bool:
-    """Make workers that start from now on use the fast HTTP/1.1 connection; returns whether they will.
+    """Make workers that start from now on use the fast HTTP/1.1 connection. Return whether they will.
 
-    Call it once a process, before ``hypercorn.run`` or ``serve`` (with several workers: where the application is
-    imported, since each worker process imports it). ``enabled=False`` leaves serving to Hypercorn's own connection,
-    within the same bounds of time and number. With an unsupported version of Hypercorn it logs a warning and changes
-    nothing; if the self-check fails, it acts as with ``enabled=False``. Never raises.
+    Call it once per process, before ``hypercorn.run`` or ``serve``; with several workers, in the module that each worker
+    imports. ``enabled=False`` keeps Hypercorn's own connection, with the same timeouts and connection limit. With an unsupported
+    version of Hypercorn it logs a warning and changes nothing; if the self-check fails, it acts as with ``enabled=False``.
+    Never raises.
     """
     _restore()
     BoundedTCPServer.limits = limits or Limits()
@@ -38,7 +38,7 @@ def install(enabled: bool = True, limits: Limits | None = None) -> bool:
             return False
         check_round_trip()
     except SelfCheckError as error:
-        _log.warning("Serving with stock Hypercorn, which is slower but complete: %s", error)
+        _log.warning("The fast HTTP connection is disabled; using Hypercorn's own, which is slower: %s", error)
         return False
     vars(hypercorn_run).update(TCPServer=FastTCPServer, WorkerContext=FastWorkerContext)
     return True
@@ -51,7 +51,7 @@ def _restore() -> None:
 def _check_hypercorn() -> None:
     version = metadata.version("hypercorn")
     if version.split(".")[:2] != SUPPORTED_VERSION.split("."):
-        raise SelfCheckError(f"the fast connection is made for Hypercorn {SUPPORTED_VERSION}.x, this is {version}")
+        raise SelfCheckError(f"the fast connection supports Hypercorn {SUPPORTED_VERSION}.x, but {version} is installed")
     parameters = list(inspect.signature(TCPServer.__init__).parameters)
     if parameters != _SERVER_PARAMETERS:
         raise SelfCheckError(f"Hypercorn's TCPServer takes {parameters}, not {_SERVER_PARAMETERS}")
@@ -63,4 +63,4 @@ def _check_hypercorn() -> None:
     }
     missing = {"TCPServer", "WorkerContext"} - used
     if missing:
-        raise SelfCheckError(f"Hypercorn's worker_serve does not look up {sorted(missing)} any more")
+        raise SelfCheckError(f"Hypercorn's worker_serve no longer uses {sorted(missing)}")

@@ -1,20 +1,22 @@
-"""What one connection may cost: sizes in bytes, times in seconds."""
+"""Limits on what one connection may cost, in bytes and seconds."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a connection; every one can be reached by a hostile peer, so none is infinite.
+    """The limits of a connection. None is infinite, because a hostile client can reach each of them.
 
-    ``head_bytes`` covers the request line and all header lines, ``head_fields`` their number; ``unread_bytes`` is
-    the body (or the pipelined bytes) held before the socket is no longer read.
-    ``header_seconds`` runs from the first byte of a head to its end. A body may pause for ``body_seconds`` and must
-    come at ``body_bytes_per_second`` on average, all of it in ``body_total_seconds`` of waiting. ``write_seconds``
-    is the window in which a peer has to take ``write_bytes`` of what is waiting for it, or all where it is less. After an early
-    close the peer's bytes are thrown away for ``linger_seconds`` or ``linger_bytes``, so that it can read the answer.
-    With ``waiting_bytes`` waiting for a peer here, and ``unsent_bytes`` in the kernel, senders wait. ``connections`` is how many
-    may be open at once.
+    ``head_bytes`` limits the request line and all header lines, ``head_fields`` the number of header lines. Reading from the
+    socket pauses at ``unread_bytes`` of body or pipelined requests.
+
+    ``header_seconds`` is the time from the first byte of a head to its end. A body may pause for ``body_seconds``; it must arrive
+    at ``body_bytes_per_second`` on average and within ``body_total_seconds`` of waiting. In each window of ``write_seconds`` a
+    client must read ``write_bytes``, or everything queued if that is less. After an early close, input is discarded for
+    ``linger_seconds`` or ``linger_bytes``, so that the client can read the response.
+
+    Senders wait while ``waiting_bytes`` are queued here, and ``unsent_bytes`` in the kernel.
+    ``connections`` is the maximum number of open connections.
     """
 
     head_bytes: int = 64 * 1024
@@ -35,4 +37,4 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             if getattr(self, name) <= 0:
-                raise ValueError(f"Limits.{name} must be above zero, not {getattr(self, name)!r}")
+                raise ValueError(f"Limits.{name} must be positive, not {getattr(self, name)!r}")

@@ -1,12 +1,12 @@
-"""The minimum speed at which a peer must send: average rate and total time."""
+"""The minimum speed at which a client must send: average rate and total time."""
 
 from __future__ import annotations
 
 
 class Pace:
-    """The time budget of a peer: an initial window that every received byte extends, and a total.
+    """The time budget of a client: a window that every received byte extends, and a total.
 
-    Only time spent waiting for the peer counts, not time when the server does not read. Times in seconds of the event loop.
+    Only time spent waiting for the client counts, not time when the server does not read. Times are in seconds of the event loop.
     """
 
     __slots__ = ("_bytes_per_second", "_left", "_since", "_total_left", "_window")
@@ -19,7 +19,7 @@ class Pace:
         self._since = now
 
     def left(self) -> float:
-        """The seconds left, from the last call that changed them."""
+        """Return the seconds left, counted from the last call of `take` or `resume`."""
         return min(self._left, self._total_left)
 
     def take(self, count: int, now: float) -> None:
@@ -30,5 +30,5 @@ class Pace:
         self._total_left -= waited
 
     def resume(self, now: float) -> None:
-        """Waiting for the peer starts again; the time since the last bytes does not count."""
+        """Start waiting for the client again, without counting the time since the last bytes."""
         self._since = now

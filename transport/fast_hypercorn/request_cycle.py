@@ -1,4 +1,4 @@
-"""One request and its answer: the ``receive`` and ``send`` that the application is given."""
+"""One request-response cycle: the ASGI ``receive`` and ``send`` of the application."""
 
 import asyncio
 import secrets
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """A turn ends for the application with ``http.disconnect``: when the peer has gone, or the answer is complete."""
+    """``receive`` returns ``http.disconnect`` once the client has disconnected or the response is complete."""
 
     __slots__ = (
         "_answer",
+        "_changed",
         "_chunked",
         "_connection",
-        "_end_told",
+        "_end_sent",
         "_left",
-        "_news",
         "_pieces",
         "_response",
         "_scope",
@@ -46,14 +46,14 @@ class Turn:
         self.head = head
         self.task: asyncio.Task[None] | None = None
         self.request_id = ""
-        # The request body: what has arrived and was not taken.
+        # Request: body bytes that have arrived and were not yet received by the application.
         self._pieces: list[bytes] = []
         self.unread = 0
         self.body_ended = False
-        self._end_told = False
+        self._end_sent = False
         self.awaits_continue = head.expects_continue
-        self._news: asyncio.Event | None = None
-        # The answer: _left counts down its Content-Length, None where there is none.
+        self._changed: asyncio.Event | None = None
+        # Response: _left counts down its Content-Length (None without one).
         self._answer: Answer | None = None
         self._left: int | None = None
         self._chunked = False
@@ -86,7 +86,7 @@ class Turn:
         }
 
     async def run(self) -> None:
-        """Call the application, and see to it that the connection is told of the end, whatever that was."""
+        """Run the application, and always report its end to the connection."""
         worker = self._connection.worker
         self._started = time.time() if worker.logs_access else 0.0
         try:
@@ -95,7 +95,7 @@ class Turn:
             await worker.app(self._scope, self.receive, self.send)
             if not self.answered and not self.gone:
                 await worker.config.log.error("The application returned before its response was complete")
-        except Exception:  # the boundary between server and application
+        except Exception:  # a bug in the application must not stop the server
             self.request_id = "req_" + secrets.token_hex(12)
             await worker.config.log.exception("Error in ASGI Framework (request id %s)", self.request_id)
         finally:
@@ -104,44 +104,44 @@ class Turn:
             if unanswered and worker.logs_access:
                 await self._log_access()
 
-    # The request body, from the connection.
+    # Called by the connection.
 
     def feed(self, piece: bytes) -> None:
-        """Body bytes have arrived."""
+        """Add received body bytes."""
         self.awaits_continue = False
         self._pieces.append(piece)
         self.unread += len(piece)
         self._wake()
 
     def end_body(self) -> None:
-        """The last of them was there."""
+        """Mark the request body as complete."""
         self.body_ended = True
         self._wake()
 
     def disconnect(self) -> None:
-        """The peer has gone, or will be told nothing more."""
+        """Mark the client as disconnected: nothing more is received or sent."""
         self.gone = True
         self._pieces.clear()
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
+        if self._changed is not None:
+            self._changed.set()
 
-    # The application's side.
+    # Called by the application.
 
     async def receive(self) -> Message:
-        """The ASGI ``receive``: all body bytes that are there, then ``http.disconnect``."""
+        """The ASGI ``receive``: return all available body bytes, and at the end ``http.disconnect``."""
         while not (self.gone or self.answered):
-            if self._pieces or (self.body_ended and not self._end_told):
+            if self._pieces or (self.body_ended and not self._end_sent):
                 return self._take_body()
             if self.awaits_continue and not self.head_sent:
                 self.awaits_continue = False
                 self._connection.send_continue()
-            if self._news is None:
-                self._news = asyncio.Event()
-            self._news.clear()
-            await self._news.wait()
+            if self._changed is None:
+                self._changed = asyncio.Event()
+            self._changed.clear()
+            await self._changed.wait()
         return {"type": "http.disconnect"}
 
     def _take_body(self) -> Message:
@@ -149,18 +149,18 @@ class Turn:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self.unread = 0
-        self._end_told = self.body_ended
+        self._end_sent = self.body_ended
         self._connection.body_taken()
         return {"type": "http.request", "body": body, "more_body": not self.body_ended}
 
     async def send(self, message: Message) -> None:
-        """The ASGI ``send``: returns at once unless the peer reads too slowly; does nothing once it has gone.
+        """The ASGI ``send``: wait only if the client reads too slowly, and do nothing once it has disconnected.
 
-        Raises RuntimeError for a message out of order or a body that does not fit its Content-Length, ValueError
-        and TypeError for a head that must not go on the wire.
+        Raises RuntimeError for a message out of order or a body that does not match its Content-Length, ValueError and TypeError
+        for an invalid head.
         """
         if self.gone:
-            await asyncio.sleep(0)  # an application that streams without end must not keep the loop for itself
+            await asyncio.sleep(0)  # an endless stream must not block the event loop
             return
         kind = message["type"]
         if kind == "http.response.body":
@@ -178,7 +178,7 @@ class Turn:
     def _send_body(self, body: Any, more: bool) -> None:
         answer = self._answer
         if answer is None or self.answered:
-            raise RuntimeError("A response body needs one http.response.start before it, and nothing after its end")
+            raise RuntimeError("http.response.body sent before http.response.start or after the end of the response")
         if type(body) is not bytes:
             body = bytes(body)
         connection = self._connection
@@ -198,12 +198,12 @@ class Turn:
         else:
             connection.out.write(data)
             self.answered = True
-            self._pieces.clear()  # the body of a request that was refused before it was read
+            self._pieces.clear()  # discard a request body that was never read
             self._wake()
             connection.answered(self)
 
     def _settle_head(self, answer: Answer, body: bytes, more: bool) -> bytes:
-        """Decide the framing, now that the first of the body is known (or all of it: then its length is)."""
+        """Choose the framing when the first body message arrives. If it is also the last, the length is known."""
         if answer.has_body and answer.length is None:
             if not more:
                 answer.length = len(body)
@@ -226,7 +226,7 @@ class Turn:
         if self._left is not None:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
-                raise RuntimeError("The response body does not have the length that its content-length announced")
+                raise RuntimeError("the response body does not match its content-length")
         return body
 
     async def _log_access(self) -> None:

@@ -1,4 +1,4 @@
-"""The response head: from the application's header list to bytes, with the framing that this server decides."""
+"""Renders response heads: the application's headers, with the framing that this server chooses."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -13,16 +13,18 @@ Fields = Iterable[tuple[bytes, bytes]]
 
 
 class Answer:
-    """A response start, checked and held until its first body message: ``lines`` are the application's fields,
-    ``length`` the Content-Length it announced, ``closes`` whether it asked for the connection to end.
+    """A validated response start, kept until the first body message.
+
+    ``lines`` are the application's header lines, ``length`` is its Content-Length, ``closes`` is true if it sent
+    ``connection: close``.
     """
 
     __slots__ = ("closes", "has_body", "length", "lines", "status")
 
     def __init__(self, status: int, fields: Fields, method: str) -> None:
-        """Raises ValueError for a status or a field that must not go on the wire, TypeError for values not bytes."""
+        """Raises ValueError for an invalid status or header, TypeError for values that are not bytes."""
         if not 200 <= status <= 999:
-            raise ValueError(f"A response status is between 200 and 999, not {status}")
+            raise ValueError(f"response status must be between 200 and 999, not {status}")
         self.status = status
         self.length: int | None = None
         self.closes = False
@@ -31,31 +33,31 @@ class Answer:
         for name, value in fields:
             lowered = lower_name(name)
             if lowered is None:
-                raise ValueError(f"{name!r} is not a header name")
-            if lowered in _FRAMING and value != b"upgrade":  # "connection: upgrade" goes with a 426
+                raise ValueError(f"invalid header name {name!r}")
+            if lowered in _FRAMING and value != b"upgrade":  # "connection: upgrade" belongs to a 426
                 self._read_framing(lowered, value)
             else:
                 parts.append(b"%b: %b\r\n" % (name, value))
         self.lines = b"".join(parts)
         if not are_lines(self.lines, len(parts)):
-            raise ValueError("A response header holds a line break or another control character")
+            raise ValueError("a response header contains a control character")
 
     def _read_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             if self.length is not None or not value.isdigit():
-                raise ValueError(f"A response has one content-length, a decimal number, not {value!r}")
+                raise ValueError(f"content-length must be a single decimal number, not {value!r}")
             self.length = int(value)
         elif name == b"connection" and b"close" in value.lower():
             self.closes = True
-        # The rest is this hop's own business: keep-alive and chunking are decided here.
+        # The other framing headers are dropped: this server decides on keep-alive and chunking.
 
     def render(self, server_headers: bytes, *, chunked: bool, close: bool) -> bytes:
-        """The head with its empty line; ``server_headers`` (date, server) are lines with their CRLF."""
+        """Return the head with its final empty line. ``server_headers`` (date, server) are lines with CRLF."""
         status_line = _STATUS_LINES.get(self.status) or b"HTTP/1.1 %d \r\n" % self.status
         framing = b""
         if chunked:
             framing = b"transfer-encoding: chunked\r\n"
-        elif self.length is not None and self.status != 204:  # RFC 9110, section 8.6: none with a 204
+        elif self.length is not None and self.status != 204:  # not allowed with a 204 (RFC 9110, section 8.6)
             framing = b"content-length: %d\r\n" % self.length
         ending = b"connection: close\r\n\r\n" if close else b"\r\n"
         return b"".join((status_line, self.lines, framing, server_headers, ending))

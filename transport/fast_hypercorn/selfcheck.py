@@ -1,4 +1,4 @@
-"""Two requests through the fast connection, in memory: proof at start that this installation carries it."""
+"""The startup self-check: sends two in-memory requests through the fast connection."""
 
 import asyncio
 import threading
@@ -22,20 +22,20 @@ _SECONDS = 5.0
 
 
 class SelfCheckError(Exception):
-    """The fast connection must not be used here; the message says why."""
+    """The fast connection cannot be used. The message says why."""
 
 
 def check_round_trip() -> None:
-    """Raises `SelfCheckError` unless the answers are, to the byte, what they have to be.
+    """Raise `SelfCheckError` unless the responses are exactly the expected bytes.
 
-    Runs on a loop and a thread of its own, so that it may be called with or without a running loop.
+    Runs in its own thread and event loop, so it can be called with or without a running loop.
     """
     failures: list[BaseException] = []
 
     def check() -> None:
         try:
             asyncio.run(asyncio.wait_for(_round_trip(), _SECONDS))
-        except Exception as error:  # carried to the caller's thread, which falls back
+        except Exception as error:  # reported in the caller's thread
             failures.append(error)
 
     thread = threading.Thread(target=check, name="fast-hypercorn-check")
@@ -59,7 +59,7 @@ async def _round_trip() -> None:
     connection.data_received(_REQUESTS[middle:])
     await connection.wait_over()
     if bytes(transport.written) != _EXPECTED:
-        raise SelfCheckError(f"unexpected answers: {bytes(transport.written)!r}")
+        raise SelfCheckError(f"unexpected responses: {bytes(transport.written)!r}")
 
 
 async def _echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -74,7 +74,7 @@ async def _echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 class _MemoryTransport(asyncio.Transport):
-    """Keeps what is written; closing it is losing the connection, one step later, as with a socket."""
+    """Records what is written. Like a socket, it reports `connection_lost` one step after `close`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _MemoryTransport(asyncio.Transport):
         self.written += data
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is queued here."""
+        """Do nothing: writes are never queued."""
 
     def get_write_buffer_size(self) -> int:
         return 0

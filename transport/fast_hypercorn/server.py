@@ -1,4 +1,4 @@
-"""The place where Hypercorn hands over an accepted socket: the fast connection takes it, or leaves it to Hypercorn."""
+"""The TCP server class that Hypercorn calls for each accepted socket; it chooses the fast connection or Hypercorn's own."""
 
 import asyncio
 from typing import cast
@@ -13,10 +13,10 @@ from .worker import App, FastWorkerContext, Worker
 
 
 class FastTCPServer(BoundedTCPServer):
-    """Hypercorn's server of one connection, which puts our protocol in the place of the stream reader.
+    """Hypercorn's connection handler, with our protocol in place of the stream reader.
 
-    Hypercorn accepts, counts and, after ``graceful_timeout``, cancels these as it does its own. TLS (and with it
-    HTTP/2), WSGI applications and raw header names stay with Hypercorn altogether.
+    Hypercorn accepts, counts and, after ``graceful_timeout``, cancels these handlers like its own. TLS (and with it HTTP/2), WSGI
+    applications and raw header names are left to Hypercorn.
     """
 
     async def run(self) -> None:
@@ -29,7 +29,7 @@ class FastTCPServer(BoundedTCPServer):
         try:
             client, server = self._addresses()
             early, ended = _take_over(self.reader)
-        except OSError:  # reset before we came to it
+        except OSError:  # already reset by the client
             transport.abort()
             return
         if transport.is_closing():
@@ -68,11 +68,12 @@ class FastTCPServer(BoundedTCPServer):
 
 
 def _take_over(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
-    """(bytes that came in before the change of protocol, whether the peer had already ended).
+    """Return (the bytes read before the change of protocol, whether the client has sent EOF).
 
-    A loop may read from the socket before the task of the connection has had its first step (uvloop does). The reader
-    has no call that does not wait, so its coroutine is stepped by hand: where it would wait, there is nothing more.
-    Raises OSError if the connection broke in the meantime.
+    The loop may have read from the socket before this task's first step (uvloop does). The reader has no non-blocking call, so
+    its coroutine is stepped by hand until it would block.
+
+    Raises OSError if the connection was lost.
     """
     pieces: list[bytes] = []
     while True:

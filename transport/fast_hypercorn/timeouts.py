@@ -1,4 +1,4 @@
-"""The two deadlines of a connection, on one timer."""
+"""A connection's read and write deadlines, on one timer."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from math import inf
 class Watch:
     """Calls ``on_read_late`` and ``on_write_late`` when their deadline has passed.
 
-    Moving a deadline is an assignment: the one timer stays where it is when it fires no later than needed, looks at
-    the clock when it fires, and only then goes on to the deadline of the day. A request therefore costs no timer.
+    Moving a deadline to a later time is only an assignment: when the timer fires, it checks the clock and is set to the next
+    deadline. So requests create no timers.
     """
 
     __slots__ = ("_handle", "_loop", "_on_read_late", "_on_write_late", "_read_at", "_wakes_at", "_write_at")
@@ -26,15 +26,15 @@ class Watch:
         self._handle: asyncio.TimerHandle | None = None
 
     def expect_read(self, seconds: float) -> None:
-        """The peer has ``seconds`` from now; infinity takes the deadline away."""
+        """Expect input within ``seconds``; infinity removes the deadline."""
         self._read_at = seconds if seconds == inf else self._arm(seconds)
 
     def expect_write(self, seconds: float) -> None:
-        """The same for the peer's taking of what we wrote."""
+        """Expect the client to read our output within ``seconds``; infinity removes the deadline."""
         self._write_at = seconds if seconds == inf else self._arm(seconds)
 
     def stop(self) -> None:
-        """No more calls."""
+        """Cancel the timer and both deadlines."""
         self._read_at = self._write_at = inf
         if self._handle is not None:
             self._handle.cancel()

@@ -1,4 +1,4 @@
-"""What all connections of one Hypercorn worker share, and the context through which the worker ends them."""
+"""The state shared by all connections of a Hypercorn worker, and the context through which the worker closes them."""
 
 import asyncio
 import time
@@ -51,14 +51,14 @@ class Worker:
         self.state = state
         self.limits = limits
         self.connections: set[Connection] = set()
-        # A logger class of somebody else's may do anything with a request, so it is asked every time.
+        # A custom logger class may log without an access logger, so it is always called.
         log = config.log
         self.logs_access = type(log).access is not Logger.access or log.access_logger is not None
         self._headers = b""
         self._headers_second = -1
 
     def server_headers(self) -> bytes:
-        """Hypercorn's own response headers (date, server, alt-svc) as lines; built once a second."""
+        """Return Hypercorn's own response headers (date, server, alt-svc) as lines. Cached for one second."""
         second = int(time.time())
         if second != self._headers_second:
             lines = [b"%b: %b\r\n" % field for field in self.config.response_headers("h11")]
@@ -68,7 +68,7 @@ class Worker:
 
 
 class _Terminated(EventWrapper):
-    """The event that Hypercorn sets when it stops: no idle connection outlives it."""
+    """The event that Hypercorn sets when it stops. Setting it closes all idle connections."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,14 +82,14 @@ class _Terminated(EventWrapper):
 
 
 class FastWorkerContext(WorkerContext):
-    """Hypercorn's context, which also tells our connections of the end without a waiting task for each."""
+    """Hypercorn's context, which also shuts down our connections, without a waiting task for each."""
 
     def __init__(self, max_requests: int | None) -> None:
         super().__init__(max_requests)
         self.terminated: _Terminated = _Terminated()
 
     def worker(self, build: Callable[[], Worker]) -> Worker:
-        """The worker of this context, built for its first connection."""
+        """Return the worker of this context, built for its first connection."""
         if not self.terminated.workers:
             self.terminated.workers.append(build())
         return self.terminated.workers[0]

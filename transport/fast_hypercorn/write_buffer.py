@@ -1,13 +1,13 @@
-"""What goes out on a connection: gathered into few writes, and held up while the peer does not read."""
+"""The write buffer of a connection: combines small writes, and applies backpressure."""
 
 import asyncio
 
-# As much as is gathered before a write; with more, another write is cheaper than another copy.
+# Writes are combined up to this size; above it, a second write is cheaper than copying.
 GATHER_BYTES = 64 * 1024
 
 
 class Outbound:
-    """The writing side of one transport; ``writable`` is false from its high-water mark down to its low one."""
+    """The writing side of one transport. ``writable`` turns false at the high-water mark and true at the low one."""
 
     __slots__ = ("_backlog", "_drained", "_gathered", "_gathered_bytes", "_loop", "_lost", "_transport", "writable")
 
@@ -22,7 +22,7 @@ class Outbound:
         self._lost = False
 
     def write(self, data: bytes) -> None:
-        """Write now, together with what was gathered before."""
+        """Write immediately, after any gathered data."""
         if self._gathered:
             self._gathered.append(data)
             self.flush()
@@ -30,9 +30,9 @@ class Outbound:
             self._transport.write(data)
 
     def write_soon(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop: pieces that are sent without a pause in between are one write.
+        """Write at the end of this event loop iteration, combined with other pieces of the same iteration.
 
-        Both asyncio and uvloop make one system call of each ``transport.write``, and that is most of a piece's cost.
+        asyncio and uvloop make one system call per ``transport.write``, which is most of the cost of a small piece.
         """
         if not self._gathered:
             self._loop.call_soon(self.flush)
@@ -42,7 +42,7 @@ class Outbound:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered, if it still can be."""
+        """Write the gathered data, unless the transport is lost."""
         if self._gathered and not self._lost:
             data = b"".join(self._gathered)
             self._gathered.clear()
@@ -50,7 +50,7 @@ class Outbound:
             self._transport.write(data)
 
     async def drained(self) -> None:
-        """Until the peer has read enough of what was written, or the connection is lost."""
+        """Wait until the client has read enough, or the connection is lost."""
         while not self.writable:
             if self._drained is None:
                 self._drained = asyncio.Event()
@@ -58,21 +58,21 @@ class Outbound:
             await self._drained.wait()
 
     def resume(self) -> None:
-        """Let those go on who wait in `drained`."""
+        """Wake the tasks that wait in `drained`."""
         self.writable = True
         if self._drained is not None:
             self._drained.set()
 
     def lose(self) -> None:
-        """The transport is gone; nothing is written any more, and nobody waits for it."""
+        """Discard the data and wake the waiting tasks: the transport is gone."""
         self._lost = True
         self._gathered.clear()
         self.resume()
 
     def mark(self) -> None:
-        """Remember how much waits for the peer."""
+        """Record the size of the write buffer, for `has_progressed`."""
         self._backlog = self._transport.get_write_buffer_size()
 
-    def has_progressed(self, least: int) -> bool:
-        """Whether the peer has read ``least`` bytes since `mark`, or everything queued."""
-        return self._backlog - self._transport.get_write_buffer_size() >= min(least, self._backlog)
+    def has_progressed(self, min_bytes: int) -> bool:
+        """Return whether the client has read ``min_bytes`` since `mark`, or everything queued then."""
+        return self._backlog - self._transport.get_write_buffer_size() >= min(min_bytes, self._backlog)

@@ -1,15 +1,14 @@
-"""The edge's own HTTP/1.1 client: plain and TLS, pooled, streamed, cancelled at once.
+"""The edge's HTTP/1.1 client: plain and TLS, pooled connections, streaming, immediate cancellation.
 
-Why not a library: this client relays bytes for every metered call, and its CPU cost is most of what a call costs
-upstream. It does only what a gateway needs. It never follows redirects, keeps no cookies, never asks for compression,
-never pipelines, and has no proxy support.
+Why not a library: this client relays the bytes of every metered call, and dominates the CPU cost of relaying. It does only
+what a gateway needs: no redirects, cookies, compression, pipelining or proxies.
 
     client = HttpClient()
     response = await client.open(HttpRequest("POST", url, headers, body), first_byte_timeout=30.0)
     while chunk := await response.read(timeout=60.0):
         ...
 
-Whoever opened a response ends it: by reading to the end, by `release()`, or by `cancel()`.
+The caller must finish each response: read it to the end, or call `release()` or `cancel()`.
 """
 
 from transport.http_client.client import HttpClient

@@ -1,4 +1,4 @@
-"""The client: one per event loop, shared by every request."""
+"""`HttpClient`: one per event loop, shared by all requests."""
 
 import asyncio
 import ssl
@@ -15,11 +15,11 @@ from transport.http_client.types import HttpRequest
 
 
 class HttpClient:
-    """HTTP/1.1 to any number of http and https origins, with a pool of connections for each.
+    """An HTTP/1.1 client with a connection pool per origin.
 
-    All times are seconds. `connect_timeout` bounds the wait for a free connection, and then again the opening of a new
-    one (name, TCP and TLS together). `ssl_context` replaces the default one, which trusts the system's authorities;
-    its ALPN list is set to http/1.1. Redirects are never followed and proxies are not supported.
+    All times are in seconds. `connect_timeout` limits the wait for a free connection, and then the opening of a new one (DNS, TCP
+    and TLS together). `ssl_context` replaces the default, which trusts the system's certificate authorities; its ALPN list is set
+    to http/1.1.
     """
 
     def __init__(
@@ -45,11 +45,10 @@ class HttpClient:
     async def open(
         self, request: HttpRequest, *, first_byte_timeout: float, on_sent: Callable[[], None] | None = None
     ) -> HttpResponse:
-        """Send a request and wait for the head of the final response, whatever its status.
+        """Send a request and return the response once its head has arrived, with any status.
 
-        `first_byte_timeout` counts from when the request is handed to the socket; `on_sent` is called then. A kept-alive
-        connection that the upstream closed without a byte of response (it timed out while idle, as a rule) is replaced
-        once, silently.
+        `first_byte_timeout` starts when the request is written to the socket; `on_sent` is called then. If the upstream closed a
+        kept-alive connection without a byte of response (usually an idle timeout), the request is sent once more on a new one.
         Raises ValueError for an invalid request, ConnectFailed and its subclasses, FirstByteTimeout,
         ConnectionLost, ProtocolViolation. Cancelling closes the socket.
         """
@@ -77,7 +76,7 @@ class HttpClient:
             connection = await pool.replace(connection)
 
     async def close(self) -> None:
-        """Close every connection, those in use too, and wait until their sockets are gone. Idempotent."""
+        """Close all connections, including those in use, and wait until their sockets are closed. Idempotent."""
         self._closed = True
         for pool in self._pools.values():
             pool.close()
@@ -97,8 +96,8 @@ class HttpClient:
 
             connection = await dial(origin, make, ssl_context=self._ssl_context, within=self._connect_timeout)
             if not connection.closed:
-                # Not already in connection_made: uvloop, when cancelled right after calling it, closes the socket
-                # without ever calling connection_lost, and closing the client would wait for that in vain.
+                # Not in connection_made: if cancelled right after it, uvloop closes the socket without ever calling
+                # connection_lost, and `close` would wait for that forever.
                 roster.add(connection)
             return connection
 
@@ -107,6 +106,6 @@ class HttpClient:
             max_connections=self._max_connections,
             max_idle=self._max_idle,
             idle_timeout=self._idle_timeout,
-            patience=self._connect_timeout,
+            timeout=self._connect_timeout,
         )
         return pool

@@ -1,4 +1,4 @@
-"""A new connection to an origin: names resolved, addresses raced, TLS shaken."""
+"""Opens connections: DNS, Happy Eyeballs, TLS handshake."""
 
 import asyncio
 import socket
@@ -11,20 +11,20 @@ from transport.http_client.connection import Connection
 from transport.http_client.errors import ConnectFailed, ConnectTimeout
 from transport.http_client.request_head import Origin
 
-# RFC 8305, section 5: how long one address may be tried alone. uvloop's create_connection cannot race addresses
-# itself, so the socket is made here, the same way on every event loop.
+# Delay before the next address is tried in parallel (RFC 8305, section 5). uvloop's create_connection cannot do this, so the
+# socket is created here.
 _NEXT_ADDRESS_SECONDS = 0.25
 
 
 async def dial(origin: Origin, make: Callable[[], Connection], *, ssl_context: ssl.SSLContext, within: float) -> Connection:
-    """Connect in at most `within` seconds. Raises ConnectTimeout or ConnectFailed, with the system's error as cause."""
+    """Connect within `within` seconds. Raises ConnectTimeout or ConnectFailed, with the system's error as the cause."""
     where = f"{origin.host}:{origin.port}"
     try:
         async with asyncio.timeout(within):
             return await _connect(origin, make, ssl_context)
     except TimeoutError as exc:
         raise ConnectTimeout(f"no connection to {where} within {within:g} s") from exc
-    except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that the resolver's encoding refuses
+    except (OSError, UnicodeError) as exc:  # UnicodeError: the host name cannot be encoded
         raise ConnectFailed(f"no connection to {where}: {exc or type(exc).__name__}") from exc
 
 
@@ -40,7 +40,7 @@ async def _connect(origin: Origin, make: Callable[[], Connection], ssl_context: 
 
 
 def prepare_tls(context: ssl.SSLContext | None) -> ssl.SSLContext:
-    """The given context, or one that checks certificates against the system's authorities; ALPN says http/1.1 only."""
+    """Return `context`, or a default one that trusts the system's certificate authorities, with ALPN set to http/1.1."""
     context = context or ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

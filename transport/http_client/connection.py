@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection as an asyncio protocol: requests out, responses in, one at a time.
+"""A client connection as an asyncio protocol: one request and response at a time.
 
-The connection pushes nothing: it collects body bytes until its response takes them, and stops reading from the socket
-when too many wait. It knows no pool; whoever holds it decides what becomes of it.
+It buffers body bytes until the response takes them, and pauses reading from the socket when too many are buffered. It knows
+nothing of the pool.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from transport.http_client.deadlines import Roster
 from transport.http_client.errors import ConnectionLost, FirstByteTimeout, HttpClientError, ProtocolViolation, ReadTimeout
 from transport.http_client.response_parser import Incoming
 
-# Waiting body bytes at which the socket is no longer read. Counted as they came, chunk framing included.
+# Reading pauses when this many body bytes are buffered, chunk framing included.
 HIGH_WATER_BYTES = 8 * 1024
-# Up to here head and body leave in one write; above, copying the body costs more than a second write.
+# Up to this size, head and body are one write; above it, copying the body costs more than a second write.
 _JOINED_WRITE_BYTES = 64 * 1024
 
 
 class Connection(Incoming, asyncio.Protocol):
-    """Idle (`in_use` False), or serving one request until its holder ends that, or `closed` for good.
+    """Idle (`in_use` is false), serving one request, or `closed` for good.
 
-    `error` is why the response cannot be completed; bytes that came before it stay readable.
+    `error` is why the response cannot be completed; bytes that arrived before it stay readable.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.reused = False
         self.error: HttpClientError | None = None
 
-    # What the holder calls.
+    # Called by the client, the pool and the response.
 
     def send(self, head: bytes, body: bytes, *, head_only: bool, timeout: float) -> asyncio.Future[None]:
         """Send a request; the future is done when `head_done` or `error` is set. `head_only`: a HEAD request."""
@@ -77,9 +77,9 @@ class Connection(Incoming, asyncio.Protocol):
         return self.wait(timeout)
 
     def wait(self, timeout: float) -> asyncio.Future[None]:
-        """A future that is done when there is a head, new body bytes, the end, or an error, `timeout` among them.
+        """Return a future that is done when the head, body bytes, the end or an error (including the timeout) has arrived.
 
-        One waiter at a time. The future never holds an exception: look at the connection.
+        Only one waiter at a time. The future never has an exception; check the connection's state instead.
         """
         waiter = self._loop.create_future()
         if self.closed:
@@ -90,13 +90,13 @@ class Connection(Incoming, asyncio.Protocol):
         return waiter
 
     def expire_in(self, seconds: float) -> None:
-        """Have `expire` called after so many seconds, unless set anew before."""
+        """Call `expire` after `seconds`, unless the deadline is moved before."""
         self.deadline = when = self._loop.time() + seconds
         if when < self._roster.next_sweep:
             self._roster.sweep_by(when)
 
     def take(self) -> bytes:
-        """All body bytes that wait, and room for more."""
+        """Return all buffered body bytes, and resume reading if it was paused."""
         parts = self.parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
@@ -106,7 +106,7 @@ class Connection(Incoming, asyncio.Protocol):
         return data
 
     def reset_for_reuse(self) -> bool:
-        """Whether another request may follow on this connection; drops what is left of this response."""
+        """Discard the rest of this response. Return whether the connection can serve another request."""
         self.parts.clear()
         self._buffered_bytes = 0
         if self._paused:
@@ -118,32 +118,32 @@ class Connection(Incoming, asyncio.Protocol):
         return True
 
     def abort(self, error: HttpClientError | None = None) -> None:
-        """Close the socket now, unsent bytes included. Whoever waits is woken and finds `error`."""
+        """Close the socket now and discard unsent bytes. A waiter wakes up and finds `error`."""
         if not self.closed:
             self._transport.abort()
-            self._end(error or self._lost("the connection was closed on this side"))
+            self._end(error or self._lost("the connection was closed locally"))
 
     def failure(self) -> HttpClientError:
-        """Why there is no response, or no more of it."""
+        """Return why the response failed."""
         return self.error or self._lost("the connection is closed")
 
     def expire(self) -> None:
-        """The deadline has passed. Without a waiter it was an old one: what it was for has come."""
+        """Handle a passed deadline. If in use without a waiter, the deadline is outdated and ignored."""
         if not self.in_use:
             self.abort()
         elif self._waiter is not None and self.head_done:
-            self.abort(ReadTimeout("no further byte of the response body came in time"))
+            self.abort(ReadTimeout("timed out waiting for more of the response body"))
         elif self._waiter is not None:
-            self.abort(FirstByteTimeout("no response head came in time"))
+            self.abort(FirstByteTimeout("timed out waiting for the response head"))
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self.done or not self.in_use:
-            # Bytes nobody asked for: the next response could not be told from them.
+            # Unsolicited bytes: they could be mistaken for the next response.
             self.abort()
         if self.closed:
             return
@@ -161,7 +161,7 @@ class Connection(Incoming, asyncio.Protocol):
                 self._transport.pause_reading()
 
     def eof_received(self) -> None:
-        # Aborting, not closing: a close would wait until the peer has read what it no longer wants.
+        # Abort: a close would wait until the upstream has read the remaining output.
         self._transport.abort()
         self._peer_ended(None)
 
@@ -170,7 +170,7 @@ class Connection(Incoming, asyncio.Protocol):
         self._roster.discard(self)
         self.dismantle()
 
-    # Inner workings.
+    # Internals.
 
     def _resume(self) -> None:
         self._paused = False
@@ -208,10 +208,10 @@ class Connection(Incoming, asyncio.Protocol):
 
 
 class _SmallReads(asyncio.BufferedProtocol):
-    """Limits the size of each read, for a connection that delivers faster than its reader consumes.
+    """Limits the size of each read, for a connection whose upstream sends faster than its reader consumes.
 
-    uvloop reads 250 KB at once: that much would be buffered for each stalled reader, and other streams would wait while its
-    events are parsed. It is not used for readers that keep up, because it adds a call to each read.
+    uvloop reads 250 KB at once. That much would be buffered for each slow reader, and parsing its events would delay other
+    streams. It is used only for slow readers, because it adds a call to each read.
     """
 
     __slots__ = ("_buffer", "_connection")

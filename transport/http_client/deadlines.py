@@ -1,35 +1,34 @@
-"""Every open connection of a client, and the one event-loop timer that watches them all.
+"""The deadlines of a client's open connections, on one event loop timer.
 
-A timer handle per wait costs about as much as parsing a small response, and almost none of them ever fires. So a
-connection only notes its deadline as a number, and the single timer is moved when a note is earlier than it. When the
-timer fires, all notes are looked at once.
+A timer handle per wait costs about as much as parsing a small response, and almost none ever fires. So a connection only
+stores its deadline as a number; the single timer is moved if a deadline is earlier. When it fires, all deadlines are checked.
 """
 
 import asyncio
 import math
 from typing import Protocol
 
-# Sweeps are at least this far apart, so that thousands of spread deadlines cannot turn into thousands of sweeps.
+# The minimum interval between sweeps, so that thousands of different deadlines do not cause thousands of sweeps.
 _SPACING_SECONDS = 0.02
-READ_BYTES = 8 * 1024  # the size limit of one read if a reader does not keep up
+READ_BYTES = 8 * 1024  # maximum size of a read for a slow reader
 
 
 class Member(Protocol):
-    """Something open that may have a deadline, in the event loop's clock; `math.inf` is none."""
+    """A connection with a deadline in event loop time; `math.inf` means none."""
 
     deadline: float
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Called when the deadline has passed."""
 
     def abort(self) -> None:
-        """Close now; `discard` follows soon."""
+        """Close immediately; `Roster.discard` follows soon."""
 
 
 class Roster:
-    """Members expire at most `_SPACING_SECONDS` late.
+    """All open connections. They expire at most `_SPACING_SECONDS` late.
 
-    `read_buffer` is shared by the members whose readers do not keep up: it is filled and emptied within one event loop callback.
+    `read_buffer` is shared by all slow readers: it is filled and emptied within one event loop callback.
     """
 
     __slots__ = ("_emptied", "_handle", "_loop", "_members", "next_sweep", "read_buffer")
@@ -60,7 +59,7 @@ class Roster:
         await self._emptied.wait()
 
     def sweep_by(self, when: float) -> None:
-        """Make sure a sweep happens soon after `when`. Callers skip the call while `when >= next_sweep`."""
+        """Schedule a sweep soon after `when`. Not needed if `when >= next_sweep`."""
         if self._handle is not None:
             self._handle.cancel()
         self.next_sweep = when

@@ -1,40 +1,39 @@
-"""What can go wrong between the edge and an upstream, told apart by what the caller may do next.
+"""Errors of the HTTP client.
 
-`retry_safe` is True only when no byte of the request can have reached the upstream, so that sending it again, there
-or elsewhere, cannot make the upstream work (and charge) twice.
+`retry_safe` is true only if no byte of the request can have reached the upstream, so that a retry cannot be charged twice.
 """
 
 
 class HttpClientError(Exception):
-    """Base of everything `HttpClient` and `HttpResponse` raise about the upstream. Bad arguments are `ValueError`."""
+    """Base class of all upstream errors. Invalid arguments raise `ValueError` instead."""
 
     retry_safe = False
 
 
 class ConnectFailed(HttpClientError):
-    """No connection: the name did not resolve, nobody listens, or TLS was refused. Nothing was sent."""
+    """No connection: DNS, TCP or TLS failed. Nothing was sent."""
 
     retry_safe = True
 
 
 class ConnectTimeout(ConnectFailed):
-    """Resolving, connecting and the TLS handshake together took longer than `connect_timeout`."""
+    """DNS, TCP and TLS together took longer than `connect_timeout`."""
 
 
 class PoolTimeout(ConnectFailed):
-    """Every connection allowed to this origin stayed busy for `connect_timeout`."""
+    """All connections to the origin stayed busy for `connect_timeout`."""
 
 
 class FirstByteTimeout(HttpClientError):
-    """The request was sent and no complete response head came in time. The upstream may still be working on it."""
+    """The request was sent, but no complete response head arrived in time. The upstream may still be processing it."""
 
 
 class ReadTimeout(HttpClientError):
-    """The body stood still for longer than the reader was willing to wait."""
+    """No body bytes arrived within the read timeout."""
 
 
 class ConnectionLost(HttpClientError):
-    """The connection ended before the response did, a body cut short of its announced length included.
+    """The connection closed before the response was complete.
 
     `sent`: the request, or a part of it, may have reached the upstream.
     `response_started`: at least one byte of the response had arrived.
@@ -48,8 +47,8 @@ class ConnectionLost(HttpClientError):
 
 
 class ProtocolViolation(HttpClientError):
-    """What came back is not HTTP/1.x as we asked for it: malformed, oversized head, or an encoding we cannot undo."""
+    """The response is malformed, its head is too large, or its encoding is unsupported."""
 
 
 class BodyTooLarge(HttpClientError):
-    """The body is longer than the limit given to `read_all`."""
+    """The body exceeds the limit of `read_all`."""

@@ -1,4 +1,4 @@
-"""Undo gzip or zlib where an upstream compresses although it was told not to."""
+"""Decompresses responses of upstreams that compress although we ask for identity."""
 
 import zlib
 
@@ -8,17 +8,17 @@ _PIECE_BYTES = 16 * 1024
 
 
 class Inflater:
-    """A bounded decompressor: one call never gives more than 16 KiB, however small the input that asks for it."""
+    """A gzip and zlib decompressor that returns at most 16 KiB per call, to resist decompression bombs."""
 
     __slots__ = ("_fed", "_stream", "pending")
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told apart by the header
+        self._stream = zlib.decompressobj(wbits=47)  # 32 + 15: detect gzip or zlib by the header
         self._fed = False
         self.pending = False
 
     def feed(self, raw: bytes) -> bytes:
-        """The next piece of plain bytes. While `pending`, call with b"" for more before feeding anything new."""
+        """Return the next decompressed piece. While `pending`, call with b"" before feeding more."""
         self._fed = True
         stream = self._stream
         if stream.eof and raw:
@@ -26,13 +26,13 @@ class Inflater:
         try:
             piece = stream.decompress(stream.unconsumed_tail + raw, _PIECE_BYTES)
         except zlib.error as exc:
-            raise ProtocolViolation(f"the compressed body is broken: {exc}") from exc
+            raise ProtocolViolation(f"the compressed body is invalid: {exc}") from exc
         if stream.unused_data:
             raise ProtocolViolation("bytes follow the end of the compressed body")
         self.pending = len(piece) == _PIECE_BYTES
         return piece
 
     def finish(self) -> None:
-        """Raise ProtocolViolation where the body ended in the middle of the compressed data."""
-        if self._fed and not self._stream.eof:  # an empty body is fine: HEAD, 204
-            raise ProtocolViolation("the compressed body ends too early")
+        """Raise ProtocolViolation if the compressed data is truncated."""
+        if self._fed and not self._stream.eof:  # an empty body is valid: HEAD, 204
+            raise ProtocolViolation("the compressed body is truncated")

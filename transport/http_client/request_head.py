@@ -1,4 +1,4 @@
-"""The bytes of a request head, and the refusal of anything that could smuggle a second one into it."""
+"""Renders request heads, and rejects anything that could smuggle in a second request."""
 
 import re
 from functools import lru_cache
@@ -20,7 +20,7 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Origin(NamedTuple):
-    """Where connections go. `host` is bare: an IPv6 address has no brackets."""
+    """A scheme, host and port. An IPv6 `host` has no brackets."""
 
     secure: bool
     host: str
@@ -28,7 +28,7 @@ class Origin(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What method and URL alone decide: the origin and the first lines of the head."""
+    """The origin and the first lines of the head, for a method and URL."""
 
     origin: Origin
     prefix: bytes
@@ -36,19 +36,19 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def parse_target(method: str, url: str) -> Target:
-    """Split a URL and render the request line. Raises ValueError that says what is wrong with it."""
+    """Parse a URL and render the request line. Raises ValueError for an invalid method or URL."""
     if not _METHOD.fullmatch(method) or method == "CONNECT":
-        raise ValueError(f"method {method!r} is not one this client sends: use GET, POST and the like, in capitals")
+        raise ValueError(f"unsupported method {method!r}")
     if not _URL.fullmatch(url):
-        raise ValueError("the URL has spaces, line breaks or non-ASCII characters: percent-encode them")
+        raise ValueError("the URL contains spaces, control or non-ASCII characters; percent-encode them")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"the URL scheme is {parts.scheme!r}: only http and https are spoken here")
+        raise ValueError(f"unsupported URL scheme {parts.scheme!r}; use http or https")
     if "@" in parts.netloc:
-        raise ValueError("the URL carries a user name: send credentials in a header")
+        raise ValueError("the URL contains credentials; send them in a header")
     host = parts.hostname or ""
     if not _HOST.fullmatch(host):
-        raise ValueError("the URL has no usable host name: write it in ASCII, international names as punycode")
+        raise ValueError("invalid host name in the URL; use ASCII, with punycode for international names")
     secure = parts.scheme == "https"
     default_port = 443 if secure else 80
     port = default_port if parts.port is None else parts.port
@@ -61,18 +61,18 @@ def parse_target(method: str, url: str) -> Target:
 
 @lru_cache(maxsize=1024)
 def _header_line(name: str, value: str) -> bytes:
-    """One header as bytes. Cached by pair, since most of a channel's headers are the same on every call."""
+    """Render one header line. Cached, because most headers of a channel are the same on every call."""
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"header name {name!r} is not an HTTP token")
+        raise ValueError(f"invalid header name {name!r}")
     if name.lower() in _OURS:
-        raise ValueError(f"header {name!r} is set by the client itself: leave it out")
+        raise ValueError(f"header {name!r} is set by the client; omit it")
     if not _VALUE.fullmatch(value):
-        raise ValueError(f"the value of header {name!r} has line breaks, control or non-Latin-1 characters")
+        raise ValueError(f"the value of header {name!r} contains control or non-Latin-1 characters")
     return f"{name}: {value}\r\n".encode("latin-1")
 
 
 def render_head(target: Target, request: HttpRequest) -> bytes:
-    """The whole head, blank line included. Raises ValueError for headers that must not be sent."""
+    """Return the complete head with its empty line. Raises ValueError for invalid headers."""
     lines = [target.prefix]
     for name, value in request.headers:
         lines.append(_header_line(name, value))

@@ -1,4 +1,4 @@
-"""A response whose head is in, and the one way to its body."""
+"""`HttpResponse`: status and headers, with a streamed body."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,9 +14,9 @@ _COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 
 
 class HttpResponse:
-    """Holds its connection until the body was read to the end, or `release()` or `cancel()` was called.
+    """A response whose head has arrived. It holds its connection until the body is read to the end, or `release()` or `cancel()`.
 
-    For one reader: two tasks must not wait in `read` at once.
+    Only one task may read at a time.
     """
 
     __slots__ = ("_cancelled", "_connection", "_inflater", "_pool", "headers", "status")
@@ -32,20 +32,19 @@ class HttpResponse:
             self._expect_encoding(connection.content_encoding)
 
     def read(self, *, timeout: float) -> Coroutine[Any, Any, bytes]:
-        """Await it for all body bytes that have arrived since the last read, or b"" at the end.
+        """Return an awaitable of all body bytes that arrived since the last read, or b"" at the end.
 
-        Waits at most `timeout` seconds. Raises ReadTimeout, ConnectionLost (a body cut short included) and
-        ProtocolViolation, each after the bytes that came before it were read. Cancelling closes the socket.
+        Waits at most `timeout` seconds. Raises ReadTimeout, ConnectionLost (also for a truncated body) and ProtocolViolation,
+        each after the bytes that arrived before it. Cancelling closes the socket.
         """
         if self._inflater is None:
             return self._read_plain(timeout)
         return self._read_inflated(self._inflater, timeout)
 
     async def read_all(self, *, limit: int, timeout: float) -> bytes:  # noqa: ASYNC109 - cheaper than asyncio.timeout
-        """The whole rest of the body, `timeout` seconds for all of it.
+        """Return the rest of the body, within `timeout` seconds in all.
 
-        Raises as `read` does, and BodyTooLarge where it is longer than `limit` bytes (decompressed). After an error
-        the connection is closed.
+        Raises like `read`, and BodyTooLarge if it exceeds `limit` bytes (decompressed). An error closes the connection.
         """
         connection = self._connection
         if connection is not None and not connection.done and (connection.content_length or 0) > limit:
@@ -62,27 +61,27 @@ class HttpResponse:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
-        """Give the connection back for the next request if the body has arrived whole, else close it. Idempotent."""
+        """Return the connection to the pool if the body is complete, else close it. Idempotent."""
         connection = self._connection
         if connection is not None:
             self._connection = None
             self._pool.give_back(connection)
 
     def cancel(self) -> None:
-        """Close the socket at once, so that the upstream stops working. Idempotent; nothing after the end or release."""
+        """Close the socket, so that the upstream stops working. Does nothing after the end or `release()`. Idempotent."""
         connection = self._connection
         if connection is not None:
             self._connection = None
             self._cancelled = True
             self._pool.discard(connection)
 
-    async def _read_plain(self, patience: float) -> bytes:
+    async def _read_plain(self, seconds: float) -> bytes:
         connection = self._connection
         if connection is None:
             return self._read_after_end()
         if not (connection.parts or connection.done or connection.error):
             try:
-                await connection.wait(patience)
+                await connection.wait(seconds)
             except asyncio.CancelledError:
                 self.cancel()
                 raise
@@ -94,9 +93,9 @@ class HttpResponse:
         self.cancel()
         raise connection.failure()
 
-    async def _read_inflated(self, inflater: Inflater, patience: float) -> bytes:
+    async def _read_inflated(self, inflater: Inflater, seconds: float) -> bytes:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
+        deadline = loop.time() + seconds
         try:
             while True:
                 raw = b"" if inflater.pending else await self._read_plain(deadline - loop.time())
@@ -116,12 +115,12 @@ class HttpResponse:
 
     def _refuse_size(self, limit: int) -> None:
         self.cancel()
-        raise BodyTooLarge(f"the response body is longer than {limit} bytes")
+        raise BodyTooLarge(f"the response body exceeds {limit} bytes")
 
     def _expect_encoding(self, encoding: bytes) -> None:
-        """We ask for identity. Some front proxies compress all the same: undo it where zlib can."""
+        """Prepare to decompress the body: some proxies compress although we ask for identity."""
         if encoding in _COMPRESSED:
             self._inflater = Inflater()
         elif encoding != b"identity":
             self.cancel()
-            raise ProtocolViolation(f"content-encoding {encoding[:80]!r} was not asked for and cannot be undone here")
+            raise ProtocolViolation(f"unsupported content-encoding {encoding[:80]!r}")

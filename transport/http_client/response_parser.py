@@ -1,4 +1,4 @@
-"""One response at a time, from bytes to head and body, by httptools (llhttp)."""
+"""The response parser, built on httptools (llhttp)."""
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -6,18 +6,18 @@ from transport.http_client.errors import ProtocolViolation
 
 
 class _ParserStop(Exception):
-    """Raised in a parser callback: the response has ended although the parser would go on."""
+    """Raised in a parser callback to stop parsing: the response is complete."""
 
 
 class Incoming:
-    """The response that is being received. Set `head_done` first, `done` last.
+    """The response being received. `head_done` is set first, `done` last.
 
-    `parts` are body bytes not yet taken. It is one list for life, because its `append` is the parser's body callback:
-    a body chunk then costs no Python frame.
+    `parts` are body bytes not yet taken. The list is never replaced, because its `append` is the parser's body callback, which
+    saves a Python frame per chunk.
     """
 
     __slots__ = (
-        "_barren_bytes",
+        "_framing_bytes",
         "_head_bytes",
         "_head_only",
         "_max_header_bytes",
@@ -44,11 +44,11 @@ class Incoming:
         self._parser = HttpResponseParser(self)
 
     def expect(self, *, head_only: bool) -> None:
-        """Make ready for the next response; `head_only` where the request was a HEAD."""
+        """Prepare for the next response. `head_only`: the request was a HEAD."""
         self._head_only = head_only
         self._pairs: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
-        self._barren_bytes = 0
+        self._framing_bytes = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.content_length: int | None = None
@@ -60,9 +60,9 @@ class Incoming:
         self.done = False
 
     def feed(self, data: bytes) -> None:
-        """Parse what one read brought. After ProtocolViolation nothing more can be parsed on this connection.
+        """Parse received bytes. After a ProtocolViolation the connection cannot be used.
 
-        A response that was complete before the violation has `done` set and stays good.
+        A response that was complete before the violation has `done` set and stays valid.
         """
         self.started = True
         had = len(self.parts)
@@ -78,37 +78,37 @@ class Incoming:
             if self._head_bytes > self._max_header_bytes:
                 raise self._head_too_large()
         elif len(self.parts) != had:
-            self._barren_bytes = 0
+            self._framing_bytes = 0
         else:
-            # Chunk extensions and trailers bring no body and have no length of their own.
-            self._barren_bytes += len(data)
-            if self._barren_bytes > self._max_header_bytes:
+            # Chunk extensions and trailers carry no content, and are otherwise unlimited.
+            self._framing_bytes += len(data)
+            if self._framing_bytes > self._max_header_bytes:
                 raise ProtocolViolation("the response body has more framing than content")
 
     def dismantle(self) -> None:
-        """Undo the references between this and the parser, so that no garbage collection is needed."""
+        """Break the reference cycle with the parser, so that it is freed without garbage collection."""
         del self._parser
         del self.on_body
 
     def _wake(self) -> None:
-        """`head_done` or `done` was set. For the subclass to tell who waits for it."""
+        """Called when `head_done` or `done` is set; the subclass wakes the waiter."""
         raise NotImplementedError
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         if self.done:
             raise _ParserStop
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers come here too, after the list of headers was taken away: they are never merged into the headers.
+        # Also called for trailers. They are never merged: `headers` is another list by then.
         self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
             if status < 100 or status == 101:
-                raise ProtocolViolation(f"the upstream answered with status {status}, which was not asked for")
+                raise ProtocolViolation(f"unexpected status {status} from the upstream")
             self._pairs.clear()
             return
         if self._head_bytes > self._max_header_bytes:
@@ -120,18 +120,18 @@ class Incoming:
         self.keep_alive = self._parser.should_keep_alive()
         self._wake()
         if self._head_only:
-            # llhttp cannot be told that this response has no body whatever its headers say.
+            # llhttp has no option for responses to HEAD, which have no body whatever their headers say.
             raise _ParserStop
 
     def on_message_complete(self) -> None:
-        if self.head_done:  # else it was an interim response
+        if self.head_done:  # false for interim (1xx) responses
             self.done = True
             self._wake()
 
-    # Inner workings.
+    # Internals.
 
     def _read_framing(self) -> None:
-        """Note what the headers say of the body. Compares lengths first: most headers are none of these."""
+        """Read the framing and encoding of the body from the headers. Comparing name lengths first is fastest."""
         framed = False
         for name, value in self.headers:
             size = len(name)
@@ -141,21 +141,21 @@ class Incoming:
             elif size == 17 and name.lower() == b"transfer-encoding":
                 framed = True
                 if value.strip().lower() != b"chunked":
-                    raise ProtocolViolation(f"transfer-encoding {value[:80]!r} is not one this client can undo")
+                    raise ProtocolViolation(f"transfer-encoding {value[:80]!r} is not supported")
             elif size == 16 and name.lower() == b"content-encoding":
                 self.content_encoding = b", ".join(filter(None, (self.content_encoding, value.strip().lower())))
         self.until_eof = not framed
 
     def _check_head_size(self) -> None:
-        """The read that ended the head may have brought body bytes too, so count the head itself."""
+        """Check the size of the head alone: the last read may have included body bytes."""
         if sum(len(name) + len(value) + 4 for name, value in self._pairs) > self._max_header_bytes:
             raise self._head_too_large()
 
     def _head_too_large(self) -> ProtocolViolation:
-        return ProtocolViolation(f"the response head is larger than {self._max_header_bytes} bytes")
+        return ProtocolViolation(f"the response head exceeds {self._max_header_bytes} bytes")
 
     def _violation(self, exc: Exception) -> ProtocolViolation:
-        """The parser gave up: our own reason where a callback raised one, else what llhttp says."""
+        """Return the error that a callback raised, or else llhttp's error."""
         if self._head_only and self.head_done:
             self.parts.clear()
             self.done = True

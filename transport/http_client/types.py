@@ -1,14 +1,14 @@
-"""The two plain values of the client: the request that goes out and the headers that come back."""
+"""`HttpRequest` and response `Headers`."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 
 class HttpRequest(NamedTuple):
-    """One request, complete: the body is in memory.
+    """A request with its complete body.
 
-    `url` is absolute, `http` or `https`, ASCII, already percent-encoded. `headers` must not name what the client itself
-    decides (host, framing, connection, accept-encoding); see `request_head`.
+    `url` is an absolute, percent-encoded `http` or `https` URL. `headers` must not include those that the client sets itself
+    (host, framing, connection, accept-encoding); see `request_head`.
     """
 
     method: str
@@ -18,7 +18,7 @@ class HttpRequest(NamedTuple):
 
 
 class Headers:
-    """Response headers. Kept as the bytes that came; turned into text only when somebody asks."""
+    """Response headers, decoded on first access."""
 
     __slots__ = ("_index", "_pairs")
 
@@ -27,7 +27,7 @@ class Headers:
         self._index: dict[str, str] | None = None
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of a header, `name` in lower case. Repeated headers are joined by ", " (RFC 9110, 5.3)."""
+        """Return the value of a header; `name` is in lower case. Repeated headers are joined with ", " (RFC 9110, 5.3)."""
         index = self._index
         if index is None:
             index = self._index = {}
@@ -36,7 +36,7 @@ class Headers:
         return index.get(name, default)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """(lower-case name, value) in the order of arrival, repeated names included."""
+        """Yield (lower-case name, value) in order of arrival, including repeated names."""
         for name, value in self._pairs:
             yield name.decode("latin-1").lower(), value.decode("latin-1")
 

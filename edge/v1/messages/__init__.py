@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: Anthropic's Messages, for any model."""
+"""`POST /v1/messages`: Anthropic's Messages API for all models."""
 
 from __future__ import annotations
 

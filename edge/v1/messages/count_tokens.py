@@ -1,4 +1,4 @@
-"""`POST /v1/messages/count_tokens`: how many tokens a call would send, counted here; no model is called and nothing charged."""
+"""`POST /v1/messages/count_tokens`: counts input tokens locally, without an upstream call or a charge."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ counting = Blueprint("counting", __name__)
 
 @counting.post("/v1/messages/count_tokens")
 @declare(
-    "Count the tokens of a message",
+    "Count input tokens",
     callers=KEY,
     body=MESSAGES_REQUEST,
-    answers={200: Answer(record({"input_tokens": INTEGER}), "An estimate, counted here.")},
+    answers={200: Answer(record({"input_tokens": INTEGER}), "An estimate.")},
     refusals=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
     shape="messages",
 )
 async def count_tokens() -> Response:
-    """The o200k count of all text, and the bound for what is no text: an estimate for models with another vocabulary."""
+    """Count the text with the o200k vocabulary, and estimate other content. Approximate for other vocabularies."""
     key, _ = await key_caller()
     await count_request(services().keys.in_force(key.account, key.key, key.own))
     data = await read_body()

@@ -1,4 +1,4 @@
-"""Errors as the Messages API tells them: its types by status, our code and field beside its message."""
+"""Renders errors in the format of the Messages API, with our `code` and `param`."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _TYPES = {
 
 
 def error_object(error: BaseException) -> dict[str, Any]:
-    """What stands under `error`."""
+    """Return the `error` object."""
     return _typed(face(error).status, document(error)["error"])
 
 
 def problem(error: BaseException, request_id: str) -> Problem:
-    """`error` as a whole answer."""
-    look = face(error)
-    told = document(error)
-    body = plain_body(look.status, told["error"], request_id)
-    if "yout" in told:
-        body["yout"] = told["yout"]
-    return Problem(look.status, own_headers(error, look), orjson.dumps(body))
+    """Render `error` as a complete response."""
+    spec = face(error)
+    openai_body = document(error)
+    body = plain_body(spec.status, openai_body["error"], request_id)
+    if "yout" in openai_body:
+        body["yout"] = openai_body["yout"]
+    return Problem(spec.status, own_headers(error, spec), orjson.dumps(body))
 
 
-def plain_body(status: int, told: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """The body for an error that was told in OpenAI's shape."""
-    return {"type": "error", "error": _typed(status, told), "request_id": request_id}
+def plain_body(status: int, openai_error: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """Convert an error object in OpenAI's format to a body of the Messages API."""
+    return {"type": "error", "error": _typed(status, openai_error), "request_id": request_id}
 
 
-def _typed(status: int, told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": _TYPES.get(status, "api_error"), **{name: told[name] for name in ("message", "code", "param")}}
+def _typed(status: int, openai_error: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": _TYPES.get(status, "api_error"), **{name: openai_error[name] for name in ("message", "code", "param")}}

@@ -1,4 +1,4 @@
-"""The turns of a Messages body become chat messages. Pure. Raises `InvalidRequest` that names the block's field."""
+"""Converts the messages of the Messages API to chat messages. Raises `InvalidRequest` with the field's path. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from shared.core.errors import InvalidRequest
 
 Json = dict[str, Any]
 ROLES = ("user", "assistant", "system")
-_FAILED = "Error: "  # before what a tool told of its failure: chats have no other mark for it
+_ERROR_PREFIX = "Error: "  # prefix of failed tool results, which chat messages cannot mark otherwise
 
 
 def messages_of(system: object, turns: object) -> list[Json]:
-    """The messages of `system` and `messages`."""
+    """Return the chat messages for `system` and `messages`."""
     if not isinstance(turns, list) or not turns:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
-    made: list[Json] = []
+    messages: list[Json] = []
     if system is not None:
-        made.append({"role": "system", "content": _text_content(system, "system")})
+        messages.append({"role": "system", "content": _text_content(system, "system")})
     for index, turn in enumerate(turns):
         where = f"messages[{index}]"
         if not isinstance(turn, dict):
@@ -31,23 +31,23 @@ def messages_of(system: object, turns: object) -> list[Json]:
         if role not in ROLES:
             raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
         if not isinstance(content, str | list):
-            raise InvalidRequest(f"'{where}.content' must be a string or a list of blocks.", f"{where}.content")
+            raise InvalidRequest(f"'{where}.content' must be a string or an array of content blocks.", f"{where}.content")
         if role == "system":
-            made.append({"role": role, "content": _text_content(content, f"{where}.content")})
+            messages.append({"role": role, "content": _text_content(content, f"{where}.content")})
         elif isinstance(content, str) and (role == "user" or "](data:image/" not in content):
-            made.append({"role": role, "content": content})
+            messages.append({"role": role, "content": content})
         elif isinstance(content, str):
-            made += _assistant([{"type": "text", "text": content}], f"{where}.content")
+            messages += _assistant([{"type": "text", "text": content}], f"{where}.content")
         else:
-            made += (_user if role == "user" else _assistant)(content, f"{where}.content")
-    return made
+            messages += (_user if role == "user" else _assistant)(content, f"{where}.content")
+    return messages
 
 
 def _text_content(content: object, where: str) -> str | list[Json]:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise InvalidRequest(f"'{where}' must be a string or a list of text blocks.", where)
+        raise InvalidRequest(f"'{where}' must be a string or an array of text blocks.", where)
     parts = []
     for at, block in _blocks(content, where):
         if block["type"] != "text":
@@ -57,7 +57,7 @@ def _text_content(content: object, where: str) -> str | list[Json]:
 
 
 def _user(content: list[Any], where: str) -> list[Json]:
-    """Tool results come first, each a message; then everything else, pictures from the results included."""
+    """Convert a user turn: one message per tool result, then a user message with the rest, including images from results."""
     results: list[Json] = []
     parts: list[Json] = []
     for at, block in _blocks(content, where):
@@ -107,7 +107,7 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
 
 
 def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:
-    """The message of a result, which is text, and what else it shows, as parts for the user's message."""
+    """Return the tool message with the result's text, and its other content as parts for the user message."""
     id = plain_id(_string(block, "tool_use_id", where))
     content = block.get("content")
     parts: list[Json] = []
@@ -116,16 +116,16 @@ def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:
     elif isinstance(content, list):
         parts = [part for at, inner in _blocks(content, f"{where}.content") for part in _parts(inner, at)]
     elif content is not None:
-        raise InvalidRequest(f"'{where}.content' must be a string or a list of blocks.", f"{where}.content")
+        raise InvalidRequest(f"'{where}.content' must be a string or an array of content blocks.", f"{where}.content")
     text = "\n\n".join(part["text"] for part in parts if part["type"] == "text")
     shown = [part for part in parts if part["type"] != "text"]
-    failed = _FAILED if block.get("is_error") is True else ""
+    failed = _ERROR_PREFIX if block.get("is_error") is True else ""
     message = {"role": "tool", "tool_call_id": id, "content": failed + text, **_cache_control(block)}
     return message, [{"type": "text", "text": f"What the tool call {id} returned:"}, *shown] if shown else []
 
 
 def _parts(block: Json, where: str) -> list[Json]:
-    """A block that is no result of a tool, as parts of a chat message."""
+    """Convert a block other than a tool result to parts of a chat message."""
     match block["type"]:
         case "text":
             return [_text(block, where)]
@@ -143,32 +143,32 @@ def _parts(block: Json, where: str) -> list[Json]:
 def _document(block: Json, where: str) -> list[Json]:
     citations = block.get("citations")
     if isinstance(citations, dict) and citations.get("enabled"):
-        raise InvalidRequest("Citations are not served here. Leave out 'citations'.", f"{where}.citations")
-    about = [str(block[name]) for name in ("title", "context") if block.get(name)]
+        raise InvalidRequest("'citations' is not supported.", f"{where}.citations")
+    header = [str(block[name]) for name in ("title", "context") if block.get(name)]
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if isinstance(source, dict) and kind == "text":
-        text = "\n".join([*about, _string(source, "data", f"{where}.source")])
+        text = "\n".join([*header, _string(source, "data", f"{where}.source")])
         return [{"type": "text", "text": text, **_cache_control(block)}]
     if isinstance(source, dict) and kind == "content":
         inner, at = source.get("content"), f"{where}.source.content"
         parts = [{"type": "text", "text": inner}] if isinstance(inner, str) else []
         if isinstance(inner, list):
             parts = [part for path, each in _blocks(inner, at) for part in _parts(each, path)]
-        return [*({"type": "text", "text": line} for line in about), *parts]
+        return [*({"type": "text", "text": line} for line in header), *parts]
     file = {"file_data": _source(block, where), "filename": str(block.get("title") or "document.pdf")}
     described = [{"type": "text", "text": str(block["context"])}] if block.get("context") else []
     return [*described, {"type": "file", "file": file, **_cache_control(block)}]
 
 
 def _source(block: Json, where: str) -> str:
-    """What a picture or a file is, as an address: `data:`, or where it lies."""
+    """Return the URL of an image or a file; base64 becomes a data URL."""
     source, at = block.get("source"), f"{where}.source"
     if isinstance(source, dict) and source.get("type") == "base64":
         return f"data:{_string(source, 'media_type', at)};base64,{_string(source, 'data', at)}"
     if isinstance(source, dict) and source.get("type") == "url":
         return _string(source, "url", at)
-    raise InvalidRequest("Files are not stored here: the source must be of the type base64 or url.", f"{at}.type")
+    raise InvalidRequest("The source type must be 'base64' or 'url'; uploaded files are not supported.", f"{at}.type")
 
 
 def _text(block: Json, where: str) -> Json:
@@ -180,7 +180,7 @@ def _cache_control(block: Mapping[str, Any]) -> Json:
 
 
 def _blocks(blocks: list[Any], where: str) -> list[tuple[str, Json]]:
-    """Each block with the path to it."""
+    """Return each block with its path."""
     for position, block in enumerate(blocks):
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
             raise InvalidRequest(f"'{where}[{position}]' must be an object with a 'type'.", f"{where}[{position}]")
@@ -188,7 +188,7 @@ def _blocks(blocks: list[Any], where: str) -> list[tuple[str, Json]]:
 
 
 def _unknown_type(where: str, *known: str) -> InvalidRequest:
-    return InvalidRequest(f"'{where}.type' must be one of {', '.join(known)} here.", f"{where}.type")
+    return InvalidRequest(f"'{where}.type' must be one of {', '.join(known)}.", f"{where}.type")
 
 
 def _string(owner: Mapping[str, Any], name: str, where: str) -> str:

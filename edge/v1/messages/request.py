@@ -1,6 +1,6 @@
-"""A Messages body becomes a chat call. Pure.
+"""Converts bodies of the Messages API to chat calls. Pure.
 
-Every field is translated, passed on or refused; what is accepted without effect is listed.
+Each field is translated, forwarded, rejected, or ignored if it is in `_WITHOUT_EFFECT`.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ _OWN = frozenset(
         *("output_format", "thinking", "service_tier", "speed"),
     }
 )
-# Hints about this one API's own machinery: no other vendor has it, and an answer is right without it.
+# Hints for Anthropic's own infrastructure; they do not affect the correctness of an answer.
 _WITHOUT_EFFECT = frozenset({"context_management", "diagnostics"})
 _REFUSED = {
-    "container": "Code is not run here. Leave out 'container'.",
-    "mcp_servers": "Servers of tools are not called from here. Leave out 'mcp_servers', and send 'tools'.",
-    "inference_geo": "A place of inference cannot be chosen here. Leave out 'inference_geo'.",
-    "n": "A message is one answer. Leave out 'n'.",
-    "modalities": "Messages are text here. Leave out 'modalities'.",
+    "container": "'container' is not supported; code execution is not available.",
+    "mcp_servers": "'mcp_servers' is not supported. Send 'tools' instead.",
+    "inference_geo": "'inference_geo' is not supported.",
+    "n": "'n' is not supported; a message has one answer.",
+    "modalities": "'modalities' is not supported.",
     "functions": "Send 'tools' instead of 'functions'.",
     "max_completion_tokens": "Send 'max_tokens' instead of 'max_completion_tokens'.",
     "response_format": "Send 'output_config.format' instead of 'response_format'.",
-    "stream_options": "Usage is always told. Leave out 'stream_options'.",
+    "stream_options": "'stream_options' is not supported; usage is always included.",
 }
 
 
 def read(data: bytes) -> ChatCall:
-    """The call that a body asks for."""
+    """Parse a body. Raises `InvalidRequest`."""
     body = json_object(data)
     limit = body.get("max_tokens")
     if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
-        raise InvalidRequest(f"'max_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_tokens")
+        raise InvalidRequest(f"'max_tokens' must be an integer between 1 and {MOST_TOKENS}.", "max_tokens")
     rich = chat_body(body)
     rich["max_tokens"] = limit
     return with_natives(rich, lambda portable: chat_call(portable, len(data)))._replace(field_name=message_field)
 
 
 def chat_body(body: Mapping[str, Any]) -> Json:
-    """The chat body of a Messages body, without an output limit; with fields that only some dialects know."""
+    """Convert a Messages body to a chat body without an output limit. It may have fields that only some dialects support."""
     for name, advice in _REFUSED.items():
         if body.get(name):
             raise InvalidRequest(advice, name)
-    left_out = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
-    chat = {name: value for name, value in body.items() if name not in left_out and value is not None}
+    excluded = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
+    chat = {name: value for name, value in body.items() if name not in excluded and value is not None}
     chat["messages"] = messages_of(body.get("system"), body.get("messages"))
     _add_tools(chat, body)
     _add_format(chat, body)
@@ -73,9 +73,9 @@ def chat_body(body: Mapping[str, Any]) -> Json:
         if not isinstance(user, str):
             raise InvalidRequest("'metadata.user_id' must be a string.", "metadata.user_id")
         chat["user"] = user
-    for name, usual in (("service_tier", ("auto", "standard_only")), ("speed", ("standard",))):
-        if body.get(name) is not None and body[name] not in usual:
-            raise InvalidRequest(f"'{name}' must be {' or '.join(usual)} here.", name)
+    for name, allowed in (("service_tier", ("auto", "standard_only")), ("speed", ("standard",))):
+        if body.get(name) is not None and body[name] not in allowed:
+            raise InvalidRequest(f"'{name}' must be {' or '.join(allowed)}.", name)
     return chat
 
 
@@ -95,7 +95,7 @@ def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
     elif kind in ("auto", "any", "none"):
         chat["tool_choice"] = "required" if kind == "any" else kind
     else:
-        raise InvalidRequest("'tool_choice.type' must be auto, any or none, or tool with a 'name'.", "tool_choice.type")
+        raise InvalidRequest("'tool_choice.type' must be 'auto', 'any', 'none', or 'tool' with a 'name'.", "tool_choice.type")
     if choice.get("disable_parallel_tool_use") is True:
         chat["parallel_tool_calls"] = False
 
@@ -104,7 +104,7 @@ def _tool(tool: object, where: str) -> Json:
     if not isinstance(tool, dict):
         raise InvalidRequest(f"'{where}' must be an object.", where)
     if tool.get("type") not in (None, "custom"):
-        raise InvalidRequest("Hosted tools are not served here; only tools with an 'input_schema' are.", f"{where}.type")
+        raise InvalidRequest("Server tools are not supported. Send custom tools with an 'input_schema'.", f"{where}.type")
     if not isinstance(tool.get("name"), str):
         raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
     if not isinstance(tool.get("input_schema"), dict):
@@ -117,11 +117,17 @@ def _tool(tool: object, where: str) -> Json:
 
 def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
     config = _object(body, "output_config")
-    wanted = config.get("format") or body.get("output_format")
-    if wanted is not None:
-        if not isinstance(wanted, dict) or wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
-            raise InvalidRequest("'output_config.format' must be a json_schema with its 'schema'.", "output_config.format")
-        schema = {"name": "answer", "schema": wanted["schema"], "strict": _is_strict(wanted["schema"])}
+    requested = config.get("format") or body.get("output_format")
+    if requested is not None:
+        if (
+            not isinstance(requested, dict)
+            or requested.get("type") != "json_schema"
+            or not isinstance(requested.get("schema"), dict)
+        ):
+            raise InvalidRequest(
+                "'output_config.format' must have the type 'json_schema' and a 'schema'.", "output_config.format"
+            )
+        schema = {"name": "answer", "schema": requested["schema"], "strict": _is_strict(requested["schema"])}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     effort = config.get("effort")
     if effort is not None:
@@ -131,8 +137,10 @@ def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
 
 
 def _is_strict(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema can be strict in a chat call: Anthropic always enforces it, but OpenAI allows no optional properties
-    then."""
+    """Return whether a schema can be strict at OpenAI, where strict schemas have no optional properties.
+
+    Anthropic enforces all schemas.
+    """
     try:
         convert(schema, OPENAI)
     except Unconvertible:
@@ -141,7 +149,7 @@ def _is_strict(schema: Mapping[str, Any]) -> bool:
 
 
 def _add_thinking(chat: Json, body: Mapping[str, Any]) -> None:
-    """`thinking` reaches models behind Anthropic's API; others think as they do, or as `output_config.effort` says."""
+    """Add `thinking`, which only Anthropic's dialect forwards; other models use `output_config.effort`."""
     thinking = _object(body, "thinking")
     if not thinking:
         return

@@ -1,4 +1,4 @@
-"""A chat's answer as a message of the Messages API, whole or event by event: both are made by the same steps. Pure."""
+"""Renders answers in the format of the Messages API, streaming or not. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_call
 
 
 class Message:
-    """The renderer of one message. It is the `Shape` of its own blocks, too."""
+    """Renders one message. It is also the `Shape` of its blocks."""
 
     __slots__ = ("_begun", "_blocks", "_head", "_name")
 
     def __init__(self, call_id: UUID, call: ChatCall) -> None:
         self._name = call_id.hex
-        usage = {"input_tokens": call.input_estimate, "output_tokens": 0}  # the real counts come with the end
+        usage = {"input_tokens": call.input_estimate, "output_tokens": 0}  # the final usage comes with the last event
         self._head: Json = {
             "id": f"msg_{self._name}",
             "type": "message",
@@ -41,39 +41,39 @@ class Message:
         self._begun = False
 
     def relay(self, chunks: bytes) -> bytes:
-        """The events of whole canonical events."""
+        """Translate complete canonical events to events of the Messages API."""
         return self._begin() + self._blocks.add(pieces_of_events(chunks))
 
     def ending(self, event: Finished) -> bytes:
-        """What the last chunk still says, why it ended, what it used."""
+        """Return the remaining content, the stop reason, and the usage."""
         begun = self._begin()
         pieces, reason = pieces_of_body(event.body)
-        told = begun + self._blocks.add(pieces) + self._blocks.close()
+        events = begun + self._blocks.add(pieces) + self._blocks.close()
         end = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
-        told += _event("message_delta", delta=end, usage=_usage(event), yout=spent(event))
-        return told + _event("message_stop")
+        events += _event("message_delta", delta=end, usage=_usage(event), yout=spent(event))
+        return events + _event("message_stop")
 
     def failure(self, error: BaseException) -> bytes:
-        """The error's event; nothing follows it."""
+        """Return the error event. Nothing follows it."""
         return _event("error", error=error_object(error))
 
     def keepalive(self) -> bytes:
-        """A ping, in a message that has begun."""
+        """Return a ping, after the start of the message."""
         return self._begin() + _event("ping")
 
     def whole(self, event: Finished) -> Json:
-        """The whole message."""
+        """Return the complete message."""
         pieces, reason = pieces_of_body(event.body)
         self._blocks.add(pieces)
         self._blocks.close()
         content = [self._content(block) for block in self._blocks.all]
-        told = {
+        fields = {
             "content": content,
             "stop_reason": _STOP_REASONS.get(reason, "end_turn"),
             "usage": _usage(event),
             "yout": spent(event),
         }
-        return {**self._head, **told}
+        return {**self._head, **fields}
 
     def _begin(self) -> bytes:
         if self._begun:
@@ -81,14 +81,14 @@ class Message:
         self._begun = True
         return _event("message_start", message=self._head)
 
-    # The shape of blocks
+    # The `Shape` of blocks.
 
     def opened(self, block: Block) -> bytes:
-        """The block, empty."""
+        """Return the event of a new, empty block."""
         return _event("content_block_start", index=block.index, content_block=self._empty(block))
 
     def grew(self, block: Block, piece: Piece) -> bytes:
-        """The delta of the block's kind."""
+        """Return the delta event for the block's type."""
         if block.kind == "reasoning":
             delta = {"type": "thinking_delta", "thinking": piece.text}
         elif block.kind == "tool":
@@ -98,12 +98,12 @@ class Message:
         return _event("content_block_delta", index=block.index, delta=delta)
 
     def closed(self, block: Block) -> bytes:
-        """The signature of thinking, and the end of the block."""
-        told = b""
+        """Return the signature of thinking, if any, and the end of the block."""
+        events = b""
         if block.signed is not None and block.signed.get("type") == "thinking":
             delta = {"type": "signature_delta", "signature": block.signed.get("signature", "")}
-            told = _event("content_block_delta", index=block.index, delta=delta)
-        return told + _event("content_block_stop", index=block.index)
+            events = _event("content_block_delta", index=block.index, delta=delta)
+        return events + _event("content_block_stop", index=block.index)
 
     def _empty(self, block: Block) -> Json:
         if block.kind == "reasoning":
@@ -116,24 +116,24 @@ class Message:
         return {"type": "text", "text": ""}
 
     def _content(self, block: Block) -> Json:
-        made = self._empty(block)
-        if made["type"] == "thinking":
-            made["thinking"] = block.text
-            made["signature"] = (block.signed or {}).get("signature", "")
-        elif made["type"] == "tool_use":
-            made["input"] = _input(block.arguments)
-        elif made["type"] == "text":
-            made["text"] = _text(block)
-        return made
+        content = self._empty(block)
+        if content["type"] == "thinking":
+            content["thinking"] = block.text
+            content["signature"] = (block.signed or {}).get("signature", "")
+        elif content["type"] == "tool_use":
+            content["input"] = _input(block.arguments)
+        elif content["type"] == "text":
+            content["text"] = _text(block)
+        return content
 
 
 def _text(block: Block) -> str:
-    """A block's text. The Messages format has no images in answers, so an image becomes Markdown with its data URL."""
+    """Return a block's text. The Messages API has no images in answers, so an image becomes Markdown with its data URL."""
     return as_markdown(block.text) if block.kind == "image" else block.text
 
 
 def _input(arguments: str) -> Any:
-    """A tool's input; of arguments that are no JSON, as some models write them, the text itself under a name of ours."""
+    """Parse a tool call's arguments. Invalid JSON, which some models write, is returned as `{"arguments": text}`."""
     try:
         return orjson.loads(arguments)
     except orjson.JSONDecodeError:
@@ -141,7 +141,7 @@ def _input(arguments: str) -> Any:
 
 
 def _usage(event: Finished) -> Json:
-    """Anthropic counts what was read from a cache and written to it apart from the other input."""
+    """Return the usage in Anthropic's format, where input tokens exclude cache reads and writes."""
     used = event.usage
     return {
         "input_tokens": used.input_tokens - used.cached_tokens - used.cache_write_tokens,

@@ -1,4 +1,4 @@
-"""What `/v1/messages` declares of its body and answer."""
+"""The OpenAPI schemas of `/v1/messages`."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ _MESSAGE = record(
     }
 )
 DECLARATION = declare_call(
-    "Create a message, as Anthropic's API does",
-    Answer(_MESSAGE, "The message, or with `stream: true` its events.", (JSON, EVENTS)),
+    "Create a message",
+    Answer(_MESSAGE, "The message, or its events with `stream: true`.", (JSON, EVENTS)),
     body=MESSAGES_REQUEST,
     shape="messages",
 )

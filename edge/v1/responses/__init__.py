@@ -1,4 +1,4 @@
-"""`POST /v1/responses`: OpenAI's Responses, for any model, without a memory on this side unless the call asks for one."""
+"""`POST /v1/responses`: OpenAI's Responses API for all models. Responses are stored only if the call requests it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References among input items, to items of earlier answers: libraries send them for what they take to be stored. Pure."""
+"""Resolves item references, which client libraries send for items that they assume are stored. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from shared.core.errors import InvalidRequest
 
 _THOUGHT = "rs_"
 _WHOLE = (
-    "With 'store': false, libraries send items whole: in the Vercel AI SDK, providerOptions.openai.store = false. Or send the"
-    " item itself."
+    "With 'store': false, client libraries send complete items (Vercel AI SDK: providerOptions.openai.store = false)."
+    " Or send the item itself."
 )
-_NOT_THERE = f"There is no such stored item: only calls with 'store': true are stored, so say so from the first one on. {_WHOLE}"
-_NO_PLAN = f"Your plan does not store responses, so that no item can be looked up. {_WHOLE}"
+_NOT_THERE = f"Item not found. Responses are stored only with 'store': true, so set it from the first call on. {_WHOLE}"
+_NO_PLAN = f"Your plan does not include stored responses, so item references cannot be resolved. {_WHOLE}"
 
 
 def references_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids that items which have been read refer to."""
+    """Return the ids that validated items refer to."""
     return [item["id"] for item in items if item.get("type") == REFERENCE]
 
 
 def resolve(items: Sequence[dict[str, Any]], found: Mapping[str, dict[str, Any]], *, included: bool) -> list[dict[str, Any]]:
-    """`items`, with those that were `found` in the place of the references to them.
+    """Return `items` with references replaced by the items in `found`.
 
-    A thought that is not there is left out, as one without its vendor's signature is (`items`): vendors take no other. Raises
-    `InvalidRequest` for all else that is not there; `included` tells whether the account's plan stores content.
+    Missing reasoning is dropped, because providers only accept reasoning with their signature. Raises `InvalidRequest` for any
+    other missing item; `included` is whether the account's plan stores content.
     """
     whole = []
     for index, item in enumerate(items):

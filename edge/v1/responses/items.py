@@ -1,4 +1,4 @@
-"""The input items of a Responses body become chat messages. Pure. Raises `InvalidRequest` that names the item's field."""
+"""Converts input items of the Responses API to chat messages. Raises `InvalidRequest` with the field's path. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Message = dict[str, Any]
 
 
 def items_of(value: Any) -> list[Message]:
-    """An `input` that has been read, as a list."""
+    """Return a validated `input` as a list of items."""
     return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
 
 
 def messages_of(value: object) -> list[Message]:
-    """The messages of `input`: a string, or a list of items."""
+    """Return the chat messages for `input`, a string or a list of items."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if not isinstance(value, list) or not value:
-        raise InvalidRequest("'input' must be a string, or a list with at least one item.", "input")
+        raise InvalidRequest("'input' must be a string or a non-empty array of items.", "input")
     conversation = _Conversation()
     for index, item in enumerate(value):
         where = f"input[{index}]"
@@ -34,67 +34,67 @@ def messages_of(value: object) -> list[Message]:
         read = _ITEMS.get(kind) if isinstance(kind, str) else None
         if read is None:
             known = ", ".join(_ITEMS)
-            raise InvalidRequest(f"Items of this type cannot be served here; the types are {known}.", f"{where}.type")
+            raise InvalidRequest(f"Unsupported item type; supported types are {known}.", f"{where}.type")
         read(conversation, item, where)
     messages = conversation.end()
     if not messages:
-        raise InvalidRequest("'input' must say more than what the model thought.", "input")
+        raise InvalidRequest("'input' must contain more than reasoning items.", "input")
     return messages
 
 
 class _Conversation:
-    """Messages in the making. Chats know a turn of the model as one message; here it is several items."""
+    """Builds chat messages. A model's turn is one chat message, but several input items."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
-        self._pictures: list[Message] = []  # from the outputs of tools, whose messages hold text alone
-        self._thoughts: list[Any] = []  # which belong to the model's next message
+        self._images: list[Message] = []  # from tool outputs; tool messages can only contain text
+        self._reasoning_blocks: list[Any] = []  # for the next assistant message
 
     def end(self) -> list[Message]:
-        self._show_pictures()
+        self._add_images()
         return self._messages
 
-    def say(self, message: Message) -> None:
-        self._show_pictures()
+    def add(self, message: Message) -> None:
+        self._add_images()
         if message["role"] == "assistant":
-            self._think(message)
+            self._add_reasoning(message)
         self._messages.append(message)
 
-    def _think(self, message: Message) -> None:
-        """Add the model's preceding reasoning to its `message`."""
-        thoughts, self._thoughts = self._thoughts, []
+    def _add_reasoning(self, message: Message) -> None:
+        """Add the preceding reasoning to an assistant `message`."""
+        thoughts, self._reasoning_blocks = self._reasoning_blocks, []
         if text := thoughts_in(thoughts):
             message["reasoning_content"] = "\n".join(filter(None, [message.get("reasoning_content"), text]))
         if blocks := signed(thoughts):
             message["thinking_blocks"] = blocks
 
-    def remember(self, thoughts: list[Any]) -> None:
-        self._thoughts += thoughts
+    def add_reasoning(self, thoughts: list[Any]) -> None:
+        self._reasoning_blocks += thoughts
 
     def call(self, call: dict[str, Any]) -> None:
-        """A tool call belongs to the model's turn, which may have begun with text or another call."""
+        """Add a tool call to the current assistant message, or to a new one."""
         last = self._messages[-1] if self._messages else {}
-        if last.get("role") != "assistant" or self._pictures or signed(self._thoughts):
-            self.say({"role": "assistant", "content": None})
+        if last.get("role") != "assistant" or self._images or signed(self._reasoning_blocks):
+            self.add({"role": "assistant", "content": None})
         else:
-            self._think(last)
+            self._add_reasoning(last)
         self._messages[-1].setdefault("tool_calls", []).append(call)
 
     def answer(self, call_id: str, parts: str | list[Message]) -> None:
-        """The output of a tool. Pictures follow as a message of the user, once all outputs of the turn are told."""
+        """Add a tool output. Its images follow in a user message, after all outputs of the turn."""
         if isinstance(parts, str):
             content = parts
         else:
             content = "\n".join(part["text"] for part in parts if part["type"] == "text")
             shown = [part for part in parts if part["type"] != "text"]
             if shown:
-                self._pictures += [{"type": "text", "text": f"What the tool call {call_id} returned:"}, *shown]
+                self._images += [{"type": "text", "text": f"What the tool call {call_id} returned:"}, *shown]
         self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
-    def _show_pictures(self) -> None:
-        if self._pictures:
-            self._messages.append({"role": "user", "content": self._pictures})
-            self._pictures = []
+    def _add_images(self) -> None:
+        if self._images:
+            self._messages.append({"role": "user", "content": self._images})
+            self._images = []
 
 
 def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
@@ -102,11 +102,11 @@ def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -
     if role not in ROLES:
         raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
     if not isinstance(content, str | list):
-        raise InvalidRequest(f"'{where}.content' must be a string or a list of parts.", f"{where}.content")
+        raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
     parts = content if isinstance(content, str) else _parts(content, f"{where}.content")
     if role == "assistant" and not isinstance(parts, str):
         parts = "".join(part.get("text") or part.get("refusal", "") for part in parts)
-    conversation.say({"role": role, "content": parts})
+    conversation.add({"role": role, "content": parts})
 
 
 def _function_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
@@ -118,19 +118,19 @@ def _function_call(conversation: _Conversation, item: Mapping[str, Any], where: 
 def _function_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     output = item.get("output")
     if not isinstance(output, str | list):
-        raise InvalidRequest(f"'{where}.output' must be a string or a list of parts.", f"{where}.output")
+        raise InvalidRequest(f"'{where}.output' must be a string or an array of content parts.", f"{where}.output")
     parts = output if isinstance(output, str) else _parts(output, f"{where}.output")
     conversation.answer(plain_id(_string(item, "call_id", where)), parts)
 
 
 def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Reasoning is sent back with the model's next message: signed blocks, or else the text."""
+    """Add reasoning to the next assistant message: signed blocks, or else its text."""
     sealed = item.get("encrypted_content")
     blocks = open_thinking(sealed) if isinstance(sealed, str) else []
     if not blocks:
         shown = [*_parts_in(item.get("content")), *_parts_in(item.get("summary"))]
         blocks = [{"type": "thinking", "thinking": part["text"]} for part in shown if isinstance(part.get("text"), str)]
-    conversation.remember(blocks)
+    conversation.add_reasoning(blocks)
 
 
 def _parts_in(value: Any) -> list[Mapping[str, Any]]:
@@ -138,18 +138,18 @@ def _parts_in(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _generated_image(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
-    """An image from an earlier answer is sent back to providers that accept images in the model's turn."""
+    """Add an image of an earlier answer, for providers that accept images in assistant messages."""
     result = item.get("result")
     if result is None:
         return
     url = image_url(_string(item, "result", where))
-    conversation.say({"role": "assistant", "content": "", "images": [{"type": "image_url", "image_url": {"url": url}}]})
+    conversation.add({"role": "assistant", "content": "", "images": [{"type": "image_url", "image_url": {"url": url}}]})
 
 
 def _reference(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
-    """It stands for an item that is looked up before its call is made (`references`): here only its place is kept."""
+    """Add a placeholder: `references` resolves the item before the call is sent."""
     _string(item, "id", where)
-    conversation.say({"role": "assistant", "content": ""})
+    conversation.add({"role": "assistant", "content": ""})
 
 
 _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
@@ -163,16 +163,16 @@ _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
 
 
 def _parts(parts: list[Any], where: str) -> list[Message]:
-    """Content parts as chats have them."""
-    made = []
+    """Convert content parts to chat format."""
+    converted = []
     for position, part in enumerate(parts):
         at = f"{where}[{position}]"
         kind = part.get("type") if isinstance(part, dict) else None
         read = _PARTS.get(kind) if isinstance(kind, str) else None
         if read is None:
-            raise InvalidRequest(f"'{at}' must be a part of one of the types {', '.join(_PARTS)}.", f"{at}.type")
-        made.append(read(part, at))
-    return made
+            raise InvalidRequest(f"'{at}' must be a content part of type {', '.join(_PARTS)}.", f"{at}.type")
+        converted.append(read(part, at))
+    return converted
 
 
 def _text(part: Mapping[str, Any], where: str) -> Message:
@@ -194,7 +194,7 @@ def _image(part: Mapping[str, Any], where: str) -> Message:
 def _file(part: Mapping[str, Any], where: str) -> Message:
     _no_file_id(part, where)
     if part.get("file_url") is not None:
-        raise InvalidRequest("Files are not fetched here. Send the file itself as 'file_data'.", f"{where}.file_url")
+        raise InvalidRequest("'file_url' is not supported. Send the file as 'file_data'.", f"{where}.file_url")
     file = {"file_data": _string(part, "file_data", where)}
     if part.get("filename") is not None:
         file["filename"] = _string(part, "filename", where)
@@ -219,7 +219,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any], str], Message]] = {
 
 def _no_file_id(part: Mapping[str, Any], where: str) -> None:
     if part.get("file_id") is not None:
-        raise InvalidRequest("Files are not stored here. Send the content itself instead of 'file_id'.", f"{where}.file_id")
+        raise InvalidRequest("'file_id' is not supported. Send the content itself.", f"{where}.file_id")
 
 
 def _string(item: Mapping[str, Any], name: str, where: str) -> str:

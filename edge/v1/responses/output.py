@@ -1,4 +1,4 @@
-"""The output items of a response, and the events by which they grow. Pure."""
+"""The output items of a response, and their streaming events. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc", "
 
 
 class WriteEvent(Protocol):
-    """Writes one event of a kind with these fields, numbered."""
+    """Renders a numbered event."""
 
     def __call__(self, kind: str, **fields: Any) -> bytes: ...
 
 
 class Output:
-    """The `Shape` of a response: every block is a separate item. `cut` is set when the answer is incomplete.
+    """The `Shape` of a response: each block is an item. Set `cut` if the answer is incomplete.
 
-    `seals` adds `encrypted_content` to unsigned reasoning, too, because some SDKs send back no other reasoning.
+    `seals` adds `encrypted_content` to unsigned reasoning too, because some SDKs only send back encrypted reasoning.
     """
 
     def __init__(self, name: str, write: WriteEvent, *, seals: bool = False) -> None:
@@ -30,18 +30,18 @@ class Output:
         self._write = write
 
     def item(self, block: Block, *, status: str | None = None) -> dict[str, Any]:
-        """A block as an item, with all that it has so far."""
+        """Return a block as an item, with its content so far."""
         status = status or ("incomplete" if self.cut else "completed")
         id = self._id(block)
         if block.kind == "reasoning":
             summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
-            thought = block.signed
-            if thought is None and self._seals and block.parts:
-                thought = {"type": "thinking", "thinking": block.text}
-            sealed = {"encrypted_content": seal_thinking([thought])} if thought is not None else {}
+            thinking = block.signed
+            if thinking is None and self._seals and block.parts:
+                thinking = {"type": "thinking", "thinking": block.text}
+            sealed = {"encrypted_content": seal_thinking([thinking])} if thinking is not None else {}
             return {"id": id, "type": "reasoning", "summary": summary, **sealed}
         if block.kind == "image":
-            result = block.text.partition(",")[2] or None  # the base64 of its data URL
+            result = block.text.partition(",")[2] or None  # base64 from the data URL
             return {"id": id, "type": "image_generation_call", "status": status, "result": result}
         if block.kind == "tool":
             call = {"call_id": block.id or f"call_{self._name}_{block.index}", "name": block.name}
@@ -51,7 +51,7 @@ class Output:
         return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
 
     def opened(self, block: Block) -> bytes:
-        """The item is added, empty, and its part where it has parts."""
+        """Return the events of a new item and its content part, both empty."""
         added = self._write("response.output_item.added", output_index=block.index, item=self.item(block, status="in_progress"))
         if block.kind == "reasoning":
             part = {"type": "summary_text", "text": ""}
@@ -61,9 +61,9 @@ class Output:
         return added + self._write("response.content_part.added", **self._at(block), content_index=0, part=_part(block))
 
     def grew(self, block: Block, piece: Piece) -> bytes:
-        """The delta of the item's kind."""
+        """Return the delta event for the item's type."""
         if block.kind == "image":
-            return b""  # it is complete, so the item ends with it
+            return b""  # sent completely when the item closes
         at = {**self._at(block), "delta": piece.text}
         if block.kind == "reasoning":
             return self._write("response.reasoning_summary_text.delta", **at, summary_index=0)
@@ -74,7 +74,7 @@ class Output:
         return self._write("response.output_text.delta", **at, content_index=0, logprobs=list(piece.logprobs))
 
     def closed(self, block: Block) -> bytes:
-        """All that there is to say of the item's text, its part, and the item."""
+        """Return the events with the complete text, part and item."""
         return self._text_done(block) + self._write("response.output_item.done", output_index=block.index, item=self.item(block))
 
     def _text_done(self, block: Block) -> bytes:

@@ -1,6 +1,6 @@
-"""A Responses body becomes a chat call. Pure.
+"""Converts bodies of the Responses API to chat calls. Pure.
 
-Every field is translated, told back, passed on or refused; none is dropped in silence.
+Each field is translated, echoed in the response, forwarded, or rejected; none is silently ignored.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from shared.dialects.base import ChatCall
 
 Body = dict[str, Any]
 
-# What needs another memory, or tools, on this side, and what to do instead.
+# Unsupported fields, with what to do instead.
 _REFUSED = {
-    "conversation": "Conversations are not stored under /v1. Send the earlier items in 'input'.",
-    "background": "Responses are not run in the background here. Leave out 'background'; stream a long answer.",
-    "prompt": "Prompt templates are not stored here. Send 'instructions' and 'input'.",
-    "context_management": "Contexts are not compacted here. Leave out 'context_management'.",
-    "moderation": "Leave out 'moderation', and call POST /v1/moderations.",
-    "n": "A response is one answer. Leave out 'n'.",
-    "modalities": "Responses are text here. Leave out 'modalities'; POST /v1/chat/completions has it.",
+    "conversation": "'conversation' is not supported. Send the earlier items in 'input', or use 'previous_response_id'.",
+    "background": "'background' is not supported. Use 'stream' for long responses.",
+    "prompt": "'prompt' templates are not supported. Send 'instructions' and 'input'.",
+    "context_management": "'context_management' is not supported.",
+    "moderation": "'moderation' is not supported. Use POST /v1/moderations.",
+    "n": "'n' is not supported; a response has one answer.",
+    "modalities": "'modalities' is not supported here; use POST /v1/chat/completions.",
     "functions": "Send 'tools' instead of 'functions'.",
-    "messages": "Send 'input' instead of 'messages', or call POST /v1/chat/completions.",
+    "messages": "Send 'input' instead of 'messages', or use POST /v1/chat/completions.",
     "max_tokens": "Send 'max_output_tokens' instead of 'max_tokens'.",
     "max_completion_tokens": "Send 'max_output_tokens' instead of 'max_completion_tokens'.",
     "response_format": "Send 'text.format' instead of 'response_format'.",
 }
-# What is translated below, or only told back.
+# Fields that are translated below, or only echoed.
 _OWN = frozenset(
     {
         *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "max_tool_calls", "include"),
@@ -46,18 +46,18 @@ _EFFORT_STRINGS = ("effort", "summary", "generate_summary")
 
 
 def read(data: bytes) -> tuple[Body, ChatCall]:
-    """The body as it came, and the call that it asks for."""
+    """Parse a body. Return it unchanged, with its call."""
     body = json_object(data)
     return body, call_of(body, len(data))
 
 
 def with_items(body: Body, items: list[Body], size: int) -> ChatCall:
-    """The call of a body that has been read, with other `items` than it came with; the whole is then `size` bytes."""
+    """Return the call of a parsed body with other `items` as its input. `size` is the resulting size in bytes."""
     return call_of({**body, "input": items}, size)
 
 
 def call_of(body: Body, size: int) -> ChatCall:
-    """The call that a body of `size` bytes asks for."""
+    """Return the call of a parsed body of `size` bytes."""
     _refuse(body)
     chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
     chat["messages"] = _messages(body)
@@ -68,7 +68,7 @@ def call_of(body: Body, size: int) -> ChatCall:
     limit = body.get("max_output_tokens")
     if limit is not None:
         if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
-            raise InvalidRequest(f"'max_output_tokens' must be a whole number from 1 to {MOST_TOKENS}.", "max_output_tokens")
+            raise InvalidRequest(f"'max_output_tokens' must be an integer between 1 and {MOST_TOKENS}.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
     return with_natives(chat, lambda portable: chat_call(portable, size))._replace(field_name=response_field)
 
@@ -82,12 +82,12 @@ def _refuse(body: Mapping[str, Any]) -> None:
     if not isinstance(body.get("previous_response_id") or "", str):
         raise InvalidRequest("'previous_response_id' must be a string.", "previous_response_id")
     if body.get("truncation") not in (None, "disabled"):
-        raise InvalidRequest("Input is not truncated here. Leave out 'truncation', and send what fits the model.", "truncation")
+        raise InvalidRequest("'truncation' must be 'disabled'. Send an input that fits the model's context window.", "truncation")
     if not isinstance(body.get("metadata") or {}, dict):
         raise InvalidRequest("'metadata' must be an object.", "metadata")
     calls = body.get("max_tool_calls")
     if calls is not None and type(calls) is not int:
-        raise InvalidRequest("'max_tool_calls' must be a whole number; it counts calls of hosted tools.", "max_tool_calls")
+        raise InvalidRequest("'max_tool_calls' must be an integer.", "max_tool_calls")
 
 
 def _messages(body: Mapping[str, Any]) -> list[Body]:
@@ -103,31 +103,31 @@ def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:
     tools = body["tools"] if body.get("tools") is not None else []
     if not isinstance(tools, list):
         raise InvalidRequest("'tools' must be a list.", "tools")
-    made = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    converted = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
-        choice, made = _choose(choice, made)
-    if made:
-        chat["tools"] = made
+        choice, converted = _choose(choice, converted)
+    if converted:
+        chat["tools"] = converted
         if choice is not None:
             chat["tool_choice"] = choice
     else:
-        chat.pop("parallel_tool_calls", None)  # vendors refuse it without tools
+        chat.pop("parallel_tool_calls", None)  # providers reject it without tools
 
 
 def _tool(tool: object, where: str) -> Body:
     if not isinstance(tool, dict):
         raise InvalidRequest(f"'{where}' must be an object.", where)
     if tool.get("type") != "function":
-        raise InvalidRequest("Hosted tools are not served here; only tools of the type 'function' are.", f"{where}.type")
+        raise InvalidRequest("Hosted tools are not supported. Send tools of type 'function'.", f"{where}.type")
     if not isinstance(tool.get("name"), str):
         raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
-    wanted = ("name", "description", "parameters", "strict")
-    return {"type": "function", "function": {name: tool[name] for name in wanted if tool.get(name) is not None}}
+    fields = ("name", "description", "parameters", "strict")
+    return {"type": "function", "function": {name: tool[name] for name in fields if tool.get(name) is not None}}
 
 
 def _choose(choice: Mapping[str, Any], tools: list[Body]) -> tuple[Any, list[Body]]:
-    """A choice that names one tool, or some of them: the others are then not shown to the model."""
+    """Convert an object `tool_choice`. With `allowed_tools` the other tools are removed. Return the choice and the tools."""
     kind = choice.get("type")
     if kind == "function" and isinstance(choice.get("name"), str):
         return {"type": "function", "function": {"name": choice["name"]}}, tools
@@ -135,23 +135,23 @@ def _choose(choice: Mapping[str, Any], tools: list[Body]) -> tuple[Any, list[Bod
     if kind == "allowed_tools" and isinstance(allowed, list):
         names = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
         return choice.get("mode", "auto"), [tool for tool in tools if tool["function"]["name"] in names]
-    raise InvalidRequest("'tool_choice' must be auto, none or required, or name a function.", "tool_choice")
+    raise InvalidRequest("'tool_choice' must be 'auto', 'none', 'required', or an object that names a function.", "tool_choice")
 
 
 def _add_text(chat: Body, text: Mapping[str, Any]) -> None:
     if text.get("verbosity") is not None:
         chat["verbosity"] = text["verbosity"]
-    wanted = text.get("format")
-    if wanted is None:
+    format = text.get("format")
+    if format is None:
         return
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    kind = format.get("type") if isinstance(format, dict) else None
     if kind == "json_schema":
-        schema = {name: value for name, value in wanted.items() if name != "type" and value is not None}
+        schema = {name: value for name, value in format.items() if name != "type" and value is not None}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif kind == "json_object":
         chat["response_format"] = {"type": "json_object"}
     elif kind != "text":
-        raise InvalidRequest("'text.format.type' must be text, json_object or json_schema.", "text.format.type")
+        raise InvalidRequest("'text.format.type' must be 'text', 'json_object' or 'json_schema'.", "text.format.type")
 
 
 def _add_reasoning(chat: Body, reasoning: Mapping[str, Any]) -> None:

@@ -1,6 +1,4 @@
-"""The memory of a response that is stored, continues a stored one, or refers to items of such: what was said before goes into its
-call, and it is kept after it is paid. Calls that do none of it never come here.
-"""
+"""Stored responses: adds the items of previous and referenced responses to a call, and stores the response once it is paid."""
 
 from __future__ import annotations
 
@@ -26,37 +24,37 @@ log = logging.getLogger("yout.edge")
 
 
 class Memory:
-    """What one call wants of it: its `body` came as `size` bytes, `renderer` makes its answer."""
+    """The stored context of one call. `size` is the size of `body` in bytes; `renderer` renders the response."""
 
     def __init__(self, call_id: UUID, body: Mapping[str, Any], size: int, renderer: KeptResponse) -> None:
         self._call_id = call_id
         self._body = dict(body)
         self._size = size
-        self._said = items_of(body["input"])
+        self._items = items_of(body["input"])
         self._renderer = renderer
-        self._looking: Looking | None = None
+        self._context: Looking | None = None
 
     async def open(self, services: Services, caller: Caller) -> ChatCall:
-        """The call with the items of the chain, and those that it refers to.
+        """Return the call with the items of previous responses and those that it refers to.
 
-        Raises what `begin_response` and `resolve` raise, and what speaks against the key.
+        Raises the errors of `begin_response`, `resolve` and authentication.
         """
-        await services.keys.look_up(caller.digest)  # its limits may have been remembered, and what is stored is for good keys
+        await services.keys.look_up(caller.digest)  # `admit` may have used the cache; stored items require a valid key
         begin = partial(
             begin_response,
             caller.limits.account,
             self._body.get("previous_response_id") or None,
             stores=bool(self._body.get("store")),
-            references=references_of(self._said),
+            references=references_of(self._items),
             most_bytes=services.settings.max_body_bytes,
         )
-        looking = await services.reader.read(begin)
-        self._looking = looking
-        self._said = resolve(self._said, looking.found, included=looking.included)
-        return with_items(self._body, [*looking.earlier, *self._said], self._size + looking.earlier_bytes)
+        context = await services.reader.read(begin)
+        self._context = context
+        self._items = resolve(self._items, context.found, included=context.included)
+        return with_items(self._body, [*context.earlier, *self._items], self._size + context.earlier_bytes)
 
     async def keep(self, services: Services, model: str, events: Events) -> Events:
-        """`events`, and the response kept before its end is told. One that broke off is no response to go on from."""
+        """Yield `events`, and store the response before its last event. Truncated responses are not stored."""
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Finished):
@@ -64,10 +62,10 @@ class Memory:
                 yield event
 
     async def _keep(self, services: Services, model: str, response: dict[str, Any]) -> None:
-        looking = self._looking
-        if looking is None or not looking.stores:
+        context = self._context
+        if context is None or not context.stores:
             return
-        kept = await services.ledger.run(partial(keep_response, looking, self._call_id, self._said, response, model=model))
+        kept = await services.ledger.run(partial(keep_response, context, self._call_id, self._items, response, model=model))
         if isinstance(kept, Exception):
-            log.error("a response was not kept: %s", type(kept).__name__)
+            log.error("failed to store a response: %s", type(kept).__name__)
         response["store"] = kept is True

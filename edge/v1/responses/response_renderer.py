@@ -1,4 +1,4 @@
-"""A chat's answer as a Responses object, whole or event by event: both are made by the same steps."""
+"""Renders answers in the format of the Responses API, streaming or not."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edge.v1.responses.output import Output
 from shared.core.clock import now_ms
 from shared.dialects.base import ChatCall
 
-# Why a chat ended short of its end, as Responses say it.
+# Chat finish reasons of incomplete answers → reasons of the Responses API.
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# What a response tells back of its request, and what it says where the request was silent.
+# Request fields that a response repeats, with their defaults.
 _ECHOED: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -37,43 +37,43 @@ _ECHOED: dict[str, Any] = {
     "user": None,
 }
 
-_SEALED = "reasoning.encrypted_content"  # of `include`
+_SEALED = "reasoning.encrypted_content"  # a value of `include`
 
 
 class Response:
-    """The renderer of one response."""
+    """Renders one response."""
 
     __slots__ = ("_blocks", "_head", "_items", "_sequence")
 
-    def __init__(self, call_id: UUID, began: int, asked: Mapping[str, Any], call: ChatCall) -> None:
-        self._head = _head(f"resp_{call_id.hex}", began, asked, call)
-        self._items = Output(call_id.hex, self._event, seals=_SEALED in (asked.get("include") or ()))
+    def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
+        self._head = _head(f"resp_{call_id.hex}", began, request, call)
+        self._items = Output(call_id.hex, self._event, seals=_SEALED in (request.get("include") or ()))
         self._blocks = Blocks(self._items)
-        self._sequence = -1  # of the event that was written last
+        self._sequence = -1  # number of the last event
 
     def relay(self, chunks: bytes) -> bytes:
-        """The events of whole canonical events."""
+        """Translate complete canonical events to events of the Responses API."""
         return self._begin() + self._blocks.add(pieces_of_events(chunks))
 
     def ending(self, event: Finished) -> bytes:
-        """What the last chunk still says, the end of every item, and the complete response."""
+        """Return the remaining content, the end of the items, and the complete response."""
         begun = self._begin()
-        told, response = self._complete(event)
-        return begun + told + self._event(f"response.{response['status']}", response=response)
+        events, response = self._complete(event)
+        return begun + events + self._event(f"response.{response['status']}", response=response)
 
     def failure(self, error: BaseException) -> bytes:
-        """The response as failed, and the error in the shape at which SDKs raise."""
-        told = document(error)["error"]
+        """Return the failed response, and an error event in the format that makes SDKs raise."""
+        details = document(error)["error"]
         failed = {**self._head, "status": "failed", "store": False, "output": self._output()}
-        failed["error"] = {"code": told["code"], "message": told["message"], "type": told["type"], "param": told["param"]}
-        return self._begin() + self._event("response.failed", response=failed) + self._event("error", error=told)
+        failed["error"] = {name: details[name] for name in ("code", "message", "type", "param")}
+        return self._begin() + self._event("response.failed", response=failed) + self._event("error", error=details)
 
     def keepalive(self) -> bytes:
-        """A comment."""
+        """Return a comment, which clients ignore."""
         return KEEPALIVE
 
     def whole(self, event: Finished) -> dict[str, Any]:
-        """The complete response."""
+        """Return the complete response."""
         return self._complete(event)[1]
 
     def _begin(self) -> bytes:
@@ -90,13 +90,13 @@ class Response:
         return [self._items.item(block) for block in self._blocks.all]
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
-        """Take in the end of the answer: the events that it makes, and the complete response."""
+        """Process the end of the answer. Return its events and the complete response."""
         pieces, reason = pieces_of_body(event.body)
         why = _INCOMPLETE.get(reason)
-        told = self._blocks.add(pieces)
+        events = self._blocks.add(pieces)
         self._items.cut = why is not None
-        told += self._blocks.close()
-        return told, {
+        events += self._blocks.close()
+        return events, {
             **self._head,
             "status": "completed" if why is None else "incomplete",
             "completed_at": now_ms() // 1000 if why is None else None,
@@ -108,25 +108,25 @@ class Response:
 
 
 class KeptResponse(Response):
-    """That of a response which may be stored: it can be asked for before its end is told, and then be corrected."""
+    """Renders a response that may be stored: `whole` can be called, and its result updated, before `ending`."""
 
     __slots__ = ("_ended",)
 
-    def __init__(self, call_id: UUID, began: int, asked: Mapping[str, Any], call: ChatCall) -> None:
-        super().__init__(call_id, began, asked, call)
+    def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
+        super().__init__(call_id, began, request, call)
         self._ended: tuple[bytes, dict[str, Any]] | None = None
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
         if self._ended is None:
             begun = self._begin()
-            told, response = super()._complete(event)
-            self._ended = begun + told, response
+            events, response = super()._complete(event)
+            self._ended = begun + events, response
         return self._ended
 
 
-def _head(id: str, began: int, asked: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
-    """The response before anything of it was said."""
-    text, reasoning = asked.get("text") or {}, asked.get("reasoning") or {}
+def _head(id: str, began: int, request: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
+    """Return the response object before any output."""
+    text, reasoning = request.get("text") or {}, request.get("reasoning") or {}
     return {
         "id": id,
         "object": "response",
@@ -138,13 +138,13 @@ def _head(id: str, began: int, asked: Mapping[str, Any], call: ChatCall) -> dict
         "incomplete_details": None,
         "model": call.model,
         "output": [],
-        "previous_response_id": asked.get("previous_response_id") or None,
+        "previous_response_id": request.get("previous_response_id") or None,
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
-        "store": bool(asked.get("store")),
+        "store": bool(request.get("store")),
         "text": {**text, "format": text.get("format") or {"type": "text"}},
         "truncation": "disabled",
         "usage": None,
-        **{name: asked[name] if asked.get(name) is not None else silent for name, silent in _ECHOED.items()},
+        **{name: request[name] if request.get(name) is not None else default for name, default in _ECHOED.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""`/v1/responses/{id}`: what a key's account has stored, read and deleted."""
+"""`/v1/responses/{id}`: retrieve and delete stored responses, list their input items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from quart import Blueprint, Response, request
 
 from edge.http.api_spec import BOOLEAN, KEY, STRING, Answer, array, declare, one_of, or_null, record, whole
-from edge.http.paging import MOST, USUAL, whole_number
+from edge.http.paging import DEFAULT_LIMIT, MAX_LIMIT, whole_number
 from edge.request_context import key_caller, private, read, write
 from edge.v1.responses.schema import RESPONSE
 from shared.core.errors import InvalidRequest, NotFound
@@ -31,18 +31,18 @@ _DELETED = record({"id": STRING, "object": one_of("response"), "deleted": BOOLEA
 
 @stored_responses.get("")
 @declare(
-    "Read a stored response",
+    "Retrieve a stored response",
     callers=KEY,
     path={"id": STRING},
     query={"stream": BOOLEAN},
-    answers={200: Answer(RESPONSE, "As its call got it.")},
+    answers={200: Answer(RESPONSE, "The response, as it was returned when it was created.")},
     refusals=(InvalidRequest, NotFound),
 )
 async def show_response(id: str) -> Response:
-    """One that was stored. It is given whole: its events are not kept."""
+    """Return a stored response. It cannot be streamed, because its events are not stored."""
     key, _ = await key_caller()
     if request.args.get("stream") == "true":
-        raise InvalidRequest("A stored response is given whole. Leave out 'stream'.", "stream")
+        raise InvalidRequest("'stream' is not supported for stored responses.", "stream")
     row = await read(partial(find_response, key.account, id))
     return private(orjson.loads(row.response))
 
@@ -52,11 +52,11 @@ async def show_response(id: str) -> Response:
     "Delete a stored response",
     callers=KEY,
     path={"id": STRING},
-    answers={200: Answer(_DELETED, "It can't be continued any more.")},
+    answers={200: Answer(_DELETED, "Deleted. It can no longer be continued.")},
     refusals=(NotFound,),
 )
 async def remove_response(id: str) -> Response:
-    """Delete one for good."""
+    """Permanently delete a stored response."""
     key, _ = await key_caller()
     await write(partial(delete_response, key.account, id))
     return private({"id": id, "object": "response", "deleted": True})
@@ -64,24 +64,24 @@ async def remove_response(id: str) -> Response:
 
 @stored_responses.get("/input_items")
 @declare(
-    "List the input items of a stored response",
+    "List input items",
     callers=KEY,
     path={"id": STRING},
-    query={"order": one_of("asc", "desc"), "after": STRING, "limit": whole(1, MOST)},
-    answers={200: Answer(_ITEMS, "The latest first, unless `order` is `asc`; `last_id` is what to send as `after`.")},
+    query={"order": one_of("asc", "desc"), "after": STRING, "limit": whole(1, MAX_LIMIT)},
+    answers={200: Answer(_ITEMS, "A page of items. Pass `last_id` as `after` to get the next one.")},
     refusals=(InvalidRequest, NotFound),
 )
 async def list_input_items(id: str) -> Response:
-    """What its call sent as `input`; of one that continued another, that alone."""
+    """List the `input` items of the call itself, newest first unless `order` is `asc`."""
     key, _ = await key_caller()
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
-        raise InvalidRequest("'order' must be asc or desc.", "order")
-    limit = whole_number("limit", 1, MOST, USUAL)
+        raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
+    limit = whole_number("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
     items = await read(partial(_input_items, key.account, id))
     if order == "desc":
         items.reverse()
-    start = _place_after(items, request.args.get("after"))
+    start = _start_after(items, request.args.get("after"))
     page = items[start : start + limit]
     return private(
         {
@@ -98,18 +98,18 @@ def _input_items(account: UUID, id: str) -> list[Item]:
     return input_items(find_response(account, id))
 
 
-def _place_after(items: list[Item], id: str | None) -> int:
+def _start_after(items: list[Item], id: str | None) -> int:
     if id is None:
         return 0
     place = next((place for place, item in enumerate(items) if item["id"] == id), None)
     if place is None:
-        raise InvalidRequest("'after' must be the id of an item of this list.", "after")
+        raise InvalidRequest("'after' must be the id of an item in this list.", "after")
     return place + 1
 
 
 @stored_responses.post("/cancel")
-@declare("Background runs: there are none", callers=KEY, answers={}, refusals=(NotFound,))
+@declare("Cancel a background response (not supported)", callers=KEY, answers={}, refusals=(NotFound,))
 async def refuse(**_: str) -> Response:
-    """No response has one; a bad key is told first."""
+    """Raise `NotFound`: no response runs in the background. An invalid key gets its own error."""
     await key_caller()
-    raise NotFound("Responses are not run in the background here.")
+    raise NotFound("Background responses are not supported.")

@@ -1,4 +1,4 @@
-"""What `/v1/responses` declares of its body and answer."""
+"""The OpenAPI schemas of `/v1/responses`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from shared.core.errors import PurgeRunning
 
 RESPONSE = record({"id": STRING, "object": one_of("response"), "status": STRING, "output": array(OPEN), "yout": SPENT})
 DECLARATION = declare_call(
-    "Create a response, as OpenAI's Responses API does",
-    Answer(RESPONSE, "The response, or with `stream: true` its events.", (JSON, EVENTS)),
+    "Create a response",
+    Answer(RESPONSE, "The response, or its events with `stream: true`.", (JSON, EVENTS)),
     more=(PurgeRunning,),
     body=example(
         open_wish(
@@ -48,6 +48,6 @@ DECLARATION = declare_call(
         ),
         {"model": "$model", "input": "Hello"},
     ),
-    notes="Nothing is stored unless `store: true` asks for it, on a plan that includes it; `previous_response_id` then continues"
-    " from a stored response. Else send the earlier items in `input`.",
+    notes="Responses are stored only with `store: true`, if your plan includes it; `previous_response_id` continues a stored"
+    " response. Otherwise send the earlier items in `input`.",
 )

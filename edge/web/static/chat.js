@@ -1,4 +1,4 @@
-// The chat: sends a turn to the native API, shows the answer while it comes, and says what it cost.
+// The chat: sends messages to the native API, streams the answer, and shows its cost.
 "use strict";
 
 (() => {
@@ -10,11 +10,11 @@
   const signedIn = "signedIn" in root.dataset;
   const token = document.querySelector("meta[name=csrf-token]")?.content;
 
-  let messages = []; // what the model is sent with the next turn, unless the server has kept it
+  let messages = []; // the conversation so far; sent with the next turn unless the server stores it
   let conversation = null;
-  let running = null; // the AbortController of the answer that is coming
+  let running = null; // the AbortController of the running answer
 
-  function written(amount) {
+  function formatCredits(amount) {
     return String(amount).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
   }
 
@@ -31,8 +31,8 @@
     return fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal: running?.signal });
   }
 
-  // Keep the newest words in view for who is reading them, and leave alone who has scrolled up.
-  function following(change) {
+  // Scroll with new content, unless the user has scrolled up.
+  function scrollAlong(change) {
     const page = document.scrollingElement;
     const atEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 80;
     change();
@@ -60,7 +60,7 @@
   function think(answer, words) {
     if (!answer.thought) {
       const box = element("details", "thought");
-      box.append(element("summary", "", "What the model thought"), element("div", ""));
+      box.append(element("summary", "", "Reasoning"), element("div", ""));
       answer.item.prepend(box);
       answer.thought = box.lastChild;
     }
@@ -69,10 +69,10 @@
 
   function say(answer, words) {
     answer.text += words;
-    if (answer.drawing) return; // many small pieces, one drawing a frame
+    if (answer.drawing) return; // render once per animation frame, not per delta
     answer.drawing = requestAnimationFrame(() => {
       answer.drawing = 0;
-      following(() => Markdown.show(answer.said, answer.text));
+      scrollAlong(() => Markdown.show(answer.said, answer.text));
     });
   }
 
@@ -120,20 +120,20 @@
         return true;
       }
     }
-    fail(answer, "The answer was cut off on its way.");
+    fail(answer, "The connection closed before the answer was complete.");
     return false;
   }
 
   function finish(answer, event) {
     conversation = event.conversation_id ?? conversation;
-    const cost = event.credits_charged === 1 ? "1 credit" : `${written(event.credits_charged)} credits`;
-    answer.item.append(element("p", "cost", event.finish_reason === "length" ? `${cost}. The answer reached its limit.` : cost));
-    tell(event.balance);
-    byId("spoken").textContent = "The answer is complete.";
+    const cost = event.credits_charged === 1 ? "1 credit" : `${formatCredits(event.credits_charged)} credits`;
+    answer.item.append(element("p", "cost", event.finish_reason === "length" ? `${cost}. The answer reached its length limit.` : cost));
+    showBalance(event.balance);
+    byId("spoken").textContent = "Answer complete.";
   }
 
-  function tell(amount) {
-    standing.textContent = signedIn ? `Balance: ${written(amount)} credits` : `Left today: ${written(amount)} credits`;
+  function showBalance(amount) {
+    standing.textContent = signedIn ? `Balance: ${formatCredits(amount)} credits` : `Remaining today: ${formatCredits(amount)} credits`;
   }
 
   function busy(is) {
@@ -147,20 +147,20 @@
   async function turn(text) {
     const said = { role: "user", content: text };
     const keeping = Boolean(keep?.checked);
-    // What the server keeps it has already; what it does not keep goes along.
+    // A stored conversation is already on the server; otherwise send all messages.
     const body = { model: model.value, messages: keeping && conversation ? [said] : [...messages, said] };
     if (keeping) body.store = true;
     if (keeping && conversation) body.conversation_id = conversation;
-    following(() => addMine(text));
+    scrollAlong(() => addMine(text));
     const answer = addAnswer();
     running = new AbortController();
     busy(true);
     let whole = false;
     try {
       whole = await stream(answer, body);
-    } catch (problem) {
-      if (problem.name !== "AbortError") fail(answer, "The connection was lost.");
-      else answer.item.append(element("p", "cost", "Stopped. You pay for what was delivered."));
+    } catch (error) {
+      if (error.name !== "AbortError") fail(answer, "The connection was lost.");
+      else answer.item.append(element("p", "cost", "Stopped. You are charged for what was delivered."));
     }
     cancelAnimationFrame(answer.drawing);
     answer.said.classList.remove("waiting");
@@ -169,19 +169,19 @@
     running = null;
     busy(false);
     if (!whole) await showStanding();
-    if (!whole && !answer.text && !prompt.value) prompt.value = text; // to be sent again
+    if (!whole && !answer.text && !prompt.value) prompt.value = text; // so that the user can retry
   }
 
   async function showStanding() {
     const response = await call("/api/chat/limit/");
     if (!response.ok) return;
     const limit = await response.json();
-    tell(limit.kind === "account" ? limit.balance - limit.held : limit.remaining);
+    showBalance(limit.kind === "account" ? limit.balance - limit.held : limit.remaining);
   }
 
   async function publish() {
     const first = messages.find((message) => message.role === "user")?.content ?? "";
-    const title = first.replace(/\s+/g, " ").trim().slice(0, 80) || "A conversation";
+    const title = first.replace(/\s+/g, " ").trim().slice(0, 80) || "Conversation";
     share.disabled = true;
     const response = await call("/api/chat/share/", conversation ? { conversation_id: conversation } : { title, messages });
     const answer = await response.json();
@@ -189,7 +189,7 @@
     shared.hidden = false;
     shared.classList.toggle("bad", !response.ok);
     if (response.ok) {
-      shared.replaceChildren("Anybody with this address can read it, until you revoke it under ", linkTo("/account/shares", "Shares"), ": ", linkTo(answer.url, answer.url));
+      shared.replaceChildren("Anyone with this link can read it until you revoke it under ", linkTo("/account/shares", "Shares"), ": ", linkTo(answer.url, answer.url));
     } else shared.textContent = answer.error.message;
   }
 

@@ -1,13 +1,13 @@
-// Markdown as elements. Text becomes text nodes and nothing is ever parsed as HTML, so a message cannot bring any.
+// Renders Markdown as DOM elements. Nothing is ever parsed as HTML, so messages cannot inject any.
 "use strict";
 
 const Markdown = (() => {
   const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
-  // In this order: text that stays as it is (TeX, names such as __init__), code, link, address, bold, italic. All else is text.
+  // In order: verbatim text (TeX, names such as __init__), code, link, URL, bold, italic. Everything else is plain text.
   const INLINE = /(\\\([\s\S]+?\\\)|\\\[[\s\S]+?\\\]|\$\$[\s\S]+?\$\$|(?<!\w)__[A-Za-z0-9]+__(?!\w))|(`+)([\s\S]+?)\2|\[([^\]\n]*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?'"])|\*\*([\s\S]+?)\*\*|(?<!\w)__(?=\S)([\s\S]+?)__(?!\w)|\*([^*\s](?:[^*]*[^*\s])?)(?:(?<=\w)\*|\*(?!\w))|(?<!\w)_([^_\s](?:[^_]*[^_\s])?)_(?!\w)/;
   const FENCE = /^ {0,3}(```+|~~~+)\s*([\w+#.-]*)/;
   const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-  const DEEPEST = 8;
+  const MAX_DEPTH = 8;
 
   function element(tag, children = []) {
     const made = document.createElement(tag);
@@ -27,7 +27,7 @@ const Markdown = (() => {
   function inline(text, depth = 0) {
     const nodes = [];
     while (text) {
-      const found = depth < DEEPEST ? INLINE.exec(text) : null;
+      const found = depth < MAX_DEPTH ? INLINE.exec(text) : null;
       if (!found) {
         nodes.push(text);
         break;
@@ -85,7 +85,7 @@ const Markdown = (() => {
     return box;
   }
 
-  // The lines from `start` on for as long as `goes` says.
+  // Return the end of the run of lines after `start` for which `goes` is true.
   function run(lines, start, goes) {
     let end = start + 1;
     while (end < lines.length && goes(lines[end], end)) end += 1;
@@ -110,10 +110,10 @@ const Markdown = (() => {
         const [, marks, words] = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/.exec(line) ?? [null, "#", line];
         nodes.push(element(`h${Math.min(6, marks.length + 1)}`, inline(words)));
       } else if (/^ {0,3}([-*_])( *\1){2,} *$/.test(line)) nodes.push(element("hr"));
-      else if (/^ {0,3}>/.test(line) && depth < DEEPEST) {
+      else if (/^ {0,3}>/.test(line) && depth < MAX_DEPTH) {
         end = run(lines, at, (next) => /^ {0,3}>/.test(next));
         nodes.push(element("blockquote", blocks(lines.slice(at, end).map((quoted) => quoted.replace(/^ {0,3}> ?/, "")), depth + 1)));
-      } else if (ITEM.test(line) && depth < DEEPEST) {
+      } else if (ITEM.test(line) && depth < MAX_DEPTH) {
         end = run(lines, at, (next, index) => ITEM.test(next) || /^\s+\S/.test(next) || (!next.trim() && index + 1 < lines.length && (ITEM.test(lines[index + 1]) || /^\s+\S/.test(lines[index + 1]))));
         nodes.push(list(lines.slice(at, end), depth));
       } else if (line.includes("|") && /^[\s|:-]+$/.test(lines[at + 1] ?? "") && (lines[at + 1] ?? "").includes("-")) {
@@ -129,7 +129,7 @@ const Markdown = (() => {
     return nodes;
   }
 
-  // Replace what `place` shows by `text`.
+  // Replace the content of `place` with the rendered `text`.
   function show(place, text) {
     place.replaceChildren(...blocks(text.split("\n")));
   }

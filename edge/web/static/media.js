@@ -1,30 +1,30 @@
-// The media page while it is looked at: the price of what is chosen, and jobs as they become. Without it, a reload tells as much.
+// Live updates of the media page: the price of the current choices, and the progress of jobs. Without it, reload the page.
 "use strict";
 
-const MOST_STREAMS = 3; // a browser opens six connections to a host; the files need some of them
+const MAX_STREAMS = 3; // browsers open six connections per host, and files need some of them
 const PRICED = ["n", "seconds"];
 
-// The price, asked of the server, which alone knows how it is reckoned. The prompt is not sent, only how long it is.
+// Fetch the price from the server. Only the length of the prompt is sent, not its text.
 function showPrice(form) {
   const price = form.querySelector("[data-price]");
   const prompt = form.elements.prompt;
-  let asked = 0;
-  async function ask() {
-    const turn = ++asked;
+  let latest = 0;
+  async function fetchPrice() {
+    const number = ++latest;
     const query = new URLSearchParams({ model: form.elements.model.value });
     for (const name of PRICED) if (form.elements[name]) query.set(name, form.elements[name].value);
     if (form.dataset.media === "speech") query.set("characters", Array.from(prompt.value).length);
     const answer = await fetch("/account/media/price?" + query);
-    if (answer.ok && turn === asked) price.textContent = (await answer.json()).words;
+    if (answer.ok && number === latest) price.textContent = (await answer.json()).words;
   }
   let waiting;
-  const soon = () => { clearTimeout(waiting); waiting = setTimeout(ask, 250); };
-  form.addEventListener("change", (event) => { if (event.target !== prompt) ask(); });
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(fetchPrice, 250); };
+  form.addEventListener("change", (event) => { if (event.target !== prompt) fetchPrice(); });
   if (form.dataset.media === "speech") prompt.addEventListener("input", soon);
-  if (prompt.value) ask();
+  if (prompt.value) fetchPrice();
 }
 
-// A prompt is worth another try: this tab remembers the last one of each kind, and nobody else does.
+// Keep the last prompt of each media type in this tab's session storage.
 function rememberPrompt(form) {
   const name = "media-prompt-" + form.dataset.media;
   const prompt = form.elements.prompt;
@@ -37,7 +37,7 @@ function describeModel(form) {
   form.elements.model.addEventListener("change", (event) => { words.textContent = event.target.selectedOptions[0].dataset.about; });
 }
 
-// One job: its progress as the server tells it, then what it made, drawn by the server.
+// Follow one job: show its progress, then its result as HTML from the server.
 function follow(card, after) {
   const events = new EventSource(`/api/media/jobs/${card.dataset.job}/`);
   events.onmessage = (event) => {
@@ -57,14 +57,14 @@ function follow(card, after) {
 function showProgress(card, job) {
   card.querySelector("progress").value = job.progress;
   card.querySelector("[data-percent]").textContent = job.progress ? `${job.progress} %` : "";
-  card.querySelector("[data-words]").textContent = job.status === "queued" ? "Waiting for a worker" : "Being made";
+  card.querySelector("[data-words]").textContent = job.status === "queued" ? "Queued" : "Generating";
 }
 
 function replace(card, html) {
   const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("article");
   const focused = card.contains(document.activeElement);
   card.replaceWith(fresh);
-  document.querySelectorAll(".flash").forEach((words) => words.remove()); // "It is on its way" is true no longer
+  document.querySelectorAll(".flash").forEach((words) => words.remove()); // "Job started" is outdated
   if (focused) (fresh.querySelector("a, video, audio") || fresh).focus();
   document.querySelector("[data-said]").textContent = `${fresh.getAttribute("aria-label")}: ${fresh.dataset.status}`;
 }
@@ -76,5 +76,5 @@ if (form) {
   showPrice(form);
 }
 const unfinished = [...document.querySelectorAll('[data-status="queued"], [data-status="running"]')];
-const next = () => { if (unfinished.length) follow(unfinished.pop(), next); }; // the oldest first: it ends first
-for (let started = 0; started < MOST_STREAMS; started++) next();
+const next = () => { if (unfinished.length) follow(unfinished.pop(), next); }; // oldest first, because it ends first
+for (let started = 0; started < MAX_STREAMS; started++) next();

@@ -1,7 +1,7 @@
-// Small comforts. Every page but the chat works without this file.
+// Progressive enhancements. All pages except the chat work without this file.
 "use strict";
 
-// A button that copies what the element before it shows.
+// Add a button that copies the content of the element before it.
 function addCopyButton(shown) {
   const button = document.createElement("button");
   const name = (word) => {
@@ -19,7 +19,7 @@ function addCopyButton(shown) {
   shown.after(button);
 }
 
-// A form that is on its way is not sent again.
+// Prevent double submission of forms.
 function sendOnce(form) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
@@ -27,11 +27,11 @@ function sendOnce(form) {
   });
 }
 
-// What is still under way is looked at again. Only a change is put on the page, so that nobody who reads or listens is disturbed.
-function lookAgain(shown) {
+// Poll an element that is still changing. The page is only updated on a change, so as not to disturb screen readers.
+function pollForChanges(shown) {
   setTimeout(async () => {
     const answer = await fetch(location.href).catch(() => null);
-    if (answer?.redirected) location.reload(); // the session is over
+    if (answer?.redirected) location.reload(); // the session has ended
     const fresh = answer?.ok
       ? new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(shown.id)
       : null;
@@ -39,13 +39,13 @@ function lookAgain(shown) {
       shown.replaceChildren(...fresh.childNodes);
       shown.querySelectorAll("form[method=post]").forEach(sendOnce);
     }
-    if (!fresh || "refresh" in fresh.dataset) lookAgain(shown);
+    if (!fresh || "refresh" in fresh.dataset) pollForChanges(shown);
   }, Number(shown.dataset.refresh));
 }
 
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(addCopyButton);
 document.querySelectorAll("form[method=post]").forEach(sendOnce);
-document.querySelectorAll("[data-refresh]").forEach(lookAgain);
+document.querySelectorAll("[data-refresh]").forEach(pollForChanges);
 addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
 });

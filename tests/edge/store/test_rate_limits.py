@@ -92,7 +92,7 @@ def test_limits_per_minute_and_concurrency_of_a_key(
     with Stream(edge, secret, stream=False) as failing, Stream(edge, secret) as leaving:
         gate.wait_reached()
         eventually(lambda: len(upstream.calls) > 1 and chat(edge, secret).status == 429, "both slots are taken")
-        assert_limited(chat(edge, secret), "2 calls at once")
+        assert_limited(chat(edge, secret), "2 concurrent requests")
         gate.open()
         failing.whole()
         leaving.open()
@@ -143,7 +143,7 @@ def test_two_edges_share_the_limits(
     upstream.script(later(gate, reply(completion("Hi"))))
     with Stream(edges[0], busy, stream=False) as call:
         gate.wait_reached()
-        assert_limited(chat(edges[1], busy), "1 calls at once")
+        assert_limited(chat(edges[1], busy), "1 concurrent requests")
         gate.open()
         call.whole()
     eventually(lambda: chat(edges[1], busy).status == 200, "the slot is free on every edge")
@@ -267,7 +267,7 @@ def scopes(rpm: int = 100, tpm: int = 1_000, concurrency: int = 10) -> KeyLimits
 
 
 @pytest.mark.parametrize(
-    ("few", "what"), [({"rpm": 2}, "requests"), ({"tpm": 20}, "tokens"), ({"concurrency": 2}, "calls at once")]
+    ("few", "what"), [({"rpm": 2}, "requests"), ({"tpm": 20}, "tokens"), ({"concurrency": 2}, "concurrent requests")]
 )
 def test_the_local_limiter_rejects_alike(few: dict[str, int], what: str) -> None:
     local, names = LocalLimiter(), _scopes(scopes(**few))

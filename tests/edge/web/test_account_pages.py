@@ -262,7 +262,7 @@ def test_a_purge_requires_typing_the_email(site: Site, member: Browser) -> None:
     assert not PurgeJob.select().where(PurgeJob.account == owner(member).id).exists()
     assert member.send("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
     page = member.get("/account/data").body.decode()
-    assert "A purge is under way" in page
+    assert "Purge in progress" in page
     assert 'data-refresh="3000"' in page
 
 

@@ -74,7 +74,7 @@ def test_the_page_lists_models_with_prices(studio: Browser, kind: str, model: st
     html = studio.get(f"/account/media?kind={kind}").body.decode()
     assert f'<option value="{model}"' in html
     assert f"<b data-price>{price} (" in html
-    assert "Nothing made yet" in html
+    assert "Nothing yet" in html
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> 
     assert studio.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 303
     assert held(studio) == 0
     part = studio.get(f"/account/media/jobs/{job.id}").body.decode()
-    assert "Cancelled. Nothing was charged." in part
+    assert "Cancelled. You were not charged." in part
     assert part.lstrip().startswith("<article")
 
 
@@ -128,14 +128,14 @@ def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ({"prompt": "  "}, 422, "must be a string that is not empty"),
-        ({"n": "11"}, 422, "from 1 to 10"),
-        ({"n": "many"}, 422, "from 1 to 10"),
-        ({"size": "huge"}, 422, "width x height"),
-        ({"model": ""}, 422, "the id of a model"),
+        ({"prompt": "  "}, 422, "must be a non-empty string"),
+        ({"n": "11"}, 422, "between 1 and 10"),
+        ({"n": "many"}, 422, "between 1 and 10"),
+        ({"size": "huge"}, 422, "WIDTHxHEIGHT"),
+        ({"model": ""}, 422, "a model id"),
         ({"model": "m-1"}, 404, "does not exist"),
-        ({"kind": "video", "model": "film-1", "seconds": "99", "size": "1280x720"}, 422, "from 1 to 60"),
-        ({"kind": "speech", "model": "voice-1", "speed": "9"}, 422, "from 0.25 to 4"),
+        ({"kind": "video", "model": "film-1", "seconds": "99", "size": "1280x720"}, 422, "between 1 and 60"),
+        ({"kind": "speech", "model": "voice-1", "speed": "9"}, 422, "between 0.25 and 4"),
     ],
 )
 def test_a_rejected_form_keeps_its_values(studio: Browser, fields: dict[str, str], status: int, words: str) -> None:
@@ -178,7 +178,7 @@ async def test_progress_is_streamed_to_an_open_page(site: Site, studio: Browser,
     MediaJob.update(progress=55).where(MediaJob.id == job.id).execute()
     await expect(percent).to_have_text("55 %", timeout=WAIT_SECONDS * 1000)
     MediaJob.update(status="queued").where(MediaJob.id == job.id).execute()
-    await expect(page.locator("[data-words]")).to_have_text("Waiting for a worker", timeout=WAIT_SECONDS * 1000)
+    await expect(page.locator("[data-words]")).to_have_text("Queued", timeout=WAIT_SECONDS * 1000)
 
 
 def test_older_jobs_are_on_the_next_page(studio: Browser) -> None:
@@ -193,4 +193,4 @@ def test_older_jobs_are_on_the_next_page(studio: Browser) -> None:
     assert older
     second = studio.get(older[1].replace("&amp;", "&")).body.decode()
     assert second.count("<article") == 2
-    assert "The files are no longer kept." in second
+    assert "The files have been deleted." in second

@@ -106,7 +106,7 @@ async def test_a_share_fits_a_phone_and_explains_when_it_is_gone(
     response = await page.goto(f"{edge.url}/c/{share.slug}")
     assert response is not None
     assert response.status == 404
-    assert await page.inner_text("h1") == "There is nothing here"
+    assert await page.inner_text("h1") == "Page not found"
     page.problems.clear()  # type: ignore[attr-defined]  # the browser's own line about the 404
 
 

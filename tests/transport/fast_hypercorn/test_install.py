@@ -57,7 +57,7 @@ def test_an_unknown_version_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(metadata, "version", lambda name: "0.19.0")
     assert install() is False
     assert is_stock()
-    assert "made for Hypercorn 0.18.x, this is 0.19.0" in caplog.text
+    assert "supports Hypercorn 0.18.x, but 0.19.0 is installed" in caplog.text
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
@@ -73,20 +73,20 @@ def test_a_modified_worker_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, ca
 
     monkeypatch.setattr(hypercorn_run, "worker_serve", worker_serve)
     assert install() is False
-    assert "does not look up ['TCPServer', 'WorkerContext']" in caplog.text
+    assert "no longer uses ['TCPServer', 'WorkerContext']" in caplog.text
 
 
 def test_a_failed_self_check_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(Turn, "_frame", lambda self, answer, body, more: b"")
     assert install() is False
     assert is_bounded()
-    assert "unexpected answers" in caplog.text
+    assert "unexpected responses" in caplog.text
     monkeypatch.undo()
     check_round_trip()
 
 
 def test_limits_are_positive() -> None:
-    with pytest.raises(ValueError, match=r"Limits\.head_bytes must be above zero, not 0"):
+    with pytest.raises(ValueError, match=r"Limits\.head_bytes must be positive, not 0"):
         Limits(head_bytes=0)
 
 

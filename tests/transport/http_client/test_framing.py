@@ -169,7 +169,7 @@ async def test_a_reset_does_not_end_a_close_delimited_body(fetch):
 async def test_read_all_refuses_more_than_its_limit(fetch, raw, limit):
     async with RawServer(answering(raw)) as server:
         response = await fetch(server.url())
-        with pytest.raises(BodyTooLarge, match=f"longer than {limit} bytes"):
+        with pytest.raises(BodyTooLarge, match=f"exceeds {limit} bytes"):
             await response.read_all(limit=limit, timeout=5)
 
 
