@@ -26,7 +26,7 @@ def test_an_account_created_by_staff_gets_its_first_password(site: Site, browser
     assert site.browser().sign_in(account.email, NEW).status == 303
     again = site.browser().get(path)
     assert again.status == 404
-    assert b"has been used" in again.body
+    assert b"has already been used" in again.body
     entry = AuditEntry.get(AuditEntry.action == "account.password_link", AuditEntry.target == str(account.id))
     assert entry.after == {"expires_at": link.expires_at}
 

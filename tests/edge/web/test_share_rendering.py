@@ -58,7 +58,7 @@ async def test_a_share_is_rendered_once_for_all_readers(monkeypatch: pytest.Monk
         await gate.wait()
         return [render(text) for _, text in turns]
 
-    monkeypatch.setattr(share_renderer, "_rendered_apart", rendered)
+    monkeypatch.setattr(share_renderer, "_render_in_process", rendered)
     renderer = ShareRenderer()
     readers = [asyncio.create_task(renderer.render(share, [("assistant", "**x**")])) for _ in range(30)]
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_the_cache_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         begun.append(turns)
         return [text for _, text in turns]
 
-    monkeypatch.setattr(share_renderer, "_rendered_apart", rendered)
+    monkeypatch.setattr(share_renderer, "_render_in_process", rendered)
     renderer = ShareRenderer(max_cache_bytes=30)
     first, second, large = new_id(), new_id(), new_id()
     for share, text in ((first, "a" * 16), (second, "b" * 16), (first, "a" * 16), (large, "c" * 100), (large, "c" * 100)):

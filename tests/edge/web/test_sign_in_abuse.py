@@ -114,12 +114,12 @@ def test_sign_in_over_http_explains_that_https_is_required(site: Site) -> None:
     browser.cookies.clear()  # browsers drop Secure cookies received over plain HTTP
     answer = browser.post("/sign-in", urlencode({"csrf_token": token, "email": "a@example.com", "password": PASSWORD}).encode())
     host = f"127.0.0.1:{browser.port}"
-    assert (answer.status, b"needs HTTPS" in answer.body, host.encode() in answer.body) == (403, True, True)
+    assert (answer.status, b"requires HTTPS" in answer.body, host.encode() in answer.body) == (403, True, True)
 
 
 def test_a_proxy_that_changes_the_host_is_explained(browser: Browser) -> None:
     body = urlencode({"csrf_token": browser.token("/sign-in"), "email": "a@example.com", "password": PASSWORD}).encode()
     answer = browser.post("/sign-in", body, {"origin": "https://yout.example", "host": "backend:8000"})
     assert answer.status == 403
-    for words in (b"from https://yout.example", b"for the host backend:8000", b"pass on the Host header", b"YOUT_PUBLIC_URL"):
+    for words in (b"origin https://yout.example", b"the host backend:8000", b"forward the Host header", b"YOUT_PUBLIC_URL"):
         assert words in answer.body

@@ -42,7 +42,7 @@ def test_a_form_field(member: Browser, path: str, field: str) -> None:
     answer = member.post(path, f"{field}=a%00b".encode(), {"accept": "application/json"})
     assert (answer.status, answer.error["param"]) == (400, field)
     page = member.post(path, f"{field}=a%00b".encode())
-    assert (page.status, f"{field}&#39; contains a NUL character".encode() in page.body) == (400, True)
+    assert (page.status, f"{field}&#39; must not contain a NUL character".encode() in page.body) == (400, True)
 
 
 @pytest.mark.parametrize("path", QUERIES)
