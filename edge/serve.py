@@ -45,7 +45,7 @@ def serve(settings: Settings) -> int:
     require_usable(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
     log_notices(settings)
-    tokenizer.encoding()  # now: building it blocks the interpreter, and workers that are forked share its memory
+    tokenizer.encoding()  # loaded before forking: it blocks the interpreter, and workers then share its memory
     if settings.edge_workers == 1:
         uvloop.run(_work(settings, settings.listening(settings.edge_port)))
         return 0

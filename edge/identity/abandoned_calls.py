@@ -1,10 +1,10 @@
-"""Throttles payers who disconnect again and again while a provider works and nothing was delivered.
+"""Rate limits for abandoned calls: those whose client disconnects before any output was delivered.
 
-Such a call is charged its prompt alone, while its provider may bill the answer that it had begun. The limit allows for closed
-tabs, for timeouts, and for a program that is stopped with all its calls under way.
+An abandoned call is charged only its prompt, but the provider may bill the output that it generated. The limit tolerates closed
+tabs, timeouts, and programs that are stopped during their calls.
 
-All processes count together, through Redis. A process refuses a payer's calls after the first abandoned one over the limit that
-it sees itself, so that a call costs one look at a dict.
+The count is shared by all processes through Redis. A process rejects a payer's calls for a while once it sees an abandoned call
+over the limit, so that the check is a single dictionary look-up.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from shared.core.errors import RateLimited, TooManyAbandonedCalls
 from shared.core.token_bucket import KeyLimits, Limits
 
 MIN_PER_MINUTE = 30
-CONCURRENCY_FACTOR = 3  # a payer with few concurrent requests may abandon all of them twice in a minute, and no more than needed
+CONCURRENCY_FACTOR = 3  # the limit per minute is at most this many times the payer's limit of concurrent requests
 REFUSED_MS = 30_000
 MAX_REMEMBERED = 10_000  # payers over their limit
-_UNLIMITED = 10**9  # no limit on tokens and concurrent requests
+_UNLIMITED = 10**9  # tokens and concurrent requests are not limited here
 
 
 class AbandonedCalls:
-    """The payers over their limit, as one process knows them. A payer is the account of a key or session, or a visitor."""
+    """The payers known to be over their limit. A payer is the account of a key or session, or a visitor."""
 
     def __init__(self, limiter: Limiter, per_minute: int) -> None:
         self._limiter = limiter
@@ -33,16 +33,16 @@ class AbandonedCalls:
         self._refused_until: OrderedDict[UUID, int] = OrderedDict()
 
     def check(self, payer: KeyLimits) -> None:
-        """Raises `TooManyAbandonedCalls` if a call of this payer must wait."""
+        """Raise `TooManyAbandonedCalls` if the payer is over the limit."""
         if self._refused_until:
             left_ms = self._refused_until.get(payer.account, 0) - now_ms()
             if left_ms > 0:
                 raise TooManyAbandonedCalls(left_ms)
 
     async def count(self, payer: KeyLimits) -> None:
-        """Count an abandoned call; over the limit, refuse this payer's calls for a while."""
-        enough = max(MIN_PER_MINUTE, CONCURRENCY_FACTOR * payer.account_limits.concurrency)
-        limits = Limits(min(self._per_minute, enough), _UNLIMITED, _UNLIMITED)
+        """Count an abandoned call. Over the limit, reject the payer's calls for `REFUSED_MS`."""
+        allowed = max(MIN_PER_MINUTE, CONCURRENCY_FACTOR * payer.account_limits.concurrency)
+        limits = Limits(min(self._per_minute, allowed), _UNLIMITED, _UNLIMITED)
         scope = uuid5(payer.account, "abandoned calls")
         try:
             ticket = await self._limiter.take(new_id(), KeyLimits(scope, scope, limits, limits), 0)

@@ -1,11 +1,11 @@
-"""How each surface calls the fields of the chat body that it makes, for errors that name a field. Pure."""
+"""Maps fields of chat bodies back to the caller's field names, for error messages. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# The beginning of a path in the chat body → that of the caller's field. Places inside of messages differ: the whole is named.
+# Prefix of a path in the chat body → the caller's field. Paths inside messages differ, so they map to the whole field.
 _MESSAGES = (
     (r"reasoning_effort", r"output_config.effort"),
     (r"response_format\.json_schema", r"output_config.format"),
@@ -44,8 +44,8 @@ def _namer(names: tuple[tuple[str, str], ...]) -> Callable[[str], str]:
 
 
 message_field = _namer(_MESSAGES)
-"""The field of a Messages body that a path in its chat body stands for."""
+"""Return the Messages field for a path in the chat body."""
 response_field = _namer(_RESPONSES)
-"""The field of a Responses body that a path in its chat body stands for."""
+"""Return the Responses field for a path in the chat body."""
 prompt_field = _namer(_PROMPT)
-"""The field of a body with a `prompt` that a path in its chat body stands for."""
+"""Return the field of a body with a `prompt` for a path in the chat body."""
