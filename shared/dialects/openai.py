@@ -43,7 +43,7 @@ from shared.catalog.snapshot import Route
 from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
 from shared.dialects.finish_reasons import GAVE_UP, meaning
 from shared.dialects.openai_quirks import fit
-from shared.dialects.openai_response import end_of, mend_choices
+from shared.dialects.openai_response import LABELS, end_of, mend_choices
 from shared.dialects.openai_stream import OpenAIStream
 from shared.dialects.strip_foreign_fields import is_plain, without_foreign
 from shared.text.json_depth import too_deep
@@ -228,6 +228,9 @@ def _choices_are_whole(choices: object) -> bool:
 
 def answer_of(body: dict[str, Any]) -> Answer:
     """Normalize a provider's chat completion in place and return it as an answer. Raises `MalformedStream` if it failed."""
+    for name in LABELS:
+        if not isinstance(body.get(name), str | None):
+            body.pop(name, None)
     choices = body["choices"]
     delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
     if body.get("error") and not delivered.anything:

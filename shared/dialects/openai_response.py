@@ -16,6 +16,7 @@ from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, who
 Json = dict[str, Any]
 CALLED = ("tool_calls", "function_call")  # finish reasons of answers with tool calls
 CUT = ("length", "content_filter")  # finish reasons of incomplete answers
+LABELS = ("service_tier", "system_fingerprint")  # of a whole answer, and of a chunk
 LISTS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
 TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -109,6 +110,7 @@ def mended_chunk(value: Any) -> Json | None:
     """
     if not value or not isinstance(value, dict):
         return {"choices": value} if value else None
+    value = {name: field for name, field in value.items() if name not in LABELS or isinstance(field, str)}
     choices = value.get("choices")
     if not isinstance(choices, list):
         return {**value, "choices": choices or []}
@@ -119,7 +121,9 @@ def _mended_choice(choice: Any) -> Any:
     if not isinstance(choice, dict):
         return choice
     index = choice.get("index")
-    if (isinstance(index, str) and index.isdecimal() and len(index) < 4) or (isinstance(index, float) and index.is_integer()):
+    if (isinstance(index, str) and index.isdecimal() and len(index) < 4) or (
+        isinstance(index, float) and index.is_integer() and 0 <= index < 1_000
+    ):
         choice = {**choice, "index": int(index)}
     message = choice.get("message")
     delta = choice.get("delta") or (message if isinstance(message, dict) else {})
@@ -127,12 +131,28 @@ def _mended_choice(choice: Any) -> Any:
         delta = {name: value for name, value in delta.items() if name not in CALLED or _is_call(name, value)}
         if isinstance(delta.get("tool_calls"), dict):
             delta["tool_calls"] = [delta["tool_calls"]]
-    mended = {name: value for name, value in choice.items() if name != "message"}
+        delta = with_valid_objects({**delta, **mended_texts(delta)})
+    mended = {
+        name: value for name, value in choice.items() if name != "message" and (name != "logprobs" or isinstance(value, dict))
+    }
     return {**mended, "delta": delta, "finish_reason": choice.get("finish_reason") or None}
 
 
 def _is_call(name: str, value: Any) -> bool:
     return bool(value) and isinstance(value, (list, dict) if name == "tool_calls" else dict)
+
+
+def with_valid_objects(owner: Json) -> Json:
+    """Return a delta or message in which `audio` is an object and lists of objects contain only objects."""
+    kept = {
+        name: value for name, value in owner.items() if name != "audio" or value is None or (value and isinstance(value, dict))
+    }
+    for name in LISTS[2:]:
+        if isinstance(kept.get(name), list):
+            kept[name] = [entry for entry in kept[name] if isinstance(entry, dict)]
+        elif kept.get(name) is not None:
+            del kept[name]
+    return kept
 
 
 def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
@@ -150,7 +170,10 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
     for position, choice in enumerate(choices):
         if type(choice.get("index")) is not int:
             choice["index"] = position
-        message: Json = choice["message"]
+        if not isinstance(choice.get("logprobs"), dict | None):
+            choice.pop("logprobs", None)
+        message: Json = with_valid_objects(choice["message"])
+        choice["message"] = message
         message["role"] = "assistant"
         message.setdefault("content", None)
         message.update(mended_texts(message))

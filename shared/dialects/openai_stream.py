@@ -27,17 +27,21 @@ _OBJECT = "chat.completion.chunk"
 class _Delta(msgspec.Struct):
     role: Any = None
     content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    refusal: Any = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
     tool_calls: list[Any] | None = None
     function_call: dict[str, Any] | None = None
-    audio: Any = None
+    audio: dict[str, Any] | None = None
     images: Any = None
     content_parts: Any = None
-    thinking_blocks: Any = None
-    reasoning_details: Any = None
-    annotations: Any = None
+    thinking_blocks: list[dict[str, Any]] | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    annotations: list[dict[str, Any]] | None = None
+
+
+class _Object(msgspec.Struct):
+    """A JSON object, whatever is in it."""
 
 
 class _Choice(msgspec.Struct):
@@ -45,6 +49,7 @@ class _Choice(msgspec.Struct):
     message: None = None
     index: int | None = None
     finish_reason: str | None = None
+    logprobs: _Object | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -53,6 +58,8 @@ class _Chunk(msgspec.Struct):
     object: Any = None
     created: Any = None
     model: Any = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
     usage: Any = None
     error: Any = None
 
@@ -352,10 +359,7 @@ class OpenAIStream:
         for piece in (delta.reasoning_content or delta.reasoning, delta.refusal):
             if piece:
                 carries = True
-                if isinstance(piece, str):
-                    self._counted += piece.encode(errors="replace")
-                else:
-                    odd = True
+                self._counted += piece.encode(errors="replace")
         if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.content_parts:
             carries = odd = True
         elif delta.thinking_blocks or delta.reasoning_details or delta.annotations or delta.function_call is not None:
