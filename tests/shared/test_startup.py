@@ -201,7 +201,7 @@ def test_a_read_only_database_user_is_rejected(make_settings: MakeSettings, post
         line = refusal(lambda: require_usable(make_settings(), reader, media=False))
         owner.execute("DROP OWNED BY only_reads")
         owner.execute("DROP ROLE only_reads")
-    assert line.startswith("DATABASE_URL: the database does not let its user write: permission denied for table")
+    assert line.startswith("DATABASE_URL: the database user has no permission to write: permission denied for table")
 
 
 def test_a_working_media_store(media_settings: Settings) -> None:

@@ -142,7 +142,7 @@ def test_names_are_unique() -> None:
         new_channel()
     with pytest.raises(InvalidInput, match="already exists"):
         new_model()
-    with pytest.raises(InvalidInput, match="serves 'm-1' already"):
+    with pytest.raises(InvalidInput, match="already serves 'm-1'"):
         catalog.add_channel_to_model("m-1", "vendor", actor=ACTOR)
     assert ChannelModel.select().count() == Price.select().count() == 1
 
