@@ -1,1 +1,1 @@
-"""What a call used and what it costs."""
+"""Billing: quotes, charges, token usage, receipts and usage reports."""

@@ -1,1 +1,1 @@
-"""Models, prices and channels as they are served, and the choice among channels."""
+"""The catalog: snapshot of models, prices and channels, routing, failover, and templates."""

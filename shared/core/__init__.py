@@ -1,1 +1,1 @@
-"""What everything stands on: settings, time, errors, secrets, and connections to the database."""
+"""Foundations: settings, time, errors, secrets, and database connections."""

@@ -227,7 +227,7 @@ class TooManyRefusedKeys(RateLimited):
 
 
 class TooManyAbandonedCalls(RateLimited):
-    """The caller disconnected from too many calls before anything was delivered."""
+    """The caller disconnected from too many calls before any output was delivered."""
 
     def __init__(self, retry_after_ms: int) -> None:
         RequestRefused.__init__(

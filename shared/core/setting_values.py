@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_NOT_IN_ADDRESSES = re.compile(r"[\s<>\"\\^`{|}]")  # RFC 3986, appendix A: they must be written as %XX
+_NOT_IN_ADDRESSES = re.compile(r"[\s<>\"\\^`{|}]")  # RFC 3986, appendix A: must be percent-encoded (%XX)
 _QUOTES = "\"'`“”‘’"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -91,9 +91,9 @@ def web_address(example: str) -> Callable[[str], str]:
 
 
 def header_value(text: str) -> str:
-    """A value that is sent in an HTTP header or compared with one, and so is ASCII."""
+    """Parse a value that is sent in an HTTP header or compared with one: ASCII only."""
     if not text.isascii():
-        raise ValueError("must be ASCII, because it is sent in an HTTP header; was it copied whole?")
+        raise ValueError("must be ASCII, because it is sent in an HTTP header; check that it was copied correctly")
     return text
 
 

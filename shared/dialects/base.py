@@ -155,7 +155,7 @@ class UnsupportedField(Exception):
         self.why = why
 
     def named(self, field_name: Callable[[str], str] | None) -> UnsupportedField:
-        """The error with the caller's own name of the field."""
+        """Return the error with the caller's name of the field."""
         if field_name is None:
             return self
         param = field_name(self.param)

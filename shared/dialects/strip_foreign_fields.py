@@ -44,7 +44,7 @@ def thought_of(message: Mapping[str, Any]) -> str:
 
 
 def signed_blocks(value: Any) -> list[Json]:
-    """`thinking_blocks` as Anthropic signed them: without the `index` that those of a stream have."""
+    """Return `thinking_blocks` as signed by Anthropic, without the `index` that stream chunks add."""
     blocks = value if isinstance(value, list) else []
     return [{name: field for name, field in block.items() if name != "index"} for block in blocks if isinstance(block, dict)]
 

@@ -245,7 +245,7 @@ def _starts_another(call: _Call, id: str, name: str, arguments: str) -> bool:
     if name != call.name:
         return not id or id != call.sent_id
     if call.held and id and id == call.sent_id:
-        return False  # the arguments that an empty object stood for
+        return False  # these arguments replace the empty object
     return bool(arguments.strip()) and call.is_complete()
 
 

@@ -1,1 +1,1 @@
-"""Keys, passwords, sessions and visitors: their formats and the limits on guessing them."""
+"""Keys, passwords, sessions and visitors: formats, digests, and limits on attempts."""

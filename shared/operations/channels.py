@@ -97,13 +97,13 @@ def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """The settings of a channel from JSON text; none from an empty one. Raises `InvalidInput`."""
+    """Parse a channel's settings from JSON text; an empty text means none. Raises `InvalidInput`."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"That is not valid JSON: {error}.") from None
+        raise InvalidInput(f"The settings are not valid JSON: {error}.") from None
     if not isinstance(found, dict):
-        raise InvalidInput("Write a JSON object in braces.")
+        raise InvalidInput("The settings must be a JSON object.")
     return check_settings(found)
 
 
@@ -150,7 +150,7 @@ def _check_secret(secret: str) -> str:
 
 
 def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
-    """Settings that can be stored and sent: JSON without NaN and infinity, lone surrogates and integers over 64 bits."""
+    """Validate settings: JSON without NaN, infinity, lone surrogates and integers over 64 bits. Raises `InvalidInput`."""
     try:
         text = json.dumps(settings or {}, allow_nan=False)
         orjson.dumps(settings)

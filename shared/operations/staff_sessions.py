@@ -70,7 +70,7 @@ def end_session(digest: str) -> None:
 
 
 def end_session_of(person: UUID, began_at: int) -> None:
-    """End the person's session that began at this millisecond, if there is one."""
+    """End the person's session that was created at this millisecond, if there is one."""
     with transaction():
         StaffSession.update(revoked_at=now_ms()).where(
             (StaffSession.staff == person) & (StaffSession.created_at == began_at) & StaffSession.revoked_at.is_null()

@@ -80,14 +80,14 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     [
         ("base_url", "ftp://host", "must look like https://host/v1"),
         ("base_url", "https://user:pass@host/v1", "must not contain a user"),
-        ("settings", "{", "That is not valid JSON"),
+        ("settings", "{", "not valid JSON"),
         ("settings", "[]", "JSON object"),
         ("settings", '{"a": [NaN]}', "are not valid JSON"),
         ("settings", '{"a": -Infinity}', "are not valid JSON"),
         ("settings", '{"a": 1e999}', "are not valid JSON"),
         ("settings", '{"a": 123456789012345678901234567890}', "are not valid JSON"),
         ("settings", '{"a": "\\ud800"}', "are not valid JSON"),
-        ("settings", '{"a":' * 1_900, "That is not valid JSON"),
+        ("settings", '{"a":' * 1_900, "not valid JSON"),
         ("name", "", "Enter a name."),
     ],
 )

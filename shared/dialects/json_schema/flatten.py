@@ -132,7 +132,7 @@ def _united(objects: list[Json]) -> Json:
                 properties.setdefault(name, {}).setdefault(text_of(value), value)
     required = [list(each.get("required") or ()) for each in objects]
     made: Json = {
-        **_said_by_all(objects),
+        **_shared_keywords(objects),
         "type": "object",
         "properties": {name: _any_of([*properties[name].values()]) for name in names},
     }
@@ -143,8 +143,8 @@ def _united(objects: list[Json]) -> Json:
     return made
 
 
-def _said_by_all(objects: list[Json]) -> Json:
-    """The keywords, apart from properties and annotations, that every one of the `objects` keeps to."""
+def _shared_keywords(objects: list[Json]) -> Json:
+    """Return the keywords, except properties and annotations, that all of the `objects` share."""
     first = objects[0]
     apart = {"type", "properties", "required", "additionalProperties", NOTES, *ANNOTATIONS}
     made = {
