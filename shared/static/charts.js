@@ -1,4 +1,4 @@
-// Charts drawn from tables. docs/charts.md says what a figure must hold; without this file the table alone is shown.
+// Draws charts from tables (markup: docs/charts.md). Without this file only the table is shown.
 "use strict";
 
 (() => {
@@ -13,7 +13,7 @@
     return (value < 0 ? MINUS : "") + digits;
   }
 
-  // Axis labels: 1 200 000 becomes 1.2M, so that they stay narrow.
+  // Short axis labels: 1 200 000 becomes 1.2M.
   function shortened(value) {
     const size = Math.abs(value);
     for (const [unit, mark] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
@@ -22,7 +22,7 @@
     return String(Math.round(value * 100) / 100);
   }
 
-  // 26 Oct where the labels are days apart, 14:30 where they are nearer. In UTC, as everything.
+  // "26 Oct" if the labels are at least a day apart, else "14:30". In UTC.
   function moment(seconds, step) {
     const part = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
     return new Date(seconds * 1000).toLocaleString("en-GB", { ...part, timeZone: "UTC" });
@@ -33,7 +33,7 @@
     return /^[+-]?\d+(\.\d+)?$/.test(text) ? Number(text) : null;
   }
 
-  // The numbers of a table: its first column is a time (data-at, in milliseconds) or a name, the columns with data-series are drawn.
+  // Reads a table: its first column is a time (data-at, in milliseconds) or a name; columns with data-series are drawn.
   function read(table) {
     const heads = [...table.tHead.rows[0].cells];
     const drawn = heads.map((head, column) => [head, column]).filter(([head]) => "series" in head.dataset);
@@ -113,7 +113,7 @@
     };
   }
 
-  // Half a step on either side, so that the first and last bar are whole.
+  // Half a step of margin, so that the first and last bar are not cut off.
   function around(found, low, high) {
     const xs = found.data[0];
     const step = xs.length > 1 ? Math.abs(xs[1] - xs[0]) : found.times ? 86400 : 1;
@@ -126,7 +126,7 @@
     if (!found || found.labels.length === 0 || found.names.length === 0) return;
     const place = document.createElement("div");
     place.className = "chart-plot";
-    place.setAttribute("aria-hidden", "true"); // the table says the same
+    place.setAttribute("aria-hidden", "true"); // the table has the same data
     figure.querySelector("figcaption").after(place);
     const key = found.names.length > 1 ? labels(found.names) : null;
     if (key) place.before(key);
