@@ -11,7 +11,8 @@ from quart import Blueprint, Response, current_app, request
 from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
 from edge.http.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
-from shared.core.errors import NotFound
+from shared.core.errors import DatabaseUnavailable, NotFound
+from shared.mail.outbox import count_overdue
 from shared.text.client_address import is_loopback
 
 PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # set by proxies
@@ -80,5 +81,13 @@ async def metrics() -> Response:
         allowed = is_loopback(request.remote_addr or "") and not any(name in request.headers for name in PROXY_HEADERS)
     if not allowed:
         raise NotFound("Page not found.")
-    body = services.metrics.render(len(services.calls), services.limiter.degraded)
+    body = services.metrics.render(len(services.calls), services.limiter.degraded, await _overdue_mails(services))
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _overdue_mails(services: Services) -> int | None:
+    """How many mails have waited for more than an hour. Returns None while the database is unavailable."""
+    try:
+        return await services.slow_reader.read(count_overdue)
+    except DatabaseUnavailable:
+        return None

@@ -43,6 +43,7 @@ LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
 MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut off
 PURGE_STATUSES = ("queued", "running", "done")
+MAIL_STATUSES = ("queued", "sent", "failed", "cancelled")
 MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "transcription")
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -94,6 +95,11 @@ class Account(BaseModel):
         default=0, constraints=[SQL("DEFAULT 0"), named("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")]
     )
     password_hash = CharField(max_length=255, null=True)  # NULL: no password set, for accounts created by staff
+    email_verified_at = BigIntegerField(null=True)  # NULL: not verified, or the e-mail address was changed since
+    # Credits that are granted when the e-mail address is verified; then 0.
+    pending_credits = BigIntegerField(
+        default=0, constraints=[SQL("DEFAULT 0"), named("account_pending_credits", "pending_credits >= 0")]
+    )
 
     class Meta:
         constraints = [
@@ -1012,6 +1018,38 @@ class Share(BaseModel):
 Share.add_index(Share.index(Share.account, Share.id, name="share_by_account"))
 
 
+class OutgoingMail(BaseModel):
+    """A mail to send, or that was sent within the last days. It holds no text (`shared/mail/outbox.py`).
+
+    A worker that sends it moves `due_at` ahead, and counts the attempt; whoever ends an attempt names its number.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="mails", on_delete="CASCADE", index=False)
+    kind = CharField(max_length=32)
+    recipient = CharField(max_length=254)
+    status = CharField(max_length=16, default="queued")
+    attempts = IntegerField(default=0)
+    due_at = BigIntegerField(default=now_ms)
+    last_error = CharField(max_length=200, default="")  # what the server answered, or why it could not be reached
+    created_at = BigIntegerField(default=now_ms)
+    finished_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            one_of("status", MAIL_STATUSES),
+            Check("(status = 'queued') = (finished_at IS NULL)"),
+            *not_negative("attempts"),
+        ]
+
+
+OutgoingMail.add_index(OutgoingMail.index(OutgoingMail.account, OutgoingMail.id, name="outgoing_mail_by_account"))
+OutgoingMail.add_index(OutgoingMail.index(OutgoingMail.due_at, where=SQL("status = 'queued'"), name="outgoing_mail_due"))
+OutgoingMail.add_index(
+    OutgoingMail.index(OutgoingMail.finished_at, where=SQL("finished_at IS NOT NULL"), name="outgoing_mail_finished")
+)
+
+
 class PurgeJob(BaseModel):
     """A request to purge an account, its progress, and finally the certificate. At most one per account is unfinished.
 
@@ -1081,5 +1119,6 @@ MODELS: tuple[type[Any], ...] = (
     Message,
     StoredResponse,
     Share,
+    OutgoingMail,
     PurgeJob,
 )

@@ -28,6 +28,7 @@ from shared.core.errors import NotFound, SettingsError, StorageUnavailable
 from shared.core.redis_url import RedisAddress, read_redis_url
 from shared.core.schema_version import require_current
 from shared.core.settings import DEVELOPMENT_SECRET, Settings
+from shared.core.smtp_url import read_smtp_url
 from shared.files.storage import open_storage
 from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.models import Account, CatalogVersion, EdgeProcess
@@ -215,6 +216,8 @@ def notices(settings: Settings) -> list[str]:
         )
     if settings.secret_key == DEVELOPMENT_SECRET:
         lines.append("SECRET_KEY is the public development key; set it, or run `yout migrate` to generate one.")
+    if settings.smtp_url and read_smtp_url(settings.smtp_url).sends_password_in_plain_text:
+        lines.append("YOUT_SMTP_URL has starttls=off: the password of the mail server is sent in plain text.")
     if not settings.uses_sqlite:
         lines += [_without_effect("DATABASE_URL", name) for name in database_url.ignored_options(settings.database_url)]
     lines += [_without_effect("REDIS_URL", name) for name in redis_url.ignored_options(settings.redis_url)]

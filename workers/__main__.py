@@ -18,7 +18,7 @@ from shared.core.database_errors import may_pass
 from shared.core.process_main import exit_after, run
 from shared.core.settings import Settings
 from shared.startup import log_notices, require_usable
-from workers import billing, rollup
+from workers import billing, mail, rollup
 from workers.broker import is_news, make_broker
 from workers.media_actors import MediaWork
 from workers.purge import PurgeWork
@@ -38,8 +38,8 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Open and bind the database, with a connection for each worker thread, the five schedulers and the main thread."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 6, answer_seconds=ANSWER_SECONDS)
+    """Open and bind the database, with a connection for each worker thread, the six schedulers and the main thread."""
+    target = open_database(settings.database_url, max_connections=settings.worker_threads + 7, answer_seconds=ANSWER_SECONDS)
     bind(target)
     require_usable(settings, target, media=True)
     log_notices(settings)
@@ -61,6 +61,7 @@ def _work(settings: Settings) -> None:
         Clock(media.periodic, is_outage=may_pass),
         Clock(purges.periodic, is_outage=may_pass),
         Clock((media.callbacks,), is_outage=may_pass),
+        Clock(mail.periodic(settings), is_outage=may_pass),
         Clock((media.leases,), is_outage=may_pass),
     )
     broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread

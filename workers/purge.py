@@ -34,7 +34,7 @@ WAIT_MS = 500  # between checks for calls in progress
 RUN_MS = 60_000  # time limit of one message, so that others get their turn
 SWEEP_SECONDS = 2.0
 STORES = (
-    *("conversations", "messages", "responses", "shares", "media_jobs", "media_files"),
+    *("conversations", "messages", "responses", "shares", "media_jobs", "media_files", "mails"),
     *("ledger_entries", "overage_entries", "usage_rows", "usage_sums", "holds", "idempotency_claims"),
 )
 

@@ -18,7 +18,7 @@ from shared import rollup
 from shared.core.clock import now_ms
 from shared.core.database import database, is_sqlite
 from shared.ledger.compaction import Collapsed, Remains, collapse, fold, forget_calls, forget_overage, running_calls
-from shared.models import Conversation, Message, Share, StoredResponse
+from shared.models import Conversation, Message, OutgoingMail, Share, StoredResponse
 
 BATCH = 500
 Counts = dict[str, int]
@@ -63,6 +63,11 @@ def _shares(purge: Purge, _: Any) -> Progress:
 def _responses(purge: Purge, _: Any) -> Progress:
     some = StoredResponse.select(StoredResponse.id).where(StoredResponse.account == purge.account).limit(BATCH)
     return _progress({"responses": StoredResponse.delete().where(StoredResponse.id.in_(some)).execute()})
+
+
+def _mails(purge: Purge, _: Any) -> Progress:
+    some = OutgoingMail.select(OutgoingMail.id).where(OutgoingMail.account == purge.account).limit(BATCH)
+    return _progress({"mails": OutgoingMail.delete().where(OutgoingMail.id.in_(some)).execute()})
 
 
 def _messages(purge: Purge, _: Any) -> Progress:
@@ -139,6 +144,7 @@ STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
     Step("shares", _shares),
     Step("conversations", _messages),
     Step("responses", _responses),
+    Step("mails", _mails),
     Step("calls", _calls),
     Step("sums", _sums),
     Step("usage", _usage),

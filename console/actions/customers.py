@@ -6,6 +6,7 @@ from uuid import UUID
 
 from console.actions.origin import by
 from console.forms.customers import CodesForm, EmailForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
+from console.security.auth import settings
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput
 from shared.core.formats import credits
@@ -20,6 +21,7 @@ from shared.operations import (
     purges,
     redeem_codes,
     subscriptions,
+    verification,
     web_accounts,
 )
 
@@ -106,6 +108,13 @@ def change_email(account: Account, form: EmailForm) -> str:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
     row = accounts.change_email(account.id, form.email.data, **by())
     return f"Email changed to {row.email}. The owner now signs in with it; sessions and keys are unchanged."
+
+
+def resend_verification(account: UUID) -> str:
+    """Queue a verification mail. Raises `InvalidInput` if the address is verified, or no mail is sent at all."""
+    if not settings().sends_mail:
+        raise InvalidInput("No mail is sent. Set YOUT_SMTP_URL first.")
+    return f"A verification email to {verification.resend_verification(account, **by()).email} is queued."
 
 
 def purge_account(account: Account, confirmation: str) -> str:

@@ -77,6 +77,10 @@ class AccountCareView(View):
         account, form = find_account(account_id), EmailForm()
         return self._back(account.id, form, lambda: actions.change_email(account, form))
 
+    @changes("/<uuid:account_id>/verification-mail", "account.email")
+    def resend_verification(self, account_id: UUID) -> ResponseReturnValue:
+        return self._do(account_id, lambda: actions.resend_verification(account_id))
+
     @changes("/<uuid:account_id>/purge", "account.purge")
     def purge(self, account_id: UUID) -> ResponseReturnValue:
         account, form = find_account(account_id), PurgeForm()

@@ -18,6 +18,7 @@ from console.views.form_handling import perform, submit
 from console.views.view import View, changes, shows
 from shared.core.clock import now_ms
 from shared.identity.emails import lookup_email
+from shared.mail.outbox import unsent_mails
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
 from shared.operations.account_notes import notes_of
 from shared.operations.accounts import find_account
@@ -95,6 +96,8 @@ class AccountsView(View):
             note=NoteForm(formdata=None),
             notes=notes_of(account.id),
             email=EmailForm(formdata=None),
+            mails=unsent_mails(account.id),
+            sends_mail=settings().sends_mail,
             purge=PurgeForm(formdata=None),
             purging=latest_purge(account.id),
             now=now_ms(),

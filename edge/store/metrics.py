@@ -26,6 +26,7 @@ class Metrics(Collector):
         self._first_token_ms = 0
         self._running = 0
         self._degraded = False
+        self._overdue_mails: int | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -42,9 +43,9 @@ class Metrics(Collector):
             self._first_token[bisect_left(_FIRST_TOKEN_MS, first_ms)] += 1
             self._first_token_ms += first_ms
 
-    def render(self, running: int, degraded: bool) -> bytes:
-        """Return the metrics in Prometheus' text format."""
-        self._running, self._degraded = running, degraded
+    def render(self, running: int, degraded: bool, overdue_mails: int | None = None) -> bytes:
+        """Return the metrics in Prometheus' text format. `overdue_mails` is None if unknown."""
+        self._running, self._degraded, self._overdue_mails = running, degraded, overdue_mails
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -60,6 +61,8 @@ class Metrics(Collector):
         yield self._first_tokens()
         yield GaugeMetricFamily("yout_running_calls", "Calls in progress", value=self._running)
         yield GaugeMetricFamily("yout_limiter_degraded", "1 while rate limits are enforced without Redis", value=self._degraded)
+        if self._overdue_mails is not None:
+            yield GaugeMetricFamily("yout_mail_unsent", "Mails queued for more than an hour", value=self._overdue_mails)
 
     def _first_tokens(self) -> HistogramMetricFamily:
         buckets, total = [], 0

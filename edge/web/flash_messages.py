@@ -16,4 +16,7 @@ DONE = {
     "media-ordered": "Job started. Its credits are held until it finishes.",
     "media-cancelled": "Job cancelled. Held credits were released.",
     "welcome": "Your account has been created.",
+    "email-changed-verify": "E-mail address changed. Use the new one to sign in. We sent it a verification link.",
+    "verification-sent": "We sent you an e-mail with a link. It can take a few minutes to arrive.",
+    "welcome-verify": "Your account has been created. We sent you an e-mail with a link to verify your address.",
 }

@@ -46,6 +46,7 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
         done=DONE.get(request.args.get("done", "")),
         here=request.path.rstrip("/") or "/",
         sign_up_open=services().settings.sign_up == "open",
+        sends_mail=services().settings.sends_mail,
         **context,
     )
     return Response(html, status=status, content_type="text/html; charset=utf-8")

@@ -26,6 +26,8 @@ from shared.text.client_address import network_of
 T = TypeVar("T")
 MAX_SIGN_UPS = 10  # per network in 15 minutes
 MAX_REDEMPTIONS = 10  # per account in 15 minutes
+MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
+MAX_NETWORK_VERIFICATION_MAILS = 10  # per network in 15 minutes
 
 
 class Proven(NamedTuple):
@@ -60,6 +62,16 @@ async def count_sign_up() -> None:
 async def count_redemption(account: UUID) -> None:
     """Count an account's attempt to redeem a code. Raises `TooManyAttempts`."""
     await _begin({f"redeem {account}": MAX_REDEMPTIONS})
+
+
+async def count_verification_mail(account: UUID) -> None:
+    """Count a verification mail that an account asks for from this network. Raises `TooManyAttempts`."""
+    await _begin(
+        {
+            f"verification {account}": MAX_VERIFICATION_MAILS,
+            f"verification network {network_of(address())}": MAX_NETWORK_VERIFICATION_MAILS,
+        }
+    )
 
 
 async def hash_new(password: str, email: str) -> str:

@@ -15,6 +15,7 @@ from edge.web.pages import add_headers
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
 from edge.web.usage import usage
+from edge.web.verification import verification
 from edge.web.web_session import SignInNeeded, begin_visit, end_visit, to_sign_in
 from edge.web.your_data import data
 
@@ -22,7 +23,7 @@ web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(begin_visit)
 web.after_request(end_visit)
 web.after_request(add_headers)
-for blueprint in (front, docs, chat, sign_in, overview, keys, usage, media, stored, sessions, data):
+for blueprint in (front, docs, chat, sign_in, overview, keys, usage, media, stored, sessions, data, verification):
     web.register_blueprint(blueprint)
 
 

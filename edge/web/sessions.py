@@ -8,7 +8,7 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.http.errors import face
-from edge.request_context import read, write
+from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import agent, confirm, hash_new
 from edge.web.web_session import address, go, remember_browser, set_session, signed_in
@@ -17,6 +17,7 @@ from shared.core.errors import Busy, InvalidInput, InvalidRequest, TooManyAttemp
 from shared.identity.emails import canonical_email
 from shared.models import WebSession
 from shared.operations.accounts import change_email
+from shared.operations.verification import request_verification
 from shared.operations.web_accounts import actor_of, change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
@@ -72,10 +73,17 @@ async def new_email() -> Response:
     if proven is None:
         return await _page(422, {"password_now": "Incorrect password."}, email)
     try:
-        await write(partial(change_email, session.account, email, actor=actor_of(session.account), address=address()))
+        verifying = await write(partial(_change_email, session.account, email, address(), services().settings.sends_mail))
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
-    return remember_browser(go("/account/sessions", "email-changed"), email)
+    return remember_browser(go("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
+
+
+def _change_email(account: UUID, email: str, address: str, sends_mail: bool) -> bool:
+    """Change the address and return whether a verification mail is sent. It has a daily limit, so it needs no throttle."""
+    actor = actor_of(account)
+    change_email(account, email, actor=actor, address=address)
+    return sends_mail and request_verification(account, actor=actor, address=address)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:

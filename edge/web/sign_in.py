@@ -15,9 +15,10 @@ from edge.web.password_auth import agent, count_sign_up, hash_new, prove
 from edge.web.web_session import address, clear_session, go, remember_browser, safe_target, set_session, signed_in, visit
 from shared.core.clock import now_ms
 from shared.core.errors import Busy, InvalidInput, InvalidRequest, NotFound, TooManyAttempts
+from shared.identity.account_links import PASSWORD, AccountLink, proves, read_token
 from shared.identity.emails import MAX_LENGTH, canonical_email
-from shared.identity.password_links import PasswordLink, proves, read_token
 from shared.identity.visitor_id import network_digest
+from shared.mail.address import recipient
 from shared.models import Account
 from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
 
@@ -61,19 +62,21 @@ async def show_sign_up() -> Response:
 @sign_in.post("/sign-up")
 async def do_sign_up() -> Response:
     _require_open()
-    form = await request.form
+    form, settings = await request.form, services().settings
     email, password = form.get("email", ""), form.get("password", "")
     field = "email"
     try:
         await count_sign_up()
         email = canonical_email(email)
+        if settings.sends_mail:
+            recipient(email)
         field = "password"
         password_hash = await hash_new(password, email)
         field = "email"
-        settings = services().settings
         network = network_digest(settings.secret_key, address(), now_ms())
+        origin = {"network": network, "address": address()}
         account = await write(
-            partial(sign_up, email, password_hash, settings.sign_up_credits, network=network, address=address())
+            partial(sign_up, email, password_hash, settings.sign_up_credits, **origin, verify=settings.sends_mail)
         )
     except (TooManyAttempts, Busy) as error:
         shown = email[:MAX_LENGTH]
@@ -85,7 +88,7 @@ async def do_sign_up() -> Response:
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
     await _end_current_session()
     session = await write(partial(begin_session, account.id, agent(), proven_by=password_hash, address=address()))
-    return remember_browser(set_session(go("/account", "welcome"), session), email)
+    return remember_browser(set_session(go("/account", "welcome-verify" if settings.sends_mail else "welcome"), session), email)
 
 
 @sign_in.post("/sign-out")
@@ -135,12 +138,12 @@ async def _linked(token: str) -> _Linked:
     except InvalidInput as error:
         raise NotFound(str(error)) from None
     found = await read(partial(_find, link))
-    if found is None or not proves(link, services().settings.secret_key, found.password_hash, now_ms()):
+    if found is None or not proves(link, services().settings.secret_key, PASSWORD, found.password_hash, now_ms()):
         raise NotFound("This link has already been used or has expired. Request a new one.")
     return found
 
 
-def _find(link: PasswordLink) -> _Linked | None:
+def _find(link: AccountLink) -> _Linked | None:
     open_one = (Account.id == link.account) & (Account.status != "closed")
     row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
     return _Linked(*row) if row is not None else None

@@ -20,6 +20,7 @@ from shared.core import setting_values
 from shared.core.errors import SettingsError
 from shared.core.redis_url import read_redis_url, without_verification
 from shared.core.setting_values import authority, header_value, log_level, plain, split_address, web_address
+from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.text.client_address import canonical_network
 from shared.text.origins import canonical_origin
 
@@ -92,6 +93,16 @@ def _origins(text: str) -> tuple[str, ...]:
         if not origin:
             raise ValueError(f"must list origins such as https://app.example.com, or be * or none, not {word!r}")
     return found
+
+
+def _smtp_url(text: str) -> str:
+    read_smtp_url(text)
+    return text
+
+
+def _mail_from(text: str) -> str:
+    read_sender(text)
+    return text
 
 
 def _media_url(text: str) -> str:
@@ -295,7 +306,21 @@ class Settings:
     sign_up: str = _setting(
         "open", "YOUT_SIGN_UP", _sign_up, "`open`: anyone can create an account; `closed`: only staff and operators can"
     )
-    sign_up_credits: int = _setting(0, "YOUT_SIGN_UP_CREDITS", _integer(0, 10**12), "Credits for a new account")
+    sign_up_credits: int = _setting(
+        0,
+        "YOUT_SIGN_UP_CREDITS",
+        _integer(0, 10**12),
+        "Credits for a new account: granted at sign-up, or with `YOUT_SMTP_URL` when its e-mail address is verified",
+    )
+    smtp_url: str = _setting(
+        "",
+        "YOUT_SMTP_URL",
+        _smtp_url,
+        "[Mail](mail.md) server, `smtp://user:password@host:587` or `smtps://…`; empty means that no mail is sent",
+    )
+    mail_from: str = _setting(
+        "", "YOUT_MAIL_FROM", _mail_from, "Sender of mail, such as `Yout <no-reply@example.com>`; required with `YOUT_SMTP_URL`"
+    )
     visitor_rpm: int = _setting(20, "YOUT_VISITOR_RPM", _integer(1, 10**9), "Requests per minute of a visitor without an account")
     visitor_concurrency: int = _setting(
         2, "YOUT_VISITOR_CONCURRENCY", _integer(1, 10**6), "Concurrent requests of such a visitor"
@@ -340,6 +365,10 @@ class Settings:
     def hold_seconds(self) -> int:
         """Lifetime of a hold: a minute more than a call's, so that only a dead process leaves holds behind."""
         return self.call_seconds + 60
+
+    @property
+    def sends_mail(self) -> bool:
+        return bool(self.smtp_url)
 
     @property
     def edge_url(self) -> str:
@@ -463,6 +492,10 @@ def _refuse_dangers(settings: Settings) -> None:
         )
     if bool(settings.media_access_key) != bool(settings.media_secret_key):
         raise SettingsError("YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY must be set together or not at all.")
+    if bool(settings.smtp_url) != bool(settings.mail_from):
+        raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set together or not at all.")
+    if settings.smtp_url and not settings.knows_its_url:
+        raise SettingsError("YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because mails contain links that begin with it.")
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(

@@ -24,6 +24,7 @@ from shared.models import (
     MediaJob,
     MediaOutput,
     Message,
+    OutgoingMail,
     OverageEntry,
     Payment,
     PurgeJob,
@@ -79,6 +80,7 @@ TABLES = (
     Table("messages", Message, lambda id: Conversation.account == id, Conversation),
     Table("responses", StoredResponse, lambda id: StoredResponse.account == id),
     Table("shares", Share, lambda id: Share.account == id),
+    Table("mails", OutgoingMail, lambda id: OutgoingMail.account == id),
     Table("purges", PurgeJob, lambda id: PurgeJob.account == id),
     Table("actions", AuditEntry, lambda id: AuditEntry.actor == actor_of(id)),
 )

@@ -12,6 +12,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.emails import canonical_email, lookup_email
 from shared.ledger.visitor_pool import POOL
+from shared.mail.outbox import cancel_mails
 from shared.models import Account, LedgerEntry
 from shared.operations.audit import Origin, record
 from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
@@ -62,7 +63,8 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
 def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address: str = "") -> Account:
     """Change an account's e-mail address, which its owner signs in with. Sessions and keys stay valid.
 
-    Raises `NotFound`, and `InvalidInput` if the address is invalid or taken.
+    The new address is unverified, and mails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if the
+    address is invalid or taken.
     """
     new_email = canonical_email(new_email)
     with transaction():
@@ -73,11 +75,12 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
             return account
         if Account.select().where(Account.email == new_email).exists():
             raise InvalidInput(f"An account {new_email} already exists. Choose another address.")
-        account.email = new_email
+        account.email, account.email_verified_at = new_email, None
         try:
-            account.save(only=[Account.email])
+            account.save(only=[Account.email, Account.email_verified_at])
         except peewee.IntegrityError:  # taken concurrently
             raise InvalidInput(f"An account {new_email} already exists. Choose another address.") from None
+        cancel_mails(account.id)
         record(Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
 

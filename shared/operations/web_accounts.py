@@ -12,12 +12,13 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, InvalidSession, NotFound
-from shared.identity.password_links import LASTS_MS, make_token
+from shared.identity.account_links import LASTS_MS, PASSWORD, make_token
 from shared.identity.web_sessions import NewSession, ends_at, new_session
 from shared.ledger.sql import execute
 from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record
+from shared.operations.verification import queue_verification
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
@@ -29,17 +30,23 @@ def actor_of(account: UUID) -> str:
     return f"account:{account}"
 
 
-def sign_up(email: str, password_hash: str, credits: int, *, network: str = "", address: str = "") -> Account:
+def sign_up(
+    email: str, password_hash: str, credits: int, *, network: str = "", address: str = "", verify: bool = False
+) -> Account:
     """Create an account with a password. Raises `InvalidInput` if the e-mail address is invalid or taken.
 
     `network` is the daily digest of the caller's network (`visitors.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of a
-    network get the `credits`. If it is empty, there is no limit.
+    network get the `credits`. If it is empty, there is no limit. With `verify`, a mail asks the owner to verify the address, and
+    the credits are granted when that is done.
     """
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
             credits = 0
-        account = create_account(email, credits, actor="sign-up", address=address)
-        Account.update(password_hash=password_hash).where(Account.id == account.id).execute()
+        account = create_account(email, 0 if verify else credits, actor="sign-up", address=address)
+        account.password_hash, account.pending_credits = password_hash, credits if verify else 0
+        account.save(only=[Account.password_hash, Account.pending_credits])
+        if verify:
+            queue_verification(account.id, actor="sign-up", address=address)
         return account
 
 
@@ -144,7 +151,7 @@ def make_password_link(email_or_id: str, secret_key: str, *, actor: str, address
             raise InvalidInput(f"The account {account.email} is closed and cannot be signed in to.")
         expires_at = now_ms() + LASTS_MS
         record(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
-        return MadeLink(account, make_token(secret_key, account.id, account.password_hash, expires_at), expires_at)
+        return MadeLink(account, make_token(secret_key, PASSWORD, account.id, account.password_hash, expires_at), expires_at)
 
 
 def _insert_session(account: UUID, agent: str) -> NewSession:

@@ -6,16 +6,20 @@ import re
 
 import pytest
 
+from console.app import create_app
 from console.paging import PAGE_SIZE
 from shared.core.clock import now_ms
 from shared.core.database import database
 from shared.ledger.verify import verify
-from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, Plan, PurgeJob, Subscription
+from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, OutgoingMail, Plan, PurgeJob, Subscription
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
 from shared.operations.redeem_codes import create_codes, redeem
+from shared.operations.verification import confirm_email
+from shared.operations.web_accounts import sign_up
 from tests import factories
+from tests.console.conftest import Browser
 
 PLAN = {
     "monthly_credits": "5000",
@@ -156,6 +160,38 @@ def test_changing_an_email_requires_typing_the_current_one(signed_in):
     entry = AuditEntry.get(AuditEntry.action == "account.email")
     assert (entry.before, entry.after) == ({"email": "ida@example.com"}, {"email": "ada@bücher.example"})
     assert f'action="{action}"' not in signed_in("billing").get(page).text
+
+
+def test_an_accounts_page_shows_its_verification_and_unsent_mails(signed_in):
+    account = sign_up("ida@example.com", "hash", 500, verify=True)
+    page = f"/accounts/{account.id}"
+    OutgoingMail.update(attempts=2, last_error="451 4.7.1 Greylisted").execute()
+    browser = signed_in("support")
+    shown = browser.get(page).text
+    assert "unverified" in shown
+    assert "500 credits are granted when it is verified" in shown
+    assert "451 4.7.1 Greylisted" in shown
+    assert "verification-mail" not in shown, "no mail server is set"
+    confirm_email(account.id, "ida@example.com", actor="test")
+    verified = browser.get(page).text
+    assert ("unverified" in verified, "451 4.7.1 Greylisted" in verified) == (False, False)
+
+
+def test_staff_resend_a_verification_mail(bound_database, make_settings, staff):
+    mail = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "no-reply@yout.example", "public_url": "https://yout.example"}
+    account = sign_up("ida@example.com", "hash", 500, verify=True)
+    OutgoingMail.update(status="failed", finished_at=1, last_error="550 No such user").execute()
+    app = create_app(make_settings(**mail))
+    staff("support")
+    browser = Browser(app.test_client())
+    browser.sign_in("support@yout.example")
+    page, action = f"/accounts/{account.id}", f"/account/{account.id}/verification-mail"
+    assert "is queued" in browser.send(page, action).text
+    assert [mail.status for mail in OutgoingMail.select().order_by(OutgoingMail.id)] == ["failed", "queued"]
+    form = browser.form(page, action)
+    confirm_email(account.id, "ida@example.com", actor="test")
+    assert "is verified already" in browser.post(action, form, follow_redirects=True).text
+    assert f'action="{action}"' not in browser.get(page).text
 
 
 def test_a_key_is_edited(signed_in):

@@ -248,6 +248,11 @@ def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
             ["YOUT_PUBLIC_URL begins with http://"],
         ),
         (
+            {"smtp_url": "smtp://a:b@mx?starttls=off", "mail_from": "a@example.com"},
+            ["YOUT_SMTP_URL has starttls=off"],
+        ),
+        ({"smtp_url": "smtps://a:b@mx", "mail_from": "a@example.com"}, []),
+        (
             {"database_url": "postgres://db/x?connection_limit=1", "redis_url": "redis://cache?protocol=3"},
             ["DATABASE_URL has the option 'connection_limit'", "REDIS_URL has the option 'protocol'"],
         ),

@@ -68,6 +68,7 @@ def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4
         "media_jobs": 0,
         "media_files": 0,
         "ledger_entries": 1 + calls // 2,
+        "mails": 0,
         "overage_entries": 0,
         "usage_rows": calls,
         "usage_sums": 0,

@@ -10,6 +10,8 @@ from quart import Quart
 
 from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
+from shared.identity.account_links import VERIFY_EMAIL
+from shared.identity.account_links import make_token as make_verification_token
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
 from shared.operations.conversations import Turn, begin_turn, keep_turn
 from shared.operations.form_idempotency import once
@@ -67,6 +69,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         "slug": share.slug,
         "token": token,
         "form_id": form.id,
+        "link": make_verification_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms() + 3_600_000),
     }
 
 
@@ -103,6 +106,7 @@ async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: 
         "/c/AAAAAAAAAAAAAAAAAAAAAA": 404,
         "/nowhere": 404,
         "/password/x": 404,
+        "/verify-email/x": 404,
         "/sign-in": 200,
         "/sign-up": 200,
     }.items():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shared.identity.password_links import LASTS_MS, make_token, proves, read_token
+from shared.identity.account_links import LASTS_MS, PASSWORD, VERIFY_EMAIL, make_token, proves, read_token
 from shared.models import Account, AuditEntry
 from shared.operations.web_accounts import make_password_link
 from tests import factories
@@ -55,11 +55,12 @@ def test_an_unknown_link_looks_like_a_used_one(browser: Browser, token: str) -> 
 
 def test_a_link_is_valid_for_its_own_account_only() -> None:
     first, second = Account(password_hash="a").id, Account(password_hash="a").id
-    link = read_token(make_token(SECRET_KEY, first, "a", 5_000))
-    assert proves(link, SECRET_KEY, "a", 4_999)
-    assert not proves(link, SECRET_KEY, "a", 5_000)
-    assert not proves(link, SECRET_KEY, "b", 0)
-    assert not proves(link, "another installation", "a", 0)
-    assert not proves(link._replace(account=second), SECRET_KEY, "a", 0)
-    assert not proves(link._replace(expires_at=LASTS_MS), SECRET_KEY, "a", 0)
-    assert re.fullmatch(r"[\w-]{64}", make_token(SECRET_KEY, first, None, 5_000))
+    link = read_token(make_token(SECRET_KEY, PASSWORD, first, "a", 5_000))
+    assert proves(link, SECRET_KEY, PASSWORD, "a", 4_999)
+    assert not proves(link, SECRET_KEY, PASSWORD, "a", 5_000)
+    assert not proves(link, SECRET_KEY, PASSWORD, "b", 0)
+    assert not proves(link, SECRET_KEY, VERIFY_EMAIL, "a", 0)
+    assert not proves(link, "another installation", PASSWORD, "a", 0)
+    assert not proves(link._replace(account=second), SECRET_KEY, PASSWORD, "a", 0)
+    assert not proves(link._replace(expires_at=LASTS_MS), SECRET_KEY, PASSWORD, "a", 0)
+    assert re.fullmatch(r"[\w-]{64}", make_token(SECRET_KEY, PASSWORD, first, None, 5_000))

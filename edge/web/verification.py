@@ -1,0 +1,119 @@
+"""Verifying the e-mail address: the page that a mail links to, and asking for another mail."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from quart import Blueprint, Response
+
+from edge.request_context import read, services, write
+from edge.web.pages import page
+from edge.web.password_auth import count_verification_mail
+from edge.web.web_session import address, go, signed_in, visit
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, InvalidRequest, NotFound, TooManyAttempts
+from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
+from shared.models import Account
+from shared.operations.verification import confirm_email, request_verification
+from shared.operations.web_accounts import actor_of
+
+verification = Blueprint("verification", __name__)
+
+
+class _Linked(NamedTuple):
+    """A genuine link, and the account that it is for, as it is now."""
+
+    token: str
+    expired: bool
+    account: UUID
+    email: str
+    verified: bool
+    pending_credits: int
+
+
+@verification.get("/verify-email/<link>")
+async def show_link(link: str) -> Response:
+    """The page with the button. Opening it changes nothing: mail scanners open links, too."""
+    found = await _look_up(link)
+    if found is None:
+        return await _invalid()
+    return await _page("verified" if found.verified else "expired" if found.expired else "confirm", found)
+
+
+@verification.post("/verify-email/<link>")
+async def confirm(link: str) -> Response:
+    found = await _look_up(link)
+    if found is None:
+        return await _invalid()
+    if found.expired and not found.verified:
+        return await _page("expired", found, 410)
+    try:
+        done = await write(partial(confirm_email, found.account, found.email, actor=actor_of(found.account), address=address()))
+    except NotFound:  # the address was changed, or the account closed, at this moment
+        return await _invalid()
+    return await _page("verified", found, credits=done.credits)
+
+
+@verification.post("/verify-email/<link>/resend")
+async def resend_expired(link: str) -> Response:
+    """A new mail for an expired link. The link need not come from somebody who is signed in: the mail goes to its address."""
+    found = await _look_up(link)
+    if found is None:
+        return await _invalid()
+    wrong = await _request(found.account)
+    return await _page("expired" if wrong else "sent", found, 429 if wrong else 200, wrong=wrong)
+
+
+@verification.post("/account/verify-email")
+async def resend() -> Response:
+    session = signed_in()
+    wrong = await _request(session.account)
+    if wrong:
+        return await _page("refused", None, 429, wrong=wrong)
+    return go("/account", "verification-sent")
+
+
+async def _request(account: UUID) -> str:
+    """Queue a verification mail. Returns why not, "" if it was queued or is not needed."""
+    if not services().settings.sends_mail:
+        raise NotFound("This service sends no mail.")
+    try:
+        await count_verification_mail(account)
+        queued = await write(partial(request_verification, account, actor=actor_of(account), address=address()))
+    except (TooManyAttempts, InvalidRequest) as problem:
+        return str(problem)
+    return "" if queued else "We sent several emails today. Check your spam folder, or try again tomorrow."
+
+
+async def _look_up(token: str) -> _Linked | None:
+    """The account of a link; None if the link is not ours, or was made for another address than the account's."""
+    try:
+        link = read_token(token)
+    except InvalidInput:
+        return None
+    row = await read(partial(_find, link.account))
+    if row is None or not is_genuine(link, services().settings.secret_key, VERIFY_EMAIL, row.email):
+        return None
+    return _Linked(token, now_ms() >= link.expires_at, row.id, row.email, row.email_verified_at is not None, row.pending_credits)
+
+
+def _find(account: UUID) -> Account | None:
+    row: Account | None = Account.get_or_none((Account.id == account) & (Account.status != "closed"))
+    return row
+
+
+async def _invalid() -> Response:
+    """For a link that leads to nothing. Somebody who is signed in can ask for a new mail here."""
+    session = visit().session
+    own = await read(partial(_find, session.account)) if session is not None else None
+    can_resend = own is not None and own.email_verified_at is None and services().settings.sends_mail
+    return await _page("invalid", None, 404, can_resend=can_resend)
+
+
+async def _page(
+    state: str, found: _Linked | None, status: int = 200, *, wrong: str = "", credits: int = 0, can_resend: bool = False
+) -> Response:
+    context = {"state": state, "link": found, "credits": credits, "wrong": wrong, "can_resend": can_resend}
+    return await page("verify_email.html", status, **context)

@@ -1,0 +1,31 @@
+"""Recipients: e-mail addresses in the form that SMTP sends. Pure."""
+
+from __future__ import annotations
+
+import re
+from email.headerregistry import Address
+
+import idna
+
+from shared.core.errors import InvalidInput
+from shared.identity.emails import canonical_email
+
+# A dot-atom (RFC 5322, 3.2.3), with the non-ASCII characters of RFC 6531. It needs no quotes in a header or a command.
+_ATOM = r"(?:[a-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x7f])+"
+_DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+
+
+def recipient(email: str) -> Address:
+    """An e-mail address as mail is sent to it, with its domain in ASCII (`xn--…`).
+
+    Raises `InvalidInput` for an invalid address, and for one that would need quotes, such as `a,b@example.com`: few servers
+    accept those, and a quoting mistake would send the mail to somebody else.
+    """
+    local, _, domain = canonical_email(email).rpartition("@")
+    if not _DOT_ATOM.fullmatch(local):
+        raise InvalidInput("We cannot send mail to this address. Use one without quotes, commas or brackets before the @.")
+    try:
+        ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        raise InvalidInput("We cannot send mail to the domain of this address.") from None
+    return Address(username=local, domain=ascii_domain)

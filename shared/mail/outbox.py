@@ -1,0 +1,107 @@
+"""The outbox: a row for each mail, written in the transaction of its cause, and sent by a worker.
+
+A row names the kind of mail and its recipient. It holds no text: the text is composed when the mail is sent. A worker takes a
+mail by compare-and-set for `LEASE_MS`, so two workers never send the same one. Only a worker that dies between the server's
+acceptance and its own commit leads to a second mail, with the same Message-ID.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.models import OutgoingMail
+from shared.text.plain_text import as_line, cut
+
+LEASE_MS = 300_000  # longer than any attempt takes; then another worker may try
+WAITS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the first attempt, the second, …; the last one repeats
+MAX_AGE_MS = 86_400_000  # of a mail that is still tried
+KEPT_MS = 7 * 86_400_000  # how long the row of a mail stays after it was sent or given up
+OVERDUE_MS = 3_600_000  # a mail that waits longer than this is worth a look
+_MAX_ERROR = 200
+
+
+class ClaimedMail(NamedTuple):
+    """A mail that this process may send; `attempt` counts from 1."""
+
+    id: UUID
+    account: UUID
+    kind: str
+    recipient: str
+    attempt: int
+
+
+def queue_mail(account: UUID, kind: str, recipient: str) -> None:
+    """Queue a mail in place of one of the same kind that is still waiting. Run inside the transaction of its cause."""
+    cancel_mails(account, kind)
+    now = now_ms()
+    OutgoingMail.create(account=account, kind=kind, recipient=recipient, created_at=now, due_at=now)
+
+
+def cancel_mails(account: UUID, kind: str | None = None) -> None:
+    """Do not send what is still waiting for this account, of one kind or of all."""
+    waiting = (OutgoingMail.account == account) & (OutgoingMail.status == "queued")
+    if kind is not None:
+        waiting &= OutgoingMail.kind == kind
+    OutgoingMail.update(status="cancelled", finished_at=now_ms()).where(waiting).execute()
+
+
+def unsent_mails(account: UUID, limit: int = 10) -> list[OutgoingMail]:
+    """The account's mails that wait or were given up, the newest first."""
+    unsent = (OutgoingMail.account == account) & OutgoingMail.status.in_(("queued", "failed"))
+    return list(OutgoingMail.select().where(unsent).order_by(OutgoingMail.id.desc()).limit(limit))
+
+
+def count_overdue() -> int:
+    """How many mails have waited for more than an hour."""
+    overdue = (OutgoingMail.status == "queued") & (OutgoingMail.created_at < now_ms() - OVERDUE_MS)
+    return int(OutgoingMail.select().where(overdue).count())
+
+
+def claim_mail() -> ClaimedMail | None:
+    """Take the mail that has been due for longest; None if none is due. No other process gets the same attempt."""
+    now = now_ms()
+    due = (OutgoingMail.status == "queued") & (OutgoingMail.due_at <= now)
+    while (found := OutgoingMail.select(OutgoingMail.id).where(due).order_by(OutgoingMail.due_at).first()) is not None:
+        with transaction():
+            taken: Any = (
+                OutgoingMail.update(due_at=now + LEASE_MS, attempts=OutgoingMail.attempts + 1)
+                .where((OutgoingMail.id == found.id) & due)
+                .returning(OutgoingMail)
+                .execute()
+            )
+            for row in taken:
+                return ClaimedMail(row.id, row.__data__["account"], row.kind, row.recipient, row.attempts)
+    return None
+
+
+def finish_mail(mail: ClaimedMail, status: str, error: str = "") -> bool:
+    """End a claimed mail as `sent`, `failed` or `cancelled`; False if it is no longer this claim's."""
+    changes = {"status": status, "last_error": _short(error), "finished_at": now_ms()}
+    return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
+
+
+def delay_mail(mail: ClaimedMail, error: str) -> bool:
+    """Try a claimed mail again after a pause that grows with each attempt; False if it is no longer this claim's."""
+    pause = WAITS_MS[min(mail.attempt, len(WAITS_MS)) - 1]
+    changes = {"due_at": now_ms() + pause, "last_error": _short(error)}
+    return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
+
+
+def give_up_old_mails() -> int:
+    """Fail what could not be sent within `MAX_AGE_MS`, and delete rows that ended `KEPT_MS` ago. Returns how many failed."""
+    now = now_ms()
+    old = (OutgoingMail.status == "queued") & (OutgoingMail.created_at < now - MAX_AGE_MS)
+    failed = OutgoingMail.update(status="failed", finished_at=now).where(old).execute()
+    OutgoingMail.delete().where(OutgoingMail.finished_at < now - KEPT_MS).execute()
+    return int(failed)
+
+
+def _is_claimed(mail: ClaimedMail) -> Any:
+    return (OutgoingMail.id == mail.id) & (OutgoingMail.status == "queued") & (OutgoingMail.attempts == mail.attempt)
+
+
+def _short(error: str) -> str:
+    return cut(as_line(error), _MAX_ERROR, "…")

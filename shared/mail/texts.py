@@ -1,0 +1,44 @@
+"""The texts of mails, as plain text and as HTML. Pure."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import NamedTuple
+
+
+class MailText(NamedTuple):
+    """What a mail says."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailText:
+    """Asks the owner of a new address to verify it; `credits` are granted for that, if any."""
+    reward = f" to receive {credits:,} credits" if credits else ""
+    return _with_button(
+        "Verify your email",
+        f"Verify that {email} is your email address{reward}.",
+        "Verify email",
+        link,
+        f"This link expires in {link_hours} hours and can be used once. If you didn't sign up for Yout, ignore this email.",
+    )
+
+
+def _with_button(subject: str, lead: str, label: str, link: str, note: str) -> MailText:
+    text = f"{subject}\n\n{lead}\n\n{label}:\n{link}\n\n{note}\n"
+    html = f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{escape(subject)}</title></head>
+<body style="margin:0;padding:24px;font:16px/1.5 -apple-system,'Segoe UI',Roboto,Arial,sans-serif;color:#1a1a1a">
+<h1 style="font-size:20px;margin:0 0 16px">{escape(subject)}</h1>
+<p>{escape(lead)}</p>
+<p><a href="{escape(link)}" style="display:inline-block;padding:10px 16px;border-radius:6px;background:#1a1a1a;color:#fff;\
+text-decoration:none">{escape(label)}</a></p>
+<p>Or paste this link into your browser:<br>{escape(link)}</p>
+<p style="color:#5c5c5c;font-size:14px">{escape(note)}</p>
+</body>
+</html>
+"""
+    return MailText(subject, text, html)

@@ -1,0 +1,208 @@
+"""The whole way of a verification mail by HTTP: from the sign-up to the credits, with a real mail server between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from shared.core import formats
+from shared.core.clock import now_ms
+from shared.core.settings import Settings
+from shared.identity.account_links import VERIFY_EMAIL, make_token
+from shared.mail.outbox import OVERDUE_MS
+from shared.models import Account, LedgerEntry, OutgoingMail
+from tests.conftest import OpenPage
+from tests.edge.web.conftest import PASSWORD, Browser, Site
+from tests.page_checks import look_at
+from tests.servers.browser import DESKTOP, PHONE
+from tests.servers.edge import SECRET_KEY
+from tests.servers.smtp import SmtpServer
+from workers.mail import MailWork
+
+pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+CREDITS = 500_000
+SHOWN = formats.credits(CREDITS)
+FROM = "Yout <no-reply@yout.example>"
+
+
+class MailSite:
+    """A site that sends mail: its browsers, and the mail that they get."""
+
+    def __init__(self, site: Site, server: SmtpServer, make_settings: Callable[..., Settings]) -> None:
+        self.site, self.server = site, server
+        self.settings = {"smtp_url": server.url, "mail_from": FROM, "public_url": "http://yout.test"}
+        self._work = MailWork(make_settings(**self.settings))
+
+    def browser(self) -> Browser:
+        return self.site.browser(**self.settings)
+
+    def link(self) -> str:
+        """The path of the link in the next mail."""
+        self._work.send_due()
+        return self.server.mails.pop(0).link()
+
+    def signed_up(self) -> tuple[Browser, Account]:
+        """A browser that is signed in to a new account."""
+        browser = self.browser()
+        return browser, self.site.account(browser.sign_up())
+
+
+@pytest.fixture(scope="module")
+def smtp_server() -> Iterator[SmtpServer]:
+    server = SmtpServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mail_site(site: Site, smtp_server: SmtpServer, make_settings: Callable[..., Settings]) -> Iterator[MailSite]:
+    yield MailSite(site, smtp_server, make_settings)
+    OutgoingMail.delete().execute()
+    smtp_server.mails.clear()
+
+
+def balance(account: Account) -> int:
+    return int(Account.get_by_id(account.id).balance)
+
+
+def expired_link(account: Account) -> str:
+    return f"/verify-email/{make_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms())}"
+
+
+def test_from_the_sign_up_to_the_credits(mail_site: MailSite) -> None:
+    browser, account = mail_site.signed_up()
+    assert balance(account) == 0
+    assert f"Verify your email to receive {SHOWN} credits".encode() in browser.get("/account").body
+    link, device = mail_site.link(), mail_site.browser()
+    for _ in range(2):  # as a mail scanner does
+        assert b"Verify email</button>" in device.get(link).body
+    assert balance(account) == 0
+    assert f"{SHOWN} credits were added".encode() in device.send(link).body
+    again = device.post(link, f"csrf_token={device.token()}".encode())
+    assert (again.status, b"is verified" in again.body, b"were added" in again.body) == (200, True, False)
+    assert b"is verified" in mail_site.browser().get(link).body
+    assert balance(account) == CREDITS
+    assert LedgerEntry.select().where(LedgerEntry.account == account).count() == 1
+    assert b"Verify your email" not in browser.get("/account").body
+
+
+def test_another_sites_form_confirms_nothing(mail_site: MailSite) -> None:
+    _, account = mail_site.signed_up()
+    link = mail_site.link()
+    assert mail_site.browser().post(link, b"").status == 403
+    assert mail_site.browser().send(link, headers={"origin": "https://evil.example"}).status == 403
+    assert balance(account) == 0
+
+
+def test_an_expired_link_offers_a_new_one(mail_site: MailSite) -> None:
+    _, account = mail_site.signed_up()
+    mail_site.link()
+    link, device = expired_link(account), mail_site.browser()
+    shown = device.get(link)
+    assert (shown.status, b"has expired" in shown.body) == (200, True)
+    refused = device.post(link, f"csrf_token={device.token()}".encode())
+    assert (refused.status, b"has expired" in refused.body, balance(account)) == (410, True, 0)
+    assert b"We sent a new link" in device.send(f"{link}/resend", page=link).body
+    device.send(mail_site.link())
+    assert balance(account) == CREDITS
+    assert b"is verified" in device.get(link).body
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 64, "=" * 64])
+def test_what_is_no_link_of_ours_says_so(mail_site: MailSite, token: str) -> None:
+    path = f"/verify-email/{token}"
+    stranger = mail_site.browser().get(path)
+    assert (stranger.status, b"Sign in</a> to get a new one" in stranger.body) == (404, True)
+    browser, account = mail_site.signed_up()
+    mail_site.link()
+    assert browser.post(path, f"csrf_token={browser.token('/account')}".encode()).status == 404
+    sent = browser.follow(browser.send("/account/verify-email", page=path))
+    assert b"We sent you an email" in sent.body
+    browser.send(mail_site.link())
+    assert balance(account) == CREDITS
+    assert b"Send a new link" not in browser.get(path).body
+
+
+def test_the_link_for_a_former_address_is_dead(mail_site: MailSite) -> None:
+    browser, account = mail_site.signed_up()
+    dead, new = mail_site.link(), f"new-{account.email}"
+    fields = {"email": new, "again": new, "password_now": PASSWORD}
+    changed = browser.follow(browser.send("/account/email", fields, page="/account/sessions"))
+    assert b"We sent it a link" in changed.body
+    assert mail_site.browser().get(dead).status == 404
+    assert browser.post(dead, f"csrf_token={browser.token('/account')}".encode()).status == 404
+    assert balance(account) == 0
+    link = mail_site.link()
+    browser.send(link)
+    assert balance(account) == CREDITS
+    former = {"email": account.email, "again": account.email, "password_now": PASSWORD}
+    browser.send("/account/email", former, page="/account/sessions")
+    assert b"Verify your email</h2>" in browser.get("/account").body, "the former one is not verified, and brings no credits"
+    browser.send(mail_site.link())
+    assert balance(account) == CREDITS
+
+
+def test_mails_are_limited_for_an_account_and_for_a_network(mail_site: MailSite) -> None:
+    browser, _ = mail_site.signed_up()
+    for _ in range(3):
+        assert browser.send("/account/verify-email", page="/account").status == 303
+    refused = browser.send("/account/verify-email", page="/account")
+    assert (refused.status, b"Too many attempts" in refused.body) == (429, True), refused.body.decode()
+    network = {"x-forwarded-for": mail_site.browser().address}
+    for number in range(11):
+        member = mail_site.site.member(**mail_site.settings)
+        answer = member.send("/account/verify-email", page="/account", headers=network)
+        assert answer.status == (303 if number < 10 else 429)
+
+
+def test_an_address_that_gets_no_mail_opens_no_account(mail_site: MailSite) -> None:
+    answer = mail_site.browser().send("/sign-up", {"email": "a,b@example.com", "password": PASSWORD})
+    assert (answer.status, b"We cannot send mail to this address" in answer.body) == (422, True)
+
+
+def test_where_no_mail_is_sent_nothing_is_asked(site: Site) -> None:
+    browser = site.browser()
+    account = site.account(browser.sign_up())
+    assert (balance(account), OutgoingMail.select().count()) == (CREDITS, 0)
+    assert b"Verify your email" not in browser.get("/account").body
+    assert browser.send("/account/verify-email", page="/account").status == 404
+
+
+def test_mails_that_wait_too_long_are_a_metric(mail_site: MailSite) -> None:
+    browser, account = mail_site.signed_up()
+
+    def metric() -> str:
+        return browser.request("GET", "/metrics", headers={"x-forwarded-for": ""}).body.decode()
+
+    assert "yout_mail_unsent 0.0" in metric()
+    OutgoingMail.update(created_at=now_ms() - OVERDUE_MS - 1).where(OutgoingMail.account == account).execute()
+    assert "yout_mail_unsent 1.0" in metric()
+
+
+@pytest.mark.parametrize("look", [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}])
+async def test_in_a_browser(mail_site: MailSite, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+    browser, account = mail_site.signed_up()
+    url = f"http://127.0.0.1:{browser.port}"
+    page = await open_page(**look)
+    await browser.lend_session(page)
+    await page.goto(f"{url}/account")
+    await expect(page.get_by_role("heading", name=re.compile("to receive 500.000 credits"))).to_be_visible()
+    await look_at(page, axe, "account-unverified")
+    mail_site.link()
+    await page.click("text=Resend email")
+    await expect(page.get_by_role("status")).to_contain_text("We sent you an email")
+    device = await open_page(**look)
+    await device.goto(url + expired_link(account))
+    await look_at(device, axe, "verify-email-expired")
+    await device.goto(url + mail_site.link())
+    await look_at(device, axe, "verify-email")
+    await device.click("text=Verify email >> nth=-1")
+    await expect(device.locator("h1")).to_have_text("Email verified")
+    await look_at(device, axe, "verify-email-done")
+    await page.reload()
+    await expect(page.get_by_text("Verify your email")).to_have_count(0)
+    assert balance(account) == CREDITS

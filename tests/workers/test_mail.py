@@ -1,0 +1,351 @@
+"""The outbox and its sender, against a real SMTP server that accepts, refuses, delays, hangs and lies about who it is."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from email import message_from_string
+from email.policy import SMTPUTF8
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.core.clock import new_id, now_ms
+from shared.core.errors import InvalidInput
+from shared.core.settings import Settings
+from shared.core.smtp_url import read_sender
+from shared.identity.emails import canonical_email
+from shared.mail import outbox
+from shared.mail.address import recipient
+from shared.mail.texts import verify_email
+from shared.models import Account, OutgoingMail
+from shared.operations.accounts import change_email
+from shared.operations.verification import confirm_email, request_verification
+from shared.operations.web_accounts import sign_up
+from tests import factories
+from tests.servers.authority import Authority
+from tests.servers.process import Process, eventually
+from tests.servers.smtp import SmtpServer
+from tests.threads import at_once, join
+from tests.upstream_responses import Gate
+from workers.mail import MailWork, clean
+from workers.smtp import MailLimits, build_message
+
+TEXT = verify_email("ada@example.com", "https://yout.example/verify-email/x", 5_000, 24)
+QUICK = MailLimits(answer_seconds=0.3, total_seconds=0.6)
+# What a mail server does is the same on each kind of database.
+ON_SQLITE = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+StartSmtp = Callable[..., SmtpServer]
+
+
+@pytest.fixture
+def start_smtp() -> Iterator[StartSmtp]:
+    """`start_smtp(tls=…, starttls=…, login=…)`: a scripted mail server."""
+    running: list[SmtpServer] = []
+
+    def start(**options: Any) -> SmtpServer:
+        running.append(SmtpServer(**options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """The TLS of a server named `localhost`, whose authority this process trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+    return authority.server_context(x509.DNSName("localhost"))
+
+
+@pytest.fixture
+def work(make_settings: Callable[..., Settings]) -> Callable[..., MailWork]:
+    """`work(url)`: the sender of a worker whose mail server that is. Its waits are short where `limits` says so."""
+
+    def make(url: str, limits: MailLimits | None = None) -> MailWork:
+        settings = make_settings(smtp_url=url, mail_from="Yout <no-reply@yout.example>", public_url="https://yout.example")
+        return MailWork(settings, limits)
+
+    return make
+
+
+def queued(email: str = "ada@example.com", credits: int = 500) -> OutgoingMail:
+    """The verification mail of a new account."""
+    return OutgoingMail.get(OutgoingMail.account == sign_up(email, "hash", credits, verify=True))
+
+
+def again(mail: OutgoingMail) -> OutgoingMail:
+    found: OutgoingMail = OutgoingMail.get_by_id(mail.id)
+    return found
+
+
+def make_due(mail: OutgoingMail) -> None:
+    OutgoingMail.update(due_at=0).where(OutgoingMail.id == mail.id).execute()
+
+
+def test_a_mail_is_sent_once(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+    server, mail = start_smtp(), queued()
+    sender = work(server.url)
+    sender.send_due()
+    sender.send_due()
+    [received] = server.mails
+    assert (received.sender, received.recipient) == ("no-reply@yout.example", "ada@example.com")
+    headers = received.message
+    assert (headers["From"], headers["To"]) == ("Yout <no-reply@yout.example>", "ada@example.com")
+    assert (headers["Subject"], headers["Auto-Submitted"]) == ("Verify your email", "auto-generated")
+    assert headers["Message-ID"] == f"<{mail.id.hex}@yout.example>"
+    assert "to receive 500 credits" in received.part("plain")
+    assert received.link().startswith("/verify-email/")
+    done = again(mail)
+    assert (done.status, done.attempts, done.last_error) == ("sent", 1, "")
+
+
+@ON_SQLITE
+def test_addresses_in_other_scripts_get_their_mail(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+    server = start_smtp()
+    queued("jürgen@bücher.example")
+    work(server.url).send_due()
+    assert server.mails[0].recipient == "jürgen@xn--bcher-kva.example"
+    old, mail = start_smtp(utf8=False), queued("zoë@example.com")
+    work(old.url).send_due()
+    assert (again(mail).status, "not ASCII" in again(mail).last_error) == ("failed", True)
+
+
+@ON_SQLITE
+def test_a_mail_that_is_not_needed_any_more_is_not_sent(
+    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp
+) -> None:
+    server, first, second = start_smtp(), queued(), queued("ben@example.com")
+    confirm_email(first.account.id, "ada@example.com", actor="test")
+    change_email(second.account.id, "benjamin@example.com", actor="test")
+    closed = queued("eve@example.com")
+    Account.update(status="closed").where(Account.id == closed.account).execute()
+    work(server.url).send_due()
+    assert server.recipients == []
+    assert {again(mail).status for mail in (first, second, closed)} == {"cancelled"}
+
+
+@ON_SQLITE
+def test_a_newer_mail_replaces_one_that_waits(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+    server, first = start_smtp(), queued()
+    assert request_verification(first.account.id, actor="test")
+    work(server.url).send_due()
+    assert (len(server.mails), again(first).status) == (1, "cancelled")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("command", ["recipient", "data"])
+def test_a_refused_mail_is_given_up_with_the_reason(
+    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, command: str
+) -> None:
+    server, mail, other = start_smtp(), queued(), queued("ben@example.com")
+    script = server.script_recipient if command == "recipient" else server.script_data
+    script("550 5.1.1 No such user here")
+    work(server.url).send_due()
+    refused = again(mail)
+    assert (refused.status, refused.last_error) == ("failed", "550 5.1.1 No such user here")
+    assert again(other).status == "sent"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("command", ["recipient", "data"])
+def test_a_delayed_mail_is_sent_later(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, command: str) -> None:
+    server, mail = start_smtp(), queued()
+    script = server.script_recipient if command == "recipient" else server.script_data
+    script("451 4.7.1 Greylisted", "451 4.7.1 Greylisted")
+    sender = work(server.url)
+    for attempt in (1, 2):
+        before = now_ms()
+        sender.send_due()
+        sender.send_due()  # not due yet
+        delayed = again(mail)
+        assert (delayed.status, delayed.attempts, delayed.last_error) == ("queued", attempt, "451 4.7.1 Greylisted")
+        assert delayed.due_at >= before + outbox.WAITS_MS[attempt - 1]
+        make_due(mail)
+    sender.send_due()
+    assert (again(mail).status, again(mail).attempts, len(server.mails)) == ("sent", 3, 1)
+
+
+@ON_SQLITE
+def test_implicit_tls_and_starttls(
+    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, trusted: ssl.SSLContext
+) -> None:
+    login = ("ada@example.com", "p/w:d")
+    for number, (scheme, options) in enumerate([("smtps", {"tls": trusted}), ("smtp", {"starttls": trusted})]):
+        server = start_smtp(login=login, **options)
+        queued(f"person-{number}@example.com")
+        work(f"{scheme}://ada%40example.com:p%2Fw%3Ad@localhost:{server.port}").send_due()
+        assert [mail.encrypted for mail in server.mails] == [True]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("url", "options", "reason"),
+    [
+        ("smtp://localhost:{port}?starttls=required", {}, "STARTTLS"),
+        ("smtp://127.0.0.1:{port}?starttls=required", {"starttls": "trusted"}, "certificate is not valid"),
+        ("smtps://127.0.0.1:{port}", {"tls": "trusted"}, "certificate is not valid"),
+        ("smtps://localhost:{port}", {"tls": "stranger"}, "certificate is not valid"),
+        ("smtps://localhost:{port}", {}, "TLS failed"),
+        ("smtp://ada:wrong@localhost:{port}?starttls=off", {"login": ("ada", "right")}, "535"),
+    ],
+)
+def test_a_server_that_cannot_be_trusted_or_used_gets_nothing(
+    bound_database: peewee.Database,
+    work: Any,
+    start_smtp: StartSmtp,
+    trusted: ssl.SSLContext,
+    tmp_path: Path,
+    url: str,
+    options: dict[str, Any],
+    reason: str,
+) -> None:
+    contexts = {"trusted": trusted, "stranger": Authority(tmp_path).server_context(x509.DNSName("localhost"))}
+    server = start_smtp(**{name: contexts.get(value, value) if name != "login" else value for name, value in options.items()})
+    mail = queued()
+    sender = work(url.format(port=server.port))
+    sender.send_due()
+    delayed = again(mail)
+    assert (delayed.status, server.recipients) == ("queued", [])
+    assert reason in delayed.last_error
+    make_due(mail)
+    sender.send_due()
+    assert again(mail).attempts == 1, "the server rests after it failed"
+
+
+@ON_SQLITE
+def test_a_server_that_hangs_is_left(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # connected by the kernel, never answered
+        mail = queued()
+        work(f"smtp://127.0.0.1:{silent.getsockname()[1]}", QUICK).send_due()
+        assert (again(mail).status, again(mail).last_error) == ("queued", "The server does not answer.")
+    server, gate, other = start_smtp(), Gate(), queued("ben@example.com")
+    server.script_data(gate)
+    work(server.url, QUICK).send_due()
+    assert (again(other).status, again(other).last_error) == ("queued", "The server does not answer.")
+
+
+@ON_SQLITE
+def test_a_server_that_trickles_is_cut_off(bound_database: peewee.Database, work: Any) -> None:
+    """Each byte comes well within the wait for one, and the answer never ends."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        left = threading.Event()
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                try:
+                    while not left.wait(0.05):
+                        connection.sendall(b"2")
+                except OSError:
+                    left.set()
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        mail = queued()
+        work(f"smtp://127.0.0.1:{listener.getsockname()[1]}", QUICK).send_due()
+        join(thread)
+        assert left.is_set()
+        assert again(mail).status == "queued"
+
+
+def test_what_cannot_be_sent_for_a_day_is_given_up_and_old_rows_go(bound_database: peewee.Database) -> None:
+    mail = queued()
+    OutgoingMail.update(created_at=now_ms() - outbox.MAX_AGE_MS - 1, last_error="451 Greylisted").execute()
+    assert outbox.count_overdue() == 1
+    clean()
+    assert (again(mail).status, again(mail).last_error, outbox.count_overdue()) == ("failed", "451 Greylisted", 0)
+    clean()
+    assert OutgoingMail.select().count() == 1
+    OutgoingMail.update(finished_at=now_ms() - outbox.KEPT_MS - 1).execute()
+    clean()
+    assert OutgoingMail.select().count() == 0
+
+
+def test_workers_never_take_the_same_mail(bound_postgres: peewee.Database) -> None:
+    for number in range(12):
+        queued(f"person-{number}@example.com")
+
+    def claim_all(_: int) -> list[Any]:
+        with bound_postgres.connection_context():
+            found = []
+            while (mail := outbox.claim_mail()) is not None:
+                found.append(mail.id)
+            return found
+
+    claimed = [id for ids in at_once(claim_all, 4) for id in ids]
+    assert len(claimed) == len(set(claimed)) == 12
+
+
+def test_whoever_lost_a_mail_does_not_end_it(bound_database: peewee.Database) -> None:
+    mail = queued()
+    lost = outbox.claim_mail()
+    assert lost is not None
+    make_due(mail)
+    taken = outbox.claim_mail()
+    assert taken is not None
+    assert not outbox.delay_mail(lost, "late")
+    assert not outbox.finish_mail(lost, "failed", "late")
+    assert outbox.finish_mail(taken, "sent")
+    assert not outbox.finish_mail(taken, "failed")
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_worker_killed_before_it_sent_leaves_the_mail_to_the_next(
+    bound_database: peewee.Database,
+    any_database_url: str,
+    redis_url: str,
+    start_worker: Callable[..., Process],
+    start_smtp: StartSmtp,
+) -> None:
+    server, gate, mail = start_smtp(), Gate(), queued()
+    server.script_recipient(gate)
+    settings = {"database_url": any_database_url, "redis_url": redis_url, "public_url": "https://yout.example"}
+    settings |= {"smtp_url": server.url, "mail_from": "no-reply@yout.example"}
+    worker = start_worker(**settings)
+    gate.wait_reached()
+    worker.kill()
+    left = again(mail)
+    assert (left.status, left.attempts) == ("queued", 1)
+    assert left.due_at > now_ms(), "it is the dead worker's until its lease ends"
+    make_due(mail)
+    start_worker(**settings)
+    assert server.wait_mail().recipient == "ada@example.com"
+    eventually(lambda: again(mail).status == "sent", "the second worker says so")
+    assert (len(server.mails), again(mail).attempts) == (1, 2)
+
+
+def test_a_closed_account_takes_its_mails_along(bound_database: peewee.Database) -> None:
+    owner = factories.account()
+    assert request_verification(owner.id, actor="test")
+    assert OutgoingMail.select().count() == 1
+    Account.delete().where(Account.id == owner.id).execute()
+    assert OutgoingMail.select().count() == 0
+
+
+@given(st.text(min_size=1, max_size=70), st.sampled_from(["example.com", "bücher.example", "xn--bcher-kva.example"]))
+def test_whatever_the_address_a_mail_has_one_recipient_and_no_more_headers(local: str, domain: str) -> None:
+    try:
+        target = recipient(f"{local}@{domain}")
+    except InvalidInput:
+        return
+    message = build_message(new_id(), read_sender("Yout <no-reply@example.com>"), target, TEXT, 0)
+    sent = message_from_string(message.as_bytes(policy=SMTPUTF8).decode(), policy=SMTPUTF8)
+    [address] = sent["To"].addresses
+    assert canonical_email(address.addr_spec) == canonical_email(f"{local}@{domain}")
+    assert not set(' \t\r\n<>,"') & set(target.addr_spec)
+    assert sent.keys() == message.keys()

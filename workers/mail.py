@@ -1,0 +1,101 @@
+"""Mail: sends what the outbox holds. The rows are found in the database; Redis is not involved."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from shared.core.clock import now_ms
+from shared.core.database import database, drop_connection, transaction
+from shared.core.errors import InvalidInput
+from shared.core.settings import Settings
+from shared.core.smtp_url import read_sender, read_smtp_url
+from shared.mail import outbox
+from shared.mail.address import recipient
+from shared.mail.outbox import ClaimedMail
+from shared.mail.texts import MailText
+from shared.operations import verification
+from workers.scheduler import Periodic
+from workers.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
+
+log = logging.getLogger("yout.worker.mail")
+
+SEND_SECONDS = 1.0
+CLEAN_SECONDS = 600.0
+PAUSE_SECONDS = 15.0  # without an attempt after the server failed
+_ROUND_SECONDS = 20.0  # how long one beat goes on with the next mail
+
+
+def periodic(settings: Settings) -> tuple[Periodic, ...]:
+    """What runs on the beat. Without `YOUT_SMTP_URL` nothing is sent, and old mails are still given up."""
+    cleaning = Periodic("the cleaning of the outbox", CLEAN_SECONDS, clean)
+    if not settings.sends_mail:
+        return (cleaning,)
+    return (Periodic("the outbox", SEND_SECONDS, MailWork(settings).send_due), cleaning)
+
+
+def clean() -> None:
+    """Give up the mails that could not be sent for a day, and delete the rows of those that ended a week ago."""
+    try:
+        with transaction():
+            failed = outbox.give_up_old_mails()
+    except BaseException:
+        drop_connection()
+        raise
+    database.close()
+    if failed:
+        log.error("gave up %d mails, which could not be sent within a day", failed)
+
+
+class MailWork:
+    """Sends the mail of one worker process. The settings must have `YOUT_SMTP_URL`."""
+
+    def __init__(self, settings: Settings, limits: MailLimits | None = None) -> None:
+        self._settings = settings
+        self._limits = limits or MailLimits()
+        self._server = read_smtp_url(settings.smtp_url)
+        self._sender = read_sender(settings.mail_from)
+        self._resume_at = 0.0
+
+    def send_due(self) -> None:
+        """Send the mails that are due, one by one. Raises the database's errors."""
+        until = time.monotonic() + _ROUND_SECONDS
+        try:
+            while self._resume_at <= time.monotonic() < until and (mail := outbox.claim_mail()) is not None:
+                self._attempt(mail)
+        except BaseException:
+            drop_connection()
+            raise
+        database.close()
+
+    def _attempt(self, mail: ClaimedMail) -> None:
+        """Send a claimed mail, and record how that ended. While the server is waited for, no database connection is held."""
+        text = self._compose(mail)
+        if text is None:
+            outbox.finish_mail(mail, "cancelled")
+            return
+        database.close()
+        try:
+            self._send(mail, text)
+        except (MailRefused, InvalidInput) as refused:
+            outbox.finish_mail(mail, "failed", str(refused))
+            log.warning("mail %s was refused", mail.id)
+        except MailDelayed as delayed:
+            outbox.delay_mail(mail, str(delayed))
+            log.warning("mail %s was not sent in attempt %d and will be retried", mail.id, mail.attempt)
+            if delayed.server_down:
+                self._resume_at = time.monotonic() + PAUSE_SECONDS
+        else:
+            outbox.finish_mail(mail, "sent")
+
+    def _send(self, mail: ClaimedMail, text: MailText) -> None:
+        target = recipient(mail.recipient)
+        message = build_message(mail.id, self._sender, target, text, now_ms())
+        send(self._server, message, self._sender.addr_spec, target.addr_spec, self._limits)
+
+    def _compose(self, mail: ClaimedMail) -> MailText | None:
+        """The text of a mail; None if it is no longer wanted."""
+        secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
+        if mail.kind == verification.KIND:
+            return verification.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
+        raise ValueError(f"unknown kind of mail: {mail.kind}")

@@ -1,0 +1,151 @@
+"""Sends one mail by SMTP: with a limit on every wait, a verified certificate, and a verdict on each failure."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.core.smtp_url import SmtpServer
+from shared.mail.texts import MailText
+
+
+class MailLimits(NamedTuple):
+    """In seconds: the longest wait for one answer, and for a whole session once it is connected."""
+
+    answer_seconds: float = 15
+    total_seconds: float = 60
+
+
+class MailRefused(Exception):
+    """The server refused this mail for good: no later attempt can succeed. Its text is the reason."""
+
+
+class MailDelayed(Exception):
+    """The mail was not accepted now. Its text is the reason; `server_down` means that no other mail would be, either."""
+
+    def __init__(self, reason: str, *, server_down: bool) -> None:
+        super().__init__(reason)
+        self.server_down = server_down
+
+
+def build_message(id: UUID, sender: Address, recipient: Address, text: MailText, now: int) -> EmailMessage:
+    """The message to send. Its Message-ID is that of `id`, so that a mail which is sent twice can be recognized. `now` in ms."""
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["To"] = recipient
+    message["Subject"] = text.subject
+    message["Date"] = format_datetime(datetime.fromtimestamp(now / 1000, UTC))
+    message["Message-ID"] = f"<{id.hex}@{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
+    message.set_content(text.text, cte="quoted-printable")
+    message.add_alternative(text.html, subtype="html", cte="quoted-printable")
+    return message
+
+
+def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str, limits: MailLimits) -> None:
+    """Send `message` in a session of its own. Returns when the server accepted it; raises `MailRefused` or `MailDelayed`.
+
+    A failure before the mail's own commands (connecting, TLS, the login) is never the mail's: it is tried again.
+    """
+    client = _client(server, sender.rpartition("@")[2], limits)
+    with _deadline(client, limits.total_seconds):
+        try:
+            _open(client, server)
+        except OSError as error:  # `SMTPException` is one
+            client.close()
+            raise MailDelayed(_reason(error), server_down=True) from None
+        try:
+            client.send_message(message, sender, [recipient])
+        except OSError as error:
+            client.close()
+            raise _verdict(error) from None
+        with suppress(OSError):  # the mail was accepted
+            client.quit()
+    client.close()
+
+
+def _client(server: SmtpServer, own_name: str, limits: MailLimits) -> smtplib.SMTP:
+    """An unconnected client. `own_name` is what it calls itself: the default is a DNS query without a timeout."""
+    client = (
+        smtplib.SMTP_SSL(local_hostname=own_name, timeout=limits.answer_seconds, context=ssl.create_default_context())
+        if server.tls
+        else smtplib.SMTP(local_hostname=own_name, timeout=limits.answer_seconds)
+    )
+    client._host = server.host  # type: ignore[attr-defined]  # the name in the certificate; only the constructor sets it, which would connect at once
+    return client
+
+
+def _open(client: smtplib.SMTP, server: SmtpServer) -> None:
+    code, answer = client.connect(server.host, server.port)
+    if code != 220:
+        raise smtplib.SMTPConnectError(code, answer)
+    if server.starttls:
+        client.starttls(context=ssl.create_default_context())
+    if server.user:
+        client.login(server.user, server.password)
+
+
+@contextmanager
+def _deadline(client: smtplib.SMTP, seconds: float) -> Iterator[None]:
+    """Cut the connection after so long: a server that sends a byte now and then never runs into the timeout of one wait."""
+
+    def cut() -> None:
+        connected = client.sock
+        if connected is not None:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _verdict(error: OSError) -> MailRefused | MailDelayed:
+    """What a failure of the mail's own commands means."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        [(code, answer)] = error.recipients.values()
+        error = smtplib.SMTPResponseException(code, answer)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return MailRefused("The mail server does not accept addresses with characters that are not ASCII.")
+    if isinstance(error, smtplib.SMTPResponseException):
+        if 500 <= error.smtp_code < 600:
+            return MailRefused(_reason(error))
+        return MailDelayed(_reason(error), server_down=error.smtp_code == 421)
+    return MailDelayed(_reason(error), server_down=True)
+
+
+def _reason(error: OSError) -> str:
+    """A failure in one line, for staff."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error
+        return f"{error.smtp_code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        if isinstance(error.__context__, TimeoutError):
+            return _reason(error.__context__)
+        return "The server closed the connection."
+    if isinstance(error, smtplib.SMTPException):
+        return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The server's certificate is not valid: {error.verify_message}."
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or 'the connection was cut'}."
+    if isinstance(error, TimeoutError):
+        return "The server does not answer."
+    if isinstance(error, socket.gaierror):
+        return "The host name of the server cannot be resolved."
+    return f"The server cannot be reached: {error.strerror or type(error).__name__}."
