@@ -103,9 +103,9 @@ def media_charge(price: PriceList, used: MediaUnits) -> int:
     return max(price.minimum_credits, price.credits_per_call * used.units + seconds + characters)
 
 
-def media_quote(price: PriceList, asked: MediaUnits, cap: int | None = None) -> Quote:
+def media_quote(price: PriceList, requested: MediaUnits, cap: int | None = None) -> Quote:
     """Quote a media job. Bound and minimum are both the cost of the full output."""
-    cost = media_charge(price, asked)
+    cost = media_charge(price, requested)
     return Quote(price, cost, cost, 0, 0, cap)
 
 

@@ -47,10 +47,10 @@ class RelayLimit:
     def exceeded(self, text: bytes | bytearray, size: int) -> bool:
         """Whether an answer with `size` bytes of text, which begins with `text`, is over the limit; sets the next `look_at`."""
         self.look_at = int(size * _NEXT_LOOK)
-        most = MARGIN_FACTOR * self.tokens + MARGIN_TOKENS
-        if size > MAX_RUN_BYTES_PER_TOKEN * most:
+        limit = MARGIN_FACTOR * self.tokens + MARGIN_TOKENS
+        if size > MAX_RUN_BYTES_PER_TOKEN * limit:
             return True
-        return least_tokens(text) * size > most * max(len(text), 1)
+        return least_tokens(text) * size > limit * max(len(text), 1)
 
 
 def least_tokens(text: bytes | bytearray) -> int:

@@ -16,14 +16,14 @@ def of_model(settings: Mapping[str, Any], name: str, model: str, default: Any) -
     return default if value is None else value
 
 
-def nearest_effort(settings: Mapping[str, Any], model: str, asked: str) -> str | None:
-    """Return the accepted effort nearest to `asked`, according to the setting `efforts`; None if the model accepts none.
+def nearest_effort(settings: Mapping[str, Any], model: str, requested: str) -> str | None:
+    """Return the accepted effort nearest to `requested`, according to the setting `efforts`; None if the model accepts none.
 
-    Without the setting, or for an unknown effort, returns `asked`.
+    Without the setting, or for an unknown effort, returns `requested`.
     """
     accepted = of_model(settings, "efforts", model, None)
-    if not isinstance(accepted, list) or asked in accepted or asked not in EFFORTS:
-        return asked
-    place = EFFORTS.index(asked)
+    if not isinstance(accepted, list) or requested in accepted or requested not in EFFORTS:
+        return requested
+    place = EFFORTS.index(requested)
     near = [effort for effort in accepted if effort in EFFORTS and effort != "none"]
     return min(near, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)

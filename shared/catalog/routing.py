@@ -51,27 +51,31 @@ def order(routes: Iterable[Route], health: Health, now: int, random: Callable[[]
     return sorted(admitted, key=lambda route: (route.priority, -math.log(1.0 - random()) / route.weight))
 
 
-def allowed(routes: Iterable[Route], wanted: Preferences) -> list[Route]:
+def allowed(routes: Iterable[Route], preferences: Preferences) -> list[Route]:
     """Return the routes that the caller's preferences allow."""
     found = []
     for route in routes:
         names = (route.public_name, route.provider)
-        if wanted.keeps_nothing and not route.keeps_nothing:
+        if preferences.keeps_nothing and not route.keeps_nothing:
             continue
-        if any(name in wanted.ignore for name in names) or (wanted.only is not None and not any(n in wanted.only for n in names)):
+        if any(name in preferences.ignore for name in names) or (
+            preferences.only is not None and not any(n in preferences.only for n in names)
+        ):
             continue
-        if wanted.order and not wanted.fall_back and not any(name in wanted.order for name in names):
+        if preferences.order and not preferences.fall_back and not any(name in preferences.order for name in names):
             continue
         found.append(route)
     return found
 
 
-def prefer(routes: Sequence[Route], wanted: Preferences, health: Health) -> list[Route]:
+def prefer(routes: Sequence[Route], preferences: Preferences, health: Health) -> list[Route]:
     """Sort routes by the caller's preferences: first those in `order`, then by `sort`. Ties keep their order.
 
     Routes without measurements come first, so that they get measured.
     """
-    return sorted(routes, key=lambda route: (_place(route, wanted.order), _slowness(health.paces.get(route.id), wanted.sort)))
+    return sorted(
+        routes, key=lambda route: (_place(route, preferences.order), _slowness(health.paces.get(route.id), preferences.sort))
+    )
 
 
 def _place(route: Route, names: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 Ids = Mapping[str, str]
 
 
-def messages_of(asked: Mapping[str, Any], target: Target) -> tuple[list[Json], list[Json]]:
+def messages_of(request: Mapping[str, Any], target: Target) -> tuple[list[Json], list[Json]]:
     """Return the system blocks and the turns. Consecutive messages of one role form one turn; tool results are user turns.
 
     If the model accepts it, later instructions stay in place, right after a user turn. So the provider's cache of the beginning
@@ -30,11 +30,11 @@ def messages_of(asked: Mapping[str, Any], target: Target) -> tuple[list[Json], l
     rejects it. Raises `UnsupportedField`.
     """
     in_place = _takes_system_in_place(target)
-    ids = tool_ids.rewritten(asked["messages"], TOOL_IDS, unwanted=_NOT_IN_IDS)
+    ids = tool_ids.rewritten(request["messages"], TOOL_IDS, unwanted=_NOT_IN_IDS)
     system: list[Json] = []
     turns: list[Json] = []
     later: list[Json] = []  # instructions to insert after the user turn
-    for message in content_parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
+    for message in content_parts.messages(request, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
             target_blocks = later if in_place and turns else system
             target_blocks += _cached(message, _with_text([_text(message, where, part) for where, part in message.parts]))
@@ -47,16 +47,16 @@ def messages_of(asked: Mapping[str, Any], target: Target) -> tuple[list[Json], l
             later = _insert_instructions(turns, later)
             turns.append({"role": role, "content": blocks})
     system += _insert_instructions(turns, later)
-    _check_last_turn(turns, asked, target)
+    _check_last_turn(turns, request, target)
     return system, turns
 
 
-def _check_last_turn(turns: list[Json], asked: Mapping[str, Any], target: Target) -> None:
+def _check_last_turn(turns: list[Json], request: Mapping[str, Any], target: Target) -> None:
     """Check the last turn. An assistant turn is a prefill, which the model continues: it must not end in whitespace."""
     last = turns[-1] if turns else None
     if last is not None and last["role"] == "assistant":
         if not of_model(target.route.settings, "prefill", target.route.upstream_model, True):
-            position = max(index for index, message in enumerate(asked["messages"]) if message["role"] == "assistant")
+            position = max(index for index, message in enumerate(request["messages"]) if message["role"] == "assistant")
             refuse(f"messages[{position}].role", "this model cannot continue an assistant message")
         block = last["content"][-1]
         if block["type"] == "text":

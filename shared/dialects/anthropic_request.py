@@ -21,53 +21,53 @@ Json = dict[str, Any]
 
 def body_of(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
-    asked = call.body
-    check_fields(asked, FIELDS)
-    content_parts.check_options(asked)
-    body: Json = {"model": target.route.upstream_model, **passed_on(asked, FIELDS)}
-    system, body["messages"] = messages_of(asked, target)
+    request = call.body
+    check_fields(request, FIELDS)
+    content_parts.check_options(request)
+    body: Json = {"model": target.route.upstream_model, **passed_on(request, FIELDS)}
+    system, body["messages"] = messages_of(request, target)
     if system:
         body["system"] = system
-    body["max_tokens"] = _output_limit(asked, target)
-    _limits(body, asked)
-    _tools(body, asked)
-    think(body, asked, target)
-    _format(body, asked, target)
-    fit(body, asked, target)
-    _identity(body, asked, target)
-    _caching(body, asked)
+    body["max_tokens"] = _output_limit(request, target)
+    _limits(body, request)
+    _tools(body, request)
+    think(body, request, target)
+    _format(body, request, target)
+    fit(body, request, target)
+    _identity(body, request, target)
+    _caching(body, request)
     if target.route.settings.get("body"):
         body.update(target.route.settings["body"])
     return body
 
 
-def _output_limit(asked: Mapping[str, Any], target: Target) -> int:
+def _output_limit(request: Mapping[str, Any], target: Target) -> int:
     """Return the caller's limit, or else the model's, at most what the credits pay for."""
-    limit = content_parts.output_limit(asked, None) or target.route.demanded or target.output_limit or MIN_BUDGET
+    limit = content_parts.output_limit(request, None) or target.route.demanded or target.output_limit or MIN_BUDGET
     return max(LEAST_OUTPUT, limit if target.clamp is None else min(limit, target.clamp))
 
 
-def _limits(body: Json, asked: Mapping[str, Any]) -> None:
-    if stops := content_parts.stops(asked):
+def _limits(body: Json, request: Mapping[str, Any]) -> None:
+    if stops := content_parts.stops(request):
         if not all(stop.strip() for stop in stops):
             refuse("stop", "stop sequences must not be only whitespace")
         body["stop_sequences"] = stops
-    if (tier := asked.get("service_tier")) is not None:
+    if (tier := request.get("service_tier")) is not None:
         if tier not in TIERS:
             refuse("service_tier", "must be auto or default")
         body["service_tier"] = TIERS[tier]
 
 
-def _tools(body: Json, asked: Mapping[str, Any]) -> None:
+def _tools(body: Json, request: Mapping[str, Any]) -> None:
     work = Work()
-    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.functions_of(asked)]
-    name = content_parts.chosen_function(asked)
+    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.functions_of(request)]
+    name = content_parts.chosen_function(request)
     if not tools:
         return
     body["tools"] = tools
     modes = {"required": {"type": "any"}, "none": {"type": "none"}, "auto": {"type": "auto"}}
-    choice: Json | None = {"type": "tool", "name": name} if name else modes.get(asked.get("tool_choice") or "")
-    if asked.get("parallel_tool_calls") is False and (choice is None or choice["type"] != "none"):
+    choice: Json | None = {"type": "tool", "name": name} if name else modes.get(request.get("tool_choice") or "")
+    if request.get("parallel_tool_calls") is False and (choice is None or choice["type"] != "none"):
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     if choice is not None:
         body["tool_choice"] = choice
@@ -97,9 +97,9 @@ def _input_schema(where: str, schema: Mapping[str, Any], work: Work, *, strict: 
         refuse(".".join(filter(None, (where, error.where))), error.why)
 
 
-def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+def _format(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Use the provider's format for a schema. For `json_object` and unsupported schemas, use a tool that must be called."""
-    kind, schema = content_parts.json_format(asked)
+    kind, schema = content_parts.json_format(request)
     if kind == "text":
         return
     where = "response_format.json_schema.schema"
@@ -107,7 +107,7 @@ def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
         try:
             made = convert(schema, ANTHROPIC)
         except Unconvertible as error:
-            strict = asked["response_format"]["json_schema"].get("strict")
+            strict = request["response_format"]["json_schema"].get("strict")
             if strict or "tools" in body or thinks(body) or not takes_forced_tools(target):
                 refuse(".".join(filter(None, (where, error.where))), error.why)
         else:
@@ -124,15 +124,15 @@ def _format(body: Json, asked: Mapping[str, Any], target: Target) -> None:
     body["tool_choice"] = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}
 
 
-def _identity(body: Json, asked: Mapping[str, Any], target: Target) -> None:
-    metadata = asked.get("metadata") or {}
-    for value in (asked.get("safety_identifier"), metadata.get("user_id"), asked.get("user")):
+def _identity(body: Json, request: Mapping[str, Any], target: Target) -> None:
+    metadata = request.get("metadata") or {}
+    for value in (request.get("safety_identifier"), metadata.get("user_id"), request.get("user")):
         if value is not None:
             body["metadata"] = {"user_id": target.pseudonym(str(value))}
             return
 
 
-def _caching(body: Json, asked: Mapping[str, Any]) -> None:
-    if "cache_control" not in body and (asked.get("prompt_cache_key") or asked.get("prompt_cache_retention")):
-        hour = {"ttl": "1h"} if asked.get("prompt_cache_retention") == "24h" else {}
+def _caching(body: Json, request: Mapping[str, Any]) -> None:
+    if "cache_control" not in body and (request.get("prompt_cache_key") or request.get("prompt_cache_retention")):
+        hour = {"ttl": "1h"} if request.get("prompt_cache_retention") == "24h" else {}
         body["cache_control"] = {"type": "ephemeral", **hour}

@@ -17,9 +17,9 @@ _THINKS = ("enabled", "adaptive")
 Json = dict[str, Any]
 
 
-def think(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+def think(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Set `thinking` as the model accepts it. The caller's `thinking` decides whether to think, the effort decides how much."""
-    effort, own = asked.get("reasoning_effort"), body.get("thinking")
+    effort, own = request.get("reasoning_effort"), body.get("thinking")
     if effort not in (None, "none", *EFFORTS):
         refuse("reasoning_effort", f"must be one of none, {', '.join(EFFORTS)}")
     if effort is not None:
@@ -41,30 +41,30 @@ def think(body: Json, asked: Mapping[str, Any], target: Target) -> None:
     _fit_budget(body, target)
 
 
-def fit(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+def fit(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Remove incompatible parameters: thinking with a forced tool or prefilled answer, and sampling with thinking.
 
     Raises `UnsupportedField` if a tool is forced and the model does not support that.
     """
     forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
     if forced and not takes_forced_tools(target):
-        by_format = "tool_choice" not in asked or not asked.get("tools")
+        by_format = "tool_choice" not in request or not request.get("tools")
         refuse(
             "response_format" if by_format else "tool_choice", "must be a json_schema" if by_format else "must be auto or none"
         )
-    begun = body["messages"][-1]["role"] == "assistant"
+    prefilled = body["messages"][-1]["role"] == "assistant"
     always = _setting(target, "thinking", "adaptive") == "adaptive_only"
-    if (forced or begun) and (thinks(body) or (always and "thinking" not in body)):
+    if (forced or prefilled) and (thinks(body) or (always and "thinking" not in body)):
         _turn_off(body, target)
     if _type(body.get("thinking")) == "enabled" and _continues_without_thinking(body["messages"]):
         del body["thinking"]
-    _sampling(body, asked, target)
+    _sampling(body, request, target)
 
 
-def _sampling(body: Json, asked: Mapping[str, Any], target: Target) -> None:
+def _sampling(body: Json, request: Mapping[str, Any], target: Target) -> None:
     takes = _setting(target, "sampling", "all")
     is_thinking = thinks(body)
-    temperature, top_p = asked.get("temperature"), asked.get("top_p")
+    temperature, top_p = request.get("temperature"), request.get("top_p")
     if temperature is not None and takes != "none" and not is_thinking:
         if temperature > 1:
             refuse("temperature", "must be at most 1")

@@ -44,19 +44,19 @@ Json = dict[str, Any]
 
 def body_of(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
-    asked = call.body
-    check_fields(asked, FIELDS)
-    content_parts.check_options(asked)
+    request = call.body
+    check_fields(request, FIELDS)
+    content_parts.check_options(request)
     # Gemini 3 and later, whose thinking has levels, require a signature for the first call of each step.
     needs_signatures = _style(target) == "level"
-    system, contents = _contents(asked, needs_signatures=needs_signatures)
+    system, contents = _contents(request, needs_signatures=needs_signatures)
     if not contents:
         refuse("messages", "at least one message must have content")
     body: Json = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
-    _tools(body, asked)
-    config = _generation(asked, target)
+    _tools(body, request)
+    config = _generation(request, target)
     if config:
         body["generationConfig"] = config
     if target.route.settings.get("body"):
@@ -64,12 +64,12 @@ def body_of(call: ChatCall, target: Target) -> Json:
     return body
 
 
-def _contents(asked: Mapping[str, Any], *, needs_signatures: bool) -> tuple[list[Json], list[Json]]:
+def _contents(request: Mapping[str, Any], *, needs_signatures: bool) -> tuple[list[Json], list[Json]]:
     """Return the system instruction's parts and the turns. Consecutive messages of one role form one turn."""
     system: list[Json] = []
     turns: list[Json] = []
     names: dict[str, str] = {}  # function name by call id
-    for message in content_parts.messages(asked, MESSAGE_FIELDS, PART_FIELDS):
+    for message in content_parts.messages(request, MESSAGE_FIELDS, PART_FIELDS):
         if message.role in SYSTEM_ROLES:
             if text := content_parts.plain_text(message):
                 system.append({"text": text})
@@ -139,10 +139,10 @@ def _part(where: str, part: Mapping[str, Any]) -> Json | None:
             url, _ = content_parts.file_of(where, part)
             return _media(f"{where}.file.file_data", url)
         case "input_audio":
-            sound = part.get("input_audio")
-            if not isinstance(sound, dict) or not isinstance(sound.get("data"), str) or not isinstance(sound.get("format"), str):
+            audio = part.get("input_audio")
+            if not isinstance(audio, dict) or not isinstance(audio.get("data"), str) or not isinstance(audio.get("format"), str):
                 refuse(f"{where}.input_audio", "must be an object with base64 'data' and a 'format'")
-            return {"inlineData": {"mimeType": f"audio/{sound['format']}", "data": sound["data"]}}
+            return {"inlineData": {"mimeType": f"audio/{audio['format']}", "data": audio["data"]}}
         case "thinking":
             return None
         case _:
@@ -160,14 +160,14 @@ def _media(where: str, url: str) -> Json:
     return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
 
 
-def _tools(body: Json, asked: Mapping[str, Any]) -> None:
-    functions = content_parts.functions_of(asked)
-    name = content_parts.chosen_function(asked)
+def _tools(body: Json, request: Mapping[str, Any]) -> None:
+    functions = content_parts.functions_of(request)
+    name = content_parts.chosen_function(request)
     if not functions:
         return
     work = Work()
     body["tools"] = [{"functionDeclarations": [_declaration(where, function, work) for where, _, function in functions]}]
-    choice = "named" if name else asked.get("tool_choice") or "auto"
+    choice = "named" if name else request.get("tool_choice") or "auto"
     mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
     if mode == "AUTO" and any(function.get("strict") for _, _, function in functions):
         mode = "VALIDATED"  # arguments that match the schema, or plain text
@@ -186,30 +186,30 @@ def _declaration(where: str, function: Mapping[str, Any], work: Work) -> Json:
     return made
 
 
-def _generation(asked: Mapping[str, Any], target: Target) -> Json:
-    config: Json = {theirs: asked[ours] for ours, theirs in _SAMPLING.items() if asked.get(ours) is not None}
-    limit = content_parts.output_limit(asked, target.clamp)
+def _generation(request: Mapping[str, Any], target: Target) -> Json:
+    config: Json = {theirs: request[ours] for ours, theirs in _SAMPLING.items() if request.get(ours) is not None}
+    limit = content_parts.output_limit(request, target.clamp)
     if limit is not None:
         config["maxOutputTokens"] = limit
-    if stops := content_parts.stops(asked):
+    if stops := content_parts.stops(request):
         if len(stops) > MAX_STOPS:
             refuse("stop", f"at most {MAX_STOPS} stop sequences are allowed")
         config["stopSequences"] = stops
-    if asked.get("logprobs"):
+    if request.get("logprobs"):
         config["responseLogprobs"] = True
-        if asked.get("top_logprobs"):
-            config["logprobs"] = asked["top_logprobs"]
-    kind, schema = content_parts.json_format(asked)
+        if request.get("top_logprobs"):
+            config["logprobs"] = request["top_logprobs"]
+    kind, schema = content_parts.json_format(request)
     if kind != "text":
         config["responseMimeType"] = "application/json"
         if schema is not None:
             config["responseJsonSchema"] = content_parts.converted("response_format.json_schema.schema", schema, GEMINI)
-    modalities = asked.get("modalities")
+    modalities = request.get("modalities")
     if modalities:
         if not set(modalities) <= {"text", "image"}:
             refuse("modalities", "must be text and image")
         config["responseModalities"] = [modality.upper() for modality in dict.fromkeys(modalities)]
-    effort = asked.get("reasoning_effort")
+    effort = request.get("reasoning_effort")
     if effort is not None and (thinking := _thinking(effort, target)):
         config["thinkingConfig"] = thinking
     return config
@@ -220,14 +220,14 @@ def _style(target: Target) -> str:
     return style if isinstance(style, str) else "level"
 
 
-def _thinking(asked: str, target: Target) -> Json:
-    if asked not in LEVELS:
+def _thinking(requested: str, target: Target) -> Json:
+    if requested not in LEVELS:
         refuse("reasoning_effort", f"must be one of {', '.join(LEVELS)}")
-    effort = nearest_effort(target.route.settings, target.route.upstream_model, asked)
+    effort = nearest_effort(target.route.settings, target.route.upstream_model, requested)
     style = _style(target)
     if style == "none" or effort not in LEVELS:
         return {}
-    config = {"includeThoughts": asked != "none"}
+    config = {"includeThoughts": requested != "none"}
     if style == "budget":
         return {**config, "thinkingBudget": BUDGETS[effort]}
     return {**config, "thinkingLevel": LEVELS[effort]}

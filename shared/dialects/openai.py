@@ -183,18 +183,18 @@ def _pseudonymise(body: dict[str, Any], target: Target) -> None:
 
 def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:
     """Set one output limit, the smallest of the caller's and `clamp`, in the caller's field or the only supported one."""
-    asked = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
-    limits = [limit for limit in (*asked.values(), clamp) if limit is not None]
+    requested = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
+    limits = [limit for limit in (*requested.values(), clamp) if limit is not None]
     if limits:
-        used = next((name for name, limit in asked.items() if limit is not None), "max_tokens")
+        used = next((name for name, limit in requested.items() if limit is not None), "max_tokens")
         body[only or used] = min(limits)
 
 
 def _fit_effort(body: dict[str, Any], route: Route) -> None:
     """Replace the effort by the nearest one that the model accepts, or omit it if the model accepts none."""
-    asked = body["reasoning_effort"]
-    effort = nearest_effort(route.settings, route.upstream_model, asked) if isinstance(asked, str) else asked
-    if effort is None and asked is not None:
+    requested = body["reasoning_effort"]
+    effort = nearest_effort(route.settings, route.upstream_model, requested) if isinstance(requested, str) else requested
+    if effort is None and requested is not None:
         del body["reasoning_effort"]
     else:
         body["reasoning_effort"] = effort

@@ -156,15 +156,15 @@ def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> Non
     """
     limited: set[MeterId] = set()
     overdrawn: set[MeterId] = set()
-    wanted: defaultdict[UUID, int] = defaultdict(int)
+    needed: defaultdict[UUID, int] = defaultdict(int)
     for reservation in reservations:
         payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
         if payer is None:
             continue
         limited.update((payer.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(payer))
         if payer.overage is not None:
-            wanted[payer.account] += reservation.quote.bound
-            if wanted[payer.account] > state.pools[payer.account].free:
+            needed[payer.account] += reservation.quote.bound
+            if needed[payer.account] > state.pools[payer.account].free:
                 overdrawn.add((payer.account, payer.overage))
     if limited or overdrawn:
         read_limited, read_overdrawn = read_allowances(limited), read_overages(overdrawn)

@@ -61,8 +61,8 @@ def sweep(now: int, *, expire_silent: bool = True) -> int:
     expired = 0
     while True:
         with transaction():
-            found, taken = _expire_batch(now, now - SILENT_MS if expire_silent else 0)
-        expired += taken
+            found, closed = _expire_batch(now, now - SILENT_MS if expire_silent else 0)
+        expired += closed
         if found < BATCH:
             break
     with transaction():
@@ -81,25 +81,25 @@ def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
     accounts = sorted({as_uuid(account) for _, account in rows})
     calls = [as_uuid(call) for call, _ in rows]
     lock_accounts(accounts)()
-    taken = execute(
+    closed = execute(
         "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
         " RETURNING id, account_id, api_key_id, model, price, amount, created_at, overage, subscription, allowance,"
         " parent_allowance",
         [now, calls, accounts],
     ).fetchall()
     released: dict[UUID, int] = defaultdict(int)
-    for row in taken:
+    for row in closed:
         released[as_uuid(row[1])] += row[5]
     change_accounts({account: (0, -amount, 0, 0) for account, amount in released.items()})
-    _release_meters(taken)
-    _record([row[:7] for row in taken], now)
-    return len(rows), len(taken)
+    _release_meters(closed)
+    _record([row[:7] for row in closed], now)
+    return len(rows), len(closed)
 
 
-def _release_meters(taken: list[tuple[Any, ...]]) -> None:
+def _release_meters(closed: list[tuple[Any, ...]]) -> None:
     """Release what the holds used of allowances and overage."""
     held: dict[MeterId, int] = defaultdict(int)
-    for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in taken:
+    for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in closed:
         if subscription is not None:
             held[as_uuid(account), as_uuid(subscription)] += overage
         for allowance in filter(None, (own_allowance, parent_allowance)):
@@ -117,14 +117,14 @@ _COLUMNS = (
 LONGEST_MS = 2**31 - 1
 
 
-def _record(taken: list[tuple[Any, ...]], now: int) -> None:
+def _record(closed: list[tuple[Any, ...]], now: int) -> None:
     """Write a usage row for each lost call, so that its request id is known, and free its Idempotency-Key."""
     rows = [
         (
             *(as_uuid(call), as_uuid(account), as_uuid(key) if key else None, model, as_uuid(price)),
             *("expired", "hold_expired", False, True, 0, 0, 0, 0, 0, 0, 0, min(now - created, LONGEST_MS), created),
         )
-        for call, account, key, model, price, _, created in taken
+        for call, account, key, model, price, _, created in closed
     ]
     insert("usage_ledger", _COLUMNS, rows)
     if rows:

@@ -24,17 +24,17 @@ def narrowed(child: ApiKey, parent: ApiKey) -> dict[str, Any]:
     return {field: value for field, value in values.items() if getattr(child, field) != value}
 
 
-def _fewer_models(own: list[str] | None, most: list[str] | None) -> list[str] | None:
-    if own is None or most is None:
-        return most if own is None else own
-    return [model for model in own if model in most]
+def _fewer_models(own: list[str] | None, allowed: list[str] | None) -> list[str] | None:
+    if own is None or allowed is None:
+        return allowed if own is None else own
+    return [model for model in own if model in allowed]
 
 
-def _fewer_networks(own: list[str] | None, most: list[str] | None) -> list[str] | None:
+def _fewer_networks(own: list[str] | None, allowed: list[str] | None) -> list[str] | None:
     """Return the networks that are in both lists."""
-    if own is None or most is None:
-        return most if own is None else own
-    widest = [canonical_network(network) for network in most]
+    if own is None or allowed is None:
+        return allowed if own is None else own
+    widest = [canonical_network(network) for network in allowed]
     common: list[str] = []
     for name in own:
         network = canonical_network(name)

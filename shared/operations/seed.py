@@ -159,6 +159,6 @@ def _settings_to_update() -> dict[str, Any]:
     for entry in entries.where(AuditEntry.action << ("channel.create", "channel.update")):
         if entry.action == "channel.create":
             return {}
-        before, after = ((said or {}).get("settings") or {} for said in (entry.before, entry.after))
+        before, after = ((values or {}).get("settings") or {} for values in (entry.before, entry.after))
         changed |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     return {name: value for name, value in _CHANNEL_SETTINGS.items() if name not in changed}
