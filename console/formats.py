@@ -1,4 +1,4 @@
-"""Template filters for numbers, times, ids and audit changes; `shared/formats.py` has those that all pages share."""
+"""Template filters for numbers, times, ids and audit changes; `shared/core/formats.py` has those that all pages share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Normalizes all emails: composed letters, and domains in Unicode (`bücher.example`, not `xn--…`).
 
 An email whose normalized form already belongs to another row is kept: staff decide which of the two accounts to keep. The
-functions are a frozen copy of `shared/emails.py`, so that this migration never changes.
+functions are a frozen copy, so that this migration never changes.
 """
 
 import logging

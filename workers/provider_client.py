@@ -1,6 +1,6 @@
 """The synchronous provider client: sends media requests, with failover between a model's channels.
 
-Retries follow the same rules as on the edge, see `edge/upstream.py`. Requests to a channel's base URL, chosen by staff, are
+Retries follow the same rules as on the edge, see `edge/call/upstream.py`. Requests to a channel's base URL, chosen by staff, are
 trusted; every other URL that a provider returns goes through the address checks of `shared.outbound`.
 """
 

@@ -1,6 +1,6 @@
 """The purge step for media: cancels and refunds unfinished jobs, then deletes files, then rows.
 
-A worker that is still running such a job finds it ended and deletes what it stored (`shared.media.ends`). If it dies before
+A worker that is still running such a job finds it ended and deletes what it stored (`shared.media.finish_job`). If it dies before
 that, the files have no row, and the retention task deletes them after a day.
 """
 

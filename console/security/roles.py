@@ -1,6 +1,6 @@
 """Permissions by role. Every signed-in person can view every page; each change is an action of this table.
 
-A route that changes something is denied unless it declares an action of the table (`console/gate.py`).
+A route that changes something is denied unless it declares an action of the table (`console/security/access_control.py`).
 """
 
 from __future__ import annotations

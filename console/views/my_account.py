@@ -88,7 +88,7 @@ class MeView(View):
             enrol=enrol or EnrolForm(formdata=None),
             confirm=confirm or ConfirmForm(formdata=None),
             secret=secret,
-            picture=_qr_code(person.email, secret) if secret else "",
+            qr_code=_qr_code(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),
             page=page_of(living_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,

@@ -26,7 +26,7 @@ def shows(rule: str) -> Callable[[_F], _F]:
 
 
 def changes(rule: str, name: str) -> Callable[[_F], _F]:
-    """Accept form submissions at `rule`, for the action `name` of `console.roles`."""
+    """Accept form submissions at `rule`, for the action `name` of `console.security.roles`."""
 
     def declare(view: _F) -> _F:
         return cast(_F, expose(rule, methods=("POST",))(action(name)(view)))
