@@ -1,15 +1,15 @@
-"""README's two commands on a machine that has nothing: a new, minimal Debian with git, python3 and ca-certificates.
+"""Runs README's commands on a minimal new Debian with only git, python3 and ca-certificates.
 
     python3 -m bench.bare_machine [--suite bookworm] [--tests] [--folder DIR]
 
-`debootstrap` makes the system and the commit that is checked out here is cloned into it. There `./bin/up` is started, the snippet
-that it prints is pasted into a shell, and `./bin/up` is stopped; with `--tests`, `./bin/test` follows. Each step's seconds are
-printed. It needs root and Linux, and nothing but Python's standard library. Exit codes: 0, 1 when a step failed, and 77 with the
-reason when this machine cannot make such a system.
+`debootstrap` creates the system, and the commit that is checked out here is cloned into it. There `./bin/up` is started, the
+snippet that it prints is pasted into a shell, and `./bin/up` is stopped; with `--tests`, `./bin/test` follows. The duration of
+each step is printed. Requires root and Linux, and only Python's standard library. Exit codes: 0, 1 if a step failed, and 77
+with the reason if this machine cannot create such a system.
 
-Everything runs in mount and process namespaces of its own: whichever way the command ends, its mounts and processes are gone; the
-folder is removed unless the command is killed outright. How this machine reaches package registries (proxy, mirror, certificates)
-is read at run time and passed on.
+Everything runs in its own mount and process namespaces, so its mounts and processes never outlive the command; the folder is
+removed unless the command is killed. The settings for package registries (proxy, mirror, certificates) are read at run time
+and passed on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NAMESPACES = [
     "--propagation",
     "private",
 ]
-# Settings of package managers, and which certificates to trust. Not those of pip that name files of this machine.
+# Package manager settings and trusted certificates, except pip settings that name files of this machine.
 _PASSED_ON = re.compile(
     r"(?i:https?|ftp|all|no)_proxy|(PIP|UV|NPM_CONFIG)_\w+|SSL_CERT_\w+|\w+_CA_(BUNDLE|CERTS|CERTIFICATES)|CI"
 )
@@ -60,15 +60,15 @@ _NOT_PASSED_ON = re.compile(
 
 
 class StepFailed(Exception):
-    """A step did not do what it should; the text says what."""
+    """A step failed; the message says why."""
 
 
 class CannotRun(Exception):
-    """This machine cannot make the system; the text says why."""
+    """This machine cannot create the system; the message says why."""
 
 
 def main() -> int:
-    """Run inside namespaces of our own; the folder is removed outside them, where nothing is mounted in it."""
+    """Run inside new namespaces. The folder is removed outside them, where nothing is mounted in it."""
     options = _options()
     if options.inside:
         return _leave_no_zombies(lambda: _inside(options))
@@ -92,29 +92,29 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m bench.bare_machine", description=__doc__.partition("\n")[0])
     parser.add_argument("--suite", default="bookworm", help="Debian release, as debootstrap names it (default: %(default)s)")
     parser.add_argument("--tests", action="store_true", help="run ./bin/test there too")
-    parser.add_argument("--folder", type=Path, help="where to make the system and keep it; one that is there is used again")
+    parser.add_argument("--folder", type=Path, help="where to create and keep the system; an existing one is reused")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _require_tools() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
-        raise CannotRun("it needs Linux and root")
+        raise CannotRun("requires Linux and root")
     for tool in ("debootstrap", "setpriv", "unshare", "chroot", "git"):
         if shutil.which(tool) is None:
             raise CannotRun(f"{tool} is not installed")
     refused = subprocess.run([*_NAMESPACES, "true"], capture_output=True, text=True, timeout=30, check=False)
     if refused.returncode:
-        raise CannotRun(f"namespaces are refused: {refused.stderr.strip()}")
+        raise CannotRun(f"cannot create namespaces: {refused.stderr.strip()}")
 
 
 def _cannot(reason: CannotRun) -> int:
-    print(f"bare machine: cannot be tried here: {reason}", flush=True)
+    print(f"bare machine: cannot run here: {reason}", flush=True)
     return CANNOT
 
 
 def _leave_no_zombies(work: Callable[[], int]) -> int:
-    """Run `work` in a child, and collect what ends without a parent: the first process of a namespace has that duty."""
+    """Run `work` in a child and reap orphaned processes, as the first process of a namespace must."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -169,29 +169,29 @@ class Machine:
             _clone(folder)
 
     def start(self, command: list[str], **options: object) -> subprocess.Popen[str]:
-        """Start a command in the checkout there. It leads a process group of its own."""
+        """Start a command in the checkout, in its own process group."""
         program = 'cd "$0" && exec "$@"'
         argv = ["chroot", str(self.folder), "/bin/sh", "-c", program, CHECKOUT, *command]
         # mypy cannot match `options`, which are passed through, to one of the overloads.
         return subprocess.Popen(argv, env=self._environment, text=True, start_new_session=True, **options)  # type: ignore[call-overload,no-any-return]
 
     def run(self, command: list[str], seconds: float) -> None:
-        """Run a command in the checkout to its end. Raises `StepFailed`."""
+        """Run a command in the checkout until it exits. Raises `StepFailed`."""
         with self.start(command, stdin=subprocess.DEVNULL) as process:
             try:
                 code = process.wait(seconds)
             except BaseException as problem:
                 os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(problem, subprocess.TimeoutExpired):
-                    raise StepFailed(f"{' '.join(command)} did not end within {seconds:.0f} s") from None
+                    raise StepFailed(f"{' '.join(command)} did not finish within {seconds:.0f} s") from None
                 raise
         if code:
-            raise StepFailed(f"{' '.join(command)} ended with exit code {code}")
+            raise StepFailed(f"{' '.join(command)} exited with code {code}")
 
 
 def _debootstrap(folder: Path, suite: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)  # it becomes "/", where accounts other than root must be able to run programs, too
+    folder.chmod(0o755)  # becomes "/", where accounts other than root must be able to run programs
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), *_mirror()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
@@ -203,14 +203,14 @@ def _debootstrap(folder: Path, suite: str) -> None:
 
 
 def _mirror() -> list[str]:
-    """The mirror that this machine's own packages come from, if apt names one."""
+    """Return the mirror of this machine's own packages, if apt names one."""
     done = _output("apt-get", "indextargets", "--format", "$(SITE) $(REPO_URI)", "Created-By: Packages", "Origin: Debian")
     addresses = [line.split()[-1] for line in done.splitlines() if "security" not in line]
     return addresses[:1]
 
 
 def _output(*command: str) -> str:
-    """What a command prints, "" if it is not there or fails."""
+    """Return a command's output, or "" if it does not exist or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -218,7 +218,7 @@ def _output(*command: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """A plain environment, and how registries are reached from here."""
+    """Return a minimal environment with this machine's registry settings."""
     passed = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name) and not _NOT_PASSED_ON.match(name)}
     for name in ("index-url", "trusted-host", "proxy"):
         value = _pip_setting(name)
@@ -236,14 +236,14 @@ def _pip_setting(name: str) -> str:
 
 
 def _pass_on_network(folder: Path) -> None:
-    """Name servers, certificates and apt's way to its mirrors."""
+    """Copy name servers, certificates and apt's proxy settings."""
     for file in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"):
         source, target = Path("/", file), folder / file
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
-    own = Path("/usr/local/share/ca-certificates")  # so that a later update-ca-certificates keeps them
+    own = Path("/usr/local/share/ca-certificates")  # survives a later update-ca-certificates
     if own.is_dir():
         shutil.copytree(own, folder / own.relative_to("/"), dirs_exist_ok=True)
     lines = [line for line in _output("apt-config", "dump").splitlines() if re.match(r"Acquire::https?::", line)]
@@ -251,7 +251,7 @@ def _pass_on_network(folder: Path) -> None:
 
 
 def _mount(folder: Path) -> None:
-    """What programs expect of a running system, for as long as our namespace lives."""
+    """Mount what programs expect of a running system, for the lifetime of our namespace."""
     shared_memory = folder / "dev/shm"
     for arguments in (
         ["-t", "proc", "proc", folder / "proc"],
@@ -261,7 +261,7 @@ def _mount(folder: Path) -> None:
     ):
         done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
-            raise CannotRun(f"mount is refused: {done.stderr.strip()}")
+            raise CannotRun(f"mount failed: {done.stderr.strip()}")
 
 
 def _clone(folder: Path) -> None:
@@ -272,11 +272,11 @@ def _clone(folder: Path) -> None:
     commit = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
     subprocess.run(["git", "-C", str(target), "checkout", "--quiet", "--detach", commit], timeout=60, check=True)
     if _output("git", "-C", str(ROOT), "status", "--porcelain"):
-        print("bare machine: changes that are not committed are not tried", flush=True)
+        print("bare machine: uncommitted changes are not included", flush=True)
 
 
 def _try_up(machine: Machine) -> None:
-    """`./bin/up`, the snippet that it prints, and Ctrl-C."""
+    """Run `./bin/up`, the snippet that it prints, and Ctrl-C."""
     log = machine.folder / "root/up.log"
     with log.open("w") as output:
         up = machine.start(["./bin/up"], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -298,7 +298,7 @@ def _try_up(machine: Machine) -> None:
 
 
 def _wait_for(up: subprocess.Popen[str], log: Path, text: str) -> str:
-    """What `./bin/up` has printed, as soon as `text` is part of it; it is printed at once with what follows."""
+    """Return the output of `./bin/up` as soon as it contains `text`."""
     deadline = time.monotonic() + UP_SECONDS
     while text not in log.read_text():
         if up.poll() is not None:
@@ -311,10 +311,10 @@ def _wait_for(up: subprocess.Popen[str], log: Path, text: str) -> str:
 
 
 def _paste(machine: Machine, printed: str) -> None:
-    """Give the first snippet to a shell, as it stands, and see who answered."""
+    """Run the printed snippet in a shell, unchanged, and check which model answered."""
     found = re.search(r"Paste into a shell:\n\n(.+?^END\n)", printed, re.DOTALL | re.MULTILINE)
     if found is None:
-        raise StepFailed("./bin/up prints no snippet to paste")
+        raise StepFailed("./bin/up printed no snippet")
     if LOCAL_MODEL not in found[1]:
         raise StepFailed(f"the snippet does not ask {LOCAL_MODEL}: {found[1]}")
     with machine.start(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as shell:

@@ -1,8 +1,8 @@
-"""What callbacks that never answer cost another account: its media jobs alone, and beside so many of them.
+"""The effect of unresponsive webhook servers on another account: its media jobs alone, and beside such deliveries.
 
     python -m bench.callbacks [--callbacks 40] [--jobs 5]
 
-One worker. The callbacks are those of jobs that were cancelled, which is free; their server accepts, reads and never answers.
+One worker. The deliveries are for cancelled jobs, which are free; their server accepts and reads but never answers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
             processes.append(start_worker(folder, environ))
             alone = _seconds(shop, arguments.jobs)
             _owe_callbacks(edge, f"{silent.url}/hook", arguments.callbacks)
-            eventually(lambda: bool(silent.calls), "the first callback is under way", WAIT_SECONDS)
+            eventually(lambda: bool(silent.calls), "the first delivery has started", WAIT_SECONDS)
             beside = _seconds(shop, arguments.jobs)
             print(f"a job alone: {alone:.2f} s")
             print(f"beside {arguments.callbacks} silent callbacks: {beside:.2f} s, {beside / alone:.2f} times as long")
@@ -68,19 +68,19 @@ def main() -> int:
 
 
 def _seconds(shop: Shop, jobs: int) -> float:
-    """The median time from the order of a job to its end."""
+    """Return the median time from creating a job to its end."""
     return statistics.median(_one(shop, shop.order) for _ in range(jobs))
 
 
 def _one(shop: Shop, order: Any) -> float:
     began = time.monotonic()
     ordered: Reply = order()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "the job is made", WAIT_SECONDS)
+    eventually(lambda: shop.job(ordered).status == "succeeded", "the job finished", WAIT_SECONDS)
     return time.monotonic() - began
 
 
 def _owe_callbacks(edge: Any, url: str, count: int) -> None:
-    """Another account orders and cancels so many jobs with a callback."""
+    """Create and cancel this many jobs with a callback, from another account."""
     other = Shop.__new__(Shop)
     other.edge, other.account = edge, factories.account(IMAGE * count * 2)
     other.secret = factories.api_key(other.account)[1]

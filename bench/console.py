@@ -1,10 +1,10 @@
-"""Server time of the console's pages on many calls, as its own `Server-Timing` header tells it.
+"""Server time of the console's pages with many calls, from the `Server-Timing` header.
 
-    python -m bench.console [--rows 10000000] [--days 30] [--rounds 5]     on a PostgreSQL of its own, filled first
+    python -m bench.console [--rows 10000000] [--days 30] [--rounds 5]     on a new PostgreSQL, filled first
     python -m bench.console --url DATABASE_URL --rows 0                    on one that `bench.usage_rows` has filled
 
-Every range of Home, and Usage under every filter alone, with a common value and the rarest one. The pages are asked for in turn,
-`--rounds` times; the first round, with cold caches, is told apart.
+Measures every range of Home, and Usage with each filter, with a common and the rarest value. Pages are requested in turn,
+`--rounds` times; the first round, with cold caches, is reported separately.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def own_postgres() -> Iterator[str]:
 
 
 def sign_in(folder: str) -> FlaskClient:
-    """A client with the session of a new read-only person; `folder` is the console's data folder."""
+    """Return a client with the session of a new read-only staff member; `folder` is the console's data folder."""
     settings = Settings.load({"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": folder}, dotenv=None)
     client = create_app(settings).test_client()
     person, password = create_staff(f"bench-{new_id().hex}@yout.example", "readonly", actor="bench")
@@ -60,7 +60,7 @@ def value(sql: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    """The addresses that are measured, by what to call them."""
+    """Return the URLs to measure, by name."""
     by_size = "SELECT {column} FROM {table} WHERE grain_hours = 24 GROUP BY 1 ORDER BY SUM(calls) {order} LIMIT 1"
 
     def ends(column: str, table: str = "platform_usage") -> dict[str, str]:
@@ -93,15 +93,15 @@ _DAYS_AGO = "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '{} days', 'YYYY
 
 
 def measure(client: Any, path: str) -> float:
-    """Milliseconds of the server for one answer."""
+    """Return the server's milliseconds for one response."""
     answer = client.get(path)
-    if answer.status_code != 200 or "would take too long" in answer.text:
+    if answer.status_code != 200 or "Query timed out" in answer.text:
         raise SystemExit(f"{path} answered {answer.status_code}")
     return float(answer.headers["Server-Timing"].removeprefix("app;dur="))
 
 
 def report(rounds: int, folder: str) -> int:
-    """Print a table; gives how many pages missed the goal."""
+    """Print a table. Returns how many pages missed the goal."""
     client, addresses = sign_in(folder), pages()
     taken: dict[str, list[float]] = {name: [] for name in addresses}
     for _ in range(rounds):
@@ -117,8 +117,8 @@ def report(rounds: int, folder: str) -> int:
 
 def main() -> int:
     parser = arguments(argparse.ArgumentParser(prog="python -m bench.console", description=str(__doc__).splitlines()[0]))
-    parser.add_argument("--url", help="a PostgreSQL that is there; else one is started")
-    parser.add_argument("--rounds", type=int, default=5, help="after which the medians are told; 2 at least")
+    parser.add_argument("--url", help="an existing PostgreSQL (default: start one)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds, at least 2")
     chosen = parser.parse_args()
     with nullcontext(chosen.url) if chosen.url else own_postgres() as url, opened(url) as target:
         bind(target)

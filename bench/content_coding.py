@@ -1,9 +1,9 @@
-"""What decoding a compressed request body costs: CPU seconds for 20 MB, and the longest that the event loop is kept from others.
+"""The cost of decoding compressed request bodies: CPU seconds for 20 MB, and the longest block of the event loop.
 
     python -m bench.content_coding [--megabytes 20] [--rounds 3]
 
-Bodies are JSON text and zeros, which are the most that few bytes can ask for. The best of the rounds is printed, in CPU time, so
-that other processes on the machine do not count.
+Bodies are JSON text, and zeros, the worst case for a small body. Prints the best round in CPU time, which other processes do
+not affect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import brotli
 
 from edge.http.content_coding import DecodedBody, codings_of, zstd
 
-CHUNK_BYTES = 64 * 1024  # what a connection hands on at once
+CHUNK_BYTES = 64 * 1024  # read size of a connection
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
@@ -32,7 +32,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def text(size: int) -> bytes:
-    """JSON of about this size, with words that repeat as prompts do."""
+    """Return JSON of about this size, with repeated words as in prompts."""
     chosen = random.Random(7)
     words = ["".join(chosen.choices("etaoinshrdlu", k=chosen.randint(2, 9))) for _ in range(2_000)]
     messages = [{"role": "user", "content": " ".join(chosen.choices(words, k=100))} for _ in range(size // 700)]
@@ -40,7 +40,7 @@ def text(size: int) -> bytes:
 
 
 async def decode(coding: str, packed: bytes, size: int) -> tuple[float, float]:
-    """CPU seconds that it takes, and the longest of them in which nothing else could run."""
+    """Return the CPU seconds, and the longest block of the event loop."""
     pieces = [packed[at : at + CHUNK_BYTES] for at in range(0, len(packed), CHUNK_BYTES)]
 
     async def receive() -> dict[str, Any]:
@@ -67,7 +67,7 @@ async def decode(coding: str, packed: bytes, size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """A row for each coding and kind of body."""
+    """Print a row for each coding and kind of body."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)

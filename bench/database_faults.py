@@ -1,15 +1,17 @@
-"""Faults of the database under load, on two edges: is every delivered call charged, once, and how long until new ones pass?
+"""Database faults under load on two edges: is every delivered call charged exactly once, and how long is the recovery?
 
     python -m bench.database_faults [--streams 300] [--seconds 20] [--only pooler,fail-over,refused-writes]
 
-As root on Debian with PgBouncer, nftables and iproute2 (`bin/setup dev`). Callers keep `--streams` streams open for `--seconds`.
+Run as root on Debian with PgBouncer, nftables and iproute2 (`bin/setup dev`). Callers keep `--streams` streams open for
+`--seconds`.
 
 pooler          300 streams through PgBouncer in transaction mode
-fail-over       the packets of every open connection to the database are dropped without a word; new connections get through
+fail-over       packets of every open database connection are silently dropped; new connections succeed
 refused-writes  the database is read-only for ten seconds
 
-A call is delivered when any of its answer reached the caller; a refused one (503) is not. At the end both edges are sent SIGTERM
-while streams run. The exit code is 1 when calls and charges differ, anything stays held, hangs, or outlives the time to drain.
+A call counts as delivered if any part of its answer reached the caller; a rejected one (503) does not. At the end both edges
+get SIGTERM while streams run. The exit code is 1 if calls and charges differ, or if anything stays held, hangs, or exceeds the
+drain time.
 """
 
 from __future__ import annotations
@@ -45,14 +47,14 @@ from tests.upstream import Upstream
 from tests.upstream_responses import Pause, stream
 
 DRAIN_SECONDS = 10
-CALL_SECONDS = 90  # a call that takes longer hangs
+CALL_SECONDS = 90  # longer calls count as hung
 FAULT_AFTER_SECONDS = 4
 REFUSED_SECONDS = 10
 SETTLED_SECONDS = 60
 
 
 class Call(NamedTuple):
-    """One call as its caller saw it; moments are monotonic seconds. `status` is 0 when the connection failed, -1 when it hung."""
+    """A call as its caller saw it; times are monotonic seconds. `status` is 0 if the connection failed, -1 if it hung."""
 
     began: float
     ended: float
@@ -63,7 +65,7 @@ class Call(NamedTuple):
 
 
 class Load:
-    """Callers that keep streams open on several edges, by turns, until told to stop."""
+    """Callers that keep streams open on several edges, in turn, until stopped."""
 
     def __init__(self, edges: list[WebProcess], secret: str) -> None:
         self.calls: list[Call] = []
@@ -79,14 +81,14 @@ class Load:
         await asyncio.gather(*callers)
 
     async def once(self, streams: int) -> list[asyncio.Task[None]]:
-        """So many calls, begun."""
+        """Start this many calls."""
         return [asyncio.create_task(self._call(self._edges[number % len(self._edges)])) for number in range(streams)]
 
     async def _caller(self, number: int) -> None:
         while not self._stopping:
             await self._call(self._edges[number % len(self._edges)])
             if self.calls[-1].status != 200:
-                await asyncio.sleep(0.5)  # as a client does that heeds Retry-After, but sooner
+                await asyncio.sleep(0.5)  # like a client that honors Retry-After, but sooner
 
     async def _call(self, edge: WebProcess) -> None:
         began = time.monotonic()
@@ -120,7 +122,7 @@ class Load:
 
 
 class World(NamedTuple):
-    """What a run has: a database, two edges on it, an upstream, and an account with its key."""
+    """The environment of a run: a database, two edges on it, an upstream, and an account with its key."""
 
     postgres: Postgres
     network: Network | None
@@ -180,7 +182,7 @@ RUNS: dict[str, tuple[bool, Callable[[World], float]]] = {
 
 
 def bench(name: str, streams: int, seconds: float) -> bool:
-    """Print a run's row; gives whether all is as it should be."""
+    """Print a run's row. Returns whether all checks passed."""
     network, fault = RUNS[name]
     with ExitStack() as stack, world(stack, network=network, pool_size=20) as there:
         load = Load(there.edges, there.secret)
@@ -194,7 +196,7 @@ def bench(name: str, streams: int, seconds: float) -> bool:
 
 
 async def _run(load: Load, there: World, streams: int, seconds: float, fault: Callable[[], None]) -> float:
-    """Load with a fault, then SIGTERM while calls run; gives how long the slower edge took to stop."""
+    """Apply the load and a fault, then SIGTERM during calls. Returns how long the slower edge took to stop."""
     await load.run(streams, seconds, fault)
     last = await load.once(20)
     await asyncio.sleep(0.3)
@@ -205,7 +207,7 @@ async def _run(load: Load, there: World, streams: int, seconds: float, fault: Ca
     stopped = time.monotonic() - began
     await asyncio.gather(*last)
     if any(codes):
-        raise SystemExit(f"an edge ended with {codes}")
+        raise SystemExit(f"an edge exited with {codes}")
     return stopped
 
 
@@ -234,9 +236,9 @@ def _report(name: str, calls: list[Call], there: World, fault_ended: float, stop
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.database_faults", description="Faults of the database under load.")
-    parser.add_argument("--streams", type=int, default=300, help="open at a time")
-    parser.add_argument("--seconds", type=float, default=20, help="of load, the fault included")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(RUNS), help="runs, by name")
+    parser.add_argument("--streams", type=int, default=300, help="concurrent streams")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of the load, including the fault")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(RUNS), help="names of the runs")
     arguments = parser.parse_args()
     print(
         "| run | calls | delivered | charged | twice | cut | refused | held | hung | recovered s | longest call s | stop s | |\n"

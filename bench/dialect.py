@@ -1,9 +1,9 @@
-"""What the `openai` dialect's stream reader costs: CPU microseconds an event, by how many events come with one read.
+"""The cost of the `openai` dialect's stream reader: CPU microseconds per event, by the number of events per read.
 
     python -m bench.dialect [--events 64] [--rounds 7]
 
-`same name` is a model that the vendor knows under our name: its events are relayed byte for byte. `renamed` swaps the name
-in each event. The best of the rounds is printed, for a disturbed one says nothing of the code.
+`same name` is a model that the provider knows by our name: its events are relayed byte for byte. `renamed` replaces the name in
+each event. Prints the best round, since disturbed rounds say nothing about the code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STREAMS_A_ROUND = 200
 
 
 def events(count: int) -> list[bytes]:
-    """A stream as OpenAI sends it: a role, `count` words, the finish reason, usage, the end mark."""
+    """Return a stream as OpenAI sends it: a role, `count` words, the finish reason, usage, the end mark."""
     chunks = [_chunk({"role": "assistant", "content": ""})]
     chunks += [_chunk({"content": f" word{number}"}) for number in range(count)]
     chunks.append(_chunk({}, "stop"))
@@ -44,12 +44,12 @@ def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str,
 
 
 def reads(stream: Sequence[bytes], together: int) -> list[bytes]:
-    """The stream as reads of so many events each."""
+    """Split the stream into reads of this many events."""
     return [b"".join(stream[start : start + together]) for start in range(0, len(stream), together)]
 
 
 def microseconds_an_event(model: str, pieces: Sequence[bytes], count: int) -> float:
-    """CPU time for an event of one round of streams. Raises `SystemExit` when the reader did not see all of a stream."""
+    """Return the CPU time per event of one round. Raises `SystemExit` if the reader did not see a whole stream."""
     call = ChatCall(
         model, {}, stream=True, include_usage=True, choices=1, output_limit=None, input_bound=100, input_estimate=20
     )  # fmt: skip
@@ -60,14 +60,14 @@ def microseconds_an_event(model: str, pieces: Sequence[bytes], count: int) -> fl
             reader.feed(piece)
     used = time.process_time() - before
     if not (reader.done and reader.usage().input_tokens == 20):
-        raise SystemExit("the reader did not understand the stream: the figures would be worthless")
+        raise SystemExit("the reader did not parse the stream correctly; aborting")
     return used / STREAMS_A_ROUND / count * 1e6
 
 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.dialect", description="The cost of reading a stream.")
-    parser.add_argument("--events", type=int, default=64, help="with text, in one stream")
+    parser.add_argument("--events", type=int, default=64, help="text events per stream")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     stream = events(arguments.events)

@@ -1,10 +1,10 @@
-"""How much of a core one request costs on stock Hypercorn and on the fast connection, side by side.
+"""CPU time per request on stock Hypercorn and on the fast connection, side by side.
 
     python -m bench.fast_hypercorn [--seconds 3] [--rounds 3] [--loops uvloop,asyncio]
 
-The server is pinned to core 0 and the load client (64 keep-alive connections) to core 1. The figure that counts is the
-server's CPU time (user and system, from /proc) divided by the requests that were answered: it hardly depends on what
-else the machine does, while requests per second do. Rounds are interleaved; the best and the median are printed.
+The server is pinned to core 0 and the load client (64 keep-alive connections) to core 1. The main figure is the server's CPU time
+(user and system, from /proc) per answered request: unlike requests per second, it hardly depends on other load. Rounds are
+interleaved; the best and the median are printed.
 """
 
 import argparse
@@ -58,7 +58,7 @@ async def _stream_app(send: Callable[[dict[str, Any]], Any], pause: bool) -> Non
 
 
 async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
-    """The served application: /json answers a POST, /burst sends 64 events at once, /ticks one in each loop turn."""
+    """The served app: /json answers a POST, /burst sends 64 events at once, /ticks one per iteration of the event loop."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -72,7 +72,7 @@ async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[
 
 
 def serve(kind: str, loop: str, port: int) -> None:
-    """Serve `app` in this process until it is told to stop."""
+    """Serve `app` in this process until stopped."""
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
 
@@ -108,7 +108,7 @@ def _wait_until_up(port: int) -> None:
             time.sleep(0.05)
         else:
             return
-    raise SystemExit("The server did not come up.")
+    raise SystemExit("The server did not start.")
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -117,7 +117,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def measure(programs: Path, kind: str, loop: str, path: str, seconds: float) -> tuple[float, float]:
-    """Return CPU microseconds a request and requests a second of one run."""
+    """Return CPU microseconds per request and requests per second of one run."""
     port = _free_port()
     command = ["taskset", "-c", "0", sys.executable, "-m", "bench.fast_hypercorn", "--serve", kind, loop, str(port)]
     server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
@@ -134,13 +134,13 @@ def measure(programs: Path, kind: str, loop: str, path: str, seconds: float) -> 
 
 
 def _load(programs: Path, port: int, path: str, seconds: float) -> dict[str, Any]:
-    """Load `path` and return the client's figures. Raises `SystemExit` if any answer was not good."""
+    """Load `path` and return the client's figures. Raises `SystemExit` if any request failed."""
     load = Load(CONNECTIONS, seconds, stream=path != "/json", chunks=0)
     with load.start(programs, port, path=path, core=1) as client:
         output, errors = client.communicate(timeout=seconds + 60)
     result = figures(output + errors)
     if result["bad"] or not result["good"]:
-        raise SystemExit(f"Not every answer was good:\n{output}")
+        raise SystemExit(f"Some requests failed:\n{output}")
     return result
 
 

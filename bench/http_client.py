@@ -1,15 +1,13 @@
-"""CPU cost of the upstream client beside aiohttp's, against a mock upstream written in C.
+"""CPU cost of the upstream client compared with aiohttp's, against a mock upstream written in C.
 
     python -m bench.http_client [--concurrency 32] [--rounds 5] [--loop uvloop] [--share-core]
 
-Prints CPU microseconds (user and
-system, of this process) for one JSON call and for one stream of 64 events, the best round of each, and the ratio. The
-rounds alternate between the clients, so that a disturbance of the machine meets both.
+Prints this process's CPU microseconds (user and system) for one JSON call and for one stream of 64 events, the best round of
+each, and the ratio. Rounds alternate between the clients, so that disturbances affect both.
 
-This process runs on the first allowed core and the mock on the last. The mock makes one write of every event, so a fast
-client is woken for nearly every write and its CPU time per stream approaches the mock's own: there a stream says what
-wake-ups cost. With --share-core both run on one core, events pile up between turns as they do in front of a busy
-process, and a stream says what bursts cost. Reads per stream are printed to tell the two apart.
+This process runs on the first allowed core and the mock on the last. The mock writes each event separately, so a fast client
+wakes up for nearly every write, and the stream's CPU time measures wake-ups. With --share-core both run on one core and events
+accumulate as in a busy process, so it measures bursts. The reads per stream tell which case applied.
 """
 
 import argparse
@@ -29,7 +27,7 @@ from transport.http_client import HttpClient, HttpRequest
 
 HEADERS = (("content-type", "application/json"), ("authorization", "Bearer sk-bench"), ("user-agent", "bench"))
 
-Call = Callable[[], Awaitable[int]]  # gives the number of body reads
+Call = Callable[[], Awaitable[int]]  # returns the number of body reads
 Calls = dict[str, Call]
 
 
@@ -70,7 +68,7 @@ async def our_calls(url: str) -> AsyncIterator[Calls]:
 
 @asynccontextmanager
 async def aiohttp_calls(url: str) -> AsyncIterator[Calls]:
-    """aiohttp with what a gateway does not need switched off."""
+    """aiohttp, without the features that a gateway does not need."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,17 +98,17 @@ async def aiohttp_calls(url: str) -> AsyncIterator[Calls]:
 
 def check(good: bool) -> None:
     if not good:
-        raise SystemExit("an answer of the mock upstream was cut or not as expected: the figures would be worthless")
+        raise SystemExit("a response of the mock upstream was cut off or unexpected; aborting")
 
 
 async def cpu_microseconds(call: Call, count: int, concurrency: int) -> tuple[float, float]:
-    """CPU time of this process, and body reads, for one call, with so many in flight."""
+    """Return this process's CPU time and body reads per call, at this concurrency."""
     reads = 0
 
     async def worker() -> None:
         nonlocal reads
         for _ in range(count // concurrency):
-            seen = await call()  # apart: `reads +=` would read the old sum before the wait
+            seen = await call()  # a separate statement: `reads += await …` would add to an outdated sum
             reads += seen
 
     before = time.process_time()
@@ -127,7 +125,7 @@ async def measure(url: str, rounds: int, concurrency: int) -> dict[tuple[str, st
             for kind, count in counts.items():
                 for name, calls in (("ours", ours), ("aiohttp", theirs)):
                     cost = await cpu_microseconds(calls[kind], count // (1 if round_number else 10), concurrency)
-                    if round_number:  # the first round only warms up
+                    if round_number:  # the first round is a warm-up
                         best[name, kind] = min(cost, best.get((name, kind), cost))
     return best
 

@@ -1,10 +1,10 @@
-"""What a call's money costs: cycles of reserve and settle, by the size of the batch, on SQLite and PostgreSQL.
+"""The cost of the ledger per call: reserve and settle cycles by batch size, on SQLite and PostgreSQL.
 
     python -m bench.ledger [--seconds 3] [--sizes 1,8,64,256] [--accounts 20]
 
-Each call takes a hold and is settled later. `apart` commits the two each by itself, as an edge does for a lone caller; `together`
+Each call reserves a hold and settles it later. `apart` commits each separately, as an edge does for a single caller; `together`
 settles one batch and reserves the next in one transaction, as it does under load. Databases are as durable as in production
-(fsync). The server of PostgreSQL runs on the last core, this process on the first. At the end the books must balance.
+(fsync). PostgreSQL runs on the last core, this process on the first. At the end the ledger must balance.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ CALL_MS = 60_000
 
 
 class Cost(NamedTuple):
-    """Cycles a second, and microseconds of this process's CPU a cycle."""
+    """Cycles per second, and this process's CPU microseconds per cycle."""
 
     cycles_a_second: float
     cpu_us: float
 
 
 class Till:
-    """Accounts with keys and one priced model, in the bound database; makes what calls would bring."""
+    """Accounts with keys and one priced model, in the bound database. Creates the reservations and settlements of calls."""
 
     def __init__(self, accounts: int) -> None:
         create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", actor=ACTOR)
@@ -73,7 +73,7 @@ class Till:
 
     def _bill(self, call: UUID, taken: object) -> Settlement:
         if not isinstance(taken, Reserved):
-            raise SystemExit(f"a reservation was refused: {taken!r}")
+            raise SystemExit(f"a reservation was rejected: {taken!r}")
         return Settlement(
             call,
             taken.account,
@@ -89,7 +89,7 @@ class Till:
 
 
 def apart(till: Till, size: int) -> Generator[int, None, None]:
-    """Two transactions a batch; gives the number of whole cycles with each step."""
+    """Two transactions per batch. Yields the number of complete cycles after each step."""
     while True:
         asks = till.asks(size)
         with batch_transaction():
@@ -100,7 +100,7 @@ def apart(till: Till, size: int) -> Generator[int, None, None]:
 
 
 def together(till: Till, size: int) -> Generator[int, None, None]:
-    """One transaction a batch: the last one's settlements, then the next one's reservations."""
+    """One transaction per batch: the settlements of the previous batch, then the reservations of the next."""
     bills: list[Settlement] = []
     try:
         while True:
@@ -117,7 +117,7 @@ def together(till: Till, size: int) -> Generator[int, None, None]:
 
 
 def measure(steps: Generator[int, None, None], seconds: float) -> Cost:
-    """Run for so long, after a quarter of that to warm up."""
+    """Run for this many seconds, after a warm-up of a quarter of that."""
     _run(steps, seconds / 4)
     cpu, began = time.process_time(), time.monotonic()
     cycles = _run(steps, seconds)
@@ -137,7 +137,7 @@ WAYS: dict[str, Callable[[Till, int], Generator[int, None, None]]] = {"apart": a
 
 
 def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: int, *, prepares: bool = True) -> bool:
-    """Print a row for each size and way; gives whether the books balance. Through a pooler nothing is prepared."""
+    """Print a row for each size and mode. Returns whether the ledger balances. A pooler disables prepared statements."""
     with opened(url) as database:
         if isinstance(database, Postgres):
             database.prepares = prepares
@@ -156,7 +156,7 @@ def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: i
 
 @contextmanager
 def postgres_url(load_core: int) -> Iterator[str]:
-    """A database of a durable server that runs on `load_core`."""
+    """Return a database of a durable server that runs on `load_core`."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {load_core})
     server = DurablePostgres()
@@ -168,7 +168,7 @@ def postgres_url(load_core: int) -> Iterator[str]:
 
 
 def main() -> int:
-    """Gives 0, or 1 when the books did not balance."""
+    """Return 0, or 1 if the ledger does not balance."""
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description="Cycles of reserve and settle.")
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[1, 8, 64, 256])
@@ -180,10 +180,10 @@ def main() -> int:
     rest = (arguments.sizes, arguments.seconds, arguments.accounts)
     with tempfile.TemporaryDirectory(prefix="yout-bench-") as folder:
         good = bench("SQLite", f"sqlite:///{Path(folder) / 'yout.db'}", *rest)
-    for kind, prepares in (("PostgreSQL", True), ("PostgreSQL, nothing prepared", False)):
+    for kind, prepares in (("PostgreSQL", True), ("PostgreSQL, no prepared statements", False)):
         with postgres_url(cores.load) as url:
             good = bench(kind, url, *rest, prepares=prepares) and good
-    print("\nThe books balance." if good else "\nTHE BOOKS DO NOT BALANCE.")
+    print("\nThe ledger balances." if good else "\nTHE LEDGER DOES NOT BALANCE.")
     return 0 if good else 1
 
 

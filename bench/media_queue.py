@@ -1,10 +1,10 @@
-"""A long queue of media jobs: how fast it empties, and whether every credit is accounted for.
+"""A long queue of media jobs: its throughput, and whether every credit is accounted for.
 
     python -m bench.media_queue [--jobs 1000] [--workers 4] [--kill]
 
-The vendor is a scripted one on this machine that answers at once, so that what is measured is our own work: orders at the edge,
-claims, files, ends. Of every ten answers one is a failure, one brings half of the pictures and one is a refusal; each twentieth
-job is cancelled. `--kill` kills a worker in the middle. At the end every job has ended once, and the books balance.
+The provider is a scripted one on this machine that answers immediately, so only our own work is measured: submission, claims,
+files, completion. One answer in ten fails, one delivers half of the images and one is a refusal; one job in twenty is
+cancelled. `--kill` kills a worker midway. At the end every job must have ended once, and the ledger must balance.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.upstream_responses import Answer, status
 CREDITS = 10**12
 CLIENTS = 8
 PICTURES = 2
-WORK_SECONDS = 1_800  # the longest life of a job
+WORK_SECONDS = 1_800  # maximum lifetime of a job
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
             bind(books)
             owner = factories.account(CREDITS)
             secret = factories.api_key(owner)[1]
-            for number in range(arguments.workers):  # breakers are a route's: more routes keep the queue going
+            for number in range(arguments.workers):  # breakers are per route; more routes keep the queue moving
                 factories.model(
                     f"picture-{number}", factories.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE
                 )
@@ -72,12 +72,12 @@ def main() -> int:
                 workers[0].kill()
             while MediaJob.select().where(MediaJob.finished_at.is_null()).exists():
                 if time.monotonic() - working > WORK_SECONDS:
-                    raise SystemExit(f"The jobs were not done after {WORK_SECONDS} s.")
+                    raise SystemExit(f"The jobs were not finished after {WORK_SECONDS} s.")
                 time.sleep(0.25)
             ended = time.monotonic()
-            print(f"{arguments.jobs} jobs ordered in {ordered - began:.1f} s ({arguments.jobs / (ordered - began):.0f} a second)")
+            print(f"{arguments.jobs} jobs created in {ordered - began:.1f} s ({arguments.jobs / (ordered - began):.0f} a second)")
             pace = arguments.jobs / (ended - working)
-            print(f"made by {arguments.workers} workers in {ended - working:.1f} s ({pace:.0f} a second)")
+            print(f"processed by {arguments.workers} workers in {ended - working:.1f} s ({pace:.0f} a second)")
             return _account(owner.id)
     finally:
         for process in processes:
@@ -118,7 +118,7 @@ def _cancel(port: int, secret: str, ids: list[str]) -> None:
 
 
 def _account(owner: Any) -> int:
-    """Print the books; 0 when all is right."""
+    """Print the checks. Returns 0 if all pass."""
     jobs = list(MediaJob.select())
     ends = {state: sum(job.status == state for job in jobs) for state in ("succeeded", "failed", "cancelled")}
     charged = sum(job.credits_charged for job in jobs)
@@ -127,13 +127,13 @@ def _account(owner: Any) -> int:
     problems = list(verify(now_ms()).problems)
     checks = {
         "jobs' charges = ledger's charges": charged == sum(entries),
-        "ledger's charges = what left the account": sum(entries) == CREDITS - account.balance,
-        "a usage row a job": UsageLedger.select().count() == len(jobs),
-        "at most one charge a job": len(entries) == sum(1 for job in jobs if job.credits_charged),
+        "ledger's charges = balance change": sum(entries) == CREDITS - account.balance,
+        "one usage row per job": UsageLedger.select().count() == len(jobs),
+        "at most one charge per job": len(entries) == sum(1 for job in jobs if job.credits_charged),
         "nothing held": account.held == 0,
-        "the audit finds nothing": not problems,
+        "ledger verification passes": not problems,
     }
-    print(f"{ends}; {charged} credits charged for {charged // IMAGE} pictures")
+    print(f"{ends}; {charged} credits charged for {charged // IMAGE} images")
     for what, right in checks.items():
         print(f"{'ok ' if right else 'NO '} {what}")
     print(*problems, sep="\n", end="")

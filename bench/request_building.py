@@ -1,8 +1,8 @@
-"""What building a provider's request costs: CPU microseconds a call, by dialect, template and size.
+"""The cost of building a provider's request: CPU microseconds per call, by dialect, template and size.
 
     python -m bench.request_building [--rounds 25]
 
-The best of the rounds is printed: a disturbed one says nothing about the code. Compare two checkouts by their ratio.
+Prints the best round, since disturbed rounds say nothing about the code. Compare two checkouts by their ratio.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "22 messages": {"messages": LONG},
     "10 tools": {"messages": PLAIN, "tools": TOOLS},
 }
-# Name → dialect and settings of the channel.
+# Name → (dialect, channel settings).
 CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai, no settings": ("openai", {}),
     **{name: (TEMPLATES[name].dialect, dict(TEMPLATES[name].settings)) for name in ("openai", "mistral", "anthropic", "google")},
@@ -40,7 +40,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def microseconds_a_call(dialect: str, settings: dict[str, Any], body: dict[str, Any], rounds: int) -> float:
-    """CPU time of one request, in the best round."""
+    """Return the CPU time of building one request, in the best round."""
     id = UUID(int=1)
     route = Route(id, id, "c", dialect, "http://provider/v1", "", settings, "model", 0, 1)
     target = Target(route, "key", "http://referer", str, None, 1_000)

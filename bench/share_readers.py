@@ -1,8 +1,9 @@
-"""What readers of the worst share cost calls on the same edge process: the gaps between the chunks of normal streams.
+"""The effect of readers of a worst-case share on calls of the same edge process: the gaps between stream chunks.
 
     python -m bench.share_readers [--readers 30] [--streams 20] [--chunks 200]
 
-The share holds 2 x 95,000 opening brackets, which takes a Markdown parser quadratic time. Each stream sends a chunk every 50 ms.
+The share contains 2 x 95,000 opening brackets, which take a Markdown parser quadratic time. Each stream sends a chunk every
+50 ms.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def main() -> int:
 
 
 def _gaps(edge: Any, secret: str, streams: int) -> list[float]:
-    """All gaps between two chunks of so many streams at once, in milliseconds."""
+    """Return all gaps between consecutive chunks of this many concurrent streams, in milliseconds."""
 
     def one(_: int) -> list[float]:
         times = []

@@ -1,12 +1,12 @@
-"""Sign-in under attack: what it costs everybody else, in memory and in time.
+"""Sign-in abuse: its effect on other users and on memory.
 
     python -m bench.sign_in_abuse [--wrong 400] [--chunked 100] [--connections 40]
 
-An edge on PostgreSQL and Valkey meets, one after the other, sign-ins whose bodies are sent in chunks (15 MB, without a length)
-and wrong sign-ins from 40 addresses. Beside each, one customer makes chat calls and one person signs in with the right password,
-over and over. The attackers are a process of their own. Printed are the edge's memory (RSS) before, at its highest and after;
-the median call alone and beside the attack; and how long the right password took until it was in or got a 503. Other work on the
-machine spoils the times: the load average is printed too.
+An edge on PostgreSQL and Valkey receives first sign-ins with chunked bodies (15 MB, without Content-Length), then wrong sign-ins
+from 40 addresses. During each, one customer makes chat calls and one user repeatedly signs in with the correct password. The
+attackers run in their own process. Prints the edge's memory (RSS) before, at its peak and after; the median call alone and
+during the attack; and the time until a correct sign-in got a session or a 503. Other load distorts the times, so the load
+average is printed too.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ MAX_GROWTH_MB, MAX_SLOWDOWN, MAX_SIGN_IN_SECONDS = 50, 3.0, 3.0
 
 
 class Form(NamedTuple):
-    """The sign-in form as a browser holds it."""
+    """The sign-in form as a browser stores it."""
 
     cookie: str
     token: str
 
 
 class Beside(NamedTuple):
-    """What went on during an attack: milliseconds of calls, status and seconds of sign-ins with the right password, RSS in MB."""
+    """Measurements during an attack: call times in ms, status and seconds of correct sign-ins, RSS in MB."""
 
     calls: list[float]
     sign_ins: list[tuple[int, float]]
@@ -92,7 +92,7 @@ def main() -> int:
 
 def _measure(edge: WebProcess, secret: str, arguments: argparse.Namespace) -> int:
     port = edge.port
-    for _ in range(3):  # so that what every process pays once is in the memory before
+    for _ in range(3):  # so that one-time allocations are included in the memory before
         _sign_in(port, _form(port), EMAIL, PASSWORD, "198.51.100.7")
     alone = _beside(edge, secret, lambda: time.sleep(ALONE_SECONDS))
     chunked = _beside(edge, secret, lambda: _attack(_send_chunked, port, arguments.chunked, 4))
@@ -112,12 +112,12 @@ def _measure(edge: WebProcess, secret: str, arguments: argparse.Namespace) -> in
         good &= (
             growth < MAX_GROWTH_MB and slowdown < MAX_SLOWDOWN and longest < MAX_SIGN_IN_SECONDS and set(statuses) <= {303, 503}
         )
-    print("within the bounds" if good else "NOT within the bounds")
+    print("within the limits" if good else "NOT within the limits")
     return 0 if good else 1
 
 
 def _beside(edge: WebProcess, secret: str, work: Callable[[], None]) -> Beside:
-    """Run `work`, with a caller, a person who signs in and a look at the memory beside it."""
+    """Run `work`, with a caller, a signing-in user and a memory monitor in parallel."""
     stop, found = threading.Event(), Beside([], [], [])
 
     def call() -> None:
@@ -129,7 +129,7 @@ def _beside(edge: WebProcess, secret: str, work: Callable[[], None]) -> Beside:
             answer = connection.getresponse()
             answer.read()
             if answer.status != 200:
-                raise RuntimeError(f"a call was answered {answer.status}")
+                raise RuntimeError(f"a call returned {answer.status}")
             found.calls.append((time.perf_counter() - began) * 1000)
             time.sleep(0.01)
 
@@ -192,7 +192,7 @@ def _send_chunked(port: int, number: int) -> int:
     try:
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return 0  # cut off while it still sent
+        return 0  # the server closed the connection during the upload
     finally:
         connection.close()
 

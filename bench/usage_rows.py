@@ -1,10 +1,10 @@
-"""Millions of calls as rows: accounts, keys, models, channels and a usage that looks like a platform's.
+"""Fills a database with millions of synthetic calls, distributed like a real platform's.
 
     python -m bench.usage_rows DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40]
 
-For PostgreSQL (COPY). The database is migrated when it is empty, and must not be one that matters: the rows are invented. Few
-accounts and models make most of the calls, days are busier than nights, one call in 25 goes wrong; some statuses, errors, models
-and channels are very rare. At the end the sums of the usage are made, as a worker would.
+For PostgreSQL (COPY). An empty database is migrated first; never use one with real data. A few accounts and models make most of
+the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. At the end
+the usage rollups are built, as a worker would.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at"),
 )
-NULL = "\\N"  # as COPY reads it
+NULL = "\\N"  # NULL in COPY's format
 STATUSES = ("completed", "cancelled", "failed", "expired")
 STATUS_SHARES = (0.96, 0.02, 0.0199, 0.0001)
 ERRORS = ("upstream_timeout", "upstream_error", "rate_limited", "upstream_rejected", "odd_error")
@@ -54,7 +54,7 @@ ERROR_SHARES = (0.5, 0.3, 0.15, 0.0499, 0.0001)
 
 
 class World(NamedTuple):
-    """Who calls and what is called: ids as text, by number."""
+    """The ids of accounts, keys, models and channels, as text."""
 
     accounts: list[str]
     keys: list[tuple[str, str]]
@@ -65,7 +65,7 @@ class World(NamedTuple):
 
 
 def build_world(accounts: int, models: int) -> World:
-    """Insert the rows that calls refer to. A name tells the run, so that a database can be filled twice."""
+    """Insert the rows that calls refer to. Names include the run, so that a database can be filled more than once."""
     run = new_id().hex[-8:]
     owners = [{"email": f"customer-{number}-{run}@example.com", "id": new_id()} for number in range(accounts)]
     keys = [_key(owner["id"], name) for owner in owners for name in ("one", "two")]
@@ -111,7 +111,7 @@ def _key(account: UUID, name: str) -> dict[str, object]:
 
 
 def lines(world: World, rows: int, since: int, until: int, seed: int) -> Iterator[bytes]:
-    """The calls as COPY takes them, oldest first, a chunk of lines at a time."""
+    """Yield the calls in COPY's format, oldest first, in chunks of lines."""
     random = np.random.default_rng(seed)
     bounds = np.linspace(since, until, -(-rows // CHUNK) + 1).astype(np.int64)
     for start, (low, high) in zip(range(0, rows, CHUNK), pairwise(bounds), strict=True):
@@ -165,13 +165,13 @@ def _line(
 
 
 def _zipf(random: np.random.Generator, count: int, size: int) -> NDArray[np.int64]:
-    """Numbers below `size`, the first ones far more often."""
+    """Return numbers below `size`, with a Zipf-like preference for small ones."""
     weights = 1 / np.arange(1, size + 1) ** 1.1
     return np.searchsorted(np.cumsum(weights / weights.sum()), random.random(count)).clip(0, size - 1)
 
 
 def _by_daylight(random: np.random.Generator, count: int, low: int, high: int) -> NDArray[np.int64]:
-    """Moments between two, three times as many at noon as at midnight."""
+    """Return times between two, three times as many at noon as at midnight."""
     moments = random.integers(low, high, 2 * count)
     share = 0.5 - 0.25 * np.cos(2 * np.pi * (moments % (24 * HOUR_MS)) / (24 * HOUR_MS))
     kept = moments[random.random(2 * count) < share / 0.75]
@@ -179,9 +179,9 @@ def _by_daylight(random: np.random.Generator, count: int, low: int, high: int) -
 
 
 def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> None:
-    """Fill the bound database, and sum up. Indexes are dropped for the COPY and made again after it."""
+    """Fill the bound database and build the rollups. Indexes are dropped for the COPY and created again afterwards."""
     if not hasattr(database.obj, "connect_params"):
-        raise SystemExit("This fills PostgreSQL only.")
+        raise SystemExit("Only PostgreSQL is supported.")
     world = build_world(accounts, models)
     until = now_ms()
     began = time.monotonic()
@@ -189,14 +189,16 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
     with database.atomic():
         for index in indexes:
             database.execute_sql(f"DROP INDEX {index._name}")
-        database.execute_sql("SET LOCAL session_replication_role = replica")  # what is referred to is there: no check a row
+        database.execute_sql(
+            "SET LOCAL session_replication_role = replica"
+        )  # referenced rows exist, so foreign key checks can be skipped
         with database.connection().cursor().copy(f"COPY usage_ledger ({', '.join(COLUMNS)}) FROM STDIN") as copy:
             for chunk in lines(world, rows, until - days * 24 * HOUR_MS, until, seed):
                 copy.write(chunk)
         _say("calls written", began)
         for index in indexes:
             database.execute(index)
-        _say("indexes made", began)
+        _say("indexes created", began)
     database.execute_sql("VACUUM ANALYZE usage_ledger")
     _say("vacuumed", began)
     AccountTotal.delete().execute()
@@ -204,10 +206,10 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
     PlatformUsage.delete().execute()
     RollupState.update(rolled_until=None, checked_at=None).execute()
     while not roll(now_ms(), 30).up_to_date:
-        _say("summing up", began)
+        _say("building rollups", began)
     for table in ("account_total", "account_usage", "platform_usage"):
         database.execute_sql(f"VACUUM ANALYZE {table}")
-    _say("summed up", began)
+    _say("rollups built", began)
 
 
 def _say(what: str, began: float) -> None:
@@ -216,7 +218,7 @@ def _say(what: str, began: float) -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=10_000_000, help="calls")
-    parser.add_argument("--days", type=int, default=30, help="that they are spread over, up to now")
+    parser.add_argument("--days", type=int, default=30, help="days covered, up to now")
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--models", type=int, default=40)
     return parser

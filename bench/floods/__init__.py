@@ -1,1 +1,1 @@
-"""What one hostile upstream or caller costs its neighbors: `python -m bench.floods`."""
+"""The effect of one hostile upstream or caller on other streams: `python -m bench.floods`."""

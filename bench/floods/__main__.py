@@ -1,16 +1,16 @@
-"""One upstream or caller that knows no bounds, beside twenty ordinary streams: what it costs, and what they notice.
+"""One excessive upstream or caller beside twenty ordinary streams: what it costs, and how the streams are affected.
 
     python -m bench.floods [--readers 200] [--seconds 15] [--stock]
 
-Each run is measured on the same edge, beside twenty streams of a chunk each 50 ms:
+Each run is measured on the same edge, beside twenty streams that send a chunk every 50 ms:
 
     quiet     nothing else
-    flood     an endless upstream for callers who ask for 60 tokens, one after the other and read at once
-    slow      the same, for `--readers` callers at once who read 1 KB a second
-    stalled   the same, who pay for 100,000 tokens and read 1 KB a second: what waits for them is bounded, not what they pay for
-    bodies    `--readers` invented keys, each with a body of 20 MB
+    flood     an endless upstream; callers ask for 60 tokens, one after the other, and read immediately
+    slow      the same, for `--readers` concurrent callers who read 1 KB per second
+    stalled   the same, for callers who pay for 100,000 tokens and read 1 KB per second: the buffer is bounded, not the charge
+    bodies    `--readers` invalid keys, each with a body of 20 MB
 
-Memory is the edge's resident set above that before the run, at its highest. Needs Linux and two cores.
+Memory is the increase of the edge's resident set at its peak. Requires Linux and two cores.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CREDITS = 10**12
 
 
 class Result(NamedTuple):
-    """One run: gaps between the neighbors' chunks in ms, memory in bytes, charges and what was held for them, in credits."""
+    """A run: gaps between the ordinary streams' chunks in ms, memory in bytes, charges and their holds in credits."""
 
     name: str
     gaps: list[float]
@@ -58,8 +58,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--stock", action="store_true", help="on Hypercorn's own connection")
-    parser.add_argument("--only", help="these runs alone, with commas")
+    parser.add_argument("--stock", action="store_true", help="use Hypercorn's own connection class")
+    parser.add_argument("--only", help="only these runs, comma-separated")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="floods-"))
     redis = RedisServer("valkey", folder)
@@ -128,7 +128,7 @@ async def _run(edge: Edge, name: str, readers: int, seconds: float) -> Result:
 
 
 async def _neighbor(edge: Edge, gaps: list[float], seconds: float) -> None:
-    """An ordinary stream, and the gaps between its chunks as its reader sees them."""
+    """Read an ordinary stream and return the gaps between its chunks."""
     async with call(edge, "steady", int(seconds / 0.05)) as (reader, _):
         last = None
         while data := await reader.read(65_536):
@@ -143,7 +143,7 @@ def _memory(pid: int) -> int:
 
 
 def _taken(edge: Edge) -> list[int]:
-    """The bytes that each flood has written so far, as the upstream counts them."""
+    """Return the bytes that each flood has written so far, as counted by the upstream."""
     with urllib.request.urlopen(f"http://127.0.0.1:{edge.upstream}/taken", timeout=30) as answer:
         return list(json.load(answer))
 
@@ -154,7 +154,7 @@ def _open_holds(known: set[object], model: str) -> bool:
 
 
 def _shares(known: set[object]) -> list[float]:
-    """What each flooded call was charged, as a part of what it held."""
+    """Return each flooded call's charge as a fraction of its hold."""
     held = {row.id: row.amount for row in Hold.select(Hold.id, Hold.amount) if row.id not in known}
     rows = UsageLedger.select(UsageLedger.id, UsageLedger.credits).where(UsageLedger.model == "flood")
     return [row.credits / held[row.id] for row in rows if row.id in held]

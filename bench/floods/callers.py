@@ -1,4 +1,4 @@
-"""The callers of one run, in a process of their own: `python -m bench.floods.callers RUN EDGE READERS SECONDS`."""
+"""The callers of one run, in their own process: `python -m bench.floods.callers RUN EDGE READERS SECONDS`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from shared.identity.api_key_format import new_key
 
-READ_BYTES = 256  # four times a second: 1 KB/s
+READ_BYTES = 256  # four times per second: 1 KB/s
 START_SECONDS = 0.01  # between two
 BODY_BYTES = 20_000_000
 
@@ -31,7 +31,7 @@ class Edge(NamedTuple):
 
 @asynccontextmanager
 async def call(edge: Edge, model: str, tokens: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A stream of `model` that may have so many tokens; it is left at the end of the block."""
+    """Start a stream of `model` with this token limit. It is closed at the end of the block."""
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": tokens}
     data = json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
@@ -76,7 +76,7 @@ RUNS: dict[str, Callable[[Edge, int, float], Awaitable[None]]] = {
 
 
 async def _together(count: int, work: Callable[[], Awaitable[None]]) -> None:
-    """All at once but for their start: callers who came in the same moment would cost the others time anyway."""
+    """Run all concurrently, with staggered starts: simultaneous arrivals would delay other streams anyway."""
 
     async def begin(number: int) -> None:
         await asyncio.sleep(number * START_SECONDS)
@@ -86,7 +86,7 @@ async def _together(count: int, work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _read_slowly(edge: Edge, tokens: int, seconds: float) -> None:
-    """Read 1 KB a second, and leave."""
+    """Read 1 KB per second, then disconnect."""
     loop = asyncio.get_running_loop()
     body = {"model": "flood", "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": tokens}
     data = json.dumps(body).encode()
@@ -121,5 +121,5 @@ def _head(secret: str, length: int) -> bytes:
 
 
 if __name__ == "__main__":
-    os.setpriority(os.PRIO_PROCESS, 0, 10)  # on machines of their own they would take no time from the edge
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # lower priority, as if the callers ran on other machines
     asyncio.run(RUNS[sys.argv[1]](Edge(*json.loads(sys.argv[2])), int(sys.argv[3]), float(sys.argv[4])))

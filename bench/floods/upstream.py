@@ -1,7 +1,7 @@
-"""The upstream of the floods, a process of its own for each: `python -m bench.floods.upstream PORT`.
+"""The upstream of the floods, one process each: `python -m bench.floods.upstream PORT`.
 
-`…/steady/…` streams a chunk each 50 ms, as many as `max_tokens`; `…/flood/…` streams words without end, as fast as they are
-taken. `GET /taken` gives, as JSON, the bytes that each flood wrote.
+`…/steady/…` streams a chunk every 50 ms, `max_tokens` in total; `…/flood/…` streams words endlessly, as fast as they are read.
+`GET /taken` returns the bytes that each flood has written, as JSON.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _flood(writer: asyncio.StreamWriter) -> None:
-    os.setpriority(os.PRIO_PROCESS, 0, 10)  # on a machine of its own it would take no time from the others
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # so that what is written was taken
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # lower priority, as if the upstream ran on another machine
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536
+    )  # so that written bytes have been read by the peer
     place = len(_taken)
     _taken.append(0)
     data = b"%x\r\n%b\r\n" % (len(_FLOOD), _FLOOD)

@@ -1,4 +1,4 @@
-"""Compare Yout with other gateways: one mock upstream, one machine, the same calls, in turn.
+"""Compares Yout with other gateways: one mock upstream, one machine, the same calls, in turn.
 
     python -m bench.gateway [--peers DIR] [--only NAMES] [--rounds N] [--tests NAMES] [--out FILE]
 

@@ -1,4 +1,4 @@
-"""The command line: prepare everything in a temporary folder, run the rounds, print the report, leave nothing behind."""
+"""The command line: prepares everything in a temporary folder, runs the rounds, prints the report, and cleans up."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ FIGURES = (
 
 
 def main() -> int:
-    """Gives 0; 1 when books did not balance, a test failed, or nothing was measured; 130 after Ctrl-C."""
+    """Return 0; 1 if a ledger did not balance, a test failed, or nothing was measured; 130 after Ctrl-C."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are stopped
     rows: list[Row] = []
     try:
         with ExitStack() as stack:
             _measure(arguments, rows, stack)
     except KeyboardInterrupt:
-        _say("stopped before the end; what was measured until then:")
+        _say("interrupted; results so far:")
         print(report(rows))
         return 130
     if not rows:
@@ -52,9 +52,9 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace, rows: list[Row], stack: ExitStack) -> None:
-    """Add rows to `rows`, and to the file of `--out`. What is started is stopped with `stack`."""
+    """Add rows to `rows` and to the file of `--out`. Started processes are stopped by `stack`."""
     cores = choose_cores()
-    os.sched_setaffinity(0, {cores.load})  # inherited by all but the gateways
+    os.sched_setaffinity(0, {cores.load})  # inherited by everything except the gateways
     _raise_file_limit()
     folder = Path(tempfile.mkdtemp(prefix="yout-bench-"))
     stack.callback(shutil.rmtree, folder)
@@ -72,7 +72,7 @@ def _measure(arguments: argparse.Namespace, rows: list[Row], stack: ExitStack) -
 
 
 def _targets(arguments: argparse.Namespace, place: Place, stack: ExitStack) -> list[Target]:
-    """Those that `--only` names, with the servers that they need."""
+    """Return the targets of `--only`, with the servers that they need."""
     found: dict[str, Target] = {
         "direct": Direct(place),
         "nginx": Nginx(place),
@@ -91,18 +91,18 @@ def _targets(arguments: argparse.Namespace, place: Place, stack: ExitStack) -> l
 
 
 def _present(targets: list[Target]) -> list[Target]:
-    """Those that can be measured here; says which ones cannot."""
+    """Return the targets that can be measured here, and print which cannot."""
     present = []
     for target in targets:
         if why := target.missing():
-            _say(f"{target.name} is left out: {why}")
+            _say(f"{target.name} skipped: {why}")
         else:
             present.append(target)
     return present
 
 
 def _raise_file_limit() -> None:
-    """1,000 streams are 2,000 sockets of a gateway; the usual soft limit is 1,024."""
+    """Raise the limit: 1,000 streams need 2,000 sockets in a gateway; the usual soft limit is 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -126,11 +126,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tests", type=_words(tuple(WORKLOADS)), default=tuple(WORKLOADS), metavar="NAMES", help=f"of {', '.join(WORKLOADS)}"
     )
-    parser.add_argument("--rounds", type=_positive(int), default=3, metavar="N", help="how often each target is visited (3)")
-    parser.add_argument(
-        "--scale", type=_positive(float), default=1, metavar="X", help="makes each test so many times as long (1)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="appends every single figure, one JSON object a line")
+    parser.add_argument("--rounds", type=_positive(int), default=3, metavar="N", help="rounds per target (3)")
+    parser.add_argument("--scale", type=_positive(float), default=1, metavar="X", help="multiplies the duration of each test (1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="append every figure to this file, one JSON object per line")
     return parser.parse_args()
 
 

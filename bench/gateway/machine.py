@@ -1,4 +1,4 @@
-"""What Linux tells of processes and cores: CPU time, memory, and how busy a core was."""
+"""Process and core statistics from Linux: CPU time, memory, and core utilization."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PROC = Path("/proc")
 
 
 class Cores(NamedTuple):
-    """Two cores: one for the gateway alone, one for the upstream, the load, and the servers that a gateway uses."""
+    """Two cores: one for the gateway alone; one for the upstream, the load, and the gateway's servers."""
 
     gateway: int
     load: int
 
 
 def choose_cores() -> Cores:
-    """The first and the last core that this process may use. Raises `SystemExit` when there is only one."""
+    """Return the first and the last core that this process may use. Raises `SystemExit` if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise SystemExit("The benchmark needs two cores: one for the gateway, one for the load.")
@@ -26,7 +26,7 @@ def choose_cores() -> Cores:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -40,7 +40,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, its descendants, and those of them that have ended."""
+    """Return user and system time of a process and its descendants, including those that have ended."""
     ticks = 0
     for member in family(pid):
         ticks += sum(int(value) for value in _stat(member)[11:15])
@@ -48,26 +48,26 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_kb(pid: int) -> int:
-    """Proportional set size of a process and its descendants: shared pages count once, by parts."""
+    """Return the proportional set size of a process and its descendants, which divides shared pages between them."""
     total = 0
     for member in family(pid):
         try:
             lines = (_PROC / str(member) / "smaps_rollup").read_text().splitlines()
-        except OSError:  # it ended in between
+        except OSError:  # it exited in the meantime
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total
 
 
 def busy_seconds(core: int) -> float:
-    """Time that a core was not idle since the machine started."""
+    """Return the non-idle time of a core since boot."""
     line = next(line for line in (_PROC / "stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
     user, nice, system, _idle, _waiting, *interrupts = (int(value) for value in line.split()[1:9])
     return (user + nice + system + sum(interrupts)) / _TICKS_A_SECOND
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of proc(5)'s `stat` after the command's name (the state is the first); none when the process is gone."""
+    """Return the fields of proc(5)'s `stat` after the command name (the state is the first); empty if the process is gone."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Yout as it is deployed: `python -m edge` with all that it does for a call, on SQLite or PostgreSQL, beside a Valkey."""
+"""Yout as deployed: `python -m edge` with everything it does for a call, on SQLite or PostgreSQL, with a Valkey."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.servers.process import ROOT, Process, free_port
 ACTOR = "bench"
 SECRET_KEY = "benchmark-secret-key-of-more-than-32-characters"
 CREDITS = 10**15  # more than any run can spend
-NO_LIMIT = str(10**9)  # limits are looked up and counted down for each call, but never reached
+NO_LIMIT = str(10**9)  # limits are checked for each call, but never reached
 
 
 class Yout(Target):
-    """The edge on a fresh database a start. `new_database` gives the URL of an empty one; `database` is its server, if any."""
+    """The edge, with a fresh database per start. `new_database` returns the URL of an empty one; `database` is its server."""
 
     def __init__(
         self, name: str, place: Place, redis_url: str, new_database: Callable[[], str], database: Process | None = None
@@ -67,7 +67,7 @@ class Yout(Target):
         }
 
     def _stop(self, gateway: Gateway) -> None:
-        """SIGTERM, as an operator would: what is under way must be settled before it ends."""
+        """Send SIGTERM, as an operator would: calls in progress must be settled before the exit."""
         assert gateway.process is not None
         try:
             code = gateway.process.terminate()
@@ -75,7 +75,7 @@ class Yout(Target):
             self._problems.append("the edge did not stop after SIGTERM and was killed")
         else:
             if code:
-                self._problems.append(f"the edge ended with exit code {code}")
+                self._problems.append(f"the edge exited with code {code}")
 
     def books(self) -> Books:
         with opened(self._url) as database:
@@ -83,12 +83,12 @@ class Yout(Target):
             report = verify(now_ms())
             charges = LedgerEntry.select().where(LedgerEntry.kind == "charge").count()
         if report.open_holds:
-            self._problems.append(f"{report.open_holds} holds were left open by an edge that ended in order")
+            self._problems.append(f"{report.open_holds} holds were left open after a clean exit")
         return Books((*self._problems, *report.problems), charges, report.open_holds)
 
 
 def sqlite_files(folder: Path) -> Callable[[], str]:
-    """A new file with each call, given as a database URL."""
+    """Yield a new SQLite file as a database URL for each call."""
     made = 0
 
     def new_file() -> str:
@@ -100,7 +100,7 @@ def sqlite_files(folder: Path) -> Callable[[], str]:
 
 
 def _furnish(url: str, upstream: str) -> str:
-    """Migrate an empty database and put in what a call needs; give the key."""
+    """Migrate an empty database and insert the rows that a call needs. Returns the key."""
     with opened(url) as database:
         bind(database)
         migrate(database)

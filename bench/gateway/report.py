@@ -1,4 +1,4 @@
-"""Tables in Markdown: medians over the rounds, and how many times better Yout is than each of the others."""
+"""Markdown tables: medians over the rounds, and Yout's ratio to each of the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = "yout-"
 
 
 class Metric(NamedTuple):
-    """A column. `added` is told above the median of the mock alone; `better` says which way is good, None for a count."""
+    """A column. `added` means above the mock's own median; `better` is the good direction, None for a count."""
 
     title: str
     test: str
@@ -26,7 +26,7 @@ def _at(*path: str) -> Callable[[Row], Any]:
     def read(row: Row) -> Any:
         value: Any = row
         for name in path:
-            if not isinstance(value, dict) or value.get("count") == 0:  # a distribution of nothing has no median
+            if not isinstance(value, dict) or value.get("count") == 0:  # an empty distribution has no median
                 return None
             value = value.get(name)
         return value
@@ -90,14 +90,14 @@ SECTIONS: dict[str, list[Metric]] = {
 
 
 class Results:
-    """Rows of all rounds, and the medians in them."""
+    """Rows of all rounds, and their medians."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
         self.targets = list(dict.fromkeys(row["target"] for row in rows))
 
     def value(self, target: str, metric: Metric) -> float | None:
-        """The median, above the mock's own where the metric is an addition; None when there is none."""
+        """Return the median, above the mock's own for an added metric, or None if there is none."""
         found = self._median(target, metric)
         if not metric.added or found is None:
             return found
@@ -113,7 +113,7 @@ class Results:
         return any(self.value(target, metric) is not None for target in self.targets)
 
     def problems(self) -> list[str]:
-        """Why the run is void: books that do not balance, and tests that failed."""
+        """Return why the run is void: unbalanced ledgers and failed tests."""
         found = []
         for row in self._rows:
             what = [*row.get("problems", ()), *([row["error"]] if "error" in row else [])]
@@ -121,7 +121,7 @@ class Results:
         return found
 
     def books(self) -> list[str]:
-        """One line for each set of books."""
+        """Return one line per ledger verification."""
         return [
             f"- round {row['round']}, {row['target']}: {'balanced' if not row['problems'] else 'NOT BALANCED'};"
             f" {row['charges']:,} charges, {row['answers']:,} good answers, {row['served']:,} answers of the upstream"
@@ -131,15 +131,15 @@ class Results:
 
 
 def report(rows: Sequence[Row]) -> str:
-    """The whole report in Markdown."""
+    """Return the whole report in Markdown."""
     results = Results(rows)
     parts = [part for title, metrics in SECTIONS.items() if (part := _section(title, metrics, results))]
     parts += [_ratios(name, results) for name in results.targets if name.startswith(OURS)]
     if "litellm" in results.targets:
         parts.append(
-            "LiteLLM ran without a database: it kept no accounts and no spend, so its rows are of less work than Yout's."
+            "LiteLLM ran without a database: it tracked no accounts and no spend, so it did less work than Yout."
         )  # fmt: skip
-    parts.append("\n".join(["### Books", "", *(results.books() or ["- none were proved"])]))
+    parts.append("\n".join(["### Books", "", *(results.books() or ["- none were verified"])]))
     if problems := results.problems():
         parts.append("\n".join(["### This run is void", "", *(f"- {problem}" for problem in problems)]))
     return "\n\n".join(parts) + "\n"
@@ -154,7 +154,7 @@ def _section(title: str, metrics: Sequence[Metric], results: Results) -> str:
 
 
 def _ratios(ours: str, results: Results) -> str:
-    """How many times better: rates as ours by theirs, costs as theirs by ours."""
+    """Return how many times better Yout is: rates as ours by theirs, costs as theirs by ours."""
     others = [name for name in results.targets if not name.startswith(OURS)]
     rows = []
     for title, metric in _compared(results):

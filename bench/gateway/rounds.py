@@ -1,4 +1,4 @@
-"""Rounds: every target in turn, so that a disturbance of the machine falls on all of them; and the proof of the books."""
+"""Rounds over all targets in turn, so that disturbances affect all of them, and the verification of ledgers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bench.gateway.workloads import WORKLOADS, Bench, resting_memory
 from bench.load import MockUpstream
 from tests.servers.process import StartFailed
 
-Row = dict[str, Any]  # round, target, test, and what `Bench.run` gives; or `error`
+Row = dict[str, Any]  # round, target, test, and the result of `Bench.run`; or `error`
 
 
 def run_rounds(
     targets: Sequence[Target], tests: Sequence[str], rounds: int, bench: Bench, mock: MockUpstream, say: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Measure; gives a row for each start, test and set of books, as soon as it is known."""
+    """Measure. Yields a row for each start, test and ledger as soon as it is known."""
     for number in range(1, rounds + 1):
         for target in targets:
             say(f"round {number}, {target.name}")
@@ -29,7 +29,7 @@ def _visit(target: Target, tests: Sequence[str], bench: Bench, mock: MockUpstrea
     served, good = mock.answers(), 0
     try:
         with target.started() as gateway:
-            good += 1 if gateway.process else 0  # the call that showed it to be ready
+            good += 1 if gateway.process else 0  # the readiness call
             for row in _measure(gateway, tests, bench):
                 good += int(row.get("good", 0))
                 yield row
@@ -54,9 +54,9 @@ def _measure(gateway: Gateway, tests: Sequence[str], bench: Bench) -> Iterator[R
 
 
 def _proof(books: Books, good: int, served: int) -> Row:
-    """The ledger must agree with itself, with the caller's side and with the upstream's.
+    """Check that the ledger agrees with itself, the caller and the upstream.
 
-    Each good answer was charged; nothing was charged that the upstream never began to answer.
+    Each good answer must be charged; nothing may be charged that the upstream did not start to answer.
     """
     problems = list(books.problems)
     if books.charges < good:

@@ -1,6 +1,6 @@
-"""A PostgreSQL that keeps its promises: the packaged binaries with their default durability, fsync included.
+"""A durable PostgreSQL: the packaged binaries with their default durability, fsync included.
 
-The tests' server gives that up for speed; here it is a part of what is measured.
+The tests' server gives up durability for speed; here it is part of the measurement.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPTIONS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 class DurablePostgres:
-    """A cluster in a temporary folder, on the cores of the process that makes it."""
+    """A cluster in a temporary folder, on the cores of the process that creates it."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="yout-bench-postgres-"))
@@ -36,7 +36,7 @@ class DurablePostgres:
             raise
 
     def create_database(self) -> str:
-        """Make an empty database and return its URL."""
+        """Create an empty database and return its URL."""
         self._made += 1
         name = f"bench_{self._made}"
         with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=20) as connection:
@@ -46,7 +46,7 @@ class DurablePostgres:
     def stop(self) -> None:
         """Stop the server and delete the cluster."""
         try:
-            self.process.terminate(signal.SIGINT)  # a "fast" stop: open connections are ended
+            self.process.terminate(signal.SIGINT)  # a "fast" shutdown: open connections are terminated
         finally:
             shutil.rmtree(self._folder)
 

@@ -1,4 +1,4 @@
-"""What is measured beside Yout: the mock itself, nginx as the floor of any proxy, and LiteLLM."""
+"""The targets besides Yout: the mock itself, nginx as the lower bound of any proxy, and LiteLLM."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ general_settings:
 
 
 class Gateway(NamedTuple):
-    """A target that runs. `process` is None for the mock itself; `database` is a server whose CPU is told apart."""
+    """A running target. `process` is None for the mock itself; the CPU of `database`, a server, is reported separately."""
 
     port: int
     key: str = ""
@@ -77,7 +77,7 @@ class Gateway(NamedTuple):
 
 
 class Books(NamedTuple):
-    """What a target's own ledger says after it has stopped: `problems` must be empty, `charges` are the calls it charged."""
+    """The result of a target's ledger after it has stopped. `problems` must be empty; `charges` counts the charged calls."""
 
     problems: tuple[str, ...]
     charges: int
@@ -85,23 +85,23 @@ class Books(NamedTuple):
 
 
 class Target(Protocol):
-    """Something that answers chat calls. `started()` runs it for the length of a `with` block."""
+    """Something that answers chat calls. `started()` runs it for the duration of a `with` block."""
 
     name: str
 
     def missing(self) -> str | None:
-        """Why it cannot be measured here, or None."""
+        """Return why it cannot be measured here, or None."""
         return None
 
     def started(self) -> AbstractContextManager[Gateway]: ...
 
     def books(self) -> Books | None:
-        """The books of the last run, for a target that keeps any. To be asked after it has stopped."""
+        """Return the ledger of the last run, for a target that has one. Call it after the target has stopped."""
         return None
 
 
 class Place(NamedTuple):
-    """Where targets run: the upstream, a folder for their files, the core that they get."""
+    """Where targets run: the upstream, a folder for their files, and their core."""
 
     mock: MockUpstream
     folder: Path
@@ -113,14 +113,14 @@ class Place(NamedTuple):
 
 
 def inherited() -> dict[str, str]:
-    """The environment that a target gets beside its own variables: nothing of the operator's that it could act on."""
+    """Return the environment that a target gets besides its own variables, without the operator's settings."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
 def launch(
     name: str, argv: Sequence[str], port: int, place: Place, key: str = "", environ: Mapping[str, str] | None = None
 ) -> Gateway:
-    """Start a gateway on its core, and wait for its first good chat answer. Raises `StartFailed`."""
+    """Start a gateway on its core and wait for its first good chat answer. Raises `StartFailed`."""
     pinned = dies_with_parent(["taskset", "-c", str(place.core), *argv])
     began = time.monotonic()
     env = {**inherited(), **(environ or {})}
@@ -128,7 +128,7 @@ def launch(
     try:
         while not _answers(port, key):
             if process.returncode is not None:
-                raise StartFailed(f"{name} ended with {process.returncode}:\n{process.output()}")
+                raise StartFailed(f"{name} exited with {process.returncode}:\n{process.output()}")
             if time.monotonic() - began > START_SECONDS:
                 raise StartFailed(f"{name} gave no good answer within {START_SECONDS} s:\n{process.output()}")
             time.sleep(POLL_SECONDS)
@@ -146,7 +146,7 @@ def _answers(port: int, key: str) -> bool:
 
 
 class Direct(Target):
-    """No gateway: what the mock and the load client can do by themselves."""
+    """No gateway: the limits of the mock and the load client themselves."""
 
     name = "direct"
 
@@ -159,7 +159,7 @@ class Direct(Target):
 
 
 class Nginx(Target):
-    """Debian's nginx, one worker, passing calls on: no authentication, no accounting."""
+    """Debian's nginx with one worker as a plain proxy: no authentication, no accounting."""
 
     name = "nginx"
 
@@ -167,7 +167,7 @@ class Nginx(Target):
         self._place = place
 
     def missing(self) -> str | None:
-        return None if _nginx() else "nginx is not installed; `apt-get install nginx` does"
+        return None if _nginx() else "nginx is not installed; run `apt-get install nginx`"
 
     @contextmanager
     def started(self) -> Iterator[Gateway]:
@@ -181,7 +181,7 @@ class Nginx(Target):
 
 
 class LiteLLM(Target):
-    """LiteLLM's proxy with its documented settings for production and without a database: no accounts, no spend."""
+    """LiteLLM's proxy with its documented production settings and without a database: no accounts, no spend."""
 
     name = "litellm"
 
@@ -200,7 +200,10 @@ class LiteLLM(Target):
         config = self._place.folder / "litellm.yaml"
         config.write_text(LITELLM_CONFIG.format(model=MODEL, key=LITELLM_KEY, upstream=self._place.upstream))
         argv = [str(self._program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-        environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}  # the first: no download at the start
+        environ = {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_LOG": "ERROR",
+        }  # the first setting avoids a download at startup
         gateway = launch(self.name, argv, port, self._place, LITELLM_KEY, environ)
         with _killed(gateway):
             yield gateway
@@ -208,7 +211,7 @@ class LiteLLM(Target):
 
 @contextmanager
 def _killed(gateway: Gateway) -> Iterator[None]:
-    """End a gateway that has nothing to lose."""
+    """Kill a gateway that has no state to lose."""
     try:
         yield
     finally:

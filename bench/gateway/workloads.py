@@ -1,4 +1,4 @@
-"""The tests: what load each one puts on a target, and what is read from it."""
+"""The tests: the load that each applies to a target, and the figures it reads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.gateway.targets import Gateway
 from bench.load import Load, MockUpstream, figures
 
 SAMPLE_SECONDS = 0.25
-LOAD_CLIENT_SECONDS = 60  # how long the load client may take to end after its time
+LOAD_CLIENT_SECONDS = 60  # how long the load client may run over its time
 
 
 class Workload(NamedTuple):
-    """A load: `latency_ms` before the upstream's answer, `delay_ms` before each of its events, `ramp_ms` to the full load."""
+    """A load: `latency_ms` before the upstream's answer, `delay_ms` before each event, `ramp_ms` until full load."""
 
     stream: bool
     connections: int
@@ -52,14 +52,14 @@ class Bench:
         self._programs, self._mock, self._cores, self._scale = programs, mock, cores, scale
 
     def warm_up(self, gateway: Gateway) -> int:
-        """Load it for some seconds; gives how many good answers came."""
+        """Apply load for some seconds. Returns the number of good answers."""
         return sum(int(self.run(workload, gateway, 0)["good"]) for workload in WARM_UP)
 
     def run(self, workload: Workload, gateway: Gateway, resting_kb: int) -> dict[str, Any]:
-        """Put the load on `gateway`; gives figures (microseconds of CPU, milliseconds, kB of 1,024 bytes).
+        """Apply the load to `gateway`. Returns figures (microseconds of CPU, milliseconds, kB of 1,024 bytes).
 
-        `good` answers are whole and right; `bad` ones are not; `unfinished` streams still ran 5 s after the end. Memory a stream
-        is what was added to `resting_kb`. Raises `ValueError` when the load client failed.
+        `good` answers are complete and correct; `bad` ones are not; `unfinished` streams still ran 5 s after the end. Memory per
+        stream is the increase over `resting_kb`. Raises `ValueError` if the load client failed.
         """
         self._mock.configure(workload.latency_ms, workload.delay_ms)
         before = self._read(gateway)
@@ -72,7 +72,7 @@ class Bench:
         return result
 
     def _load(self, workload: Workload, gateway: Gateway) -> tuple[int, str]:
-        """Run the load client to its end; gives the gateway's peak of memory and what the client printed."""
+        """Run the load client. Returns the gateway's peak memory and the client's output."""
         seconds = max(1, workload.seconds * self._scale)
         load = Load(workload.connections, seconds, stream=workload.stream, ramp_ms=workload.ramp_ms)
         client = load.start(self._programs, gateway.port, gateway.key)
@@ -81,7 +81,7 @@ class Bench:
             try:
                 while client.poll() is None:
                     if time.monotonic() > deadline:
-                        raise SystemExit(f"The load client did not end {LOAD_CLIENT_SECONDS} s after its time.")
+                        raise SystemExit(f"The load client did not finish {LOAD_CLIENT_SECONDS} s after its time.")
                     time.sleep(SAMPLE_SECONDS)
                     if gateway.process is not None:
                         peak_kb = max(peak_kb, memory_kb(gateway.process.pid))
@@ -113,5 +113,5 @@ def _costs(result: dict[str, Any], before: _Reading, after: _Reading) -> dict[st
 
 
 def resting_memory(gateway: Gateway) -> int:
-    """Memory of a gateway that has nothing to do, in kB; 0 for the mock itself."""
+    """Return the memory of an idle gateway in kB; 0 for the mock itself."""
     return memory_kb(gateway.process.pid) if gateway.process else 0

@@ -1,6 +1,6 @@
-"""The mock upstream and the load client of the benchmarks: two small C programs, built when a benchmark starts.
+"""The mock upstream and the load client of the benchmarks: two small C programs, compiled when a benchmark starts.
 
-Both run on one core and are several times faster than any gateway measured with them. `cc` builds them in a temporary folder.
+Both run on one core and are several times faster than any gateway measured with them. `cc` compiles them in a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.servers.process import Process, dies_with_parent, start_on_free_port
 
-CHUNKS = 64  # chunks with text in each stream
+CHUNKS = 64  # text chunks per stream
 COMPLETIONS_PATH = "/v1/chat/completions"
 MODEL = "gpt-4o-mini"
 _MESSAGES = [{"role": "user", "content": "Say something about gateways, please."}]
@@ -40,7 +40,7 @@ def build(folder: Path) -> None:
 
 
 def call(port: int, method: str, path: str, body: bytes | None = None, key: str = "", seconds: float = 20) -> tuple[int, bytes]:
-    """Make one HTTP call to this machine and return status and body. Raises `OSError` or `HTTPException` if nobody answers."""
+    """Make one HTTP call to this machine and return status and body. Raises `OSError` or `HTTPException` on failure."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
@@ -62,17 +62,17 @@ class MockUpstream:
         self.process, self.port = start_on_free_port(start, lambda _process, port: _listens(port))
 
     def configure(self, latency_ms: int = 0, delay_ms: int = 0) -> None:
-        """Set the wait before each answer, and the wait before each chunk of a stream."""
+        """Set the delay before each answer, and the delay before each chunk of a stream."""
         call(self.port, "GET", f"/settings?latency_ms={latency_ms}&delay_ms={delay_ms}&chunks={CHUNKS}")
 
     def answers(self) -> int:
-        """The number of answers begun so far, whole and streamed."""
+        """Return the number of answers started so far, plain and streamed."""
         stats = json.loads(call(self.port, "GET", "/stats")[1])
         return int(stats["completions"]) + int(stats["streams"])
 
 
 class Load:
-    """What a load client sends and for how long. Times are seconds, except `ramp_ms`."""
+    """What a load client sends and for how long. Times are in seconds, except `ramp_ms`."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Load:
     def start(
         self, folder: Path, port: int, key: str = "", path: str = COMPLETIONS_PATH, core: int | None = None
     ) -> subprocess.Popen[str]:
-        """Start the client that `build` put into `folder`; it prints one JSON object, which `figures` reads."""
+        """Start the client that `build` put into `folder`. It prints one JSON object, which `figures` reads."""
         body = folder / ("stream.body" if self.stream else "json.body")
         body.write_bytes(STREAM_BODY if self.stream else JSON_BODY)
         argv = [str(folder / "load_client"), "--port", str(port), "--path", path, "--key", key, "--body", str(body)]
