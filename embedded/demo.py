@@ -73,7 +73,7 @@ def _plan(request: ChatRequest, script: Script) -> _Plan:
 
 
 def _called_tool(request: ChatRequest, script: Script) -> Tool | None:
-    """Return the tool to call. A forced tool is called even after a tool result; default none is called then."""
+    """Return the tool to call. A forced tool is called even after a tool result; an optional one is not."""
     choice = request.tool_choice
     if choice.mode == "required":
         return next(tool for tool in request.tools if choice.name in (None, tool.name))

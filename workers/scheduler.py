@@ -73,7 +73,7 @@ class Clock:
 
     def _log_failure(self, work: Periodic, error: Exception) -> None:
         outage = self._is_outage(error)
-        # One outage can raise different error types in next_index; log them as one.
+        # One outage can raise different error types in turn; log them as one.
         kind = Exception if outage else type(error)
         if self._failing.get(work.name) is kind:
             return

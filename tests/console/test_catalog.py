@@ -40,7 +40,7 @@ MODEL = {
 def test_a_channel_and_a_model_are_added_and_served(signed_in):
     browser = signed_in("owner")
     answer = browser.send("/channels/new", "/channels/new", **CHANNEL)
-    assert "Channel vendor is made" in answer.text
+    assert "Channel vendor created." in answer.text
     channel = Channel.get()
     assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
     assert "sk-secret" not in answer.text + browser.get("/audit/").text
@@ -60,7 +60,7 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     address = re.search(r'name="base_url"[^>]*value="([^"]+)"', page).group(1)
     settings = unescape(re.search(r'name="settings"[^>]*>([^<]*)<', page).group(1))
     filled = {"name": "claude", "dialect": "anthropic", "base_url": address, "settings": settings, "secret": "sk-ant-1"}
-    assert "Channel claude is made" in browser.send("/channels/new", "/channels/new", **filled).text
+    assert "Channel claude created." in browser.send("/channels/new", "/channels/new", **filled).text
     channel = Channel.get()
     assert (channel.dialect, channel.settings["provider"]) == ("anthropic", "anthropic")
     page = f"/channels/{channel.id}"
@@ -72,7 +72,7 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     for row in rows:
         price = Price.get(Price.model == row.model)
         assert price.credits_per_1k_output == -(-row.cost_per_1k_output * 125 // 100)
-    assert f"as before: {len(rows)}." in browser.send(page, f"{page}/drafts", markup="25").text
+    assert f"{len(rows)} already in the catalog" in browser.send(page, f"{page}/drafts", markup="25").text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
 def test_a_price_is_a_whole_number(signed_in, value):
     factories.channel("https://api.example.com/v1", name="vendor")
     answer = signed_in("owner").send("/models/new", "/models/new", **{**MODEL, "input": value})
-    assert (answer.status_code, "Write a whole number" in answer.text) == (422, True)
+    assert (answer.status_code, "Enter a whole number" in answer.text) == (422, True)
 
 
 def test_model_details_are_edited_and_audited(signed_in):
@@ -126,7 +126,7 @@ def test_model_details_are_edited_and_audited(signed_in):
         "context_window": "",
         "max_output_tokens": "500",
     }
-    assert "m is changed" in browser.send("/models/m", "/models/m/edit", **values, free="y").text
+    assert "m updated." in browser.send("/models/m", "/models/m/edit", **values, free="y").text
     model = AIModel.get()
     assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
@@ -213,7 +213,7 @@ def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_i
     upstream.default = lambda _: reply({"object": "list", "data": rows})
     browser, page = signed_in("owner"), f"/channels/{channel.id}"
     answer = browser.send(page, f"{page}/import")
-    assert "1 new without a price" in answer.text
+    assert "1 models added without a price" in answer.text
     assert "1 already in the catalog, unchanged." in answer.text
     made = AIModel.get_by_id("model-1")
     assert (made.status, made.prices.count(), made.channels.get().upstream_model) == ("disabled", 0, "model-1")

@@ -44,7 +44,7 @@ def test_a_same_origin_form_is_accepted(staff, browser, headers) -> None:
 def test_a_proxy_that_changes_the_host_is_explained(browser) -> None:
     headers = {"Origin": "https://console.example", "Host": "backend:8001"}
     answer = browser.sign_in("owner@yout.example", headers=headers)
-    for words in ("from https://console.example", "for the host backend:8001", "pass on the original Host header"):
+    for words in ("from https://console.example", "to backend:8001", "pass on the original Host header"):
         assert words in answer.text
 
 

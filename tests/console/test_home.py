@@ -52,7 +52,7 @@ def test_home_counts_only_the_last_day(signed_in):
     }
     assert figures_of(text).items() >= expected.items()
     assert "33.33" in text
-    assert "Redis does not answer" in text
+    assert "Redis is unavailable" in text
     holds = signed_in("support").get("/holds/").text
     assert holds.count("past deadline") == 1
     assert holds.count("process not responding") == 1

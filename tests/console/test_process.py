@@ -43,7 +43,7 @@ def test_an_invalid_setting_prints_one_line_and_exits_with_2(tmp_path):
 def test_an_unmigrated_schema_prints_one_line_and_exits_with_2(tmp_path, empty_database_url):
     ended = _run(tmp_path, database_url=empty_database_url)
     assert ended.returncode == 2
-    assert re.fullmatch(r"console: The database lacks migration .* Run `yout migrate` first\.\n", ended.stderr)
+    assert re.fullmatch(r"console: The database is missing the migration .* Run `yout migrate` first\.\n", ended.stderr)
 
 
 def test_an_ipv6_address_can_be_bound(make_settings):

@@ -145,7 +145,7 @@ def test_staff_see_and_end_only_their_own_sessions(signed_in, app) -> None:
     second.sign_in("support@yout.example", headers={"User-Agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0"})
     page = browser.get("/me/").text
     assert "Firefox on Linux" in page
-    assert page.count("this one") == page.count(">End</button>") == 1
+    assert page.count("this session") == page.count(">End</button>") == 1
     theirs = StaffSession.get(StaffSession.agent == "Firefox on Linux")
     token = browser.form("/me/", "/me/sessions/end-others")
     foreign = StaffSession.select().join(StaffUser).where(StaffUser.role == "billing").get()

@@ -124,8 +124,8 @@ def test_combined_filters_show_as_removable_chips(signed_in, varied_calls):
         ("range=2y", "Unknown range"),
         ("status=odd", "Unknown status"),
         ("estimated=maybe", "must be yes or no"),
-        ("request=xyz", "is no request id"),
-        ("channel=xyz", "is no channel id"),
+        ("request=xyz", "is not a valid request ID"),
+        ("channel=xyz", "is not a valid channel ID"),
     ],
 )
 def test_an_invalid_filter_is_explained(signed_in, query, words):
@@ -199,14 +199,14 @@ def test_a_receipt_lists_ledger_entries_and_staff_actions(signed_in):
     owner = factories.account(credits=100)
     made = call(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
     text = signed_in("owner").get(f"/usage/{made.id}").text
-    assert "asked for other" in text
+    assert "requested other" in text
     assert "failed: status_503, timeout" in text
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "prices", "credits", "line"),
     [
-        ("image", {"n": 4, "delivered": 3}, {"per_call": 40_000}, 120_000, "Pictures"),
+        ("image", {"n": 4, "delivered": 3}, {"per_call": 40_000}, 120_000, "Images"),
         ("video", {"seconds": 6, "delivered": 1}, {"per_5_seconds": 1_200_000}, 2_400_000, "Seconds"),
         ("speech", {"characters": 1_001, "delivered": 1}, {"per_1k_characters": 15_000}, 15_015, "Characters"),
     ],
