@@ -17,7 +17,7 @@ COUNT_UP_TO = 10_000  # larger counts are shown as "over 10 000", so that no pag
 TOP_ROWS = 8
 STALE_ROLLUP_MS = 3 * 3_600_000  # rollups older than this are reported; a worker runs them a few minutes after each hour
 DEGRADED, FAILING = 0.05, 0.25  # error rates at which a channel gets this state
-MIN_CALLS = 5  # too few calls to judge a channel
+MIN_CALLS = 5  # a channel with fewer calls is not judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def usage(scope: Scope, span: Span, now: int) -> Usage:
 
 
 def channel_health(span: Span, now: int) -> dict[UUID | None, ChannelHealth]:
-    """Return the results of the calls of a range, by the channel that answered."""
+    """Return call results per channel over a range."""
     return {row.id: row for row in _health(figures(Scope(), span, "channel", now, ("first_token",)).groups)}
 
 

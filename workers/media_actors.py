@@ -2,7 +2,7 @@
 
 make_media(job)      run a job as far as possible now
 every second         enqueue due jobs, end expired ones
-every second         deliver webhooks (callbacks.py)
+every second         deliver webhooks (webhook_delivery.py)
 every five seconds   renew the leases of the jobs that this process runs
 every minute         delete expired files, and some of the files that no row references
 """

@@ -21,7 +21,7 @@ ENROLLING = "enrolling"  # cookie key of the secret offered to the authenticator
 
 
 class MeView(View):
-    """Its forms need no permission: everyone may change these things of their own."""
+    """Its forms need no permission, because everyone may manage their own account."""
 
     def is_visible(self) -> bool:
         """Hide the page from the menu: it is linked from the person's email."""

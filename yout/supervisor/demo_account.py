@@ -1,7 +1,7 @@
 """Demo data for development: a staff member, an account with credits, and an API key.
 
 The password and the key's secret cannot be read from the database again. They are kept in `welcome.json` in the data folder,
-readable by its owner only, so that every start can print them.
+readable by its owner only, so that every start can print them again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.core.errors import SettingsError
 
 PROJECT_PROCFILE = Path(__file__).resolve().parent.parent.parent / "Procfile"
-NOT_STARTED = frozenset({"release"})  # runs before the processes on such platforms; `yout up` migrates itself
+NOT_STARTED = frozenset({"release"})  # runs before the processes on such platforms; `yout up` runs migrations itself
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 
 
