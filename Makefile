@@ -1,12 +1,21 @@
-.PHONY: help lock test lint
+.PHONY: help setup hooks quick lint test migration lock
 help:            ## show this list
 	@grep -E '^[a-z]+: +##|^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+setup:           ## create .venv with everything the tests need
+	@./bin/setup dev
+hooks:           ## run style and import checks on every commit
+	@.venv/bin/pre-commit install
+quick:           ## style, types, import contracts and the tests that need no server
+	@$(MAKE) --no-print-directory lint && .venv/bin/python -m pytest -n 2 -m quick
+lint:            ## style, types and import contracts
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+test:            ## everything: style, types, import contracts and all tests
+	@./bin/test
+migration:       ## create the next migration: make migration NAME=add_channel_note
+	@[ "$(NAME)" ] || { echo "usage: make migration NAME=add_channel_note"; exit 2; }
+	@.venv/bin/python -m migrations "$(NAME)"
 lock:            ## compile requirements/*.in to hash-pinned files without addresses
 	@for name in runtime dev uv sdks; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate --no-deps requirements/local.in -o requirements/local.txt
-test:            ## everything: lint, types, import contracts, tests
-	@./bin/test
-lint:            ## lint, types and import contracts alone
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
