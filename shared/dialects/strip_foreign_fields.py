@@ -1,6 +1,6 @@
 """Removes fields that earlier answers left in the messages and that the provider would reject. Pure.
 
-Callers send answers back unchanged, and may change the model in between, or the call fails over. One provider's signatures and
+Callers send earlier answers back unchanged, even if they switch models; and a call may fail over. One provider's signatures and
 reasoning mean nothing to another, and strict providers reject unknown fields with a 400 or 422.
 """
 

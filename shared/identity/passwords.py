@@ -62,7 +62,7 @@ def hash_password(password: str) -> str:
 def check(stored_hash: str | None, password: str) -> Verdict:
     """Compare `password` with `stored_hash`.
 
-    For None (no such person), the same work is done before the verdict "wrong", so that the time does not reveal it. Older
+    If it is None (no such person), the same work is done, so that the time does not reveal whether the person exists. Older
     hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
     """
     if len(password) > MAX_TYPED or not _is_text(password):

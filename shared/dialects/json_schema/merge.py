@@ -50,7 +50,7 @@ def fail(where: str, why: str) -> NoReturn:
 
 
 def below(where: str, *names: object) -> str:
-    """Return the path of `names` below the path `where`."""
+    """Append `names` to the path `where`."""
     return ".".join(filter(None, [where, *(str(name)[:100] for name in names)]))
 
 
