@@ -249,7 +249,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
                 breaker.fail(now_ms(), failure.retry_after_ms)
             if failure.same_route:
                 queue.append((retry + 1, failure.retry_after_ms or 0, route))
-        except BaseException:  # an `UpstreamRejected` too: the refused request tells nothing about the channel
+        except BaseException:  # including `UpstreamRejected`: a rejected request says nothing about the channel's health
             breaker.abandon()
             raise
         else:

@@ -93,7 +93,7 @@ class BodyReader:
 
 
 def receive_from(body: AsyncIterator[bytes]) -> Receive:
-    """The `receive` of a body that Quart is reading."""
+    """Return an ASGI `receive` for a body that Quart is reading."""
 
     async def receive() -> dict[str, Any]:
         async for piece in body:

@@ -29,7 +29,7 @@ REMEMBERED_MS = 10_000
 MAX_REMEMBERED = 20_000  # cached refused keys and networks over their limit
 GATHER_SECONDS = 0.1
 MAX_GATHERED = 500  # keys per batch
-_UNLIMITED = 10**9  # no limit on tokens and concurrent requests
+_UNLIMITED = 10**9  # tokens and concurrent requests are not limited here
 
 
 class RefusedKeys:
