@@ -173,11 +173,11 @@ def _list(caller: AccountCaller) -> list[dict[str, Any]]:
     return [_document(row, row.last_call, spent.get(row.id, 0)) for row in rows]
 
 
-def create(caller: AccountCaller, asked: KeyRequest) -> CreatedKey:
+def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
     """Create the requested key. Raises `InvalidRequest` if the account has reached the limit."""
     if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
         raise InvalidRequest(f"The account has reached the limit of {MOST_KEYS} active keys. Revoke an unused key first.")
-    fields = asked._asdict()
+    fields = requested._asdict()
     parent = caller.key.key if caller.key is not None else None
     return create_key(caller.account, fields.pop("name"), **fields, parent=parent, actor=caller.actor, address=caller.address)
 

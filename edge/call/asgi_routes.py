@@ -46,26 +46,26 @@ def call_handler(services: Services, surface: Surface) -> Handler:
                 caller = Caller(digest, limits, address)
             try:
                 if surface.read_form is None:
-                    asked = surface.read(body, call_id)
+                    parsed = surface.read(body, call_id)
                 else:
-                    asked = await _read_form(surface, scope, body, call_id)
+                    parsed = await _read_form(surface, scope, body, call_id)
                 if headers.idempotency_key is not None:
-                    same_as = body if asked.same_as is None else asked.same_as
+                    same_as = body if parsed.same_as is None else parsed.same_as
                     caller = caller._replace(claim=claim_of(headers.idempotency_key, same_as))
                 cap = cap_of(headers.max_credits)
             except RequestRefused as refusal:
                 raise await services.keys.first_refusal(caller.digest, refusal) from None
-            if asked.history is not None:
-                asked = asked._replace(call=await asked.history.open(services, caller))
+            if parsed.history is not None:
+                parsed = parsed._replace(call=await parsed.history.open(services, caller))
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format
             await send_refusal(line, error)
             return
-        events = exchange(services, call_id, caller, asked.call, cap)
-        if asked.history is not None:
-            events = asked.history.keep(services, asked.call.model, events)
-        await _until_gone(services, receive, respond(services, line, asked, events))
+        events = exchange(services, call_id, caller, parsed.call, cap)
+        if parsed.history is not None:
+            events = parsed.history.keep(services, parsed.call.model, events)
+        await _until_gone(services, receive, respond(services, line, parsed, events))
 
     return handle
 

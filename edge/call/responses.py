@@ -77,13 +77,13 @@ async def send_error(line: Line, error: BaseException) -> None:
     await send_whole(line, problem.status, [*standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, line: Line, asked: Asked, events: Events) -> None:
+async def respond(services: Services, line: Line, parsed: Asked, events: Events) -> None:
     """Send the response for `events`. Errors become error responses; a cancellation propagates."""
     async with aclosing(events):  # closed explicitly: otherwise the hold would last until garbage collection
-        if asked.call.stream:
-            await _Stream(services, line, asked.renderer).run(events)
+        if parsed.call.stream:
+            await _Stream(services, line, parsed.renderer).run(events)
         else:
-            await _respond_whole(services, line, asked.renderer, events)
+            await _respond_whole(services, line, parsed.renderer, events)
 
 
 async def _respond_whole(services: Services, line: Line, renderer: Renderer, events: Events) -> None:

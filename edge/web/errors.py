@@ -39,8 +39,8 @@ def wants_page() -> bool:
 async def error_page(error: Exception) -> Response:
     """Render `error` as a page with its status and advice. Internal errors show no details."""
     status, message = _message(error)
-    if "visit" not in g and request.method in SAFE_METHODS:  # the error came before the session spec-up
-        with suppress(YoutError):  # show the page even if the spec-up fails
+    if "visit" not in g and request.method in SAFE_METHODS:  # the error came before the session look-up
+        with suppress(YoutError):  # show the page even if the look-up fails
             await begin_visit()
     heading = _HEADINGS.get(status, "Something went wrong")
     response = await page("error.html", status, heading=heading, words=message, request_id=g.request_id)

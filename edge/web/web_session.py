@@ -150,7 +150,7 @@ def clear_session(response: Response) -> Response:
 
 
 def go(path: str, done: str = "") -> Response:
-    """Redirect to a page, with the name of a flash message in `words.DONE`."""
+    """Redirect to a page, with the name of a flash message in `flash_messages.DONE`."""
     if done:
         path += f"{'&' if '?' in path else '?'}done={done}"
     return Response("", 303, {"location": path})

@@ -147,7 +147,7 @@ def _generated_image(conversation: _Conversation, item: Mapping[str, Any], where
 
 
 def _reference(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
-    """Add a placeholder: `references` resolves the item before the call is sent."""
+    """Add a placeholder: `item_references` resolves the item before the call is sent."""
     _string(item, "id", where)
     conversation.add({"role": "assistant", "content": ""})
 
