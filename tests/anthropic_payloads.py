@@ -14,9 +14,9 @@ MODEL = "claude-test-1"
 
 def usage(input: int = 7, output: int = 3, *, read: int = 0, written: int = 0, thought: int | None = None) -> Json:
     """`Usage`. As in Anthropic's API, `input_tokens` excludes tokens read from or written to the cache."""
-    told: Json = {"input_tokens": input, "output_tokens": output, "cache_read_input_tokens": read}
-    told |= {"cache_creation_input_tokens": written, "service_tier": "standard"}
-    return told if thought is None else {**told, "output_tokens_details": {"thinking_tokens": thought}}
+    reported: Json = {"input_tokens": input, "output_tokens": output, "cache_read_input_tokens": read}
+    reported |= {"cache_creation_input_tokens": written, "service_tier": "standard"}
+    return reported if thought is None else {**reported, "output_tokens_details": {"thinking_tokens": thought}}
 
 
 def text(words: str) -> Json:
@@ -31,7 +31,7 @@ def tool_use(id: str, name: str, **input: Any) -> Json:
     return {"type": "tool_use", "id": id, "name": name, "input": input}
 
 
-def message(*content: Json, stop: str = "end_turn", told: Json | None = None) -> Json:
+def message(*content: Json, stop: str = "end_turn", reported: Json | None = None) -> Json:
     """A complete `Message`."""
     return {
         "id": "msg_01AbCdEfGhIjKlMnOpQrStUv",
@@ -41,7 +41,7 @@ def message(*content: Json, stop: str = "end_turn", told: Json | None = None) ->
         "content": list(content),
         "stop_reason": stop,
         "stop_sequence": None,
-        "usage": told or usage(),
+        "usage": reported or usage(),
     }
 
 
@@ -52,8 +52,8 @@ def event(data: Json) -> bytes:
 
 def events(whole: Json, *, piece: int = 4) -> list[Json]:
     """The `RawMessageStreamEvent`s that stream the message `whole`, with text split into pieces of `piece` characters."""
-    told = whole["usage"]
-    start = {**whole, "content": [], "stop_reason": None, "usage": {**told, "output_tokens": 1}}
+    reported = whole["usage"]
+    start = {**whole, "content": [], "stop_reason": None, "usage": {**reported, "output_tokens": 1}}
     start["usage"].pop("output_tokens_details", None)
     found: list[Json] = [{"type": "message_start", "message": start}, {"type": "ping"}]
     for index, block in enumerate(whole["content"]):
@@ -61,7 +61,7 @@ def events(whole: Json, *, piece: int = 4) -> list[Json]:
         found.append({"type": "content_block_start", "index": index, "content_block": opened})
         found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         found.append({"type": "content_block_stop", "index": index})
-    ending = {name: told[name] for name in ("output_tokens", "output_tokens_details") if name in told}
+    ending = {name: reported[name] for name in ("output_tokens", "output_tokens_details") if name in reported}
     delta = {"stop_reason": whole["stop_reason"], "stop_sequence": whole["stop_sequence"]}
     return [*found, {"type": "message_delta", "delta": delta, "usage": ending}, {"type": "message_stop"}]
 

@@ -14,12 +14,12 @@ MODEL = "gemini-test-1"
 
 def usage(input: int = 7, output: int = 3, *, cached: int = 0, thoughts: int = 0) -> Json:
     """`UsageMetadata`: `candidatesTokenCount` excludes thoughts, and the prompt count includes cached tokens."""
-    told: Json = {"promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input + output + thoughts}
+    reported: Json = {"promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input + output + thoughts}
     if cached:
-        told["cachedContentTokenCount"] = cached
+        reported["cachedContentTokenCount"] = cached
     if thoughts:
-        told["thoughtsTokenCount"] = thoughts
-    return told
+        reported["thoughtsTokenCount"] = thoughts
+    return reported
 
 
 def text(words: str) -> Json:
@@ -35,13 +35,13 @@ def call(name: str, *, signature: str | None = None, **args: Any) -> Json:
     return part if signature is None else {**part, "thoughtSignature": signature}
 
 
-def answer(*parts: Json, finish: str | None = "STOP", told: Json | None = None, index: int = 0) -> Json:
+def answer(*parts: Json, finish: str | None = "STOP", reported: Json | None = None, index: int = 0) -> Json:
     """A `GenerateContentResponse` with one candidate."""
     candidate: Json = {"content": {"parts": list(parts), "role": "model"}, "index": index}
     if finish:
         candidate["finishReason"] = finish
     body: Json = {"candidates": [candidate], "modelVersion": MODEL, "responseId": "mAitaLmkHPPlz7IPvtfUqQ4"}
-    return {**body, "usageMetadata": told or usage()}
+    return {**body, "usageMetadata": reported or usage()}
 
 
 def blocked(reason: str = "PROHIBITED_CONTENT") -> Json:

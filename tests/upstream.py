@@ -1,14 +1,14 @@
-"""A scripted, real, OpenAI-shaped upstream: what a vendor sends when it is well, and when it is not.
+"""A real HTTP server that plays an OpenAI-shaped provider from a script, including its failures.
 
     upstream.script(
         status(500),                                          # the first call fails
         stream(chunk("Hel"), chunk("lo"), finish(), usage(7, 2), DONE),
-        stream(chunk("Hello"), RESET),                        # the third breaks off
+        stream(chunk("Hello"), RESET),                        # the third breaks the connection
     )
 
-The answers come from `tests.upstream_responses`, the JSON in them from `tests.openai_payloads`. It speaks HTTP/1.1 on a free port
-of 127.0.0.1 from a thread of its own, so that synchronous tests, asynchronous ones and other processes all can call it. Without a
-script it answers politely. It records every request, and whether the caller waited for the whole answer.
+`tests.upstream_responses` has the responses, `tests.openai_payloads` the JSON in them. The server speaks HTTP/1.1 on a
+free port of 127.0.0.1 in its own thread, so that synchronous tests, asynchronous tests and other processes can call it. Without a
+script it sends a short valid answer. It records every request, and whether the caller stayed until the end of the response.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-inf", "1e9", "1.5", "0x10", "1" * 30])
-def test_a_price_is_a_whole_number(signed_in, value):
+def test_a_price_must_be_a_whole_number(signed_in, value):
     factories.channel("https://api.example.com/v1", name="vendor")
     answer = signed_in("owner").send("/models/new", "/models/new", **{**MODEL, "input": value})
     assert (answer.status_code, "Enter a whole number" in answer.text) == (422, True)

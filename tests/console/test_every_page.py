@@ -1,5 +1,4 @@
-"""Checks every page that is linked from the home page with `tests.page_checks`, on a desktop in light and a phone in dark
-mode."""
+"""Checks every page linked from the home page with `tests.page_checks`, on a desktop in light and a phone in dark mode."""
 
 from __future__ import annotations
 

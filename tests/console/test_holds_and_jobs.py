@@ -45,7 +45,7 @@ def test_stuck_holds_are_listed_first_and_filters_apply(signed_in):
     assert browser.get("/holds/?state=odd").status_code == 400
     page = browser.get(f"/holds/{silent}").text
     assert "The call can no longer settle this hold" in page
-    assert "/release" not in page, "readonly sees no form"
+    assert "/release" not in page, "readonly must not see the form"
 
 
 def test_a_hold_is_released_once_even_if_submitted_twice(signed_in):
@@ -56,7 +56,7 @@ def test_a_hold_is_released_once_even_if_submitted_twice(signed_in):
     assert browser.post(f"{page}/release", {**filled, "reason": " "}).status_code == 422
     answer = browser.post(f"{page}/release", filled, follow_redirects=True)
     assert f"{AMOUNT} credits released" in answer.text
-    assert "hold.release" in answer.text, "the receipt shows what staff did"
+    assert "hold.release" in answer.text, "the receipt must list the staff action"
     again = browser.post(f"{page}/release", filled)
     assert (again.status_code, "already closed" in again.text) == (422, True)
     assert customer.account_row().balance == 1_000

@@ -156,7 +156,7 @@ def test_staff_see_and_end_only_their_own_sessions(signed_in, app) -> None:
     assert browser.get("/me/").status_code == 200
 
 
-def test_many_sessions_are_shown_by_pages(signed_in) -> None:
+def test_sessions_are_paginated(signed_in) -> None:
     owner = signed_in("owner")
     [mine] = StaffSession.select()
     for number in range(1, PAGE_SIZE + 1):

@@ -33,7 +33,7 @@ class Books:
         bind(self.database)
         yield
         eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends")
-        eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+        eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are released")
         assert verify(now_ms()).problems == ()
         database.initialize(None)
 

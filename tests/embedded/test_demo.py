@@ -56,11 +56,11 @@ def test_echoes_and_counts_words(echo):
 
 def test_every_choice_is_streamed_word_by_word(echo):
     chunks = list(ask(echo, "a b", n=2, stream=True, stream_options={"include_usage": True}))
-    told = [[], []]
+    result = [[], []]
     for choice in (choice for chunk in chunks for choice in chunk.choices):
-        told[choice.index].append((choice.delta.role, choice.delta.content, choice.finish_reason))
+        result[choice.index].append((choice.delta.role, choice.delta.content, choice.finish_reason))
     expected = [("assistant", "You", None), (None, " said:", None), (None, " a", None), (None, " b", None)]
-    assert told == [[*expected, (None, None, "stop")]] * 2
+    assert result == [[*expected, (None, None, "stop")]] * 2
     assert chunks[-1].usage.completion_tokens == 8
 
 

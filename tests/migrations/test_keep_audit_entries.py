@@ -23,9 +23,9 @@ def tampering_statements(target: peewee.Database) -> list[str]:
 def test_entries_can_only_be_inserted(bound_database: peewee.Database) -> None:
     record(Origin("boss@example.com", "192.0.2.1"), "account.suspend", "a", before={"status": "active"})
     kept = AuditEntry.select().dicts().get()
-    for deed in tampering_statements(bound_database):
+    for statement in tampering_statements(bound_database):
         with pytest.raises(peewee.IntegrityError, match="append-only"), bound_database.atomic():
-            bound_database.execute_sql(deed)
+            bound_database.execute_sql(statement)
     assert list(AuditEntry.select().dicts()) == [kept]
     record(Origin("boss@example.com"), "account.activate", "a")
     assert AuditEntry.select().count() == 2

@@ -45,7 +45,7 @@ def test_a_worker_killed_during_a_renewal_grants_once(
     with locked(any_database_url, customers[1]):
         worker = start_worker(database_url=any_database_url, redis_url=redis_url)
         queue.send("renew_subscriptions")
-        eventually(lambda: not queue.waiting(), "the worker takes the message, and waits for the account")
+        eventually(lambda: not queue.waiting(), "the worker has the message and waits for the account")
         worker.kill()
     assert granted(customers[1]) == 1
     start_worker(database_url=any_database_url, redis_url=redis_url)
@@ -76,7 +76,7 @@ def test_two_workers_and_many_messages_grant_once(
 def test_a_worker_creates_the_visitor_pool(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
     for _ in range(2):
         start_worker(database_url=any_database_url, redis_url=redis_url, visitor_pool_credits=700)
-    eventually(lambda: Account.get_or_none(Account.id == POOL) is not None, "the pool is there")
+    eventually(lambda: Account.get_or_none(Account.id == POOL) is not None, "the pool exists")
     eventually(lambda: Account.get_by_id(POOL).balance == 700, "the day's credits are granted")
     assert LedgerEntry.select().count() == 1
     assert_books_are_right()

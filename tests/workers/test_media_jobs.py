@@ -116,10 +116,10 @@ def test_a_job_whose_workers_are_killed_six_times(setup: MediaSetup, work: Calla
     for kill in range(1, KILLS + 1):
         worker = work()
         if kill < KILLS:
-            eventually(lambda: len(setup.upstream.calls) == kill, "the job is in hand")  # noqa: B023  (used at once)
+            eventually(lambda: len(setup.upstream.calls) == kill, "a worker has claimed the job")  # noqa: B023  (used at once)
             assert setup.job(ordered).attempts == kill
         else:
-            eventually(lambda: setup.job(ordered).status == "failed", "the job is given up")
+            eventually(lambda: setup.job(ordered).status == "failed", "the job is abandoned")
         worker.kill()
         expire_leases()
     worker = work()
@@ -155,7 +155,7 @@ def test_a_worker_killed_in_the_last_statement_charges_once(
     ordered = setup.order()
     with locked(postgres_url, setup.account.id):
         worker = work()
-        eventually(lambda: bool(setup.upstream.calls), "the vendor is asked")
+        eventually(lambda: bool(setup.upstream.calls), "the provider is called")
         setup.upstream.calls[0].wait_outcome()
         eventually(
             lambda: any("#" not in file.name for file in stored(tmp_path)),
@@ -188,7 +188,7 @@ def test_a_started_video_is_not_submitted_twice(setup: MediaSetup, work: Callabl
     setup.upstream.default = lambda request: film_job("in_progress", 30)
     ordered = setup.order("video")
     worker = work()
-    eventually(lambda: setup.job(ordered).progress == 30, "the vendor works on it")
+    eventually(lambda: setup.job(ordered).progress == 30, "the provider is working on it")
     worker.kill()
     expire_leases()
     setup.upstream.default = vendor
@@ -247,7 +247,7 @@ def test_without_redis_no_job_is_accepted_and_none_is_lost(
     start_worker(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path)
     MediaJob.update(due_at=1).execute()
     eventually(lambda: setup.job(taken).status == "succeeded", "the job that was taken is made")
-    eventually(lambda: setup.order().status == 202, "orders are taken again")
+    eventually(lambda: setup.order().status == 202, "jobs are accepted again")
     eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "and made")
     setup.assert_consistent()
 

@@ -98,9 +98,9 @@ def await_end(id: UUID, seconds: float = 30) -> dict[str, Any]:
 def test_an_account_is_purged_and_its_balance_stays(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
 ) -> None:
-    customer, neighbour = Customer(), Customer()
+    customer, other_customer = Customer(), Customer()
     expected = create_history(customer)
-    left = create_history(neighbour)
+    left = create_history(other_customer)
     balance = customer.account_row().balance
     job = begin_purge(customer.account, actor="test")
     assert begin_purge(customer.account, actor="test").id == job.id, "only one purge at a time"
@@ -112,7 +112,7 @@ def test_an_account_is_purged_and_its_balance_stays(
     assert rows_of(customer.account) == 0
     [opening] = LedgerEntry.select().where(LedgerEntry.account == customer.account)
     assert (opening.seq, opening.amount, opening.balance_after, opening.call) == (1, balance, balance, None)
-    assert rows_of(neighbour.account) == sum(left.values()) - left["ledger_entries"]
+    assert rows_of(other_customer.account) == sum(left.values()) - left["ledger_entries"]
     grant_credits(customer.account, 5, "after", actor="test")
     assert_books_are_right()
     again = begin_purge(customer.account, actor="test")
@@ -145,7 +145,7 @@ def test_running_calls_are_waited_for_but_not_new_ones(
     [running] = customer.hold(lasts_ms=HOUR_MS)
     job = begin_purge(customer.account, actor="test")
     PurgeJob.update(boundary=PurgeJob.boundary + 1).where(PurgeJob.id == job.id).execute()
-    eventually(lambda: now_ms() > job.boundary + 1, "the clock goes on")
+    eventually(lambda: now_ms() > job.boundary + 1, "the scheduler continues")
     [newer] = customer.hold(lasts_ms=HOUR_MS)
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: job_of(job.id).step == "calls", "the purge waits for the call")

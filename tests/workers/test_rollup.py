@@ -15,10 +15,10 @@ def test_a_worker_continues_the_rollup_of_a_killed_one(bound_database, any_datab
         call(owner, now - 2 * DAY + number * HOUR // 2, credits=number)
     for _ in range(2):
         worker = start_worker(database_url=any_database_url, redis_url=redis_url)
-        eventually(lambda: PlatformUsage.select().exists(), "the first sums")
+        eventually(lambda: PlatformUsage.select().exists(), "the first totals")
         worker.kill()
     start_worker(database_url=any_database_url, redis_url=redis_url)
-    eventually(lambda: (RollupState.get().rolled_until or 0) > now - 2 * HOUR, "all sums")
+    eventually(lambda: (RollupState.get().rolled_until or 0) > now - 2 * HOUR, "all totals")
     until = RollupState.get().rolled_until
     for by_account in (False, True):
         assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)

@@ -109,8 +109,8 @@ def test_an_outage_and_its_end_are_logged_once(start: Callable[..., Clock], capl
     work = Flaky(*away, None, OSError("again"))
     start(Periodic("the work", QUICK, work))
     work.wait(7)
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert logged == [
         ("ERROR", "the work failed and will be retried: refused"),
         ("INFO", "the work recovered"),
         ("ERROR", "the work failed and will be retried: again"),

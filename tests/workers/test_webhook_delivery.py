@@ -104,7 +104,7 @@ def test_hanging_webhooks_of_one_account_delay_no_other(callbacks: Callbacks, st
     another_host = f"{quick.url}/hook".replace("127.0.0.1", "localhost")
     delivered = ended_job(ben, another_host, callback_due_at=2)
     callbacks.deliver_due()
-    eventually(lambda: len(silent.calls) == MAX_PER_ACCOUNT, "an account's share is under way")
+    eventually(lambda: len(silent.calls) == MAX_PER_ACCOUNT, "the account's limit of deliveries is in progress")
     eventually(lambda: (callbacks.deliver_due(), MediaJob.get_by_id(delivered).callback_url is None)[1], "the other is delivered")
     assert len(quick.calls) == 1
     assert len(silent.calls) == MAX_PER_ACCOUNT
@@ -167,7 +167,7 @@ def test_hanging_webhooks_do_not_delay_another_accounts_job(
     for _ in range(40):
         ended_job(other, f"{silent.url}/hook")
     start_worker(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path, outbound_networks=("127.0.0.1/32",))
-    eventually(lambda: len(silent.calls) >= MAX_PER_ACCOUNT, "the callbacks are under way")
+    eventually(lambda: len(silent.calls) >= MAX_PER_ACCOUNT, "the webhooks are in progress")
     ordered = setup.order()
     eventually(lambda: setup.job(ordered).status == "succeeded", "the job is made meanwhile")
     assert MediaJob.select().where(MediaJob.callback_attempts > 0).count() < 40

@@ -49,7 +49,7 @@ def test_a_worker_killed_mid_sweep_leaves_a_consistent_ledger(
     with locked(any_database_url, customer):
         worker = start_worker(database_url=any_database_url, redis_url=redis_url)
         queue.send("sweep_holds")
-        eventually(lambda: not queue.waiting(), "the worker takes the message, and waits for the account")
+        eventually(lambda: not queue.waiting(), "the worker has the message and waits for the account")
         worker.kill()
     assert (customer.held, expired_calls(), queue.unfinished()) == (5 * AMOUNT, 0, 1)
     start_worker(database_url=any_database_url, redis_url=redis_url)
@@ -86,7 +86,7 @@ def test_holds_are_released_without_redis_and_messages_resume_with_it(
     own_redis.kill()
     customer.hold()
     worker = start_worker(database_url=any_database_url, redis_url=own_redis.url)
-    eventually(lambda: customer.held == 0, "swept, though Redis was never there")
+    eventually(lambda: customer.held == 0, "swept, although Redis was never available")
 
     own_redis.restart()
     queue = Queue(own_redis.url)
@@ -97,13 +97,13 @@ def test_holds_are_released_without_redis_and_messages_resume_with_it(
 
     own_redis.kill()
     customer.hold()
-    eventually(lambda: customer.held == 0, "swept, though Redis is gone again", 40)
-    eventually(lambda: worker.output().count("Redis is unavailable") == 2, "the second outage is told")
+    eventually(lambda: customer.held == 0, "swept, although Redis is down again", 40)
+    eventually(lambda: worker.output().count("Redis is unavailable") == 2, "the second outage is logged")
     assert worker.terminate() == 0
-    told = worker.output()
-    assert (told.count("Redis is unavailable"), told.count("Redis is available again")) == (2, 1)
-    assert "connection error" not in told
-    assert "Traceback" not in told
+    result = worker.output()
+    assert (result.count("Redis is unavailable"), result.count("Redis is available again")) == (2, 1)
+    assert "connection error" not in result
+    assert "Traceback" not in result
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
@@ -119,9 +119,9 @@ def test_a_worker_waits_for_a_lost_database(
     eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
     postgres.let_in(any_database_url)
     customer.hold()
-    eventually(lambda: "hold sweeper recovered" in worker.output(), "the clock goes on")
+    eventually(lambda: "hold sweeper recovered" in worker.output(), "the scheduler continues")
     eventually(lambda: customer.held == 0, "the hold is swept")
-    eventually(lambda: not queue.unfinished(), "the message is tried again")
+    eventually(lambda: not queue.unfinished(), "the message is retried")
     assert worker.output().count("hold sweeper failed") == 1
     assert_books_are_right()
 

@@ -25,8 +25,8 @@ def test_an_account_without_a_plan(customer: Customer, path: str) -> None:
     assert {name: type(value) for name, value in rates.items()} == dict.fromkeys(
         ("requests_per_minute", "tokens_per_minute", "concurrency"), int
     )
-    told = {name: value for name, value in answer.json.items() if name != "rate_limits"}
-    assert told == {"kind": "account", "balance": CREDITS, "held": 0, "plan": None}
+    result = {name: value for name, value in answer.json.items() if name != "rate_limits"}
+    assert result == {"kind": "account", "balance": CREDITS, "held": 0, "plan": None}
 
 
 def test_a_running_call_counts_as_held(customer: Customer) -> None:
@@ -37,17 +37,17 @@ def test_a_running_call_counts_as_held(customer: Customer) -> None:
         assert customer.get(PATH).json["held"] > 100
         gate.open()
         connection.getresponse().read()
-    told = customer.get(PATH).json
-    assert (told["balance"], told["held"]) == (CREDITS - 13, 0)
+    result = customer.get(PATH).json
+    assert (result["balance"], result["held"]) == (CREDITS - 13, 0)
 
 
 def test_plan_limits_and_narrower_key_limits(shop: Shop) -> None:
     customer = shop.customer(rpm=5, tpm=10**9)
     plan = Plan.create(name=f"plan of {customer.account.id}", monthly_credits=7, rpm=50, tpm=500, concurrency=3)
     Subscription.create(account=customer.account, plan=plan, overage_cap=9, overage_used=0, renews_at=1_800_000_000_123)
-    told = customer.get(PATH).json
-    assert told["rate_limits"] == {"requests_per_minute": 5, "tokens_per_minute": 500, "concurrency": 3}
-    assert told["plan"] == {
+    result = customer.get(PATH).json
+    assert result["rate_limits"] == {"requests_per_minute": 5, "tokens_per_minute": 500, "concurrency": 3}
+    assert result["plan"] == {
         "name": plan.name,
         "plan_active": True,
         "renews_at": "2027-01-15T08:00:00.123Z",

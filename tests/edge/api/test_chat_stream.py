@@ -85,7 +85,7 @@ def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "result"),
     [
         (role(), []),
         (chunk("Hi"), [{"delta": "Hi"}]),
@@ -103,8 +103,8 @@ def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
         (event([]), []),
     ],
 )
-def test_the_fields_of_a_chunk(sent: dict[str, Any], told: list[dict[str, Any]]) -> None:
-    assert rendered(sent) == told
+def test_the_fields_of_a_chunk(sent: dict[str, Any], result: list[dict[str, Any]]) -> None:
+    assert rendered(sent) == result
 
 
 @given(st.lists(st.text(), max_size=5))
@@ -124,8 +124,8 @@ def test_a_prompt_is_answered_and_charged(customer: Customer, path: str) -> None
     assert int(answer.headers["x-ratelimit-limit-requests"]) > 0
     *deltas, done = answer.chunks
     assert deltas == [{"delta": "Hello"}, {"delta": " there."}]
-    told = done.pop("usage")
-    assert (told["prompt_tokens"], told["completion_tokens"], told["total_tokens"]) == (7, 3, 10)
+    result = done.pop("usage")
+    assert (result["prompt_tokens"], result["completion_tokens"], result["total_tokens"]) == (7, 3, 10)
     assert done == {
         "done": True,
         "finish_reason": "stop",
@@ -150,8 +150,8 @@ def test_the_provider_gets_the_requested_options(customer: Customer) -> None:
 def test_reasoning_precedes_text_and_the_last_chunk_may_contain_text(customer: Customer) -> None:
     last = event([{"index": 0, "delta": {"content": "!"}, "finish_reason": "length"}])
     customer.shop.upstream.script(stream(role(), chunk(reasoning_content="Hm."), chunk("Yes"), last, usage(7, 3), DONE))
-    *told, done = customer.stream().chunks
-    assert told == [{"reasoning": "Hm."}, {"delta": "Yes"}, {"delta": "!"}]
+    *result, done = customer.stream().chunks
+    assert result == [{"reasoning": "Hm."}, {"delta": "Yes"}, {"delta": "!"}]
     assert done["finish_reason"] == "length"
 
 

@@ -140,16 +140,13 @@ def test_a_call_without_output_is_not_stored(shop: Shop, storing: Customer) -> N
 
 def wait_for_conversation(customer: Customer) -> list[Conversation]:
     rows = Conversation.select().where(Conversation.account == customer.account)
-    eventually(lambda: rows.clone().count() == 1, "the turn is kept")
+    eventually(lambda: rows.clone().count() == 1, "the turn is stored")
     return list(rows.clone())
 
 
 def test_a_call_started_before_a_purge_or_deletion_stores_nothing(shop: Shop, storing: Customer) -> None:
     id = done(storing.stream(store=True))["conversation_id"]
-    for end in (
-        lambda: storing.request("DELETE", f"{PATH}{id}/"),
-        lambda: begin_purge(storing.account.id, actor="test"),
-    ):
+    for end in (lambda: storing.request("DELETE", f"{PATH}{id}/"), lambda: begin_purge(storing.account.id, actor="test")):
         gate = Gate()
         shop.upstream.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
         fields = {"conversation_id": id} if storing.get(f"{PATH}{id}/").status == 200 else {}

@@ -119,8 +119,8 @@ def test_a_key_may_revoke_itself(customer: Customer) -> None:
 
 
 def test_a_key_of_another_account_is_not_found(shop: Shop, customer: Customer) -> None:
-    neighbour = shop.customer()
-    theirs = str(row_of(neighbour).id)
+    other_customer = shop.customer()
+    theirs = str(row_of(other_customer).id)
     answers = [customer.post(f"{PATH}{id}/revoke/") for id in (theirs, str(new_id()), "none", "%C3%A9")]
     assert {answer.status for answer in answers} == {404}
     assert {answer.error["code"] for answer in answers} == {"not_found"}
@@ -128,7 +128,7 @@ def test_a_key_of_another_account_is_not_found(shop: Shop, customer: Customer) -
     headers = [{k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date")} for answer in answers]
     assert all(found == headers[0] for found in headers)
     assert customer.post(f"{PATH}%00/revoke/").status == 404  # no path may contain NUL
-    assert neighbour.get(PATH).status == 200
+    assert other_customer.get(PATH).status == 200
 
 
 # Permissions of created keys

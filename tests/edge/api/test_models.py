@@ -53,4 +53,4 @@ def test_a_new_model_appears(shop: Shop) -> None:
         found = {model["id"]: model for model in shop.request("GET", "/api/chat/models/").json["models"]}
         return "picture" in found and (found["picture"]["kind"], found["picture"]["provider"]) == ("image", "painter")
 
-    eventually(shown, "the edge has read the catalogue again")
+    eventually(shown, "the edge has reloaded the catalog")

@@ -78,10 +78,12 @@ def test_a_402_lists_cheaper_models(stack: Stack, lane: Lane, expensive_model: s
     assert details["required"] > details["balance"] == CREDITS
     assert 0 < len(details["cheaper_models"]) <= 5
     assert all(set(model) == {"id", "worst"} and model["worst"] <= CREDITS for model in details["cheaper_models"])
-    narrow = stack.take_lane(allowed_models=[expensive_model, lane.model])
-    details = narrow.chat(model=expensive_model, max_tokens=2_000).json["yout"]
+    restricted = stack.take_lane(allowed_models=[expensive_model, lane.model])
+    details = restricted.chat(model=expensive_model, max_tokens=2_000).json["yout"]
     assert [model["id"] for model in details["cheaper_models"]] == [lane.model]
-    quoted = narrow.post(json.dumps(narrow.body(model=expensive_model, max_tokens=2_000)).encode(), path="/api/quote/").json
+    quoted = restricted.post(
+        json.dumps(restricted.body(model=expensive_model, max_tokens=2_000)).encode(), path="/api/quote/"
+    ).json
     assert {name: quoted[name] for name in details} == details, "the quote must say the same before the call"
     assert quote(lane, max_tokens=2_000)["cheaper_models"] == []
     assert lane.vendor.calls == []
@@ -89,10 +91,10 @@ def test_a_402_lists_cheaper_models(stack: Stack, lane: Lane, expensive_model: s
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
 def test_a_402_for_the_callers_cap_lists_models_within_it(stack: Stack, lane: Lane, expensive_model: str, path: str) -> None:
-    narrow = stack.take_lane(allowed_models=[expensive_model, lane.model])
-    asked = json.dumps(narrow.body(model=expensive_model, max_tokens=20)).encode()
+    restricted = stack.take_lane(allowed_models=[expensive_model, lane.model])
+    asked = json.dumps(restricted.body(model=expensive_model, max_tokens=20)).encode()
     for cap, fitting in (("500", [lane.model]), ("1", [])):
-        answer = narrow.post(asked, {"x-yout-max-credits": cap}, path)
+        answer = restricted.post(asked, {"x-yout-max-credits": cap}, path)
         assert answer.status == 402
         assert [model["id"] for model in answer.json["yout"]["cheaper_models"]] == fitting
 
@@ -107,6 +109,6 @@ def test_errors_match_those_of_the_call(stack: Stack, lane: Lane) -> None:
     refused(401, "invalid_api_key", {"authorization": "Bearer yout-wrong"})
     refused(400, "invalid_request", {"x-yout-max-credits": "many"})
     refused(402, "insufficient_credits", {"x-yout-max-credits": "1"})
-    narrow = stack.take_lane(allowed_models=[lane.pair])
-    answer = narrow.post(json.dumps(lane.body()).encode(), path="/api/quote/")
+    restricted = stack.take_lane(allowed_models=[lane.pair])
+    answer = restricted.post(json.dumps(lane.body()).encode(), path="/api/quote/")
     assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")

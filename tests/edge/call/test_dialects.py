@@ -61,8 +61,8 @@ def text_of(events: list[dict[str, Any]]) -> str:
 
 
 def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSetup) -> None:
-    told = claude.usage(input=10, output=5, read=100, written=20)
-    whole = claude.message(claude.text("Hello 🙂"), told=told)
+    counts = claude.usage(input=10, output=5, read=100, written=20)
+    whole = claude.message(claude.text("Hello 🙂"), reported=counts)
     expected = (10 * 1_000 + 100 * 100 + 20 * 1_250 + 5 * 2_000) // 1_000
     setup.upstream.default = claude.say(whole)
     answer = setup.chat("claude")
@@ -81,7 +81,9 @@ def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSet
     counts = (row.input_tokens, row.cached_tokens, row.cache_write_tokens, row.output_tokens, row.credits, row.estimated)
     assert counts == (130, 100, 20, 5, expected, False)
 
-    whole = gemini.answer(gemini.thought("hm"), gemini.text("Hi"), told=gemini.usage(input=50, output=4, cached=30, thoughts=6))
+    whole = gemini.answer(
+        gemini.thought("hm"), gemini.text("Hi"), reported=gemini.usage(input=50, output=4, cached=30, thoughts=6)
+    )
     expected = (20 * 1_000 + 30 * 100 + 10 * 2_000) // 1_000
     setup.upstream.default = gemini.say(whole)
     answer = setup.chat("gemini")
@@ -108,12 +110,12 @@ def test_a_tool_round_trip_in_both_dialects(setup: DialectSetup) -> None:
     }
     for model, script in scripts.items():
         setup.upstream.default = script
-        asked = [{"role": "user", "content": "Weather?"}]
-        message = setup.chat(model, messages=asked, tools=[tool]).body["choices"][0]["message"]
+        requested = [{"role": "user", "content": "Weather?"}]
+        message = setup.chat(model, messages=requested, tools=[tool]).body["choices"][0]["message"]
         (call,) = message["tool_calls"]
         assert json.loads(call["function"]["arguments"]) == {"city": "Bonn"}
         result = {"role": "tool", "tool_call_id": call["id"], "content": "rain"}
-        assert setup.chat(model, messages=[*asked, message, result], tools=[tool]).status == 200
+        assert setup.chat(model, messages=[*requested, message, result], tools=[tool]).status == 200
     first, second = setup.upstream.calls[1].json, setup.upstream.calls[3].json
     valid_claude(first)
     valid_gemini(second)
@@ -188,9 +190,9 @@ def test_a_history_with_provider_fields_fails_over_to_a_strict_provider(setup: D
     turns = [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "Go on"}]
     answer = setup.chat("claude", models=["gpt"], messages=turns)
     assert (answer.status, answer.headers["x-yout-channel"]) == (200, "strict")
-    asked = [call.json["messages"] for call in setup.upstream.calls[-2:]]
-    assert asked[0][1]["content"] == [thought, {"type": "text", "text": "Hello"}]
-    assert asked[1] == [turns[0], {"role": "assistant", "content": "Hello"}, turns[2]]
+    requested = [call.json["messages"] for call in setup.upstream.calls[-2:]]
+    assert requested[0][1]["content"] == [thought, {"type": "text", "text": "Hello"}]
+    assert requested[1] == [turns[0], {"role": "assistant", "content": "Hello"}, turns[2]]
 
 
 @one_kind
@@ -220,7 +222,7 @@ def test_the_output_limit_sent_to_the_provider(setup: DialectSetup) -> None:
     serving = factories.channel(setup.upstream.url, name="limits", dialect="anthropic")
     other = factories.channel(setup.upstream.url, name="others")
     factories.model("unknown", serving, context_window=200_000, **PRICES)
-    factories.model("told", serving, context_window=200_000, max_output_tokens=9_000, **PRICES)
+    factories.model("limited", serving, context_window=200_000, max_output_tokens=9_000, **PRICES)
     factories.model("gpt", other, max_output_tokens=9_000, **PRICES)
     factories.model("bare", other, **PRICES)
     eventually(lambda: chat(setup.edge, setup.secret, model="bare").status == 200, "the edge knows the models")
@@ -228,17 +230,17 @@ def test_the_output_limit_sent_to_the_provider(setup: DialectSetup) -> None:
     cases: list[tuple[str, int | None, int | None]] = [
         ("unknown", None, 8_192),  # not the whole window, which the provider would reject
         ("unknown", 20_000, 20_000),
-        ("told", None, 9_000),
-        ("told", 20_000, 9_000),
+        ("limited", None, 9_000),
+        ("limited", 20_000, 9_000),
         ("gpt", None, None),
         ("gpt", 20_000, 9_000),
         ("gpt", 100, 100),
         ("bare", 20_000, 20_000),
     ]
-    for model, asked, told in cases:
+    for model, requested, sent in cases:
         setup.upstream.default = openai_says if model in ("gpt", "bare") else claude_says
-        assert setup.chat(model, **({} if asked is None else {"max_tokens": asked})).status == 200
-        assert setup.upstream.calls[-1].json.get("max_tokens") == told, (model, asked)
+        assert setup.chat(model, **({} if requested is None else {"max_tokens": requested})).status == 200
+        assert setup.upstream.calls[-1].json.get("max_tokens") == sent, (model, requested)
 
 
 @one_kind
@@ -262,7 +264,7 @@ def test_a_stream_that_starts_with_an_overload_error_is_retried(setup: DialectSe
 
 @one_kind
 def test_an_answer_blocked_mid_stream_ends_as_content_filter_and_is_charged(setup: DialectSetup) -> None:
-    begun = gemini.answer(gemini.text("Hello there"), finish=None, told=gemini.usage(input=20, output=4))
+    begun = gemini.answer(gemini.text("Hello there"), finish=None, reported=gemini.usage(input=20, output=4))
     setup.upstream.script(stream(gemini.event(begun), gemini.event(gemini.blocked())))
     _, _, events = setup.stream("gemini")
     assert text_of(events) == "Hello there"
@@ -274,7 +276,7 @@ def test_an_answer_blocked_mid_stream_ends_as_content_filter_and_is_charged(setu
 
 @one_kind
 def test_an_unexplained_empty_answer_is_retried_and_costs_nothing(setup: DialectSetup) -> None:
-    empty = gemini.answer(finish="NO_IMAGE", told=gemini.usage(7, 0))
+    empty = gemini.answer(finish="NO_IMAGE", reported=gemini.usage(7, 0))
     good = gemini.answer(gemini.text("Hello"))
     setup.upstream.script(reply(empty), reply(good), stream(gemini.event(empty)), stream(gemini.wire(good)))
     assert setup.chat("gemini").body["choices"][0]["message"]["content"] == "Hello"
@@ -290,10 +292,10 @@ def test_an_unexplained_empty_answer_is_retried_and_costs_nothing(setup: Dialect
 @one_kind
 def test_an_image_is_charged_by_the_providers_token_count(setup: DialectSetup) -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
-    answer = gemini.answer(image, told=gemini.usage(7, 1_290))
+    answer = gemini.answer(image, reported=gemini.usage(7, 1_290))
     setup.upstream.script(reply(answer), stream(gemini.event(answer)))
-    told = setup.chat("gemini").body
-    assert told["choices"][0]["message"]["images"][0]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+    body = setup.chat("gemini").body
+    assert body["choices"][0]["message"]["images"][0]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
     assert (setup.usage().output_tokens, setup.usage().credits) == (1_290, 7 + 2 * 1_290)
     _, _, events = setup.stream("gemini")
     assert [choice["delta"]["images"] for event in events for choice in event.get("choices", ()) if choice["delta"].get("images")]

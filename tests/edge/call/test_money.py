@@ -92,7 +92,7 @@ def two_edges(running_edges: TwoEdges) -> Iterator[TwoEdges]:
 
 
 def assert_ledger_verifies() -> None:
-    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are given back")
+    eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are released")
     assert verify(now_ms()).problems == ()
 
 
@@ -145,9 +145,9 @@ def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
         assert answer.code == "insufficient_credits"
         assert answer.headers["x-should-retry"] == "false"
         assert answer.headers["x-ratelimit-limit-requests"]
-        told = answer.body["yout"]
-        assert (told["required"], told["max_tokens_affordable"]) == (1_000, 0)
-        assert 0 <= told["balance"] <= 37_000
+        details = answer.body["yout"]
+        assert (details["required"], details["max_tokens_affordable"]) == (1_000, 0)
+        assert 0 <= details["balance"] <= 37_000
     assert len(upstream.calls) == 37
     charged = -sum(entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge"))
     assert (balance(owner), charged) == (0, 37_000)
@@ -169,10 +169,10 @@ def test_a_balance_too_low_for_any_useful_answer_is_rejected(two_edges: TwoEdges
     before = len(two_edges.upstream.calls)
     answer = chat(two_edges.edge, secret)
     assert (answer.status, answer.code) == (402, "insufficient_credits")
-    told = answer.body["yout"]
-    assert told["balance"] == 40
-    assert told["required"] > 40
-    assert 0 < told["max_tokens_affordable"] < 16
+    details = answer.body["yout"]
+    assert details["balance"] == 40
+    assert details["required"] > 40
+    assert 0 < details["max_tokens_affordable"] < 16
     assert len(two_edges.upstream.calls) == before
 
 
@@ -207,12 +207,12 @@ IMPOSSIBLE: list[dict[str, Any] | None] = [
 ]
 
 
-@pytest.mark.parametrize("told", IMPOSSIBLE)
+@pytest.mark.parametrize("details", IMPOSSIBLE)
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
-def test_impossible_usage_is_counted_locally(two_edges: TwoEdges, streaming: bool, told: dict[str, Any] | None) -> None:
+def test_impossible_usage_is_counted_locally(two_edges: TwoEdges, streaming: bool, details: dict[str, Any] | None) -> None:
     owner, secret = customer()
-    ending = [finish("stop", usage=told)] if told else [finish()]
-    two_edges.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=told)))
+    ending = [finish("stop", usage=details)] if details else [finish()]
+    two_edges.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=details)))
     with Stream(two_edges.edge, secret, stream=streaming, max_tokens=500) as call:
         call.open()
         if streaming:
@@ -232,10 +232,10 @@ def test_one_impossible_count_does_not_affect_the_other(two_edges: TwoEdges) -> 
     assert (row.estimated, row.input_tokens, row.output_tokens) == (True, 9, TEXT_TOKENS)
 
 
-@pytest.mark.parametrize("told", [None, {"prompt_tokens": 7, "completion_tokens": 0}])
-def test_an_empty_completion_costs_nothing(two_edges: TwoEdges, told: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("details", [None, {"prompt_tokens": 7, "completion_tokens": 0}])
+def test_an_empty_completion_costs_nothing(two_edges: TwoEdges, details: dict[str, Any] | None) -> None:
     owner, secret = customer()
-    two_edges.upstream.script(reply(completion("", usage=told)))
+    two_edges.upstream.script(reply(completion("", usage=details)))
     assert chat(two_edges.edge, secret).body["yout"] == {"credits_charged": 0, "balance": 1_000_000}
     assert usage_of(owner).status == "completed"
 
@@ -255,12 +255,12 @@ def test_a_free_model_needs_no_credits(two_edges: TwoEdges) -> None:
 def test_cached_tokens_have_their_own_price(two_edges: TwoEdges) -> None:
     factories.model("cached", factories.channel(two_edges.upstream.url), **PRICES, cached_input=100)
     _, secret = customer()
-    told = {"prompt_tokens": 1_000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 800}}
+    details = {"prompt_tokens": 1_000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 800}}
     eventually(
         lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="cached").status == 200,
         "the new model serves",
     )
-    two_edges.upstream.script(reply(completion(TEXT, usage=told)))
+    two_edges.upstream.script(reply(completion(TEXT, usage=details)))
     assert chat(two_edges.edge, secret, model="cached").body["yout"]["credits_charged"] == 200 + 80 + 20
 
 
@@ -292,7 +292,7 @@ def test_a_disconnect_before_the_first_token_bills_the_prompt(two_edges: TwoEdge
         with Stream(two_edges.edge, secret, stream=streaming, messages=prompt):
             gate.wait_reached()
         assert two_edges.upstream.calls[-1].wait_outcome() == "disconnected"
-        eventually(lambda: balance(owner) == 1_000_000 - times * cost, "the prompt is paid")  # noqa: B023  (called at once)
+        eventually(lambda: balance(owner) == 1_000_000 - times * cost, "the prompt is charged")  # noqa: B023  (called at once)
         gate.open()
     for row in UsageLedger.select().where(UsageLedger.account == owner.id):
         assert (row.status, row.error_code, row.credits, row.estimated) == ("cancelled", "client_closed", cost, True)

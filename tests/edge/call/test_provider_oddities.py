@@ -251,7 +251,7 @@ def test_a_too_deeply_nested_answer_is_an_upstream_error(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "result",
     [
         None,
         {},
@@ -267,12 +267,12 @@ def test_a_too_deeply_nested_answer_is_an_upstream_error(lane: Lane) -> None:
     ],
 )
 @both
-def test_missing_or_impossible_usage_is_counted_locally(lane: Lane, told: object, streaming: bool) -> None:
+def test_missing_or_impossible_usage_is_counted_locally(lane: Lane, result: object, streaming: bool) -> None:
     text = "one two three four five six seven eight"
     if streaming:
-        lane.vendor.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=told), DONE))
+        lane.vendor.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=result), DONE))
     else:
-        lane.vendor.script(reply({**completion(text), "usage": told}))
+        lane.vendor.script(reply({**completion(text), "usage": result}))
     answer = lane.chat(stream=streaming, **({"stream_options": {"include_usage": True}} if streaming else {}))
     [row] = lane.usage()
     assert (row.estimated, row.output_tokens) == (True, 8)
@@ -356,20 +356,20 @@ def test_an_image_without_usage_is_delivered_and_charged(lane: Lane, streaming: 
 
 
 def test_usage_has_the_fields_that_openai_promises(lane: Lane) -> None:
-    told = {"input_tokens": 7, "output_tokens": 3, "prompt_tokens_details": {"audio_tokens": 1}, "own": 5}
-    lane.vendor.script(reply(completion("Hello", usage=told)))
+    result = {"input_tokens": 7, "output_tokens": 3, "prompt_tokens_details": {"audio_tokens": 1}, "own": 5}
+    lane.vendor.script(reply(completion("Hello", usage=result)))
     shown = lane.chat().json["usage"]
     assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"], shown["own"]) == (7, 3, 10, 5)
     assert shown["prompt_tokens_details"] == {"audio_tokens": 1, "cached_tokens": 0}
 
 
 @both
-@pytest.mark.parametrize("told", [tokens(7, 0), tokens(0, 0), None])
-def test_an_empty_completion_costs_nothing(lane: Lane, told: openai_payloads.Json | None, streaming: bool) -> None:
+@pytest.mark.parametrize("result", [tokens(7, 0), tokens(0, 0), None])
+def test_an_empty_completion_costs_nothing(lane: Lane, result: openai_payloads.Json | None, streaming: bool) -> None:
     if streaming:
-        lane.vendor.script(stream(role(), finish(), openai_payloads.event([], usage=told), DONE))
+        lane.vendor.script(stream(role(), finish(), openai_payloads.event([], usage=result), DONE))
     else:
-        lane.vendor.script(reply(completion("", usage=told)))
+        lane.vendor.script(reply(completion("", usage=result)))
     assert lane.chat(stream=streaming).status == 200
     assert_nothing_taken(lane)
 

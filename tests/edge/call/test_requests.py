@@ -475,10 +475,10 @@ def test_a_duplicated_path_prefix_is_collapsed(lane: Lane, prefix: str) -> None:
 
 
 def test_a_wrong_prefix_suggests_the_right_base_url(lane: Lane) -> None:
-    told = lane.post(b"{}", path="/chat/completions").error["message"]
-    assert told.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
-    told = lane.post(b"{}", path="/messages").error["message"]
-    assert f"base URL to {lane.edge.url}, or" in told
+    result = lane.post(b"{}", path="/chat/completions").error["message"]
+    assert result.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
+    result = lane.post(b"{}", path="/messages").error["message"]
+    assert f"base URL to {lane.edge.url}, or" in result
 
 
 def test_a_query_string_changes_nothing(lane: Lane) -> None:

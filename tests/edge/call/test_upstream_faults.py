@@ -196,12 +196,12 @@ def test_a_too_long_context_stays_a_400(lane: Lane) -> None:
 
 def test_a_providers_message_is_scrubbed(lane: Lane) -> None:
     secret = f"sk-vendor-{lane.model.removeprefix('solo-')}-secret"
-    told = (
+    result = (
         f"Bad image for vendor-model at {lane.vendor.url}/chat/completions (127.0.0.1:{lane.vendor.port}) with key {secret}, "
         "Authorization: Bearer abcdef0123456789abcdef, org-AbCdEf123, admin@vendor.example, api.vendor.example, "
         "AIzaSyA1234567890abcdefghijklmnopqrstuv, request 0b0c1c1e-6c0e-4b7a-9d55-0123456789ab."
     )
-    lane.vendor.default = status(400, {"error": {"message": told, "param": "messages", "code": "invalid_image"}})
+    lane.vendor.default = status(400, {"error": {"message": result, "param": "messages", "code": "invalid_image"}})
     answer = lane.chat()
     assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_image", "messages")
     message = answer.error["message"]

@@ -27,9 +27,9 @@ def test_requests_to_the_provider_do_not_identify_the_caller(lane: Lane) -> None
     assert call.headers["http-referer"] == "https://yout.chat"
     assert call.headers["user-agent"] == "yout"
     assert call.headers["authorization"].startswith("Bearer sk-vendor-")
-    told = repr(call.headers) + call.body.decode()
+    result = repr(call.headers) + call.body.decode()
     known = (*who.values(), "alice", lane.secret, str(lane.account.id), lane.account.id.hex, lane.account.email, lane.model)
-    assert [word for word in known if word in told] == []
+    assert [word for word in known if word in result] == []
     assert call.json["store"] is False
     assert call.json["metadata"]["run"] == "1"
 

@@ -1,4 +1,4 @@
-"""Payers who disconnect again and again before an answer: counted together, refused for a while, and nobody else with them."""
+"""Payers that repeatedly disconnect before an answer: rejected for a while, on every process, without affecting others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers.process import eventually
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, later, stream
 
-NO_REDIS = "redis://127.0.0.1:1/0"  # nothing listens there
+NO_REDIS = "redis://127.0.0.1:1/0"  # no server listens there
 ROOMY = Limits(600_000, 10**9, 5_000)
 
 
@@ -39,7 +39,7 @@ def wait_refused(edge: WebProcess, secret: str) -> None:
 
 
 def abandon(edge: WebProcess, upstream: Upstream, secret: str, **fields: Any) -> None:
-    """A call that is left while the provider works, and settled by now."""
+    """Disconnect from a call while the provider works, and wait until the call is settled."""
     settled, gate = UsageLedger.select().count(), Gate()
     upstream.script(later(gate, good(fields.get("stream", True))))
     with Stream(edge, secret, **fields):
@@ -48,10 +48,10 @@ def abandon(edge: WebProcess, upstream: Upstream, secret: str, **fields: Any) ->
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_who_leaves_again_and_again_has_to_wait(
+def test_repeated_disconnects_are_throttled(
     bound_database: Any, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
-    """On every process; streams and whole answers count alike, all keys of the account wait, and other accounts do not."""
+    """Streams and whole answers count alike; all keys of the account are rejected, no others."""
     owner = factories.account(credits=1_000_000)
     (_, secret), (_, second_key) = factories.api_key(owner), factories.api_key(owner)
     _, other = factories.api_key(factories.account(credits=1_000_000))
@@ -60,8 +60,8 @@ def test_who_leaves_again_and_again_has_to_wait(
     abandon(first, upstream, secret)
     abandon(second, upstream, secret)
     abandon(first, upstream, secret, stream=False)
-    assert chat(first, secret).status == 200, "as many as are allowed"
-    for edge in (first, second):  # one more on each: it refuses from then on
+    assert chat(first, secret).status == 200, "the allowed number is not rejected"
+    for edge in (first, second):  # one more on each edge, which then rejects calls
         abandon(edge, upstream, secret)
         wait_refused(edge, second_key)
         refused = chat(edge, secret)
@@ -93,7 +93,7 @@ def test_calls_that_delivered_or_cost_nothing_do_not_count(
 
 
 async def refused_after(calls: AbandonedCalls, who: KeyLimits, at_most: int) -> int:
-    """How many abandoned calls are allowed."""
+    """The number of abandoned calls before the limit."""
     for number in range(at_most):
         await calls.count(who)
         try:
@@ -107,19 +107,19 @@ async def refused_after(calls: AbandonedCalls, who: KeyLimits, at_most: int) -> 
     ("concurrency", "allowed"), [(5_000, 100), (20, 60), (2, 30)], ids=["setting", "few at once", "a visitor"]
 )
 async def test_the_limit_follows_the_setting_and_the_concurrency(concurrency: int, allowed: int) -> None:
-    """Without Redis, where this process counts by itself. A refill may allow one more on a slow machine."""
+    """Without Redis this process counts by itself. A refill may allow one more on a slow machine."""
     calls = AbandonedCalls(Limiter(NO_REDIS, 60), 100)
     who = payer(1, ROOMY._replace(concurrency=concurrency))
     assert await refused_after(calls, who, 2 * allowed) >= allowed
     calls.check(payer(2))
 
 
-async def test_a_payer_may_call_again_later_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_payer_may_call_again_later_and_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abandoned_calls, "MAX_REMEMBERED", 2)
     calls = AbandonedCalls(Limiter(NO_REDIS, 60), 1)
     for number in range(1, 4):
         await refused_after(calls, payer(number), 10)
-    calls.check(payer(1))  # forgotten for those that came after
+    calls.check(payer(1))  # evicted by later payers
     with pytest.raises(TooManyAbandonedCalls) as refused:
         calls.check(payer(3))
     assert 0 < refused.value.retry_after_ms <= abandoned_calls.REFUSED_MS

@@ -63,8 +63,8 @@ def test_a_failing_provider_costs_nothing(customer: Customer, studio: Studio) ->
 def test_a_video_job_reports_progress(customer: Customer, studio: Studio) -> None:
     polls = iter([film_job("in_progress", 40), film_job("completed")])
     studio.upstream.script(film_job("queued"))
-    well = studio.upstream.default
-    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    healthy = studio.upstream.default
+    studio.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
     id = customer.order("video", seconds=6)
     eventually(lambda: customer.job(id)["progress"] >= 40, "the vendor's progress is shown")
     job = customer.ended(id)

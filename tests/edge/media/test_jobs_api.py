@@ -38,7 +38,7 @@ def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Cust
     assert (again.status, again.json["status"]) == (200, "cancelled")
     # The next image is stored after the late one, so by then the late one has been deleted.
     assert customer.make()["status"] == "succeeded"
-    eventually(lambda: studio.files() == files + 1, "only the second picture is kept")
+    eventually(lambda: studio.files() == files + 1, "only the second image is stored")
     assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
 
 
@@ -108,9 +108,9 @@ def test_an_unknown_field_is_named(customer: Customer) -> None:
 def test_progress_is_streamed_to_the_end(customer: Customer, studio: Studio) -> None:
     gate = Gate()
     polls = iter([film_job("in_progress", 40), later(gate, film_job("completed"))])
-    well = studio.upstream.default
+    healthy = studio.upstream.default
     studio.upstream.script(film_job("queued"))
-    studio.upstream.default = lambda request: well(request) if request.path.endswith("/content") else next(polls)
+    studio.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
     id = customer.order("video")
     seen: list[Json] = []
     with closing(http.client.HTTPConnection("127.0.0.1", studio.edge.port, timeout=30)) as connection:
@@ -188,14 +188,14 @@ class Receiver:
     """A customer's webhook server. `statuses` are its responses in order; the last one repeats."""
 
     def __init__(self, *statuses: int) -> None:
-        self.told: list[tuple[dict[str, str], bytes]] = []
+        self.received: list[tuple[dict[str, str], bytes]] = []
         answers = list(statuses)
-        told = self.told
+        received = self.received
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                told.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                received.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -221,8 +221,8 @@ def receiver() -> Iterator[Receiver]:
 
 def test_the_owner_gets_a_signed_webhook(customer: Customer, receiver: Receiver) -> None:
     job = customer.make(callback_url=receiver.url)
-    eventually(lambda: len(receiver.told) == 1, "the webhook arrives")
-    headers, body = receiver.told[0]
+    eventually(lambda: len(receiver.received) == 1, "the webhook arrives")
+    headers, body = receiver.received[0]
     secret = customer.get("/api/media/webhook-secret/").json["secret"]
     assert customer.get("/api/media/webhook-secret/").json["secret"] == secret
     client = openai.OpenAI(api_key="unused")
@@ -239,11 +239,11 @@ def test_a_rejected_webhook_is_retried(customer: Customer) -> None:
     receiver = Receiver(500, 302, 200)
     job = customer.make(callback_url=receiver.url)
     for attempt in (1, 2):
-        eventually(lambda: len(receiver.told) == attempt, "another attempt")  # noqa: B023  (used at once)
+        eventually(lambda: len(receiver.received) == attempt, "another attempt")  # noqa: B023  (used at once)
         MediaJob.update(callback_due_at=1).where(MediaJob.id == job["job_uuid"]).execute()  # end the retry delay
-    eventually(lambda: len(receiver.told) == 3, "the third is taken")
+    eventually(lambda: len(receiver.received) == 3, "the third is accepted")
     eventually(lambda: customer.row(job["job_uuid"]).callback_url is None, "and is the last")
-    assert len({headers["webhook-id"] for headers, _ in receiver.told}) == 1
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     receiver.close()
 
 

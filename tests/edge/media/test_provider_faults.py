@@ -57,7 +57,7 @@ def test_a_provider_failure_costs_nothing(
     row = customer.row(job["job_uuid"])
     assert (row.error_class, row.sealed_params, customer.spent) == (error_class, None, 0)
     assert [use.status for use in customer.usage()] == ["failed"]
-    eventually(lambda: studio.files() == files, "nothing of it is kept")
+    eventually(lambda: studio.files() == files, "no file is left")
 
 
 def test_a_url_on_the_providers_own_host_is_fetched(customer: Customer, studio: Studio) -> None:
@@ -124,7 +124,7 @@ def test_a_provider_that_stays_busy_fails_the_job(customer: Customer, studio: St
         MediaJob.update(due_at=1).where((MediaJob.id == id) & MediaJob.claimed_by.is_null()).execute()  # end the retry delay
         return customer.job(id)["status"] == "failed"
 
-    eventually(ended, "the job is given up")
+    eventually(ended, "the job is abandoned")
     assert (customer.job(id)["error"]["code"], customer.row(id).attempts, customer.spent) == ("no_upstream_available", 4, 0)
 
 
@@ -134,9 +134,9 @@ def test_a_provider_learns_nothing_about_the_caller(customer: Customer, studio: 
     assert (request.json["prompt"], request.json["model"], request.json["quality"]) == (CANARY, "vendor-model", "high")
     assert request.json["user"] not in ("ada@example.com", None)
     assert request.headers["http-referer"] == "https://yout.chat"
-    told = repr((request.headers, request.json))
+    result = repr((request.headers, request.json))
     for secret in (customer.secret, str(customer.account.id), customer.account.id.hex, customer.account.email, "ada@example.com"):
-        assert secret not in told
+        assert secret not in result
 
 
 def test_the_channels_no_retention_settings_are_sent(customer: Customer, studio: Studio) -> None:
@@ -156,9 +156,9 @@ def test_a_video_is_polled_again_after_a_failed_poll(customer: Customer, studio:
     studio.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
     made, asked = len(studio.upstream.calls), len(studio.upstream.requests)
     id = customer.order("video")
-    eventually(lambda: customer.row(id).vendor_job == "video_1" and customer.row(id).due_at > 0, "the film is ordered")
-    eventually(lambda: any("/videos/video_1" in one.path for one in studio.upstream.requests[asked:]), "the vendor was asked")
-    eventually(lambda: customer.row(id).claimed_by is None, "the job is let go of")
+    eventually(lambda: customer.row(id).vendor_job == "video_1" and customer.row(id).due_at > 0, "the video is submitted")
+    eventually(lambda: any("/videos/video_1" in one.path for one in studio.upstream.requests[asked:]), "the provider was polled")
+    eventually(lambda: customer.row(id).claimed_by is None, "the claim on the job is released")
     MediaJob.update(due_at=1).where(MediaJob.id == id).execute()
     assert customer.ended(id)["status"] == "succeeded"
     assert [call.path.endswith("/videos") for call in studio.upstream.calls[made:]] == [True]

@@ -20,8 +20,8 @@ def wait_for_certificate(customer: Customer) -> Json:
 
 
 def test_media_jobs_and_files_are_purged(studio: Studio, customer: Customer) -> None:
-    neighbour = studio.customer()
-    theirs = neighbour.make()
+    other_customer = studio.customer()
+    theirs = other_customer.make()
     files = studio.files()
     mine = [customer.make(), customer.make("speech")]
     gate = Gate()
@@ -33,7 +33,7 @@ def test_media_jobs_and_files_are_purged(studio: Studio, customer: Customer) -> 
     gate.open()
     assert {name: certificate["removed"][name] for name in ("media_jobs", "media_files")} == {"media_jobs": 3, "media_files": 2}
     assert customer.spent == spent, "the hold of the running job must be released"
-    eventually(lambda: studio.files() == files, "the late picture is thrown away")
+    eventually(lambda: studio.files() == files, "the late image is discarded")
     assert not MediaJob.select().where(MediaJob.account == customer.account).exists()
     assert customer.get(f"/api/media/jobs/{running}/").status == 404
     assert studio.follow(mine[0]["output_url"]).status == 404

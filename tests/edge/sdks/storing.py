@@ -31,10 +31,10 @@ def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> 
         whole: Response = client.responses.create(**fields)
         return whole
     with client.responses.create(**fields, stream=True) as events:
-        told: list[Any] = list(events)
-    assert [event.sequence_number for event in told] == list(range(len(told)))
-    assert told[-1].type == "response.completed"
-    last: Response = told[-1].response
+        result: list[Any] = list(events)
+    assert [event.sequence_number for event in result] == list(range(len(result)))
+    assert result[-1].type == "response.completed"
+    last: Response = result[-1].response
     return last
 
 

@@ -81,8 +81,8 @@ async def test_pydantic_ai_uses_tools(lane: Lane, clients: Clients, kind: str) -
     lane.vendor.script(calls_weather(), says("Rain."))
     agent = Agent(pydantic_model(kind, lane, clients), tools=[weather])
     assert (await agent.run("Hi")).output == "Rain."
-    told = lane.vendor.calls[1].json["messages"]
-    assert told[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    result = lane.vendor.calls[1].json["messages"]
+    assert result[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -137,12 +137,12 @@ def test_structured_output_is_parsed(client: Anthropic, lane: Lane) -> None:
     assert asked["json_schema"]["schema"]["properties"]["city"]["type"] == "string"
 
 
-@pytest.mark.parametrize(("reason", "told"), [("length", "max_tokens"), ("content_filter", "refusal"), ("stop", "end_turn")])
-def test_stop_reasons(client: Anthropic, lane: Lane, reason: str, told: str) -> None:
+@pytest.mark.parametrize(("reason", "result"), [("length", "max_tokens"), ("content_filter", "refusal"), ("stop", "end_turn")])
+def test_stop_reasons(client: Anthropic, lane: Lane, reason: str, result: str) -> None:
     answer = either(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
     lane.vendor.script(answer, answer)
-    assert ask(client, lane).stop_reason == told
-    assert events_of(client, lane)[-2].delta.stop_reason == told
+    assert ask(client, lane).stop_reason == result
+    assert events_of(client, lane)[-2].delta.stop_reason == result
 
 
 def test_cached_tokens_are_reported_separately(client: Anthropic, lane: Lane) -> None:
@@ -182,18 +182,22 @@ def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
     with pytest.raises(anthropic.APIStatusError) as broke:
         ask(client.with_options(api_key=poor, max_retries=2), lane)
     assert broke.value.status_code == 402
-    told: Any = broke.value.body
-    assert (told["type"], told["error"]["type"], told["error"]["code"]) == ("error", "billing_error", "insufficient_credits")
-    assert told["request_id"] == broke.value.request_id
-    assert told["yout"]["required"] > told["yout"]["balance"] == 9
+    result: Any = broke.value.body
+    assert (result["type"], result["error"]["type"], result["error"]["code"]) == (
+        "error",
+        "billing_error",
+        "insufficient_credits",
+    )
+    assert result["request_id"] == broke.value.request_id
+    assert result["yout"]["required"] > result["yout"]["balance"] == 9
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, lane, model="nobody")
-    told = missing.value.body
-    assert told["error"]["type"] == "not_found_error"
+    result = missing.value.body
+    assert result["error"]["type"] == "not_found_error"
     with pytest.raises(anthropic.BadRequestError) as bad:
         ask(client, lane, max_tokens=0)
-    told = bad.value.body
-    assert (told["error"]["type"], told["error"]["param"]) == ("invalid_request_error", "max_tokens")
+    result = bad.value.body
+    assert (result["error"]["type"], result["error"]["param"]) == ("invalid_request_error", "max_tokens")
     lane.vendor.script(context_too_long(), status(401))
     with pytest.raises(anthropic.BadRequestError):
         ask(client, lane, stream=True)
@@ -208,8 +212,8 @@ def test_a_broken_stream_raises(client: Anthropic, lane: Lane) -> None:
     events: list[Any] = []
     with pytest.raises(anthropic.APIStatusError) as caught:
         events.extend(ask(client, lane, stream=True))  # collects the events before the error
-    told: Any = caught.value.body
-    assert (told["error"]["type"], told["error"]["code"]) == ("api_error", "upstream_error")
+    result: Any = caught.value.body
+    assert (result["error"]["type"], result["error"]["code"]) == ("api_error", "upstream_error")
     assert events[-1].delta.text == "Hel"
     assert lane.charged > 0
 
@@ -232,8 +236,8 @@ def test_tokens_are_counted_without_a_call(client: Anthropic, lane: Lane) -> Non
         client.messages.count_tokens(model="nobody", messages=HI)
     with pytest.raises(anthropic.AuthenticationError) as caught:
         client.with_options(api_key="yout-wrong").messages.count_tokens(model=lane.model, messages=HI)
-    told: Any = caught.value.body
-    assert told["error"]["type"] == "authentication_error"
+    result: Any = caught.value.body
+    assert result["error"]["type"] == "authentication_error"
     assert (lane.charged, lane.vendor.calls) == (0, [])
 
 

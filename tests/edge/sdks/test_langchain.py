@@ -70,9 +70,9 @@ def test_a_tool_round_trip(lane: Lane, kind: str) -> None:
     assert streamed.tool_calls[0]["args"] == {"city": "Bonn"}
     result: ToolMessage = weather.invoke(call)
     assert model.invoke([*asked, called, result]).text == "Rain."
-    told = lane.vendor.calls[2].json["messages"]
-    assert told[1]["tool_calls"][0]["function"]["name"] == WEATHER_CALL["function"]["name"]
-    assert told[2] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    result = lane.vendor.calls[2].json["messages"]
+    assert result[1]["tool_calls"][0]["function"]["name"] == WEATHER_CALL["function"]["name"]
+    assert result[2] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
     assert lane.vendor.calls[0].json["tools"][0]["function"]["name"] == "weather"
 
 

@@ -43,8 +43,8 @@ def test_anthropic(node_sdk: NodeSdk, lane: Lane) -> None:
     assert (found["noCredits"]["status"], found["noCredits"]["type"]) == (402, "billing_error")
     assert (found["noModel"]["status"], found["noModel"]["type"]) == (404, "not_found_error")
     assert found["breaksOff"]["type"] == "api_error"
-    told = lane.vendor.calls[3].json["messages"]
-    assert told[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
+    result = lane.vendor.calls[3].json["messages"]
+    assert result[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
     assert lane.held == 0
 
 

@@ -29,9 +29,14 @@ def test_litellm(python_sdks: PythonSdks, lane: Lane) -> None:
     lane.vendor.script(*[hello, hello, calls_weather(), says("Rain.")] * 2, hello)
     found = run(python_sdks, "litellm_calls.py", lane)
     for provider in ("openai", "anthropic"):
-        told = found[provider]
-        assert (told["text"], told["total"], told["streamed"], told["answer"]) == ("Hello there.", 10, "Hello there.", "Rain.")
-        id, name, arguments = told["call"]
+        result = found[provider]
+        assert (result["text"], result["total"], result["streamed"], result["answer"]) == (
+            "Hello there.",
+            10,
+            "Hello there.",
+            "Rain.",
+        )
+        id, name, arguments = result["call"]
         assert (id, name, json.loads(arguments)) == ("call_1", "weather", {"city": "Bonn"})
     assert found["responses"] == "Hello there."
     statuses = {name: status for name, (_, status) in found["errors"].items()}

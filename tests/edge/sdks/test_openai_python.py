@@ -312,9 +312,9 @@ def test_insufficient_credits_are_a_402_that_is_not_retried(lane: Lane, streamin
     error = caught.value
     assert (error.status_code, error.code, error.type) == (402, "insufficient_credits", "insufficient_credits")
     assert error.response.headers["x-should-retry"] == "false"
-    told = error.response.json()["yout"]
-    assert told["balance"] == 9 < told["required"]
-    assert told["max_tokens_affordable"] >= 0
+    result = error.response.json()["yout"]
+    assert result["balance"] == 9 < result["required"]
+    assert result["max_tokens_affordable"] >= 0
     assert "rate limit" not in str(error).lower()
     assert seen == [402]
     assert lane.vendor.calls == []

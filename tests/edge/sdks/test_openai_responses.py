@@ -157,11 +157,11 @@ def test_a_truncated_response_is_incomplete(client: OpenAI, lane: Lane, reason: 
 
 
 def test_log_probabilities(client: OpenAI, lane: Lane) -> None:
-    told = [{"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}]
+    result = [{"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}]
     body = completion("Hi", usage=tokens())
-    body["choices"][0]["logprobs"] = {"content": told}
+    body["choices"][0]["logprobs"] = {"content": result}
     said = chunk("Hi")
-    said["choices"][0]["logprobs"] = {"content": told}
+    said["choices"][0]["logprobs"] = {"content": result}
     lane.vendor.script(either(body, said, finish()), either(body, said, finish()))
     whole = checked(client.responses.create(model=lane.model, input="Hi", include=["message.output_text.logprobs"]))
     events = events_of(client, lane, include=["message.output_text.logprobs"])

@@ -145,11 +145,11 @@ def test_nothing_is_stored_unless_requested(client: OpenAI, lane: Lane) -> None:
 
 def test_a_broken_response_is_not_stored(client: OpenAI, lane: Lane) -> None:
     lane.vendor.script(breaks_off())
-    told: list[Any] = []
+    result: list[Any] = []
     with client.responses.create(model=lane.model, input="Hi", stream=True, store=True) as events, pytest.raises(openai.APIError):
-        told.extend(events)
-    assert told[-1].type == "response.failed"
-    assert told[-1].response.store is False
+        result.extend(events)
+    assert result[-1].type == "response.failed"
+    assert result[-1].response.store is False
     assert kept(lane) == []
 
 

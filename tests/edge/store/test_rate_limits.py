@@ -82,7 +82,7 @@ def test_limits_per_minute_and_concurrency_of_a_key(
     eventually(lambda: int(chat(edge, secret, max_tokens=1).headers["x-ratelimit-remaining-tokens"]) > 800, "tokens come back")
     upstream.script(reply(completion("Hi", usage=tokens(10, 5_000))))
     assert chat(edge, secret, max_tokens=500).status == 200
-    eventually(lambda: chat(edge, secret, max_tokens=100).status == 429, "what was used above the estimate is owed")
+    eventually(lambda: chat(edge, secret, max_tokens=100).status == 429, "usage above the estimate is deducted")
     assert_limited(chat(edge, secret, max_tokens=100), "1000 tokens per minute")
 
     # Concurrency: a slot is free again after an answer, an error and a cancellation
@@ -202,42 +202,42 @@ limits = st.integers(1, 10**6)
 levels = st.floats(-1e6, 1e6).map(lambda level: round(level, 3))
 
 
-@given(rpm=limits, tpm=limits, requests=levels, left=levels, ago=st.integers(0, 90_000), asked=st.integers(0, 2 * 10**6))
+@given(rpm=limits, tpm=limits, requests=levels, left=levels, ago=st.integers(0, 90_000), requested=st.integers(0, 2 * 10**6))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_script_matches_the_pure_functions(
-    client: redis.Redis, rpm: int, tpm: int, requests: float, left: float, ago: int, asked: int
+    client: redis.Redis, rpm: int, tpm: int, requests: float, left: float, ago: int, requested: int
 ) -> None:
     client.flushdb()
     seconds, micros = client.time()
     at = seconds * 1000 + micros // 1000 - ago
     client.hset("b", mapping={"r": requests, "t": left, "at": at})
-    answer = run(client, ("b", "l"), "t", "call", 1_000, asked, 1, rpm, tpm, 5)
+    answer = run(client, ("b", "l"), "t", "call", 1_000, requested, 1, rpm, tpm, 5)
     after = client.hmget("b", "r", "t", "at")
     if answer[0]:
         # A rejection does not report the script's time; it lies between these two.
         seconds, micros = client.time()
         moments = range(at + ago, seconds * 1000 + micros // 1000 + 1)
-        assert any(answer == refusal(requests, left, at, moment, rpm, tpm, asked) for moment in moments)
+        assert any(answer == refusal(requests, left, at, moment, rpm, tpm, requested) for moment in moments)
         assert (float(after[0]), float(after[1]), int(after[2])) == (requests, left, at)
         return
     now = int(after[2])
     have, rest = refill(Bucket(requests, at), rpm, now), refill(Bucket(left, at), tpm, now)
     assert have >= 1
-    assert rest >= min(asked, tpm)
+    assert rest >= min(requested, tpm)
     assert float(after[0]) == pytest.approx(have - 1, abs=0.001)
-    assert float(after[1]) == pytest.approx(rest - asked, abs=0.001)
-    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - asked))]
+    assert float(after[1]) == pytest.approx(rest - requested, abs=0.001)
+    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - requested))]
     assert client.zcard("l") == 1
 
 
-def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int, asked: int) -> list[int] | None:
+def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int, requested: int) -> list[int] | None:
     """The script's expected rejection at `now`; None if it would grant the request."""
     have, rest = refill(Bucket(requests, at), rpm, now), refill(Bucket(left, at), tpm, now)
     standing = [rpm, floor(have), tpm, max(0, floor(rest))]
     if have < 1:
         return [1, wait_ms(have, rpm, 1), rpm, *standing]
-    if rest < min(asked, tpm):
-        return [2, wait_ms(rest, tpm, asked), tpm, *standing]
+    if rest < min(requested, tpm):
+        return [2, wait_ms(rest, tpm, requested), tpm, *standing]
     return None
 
 

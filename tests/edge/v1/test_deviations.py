@@ -40,11 +40,11 @@ def answer(*deltas: Json | list[Json], reason: str = "tool_calls", whole: list[J
     return Answer("openai", [frames(role(), *chunks, finish(reason), usage()) + DONE], body)
 
 
-def assert_calls(told: Answer, expected: Calls, *, whole: bool = False) -> None:
+def assert_calls(result: Answer, expected: Calls, *, whole: bool = False) -> None:
     """Asserts the same calls on every surface; an expected id of "" stands for one that we generate."""
     for chat, message, response in [
-        (told.chat(), told.message(), told.response()),
-        *([(told.whole_chat(), told.whole_message(), told.whole_response())] if whole else []),
+        (result.chat(), result.message(), result.response()),
+        *([(result.whole_chat(), result.whole_message(), result.whole_response())] if whole else []),
     ]:
         found = calls_of_chat(chat)
         assert [call[1:] for call in found] == [call[1:] for call in expected]
@@ -184,11 +184,11 @@ def test_two_calls_stay_two_calls(deltas: list[Any], reason: str) -> None:
     ],
 )
 def test_calls_without_a_valid_id_arguments_or_name(deltas: list[Any], expected: Calls) -> None:
-    told = answer(*deltas)
+    result = answer(*deltas)
     if expected[0][2].startswith('["') or "000" in expected[0][2]:  # Anthropic's SDK accepts only objects as tool input
-        assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == expected
+        assert calls_of_chat(result.chat()) == calls_of_response(result.response()) == expected
     else:
-        assert_calls(told, expected)
+        assert_calls(result, expected)
 
 
 @pytest.mark.parametrize("reason", ["stop", "tool_calls"])
@@ -201,54 +201,54 @@ def test_calls_without_a_valid_id_arguments_or_name(deltas: list[Any], expected:
     ],
 )
 def test_a_whole_answer_has_the_same_calls(whole: list[Any], reason: str) -> None:
-    told = answer([fn("f", {"q": "x"}, id="c1"), fn("g", {"q": "y"}, id="c2")], reason=reason, whole=whole)
-    assert_calls(told, TWO, whole=True)
-    assert told.streamed_text == told.whole_text == 'f{"q":"x"}g{"q":"y"}'
+    result = answer([fn("f", {"q": "x"}, id="c1"), fn("g", {"q": "y"}, id="c2")], reason=reason, whole=whole)
+    assert_calls(result, TWO, whole=True)
+    assert result.streamed_text == result.whole_text == 'f{"q":"x"}g{"q":"y"}'
 
 
-def test_arguments_are_whole_before_the_next_call_begins() -> None:
-    """OpenAI's SDK parses the arguments of a call with a strict tool when it meets another."""
+def test_arguments_are_complete_before_the_next_call_starts() -> None:
+    """OpenAI's SDK parses the arguments of a strict tool's call when the next call starts."""
     deltas = [[fn("f", "{}", id="c1", index=0)], [fn(None, "", index=0)], [fn("g", '{"q":"y"}', id="c2", index=1)]]
     tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {}}}]
     state = ChatCompletionStreamState(input_tools=tools)  # type: ignore[arg-type]  # plain dicts
-    told = answer(*deltas)
-    for each in [*told.chunks(), told.streamed.body]:
+    result = answer(*deltas)
+    for each in [*result.chunks(), result.streamed.body]:
         state.handle_chunk(ChatCompletionChunk.model_validate(each))
-    assert calls_of_chat(told.chat()) == [("c1", "f", "{}"), ("c2", "g", '{"q":"y"}')]
+    assert calls_of_chat(result.chat()) == [("c1", "f", "{}"), ("c2", "g", '{"q":"y"}')]
 
 
 @pytest.mark.parametrize("reason", ["length", "stop"])
-def test_an_empty_object_is_kept_although_the_answer_is_cut(reason: str) -> None:
-    told = answer([fn("f", "{}", id="c1", index=0)], reason=reason, whole=[fn("f", "{}", id="c1")])
-    assert calls_of_chat(told.chat()) == calls_of_chat(told.whole_chat()) == [("c1", "f", "{}")]
+def test_empty_arguments_are_kept_in_a_truncated_answer(reason: str) -> None:
+    result = answer([fn("f", "{}", id="c1", index=0)], reason=reason, whole=[fn("f", "{}", id="c1")])
+    assert calls_of_chat(result.chat()) == calls_of_chat(result.whole_chat()) == [("c1", "f", "{}")]
 
 
 @pytest.mark.parametrize("sent", [None, {}, [], "", False, 0, "f", 7, [None], ["f"]])
 @pytest.mark.parametrize("field", ["tool_calls", "function_call"])
-def test_calls_that_are_none_are_left_out(field: str, sent: Any) -> None:
+def test_invalid_calls_are_omitted(field: str, sent: Any) -> None:
     body = completion("Hi", **{field: sent})
-    told = Answer("openai", [frames(role(), chunk("Hi", **{field: sent}), finish(), usage()) + DONE], body)
-    for chat in (told.chat(), told.whole_chat()):
+    result = Answer("openai", [frames(role(), chunk("Hi", **{field: sent}), finish(), usage()) + DONE], body)
+    for chat in (result.chat(), result.whole_chat()):
         assert not chat.get("tool_calls")
         assert not chat.get("function_call")
         assert (chat["content"], chat["finish_reason"]) == ("Hi", "stop")
-    assert told.whole.body["choices"][0]["message"] == {"role": "assistant", "content": "Hi"}
+    assert result.whole.body["choices"][0]["message"] == {"role": "assistant", "content": "Hi"}
 
 
-def test_one_call_without_a_list_is_one() -> None:
+def test_a_single_call_may_come_without_a_list() -> None:
     call = fn("f", {"q": "x"}, id="c1")
-    told = answer({"tool_calls": call}, whole=call)  # type: ignore[arg-type]  # as some providers send it
-    assert_calls(told, TWO[:1], whole=True)
+    result = answer({"tool_calls": call}, whole=call)  # type: ignore[arg-type]  # as some providers send it
+    assert_calls(result, TWO[:1], whole=True)
 
 
 @pytest.mark.parametrize("beside", [{}, {"delta": None}, {"delta": {}}, {"delta": []}])
 def test_a_message_in_a_stream_is_read_as_a_delta(beside: Json) -> None:
     message = {"role": "assistant", "content": "Hi", "tool_calls": [fn("f", {"q": "x"}, id="c1")]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls", **beside}
-    told = Answer("openai", [frames(event([choice]), usage()) + DONE])
-    assert_calls(told, TWO[:1])
-    assert (told.chat()["content"], told.streamed_text) == ("Hi", 'Hif{"q":"x"}')
-    assert [choice for each in told.chunks() for choice in each["choices"] if "message" in choice] == []
+    result = Answer("openai", [frames(event([choice]), usage()) + DONE])
+    assert_calls(result, TWO[:1])
+    assert (result.chat()["content"], result.streamed_text) == ("Hi", 'Hif{"q":"x"}')
+    assert [choice for each in result.chunks() for choice in each["choices"] if "message" in choice] == []
 
 
 @pytest.mark.parametrize("odd", [0, 1, 1.5, True, False, "", "x", [], ["x"], [None], {}], ids=repr)
@@ -280,22 +280,22 @@ LISTED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_lists_over_several_deltas_are_put_together_by_the_sdk(name: str) -> None:
+def test_lists_over_several_deltas_are_assembled_by_the_sdk(name: str) -> None:
     deltas = [chunk("Hi"), *(chunk(**{name: [entry]}) for entry in LISTED[name])]
-    told = Answer("openai", [frames(role(), *deltas, finish(), usage()) + DONE], completion("Hi", **{name: LISTED[name]}))
-    assert told.chat()[name] == [{**entry, "index": number} for number, entry in enumerate(LISTED[name])]
-    assert told.whole_chat()[name] == LISTED[name]
+    result = Answer("openai", [frames(role(), *deltas, finish(), usage()) + DONE], completion("Hi", **{name: LISTED[name]}))
+    assert result.chat()[name] == [{**entry, "index": number} for number, entry in enumerate(LISTED[name])]
+    assert result.whole_chat()[name] == LISTED[name]
 
 
-def test_two_signed_thoughts_of_claude_go_out_and_come_back() -> None:
+def test_two_signed_thinking_blocks_of_claude_round_trip() -> None:
     thoughts = [
         claude.thinking("Hm.", "c2lnMQ=="),
         {"type": "redacted_thinking", "data": "eA=="},
         claude.thinking("So.", "c2lnMg=="),
     ]
     whole = claude.message(*thoughts, claude.text("42"))
-    told = Answer("anthropic", [claude.wire(whole)], whole)
-    for said in (told.chat(), told.whole_chat()):
+    result = Answer("anthropic", [claude.wire(whole)], whole)
+    for said in (result.chat(), result.whole_chat()):
         said.pop("finish_reason")
         body = sent("anthropic", messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}])
         assert body["messages"][1]["content"] == [*thoughts, {"type": "text", "text": "42"}]
@@ -304,37 +304,37 @@ def test_two_signed_thoughts_of_claude_go_out_and_come_back() -> None:
             "openai", settings=kept, messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
         )
         assert body["messages"][1]["thinking_blocks"] == thoughts
-    assert told.message()["content"][:3] == told.whole_message()["content"][:3] == thoughts
-    opened = [each["content_block"] for each in told.message_events() if each["type"] == "content_block_start"]
+    assert result.message()["content"][:3] == result.whole_message()["content"][:3] == thoughts
+    opened = [each["content_block"] for each in result.message_events() if each["type"] == "content_block_start"]
     assert opened[1] == thoughts[1]
 
 
 def test_calls_in_a_whole_answer_get_missing_ids_and_arguments() -> None:
-    told = answer([], whole=[fn("f", None), fn("g", "", id="c"), fn("g", None, id="c")])
-    assert [call[1:] for call in calls_of_chat(told.whole_chat())] == [("f", "{}"), ("g", "{}"), ("g", "{}")]
-    assert len({id for id, *_ in calls_of_chat(told.whole_chat())}) == 3
+    result = answer([], whole=[fn("f", None), fn("g", "", id="c"), fn("g", None, id="c")])
+    assert [call[1:] for call in calls_of_chat(result.whole_chat())] == [("f", "{}"), ("g", "{}"), ("g", "{}")]
+    assert len({id for id, *_ in calls_of_chat(result.whole_chat())}) == 3
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_a_truncated_call_is_not_completed(reason: str) -> None:
-    told = answer([fn("f", None, id="c1", index=0)], reason=reason, whole=[fn("f", None, id="c1")])
-    for chat in (told.chat(), told.whole_chat()):
+    result = answer([fn("f", None, id="c1", index=0)], reason=reason, whole=[fn("f", None, id="c1")])
+    for chat in (result.chat(), result.whole_chat()):
         assert (calls_of_chat(chat), chat["finish_reason"]) == ([("c1", "f", "")], reason)
 
 
 def test_the_legacy_function_call_format() -> None:
     deltas = [{"function_call": {"name": "f", "arguments": None}}, {"function_call": {"name": "f", "arguments": {"a": 1}}}]
     body = completion(None, function_call={"name": "f", "arguments": {"a": 1}}, finish="stop")
-    told = Answer("openai", [frames(role(), *(chunk(**delta) for delta in deltas), finish(), usage()) + DONE], body)
-    for chat in (told.chat(), told.whole_chat()):
+    result = Answer("openai", [frames(role(), *(chunk(**delta) for delta in deltas), finish(), usage()) + DONE], body)
+    for chat in (result.chat(), result.whole_chat()):
         assert (chat["function_call"], chat["finish_reason"]) == ({"name": "f", "arguments": '{"a":1}'}, "function_call")
-    assert told.streamed_text == told.whole_text == 'f{"a":1}'
+    assert result.streamed_text == result.whole_text == 'f{"a":1}'
 
 
 def test_a_role_on_every_chunk_is_relayed_once() -> None:
-    told = Answer("openai", [frames(role(), chunk("a", role="assistant"), chunk("b", role="model"), finish(), usage()) + DONE])
-    assert [choice["delta"].get("role") for each in told.chunks() for choice in each["choices"]] == ["assistant", None, None]
-    assert (told.chat()["role"], told.chat()["content"]) == ("assistant", "ab")
+    result = Answer("openai", [frames(role(), chunk("a", role="assistant"), chunk("b", role="model"), finish(), usage()) + DONE])
+    assert [choice["delta"].get("role") for each in result.chunks() for choice in each["choices"]] == ["assistant", None, None]
+    assert (result.chat()["role"], result.chat()["content"]) == ("assistant", "ab")
 
 
 PARTS: list[Any] = [
@@ -349,28 +349,30 @@ PARTS: list[Any] = [
 
 def test_content_parts_become_text_without_loss() -> None:
     stream = frames(role(), chunk(content=PARTS[:3]), chunk(content=PARTS[3:]), finish(), usage()) + DONE
-    told = Answer("openai", [stream], completion(None, content=PARTS))
+    result = Answer("openai", [stream], completion(None, content=PARTS))
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     expected = {"content": "42", "reasoning_content": "Hm.", "refusal": "No.", "images": [image], "content_parts": [PARTS[4]]}
-    deltas = [choice["delta"] for each in told.chunks() for choice in each["choices"]]
+    deltas = [choice["delta"] for each in result.chunks() for choice in each["choices"]]
     assert deltas[1:] == [
         {"content": "42", "reasoning_content": "Hm."},
         {"content": "", "refusal": "No.", "images": [{**image, "index": 0}], "content_parts": [{**PARTS[4], "index": 0}]},
     ]
-    whole = told.whole_chat()
+    whole = result.whole_chat()
     assert {name: whole[name] for name in expected} == expected
-    assert (told.streamed_text, told.streamed_images) == ("42Hm.No.", 1)
-    assert (told.whole_text, told.whole_images) == ("42Hm.No.", 1)
-    assert told.completion_text() == "42No."
+    assert (result.streamed_text, result.streamed_images) == ("42Hm.No.", 1)
+    assert (result.whole_text, result.whole_images) == ("42Hm.No.", 1)
+    assert result.completion_text() == "42No."
 
 
 @pytest.mark.parametrize("content", [[], {}, 0, False, 7, True, {"text": "42"}, ["4", "2"], [None], [[]]])
 def test_content_of_any_other_type_becomes_text(content: Any) -> None:
-    told = Answer("openai", [frames(role(), chunk(content=content), finish(), usage()) + DONE], completion(None, content=content))
-    texts = [delta["content"] for each in told.chunks() for delta in [each["choices"][0]["delta"]] if "content" in delta]
+    result = Answer(
+        "openai", [frames(role(), chunk(content=content), finish(), usage()) + DONE], completion(None, content=content)
+    )
+    texts = [delta["content"] for each in result.chunks() for delta in [each["choices"][0]["delta"]] if "content" in delta]
     assert all(isinstance(text, str) for text in texts)
-    assert told.whole_chat()["content"] == "".join(texts)
-    assert told.streamed_text == told.whole_text
+    assert result.whole_chat()["content"] == "".join(texts)
+    assert result.streamed_text == result.whole_text
 
 
 @pytest.mark.parametrize("gone", [("id",), ("object",), ("created",), ("model",), ("id", "object", "created", "model")])
@@ -378,9 +380,9 @@ def test_required_openai_fields_are_present(gone: tuple[str, ...]) -> None:
     chunks = [{name: value for name, value in each.items() if name not in gone} for each in (role(), chunk("Hi"), finish())]
     body = {name: value for name, value in completion("Hi").items() if name not in gone}
     del body["choices"][0]["index"], body["choices"][0]["message"]["role"]
-    told = Answer("openai", [b"".join(map(frame, chunks)) + b'data: {"usage": {"prompt_tokens": 1}}\n\n' + DONE], body)
-    assert told.chat()["content"] == told.whole_chat()["content"] == "Hi"  # validated by OpenAI's types in the process
-    assert told.whole.body["choices"][0]["index"] == 0
+    result = Answer("openai", [b"".join(map(frame, chunks)) + b'data: {"usage": {"prompt_tokens": 1}}\n\n' + DONE], body)
+    assert result.chat()["content"] == result.whole_chat()["content"] == "Hi"  # validated by OpenAI's types in the process
+    assert result.whole.body["choices"][0]["index"] == 0
 
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
@@ -390,48 +392,48 @@ def image_answer() -> Answer:
     """A Gemini image next to text, with a draft image among its reasoning."""
     draft = {"thought": True, "inlineData": {"mimeType": "image/png", "data": "AAAA"}}
     image = {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "c2ln"}
-    whole = gemini.answer(gemini.thought("Red."), draft, gemini.text("Here:"), image, told=gemini.usage(output=1_295))
+    whole = gemini.answer(gemini.thought("Red."), draft, gemini.text("Here:"), image, reported=gemini.usage(output=1_295))
     return Answer("gemini", [gemini.event(whole)], whole)
 
 
 def test_a_gemini_image_is_where_other_gateways_put_it() -> None:
-    told = image_answer()
+    result = image_answer()
     url = f"data:image/png;base64,{PNG}"
     signed = {"google": {"thought_signature": "c2ln"}}
     image = {"type": "image_url", "image_url": {"url": url}, "extra_content": signed}
-    assert told.chat()["images"] == [{**image, "index": 0}]
-    whole = told.whole_chat()
+    assert result.chat()["images"] == [{**image, "index": 0}]
+    whole = result.whole_chat()
     assert (whole["images"], whole["content"], whole["reasoning_content"]) == ([image], "Here:", "Red.")
-    assert (told.streamed_images, told.whole_images, told.delivered) == (1, 1, True)
-    assert {"image": url} in told.native_events()
+    assert (result.streamed_images, result.whole_images, result.delivered) == (1, 1, True)
+    assert {"image": url} in result.native_events()
 
 
 def test_an_image_round_trips_on_surfaces_without_an_image_type() -> None:
-    told = image_answer()
+    result = image_answer()
     markdown = f"![image](data:image/png;base64,{PNG})"
-    for message in (told.message(), told.whole_message()):
+    for message in (result.message(), result.whole_message()):
         assert [block.get("text") for block in message["content"]] == [None, "Here:", markdown]
         Message.model_validate(message)
     texts = [
         each["delta"]["text"]
-        for each in told.message_events()
+        for each in result.message_events()
         if each["type"] == "content_block_delta" and "text" in each["delta"]
     ]
     assert texts == ["Here:", markdown]
-    for response in (told.response(), told.whole_response()):
+    for response in (result.response(), result.whole_response()):
         item = response["output"][-1]
         assert (item["type"], item["status"], item["result"]) == ("image_generation_call", "completed", PNG)
         Response.model_validate(response)
-    for each in told.response_events():
+    for each in result.response_events():
         TypeAdapter(ResponseStreamEvent).validate_python(each)
     url = {"url": f"data:image/png;base64,{PNG}"}
     asked = {"role": "user", "content": "Paint."}
     messages = {
         "model": "m",
         "max_tokens": 9,
-        "messages": [asked, {"role": "assistant", "content": told.message()["content"][1:]}],
+        "messages": [asked, {"role": "assistant", "content": result.message()["content"][1:]}],
     }
-    responses = {"model": "m", "input": [asked, *told.response()["output"]]}
+    responses = {"model": "m", "input": [asked, *result.response()["output"]]}
     for call in (read_message(json.dumps(messages).encode()), read_response(json.dumps(responses).encode())[1]):
         [image] = [image for message in call.body["messages"] for image in message.get("images") or ()]
         assert image == {"type": "image_url", "image_url": url}
@@ -455,11 +457,11 @@ def test_unmapped_gemini_parts_are_passed_on() -> None:
         {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}},
     ]
     whole = gemini.answer(*code, sound, {"toolCall": {"id": "1"}}, {"thoughtSignature": "c2ln", "text": ""})
-    told = Answer("gemini", [gemini.event(whole)], whole)
-    message = told.whole_chat()
-    assert message["content"] == told.chat()["content"] == "\n```python\n1+1\n```\n\n```\n2\n```\n"
+    result = Answer("gemini", [gemini.event(whole)], whole)
+    message = result.whole_chat()
+    assert message["content"] == result.chat()["content"] == "\n```python\n1+1\n```\n\n```\n2\n```\n"
     assert message["content_parts"] == [sound, {"toolCall": {"id": "1"}}]
-    assert told.chat()["content_parts"] == [{**sound, "index": 0}, {"toolCall": {"id": "1"}, "index": 1}]
+    assert result.chat()["content_parts"] == [{**sound, "index": 0}, {"toolCall": {"id": "1"}, "index": 1}]
     alone = gemini.answer(sound)
     assert Answer("gemini", [gemini.event(alone)], alone).delivered
 
@@ -496,10 +498,10 @@ def deviating_streams(draw: Any) -> tuple[Calls, bytes]:
 @given(deviating_streams(), st.lists(st.integers(0, 10_000), max_size=5))
 def test_deviations_do_not_change_the_calls(said: tuple[Calls, bytes], places: list[int]) -> None:
     calls, stream = said
-    told = Answer("openai", cut(stream, places))
-    assert calls_of_chat(told.chat()) == calls_of_response(told.response()) == calls
-    assert [(id, name, json.loads(text)) for id, name, text in calls_of_message(told.message())] == [
+    result = Answer("openai", cut(stream, places))
+    assert calls_of_chat(result.chat()) == calls_of_response(result.response()) == calls
+    assert [(id, name, json.loads(text)) for id, name, text in calls_of_message(result.message())] == [
         (id, name, json.loads(text)) for id, name, text in calls
     ]
-    assert told.streamed_text == "".join(name + text for _, name, text in calls)
-    assert told.chat()["finish_reason"] == "tool_calls"
+    assert result.streamed_text == "".join(name + text for _, name, text in calls)
+    assert result.chat()["finish_reason"] == "tool_calls"

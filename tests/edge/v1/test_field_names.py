@@ -1,4 +1,4 @@
-"""Fields that a provider has no place for, in the words of the surface that the caller used."""
+"""Errors about unsupported fields name the field of the API that the caller used."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def completion(**fields: Any) -> ChatCall:
         (completion, {"stop": "\n"}, "stop"),
     ],
 )
-def test_the_field_is_the_callers_own(call: Callable[..., ChatCall], fields: Json, param: str) -> None:
+def test_an_unsupported_field_is_named_as_the_caller_sent_it(call: Callable[..., ChatCall], fields: Json, param: str) -> None:
     asked = call(**fields)
     with pytest.raises(UnsupportedField) as refused:
         DIALECTS["anthropic"].request(asked.told_to("anthropic"), target_of("anthropic"))
@@ -74,7 +74,7 @@ def test_the_field_is_the_callers_own(call: Callable[..., ChatCall], fields: Jso
         (completion, {"messages": "prompt", "messages[0].content": "prompt", "max_tokens": "max_tokens"}),
     ],
 )
-def test_a_field_that_the_provider_names_is_the_callers_own(call: Callable[..., ChatCall], own: dict[str, str]) -> None:
+def test_a_field_in_a_provider_error_is_named_as_the_caller_sent_it(call: Callable[..., ChatCall], own: dict[str, str]) -> None:
     field_name = call().field_name
     assert field_name is not None
     assert {chat: field_name(chat) for chat in own} == own

@@ -70,8 +70,8 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> Non
     assert user not in (None, "ann")
     assert second.json == {"model": "vendor-model", "input": ["good", "bad"], "user": user, "store": False}
     assert third.json["input"] == [{"type": "text", "text": "good"}, PICTURE]
-    told = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in lane.usage()]
-    assert told == [(0, 0, False, PRICE)] * 3
+    result = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in lane.usage()]
+    assert result == [(0, 0, False, PRICE)] * 3
     assert (lane.charged, lane.held) == (3 * PRICE, 0)
 
 

@@ -83,12 +83,12 @@ def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], lan
     assert answer.yout == {"credits_charged": PRICE, "balance": CREDITS - PRICE}  # type: ignore[union-attr]  # ours, beside their fields
     call = upstream.calls[0]
     fields, file = sent(call)
-    told = dict(fields)
-    assert told.pop("user") not in ("ann", "")
+    result = dict(fields)
+    assert result.pop("user") not in ("ann", "")
     granularities = [value for name, value in fields if name == "timestamp_granularities[]"]
     assert granularities == ["word", "segment"]
-    del told["timestamp_granularities[]"]
-    assert told == {
+    del result["timestamp_granularities[]"]
+    assert result == {
         "model": "vendor-model",
         "language": "en",
         "prompt": 'Äöü "quoted"\r\n--b0',

@@ -1,4 +1,4 @@
-"""Checks every page, with content, on a desktop in light and a phone in dark mode, with `tests.page_checks`."""
+"""Checks every page, with content, with `tests.page_checks`, on desktop in light and on a phone in dark mode."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ def test_all_failed_sign_ins_get_the_same_response(site: Site, browser: Browser,
         factories.account(email=email)
     answer = browser.sign_in(email, "wrong horse battery")
     assert answer.status == 403
-    told = re.sub(rb'value="[^"]*"', b"", answer.body)
+    result = re.sub(rb'value="[^"]*"', b"", answer.body)
     browser.cookies.clear()
     other = browser.sign_in("somebody-else@example.com", "wrong horse battery")
-    assert re.sub(rb'value="[^"]*"', b"", other.body) == told
+    assert re.sub(rb'value="[^"]*"', b"", other.body) == result
 
 
 def test_too_many_failures_block_the_right_password_too(site: Site, browser: Browser) -> None:

@@ -188,10 +188,10 @@ def test_rotating_user_agents_are_limited_per_network(site: Site) -> None:
 
 
 def test_an_ipv6_visitor_is_identified_by_network(site: Site) -> None:
-    visitor, neighbour = site.browser(**POOL), site.browser(**POOL)
-    visitor.address, neighbour.address = "2001:db8:7:7::1", "2001:db8:7:7:ffff::2"
+    visitor, same_network = site.browser(**POOL), site.browser(**POOL)
+    visitor.address, same_network.address = "2001:db8:7:7::1", "2001:db8:7:7:ffff::2"
     stream(visitor)
-    assert allowance_of(site, neighbour)["used"] > 0
+    assert allowance_of(site, same_network)["used"] > 0
 
 
 def test_forwarded_addresses_are_used_only_from_a_trusted_proxy(site: Site) -> None:

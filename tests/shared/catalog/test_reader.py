@@ -45,7 +45,7 @@ def test_models_of_providers_that_require_an_output_limit_have_one() -> None:
     other = factories.channel("https://b.example.com", name="b")
     factories.model("known", claude, upstream_model="claude-opus-4-8")
     factories.model("unknown", claude, upstream_model="claude-of-tomorrow")
-    factories.model("told", claude, upstream_model="claude-opus-4-8", max_output_tokens=5_000)
+    factories.model("result", claude, upstream_model="claude-opus-4-8", max_output_tokens=5_000)
     factories.model("mixed", claude, other)
     factories.model("other", other)
     models = load().models
@@ -54,7 +54,7 @@ def test_models_of_providers_that_require_an_output_limit_have_one() -> None:
     assert limits == {
         "known": ([64_000], 64_000),
         "unknown": ([8_192], 8_192),
-        "told": ([None], None),
+        "result": ([None], None),
         "mixed": ([8_192, None], None),
         "other": ([None], None),
     }

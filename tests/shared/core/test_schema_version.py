@@ -132,8 +132,8 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert [int(name[:4]) for name in FILES] == list(range(1, len(FILES) + 1))
 
 
-def test_migrations_with_other_numbers_are_renumbered_and_not_applied_again(any_database_url: str) -> None:
-    """A release may close gaps in the numbers; what follows the number identifies a migration."""
+def test_renumbered_migrations_are_not_applied_again(any_database_url: str) -> None:
+    """A release may close gaps in the numbers; a migration is identified by the name after its number."""
     with opened(any_database_url) as target:
         schema = schema_of(target)
         target.execute_sql(f"UPDATE {HISTORY} SET name = '0099' || substr(name, 5) WHERE name >= '0008'")

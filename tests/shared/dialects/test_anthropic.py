@@ -186,7 +186,7 @@ LATER: Any = [
 
 
 @pytest.mark.parametrize(
-    ("told", "roles", "system"),
+    ("result", "roles", "system"),
     [
         (None, "user assistant user", ["Be brief.", "It is late.", "It is early."]),
         (["another-model"], "user assistant user", ["Be brief.", "It is late.", "It is early."]),
@@ -194,8 +194,8 @@ LATER: Any = [
         (["vendor-model"], "user system assistant user system", ["Be brief."]),
     ],
 )
-def test_later_system_messages_stay_in_place_if_the_model_supports_them(told: Any, roles: str, system: list[str]) -> None:
-    body = valid(sent("anthropic", settings={"system_in_place": told}, messages=LATER))
+def test_later_system_messages_stay_in_place_if_the_model_supports_them(result: Any, roles: str, system: list[str]) -> None:
+    body = valid(sent("anthropic", settings={"system_in_place": result}, messages=LATER))
     assert " ".join(turn["role"] for turn in body["messages"]) == roles
     assert [block["text"] for block in body["system"]] == system
     late = [turn["content"] for turn in body["messages"] if turn["role"] == "system"]

@@ -144,7 +144,7 @@ def calls(*signatures: str | None) -> Json:
 
 
 @pytest.mark.parametrize(
-    ("settings", "signatures", "told"),
+    ("settings", "signatures", "result"),
     [
         ({}, (None, None), [PLACEHOLDER_SIGNATURE, None]),
         ({}, ("c2ln", None), ["c2ln", None]),
@@ -152,13 +152,13 @@ def calls(*signatures: str | None) -> Json:
         ({"thinking": "none"}, (None, None), [None, None]),
     ],
 )
-def test_tool_calls_of_another_model_get_googles_placeholder_signature(settings: Json, signatures: Any, told: Any) -> None:
+def test_tool_calls_of_another_model_get_googles_placeholder_signature(settings: Json, signatures: Any, result: Any) -> None:
     results = [{**RESULT, "tool_call_id": f"call_{number}"} for number in range(len(signatures))]
     body = gemini(
         settings=settings, messages=[HI, calls(*signatures), *results, calls(None), {**RESULT, "tool_call_id": "call_0"}]
     )
     steps = [[part.get("thoughtSignature") for part in turn["parts"]] for turn in body["contents"] if turn["role"] == "model"]
-    assert steps[0] == told
+    assert steps[0] == result
     assert steps[1] == [PLACEHOLDER_SIGNATURE if not settings else None]
 
 
@@ -259,8 +259,8 @@ def test_the_media_type_is_that_of_the_content(kind: str, label: str, content: b
     (block,) = claude(messages=messages)["messages"][0]["content"]
     assert block["type"] == ("document" if real == "application/pdf" else "image")
     assert block["source"]["media_type"] == real
-    (told,) = gemini(messages=messages)["contents"][0]["parts"]
-    assert told["inlineData"]["mimeType"] == real
+    (result,) = gemini(messages=messages)["contents"][0]["parts"]
+    assert result["inlineData"]["mimeType"] == real
 
 
 def test_base64_with_line_breaks_is_decoded() -> None:
@@ -273,8 +273,8 @@ def test_base64_with_line_breaks_is_decoded() -> None:
 @pytest.mark.parametrize("label", ["text/plain", "audio/mp3", "video/webm"])
 def test_media_types_of_text_and_audio_are_kept(label: str) -> None:
     part = {"type": "file", "file": {"file_data": url_of(label, JPEG)}}
-    (told,) = gemini(messages=[{"role": "user", "content": [part]}])["contents"][0]["parts"]
-    assert told["inlineData"]["mimeType"] == label
+    (result,) = gemini(messages=[{"role": "user", "content": [part]}])["contents"][0]["parts"]
+    assert result["inlineData"]["mimeType"] == label
 
 
 def test_an_unsupported_image_format_is_rejected_by_name() -> None:
@@ -299,9 +299,9 @@ def tool_of(schema: Json, **fields: Any) -> Json:
 
 @pytest.mark.parametrize("schema", ROOTS)
 def test_a_tool_keeps_its_parameters(schema: Json) -> None:
-    told = gemini(tools=[tool_of(schema)])["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"]
-    assert told["type"] == "object"
-    assert told["properties"]["a"] == {"type": "integer", "minimum": 1}
+    result = gemini(tools=[tool_of(schema)])["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"]
+    assert result["type"] == "object"
+    assert result["properties"]["a"] == {"type": "integer", "minimum": 1}
     for strict, a in ((True, {"type": "integer", "description": "(minimum: 1)"}), (False, {"type": "integer", "minimum": 1})):
         (tool,) = claude(tools=[tool_of(schema, strict=strict)])["tools"]
         assert tool["input_schema"]["type"] == "object"

@@ -32,26 +32,28 @@ class Reply(NamedTuple):
     finish: str
 
 
-def of_claude(*content: Json, stop: str = "end_turn", finish: str = "stop", **told: Any) -> Reply:
-    whole = claude.message(*content, stop=stop, told=claude.usage(**told))
-    read, written = told.get("read", 0), told.get("written", 0)
-    meant = PartialUsage(told.get("input", 7) + read + written, told.get("output", 3), read, told.get("thought") or 0, written)
+def of_claude(*content: Json, stop: str = "end_turn", finish: str = "stop", **counts: Any) -> Reply:
+    whole = claude.message(*content, stop=stop, reported=claude.usage(**counts))
+    read, written = counts.get("read", 0), counts.get("written", 0)
+    meant = PartialUsage(
+        counts.get("input", 7) + read + written, counts.get("output", 3), read, counts.get("thought") or 0, written
+    )
     return Reply("anthropic", whole, claude.wire(whole), meant, finish)
 
 
-def of_gemini(*parts: Json, stop: str = "STOP", finish: str = "stop", **told: Any) -> Reply:
-    whole = gemini.answer(*parts, finish=stop, told=gemini.usage(**told))
-    thoughts = told.get("thoughts", 0)
-    meant = PartialUsage(told.get("input", 7), told.get("output", 3) + thoughts, told.get("cached", 0), thoughts)
+def of_gemini(*parts: Json, stop: str = "STOP", finish: str = "stop", **counts: Any) -> Reply:
+    whole = gemini.answer(*parts, finish=stop, reported=gemini.usage(**counts))
+    thoughts = counts.get("thoughts", 0)
+    meant = PartialUsage(counts.get("input", 7), counts.get("output", 3) + thoughts, counts.get("cached", 0), thoughts)
     return Reply("gemini", whole, gemini.wire(whole), meant, finish)
 
 
 def of_openai(words: str) -> Reply:
-    told = openai.tokens(7, 3, cached=2, reasoning=1)
-    pieces = [openai.role(), *(openai.chunk(word) for word in words), openai.finish(), openai.event([], usage=told)]
+    counts = openai.tokens(7, 3, cached=2, reasoning=1)
+    pieces = [openai.role(), *(openai.chunk(word) for word in words), openai.finish(), openai.event([], usage=counts)]
     return Reply(
         "openai",
-        openai.completion(words, usage=told),
+        openai.completion(words, usage=counts),
         openai.frames(*pieces) + openai.DONE,
         PartialUsage(7, 3, 2, 1),
         "stop",
@@ -137,8 +139,8 @@ def test_every_single_split_gives_the_same_result(reply: Reply) -> None:
 
 
 @given(st.sampled_from(list(REPLIES.values())), st.lists(st.integers(0, 10_000), max_size=30))
-def test_any_splits_give_the_same_result(reply: Reply, places: list[int]) -> None:
-    assert read_stream(reply.dialect, cut(reply.stream, places)) == read_stream(reply.dialect, [reply.stream])
+def test_any_splits_give_the_same_result(reply: Reply, positions: list[int]) -> None:
+    assert read_stream(reply.dialect, cut(reply.stream, positions)) == read_stream(reply.dialect, [reply.stream])
 
 
 @given(st.sampled_from(["anthropic", "gemini"]), st.binary(max_size=300))

@@ -196,9 +196,9 @@ def test_log_probabilities() -> None:
     chosen = {"token": "Hi", "tokenId": 5, "logProbability": -0.5}
     whole["candidates"][0]["logprobsResult"] = {"chosenCandidates": [chosen], "topCandidates": [{"candidates": [chosen]}]}
     types.GenerateContentResponse.model_validate(whole, extra="forbid")
-    told = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
+    result = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
     (choice,) = read_whole("gemini", whole, logprobs=True).body["choices"]
-    assert choice["logprobs"]["content"] == [{**told, "top_logprobs": [told]}]
+    assert choice["logprobs"]["content"] == [{**result, "top_logprobs": [result]}]
     chunks = read_stream("gemini", [gemini.wire(whole)], logprobs=True).chunks
     assert [c["choices"][0]["logprobs"] for c in chunks if c["choices"][0].get("logprobs")] == [choice["logprobs"]]
 

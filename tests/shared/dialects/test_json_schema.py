@@ -86,9 +86,14 @@ def objects(draw: Any, inner: Any, *, all_required: bool, is_open: bool) -> Case
 @st.composite
 def arrays(draw: Any, inner: Any) -> Case:
     if draw(st.booleans()):
-        places = draw(st.lists(inner, min_size=1, max_size=3))
-        schema: Json = {"type": "array", "prefixItems": [each[0] for each in places], "items": False, "minItems": len(places)}
-        return schema, [each[1] for each in places]
+        positions = draw(st.lists(inner, min_size=1, max_size=3))
+        schema: Json = {
+            "type": "array",
+            "prefixItems": [each[0] for each in positions],
+            "items": False,
+            "minItems": len(positions),
+        }
+        return schema, [each[1] for each in positions]
     one = draw(inner)
     count = draw(st.integers(0, 3))
     return {"type": "array", "items": one[0], "minItems": draw(st.integers(0, count)), "maxItems": 3}, [one[1]] * count
@@ -98,13 +103,13 @@ def arrays(draw: Any, inner: Any) -> Case:
 def combined(draw: Any, inner: Any) -> Case:
     """Alternatives, and allOf: one schema split into parts, combined with an unrelated one."""
     schema, value = draw(inner)
-    match draw(st.sampled_from(["anyOf", "oneOf", "allOf", "beside", "split"])):
+    match draw(st.sampled_from(["anyOf", "oneOf", "allOf", "other_keywords", "split"])):
         case "anyOf" | "oneOf" as name:
             variants = [schema, *(other for other, _ in draw(st.lists(inner, max_size=2)))]
             return {name: draw(st.permutations(variants)), "description": "One of them."}, value
         case "allOf":
             return {"allOf": [schema], "title": "T", "description": "D"}, value
-        case "beside" if isinstance(value, dict) and "type" in schema:
+        case "other_keywords" if isinstance(value, dict) and "type" in schema:
             variants = [{"required": list(value)}, {"required": ["nowhere"], "properties": {"nowhere": {"type": "null"}}}]
             return {**schema, "anyOf": variants}, value
         case _:
@@ -122,8 +127,10 @@ def documents(draw: Any, *, all_required: bool = False, is_open: bool = True, ro
         name = f"D{len(defs)}"
         defs[name] = case[0]
         ref = {"$ref": f"#/{where}/{name}"}
-        beside = st.sampled_from([{}, {"title": "x"}, {"description": "y", "default": None}])
-        return st.sampled_from([ref, {"allOf": [ref]}]).flatmap(lambda base: beside.map(lambda more: ({**base, **more}, case[1])))
+        other_keywords = st.sampled_from([{}, {"title": "x"}, {"description": "y", "default": None}])
+        return st.sampled_from([ref, {"allOf": [ref]}]).flatmap(
+            lambda base: other_keywords.map(lambda more: ({**base, **more}, case[1]))
+        )
 
     def grow(inner: Any) -> Any:
         made = objects(inner, all_required=all_required, is_open=is_open)
@@ -178,7 +185,7 @@ def test_alternatives_at_the_root_become_one_object(cases: list[Case], name: str
 
 @st.composite
 def roots(draw: Any) -> Case:
-    """An object with alternatives or members, and keywords beside them."""
+    """An object schema with anyOf or allOf, and other keywords next to it."""
     schema, value = draw(objects(scalars(), all_required=False, is_open=False))
     others = draw(st.lists(objects(scalars(), all_required=False, is_open=False), min_size=1, max_size=3))
     renamed = [
@@ -188,7 +195,7 @@ def roots(draw: Any) -> Case:
     members = [{**made, "required": [f"{n}-{k}" for k in one["required"]]} for made, n, one, _ in renamed]
     _, place, _, chosen = draw(st.sampled_from(renamed))
     value = {**value, **{f"{place}-{key}": found for key, found in chosen.items()}}
-    beside: Json = draw(
+    other_keywords: Json = draw(
         st.fixed_dictionaries(
             {},
             optional={
@@ -202,31 +209,31 @@ def roots(draw: Any) -> Case:
             },
         )
     )
-    if "patternProperties" in beside and draw(st.booleans()):
+    if "patternProperties" in other_keywords and draw(st.booleans()):
         value["x-1"] = 1
-    if isinstance(beside.get("additionalProperties"), dict) and draw(st.booleans()):
+    if isinstance(other_keywords.get("additionalProperties"), dict) and draw(st.booleans()):
         value["unnamed"] = "x"
     name = draw(st.sampled_from(["anyOf", "oneOf", "allOf"]))
-    schema = {**schema, **beside, name: members}
+    schema = {**schema, **other_keywords, name: members}
     assume(accepts(schema, value))
     return schema, value
 
 
 @given(roots(), st.sampled_from(["gemini", "anthropic"]))
 @settings(max_examples=60)
-def test_a_root_with_keywords_beside_its_alternatives_becomes_one_object(case: Case, name: str) -> None:
+def test_a_root_with_alternatives_and_other_keywords_becomes_one_object(case: Case, name: str) -> None:
     schema, value = case
     made = object_at_root(schema)
     assert made["type"] == "object"
     assert made.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
     assert accepts(made, value), made
-    with suppress(Unconvertible):  # a provider may have no word for open objects
+    with suppress(Unconvertible):  # a provider may not support open objects
         check(name, case, object_root=True)
 
 
 @pytest.mark.parametrize("combiner", ["anyOf", "oneOf", "allOf"])
 @pytest.mark.parametrize(
-    "beside",
+    "other_keywords",
     [
         {"minProperties": 1},
         {"maxProperties": 2},
@@ -239,10 +246,10 @@ def test_a_root_with_keywords_beside_its_alternatives_becomes_one_object(case: C
     ],
     ids=str,
 )
-def test_what_stands_beside_the_members_of_a_root_is_kept(beside: Json, combiner: str) -> None:
+def test_other_keywords_of_a_root_with_members_are_kept(other_keywords: Json, combiner: str) -> None:
     members = [{"required": ["a"]}, {"required": ["b"], "description": "B."}]
-    made = object_at_root({"type": "object", "properties": {"a": {}, "b": {}}, **beside, combiner: members})
-    assert {name: made.get(name) for name in beside} == beside
+    made = object_at_root({"type": "object", "properties": {"a": {}, "b": {}}, **other_keywords, combiner: members})
+    assert {name: made.get(name) for name in other_keywords} == other_keywords
 
 
 @pytest.mark.parametrize(
@@ -257,7 +264,7 @@ def test_what_stands_beside_the_members_of_a_root_is_kept(beside: Json, combiner
         ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"additionalProperties": False}, {}),
     ],
 )
-def test_of_alternatives_that_differ_the_wider_counts(one: Json, other: Json, kept: Json) -> None:
+def test_the_wider_of_different_alternatives_applies(one: Json, other: Json, kept: Json) -> None:
     made = object_at_root({"anyOf": [{"type": "object", **one}, {"type": "object", **other}]})
     assert made == {"type": "object", "properties": {}, **kept}
 
@@ -382,14 +389,14 @@ def test_rewritten_schemas(schema: Json, profile: Profile, made: Json | None) ->
     assert convert(schema, profile) == (schema if made is None else made)
 
 
-@pytest.mark.parametrize("beside", [{"title": "x"}, {"description": "x"}, {"title": "x", "default": None}])
+@pytest.mark.parametrize("other_keywords", [{"title": "x"}, {"description": "x"}, {"title": "x", "default": None}])
 @pytest.mark.parametrize("spelled", [{"$ref": "#/$defs/X"}, {"allOf": [{"$ref": "#/$defs/X"}]}])
 @each_profile
-def test_a_reference_has_no_sibling_keywords(name: str, spelled: Json, beside: Json) -> None:
+def test_a_reference_has_no_sibling_keywords(name: str, spelled: Json, other_keywords: Json) -> None:
     item = {**ITEM, "required": ["a"]}
     schema = {
         "type": "object",
-        "properties": {"x": {**spelled, **beside}, "y": {"$ref": "#/$defs/X"}},
+        "properties": {"x": {**spelled, **other_keywords}, "y": {"$ref": "#/$defs/X"}},
         "required": ["x", "y"],
         "$defs": {"X": item},
     }

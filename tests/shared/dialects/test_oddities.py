@@ -36,24 +36,24 @@ def streamed(*pieces: Json | bytes) -> Any:
 def test_finish_reasons_become_those_of_openai(theirs: str, ours: str) -> None:
     assert read_whole("openai", completion("Hi", finish=theirs)).body["choices"][0]["finish_reason"] == ours
     for pieces in ((chunk("Hi"), finish(theirs)), (event([{"index": 0, "delta": {"content": "Hi"}, "finish_reason": theirs}]),)):
-        told = streamed(role(), *pieces, usage(), DONE)
-        assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": ours}
+        result = streamed(role(), *pieces, usage(), DONE)
+        assert message_of(result.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": ours}
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
 def test_an_abandoned_answer_is_a_failure(reason: str) -> None:
     with pytest.raises(MalformedStream):
         read_whole("openai", completion("Hel", finish=reason))
-    told = streamed(role(), chunk("Hel"), finish(reason), usage(), DONE)
-    assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
+    result = streamed(role(), chunk("Hel"), finish(reason), usage(), DONE)
+    assert (result.error, result.text) == (BrokenStream.__name__, "Hel")
 
 
 def test_a_tool_call_without_a_finish_reason_ends_as_tool_calls() -> None:
     whole = completion(None, tool_calls=[CALL])
     whole["choices"][0]["finish_reason"] = None
     assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "tool_calls"
-    told = streamed(role(), chunk(tool_calls=[{"index": 0, **CALL}]), usage(), DONE)
-    assert message_of(told.chunks)["finish_reason"] == "tool_calls"
+    result = streamed(role(), chunk(tool_calls=[{"index": 0, **CALL}]), usage(), DONE)
+    assert message_of(result.chunks)["finish_reason"] == "tool_calls"
     empty = completion("Hi")
     del empty["choices"][0]["finish_reason"]
     assert read_whole("openai", empty).body["choices"][0]["finish_reason"] == "stop"
@@ -74,10 +74,10 @@ def test_a_tool_call_without_a_finish_reason_ends_as_tool_calls() -> None:
     ids=repr,
 )
 def test_empty_values_of_another_type_are_tolerated(odd: Json | bytes) -> None:
-    told = streamed(role(), chunk("H"), odd, chunk("i"), finish(), odd, usage(), b"data: [DONE] \n\n")
-    assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
-    assert (told.error, told.usage) == (None, PartialUsage(7, 3))
-    for found in told.chunks:
+    result = streamed(role(), chunk("H"), odd, chunk("i"), finish(), odd, usage(), b"data: [DONE] \n\n")
+    assert message_of(result.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
+    assert (result.error, result.usage) == (None, PartialUsage(7, 3))
+    for found in result.chunks:
         assert all(type(choice["index"]) is int and isinstance(choice["delta"], dict) for choice in found["choices"])
 
 
@@ -101,8 +101,8 @@ def test_call_fragments_with_the_same_index_are_separated_by_id() -> None:
 def test_only_an_answer_with_calls_ends_as_tool_calls(reason: str, calls: Any) -> None:
     whole = completion("Hi", finish=reason, tool_calls=calls)
     assert read_whole("openai", whole).body["choices"][0]["finish_reason"] == "stop"
-    told = streamed(role(), chunk("Hi", **({} if calls is None else {"tool_calls": calls})), finish(reason), usage(), DONE)
-    message = message_of(told.chunks)
+    result = streamed(role(), chunk("Hi", **({} if calls is None else {"tool_calls": calls})), finish(reason), usage(), DONE)
+    message = message_of(result.chunks)
     assert (message["content"], message["finish_reason"]) == ("Hi", "stop")
     called = completion(None, finish="tool_use", tool_calls=[CALL])
     assert read_whole("openai", called).body["choices"][0]["finish_reason"] == "tool_calls"
@@ -118,19 +118,19 @@ def test_azure_sends_content_filter_results_before_and_after() -> None:
     results = {"hate": {"filtered": False, "severity": "safe"}}
     first = {**event([], prompt_filter_results=[{"prompt_index": 0, "content_filter_results": results}]), "id": "", "model": ""}
     late = event([{"index": 0, "delta": {}, "finish_reason": None, "content_filter_offsets": {"check_offset": 2}}])
-    told = streamed(first, role(), chunk("Hi"), finish(), late, usage(), DONE)
-    assert message_of(told.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
-    assert {found["id"] for found in told.chunks} == {"chatcmpl-ours"}
-    assert {found["model"] for found in told.chunks} == {"our-model"}
-    assert told.usage == PartialUsage(7, 3)
+    result = streamed(first, role(), chunk("Hi"), finish(), late, usage(), DONE)
+    assert message_of(result.chunks) == {"role": "assistant", "content": "Hi", "finish_reason": "stop"}
+    assert {found["id"] for found in result.chunks} == {"chatcmpl-ours"}
+    assert {found["model"] for found in result.chunks} == {"our-model"}
+    assert result.usage == PartialUsage(7, 3)
 
 
 def test_mistral_sends_reasoning_as_content_parts() -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    told = streamed(role(), chunk(content=[thought]), chunk("42"), finish(usage=tokens(7, 3)), DONE)
+    result = streamed(role(), chunk(content=[thought]), chunk("42"), finish(usage=tokens(7, 3)), DONE)
     expected = {"role": "assistant", "content": "42", "reasoning_content": "Hm.", "finish_reason": "stop"}
-    assert message_of(told.chunks) == expected
-    assert (told.delivered, told.usage) == (True, PartialUsage(7, 3))
+    assert message_of(result.chunks) == expected
+    assert (result.delivered, result.usage) == (True, PartialUsage(7, 3))
     answer = read_whole("openai", completion(content=[thought, {"type": "text", "text": "42"}], text=None, usage=tokens(7, 3)))
     [choice] = answer.body["choices"]
     assert {**choice["message"], "finish_reason": choice["finish_reason"]} == expected
@@ -141,8 +141,8 @@ def test_mistral_gets_its_reasoning_back_as_content_parts() -> None:
     said = {"role": "assistant", "content": "42", "reasoning_content": "Hm."}
     messages = [{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    told = sent("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
-    assert told == {"role": "assistant", "content": [thought, {"type": "text", "text": "42"}]}
+    result = sent("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
+    assert result == {"role": "assistant", "content": [thought, {"type": "text", "text": "42"}]}
     assert sent("openai", settings={"history": []}, messages=messages)["messages"][1] == {"role": "assistant", "content": "42"}
     kept = sent("openai", settings={"history": ["thinking", "reasoning_content"]}, messages=messages)["messages"][1]
     assert kept == said
@@ -150,13 +150,13 @@ def test_mistral_gets_its_reasoning_back_as_content_parts() -> None:
 
 def test_openrouter_sends_an_error_next_to_choices() -> None:
     last = {**finish("error"), "error": {"code": 502, "message": "Provider disconnected"}}
-    told = streamed(b": OPENROUTER PROCESSING\n\n", role(), chunk("Hel"), last, usage(), DONE)
-    assert (told.error, told.text) == (BrokenStream.__name__, "Hel")
+    result = streamed(b": OPENROUTER PROCESSING\n\n", role(), chunk("Hel"), last, usage(), DONE)
+    assert (result.error, result.text) == (BrokenStream.__name__, "Hel")
 
 
 def test_output_received_together_with_a_failure_is_delivered_first() -> None:
-    told = read_stream("openai", [frames(role(), chunk("Hel"), finish("error"))])
-    assert (message_of(told.chunks), told.error) == ({"role": "assistant", "content": "Hel"}, BrokenStream.__name__)
+    result = read_stream("openai", [frames(role(), chunk("Hel"), finish("error"))])
+    assert (message_of(result.chunks), result.error) == ({"role": "assistant", "content": "Hel"}, BrokenStream.__name__)
 
 
 def test_claude_thinks_without_visible_reasoning() -> None:
@@ -169,20 +169,20 @@ def test_claude_thinks_without_visible_reasoning() -> None:
 
 
 def test_claude_is_overloaded_before_any_output() -> None:
-    told = read_stream("anthropic", [claude.event(claude.failure("overloaded_error", "Overloaded"))])
-    assert (told.error, told.delivered) == (BrokenStream.__name__, False)
+    result = read_stream("anthropic", [claude.event(claude.failure("overloaded_error", "Overloaded"))])
+    assert (result.error, result.delivered) == (BrokenStream.__name__, False)
 
 
 def test_claude_reports_full_usage_at_the_end() -> None:
-    events = claude.events(claude.message(claude.text("Hi"), told=claude.usage(input=0, output=5)))
+    events = claude.events(claude.message(claude.text("Hi"), reported=claude.usage(input=0, output=5)))
     events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]  # of mixed values
-    told = read_stream("anthropic", [b"".join(map(claude.event, events))])
-    assert told.usage == PartialUsage(120, 5, 100, 0, 0)
+    result = read_stream("anthropic", [b"".join(map(claude.event, events))])
+    assert result.usage == PartialUsage(120, 5, 100, 0, 0)
 
 
 def test_gemini_spends_its_limit_on_thoughts() -> None:
-    told = {"promptTokenCount": 7, "thoughtsTokenCount": 90, "totalTokenCount": 97}
-    whole: Json = {"candidates": [{"finishReason": "MAX_TOKENS", "index": 0}], "usageMetadata": told}
+    result = {"promptTokenCount": 7, "thoughtsTokenCount": 90, "totalTokenCount": 97}
+    whole: Json = {"candidates": [{"finishReason": "MAX_TOKENS", "index": 0}], "usageMetadata": result}
     answer = read_whole("gemini", whole)
     assert answer.body["choices"][0] == {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
     assert (answer.usage, answer.delivered) == (PartialUsage(7, 90, 0, 90), False)
@@ -192,8 +192,8 @@ def test_gemini_spends_its_limit_on_thoughts() -> None:
 
 def test_gemini_blocks_mid_answer() -> None:
     begun = gemini.answer(gemini.text("Hello"), finish=None)
-    told = read_stream("gemini", [gemini.event(begun), gemini.event(gemini.blocked())])
-    assert message_of(told.chunks) == {"role": "assistant", "content": "Hello", "finish_reason": "content_filter"}
+    result = read_stream("gemini", [gemini.event(begun), gemini.event(gemini.blocked())])
+    assert message_of(result.chunks) == {"role": "assistant", "content": "Hello", "finish_reason": "content_filter"}
     with pytest.raises(BlockedPrompt):
         read_stream("gemini", [gemini.event({"usageMetadata": gemini.usage()}), gemini.event(gemini.blocked())])
 
@@ -263,20 +263,20 @@ def test_finish_reasons_of_other_providers(reason: str, expected: str, empty: st
 
 
 def assert_ends(dialect: str, whole: Json, stream: list[bytes], expected: str) -> None:
-    told = read_stream(dialect, stream)
+    result = read_stream(dialect, stream)
     if expected == "error":
         with pytest.raises(MalformedStream):
             read_whole(dialect, whole)
-        assert told.error == BrokenStream.__name__
+        assert result.error == BrokenStream.__name__
     else:
         assert read_whole(dialect, whole).body["choices"][0]["finish_reason"] == expected
-        assert message_of(told.chunks)["finish_reason"] == expected
+        assert message_of(result.chunks)["finish_reason"] == expected
 
 
 def test_gemini_abandons_a_tool_call_after_some_text() -> None:
     whole = gemini.answer(gemini.text("I look."), finish="MALFORMED_FUNCTION_CALL")
     whole["candidates"][0]["finishMessage"] = "Malformed function call: print(weather('Bonn'))"
-    told = read_stream("gemini", [gemini.wire(whole)])
-    assert (told.error, told.text) == (BrokenStream.__name__, "I look.")
+    result = read_stream("gemini", [gemini.wire(whole)])
+    assert (result.error, result.text) == (BrokenStream.__name__, "I look.")
     with pytest.raises(MalformedStream):
         read_whole("gemini", whole)

@@ -118,7 +118,7 @@ def test_any_response_is_parsed_or_rejected(data: bytes) -> None:
 
 
 def test_only_request_errors_are_permanent() -> None:
-    told = orjson.dumps({"error": {"message": "blocked", "code": "moderation_blocked", "param": None}})
-    refused = IMAGES.read_error(400, told, call("image"), target())
+    result = orjson.dumps({"error": {"message": "blocked", "code": "moderation_blocked", "param": None}})
+    refused = IMAGES.read_error(400, result, call("image"), target())
     assert (refused.about_request, refused.code) == (True, "moderation_blocked")
-    assert not IMAGES.read_error(401, told, call("image"), target()).about_request
+    assert not IMAGES.read_error(401, result, call("image"), target()).about_request

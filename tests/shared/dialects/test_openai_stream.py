@@ -49,9 +49,9 @@ def read(pieces: list[bytes]) -> Outcome:
     return Outcome(relay, None if error else reader.tail(), reader.usage(), reader.text(), reader.delivered, error)
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """`data` split at `places` (modulo its length)."""
-    edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+def cut(data: bytes, positions: list[int]) -> list[bytes]:
+    """`data` split at `positions` (modulo its length)."""
+    edges = [0, *sorted({place % (len(data) + 1) for place in positions}), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
 
@@ -110,10 +110,10 @@ def streams(draw: Any) -> bytes:
 
 @given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
 @settings(max_examples=120, deadline=None)
-def test_splitting_into_reads_changes_nothing(data: bytes, places: list[int]) -> None:
+def test_splitting_into_reads_changes_nothing(data: bytes, positions: list[int]) -> None:
     whole = read([data])
     assert whole.error is None
-    assert read(cut(data, places)) == whole
+    assert read(cut(data, positions)) == whole
     assert read([bytes([byte]) for byte in data]) == whole
 
 
@@ -157,9 +157,9 @@ USAGES = st.lists(
 
 
 @given(USAGES, st.data())
-def test_the_last_value_of_each_count_wins(told: list[Json], data: Any) -> None:
+def test_the_last_value_of_each_count_wins(result: list[Json], data: Any) -> None:
     events = [role(), chunk("Hello"), chunk(" there"), finish()]
-    for each in told:
+    for each in result:
         place = data.draw(st.integers(0, len(events)))
         events.insert(place, data.draw(st.sampled_from([event([], usage=each), {"usage": each, "choices": None}])))
     spoken = [each["usage"] for each in events if "usage" in each]
@@ -215,8 +215,8 @@ GARBAGE = st.one_of(
 @example([b'data: {"choices":[{"delta":{"content":"x"}}],"skipped":"\xff"}\n\n'], [])
 @example([b'data: {"choices":[{"delta":{"content":"x"}}],"skipped":"\\ud800"}\n\n'], [])
 @example([frame(finish()), frame(chunk("x")), frame(finish())], [])
-def test_only_json_is_relayed(pieces: list[bytes], places: list[int]) -> None:
-    outcome = read(cut(b"".join(pieces), places))
+def test_only_json_is_relayed(pieces: list[bytes], positions: list[int]) -> None:
+    outcome = read(cut(b"".join(pieces), positions))
     for each in chunks_of(outcome.relay):
         assert isinstance(each["choices"], list)
         assert "usage" not in each

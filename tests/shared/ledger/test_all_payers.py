@@ -59,7 +59,7 @@ class Call:
 
 
 amounts = st.integers(0, 130)
-places = st.integers(0, 7)
+indexes = st.integers(0, 7)
 
 
 class LedgerOperations(RuleBasedStateMachine):
@@ -94,20 +94,20 @@ class LedgerOperations(RuleBasedStateMachine):
         self.limited = factories.api_key(self.owners[0], monthly_credit_limit=KEY_LIMIT)[0]
         self.payers += [{"digest": str(self.limited.digest)}, {"visitor": "a" * 64}, {"visitor": "b" * 64}, {"visitor": "c" * 64}]
 
-    @rule(asks=st.lists(st.tuples(places, amounts, amounts), min_size=1, max_size=6))
+    @rule(asks=st.lists(st.tuples(indexes, amounts, amounts), min_size=1, max_size=6))
     def reserve(self, asks: list[tuple[int, int, int]]) -> None:
         batch = [
-            Reservation(new_id(), "free", quote(bound, min(least, bound)), self.now + HOLD_MS, **self.payers[place])
-            for place, bound, least in asks
+            Reservation(new_id(), "free", quote(bound, min(minimum, bound)), self.now + HOLD_MS, **self.payers[index])
+            for index, bound, minimum in asks
         ]
-        for asked, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
+        for reservation, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
             if isinstance(result, Reserved):
-                self.calls.append(Call(asked, result.account, result.amount, result.api_key, self.now))
+                self.calls.append(Call(reservation, result.account, result.amount, result.api_key, self.now))
 
     @precondition(lambda self: self.calls)
     @rule(items=st.lists(st.tuples(st.integers(0, 30), amounts), min_size=1, max_size=6))
     def settle(self, items: list[tuple[int, int]]) -> None:
-        chosen = [(self.calls[-1 - place % len(self.calls)], cost) for place, cost in items]
+        chosen = [(self.calls[-1 - index % len(self.calls)], cost) for index, cost in items]
         batch = [
             Settlement(
                 *(call.ask.call, call.account, cost, "completed" if cost else "failed"),
@@ -143,18 +143,18 @@ class LedgerOperations(RuleBasedStateMachine):
             renew_subscriptions(self.now)
             renew_pool(TERMS, self.now)
 
-    @rule(place=st.integers(0, 1), plan=st.sampled_from(["small", "large"]), when=st.sampled_from(["now", "next_period"]))
-    def start_subscription(self, place: int, plan: str, when: str) -> None:
-        owner = self.owners[place].id
+    @rule(index=st.integers(0, 1), plan=st.sampled_from(["small", "large"]), when=st.sampled_from(["now", "next_period"]))
+    def start_subscription(self, index: int, plan: str, when: str) -> None:
+        owner = self.owners[index].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is None:
             subscribe(owner, plan, actor="test")
         else:
             change_subscription(owner, plan, when, actor="test")
         set_overage(owner, CAP, actor="test")
 
-    @rule(place=st.integers(0, 1), when=st.sampled_from(["now", "next_period"]))
-    def end_subscription(self, place: int, when: str) -> None:
-        owner = self.owners[place].id
+    @rule(index=st.integers(0, 1), when=st.sampled_from(["now", "next_period"]))
+    def end_subscription(self, index: int, when: str) -> None:
+        owner = self.owners[index].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is not None:
             cancel_subscription(owner, when, actor="test")
 
@@ -163,20 +163,20 @@ class LedgerOperations(RuleBasedStateMachine):
         self.codes += create_codes(credits, actor="test").codes
 
     @precondition(lambda self: self.codes)
-    @rule(place=st.integers(0, 1), picked=st.integers(0, 9))
-    def redeem(self, place: int, picked: int) -> None:
-        owner = self.owners[place].id
+    @rule(index=st.integers(0, 1), picked=st.integers(0, 9))
+    def redeem(self, index: int, picked: int) -> None:
+        owner = self.owners[index].id
         try:
             collected = redeem(owner, self.codes[picked % len(self.codes)], actor="test")
         except InvalidInput:
             return
         self.bought[owner] += collected.payment.credits
 
-    @rule(place=st.integers(0, 1), revoked=st.booleans())
-    def revoke(self, place: int, revoked: bool) -> None:
+    @rule(index=st.integers(0, 1), revoked=st.booleans())
+    def revoke(self, index: int, revoked: bool) -> None:
         at = self.now if revoked else None
-        ApiKey.update(revoked_at=at).where(ApiKey.digest == self.payers[2 * place]["digest"]).execute()
-        WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * place + 1]["session"]).execute()
+        ApiKey.update(revoked_at=at).where(ApiKey.digest == self.payers[2 * index]["digest"]).execute()
+        WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * index + 1]["session"]).execute()
 
     @invariant()
     def the_ledger_verifies(self) -> None:

@@ -182,7 +182,7 @@ def comparable(result: Reserved | RequestRefused) -> tuple[Any, ...]:
 
 
 amounts = st.integers(0, 120)
-places = st.integers(0, 5)
+indexes = st.integers(0, 5)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -216,19 +216,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.digests.append(expired.digest)
         self.oracle.refused_keys.add(expired.digest)
 
-    asks = st.lists(st.tuples(places, amounts, amounts, st.none() | st.tuples(st.integers(0, 2), st.integers(0, 1))), max_size=6)
+    asks = st.lists(st.tuples(indexes, amounts, amounts, st.none() | st.tuples(st.integers(0, 2), st.integers(0, 1))), max_size=6)
 
     @rule(asks=asks)
     def reserve(self, asks: Sequence[tuple[int, int, int, tuple[int, int] | None]]) -> None:
         batch = [
             ask(
-                self.digests[place],
+                self.digests[index],
                 bound,
                 minimum,
                 now=self.now,
                 claim=None if claim is None else Claim(str(claim[0]) * 64, str(claim[1]) * 64),
             )
-            for place, bound, minimum, claim in asks
+            for index, bound, minimum, claim in asks
         ]
         if batch:
             expected = [self.oracle.reserve(one, self.now) for one in batch]
@@ -241,24 +241,24 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, items: Sequence[tuple[int, int, int | None, bool, bool]]) -> None:
         calls = list(self.oracle.calls.values())
         batch = []
-        for place, cost, cap, completed, own in items:
-            call = calls[-1 - place % len(calls)]
-            account = call.account if own or place % 7 else self.accounts[place % 2]
+        for index, cost, cap, completed, own in items:
+            call = calls[-1 - index % len(calls)]
+            account = call.account if own or index % 7 else self.accounts[index % 2]
             status = "completed" if completed else "failed"
             batch.append(settlement(call.ask, account, cost, status, cap=cap))
         if batch:
             assert ledger.settle(batch, self.now) == [self.oracle.settle(item) for item in batch]
 
-    @rule(cost=amounts, place=st.integers(0, 1))
-    def settle_unknown_call(self, cost: int, place: int) -> None:
-        item = settlement(ask(self.digests[1], 1), self.accounts[place], cost)
+    @rule(cost=amounts, index=st.integers(0, 1))
+    def settle_unknown_call(self, cost: int, index: int) -> None:
+        item = settlement(ask(self.digests[1], 1), self.accounts[index], cost)
         assert ledger.settle([item], self.now) == [self.oracle.settle(item)]
 
     @precondition(lambda self: self.oracle.calls)
     @rule(picked=st.lists(st.integers(0, 40), min_size=1, max_size=3))
     def release(self, picked: Sequence[int]) -> None:
         calls = list(self.oracle.calls.values())
-        chosen = [calls[place % len(calls)] for place in picked]
+        chosen = [calls[index % len(calls)] for index in picked]
         ledger.release([call.ask.call for call in chosen], self.now)
         for call in chosen:
             if call.state == "held":
@@ -267,10 +267,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         kind=st.sampled_from(["grant", "purchase", "adjustment", "expiry"]),
         amount=st.integers(-150, 150),
-        place=st.integers(0, 1),
+        index=st.integers(0, 1),
     )
-    def post(self, kind: str, amount: int, place: int) -> None:
-        account = self.accounts[place]
+    def post(self, kind: str, amount: int, index: int) -> None:
+        account = self.accounts[index]
         pool = self.oracle.pools[account]
         wrong_sign = amount == 0 or (kind in ("grant", "purchase") and amount < 0) or kind == "expiry"  # no expiry here
         if wrong_sign or pool.free + amount < 0:
@@ -290,15 +290,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         assert ledger.sweep(self.now) == self.oracle.sweep(self.now)
 
-    @rule(place=places)
-    def revoke(self, place: int) -> None:
-        ApiKey.update(revoked_at=self.now).where(ApiKey.digest == self.digests[place]).execute()
-        self.oracle.refused_keys.add(self.digests[place])
+    @rule(index=indexes)
+    def revoke(self, index: int) -> None:
+        ApiKey.update(revoked_at=self.now).where(ApiKey.digest == self.digests[index]).execute()
+        self.oracle.refused_keys.add(self.digests[index])
 
-    @rule(place=st.integers(0, 1), status=st.sampled_from(["active", "suspended"]))
-    def set_status(self, place: int, status: str) -> None:
-        Account.update(status=status).where(Account.id == self.accounts[place]).execute()
-        self.oracle.pools[self.accounts[place]].status = status
+    @rule(index=st.integers(0, 1), status=st.sampled_from(["active", "suspended"]))
+    def set_status(self, index: int, status: str) -> None:
+        Account.update(status=status).where(Account.id == self.accounts[index]).execute()
+        self.oracle.pools[self.accounts[index]].status = status
 
     @invariant()
     def the_ledger_matches(self) -> None:
@@ -347,11 +347,11 @@ def test_a_balance_below_the_bound_is_held_completely(owner: Account, digest: st
 
 
 def test_a_late_settlement_replaces_the_expired_usage_row(owner: Account, digest: str) -> None:
-    asked = ask(digest, 60, claim=Claim("a" * 64, "b" * 64))
-    reserve(asked)
+    reservation = ask(digest, 60, claim=Claim("a" * 64, "b" * 64))
+    reserve(reservation)
     assert ledger.sweep(START + HOLD_MS + 1) == 1
     assert UsageLedger.get().status == "expired"
-    assert settle(settlement(asked, owner.id, 30)) == [Settled(30, 70)]
+    assert settle(settlement(reservation, owner.id, 30)) == [Settled(30, 70)]
     row = UsageLedger.get()
     assert (row.status, row.credits, pool_of(owner.id)) == ("completed", 30, (70, 0))
     assert verify(START).problems == ()
@@ -367,10 +367,10 @@ def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest
 
 
 def test_a_second_settlement_returns_the_first_charge(owner: Account, digest: str) -> None:
-    asked = ask(digest, 60)
-    reserve(asked)
-    settle(settlement(asked, owner.id, 25))
-    assert settle(settlement(asked, owner.id, 60)) == [Settled(25, 75, fresh=False)]
+    reservation = ask(digest, 60)
+    reserve(reservation)
+    settle(settlement(reservation, owner.id, 25))
+    assert settle(settlement(reservation, owner.id, 60)) == [Settled(25, 75, fresh=False)]
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
 
 
@@ -384,9 +384,9 @@ def test_releasing_a_reservation_releases_its_idempotency_key(owner: Account, di
 
 def test_another_account_cannot_settle_a_call(owner: Account, digest: str) -> None:
     thief = factories.account(100)
-    asked = ask(digest, 60)
-    reserve(asked)
-    mixed = [settlement(asked, thief.id, 60), settlement(asked, owner.id, 10), settlement(asked, thief.id, 60)]
+    reservation = ask(digest, 60)
+    reserve(reservation)
+    mixed = [settlement(reservation, thief.id, 60), settlement(reservation, owner.id, 10), settlement(reservation, thief.id, 60)]
     nothing = Settled(0, 100, fresh=False)
     assert settle(*mixed) == [nothing, Settled(10, 90), nothing]
     assert pool_of(thief.id) == (100, 0)
@@ -423,18 +423,18 @@ def test_a_check_constraint_prevents_an_overdraft(owner: Account, difference: Ch
 
 @pytest.mark.parametrize("cost", [-1, -(10**12)])
 def test_a_negative_cost_is_rejected(owner: Account, digest: str, cost: int) -> None:
-    asked = ask(digest, 60)
-    reserve(asked)
+    reservation = ask(digest, 60)
+    reserve(reservation)
     with pytest.raises(peewee.IntegrityError):
-        settle(settlement(asked, owner.id, cost))
+        settle(settlement(reservation, owner.id, cost))
     assert pool_of(owner.id) == (100, 60)
 
 
 def test_a_call_is_reserved_once(owner: Account, digest: str) -> None:
-    asked = ask(digest, 10)
-    reserve(asked)
+    reservation = ask(digest, 10)
+    reserve(reservation)
     with pytest.raises(peewee.IntegrityError):
-        reserve(asked)
+        reserve(reservation)
     assert pool_of(owner.id) == (100, 10)
 
 
@@ -497,7 +497,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
         for turn in range(25):
             chosen = [owners[(index * 5 + turn * (index + 1) + step) % 6].id for step in range(4)]
             asks = [ask(digests[account][turn % 2], 40, 40, account=account) for account in chosen]
-            items = [settlement(asked, account, 7) for asked, account in running]
+            items = [settlement(reservation, account, 7) for reservation, account in running]
             with transaction():
                 ledger.lock_in_order([*(item.account for item in items), *chosen])
                 ledger.settle(items, START) if items else None
@@ -505,7 +505,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
             running = [(a, r.account) for a, r in zip(asks, results, strict=True) if isinstance(r, Reserved)]
             for _ in running:
                 next(granted)
-        settle(*(settlement(asked, account, 7) for asked, account in running)) if running else None
+        settle(*(settlement(reservation, account, 7) for reservation, account in running)) if running else None
 
     in_threads(work, 4)
     charged = next(granted) * 7
@@ -526,8 +526,8 @@ def test_sweepers_and_late_settlements_release_nothing_twice(bound_database: pee
         if index < 2:
             swept.append(ledger.sweep(START + HOLD_MS + 1))
         else:
-            for asked in asks[index - 2 :: 2]:
-                settle(settlement(asked, owner.id, 3))
+            for reservation in asks[index - 2 :: 2]:
+                settle(settlement(reservation, owner.id, 3))
 
     in_threads(work, 4)
     assert sum(swept) <= 60

@@ -57,9 +57,17 @@ def reserve(*asks: Reservation, now: int = NOON, terms: VisitorTerms = TERMS) ->
         return ledger.reserve(asks, now, terms)
 
 
-def settle(asked: Reservation, account: Any, cost: int, now: int = NOON, **columns: Any) -> Settled:
+def settle(reservation: Reservation, account: Any, cost: int, now: int = NOON, **columns: Any) -> Settled:
     item = Settlement(
-        asked.call, account, cost, "completed", price=PRICE.id, model=asked.model, usage=Usage(1, cost), claimed=True, **columns
+        reservation.call,
+        account,
+        cost,
+        "completed",
+        price=PRICE.id,
+        model=reservation.model,
+        usage=Usage(1, cost),
+        claimed=True,
+        **columns,
     )
     with transaction():
         return ledger.settle([item], now)[0]
@@ -92,10 +100,10 @@ def signed_in(digest: str, bound: int = 40) -> Reservation:
 
 def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) -> None:
     owner = factories.account(100)
-    asked = signed_in(session(owner))
-    (taken,) = reserve(asked)
+    reservation = signed_in(session(owner))
+    (taken,) = reserve(reservation)
     assert taken == Reserved(owner.id, None, 40, ledger.OwnLimits())
-    assert settle(asked, owner.id, 25) == Settled(25, 75)
+    assert settle(reservation, owner.id, 25) == Settled(25, 75)
     assert Hold.get().api_key_id is None
     assert_ledger_verifies()
 
@@ -144,11 +152,11 @@ def free_model(bound_database: peewee.Database) -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_a_visitor_spends_pool_credits_within_the_daily_allowance() -> None:
-    asked = visit()
-    (taken,) = reserve(asked)
+    reservation = visit()
+    (taken,) = reserve(reservation)
     assert taken == Reserved(POOL, None, 100, ledger.OwnLimits())
     assert (pool_of(POOL), allowance()) == ((1_000, 100), (0, 100))
-    assert settle(asked, POOL, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
+    assert settle(reservation, POOL, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
     assert (pool_of(POOL), allowance()) == ((940, 0), (60, 0))
     assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, DailyAllowanceExhausted]
     assert amounts(*reserve(visit(ANOTHER, bound=500, minimum=200))) == [300]
@@ -195,9 +203,9 @@ def test_visitors_may_only_use_free_models() -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_a_free_call_costs_a_visitor_the_minimum() -> None:
-    asked = visit(bound=0)
-    assert amounts(*reserve(asked)) == [LEAST_CREDITS]
-    assert settle(asked, POOL, 0).credits == LEAST_CREDITS
+    reservation = visit(bound=0)
+    assert amounts(*reserve(reservation)) == [LEAST_CREDITS]
+    assert settle(reservation, POOL, 0).credits == LEAST_CREDITS
     undelivered = visit(bound=0)
     reserve(undelivered)
     with transaction():
@@ -209,21 +217,21 @@ def test_a_free_call_costs_a_visitor_the_minimum() -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_a_visitor_never_pays_more_than_the_hold() -> None:
-    asked = visit(bound=50)
-    reserve(asked)
-    assert settle(asked, POOL, 80) == Settled(50, 250, overrun=30)
+    reservation = visit(bound=50)
+    reserve(reservation)
+    assert settle(reservation, POOL, 80) == Settled(50, 250, overrun=30)
 
 
 @pytest.mark.usefixtures("free_model")
 def test_a_swept_call_of_a_visitor_is_released_once() -> None:
-    asked = visit(bound=200)
-    reserve(asked)
+    reservation = visit(bound=200)
+    reserve(reservation)
     late = NOON + HOLD_MS + 1
     assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
     assert (pool_of(POOL), allowance()) == ((1_000, 0), (0, 0))
     assert amounts(*reserve(visit(bound=250))) == [250]
-    assert settle(asked, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are left
-    assert not settle(asked, POOL, 200, late).fresh
+    assert settle(reservation, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are left
+    assert not settle(reservation, POOL, 200, late).fresh
     assert allowance() == (50, 250)
     assert_ledger_verifies()
 
@@ -240,9 +248,9 @@ def test_visitors_do_not_share_idempotency_keys() -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_daily_credits_are_granted_once_and_the_rest_expires() -> None:
-    asked, running = visit(bound=100), visit(bound=70)
-    reserve(asked, running)
-    settle(asked, POOL, 40)
+    reservation, running = visit(bound=100), visit(bound=70)
+    reserve(reservation, running)
+    settle(reservation, POOL, 40)
     with transaction():
         renew_pool(TERMS, NOON + 1)
     assert pool_of(POOL) == (960, 70)
@@ -281,10 +289,10 @@ def test_a_smaller_pool_takes_effect_the_next_day() -> None:
 @pytest.mark.usefixtures("free_model")
 def test_the_remaining_allowance_of_a_visitor() -> None:
     assert visitor_standing(VISITOR, TERMS, NOON) == (300, 0, 300, day_end(day_of(NOON)))
-    asked = visit(bound=120)
-    reserve(asked)
+    reservation = visit(bound=120)
+    reserve(reservation)
     assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (120, 180)
-    settle(asked, POOL, 20)
+    settle(reservation, POOL, 20)
     assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (20, 280)
     assert visitor_standing(VISITOR, TERMS, NOON + DAY_MS)[1:3] == (0, 300)
     assert visitor_standing(ANOTHER, NO_VISITORS, NOON)[:3] == (0, 0, 0)
@@ -292,9 +300,9 @@ def test_the_remaining_allowance_of_a_visitor() -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_past_days_are_deleted() -> None:
-    asked = visit()
-    reserve(asked)
-    settle(asked, POOL, 10)
+    reservation = visit()
+    reserve(reservation)
+    settle(reservation, POOL, 10)
     ledger.sweep(NOON + 30 * DAY_MS)
     assert not Allowance.select().exists()
     assert_ledger_verifies()
@@ -302,11 +310,11 @@ def test_past_days_are_deleted() -> None:
 
 @pytest.mark.usefixtures("free_model")
 def test_a_settlement_after_its_day_was_deleted_charges_nothing() -> None:
-    asked = visit()
-    reserve(asked)
+    reservation = visit()
+    reserve(reservation)
     much_later = NOON + 30 * DAY_MS
     ledger.sweep(much_later)  # a delayed sweeper releases the hold and deletes the day in the same run
-    assert settle(asked, POOL, 50, much_later) == Settled(0, 0, overrun=50)
+    assert settle(reservation, POOL, 50, much_later) == Settled(0, 0, overrun=50)
     assert pool_of(POOL) == (1_000, 0)
     assert_ledger_verifies()
 
@@ -331,9 +339,9 @@ def test_concurrent_visitors_share_one_renewal_and_one_limit(bound_postgres: pee
         for turn in range(15):
             asks = [visit(f"{turn % 3}" * 64, bound=30, minimum=30), signed_in(digests[(index + turn) % 3], 1)]
             results = reserve(*asks)
-            for asked, result in zip(asks, results, strict=True):
+            for reservation, result in zip(asks, results, strict=True):
                 if isinstance(result, Reserved):
-                    settled = settle(asked, result.account, result.amount - 1 or 1)
+                    settled = settle(reservation, result.account, result.amount - 1 or 1)
                     with lock:
                         taken.append(settled.credits if result.account == POOL else 0)
         drop_connection()
@@ -357,8 +365,8 @@ def limited_key(owner: Account, limit: int) -> ApiKey:
 
 
 def keyed(row: ApiKey, bound: int, minimum: int | None = None) -> Reservation:
-    least = bound if minimum is None else minimum
-    return Reservation(new_id(), "m-1", quote(bound, least), NOON + HOLD_MS, str(row.digest))
+    lower_bound = bound if minimum is None else minimum
+    return Reservation(new_id(), "m-1", quote(bound, lower_bound), NOON + HOLD_MS, str(row.digest))
 
 
 def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
@@ -436,7 +444,10 @@ def test_a_plain_call_needs_a_fixed_number_of_statements(
         ledger.reserve(asks, NOON)
     taken = [sql.split()[0] for sql in statements if not sql.startswith(("BEGIN", "SET LOCAL"))]
     statements.clear()
-    items = [Settlement(asked.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=Usage(1, 3)) for asked in asks]
+    items = [
+        Settlement(reservation.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=Usage(1, 3))
+        for reservation in asks
+    ]
     with transaction():
         ledger.settle(items, NOON)
     assert taken == ["SELECT", "UPDATE", "INSERT"]
@@ -452,9 +463,9 @@ def test_concurrent_calls_never_exceed_a_keys_limit(bound_postgres: peewee.Datab
 
     def work(index: int) -> None:
         for turn in range(20):
-            asked = keyed(row, 20, 5)
-            if isinstance(reserve(asked)[0], Reserved):
-                charged.append(settle(asked, owner.id, 3 + (index + turn) % 30).credits)
+            reservation = keyed(row, 20, 5)
+            if isinstance(reserve(reservation)[0], Reserved):
+                charged.append(settle(reservation, owner.id, 3 + (index + turn) % 30).credits)
         drop_connection()
 
     in_threads(work, 4)

@@ -69,20 +69,20 @@ class Calls:
         self.digest = str(factories.api_key(owner)[0].digest)
 
     def reserve(self, bound: int, minimum: int | None = None) -> tuple[Reservation, Any]:
-        least = bound if minimum is None else minimum
-        asked = Reservation(new_id(), "m-1", quote(bound, least), now_ms() + HOLD_MS, self.digest)
+        lower_bound = bound if minimum is None else minimum
+        reservation = Reservation(new_id(), "m-1", quote(bound, lower_bound), now_ms() + HOLD_MS, self.digest)
         with transaction():
-            return asked, ledger.reserve([asked], now_ms())[0]
+            return reservation, ledger.reserve([reservation], now_ms())[0]
 
-    def settle(self, asked: Reservation, cost: int) -> Settled:
-        item = Settlement(asked.call, self.owner.id, cost, "completed", price=PRICE.id, model="m-1", usage=Usage(1, cost))
+    def settle(self, reservation: Reservation, cost: int) -> Settled:
+        item = Settlement(reservation.call, self.owner.id, cost, "completed", price=PRICE.id, model="m-1", usage=Usage(1, cost))
         with transaction():
             return ledger.settle([item], now_ms())[0]
 
     def spend(self, cost: int) -> Settled:
-        asked, taken = self.reserve(cost)
+        reservation, taken = self.reserve(cost)
         assert isinstance(taken, Reserved), taken
-        return self.settle(asked, cost)
+        return self.settle(reservation, cost)
 
 
 def renew(owner: Account, times: int = 1) -> None:
@@ -129,10 +129,10 @@ def test_a_plans_own_rollover_cap(bound_database: peewee.Database, cap: int, aft
 def test_credits_that_a_call_holds_do_not_expire(bound_database: peewee.Database) -> None:
     owner = subscriber(rollover_cap=0)
     calls = Calls(owner)
-    asked, _ = calls.reserve(80)
+    reservation, _ = calls.reserve(80)
     renew(owner)
     assert credits(owner) == (180, 180)
-    assert calls.settle(asked, 10).credits == 10
+    assert calls.settle(reservation, 10).credits == 10
     renew(owner)
     assert credits(owner) == (100, 100)
     assert_ledger_verifies()
@@ -209,11 +209,11 @@ def test_a_cancelled_subscription_ends_with_its_period(bound_database: peewee.Da
 def test_credits_held_at_period_end_expire_when_the_call_ends(bound_database: peewee.Database) -> None:
     owner = subscriber()
     calls = Calls(owner)
-    asked, _ = calls.reserve(70)
+    reservation, _ = calls.reserve(70)
     cancel_subscription(owner.id, "now", actor=ACTOR)
     assert credits(owner) == (70, 70)
     assert renew_subscriptions(now_ms()) == 0
-    calls.settle(asked, 20)
+    calls.settle(reservation, 20)
     assert renew_subscriptions(now_ms()) == 1
     assert credits(owner) == (0, 0)
     assert_ledger_verifies()
@@ -278,17 +278,17 @@ def overage(owner: Account) -> tuple[int, int]:
 
 def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage(bought=10)
-    asked, taken = calls.reserve(60)
+    reservation, taken = calls.reserve(60)
     assert (taken.amount, overage(owner)) == (60, (0, 30))
-    assert calls.settle(asked, 45) == Settled(45, 0, overage=15)
+    assert calls.settle(reservation, 45) == Settled(45, 0, overage=15)
     assert (credits(owner), overage(owner)) == ((0, 0), (15, 0))
-    row = UsageLedger.get(UsageLedger.id == asked.call)
+    row = UsageLedger.get(UsageLedger.id == reservation.call)
     assert (row.credits, row.overage_credits) == (45, 15)
-    assert not calls.settle(asked, 45).fresh
-    assert calls.settle(asked, 45).credits == 45
-    asked, taken = calls.reserve(100, 10)
+    assert not calls.settle(reservation, 45).fresh
+    assert calls.settle(reservation, 45).credits == 45
+    reservation, taken = calls.reserve(100, 10)
     assert taken.amount == 35
-    assert calls.settle(asked, 100) == Settled(35, 0, overrun=65, overage=35)
+    assert calls.settle(reservation, 100) == Settled(35, 0, overrun=65, overage=35)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
     assert_ledger_verifies()
@@ -296,9 +296,9 @@ def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Databa
 
 def test_credits_added_during_a_call_are_used_before_overage(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
-    asked, _ = calls.reserve(60)
+    reservation, _ = calls.reserve(60)
     grant_credits(owner.id, 100, "a gift", actor=ACTOR)
-    assert calls.settle(asked, 60) == Settled(60, 60)
+    assert calls.settle(reservation, 60) == Settled(60, 60)
     assert overage(owner) == (0, 0)
     assert_ledger_verifies()
 
@@ -314,31 +314,31 @@ def test_overage_must_be_enabled_in_plan_and_subscription(bound_database: peewee
     ):
         change.execute()
         allowed = Plan.get().overage_allowed and subscription(owner).overage_cap and subscription(owner).suspended_at is None
-        asked, taken = calls.reserve(30)
+        reservation, taken = calls.reserve(30)
         assert isinstance(taken, Reserved if allowed else InsufficientCredits)
         if allowed:
-            calls.settle(asked, 0)
+            calls.settle(reservation, 0)
 
 
 def test_a_swept_call_releases_its_overage_once(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
-    asked, _ = calls.reserve(60)
+    reservation, _ = calls.reserve(60)
     late = now_ms() + HOLD_MS + 1_000
     assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
     assert overage(owner) == (0, 0)
     _, other = calls.reserve(40)
     assert other.amount == 40
-    assert calls.settle(asked, 60) == Settled(30, 20, overrun=30, overage=30)  # the other calls hold the rest
+    assert calls.settle(reservation, 60) == Settled(30, 20, overrun=30, overage=30)  # the other calls hold the rest
     assert_ledger_verifies()
 
 
 def test_overage_is_billed_with_the_next_period(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
     calls.spend(55)
-    asked, _ = calls.reserve(10)
+    reservation, _ = calls.reserve(10)
     renew(owner)
     assert overage(owner) == (0, 10)
-    calls.settle(asked, 10)
+    calls.settle(reservation, 10)
     assert overage(owner) == (0, 0)  # paid from the new period's grant
     bills = [(row.kind, row.amount) for row in OverageEntry.select().order_by(OverageEntry.id)]
     assert bills == [("charge", 35), ("bill", -35)]
@@ -347,9 +347,9 @@ def test_overage_is_billed_with_the_next_period(bound_database: peewee.Database)
 
 def test_overage_held_at_period_end_is_billed_when_the_call_ends(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
-    asked, _ = calls.reserve(60)
+    reservation, _ = calls.reserve(60)
     cancel_subscription(owner.id, "now", actor=ACTOR)
-    assert calls.settle(asked, 60) == Settled(60, 0, overage=40)
+    assert calls.settle(reservation, 60) == Settled(60, 0, overage=40)
     assert overage(owner) == (40, 0)
     assert renew_subscriptions(now_ms()) == 1
     assert overage(owner) == (0, 0)
@@ -361,9 +361,9 @@ def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> Non
     owner, _ = account_with_overage()
     calls = Calls(owner)
     calls.digest = str(factories.api_key(owner, monthly_credit_limit=30)[0].digest)
-    asked, taken = calls.reserve(60, 20)
+    reservation, taken = calls.reserve(60, 20)
     assert (taken.amount, overage(owner)) == (30, (0, 10))
-    assert calls.settle(asked, 60) == Settled(30, 0, overrun=30, overage=10)
+    assert calls.settle(reservation, 60) == Settled(30, 0, overrun=30, overage=10)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert ledger.month_spending(owner.id, now_ms()) == {Hold.get().api_key_id: 30}
     assert_ledger_verifies()
@@ -375,9 +375,9 @@ def test_concurrent_calls_never_exceed_the_cap(bound_postgres: peewee.Database) 
 
     def work(index: int) -> None:
         for turn in range(15):
-            asked, taken = calls.reserve(20, 5)
+            reservation, taken = calls.reserve(20, 5)
             if isinstance(taken, Reserved):
-                charged.append(calls.settle(asked, 3 + (index * 7 + turn) % 25))
+                charged.append(calls.settle(reservation, 3 + (index * 7 + turn) % 25))
         drop_connection()
 
     in_threads(work, 4)

@@ -43,17 +43,17 @@ def succeeded(customer: Customer, cost: int) -> UUID:
 
 
 @pytest.mark.parametrize(
-    ("deed", "status", "action"), [(fail_job, "failed", "job.fail"), (cancel_job, "cancelled", "job.cancel")]
+    ("operation", "status", "action"), [(fail_job, "failed", "job.fail"), (cancel_job, "cancelled", "job.cancel")]
 )
-def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, deed, status, action):
+def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, operation, status, action):
     customer = Customer(credits=1_000)
     job = ordered(customer)
-    assert deed(job, "the vendor is down", **BY).status == status
+    assert operation(job, "the vendor is down", **BY).status == status
     row = MediaJob.get_by_id(job)
     assert (row.status, row.sealed_params, row.credits_charged) == (status, None, 0)
     assert (customer.account_row().balance, customer.held) == (1_000, 0)
     with pytest.raises(InvalidInput, match="already ended"):
-        deed(job, "again", **BY)
+        operation(job, "again", **BY)
     [trail] = AuditEntry.select().where(AuditEntry.action == action)
     assert (trail.target, trail.after["reason"]) == (str(job), "the vendor is down")
     assert verify(now_ms()).problems == ()
@@ -96,6 +96,6 @@ def test_a_poll_makes_an_open_job_due_and_rejects_a_finished_one(bound_database)
 def test_the_prompt_is_never_decrypted_and_an_unknown_job_is_not_found(bound_database):
     job = ordered(Customer(), callback_url="https://x.example/?token=secret")
     assert {find_job(job).sealed_params, find_job(job).callback_url} == {None}
-    for deed in (lambda: find_job(new_id()), lambda: fail_job(new_id(), "x", **BY), lambda: poll_job(new_id(), **BY)):
+    for operation in (lambda: find_job(new_id()), lambda: fail_job(new_id(), "x", **BY), lambda: poll_job(new_id(), **BY)):
         with pytest.raises(NotFound, match="No job"):
-            deed()
+            operation()

@@ -116,4 +116,4 @@ def test_a_cancellation_can_be_withdrawn(bound_database: peewee.Database) -> Non
     actions = [
         row.action for row in AuditEntry.select().where(AuditEntry.action.startswith("subscription")).order_by(AuditEntry.id)
     ]
-    assert actions == [f"subscription.{deed}" for deed in ("create", "cancel", "keep", "cancel", "change")]
+    assert actions == [f"subscription.{verb}" for verb in ("create", "cancel", "keep", "cancel", "change")]

@@ -45,16 +45,16 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     """`names(NAME=[addresses, next addresses, …])`: fakes the resolver; returns a list that records its calls."""
 
     def script(**answers: list[list[str]]) -> list[str]:
-        asked: list[str] = []
+        lookups: list[str] = []
 
         def resolve(host: str, port: int, **_: object) -> list[tuple]:
-            asked.append(host)
+            lookups.append(host)
             turns = answers[host.partition(".")[0]]
             found = turns.pop(0) if len(turns) > 1 else turns[0]
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
         monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
-        return asked
+        return lookups
 
     return script
 
@@ -66,8 +66,8 @@ def test_a_body_is_fetched_with_a_minimal_request(outbound: Outbound) -> None:
             assert reply.read() == b"picture" * 50_000
         head = server.requests[0].decode().lower().splitlines()
     assert head[0] == "get /a?b=c http/1.1"
-    told = dict(line.split(": ", 1) for line in head[1:] if line)
-    assert told == {
+    result = dict(line.split(": ", 1) for line in head[1:] if line)
+    assert result == {
         "host": f"127.0.0.1:{server.port}",
         "accept-encoding": "identity",
         "user-agent": "yout",
@@ -172,9 +172,9 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_used(outbound: Outbo
     """DNS rebinding: the name resolves to an allowed address when checked, and to another one afterwards."""
     port = free_port()
     with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
-        asked = names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
+        lookups = names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
         assert fetch(outbound, outside.url(host="rebinding.example")) == b"outside"
-        assert asked == ["rebinding.example"]
+        assert lookups == ["rebinding.example"]
         assert f"Host: rebinding.example:{port}".lower().encode() in outside.requests[0].lower()
         with pytest.raises(OutboundRefused):
             fetch(outbound, outside.url(host="rebinding.example"))
@@ -405,12 +405,12 @@ def test_the_certificate_is_checked_for_the_name_although_the_address_is_pinned(
     authority: Authority, trusted_authority: None, outbound: Outbound, names: Names
 ) -> None:
     names(store=[["127.0.0.1"]], other=[["127.0.0.1"]])
-    asked: list[str | None] = []
+    lookups: list[str | None] = []
     tls = authority.server_context(x509.DNSName("store.example"))
-    tls.sni_callback = lambda _, name, __: asked.append(name)
+    tls.sni_callback = lambda _, name, __: lookups.append(name)
     with serving(ok(b"sealed"), tls=tls) as server:
         assert fetch(outbound, server.url(scheme="https", host="store.example")) == b"sealed"
-        assert asked == ["store.example"]
+        assert lookups == ["store.example"]
         with pytest.raises(OutboundFailed, match="certificate"):
             fetch(outbound, server.url(scheme="https", host="other.example"))
 

@@ -215,17 +215,17 @@ def test_the_error_for_a_head_request_has_no_body(start_fast: Any) -> None:
 
 
 def test_a_malformed_chunk_disconnects_the_application(start_fast: Any) -> None:
-    told: queue.Queue[str] = queue.Queue()
+    received_events: queue.Queue[str] = queue.Queue()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             raise NotImplementedError
-        told.put((await receive())["body"])
-        told.put((await receive())["type"])
+        received_events.put((await receive())["body"])
+        received_events.put((await receive())["type"])
 
     wire = start_fast(app).connect()
     wire.send(chunks(b"3\r\nabc\r\n"))
-    assert told.get(timeout=10) == b"abc"
+    assert received_events.get(timeout=10) == b"abc"
     wire.send(b"bad\r\n" + b"z" * 3000)  # a chunk of 0xbad bytes without its final line end
     assert wire.answer().status == 400
-    assert told.get(timeout=10) == "http.disconnect"
+    assert received_events.get(timeout=10) == "http.disconnect"
