@@ -1,4 +1,18 @@
-"""Database tables.
+"""Every database table, in this order:
+
+    Accounts         customers, their keys and sessions
+    Plans            limits, monthly credits and overage
+    Catalog          channels, models, routes and prices
+    Calls            holds of running calls, and the processes that serve them
+    Idempotency      calls and forms that take effect only once
+    Ledger           every movement of credits
+    Visitors         the daily credits of callers without an account
+    Usage            one row per call, and its hourly and daily sums
+    Media            jobs, their outputs, and the secrets that sign webhooks
+    Payments         purchases and redeem codes
+    Stored content   conversations, responses, shares, and purges of them
+    Mail             messages waiting to be sent
+    Staff            people in the console, and the log of what they did
 
 Amounts are whole credits in BIGINT columns with CHECK constraints. Times are whole milliseconds UTC (`*_at`), durations end in
 `_ms`. Ids are version 7 UUIDs created by the inserting process (`shared.core.clock.new_id`), so no sequence ties the tables to
@@ -79,6 +93,9 @@ class BaseModel(Model):
         legacy_table_names = False
 
 
+# Accounts
+
+
 class Account(BaseModel):
     """Owner of one pool of credits. New calls can reserve `balance - held`."""
 
@@ -110,31 +127,59 @@ class Account(BaseModel):
         ]
 
 
-class StaffUser(BaseModel):
-    """A person who can sign in to the console. Staff are not customers and have no credits."""
+class AccountNote(BaseModel):
+    """A note by staff about an account. Customers never see it."""
 
     id = UUIDField(primary_key=True, default=new_id)
-    email = CharField(max_length=254, unique=True)
-    password_hash = CharField(max_length=255)
-    role = CharField(max_length=16)
-    status = CharField(max_length=16, default="active")
+    account = ForeignKeyField(Account, backref="notes", on_delete="CASCADE")
+    author = CharField(max_length=254)
+    text = TextField()
     created_at = BigIntegerField(default=now_ms)
-    last_sign_in_at = BigIntegerField(null=True)
-    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # secret of the second factor; empty if there is none
-    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the last code: each is valid once
-    must_change_password = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
+
+
+class ApiKey(BaseModel):
+    """An account's API key. Only its SHA-256 is stored; `prefix` is displayed. NULL limits mean the plan's."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
+    name = CharField(max_length=100)
+    digest = CharField(max_length=64, unique=True)
+    prefix = CharField(max_length=16)
+    rpm = BigIntegerField(null=True)
+    tpm = BigIntegerField(null=True)
+    concurrency = BigIntegerField(null=True)
+    allowed_models = JSONField(null=True)
+    allowed_ips = JSONField(null=True)  # list of addresses or networks; NULL means all
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(null=True)
+    revoked_at = BigIntegerField(null=True)
+    # Maximum cost in credits of its calls per calendar month (UTC). NULL: no limit of its own.
+    monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
+    # Whether the key may create, change and revoke keys and purge the account, through the API.
+    can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
+    # The key that created this one through the API; its limits apply as well. NULL: created by a person.
+    parent = UUIDField(null=True)
+    # The first key of a chain of rotations, which share one monthly count and rate limits. NULL: the key itself.
+    meter = UUIDField(null=True)
 
     class Meta:
-        constraints = [one_of("role", STAFF_ROLES), one_of("status", SWITCH), Check("email = lower(email)")]
+        constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
 
 
-class StaffSession(BaseModel):
-    """A console session. The browser has the secret; only its SHA-256 is stored. It can be revoked at any time."""
+ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
+ApiKey.add_index(ApiKey.index(ApiKey.parent, where=SQL("parent IS NOT NULL"), name="api_key_by_parent"))
+ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name="api_key_by_meter"))
+
+
+class WebSession(BaseModel):
+    """A browser signed in to an account. Only the SHA-256 of its cookie is stored, and no IP address.
+
+    Use extends `expires_at`, up to the maximum lifetime of a session, so this column alone decides whether it is valid.
+    """
 
     digest = CharField(max_length=64, primary_key=True)
-    staff = ForeignKeyField(StaffUser, backref="sessions", on_delete="CASCADE")
-    address = CharField(max_length=64, default="")
-    agent = CharField(max_length=64, default="")  # the browser's and system's name, for the person's own list
+    account = ForeignKeyField(Account, backref="web_sessions", on_delete="CASCADE")
+    agent = CharField(max_length=64, default="")  # "Firefox on Linux", shown to the owner
     created_at = BigIntegerField(default=now_ms)
     seen_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField(index=True)
@@ -144,15 +189,7 @@ class StaffSession(BaseModel):
         constraints = [Check("length(digest) = 64")]
 
 
-class StaffRecoveryCode(BaseModel):
-    """A code that replaces the second factor once. Only its SHA-256 is stored."""
-
-    digest = CharField(max_length=64, primary_key=True)
-    staff = ForeignKeyField(StaffUser, backref="recovery_codes", on_delete="CASCADE")
-    used_at = BigIntegerField(null=True)
-
-    class Meta:
-        constraints = [Check("length(digest) = 64")]
+# Plans
 
 
 class Plan(BaseModel):
@@ -266,56 +303,7 @@ OverageEntry.add_index(
 )
 
 
-class ApiKey(BaseModel):
-    """An account's API key. Only its SHA-256 is stored; `prefix` is displayed. NULL limits mean the plan's."""
-
-    id = UUIDField(primary_key=True, default=new_id)
-    account = ForeignKeyField(Account, backref="keys", on_delete="CASCADE")
-    name = CharField(max_length=100)
-    digest = CharField(max_length=64, unique=True)
-    prefix = CharField(max_length=16)
-    rpm = BigIntegerField(null=True)
-    tpm = BigIntegerField(null=True)
-    concurrency = BigIntegerField(null=True)
-    allowed_models = JSONField(null=True)
-    allowed_ips = JSONField(null=True)  # list of addresses or networks; NULL means all
-    created_at = BigIntegerField(default=now_ms)
-    expires_at = BigIntegerField(null=True)
-    revoked_at = BigIntegerField(null=True)
-    # Maximum cost in credits of its calls per calendar month (UTC). NULL: no limit of its own.
-    monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
-    # Whether the key may create, change and revoke keys and purge the account, through the API.
-    can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
-    # The key that created this one through the API; its limits apply as well. NULL: created by a person.
-    parent = UUIDField(null=True)
-    # The first key of a chain of rotations, which share one monthly count and rate limits. NULL: the key itself.
-    meter = UUIDField(null=True)
-
-    class Meta:
-        constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
-
-
-ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
-ApiKey.add_index(ApiKey.index(ApiKey.parent, where=SQL("parent IS NOT NULL"), name="api_key_by_parent"))
-ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name="api_key_by_meter"))
-
-
-class WebSession(BaseModel):
-    """A browser signed in to an account. Only the SHA-256 of its cookie is stored, and no IP address.
-
-    Use extends `expires_at`, up to the maximum lifetime of a session, so this column alone decides whether it is valid.
-    """
-
-    digest = CharField(max_length=64, primary_key=True)
-    account = ForeignKeyField(Account, backref="web_sessions", on_delete="CASCADE")
-    agent = CharField(max_length=64, default="")  # "Firefox on Linux", shown to the owner
-    created_at = BigIntegerField(default=now_ms)
-    seen_at = BigIntegerField(default=now_ms)
-    expires_at = BigIntegerField(index=True)
-    revoked_at = BigIntegerField(null=True)
-
-    class Meta:
-        constraints = [Check("length(digest) = 64")]
+# Catalog
 
 
 class Channel(BaseModel):
@@ -382,6 +370,12 @@ class ChannelModel(BaseModel):
         indexes = ((("channel", "model"), True),)
 
 
+PRICE_RATES = (
+    *("credits_per_1k_input", "credits_per_1k_output", "credits_per_1k_cached_input", "credits_per_1k_cache_write"),
+    *("credits_per_call", "minimum_credits", "credits_per_5_seconds", "credits_per_1k_characters"),
+)
+
+
 class Price(BaseModel):
     """Prices of a model from `effective_at` on, in credits. Rows are never changed; a newer row replaces an older one."""
 
@@ -413,12 +407,6 @@ class Price(BaseModel):
         ]
 
 
-PRICE_RATES = (
-    *("credits_per_1k_input", "credits_per_1k_output", "credits_per_1k_cached_input", "credits_per_1k_cache_write"),
-    *("credits_per_call", "minimum_credits", "credits_per_5_seconds", "credits_per_1k_characters"),
-)
-
-
 class PriceDraft(BaseModel):
     """A price in preparation. It is not charged; publishing it creates a `Price` and deletes the draft."""
 
@@ -438,16 +426,6 @@ class PriceDraft(BaseModel):
         constraints = [Check(f"{column} >= 0 AND {column} <= 1000000000000") for column in PRICE_RATES]
 
 
-class AccountNote(BaseModel):
-    """A note by staff about an account. Customers never see it."""
-
-    id = UUIDField(primary_key=True, default=new_id)
-    account = ForeignKeyField(Account, backref="notes", on_delete="CASCADE")
-    author = CharField(max_length=254)
-    text = TextField()
-    created_at = BigIntegerField(default=now_ms)
-
-
 class CatalogVersion(BaseModel):
     """One row, incremented by every change of models, channels and prices. Processes poll it to reload their snapshot."""
 
@@ -456,6 +434,9 @@ class CatalogVersion(BaseModel):
 
     class Meta:
         constraints = [Check("id = 1")]
+
+
+# Calls
 
 
 class EdgeProcess(BaseModel):
@@ -498,43 +479,47 @@ Hold.add_index(Hold.index(Hold.edge_process, where=SQL("state = 'held'"), name="
 Hold.add_index(Hold.index(Hold.closed_at, where=SQL("state <> 'held'"), name="hold_closed"))
 
 
-class Allowance(BaseModel):
-    """Credits that a key or visitor may use in a period, in addition to what the pool has. Names: `shared/ledger/allowances.py`.
+# Idempotency
 
-    A row is inserted by the first call of a period. `used + held` never exceeds `allowed`.
+
+class IdempotencyClaim(BaseModel):
+    """A used `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
+
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
+    key_digest = CharField(max_length=64)
+    body_digest = CharField(max_length=64)
+    call = UUIDField()
+    state = CharField(max_length=16, default="running")
+    credits = BigIntegerField(default=0)
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+
+    class Meta:
+        primary_key = CompositeKey("account", "key_digest")
+        constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
+
+
+class FormSubmission(BaseModel):
+    """A submitted form: digests of its token and content, so that it takes effect only once. Kept for 24 hours.
+
+    `sealed` is the secret that the form created, until it is shown or ten minutes have passed; it is encrypted with a key from
+    the browser's cookie (`shared.operations.form_idempotency`). `owner` is an account or a staff member; `result` names the
+    created object.
     """
 
-    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # the pool that pays
-    name = CharField(max_length=96)
-    kind = CharField(max_length=16)
-    period = IntegerField()  # for a key the month (202612), for a visitor the day since 1970-01-01
-    allowed = BigIntegerField()
-    used = BigIntegerField(default=0)
-    held = BigIntegerField(default=0)
-
-    class Meta:
-        primary_key = CompositeKey("account", "name")
-        constraints = [
-            one_of("kind", ("key", "visitor")),
-            *not_negative("allowed", "used", "held"),
-            Check("used + held <= allowed"),
-        ]
-
-
-Allowance.add_index(Allowance.index(Allowance.kind, Allowance.period, name="allowance_by_period"))
-
-
-class VisitorPoolDay(BaseModel):
-    """The one renewal of the visitors' pool for a day: the rest expired, and the pool was filled up to `credits`."""
-
-    day = IntegerField(primary_key=True)
-    credits = BigIntegerField()
-    expired = BigIntegerField()
-    granted = BigIntegerField()
+    digest = CharField(max_length=64, primary_key=True)
+    owner = UUIDField()
+    body_digest = CharField(max_length=64)
+    result = CharField(max_length=200, default="")
+    sealed = TextField(null=True)
     created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
 
     class Meta:
-        constraints = [*not_negative("day", "credits", "expired", "granted")]
+        constraints = [Check("length(digest) = 64")]
+
+
+# Ledger
 
 
 class LedgerEntry(BaseModel):
@@ -590,6 +575,51 @@ LedgerEntry.add_index(
 LedgerEntry.add_index(
     LedgerEntry.index(LedgerEntry.actor, LedgerEntry.created_at, where=SQL("actor <> 'edge'"), name="ledger_entry_by_actor")
 )
+
+
+# Visitors
+
+
+class Allowance(BaseModel):
+    """Credits that a key or visitor may use in a period, in addition to what the pool has. Names: `shared/ledger/allowances.py`.
+
+    A row is inserted by the first call of a period. `used + held` never exceeds `allowed`.
+    """
+
+    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # the pool that pays
+    name = CharField(max_length=96)
+    kind = CharField(max_length=16)
+    period = IntegerField()  # for a key the month (202612), for a visitor the day since 1970-01-01
+    allowed = BigIntegerField()
+    used = BigIntegerField(default=0)
+    held = BigIntegerField(default=0)
+
+    class Meta:
+        primary_key = CompositeKey("account", "name")
+        constraints = [
+            one_of("kind", ("key", "visitor")),
+            *not_negative("allowed", "used", "held"),
+            Check("used + held <= allowed"),
+        ]
+
+
+Allowance.add_index(Allowance.index(Allowance.kind, Allowance.period, name="allowance_by_period"))
+
+
+class VisitorPoolDay(BaseModel):
+    """The one renewal of the visitors' pool for a day: the rest expired, and the pool was filled up to `credits`."""
+
+    day = IntegerField(primary_key=True)
+    credits = BigIntegerField()
+    expired = BigIntegerField()
+    granted = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [*not_negative("day", "credits", "expired", "granted")]
+
+
+# Usage
 
 
 class UsageLedger(BaseModel):
@@ -769,41 +799,7 @@ class RollupState(BaseModel):
         constraints = [Check("id = 1")]
 
 
-class IdempotencyClaim(BaseModel):
-    """A used `Idempotency-Key`: digests, call id and charge, never content. Kept for 24 hours."""
-
-    account = ForeignKeyField(Account, on_delete="CASCADE", index=False)
-    key_digest = CharField(max_length=64)
-    body_digest = CharField(max_length=64)
-    call = UUIDField()
-    state = CharField(max_length=16, default="running")
-    credits = BigIntegerField(default=0)
-    created_at = BigIntegerField(default=now_ms)
-    expires_at = BigIntegerField(index=True)
-
-    class Meta:
-        primary_key = CompositeKey("account", "key_digest")
-        constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
-
-
-class FormSubmission(BaseModel):
-    """A submitted form: digests of its token and content, so that it takes effect only once. Kept for 24 hours.
-
-    `sealed` is the secret that the form created, until it is shown or ten minutes have passed; it is encrypted with a key from
-    the browser's cookie (`shared.operations.form_idempotency`). `owner` is an account or a staff member; `result` names the
-    created object.
-    """
-
-    digest = CharField(max_length=64, primary_key=True)
-    owner = UUIDField()
-    body_digest = CharField(max_length=64)
-    result = CharField(max_length=200, default="")
-    sealed = TextField(null=True)
-    created_at = BigIntegerField(default=now_ms)
-    expires_at = BigIntegerField(index=True)
-
-    class Meta:
-        constraints = [Check("length(digest) = 64")]
+# Media
 
 
 class MediaJob(BaseModel):
@@ -888,6 +884,9 @@ class WebhookSecret(BaseModel):
     created_at = BigIntegerField(default=now_ms)
 
 
+# Payments
+
+
 class Payment(BaseModel):
     """Purchased credits. The primary key ensures one payment per provider reference, even if it is delivered twice."""
 
@@ -932,22 +931,7 @@ class RedeemCode(BaseModel):
         constraints = [Check("length(digest) = 64"), Check("redeemed_at IS NULL OR voided_at IS NULL")]
 
 
-class AuditEntry(BaseModel):
-    """A change by staff or an operator: who, when, from where, before and after. The database only allows inserts."""
-
-    id = UUIDField(primary_key=True, default=new_id)
-    actor = CharField(max_length=254)
-    action = CharField(max_length=64)
-    target = CharField(max_length=254)
-    before = JSONField(null=True)
-    after = JSONField(null=True)
-    address = CharField(max_length=64, default="")
-    created_at = BigIntegerField(default=now_ms, index=True)
-
-
-AuditEntry.add_index(AuditEntry.index(AuditEntry.actor, AuditEntry.created_at, name="audit_entry_by_actor"))
-AuditEntry.add_index(AuditEntry.index(AuditEntry.action, AuditEntry.created_at, name="audit_entry_by_action"))
-AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, name="audit_entry_by_target"))
+# Stored content
 
 
 class Conversation(BaseModel):
@@ -1018,6 +1002,37 @@ class Share(BaseModel):
 Share.add_index(Share.index(Share.account, Share.id, name="share_by_account"))
 
 
+class PurgeJob(BaseModel):
+    """A request to purge an account, its progress, and finally the certificate. At most one per account is unfinished.
+
+    `removed` counts rows and files by store, updated in the transaction that removes them. A worker can take the job at `due_at`;
+    while one is working on it (`runner`), each step postpones `due_at`.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="purges", on_delete="CASCADE", index=False)
+    status = CharField(max_length=16, default="queued")
+    step = CharField(max_length=32, default="")
+    removed = JSONField(default=dict)
+    boundary = BigIntegerField()  # the purge waits for calls admitted up to this time
+    runner = UUIDField(null=True)
+    due_at = BigIntegerField(default=now_ms)
+    created_at = BigIntegerField(default=now_ms)
+    finished_at = BigIntegerField(null=True)
+    certificate = TextField(null=True)  # JSON, signed
+
+    class Meta:
+        constraints = [one_of("status", PURGE_STATUSES)]
+
+
+PurgeJob.add_index(PurgeJob.index(PurgeJob.account, unique=True, where=SQL("status <> 'done'"), name="purge_job_one_at_a_time"))
+PurgeJob.add_index(PurgeJob.index(PurgeJob.account, PurgeJob.id, name="purge_job_by_account"))
+PurgeJob.add_index(PurgeJob.index(PurgeJob.due_at, where=SQL("status <> 'done'"), name="purge_job_due"))
+
+
+# Mail
+
+
 class OutgoingMail(BaseModel):
     """A mail to send, or that was sent within the last days. It holds no text (`shared/mail/outbox.py`).
 
@@ -1050,75 +1065,113 @@ OutgoingMail.add_index(
 )
 
 
-class PurgeJob(BaseModel):
-    """A request to purge an account, its progress, and finally the certificate. At most one per account is unfinished.
+# Staff
 
-    `removed` counts rows and files by store, updated in the transaction that removes them. A worker can take the job at `due_at`;
-    while one is working on it (`runner`), each step postpones `due_at`.
-    """
+
+class StaffUser(BaseModel):
+    """A person who can sign in to the console. Staff are not customers and have no credits."""
 
     id = UUIDField(primary_key=True, default=new_id)
-    account = ForeignKeyField(Account, backref="purges", on_delete="CASCADE", index=False)
-    status = CharField(max_length=16, default="queued")
-    step = CharField(max_length=32, default="")
-    removed = JSONField(default=dict)
-    boundary = BigIntegerField()  # the purge waits for calls admitted up to this time
-    runner = UUIDField(null=True)
-    due_at = BigIntegerField(default=now_ms)
+    email = CharField(max_length=254, unique=True)
+    password_hash = CharField(max_length=255)
+    role = CharField(max_length=16)
+    status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
-    finished_at = BigIntegerField(null=True)
-    certificate = TextField(null=True)  # JSON, signed
+    last_sign_in_at = BigIntegerField(null=True)
+    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # secret of the second factor; empty if there is none
+    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the last code: each is valid once
+    must_change_password = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
-        constraints = [one_of("status", PURGE_STATUSES)]
+        constraints = [one_of("role", STAFF_ROLES), one_of("status", SWITCH), Check("email = lower(email)")]
 
 
-PurgeJob.add_index(PurgeJob.index(PurgeJob.account, unique=True, where=SQL("status <> 'done'"), name="purge_job_one_at_a_time"))
-PurgeJob.add_index(PurgeJob.index(PurgeJob.account, PurgeJob.id, name="purge_job_by_account"))
-PurgeJob.add_index(PurgeJob.index(PurgeJob.due_at, where=SQL("status <> 'done'"), name="purge_job_due"))
+class StaffSession(BaseModel):
+    """A console session. The browser has the secret; only its SHA-256 is stored. It can be revoked at any time."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    staff = ForeignKeyField(StaffUser, backref="sessions", on_delete="CASCADE")
+    address = CharField(max_length=64, default="")
+    agent = CharField(max_length=64, default="")  # the browser's and system's name, for the person's own list
+    created_at = BigIntegerField(default=now_ms)
+    seen_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(index=True)
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
+class StaffRecoveryCode(BaseModel):
+    """A code that replaces the second factor once. Only its SHA-256 is stored."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    staff = ForeignKeyField(StaffUser, backref="recovery_codes", on_delete="CASCADE")
+    used_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
+class AuditEntry(BaseModel):
+    """A change by staff or an operator: who, when, from where, before and after. The database only allows inserts."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    actor = CharField(max_length=254)
+    action = CharField(max_length=64)
+    target = CharField(max_length=254)
+    before = JSONField(null=True)
+    after = JSONField(null=True)
+    address = CharField(max_length=64, default="")
+    created_at = BigIntegerField(default=now_ms, index=True)
+
+
+AuditEntry.add_index(AuditEntry.index(AuditEntry.actor, AuditEntry.created_at, name="audit_entry_by_actor"))
+AuditEntry.add_index(AuditEntry.index(AuditEntry.action, AuditEntry.created_at, name="audit_entry_by_action"))
+AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, name="audit_entry_by_target"))
 
 
 MODELS: tuple[type[Any], ...] = (
     Account,
-    StaffUser,
-    StaffSession,
-    StaffRecoveryCode,
+    AccountNote,
+    ApiKey,
+    WebSession,
     Plan,
     Subscription,
     SubscriptionPeriod,
     OverageEntry,
-    ApiKey,
-    WebSession,
     Channel,
     AIModel,
     ChannelModel,
     Price,
     PriceDraft,
-    AccountNote,
     CatalogVersion,
     EdgeProcess,
     Hold,
+    IdempotencyClaim,
+    FormSubmission,
+    LedgerEntry,
     Allowance,
     VisitorPoolDay,
-    LedgerEntry,
     UsageLedger,
     PlatformUsage,
     AccountUsage,
     AccountTotal,
     RollupState,
-    IdempotencyClaim,
-    FormSubmission,
     MediaJob,
     MediaOutput,
     WebhookSecret,
     Payment,
     CodeBatch,
     RedeemCode,
-    AuditEntry,
     Conversation,
     Message,
     StoredResponse,
     Share,
-    OutgoingMail,
     PurgeJob,
+    OutgoingMail,
+    StaffUser,
+    StaffSession,
+    StaffRecoveryCode,
+    AuditEntry,
 )
