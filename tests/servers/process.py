@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 60
 INSTALL_SECONDS = 240  # for installing packages from a registry; below the timeout of a test
+FIRST_PORT, LAST_PORT = 10_000, 32_767  # of servers that tests start
 _TAIL_BYTES = 20_000
 
 
@@ -23,11 +25,31 @@ class StartFailed(AssertionError):
     """A program exited or did not become ready in time; the message contains the end of its output."""
 
 
+def _ports() -> Iterator[int]:
+    """Yield ports below the range that the kernel hands out, each test process from a part of its own.
+
+    Any connection can take a port of the kernel's choice before the server binds it, and then another server answers there.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = (LAST_PORT - FIRST_PORT) // count
+    yield from (FIRST_PORT + worker * size + (os.getpid() * 97 + number) % size for number in itertools.count())
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on, and that no other test of this run gets."""
+    for port in itertools.islice(_PORTS, 1_000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("1,000 ports in a row are in use")
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 20, interval: float = 0.02) -> None:
