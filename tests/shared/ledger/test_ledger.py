@@ -150,7 +150,7 @@ class Oracle:
         call.state = "closed"
         pool.balance -= call.charged
         pool.entries += 1 if call.charged else 0
-        self._close_claim(call, kept=item.status == "completed" or call.charged > 0)
+        self._close_claim(call, kept=item.status == "completed" or (call.charged > 0 and item.first_token_ms is not None))
         return Settled(call.charged, pool.balance, item.cost - call.charged)
 
     def _close_claim(self, call: Call, *, kept: bool) -> None:
