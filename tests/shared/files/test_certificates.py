@@ -83,7 +83,7 @@ def test_the_documented_command_verifies_a_certificate(tmp_path: Path) -> None:
         done = installation.yout("purge", "verify", file, "--json")
         assert (done.code, done.data) == (0, {"id": "018f", "valid": True, "certificate": CERTIFICATE}), done.err
     result = installation.yout("purge", "verify", "signed.json").out
-    assert result == "Valid. Purge 018f of account 0190, done 2027-01-31T09:30:00.000Z; removed: 3 messages.\n"
+    assert result == "Valid. Purge 018f of account 0190, finished 2027-01-31T09:30:00.000Z; removed: 3 messages.\n"
     refused = installation.yout("purge", "verify", "changed.json")
     assert (refused.code, "signature is invalid" in refused.err) == (2, True)
     elsewhere = Installation(tmp_path, SECRET_KEY=SECRET[::-1])
