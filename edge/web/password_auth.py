@@ -65,7 +65,7 @@ async def count_redemption(account: UUID) -> None:
 
 
 async def count_verification_mail(account: UUID) -> None:
-    """Count a verification mail that an account asks for from this network. Raises `TooManyAttempts`."""
+    """Count a verification mail that an account requests. Raises `TooManyAttempts`."""
     await _begin(
         {
             f"verification {account}": MAX_VERIFICATION_MAILS,

@@ -1,4 +1,4 @@
-"""Verifying the e-mail address: the page that a mail links to, and asking for another mail."""
+"""E-mail verification: the page that the mail links to, and requests for a new link."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ verification = Blueprint("verification", __name__)
 
 
 class _Linked(NamedTuple):
-    """A genuine link, and the account that it is for, as it is now."""
+    """An authentic link, with the current state of its account."""
 
     token: str
     expired: bool
@@ -35,7 +35,7 @@ class _Linked(NamedTuple):
 
 @verification.get("/verify-email/<link>")
 async def show_link(link: str) -> Response:
-    """The page with the button. Opening it changes nothing: mail scanners open links, too."""
+    """Show the page with the button. Opening it changes nothing, because mail scanners open links too."""
     found = await _look_up(link)
     if found is None:
         return await _invalid()
@@ -51,14 +51,14 @@ async def confirm(link: str) -> Response:
         return await _page("expired", found, 410)
     try:
         done = await write(partial(confirm_email, found.account, found.email, actor=actor_of(found.account), address=address()))
-    except NotFound:  # the address was changed, or the account closed, at this moment
+    except NotFound:  # the address was changed or the account closed in the meantime
         return await _invalid()
     return await _page("verified", found, credits=done.credits)
 
 
 @verification.post("/verify-email/<link>/resend")
 async def resend_expired(link: str) -> Response:
-    """A new mail for an expired link. The link need not come from somebody who is signed in: the mail goes to its address."""
+    """Send a new mail for an expired link. It needs no sign-in: the mail goes to the link's own address."""
     found = await _look_up(link)
     if found is None:
         return await _invalid()
@@ -76,7 +76,7 @@ async def resend() -> Response:
 
 
 async def _request(account: UUID) -> str:
-    """Queue a verification mail. Returns why not, "" if it was queued or is not needed."""
+    """Queue a verification mail. Return an error message, or "" if the mail was queued or is not needed."""
     if not services().settings.sends_mail:
         raise NotFound("This service sends no mail.")
     try:
@@ -88,7 +88,7 @@ async def _request(account: UUID) -> str:
 
 
 async def _look_up(token: str) -> _Linked | None:
-    """The account of a link; None if the link is not ours, or was made for another address than the account's."""
+    """Return the account of a link, or None if the link is not authentic or is for another address than the account's."""
     try:
         link = read_token(token)
     except InvalidInput:
@@ -105,7 +105,7 @@ def _find(account: UUID) -> Account | None:
 
 
 async def _invalid() -> Response:
-    """For a link that leads to nothing. Somebody who is signed in can ask for a new mail here."""
+    """Show the page for an invalid link, where a signed-in member can request a new one."""
     session = visit().session
     own = await read(partial(_find, session.account)) if session is not None else None
     can_resend = own is not None and own.email_verified_at is None and services().settings.sends_mail

@@ -120,7 +120,7 @@ def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> Non
 def test_no_surface_forwards_client_library_options(lane: Lane, path: str, body: dict[str, Any]) -> None:
     data = json.dumps({**body, "model": lane.model, "api_base": "http://127.0.0.1:1/"}).encode()
     answer = lane.post(data, {"content-type": "application/json"}, f"/v1/{path}")
-    assert (answer.status, "'api_base' is an option" in answer.json["error"]["message"]) == (400, True)
+    assert (answer.status, "'api_base' is a client library option" in answer.json["error"]["message"]) == (400, True)
     assert lane.vendor.calls == []
 
 
