@@ -41,5 +41,5 @@ def test_an_invalid_procfile_is_rejected(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_procfile_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="Cannot read the Procfile"):
         read_procfile(tmp_path / "Procfile")
