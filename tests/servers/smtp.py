@@ -1,4 +1,4 @@
-"""A scripted, real SMTP server (aiosmtpd) on a free port of 127.0.0.1, in a thread of its own."""
+"""A scripted, real SMTP server (aiosmtpd) on a free port of 127.0.0.1, in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OK = "250 OK"
 
 
 class ReceivedMail(NamedTuple):
-    """A mail that the server accepted: its envelope and its message; `encrypted` if it came over TLS."""
+    """A mail that the server accepted: envelope and message; `encrypted` if it arrived over TLS."""
 
     sender: str
     recipient: str
@@ -58,7 +58,7 @@ class SmtpServer:
         utf8: bool = True,
     ) -> None:
         self.mails: list[ReceivedMail] = []
-        self.recipients: list[str] = []  # of every RCPT, also a refused one
+        self.recipients: list[str] = []  # of every RCPT command, including rejected ones
         self._login = login
         self._tls = tls
         self._scripts: dict[str, deque[str | Gate]] = {"recipient": deque(), "data": deque()}
@@ -73,7 +73,7 @@ class SmtpServer:
 
     @property
     def url(self) -> str:
-        """What YOUT_SMTP_URL names without TLS and login."""
+        """The YOUT_SMTP_URL for this server without TLS and login."""
         return f"smtp://127.0.0.1:{self.port}"
 
     def script_recipient(self, *answers: str | Gate) -> None:
@@ -83,7 +83,7 @@ class SmtpServer:
         self._scripts["data"].extend(answers)
 
     def wait_mail(self, number: int = 1) -> ReceivedMail:
-        """The newest mail, once so many were accepted."""
+        """Wait until `number` mails were accepted; returns the newest."""
         eventually(lambda: len(self.mails) >= number, f"{number} mails came", WAIT_SECONDS)
         return self.mails[-1]
 
@@ -93,7 +93,7 @@ class SmtpServer:
         join(self._thread, WAIT_SECONDS)
         self._loop.close()
 
-    # What aiosmtpd calls
+    # Called by aiosmtpd
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, mail_options: list[str]) -> str:
         if self._login is not None and not session.authenticated:

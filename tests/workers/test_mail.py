@@ -1,4 +1,4 @@
-"""The outbox and its sender, against a real SMTP server that accepts, refuses, delays, hangs and lies about who it is."""
+"""The mail outbox and its sender, against a real SMTP server that accepts, rejects, delays, hangs or is not trusted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from workers.smtp import MailLimits, build_message
 
 TEXT = verify_email("ada@example.com", "https://yout.example/verify-email/x", 5_000, 24)
 QUICK = MailLimits(answer_seconds=0.3, total_seconds=0.6)
-# What a mail server does is the same on each kind of database.
+# A mail server behaves the same on each kind of database.
 ON_SQLITE = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 StartSmtp = Callable[..., SmtpServer]
 
@@ -67,14 +67,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """The TLS of a server named `localhost`, whose authority this process trusts."""
+    """The server-side TLS context for `localhost`, signed by an authority that this process trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     return authority.server_context(x509.DNSName("localhost"))
 
 
 @pytest.fixture
 def work(make_settings: Callable[..., Settings]) -> Callable[..., MailWork]:
-    """`work(url)`: the sender of a worker whose mail server that is. Its waits are short where `limits` says so."""
+    """`work(url)`: the mail sender of a worker, using the server at `url`. `limits` shortens its timeouts."""
 
     def make(url: str, limits: MailLimits | None = None) -> MailWork:
         settings = make_settings(smtp_url=url, mail_from="Yout <no-reply@yout.example>", public_url="https://yout.example")
@@ -84,7 +84,7 @@ def work(make_settings: Callable[..., Settings]) -> Callable[..., MailWork]:
 
 
 def queued(email: str = "ada@example.com", credits: int = 500) -> OutgoingMail:
-    """The verification mail of a new account."""
+    """The queued verification mail of a new account."""
     return OutgoingMail.get(OutgoingMail.account == sign_up(email, "hash", credits, verify=True))
 
 
@@ -115,7 +115,7 @@ def test_a_mail_is_sent_once(bound_database: peewee.Database, work: Any, start_s
 
 
 @ON_SQLITE
-def test_addresses_in_other_scripts_get_their_mail(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+def test_addresses_in_other_scripts_receive_mail(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
     server = start_smtp()
     queued("jürgen@bücher.example")
     work(server.url).send_due()
@@ -126,9 +126,7 @@ def test_addresses_in_other_scripts_get_their_mail(bound_database: peewee.Databa
 
 
 @ON_SQLITE
-def test_a_mail_that_is_not_needed_any_more_is_not_sent(
-    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp
-) -> None:
+def test_an_obsolete_mail_is_not_sent(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
     server, first, second = start_smtp(), queued(), queued("ben@example.com")
     confirm_email(first.account.id, "ada@example.com", actor="test")
     change_email(second.account.id, "benjamin@example.com", actor="test")
@@ -140,7 +138,7 @@ def test_a_mail_that_is_not_needed_any_more_is_not_sent(
 
 
 @ON_SQLITE
-def test_a_newer_mail_replaces_one_that_waits(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+def test_a_newer_mail_replaces_a_queued_one(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
     server, first = start_smtp(), queued()
     assert request_verification(first.account.id, actor="test")
     work(server.url).send_due()
@@ -149,7 +147,7 @@ def test_a_newer_mail_replaces_one_that_waits(bound_database: peewee.Database, w
 
 @ON_SQLITE
 @pytest.mark.parametrize("command", ["recipient", "data"])
-def test_a_refused_mail_is_given_up_with_the_reason(
+def test_a_rejected_mail_fails_with_the_reason(
     bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, command: str
 ) -> None:
     server, mail, other = start_smtp(), queued(), queued("ben@example.com")
@@ -204,7 +202,7 @@ def test_implicit_tls_and_starttls(
         ("smtp://ada:wrong@localhost:{port}?starttls=off", {"login": ("ada", "right")}, "535"),
     ],
 )
-def test_a_server_that_cannot_be_trusted_or_used_gets_nothing(
+def test_an_untrusted_or_unusable_server_gets_no_mail(
     bound_database: peewee.Database,
     work: Any,
     start_smtp: StartSmtp,
@@ -224,12 +222,12 @@ def test_a_server_that_cannot_be_trusted_or_used_gets_nothing(
     assert reason in delayed.last_error
     make_due(mail)
     sender.send_due()
-    assert again(mail).attempts == 1, "the server rests after it failed"
+    assert again(mail).attempts == 1, "the server is paused after a failure"
 
 
 @ON_SQLITE
-def test_a_server_that_hangs_is_left(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # connected by the kernel, never answered
+def test_a_hanging_server_times_out(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # accepted by the kernel, but never answered
         mail = queued()
         work(f"smtp://127.0.0.1:{silent.getsockname()[1]}", QUICK).send_due()
         assert (again(mail).status, again(mail).last_error) == ("queued", "The server does not answer.")
@@ -240,8 +238,8 @@ def test_a_server_that_hangs_is_left(bound_database: peewee.Database, work: Any,
 
 
 @ON_SQLITE
-def test_a_server_that_trickles_is_cut_off(bound_database: peewee.Database, work: Any) -> None:
-    """Each byte comes well within the wait for one, and the answer never ends."""
+def test_a_trickling_server_is_disconnected(bound_database: peewee.Database, work: Any) -> None:
+    """Each byte arrives within the read timeout, but the response never ends."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         left = threading.Event()
 
@@ -263,7 +261,7 @@ def test_a_server_that_trickles_is_cut_off(bound_database: peewee.Database, work
         assert again(mail).status == "queued"
 
 
-def test_what_cannot_be_sent_for_a_day_is_given_up_and_old_rows_go(bound_database: peewee.Database) -> None:
+def test_unsent_mails_fail_after_a_day_and_old_rows_are_deleted(bound_database: peewee.Database) -> None:
     mail = queued()
     OutgoingMail.update(created_at=now_ms() - outbox.MAX_AGE_MS - 1, last_error="451 Greylisted").execute()
     assert outbox.count_overdue() == 1
@@ -276,7 +274,7 @@ def test_what_cannot_be_sent_for_a_day_is_given_up_and_old_rows_go(bound_databas
     assert OutgoingMail.select().count() == 0
 
 
-def test_workers_never_take_the_same_mail(bound_postgres: peewee.Database) -> None:
+def test_workers_never_claim_the_same_mail(bound_postgres: peewee.Database) -> None:
     for number in range(12):
         queued(f"person-{number}@example.com")
 
@@ -291,7 +289,7 @@ def test_workers_never_take_the_same_mail(bound_postgres: peewee.Database) -> No
     assert len(claimed) == len(set(claimed)) == 12
 
 
-def test_whoever_lost_a_mail_does_not_end_it(bound_database: peewee.Database) -> None:
+def test_a_worker_that_lost_its_claim_does_not_finish_the_mail(bound_database: peewee.Database) -> None:
     mail = queued()
     lost = outbox.claim_mail()
     assert lost is not None
@@ -305,7 +303,7 @@ def test_whoever_lost_a_mail_does_not_end_it(bound_database: peewee.Database) ->
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-def test_a_worker_killed_before_it_sent_leaves_the_mail_to_the_next(
+def test_the_mail_of_a_killed_worker_is_sent_by_the_next(
     bound_database: peewee.Database,
     any_database_url: str,
     redis_url: str,
@@ -321,7 +319,7 @@ def test_a_worker_killed_before_it_sent_leaves_the_mail_to_the_next(
     worker.kill()
     left = again(mail)
     assert (left.status, left.attempts) == ("queued", 1)
-    assert left.due_at > now_ms(), "it is the dead worker's until its lease ends"
+    assert left.due_at > now_ms(), "the dead worker keeps its claim until the lease ends"
     make_due(mail)
     start_worker(**settings)
     assert server.wait_mail().recipient == "ada@example.com"
@@ -329,7 +327,7 @@ def test_a_worker_killed_before_it_sent_leaves_the_mail_to_the_next(
     assert (len(server.mails), again(mail).attempts) == (1, 2)
 
 
-def test_a_closed_account_takes_its_mails_along(bound_database: peewee.Database) -> None:
+def test_deleting_an_account_deletes_its_mails(bound_database: peewee.Database) -> None:
     owner = factories.account()
     assert request_verification(owner.id, actor="test")
     assert OutgoingMail.select().count() == 1
@@ -338,7 +336,7 @@ def test_a_closed_account_takes_its_mails_along(bound_database: peewee.Database)
 
 
 @given(st.text(min_size=1, max_size=70), st.sampled_from(["example.com", "bücher.example", "xn--bcher-kva.example"]))
-def test_whatever_the_address_a_mail_has_one_recipient_and_no_more_headers(local: str, domain: str) -> None:
+def test_an_address_cannot_add_recipients_or_headers(local: str, domain: str) -> None:
     try:
         target = recipient(f"{local}@{domain}")
     except InvalidInput:

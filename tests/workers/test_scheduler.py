@@ -38,7 +38,7 @@ def start() -> Iterator[Callable[..., Clock]]:
         (100, 10, 100, 110),  # on time
         (100, 10, 103, 110),  # a run of three seconds shifts nothing
         (100, 10, 110, 120),  # a tick that is due now has passed
-        (100, 10, 149, 150),  # four ticks were missed: none is made up for
+        (100, 10, 149, 150),  # four ticks were missed and are skipped
         (100, 10, 95, 110),  # woken early
         (0.5, 0.25, 1.1, 1.25),
     ],

@@ -52,7 +52,7 @@ def send(lane: Lane, request_line: str, *lines: str, host: str = "x") -> Answer:
 def test_only_upper_case_methods_are_accepted(served: Lane, method: str) -> None:
     answer = send(served, f"{method} /healthz")
     assert answer.status == 501
-    assert answer.headers["content-length"] == str(len(answer.body))  # never only the head, as for HEAD
+    assert answer.headers["content-length"] == str(len(answer.body))  # the body is sent too, unlike for HEAD
 
 
 def test_a_lower_case_post_makes_no_call(served: Lane) -> None:

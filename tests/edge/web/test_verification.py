@@ -1,4 +1,4 @@
-"""The whole way of a verification mail by HTTP: from the sign-up to the credits, with a real mail server between."""
+"""Email verification over HTTP, from sign-up to the opening credits, with a real mail server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FROM = "Yout <no-reply@yout.example>"
 
 
 class MailSite:
-    """A site that sends mail: its browsers, and the mail that they get."""
+    """A site that sends mail to a scripted SMTP server."""
 
     def __init__(self, site: Site, server: SmtpServer, make_settings: Callable[..., Settings]) -> None:
         self.site, self.server = site, server
@@ -41,12 +41,12 @@ class MailSite:
         return self.site.browser(**self.settings)
 
     def link(self) -> str:
-        """The path of the link in the next mail."""
+        """Wait for the next mail; returns the path of its link."""
         self._work.send_due()
         return self.server.mails.pop(0).link()
 
     def signed_up(self) -> tuple[Browser, Account]:
-        """A browser that is signed in to a new account."""
+        """A browser signed in to a new account."""
         browser = self.browser()
         return browser, self.site.account(browser.sign_up())
 
@@ -73,12 +73,12 @@ def expired_link(account: Account) -> str:
     return f"/verify-email/{make_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms())}"
 
 
-def test_from_the_sign_up_to_the_credits(mail_site: MailSite) -> None:
+def test_from_sign_up_to_the_opening_credits(mail_site: MailSite) -> None:
     browser, account = mail_site.signed_up()
     assert balance(account) == 0
     assert f"Verify your email to receive {SHOWN} credits".encode() in browser.get("/account").body
     link, device = mail_site.link(), mail_site.browser()
-    for _ in range(2):  # as a mail scanner does
+    for _ in range(2):  # like a mail scanner that opens every link
         assert b"Verify email</button>" in device.get(link).body
     assert balance(account) == 0
     assert f"{SHOWN} credits were added".encode() in device.send(link).body
@@ -90,7 +90,7 @@ def test_from_the_sign_up_to_the_credits(mail_site: MailSite) -> None:
     assert b"Verify your email" not in browser.get("/account").body
 
 
-def test_another_sites_form_confirms_nothing(mail_site: MailSite) -> None:
+def test_a_cross_site_form_confirms_nothing(mail_site: MailSite) -> None:
     _, account = mail_site.signed_up()
     link = mail_site.link()
     assert mail_site.browser().post(link, b"").status == 403
@@ -113,7 +113,7 @@ def test_an_expired_link_offers_a_new_one(mail_site: MailSite) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "A" * 64, "=" * 64])
-def test_what_is_no_link_of_ours_says_so(mail_site: MailSite, token: str) -> None:
+def test_an_invalid_link_is_explained(mail_site: MailSite, token: str) -> None:
     path = f"/verify-email/{token}"
     stranger = mail_site.browser().get(path)
     assert (stranger.status, b"Sign in</a> to get a new one" in stranger.body) == (404, True)
@@ -127,7 +127,7 @@ def test_what_is_no_link_of_ours_says_so(mail_site: MailSite, token: str) -> Non
     assert b"Send a new link" not in browser.get(path).body
 
 
-def test_the_link_for_a_former_address_is_dead(mail_site: MailSite) -> None:
+def test_the_link_for_a_previous_email_is_invalid(mail_site: MailSite) -> None:
     browser, account = mail_site.signed_up()
     dead, new = mail_site.link(), f"new-{account.email}"
     fields = {"email": new, "again": new, "password_now": PASSWORD}
@@ -141,12 +141,12 @@ def test_the_link_for_a_former_address_is_dead(mail_site: MailSite) -> None:
     assert balance(account) == CREDITS
     former = {"email": account.email, "again": account.email, "password_now": PASSWORD}
     browser.send("/account/email", former, page="/account/sessions")
-    assert b"Verify your email</h2>" in browser.get("/account").body, "the former one is not verified, and brings no credits"
+    assert b"Verify your email</h2>" in browser.get("/account").body, "the previous email is not verified and grants no credits"
     browser.send(mail_site.link())
     assert balance(account) == CREDITS
 
 
-def test_mails_are_limited_for_an_account_and_for_a_network(mail_site: MailSite) -> None:
+def test_mails_are_limited_per_account_and_network(mail_site: MailSite) -> None:
     browser, _ = mail_site.signed_up()
     for _ in range(3):
         assert browser.send("/account/verify-email", page="/account").status == 303
@@ -159,12 +159,12 @@ def test_mails_are_limited_for_an_account_and_for_a_network(mail_site: MailSite)
         assert answer.status == (303 if number < 10 else 429)
 
 
-def test_an_address_that_gets_no_mail_opens_no_account(mail_site: MailSite) -> None:
+def test_an_undeliverable_email_cannot_sign_up(mail_site: MailSite) -> None:
     answer = mail_site.browser().send("/sign-up", {"email": "a,b@example.com", "password": PASSWORD})
     assert (answer.status, b"We cannot send mail to this address" in answer.body) == (422, True)
 
 
-def test_where_no_mail_is_sent_nothing_is_asked(site: Site) -> None:
+def test_without_a_mail_server_no_verification_is_required(site: Site) -> None:
     browser = site.browser()
     account = site.account(browser.sign_up())
     assert (balance(account), OutgoingMail.select().count()) == (CREDITS, 0)
@@ -172,7 +172,7 @@ def test_where_no_mail_is_sent_nothing_is_asked(site: Site) -> None:
     assert browser.send("/account/verify-email", page="/account").status == 404
 
 
-def test_mails_that_wait_too_long_are_a_metric(mail_site: MailSite) -> None:
+def test_overdue_mails_are_reported_as_a_metric(mail_site: MailSite) -> None:
     browser, account = mail_site.signed_up()
 
     def metric() -> str:
@@ -184,7 +184,7 @@ def test_mails_that_wait_too_long_are_a_metric(mail_site: MailSite) -> None:
 
 
 @pytest.mark.parametrize("look", [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}])
-async def test_in_a_browser(mail_site: MailSite, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
+async def test_verification_in_a_browser(mail_site: MailSite, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
     browser, account = mail_site.signed_up()
     url = f"http://127.0.0.1:{browser.port}"
     page = await open_page(**look)

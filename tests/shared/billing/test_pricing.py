@@ -1,4 +1,4 @@
-"""Prices: exact compared with fractions, never below the minimum charge, and never above the quoted bound."""
+"""Charges: equal to exact fractions rounded up, never below the minimum charge, and never above the quoted bound."""
 
 from __future__ import annotations
 
